@@ -1,0 +1,50 @@
+# Keel's commands. `make demo` and `make test` set everything up by themselves.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/ready ## Set up, then train a detector on the generated sample set
+	$(BIN)/python scripts/train_det.py backbone=resnet50
+
+test: .venv/ready ## Set up if needed, then run the tests
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/ready ## The tests, the slow ones included
+	$(BIN)/pytest
+
+check: .venv/ready ## Formatting, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: .venv/ready ## Format, and mend what lint can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: .venv/ready ## Pin the newest versions that fit, in requirements.lock
+	scripts/lock.sh
+
+clean: ## Remove the environment, the caches and the sample set; runs stay
+	rm -rf .venv sample .*_cache
+
+# uv where it is installed; else pip fetches uv into the environment; else pip alone.
+.venv/ready: pyproject.toml requirements.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python-preference only-system --python '>=3.11' .venv; \
+	  uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock -e '.[dev]'; \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Keel needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }; \
+	  $(PYTHON) -m venv .venv; \
+	  if $(BIN)/python -m pip install --quiet uv; then \
+	    $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock -e '.[dev]'; \
+	  else \
+	    $(BIN)/python -m pip install --quiet -r requirements.lock -e '.[dev]'; \
+	  fi; \
+	fi
+	@touch $@

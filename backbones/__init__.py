@@ -1,0 +1,22 @@
+"""Convolutional backbones: names in, feature pyramids out."""
+
+from backbones.fpn import FPN, BackboneWithFPN
+from backbones.interface import Backbone, Conventions
+from backbones.layers.norm import NORMS, norm_factory
+from backbones.registry import BackboneOptions, build_backbone, list_backbones, register_backbone
+from backbones.weights import LoadReport, load_weights
+
+__all__ = [
+    "FPN",
+    "NORMS",
+    "Backbone",
+    "BackboneOptions",
+    "BackboneWithFPN",
+    "Conventions",
+    "LoadReport",
+    "build_backbone",
+    "list_backbones",
+    "load_weights",
+    "norm_factory",
+    "register_backbone",
+]

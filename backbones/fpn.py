@@ -1,0 +1,125 @@
+"""Feature pyramid: ``c2..c5`` in, ``p2..p5`` and coarser levels out, all of one width."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.choose import choose
+from backbones.interface import Backbone
+from backbones.layers.conv import ConvNorm, conv
+from backbones.layers.norm import norm_factory
+
+ExtraLevels = Literal["pool", "conv", "none"]
+_EXTRA: Final[dict[str, int]] = {"pool": 1, "conv": 2, "none": 0}
+
+
+class FPN(nn.Module):
+    """A top-down pathway with lateral connections.
+
+    Source: Lin et al., arXiv:1612.03144, figure 3. Extra levels: p6 by subsampling p5 (Faster
+    R-CNN, footnote 2 there), or p6 and p7 by strided convolutions on p5 (RetinaNet,
+    arXiv:1708.02002, footnote 2; on p5 instead of c5, as torchvision and detectron2 have it).
+
+    State-dict names are those of torchvision's ``FeaturePyramidNetwork``.
+
+    Args:
+        channels: Channels of each input feature by name ``c{k}``, finest first.
+        out_channels: Width of every level.
+        norm: A key of `backbones.layers.norm.NORMS`; ``none`` gives the convolutions a bias.
+        extra: Which levels follow the coarsest one: ``pool``, ``conv`` or ``none``.
+
+    Attributes:
+        levels: Names of the returned levels, finest first.
+
+    Shape:
+        - Input: ``{"c{k}": (N, channels["c{k}"], H / 2**k, W / 2**k)}``.
+        - Output: ``{"p{k}": (N, out_channels, H / 2**k, W / 2**k)}``, finest first.
+
+    Raises:
+        ValueError: If ``channels`` is empty, or ``norm`` or ``extra`` is unknown.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        *,
+        out_channels: int = 256,
+        norm: str = "none",
+        extra: ExtraLevels = "pool",
+    ) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("FPN needs at least one feature, got none.")
+        self._inputs, self._extra, self.out_channels = tuple(channels), extra, out_channels
+        coarsest = int(self._inputs[-1].removeprefix("c"))
+        more = range(coarsest + 1, coarsest + 1 + choose(_EXTRA, extra, what="extra levels"))
+        self.levels = [name.replace("c", "p") for name in self._inputs] + [f"p{k}" for k in more]
+        self.inner_blocks = nn.ModuleList(
+            _conv(width, out_channels, 1, norm=norm) for width in channels.values()
+        )
+        self.layer_blocks = nn.ModuleList(
+            _conv(out_channels, out_channels, 3, norm=norm) for _ in channels
+        )
+        if extra == "conv":
+            self.extra_blocks = nn.ModuleDict(
+                {f"p{k}": conv(out_channels, out_channels, 3, stride=2, bias=True) for k in more}
+            )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the levels, finest first."""
+        top: Tensor | None = None
+        maps: list[Tensor] = []
+        blocks = zip(self._inputs, self.inner_blocks, self.layer_blocks, strict=True)
+        for name, inner, layer in reversed(list(blocks)):
+            lateral: Tensor = inner(features[name])
+            if top is not None:
+                lateral = lateral + F.interpolate(top, size=lateral.shape[-2:], mode="nearest")
+            top = lateral
+            maps.append(layer(top))
+        maps.reverse()
+        if self._extra == "pool":
+            maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
+        elif self._extra == "conv":
+            p6: Tensor = self.extra_blocks[self.levels[-2]](maps[-1])
+            maps += [p6, self.extra_blocks[self.levels[-1]](F.relu(p6))]
+        return dict(zip(self.levels, maps, strict=True))
+
+
+def _conv(in_channels: int, out_channels: int, kernel_size: int, *, norm: str) -> nn.Module:
+    if norm == "none":  # in a Sequential, so that the key is torchvision's "0.weight"
+        return nn.Sequential(conv(in_channels, out_channels, kernel_size, bias=True))
+    return ConvNorm(in_channels, out_channels, kernel_size, norm=norm_factory(norm))
+
+
+class BackboneWithFPN(nn.Module):
+    """A backbone and the pyramid on top of it, as one image-to-pyramid module.
+
+    Args:
+        body: Its returned features are the pyramid's inputs.
+        fpn: Made for the channels of ``body``.
+
+    Attributes:
+        out_channels: Width of every level; torchvision's detectors read it.
+
+    Shape:
+        - Input: (N, C, H, W).
+        - Output: as `FPN`.
+    """
+
+    def __init__(self, body: Backbone, fpn: FPN) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = fpn
+        self.out_channels = fpn.out_channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the levels, finest first."""
+        levels: dict[str, Tensor] = self.fpn(self.body(x))
+        return levels

@@ -1,0 +1,97 @@
+"""What a backbone is: named feature maps, and stages that can be frozen."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """What weights expect of an image: ``(image - mean) / std``, channels in RGB order.
+
+    Attributes:
+        mean: Per channel, for images in [0, 1].
+        std: Per channel, for images in [0, 1].
+        epsilon: Added to the variance in every batch norm.
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    epsilon: float = 1e-5
+
+
+class Backbone(nn.Module, ABC):
+    """Maps an image to feature maps named by stage: ``"c{k}"`` has stride 2**k.
+
+    With a smaller ``output_stride`` a feature keeps its name and `strides` tells the truth.
+
+    Attributes:
+        channels: Channels of each returned feature map, by name, finest first.
+        strides: Stride of each returned feature map, by name, finest first.
+        conventions: What the loaded weights expect of an image.
+        provenance: Where the weights come from, and what of them was loaded.
+        first_conv: State-dict key of the convolution that sees the image.
+    """
+
+    channels: dict[str, int]
+    strides: dict[str, int]
+    conventions: Conventions = Conventions()
+    provenance: str = "random initialisation"
+    first_conv: ClassVar[str] = "conv1.weight"
+    _frozen = 0
+
+    @abstractmethod
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the modules of each stage, stem first; together they hold every parameter."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the feature maps (N, channels[name], H / stride, W / stride) by name."""
+
+    @property
+    def frozen(self) -> int:
+        """How many stages are frozen, stem first."""
+        return self._frozen
+
+    def freeze(self, count: int) -> Self:
+        """Freeze the first ``count`` stages and unfreeze the others.
+
+        A frozen stage gets no gradient and stays in eval mode, whatever `train` is called
+        with, so that neither its weights nor its running statistics move. Nothing is
+        replaced: the state dict keeps its keys, and ``freeze(0)`` undoes everything.
+
+        ========== ======== ============ =============== ==================
+        frozen     this     detectron2   mmdetection     torchvision
+                   method   freeze_at    frozen_stages   trainable_layers
+        ========== ======== ============ =============== ==================
+        nothing    0        0            -1              5
+        stem       1        1            0               4
+        up to c2   2        2            1               3
+        up to c5   5        5            4               0
+        ========== ======== ============ =============== ==================
+
+        Args:
+            count: How many stages to freeze; 1 is the stem alone.
+
+        Raises:
+            ValueError: If ``count`` is negative or more than there are stages.
+        """
+        stages = self.stages()
+        if not 0 <= count <= len(stages):
+            raise ValueError(f"freeze takes 0 to {len(stages)} stages, got {count}.")
+        self._frozen = count
+        for index, stage in enumerate(stages):
+            for module in stage:
+                module.requires_grad_(index >= count)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 (nn.Module's signature)
+        """Set the mode of every stage that is not frozen."""
+        super().train(mode)
+        for stage in self.stages()[: self._frozen]:
+            for module in stage:
+                module.eval()
+        return self

@@ -1,0 +1,1 @@
+"""Interchangeable layers: norms and convolutions."""

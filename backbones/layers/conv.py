@@ -1,0 +1,90 @@
+"""Convolutions, and the one function that joins a convolution with its norm."""
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.layers.norm import NormFactory, fixed_affine
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """Return a convolution that keeps H and W when ``stride`` is 1."""
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=dilation * (kernel_size // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=bias,
+    )
+
+
+def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """Return ``norm(conv(x))``, as one convolution where the norm's statistics are fixed.
+
+    With fixed statistics (see `fixed_affine`) the norm is ``y * s + t``, so the pair equals a
+    convolution with the weight ``w * s`` and the bias ``t``: no pass over the activations, and
+    none of them kept for the backward pass. Gradients reach ``w`` (and an eval-mode batch norm's
+    own weight and bias) through the product. Under autocast the product is made in float32, the
+    convolution runs in the low precision.
+
+    Args:
+        conv: Any zero-padded convolution, with or without a bias.
+        norm: Any norm of the same number of channels.
+        x: (N, C, H, W).
+    """
+    fixed = fixed_affine(norm)
+    if fixed is None or conv.padding_mode != "zeros":
+        out: Tensor = norm(conv(x))
+        return out
+    scale, shift = fixed
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution and its norm, under the keys ``0`` and ``1`` that torchvision gives them.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: 1 or 3; H and W are kept when ``stride`` is 1.
+        norm: Makes the norm.
+        stride: Stride of the convolution.
+
+    Shape:
+        - Input: (N, in_channels, H, W).
+        - Output: (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        norm: NormFactory,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(
+            conv(in_channels, out_channels, kernel_size, stride=stride), norm(out_channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        convolution, norm = self
+        return conv_norm(cast("nn.Conv2d", convolution), norm, x)

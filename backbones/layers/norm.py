@@ -1,0 +1,84 @@
+"""Normalisation layers by name.
+
+This table is the only place that turns a norm's name into a class. Blocks, the FPN and the
+U-Net decoder all take a `NormFactory`, so they never test for a norm's name.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, cast
+
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from backbones.choose import choose
+
+NormFactory = Callable[[int], nn.Module]
+"""Takes a channel count C; the module it returns maps (N, C, H, W) to the same shape."""
+
+
+class LayerNorm2d(nn.GroupNorm):
+    """Layer norm over channels and positions of each sample: a group norm with one group.
+
+    Source: Wu and He, arXiv:1803.08494, section 3: "GN becomes LN if we set the group number as
+    G = 1".
+
+    Args:
+        channels: Channels C of the input.
+
+    Shape:
+        - Input and output: (N, C, H, W).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    # 32 groups: the default in arXiv:1803.08494; narrow layers take the most that divides.
+    groups = next(count for count in (32, 16, 8, 4, 2, 1) if channels % count == 0)
+    return nn.GroupNorm(num_groups=groups, num_channels=channels)
+
+
+NORMS: Final[dict[str, NormFactory]] = {
+    "batch": nn.BatchNorm2d,
+    "frozen_batch": FrozenBatchNorm2d,
+    "sync_batch": nn.SyncBatchNorm,
+    "group": _group_norm,
+    # PyTorch's default is affine=False: no weight to initialise, and none to load.
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "layer2d": LayerNorm2d,
+    "none": nn.Identity,  # ignores its arguments
+}
+
+
+def norm_factory(name: str) -> NormFactory:
+    """Return the factory for a norm.
+
+    Args:
+        name: A key of `NORMS`.
+
+    Raises:
+        ValueError: If ``name`` is not a key of `NORMS`.
+
+    Example:
+        >>> norm_factory("instance")(8).weight.shape
+        torch.Size([8])
+    """
+    return choose(NORMS, name, what="norm")
+
+
+def fixed_affine(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Return ``(scale, shift)``, each (C,), of a batch norm whose statistics do not move.
+
+    Such a norm is ``x * scale + shift``: a `FrozenBatchNorm2d` always, any other batch norm in
+    eval mode. Gradients reach the norm's own weight and bias. None for every other module.
+    """
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        if norm.training or norm.running_mean is None or not norm.affine:
+            return None
+    elif not isinstance(norm, FrozenBatchNorm2d):
+        return None
+    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    scale = cast("Tensor", norm.weight) * (variance + cast("float", norm.eps)).rsqrt()
+    return scale, cast("Tensor", norm.bias) - mean * scale

@@ -1,0 +1,123 @@
+"""Backbones by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from typing import Final
+
+from backbones.choose import choose
+from backbones.interface import Backbone
+from backbones.resnet.model import ResNet
+from backbones.resnet.variants import VARIANTS, ResNetSpec
+from backbones.weights import load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOptions:
+    """What every registered builder is asked for; `build_backbone` explains each."""
+
+    in_channels: int = 3
+    norm: str = "batch"
+    out_features: Sequence[str] | None = None
+    output_stride: int = 32
+
+
+Builder = Callable[[BackboneOptions], Backbone]
+
+
+def _build_resnet(spec: ResNetSpec, options: BackboneOptions) -> Backbone:
+    return ResNet(
+        spec,
+        norm=options.norm,
+        in_channels=options.in_channels,
+        out_features=options.out_features,
+        output_stride=options.output_stride,
+    )
+
+
+_REGISTRY: Final[dict[str, Builder]] = {
+    name: partial(_build_resnet, spec) for name, spec in VARIANTS.items()
+}
+
+
+def register_backbone(name: str) -> Callable[[Builder], Builder]:
+    """Register the decorated builder under ``name``.
+
+    Args:
+        name: What `build_backbone` and ``backbone=`` will call it.
+
+    Raises:
+        ValueError: If the name is taken.
+
+    Example:
+        >>> @register_backbone("tiny")
+        ... def tiny(options: BackboneOptions) -> Backbone:
+        ...     return ResNet(VARIANTS["resnet18"], out_features=["c1", "c2"])
+        >>> list(build_backbone("tiny").channels)
+        ['c1', 'c2']
+    """
+    if name in _REGISTRY:
+        raise ValueError(f"a backbone {name!r} is registered already; choose another name.")
+
+    def register(builder: Builder) -> Builder:
+        _REGISTRY[name] = builder
+        return builder
+
+    return register
+
+
+def list_backbones() -> list[str]:
+    """Return every registered name, in the order of registration."""
+    return list(_REGISTRY)
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str | PathLike[str] | None = None,
+    in_channels: int = 3,
+    norm: str = "batch",
+    out_features: Sequence[str] | None = None,
+    output_stride: int = 32,
+    freeze: int = 0,
+) -> Backbone:
+    """Build a backbone, load its weights, freeze its first stages.
+
+    Args:
+        name: A registered name; see `list_backbones`.
+        weights: What `backbones.weights.load_weights` takes: a tag such as ``"imagenet"`` or a
+            file. None is a random initialisation, of which nothing can be frozen; ``"random"`` is
+            the same, asked for by name, and may be frozen.
+        in_channels: Channels of the image; loaded weights are adapted to it.
+        norm: A key of `backbones.layers.norm.NORMS`.
+        out_features: Which feature maps to return (``c1`` to ``c5``); all when None. Stages past
+            the last one are not built.
+        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
+        freeze: How many stages to freeze, stem first; see `Backbone.freeze`.
+
+    Raises:
+        ValueError: If a name is unknown, a value is out of range, the weights do not fit, or
+            stages or statistics would be frozen that were never loaded.
+        FileNotFoundError: If a weight file does not exist.
+        ConnectionError: If weights have to be downloaded and cannot be.
+
+    Example:
+        >>> backbone = build_backbone("resnet18", out_features=["c4", "c5"])
+        >>> backbone.channels, backbone.strides
+        ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
+    """
+    builder = choose(_REGISTRY, name, what="backbone")
+    if weights is None and (freeze > 0 or norm == "frozen_batch"):
+        fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
+        raise ValueError(
+            f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
+            "Give weights='imagenet' or a file, or ask for it by name with weights='random'."
+        )
+    options = BackboneOptions(
+        in_channels=in_channels, norm=norm, out_features=out_features, output_stride=output_stride
+    )
+    backbone = builder(options)
+    if weights is not None and weights != "random":
+        load_weights(backbone, weights, name=name)
+    return backbone.freeze(freeze)

@@ -1,0 +1,307 @@
+"""Weights by tag or file: where from, whether they fit, and what they expect of an image."""
+
+import hashlib
+import os
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.hub import download_url_to_file, get_dir
+from torchvision.models import get_model_weights
+
+from backbones.choose import choose
+from backbones.convert import backbone_state, unwrap
+from backbones.interface import Backbone, Conventions
+
+_TAGS: Final = {
+    "imagenet": "IMAGENET1K_V1",
+    "imagenet_v1": "IMAGENET1K_V1",
+    "imagenet_v2": "IMAGENET1K_V2",
+}
+"""Our tags, and torchvision's names for the same weights."""
+
+_RUNNING: Final = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What a weight file gave a backbone.
+
+    Attributes:
+        origin: The file, and the tag it was asked for by.
+        stages: Per stage, stem first: how many of its tensors were loaded, and how many it has.
+        dropped: How many tensors of the file have no place in this backbone, by reason.
+        adapted: What was changed on the way, such as the channels of the first convolution.
+        conventions: What the weights expect of an image.
+    """
+
+    origin: str
+    stages: tuple[tuple[int, int], ...]
+    dropped: Mapping[str, int]
+    adapted: str
+    conventions: Conventions
+
+    def __str__(self) -> str:
+        """Return the table, a stage per line."""
+        names = ["stem", *(f"c{k}" for k in range(2, len(self.stages) + 1))]
+        lines = [f"weights from {self.origin}"]
+        rows = zip(names, self.stages, strict=True)
+        lines += [f"  {name:<5}{got:>4} of {all_:>4} tensors" for name, (got, all_) in rows]
+        lines += [f"  dropped: {count} of {reason}" for reason, count in self.dropped.items()]
+        return "\n".join([*lines, *([f"  adapted: {self.adapted}"] if self.adapted else [])])
+
+
+def load_weights(
+    backbone: Backbone,
+    weights: str | PathLike[str],
+    *,
+    name: str,
+    missing: Iterable[str] = (),
+) -> LoadReport:
+    """Load weights into a backbone, or refuse them.
+
+    Every tensor of the backbone must be in the file, with its shape, unless its name matches a
+    pattern in ``missing``. What the backbone cannot hold is dropped and counted: a classifier, the
+    running statistics when its norm has none, stages that were not built. Anything else in the
+    file is refused. The first convolution is adapted to the backbone's input channels (see
+    `adapt_first_conv`), and the conventions with it.
+
+    Args:
+        backbone: Changed in place; its ``conventions`` become those of the weights.
+        weights: ``"imagenet"`` or ``"imagenet_v1"``, ``"imagenet_v2"``, torchvision's
+            own names for these, or a ``.pth``/``.pt``/``.ckpt``/``.safetensors`` file with
+            torchvision's or Keel's names.
+        name: The backbone's registered name, by which tags are looked up.
+        missing: Patterns, such as ``"layer4.*"``, of tensors that the file may lack.
+
+    Raises:
+        ValueError: If the tag is unknown, the file is broken, or it does not fit.
+        FileNotFoundError: If the file does not exist.
+        ConnectionError: If the weights have to be downloaded and cannot be.
+    """
+    path, origin = _resolve(weights, name=name)
+    checkpoint = read_checkpoint(path)
+    conventions = _conventions(checkpoint)
+    try:
+        given = backbone_state(unwrap(checkpoint), first_conv=backbone.first_conv)
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold weights of {name!r}: {error}") from error
+    expected = backbone.state_dict()
+    given, adapted, conventions = _fit_channels(given, expected, backbone.first_conv, conventions)
+    dropped = _drop(given, expected)
+    report = LoadReport(
+        origin=origin,
+        stages=_coverage(backbone, given),
+        dropped=dropped,
+        adapted=adapted,
+        conventions=conventions,
+    )
+    _check(given, expected, missing=tuple(missing), report=report, name=name)
+    backbone.load_state_dict({**expected, **given})
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = conventions.epsilon
+    backbone.conventions = conventions
+    backbone.provenance = str(report)
+    return report
+
+
+def adapt_first_conv(weight: Tensor, in_channels: int) -> Tensor:
+    """Return a first convolution's weight for another number of input channels.
+
+    One channel: the sum over the channels, so that a gray image gives what its copy in every
+    channel gave. More: the channels cycled, and rescaled to keep the size of the output. This is
+    the rule of timm's ``adapt_input_conv`` and smp's ``patch_first_conv``.
+
+    Args:
+        weight: (O, C, kH, kW).
+        in_channels: The new C.
+    """
+    channels = weight.shape[1]
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    cycled = weight[:, [k % channels for k in range(in_channels)]]
+    return cycled * (channels / in_channels)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a ``.safetensors`` or torch file holds, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weight file {str(path)!r}; expected a .pth, .pt, .ckpt or .safetensors file, or a "
+            f"tag: {', '.join(_TAGS)}."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain values, or is no torch file; it was not "
+            "read, because reading it could run code. Save it again with torch.save(state_dict)."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}); fetch it again.") from error
+    if isinstance(checkpoint, Mapping):
+        return dict(checkpoint)
+    raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a state dict.")
+
+
+def fetch(url: str, *, sha256: str, path: Path) -> Path:
+    """Return ``path`` with the file at ``url`` in it, downloading it once.
+
+    The download goes to a temporary file beside it, shows its progress, and takes the name only
+    when its hash is right; a file that is there already is checked as well.
+
+    Args:
+        url: Where the file is.
+        sha256: The first hexadecimal digits of its hash.
+        path: Where to keep it.
+
+    Raises:
+        ValueError: If the file at ``path`` has another hash.
+        ConnectionError: If ``KEEL_OFFLINE`` is set, or the download fails.
+    """
+    if not path.exists():
+        try:
+            if os.environ.get("KEEL_OFFLINE", "0") not in ("", "0"):
+                raise URLError("KEEL_OFFLINE is set")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(url, str(path), hash_prefix=sha256)
+        except (OSError, RuntimeError) as error:
+            raise ConnectionError(
+                f"cannot download {url} ({error}). Do one of three things: copy that file to "
+                f"{path}; give a file of your own, backbone.weights=/path/to/file.pth; or train "
+                "from random initialisation, backbone.weights=random."
+            ) from error
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(sha256):
+        raise ValueError(
+            f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete it, "
+            "and the next run downloads it again."
+        )
+    return path
+
+
+def _resolve(weights: str | PathLike[str], *, name: str) -> tuple[Path, str]:
+    """Return the file, and its description for the report."""
+    text = os.fspath(weights)
+    if Path(text).suffix or os.sep in text or Path(text).is_file():
+        return Path(text), f"{text} (torchvision's preprocessing, unless the file says otherwise)"
+    try:
+        published = {entry.name: entry for entry in get_model_weights(name)}
+    except ValueError:
+        published = {}
+    known = {tag: full for tag, full in _TAGS.items() if full in published}
+    known |= {full: full for full in published}
+    entry = published[choose(known, text, what=f"weights of {name}")]
+    file_name = entry.url.rpartition("/")[2]
+    sha256 = file_name.rpartition("-")[2].removesuffix(".pth")
+    path = fetch(entry.url, sha256=sha256, path=Path(get_dir()) / "checkpoints" / file_name)
+    return path, f"{entry.url} ({text})"
+
+
+def _conventions(checkpoint: Mapping[str, Any]) -> Conventions:
+    """Return the conventions in a Keel checkpoint, torchvision's for any other file."""
+    card = checkpoint.get("keel")
+    if not isinstance(card, Mapping):
+        return Conventions()
+    return Conventions(mean=tuple(card["mean"]), std=tuple(card["std"]))
+
+
+def _fit_channels(
+    given: dict[str, Tensor],
+    expected: Mapping[str, Tensor],
+    first_conv: str,
+    conventions: Conventions,
+) -> tuple[dict[str, Tensor], str, Conventions]:
+    """Adapt the first convolution, and mean and std, to the channels of the backbone."""
+    have, want = given[first_conv].shape[1], expected[first_conv].shape[1]
+    if have == want:
+        return given, "", conventions
+    given = {**given, first_conv: adapt_first_conv(given[first_conv], want)}
+
+    def fit(values: tuple[float, ...]) -> tuple[float, ...]:
+        if want == 1:
+            return (sum(values) / len(values),)
+        return tuple(values[k % len(values)] for k in range(want))
+
+    conventions = Conventions(
+        mean=fit(conventions.mean), std=fit(conventions.std), epsilon=conventions.epsilon
+    )
+    return given, f"{first_conv} from {have} to {want} input channels", conventions
+
+
+def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, int]:
+    """Remove what this backbone cannot hold, and return the counts by reason."""
+    stages = {key.partition(".")[0] for key in expected}
+    has_statistics = any(fnmatch(key, "*.running_mean") for key in expected)
+    dropped: Counter[str] = Counter()
+    for key in [key for key in given if key not in expected]:
+        if key.startswith("layer") and key.partition(".")[0] not in stages:
+            reason = "stages that are not built"
+        elif key.endswith("num_batches_tracked"):
+            reason = "batch counters"
+        elif not has_statistics and any(fnmatch(key, pattern) for pattern in _RUNNING):
+            reason = "running statistics, which this norm does not have"
+        else:
+            continue
+        dropped[reason] += 1
+        del given[key]
+    return dict(dropped)
+
+
+def _coverage(backbone: Backbone, given: Mapping[str, Tensor]) -> tuple[tuple[int, int], ...]:
+    """Return per stage how many of its tensors are given with their shape, and how many it has."""
+    names = {id(tensor): key for key, tensor in backbone.state_dict(keep_vars=True).items()}
+    counts = []
+    for stage in backbone.stages():
+        tensors = [t for m in stage for t in m.state_dict(keep_vars=True).values()]
+        fits = [getattr(given.get(names[id(t)]), "shape", None) == t.shape for t in tensors]
+        counts.append((sum(fits), len(fits)))
+    return tuple(counts)
+
+
+def _check(
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    missing: tuple[str, ...],
+    report: LoadReport,
+    name: str,
+) -> None:
+    """Raise unless the file covers the backbone."""
+    may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
+    lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
+    extra = [k for k in given if k not in expected]
+    shapes = [
+        f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
+        for k in given
+        if k in expected and given[k].shape != expected[k].shape
+    ]
+    if not (lost or extra or shapes):
+        return
+    parts = {"missing": lost, "unexpected": extra, "of another shape": shapes}
+    detail = "; ".join(
+        f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
+    )
+    raise ValueError(
+        f"the weights do not fit {name!r}: {detail}. Nothing was loaded; use weights of this "
+        f"architecture.\n{report}"
+    )

@@ -1,0 +1,76 @@
+"""What happens around the training loop: progress, checkpoints that are whole or not there."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file beside it, then renames it."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,  # noqa: ANN401 (Lightning's signature)
+    ) -> None:
+        """Write ``checkpoint`` to ``path``, whole or not at all."""
+        partial = Path(f"{os.fspath(path)}.partial")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        partial.replace(path)
+
+
+class SaveOnStop(Callback):
+    """Saves a checkpoint when a run stops on an exception, Ctrl-C included.
+
+    Lightning's ``OnExceptionCheckpoint`` does the same, but makes every later ``fit`` resume by
+    itself.
+
+    Args:
+        path: Where to save it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_exception(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        """Save, unless nothing was trained yet."""
+        if trainer.global_step > 0:
+            trainer.save_checkpoint(self.path)
+
+
+class EpochLine(Callback):
+    """Prints one line per epoch: loss, the scores that were asked for, seconds.
+
+    Args:
+        scores: Names of logged metrics, such as ``val/ap``.
+    """
+
+    def __init__(self, scores: tuple[str, ...]) -> None:
+        self.scores = scores
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Print the line; Lightning validates before this."""
+        if not trainer.is_global_zero:
+            return
+        logged = trainer.callback_metrics
+        parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
+        names = ("train/loss", *self.scores)
+        parts += [f"{name} {logged[name].item():.3f}" for name in names if name in logged]
+        parts.append(f"{time.monotonic() - self._started:.0f} s")
+        print("  ".join(parts), flush=True)  # noqa: T201 (a run's own output)

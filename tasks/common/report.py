@@ -1,0 +1,43 @@
+"""What a run says on the terminal: facts before it, scores after it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print the banner: what will be trained on what."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    Console(highlight=False).print(Panel(table, title=title, title_align="left", expand=False))
+
+
+def print_scores(
+    title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | int | str]]
+) -> None:
+    """Print a table of scores; a NaN, which had nothing to measure, is a dash.
+
+    Args:
+        title: Above the table.
+        columns: Heads of the columns after the first.
+        rows: Values by row name.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, values in rows.items():
+        table.add_row(name, *map(_cell, values))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.3f}"
+    return str(value)

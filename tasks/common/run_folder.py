@@ -1,0 +1,92 @@
+"""The folder that a run leaves behind: what was run, on what, from which code, with what result."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.machine import describe
+
+_PACKAGES: Final = (
+    "keel-backbones",
+    "torch",
+    "torchvision",
+    "lightning",
+    "albumentations",
+    "pycocotools",
+    "hydra-core",
+    "numpy",
+)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once or not at all: to a temporary one beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)  # noqa: PTH105 (Path.replace does the same; this says atomic)
+
+
+def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON at once or not at all; NaN, which JSON does not have, becomes null."""
+    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+
+
+def write_environment(folder: Path) -> None:
+    """Write ``environment.json``: command, time, versions, git state and machine."""
+    write_json(
+        folder / "environment.json",
+        {
+            "command": " ".join([Path(sys.executable).name, *sys.argv]),
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "python": sys.version.split()[0],
+            "versions": {name: _version(name) for name in _PACKAGES},
+            "git": git_state(Path(__file__).parent),
+            **describe(),
+        },
+    )
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Return the commit of the code and whether it was changed since, as far as git tells."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {"commit": "unknown", "changed files": "unknown"}
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed files": str(len(changed.splitlines()))}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 (fixed arguments)
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 (whichever git the user has)
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON values)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,134 @@
+"""Lightning's trainer, set up the way every run of ours wants it."""
+
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import lightning
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from tasks.common import machine
+from tasks.common.callbacks import AtomicCheckpointIO, EpochLine, SaveOnStop
+from tasks.common.machine import Decision
+from tasks.common.optim import Recipe
+
+
+_IRRELEVANT: Final = (
+    ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
+    ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it
+    r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
+)
+"""Warnings that tell our user nothing to act on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """Where and how a run computes.
+
+    Attributes:
+        accelerator: ``auto``, ``cuda`` or ``cpu``.
+        devices: How many processes, one per device.
+        strategy: Lightning's name of how they work together, such as ``ddp``.
+        precision: A key of `tasks.common.machine.PRECISIONS`.
+        threads: For torch's operators on a CPU; 0 takes one per core.
+        workers: Processes that load and augment images; 0 does it in the training process.
+        max_steps: Stop after so many steps; -1 for none. The schedule follows it.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    workers: int = 0
+    max_steps: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the options came to on this machine, each choice with its reason."""
+
+    accelerator: Decision
+    precision: Decision
+    cpu: Decision
+
+
+def prepare(options: TrainerOptions) -> Machine:
+    """Look at the machine, decide, and set up the process.
+
+    Raises:
+        ValueError: If an option is unknown, or asks for what the machine does not have.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in _IRRELEVANT:
+        warnings.filterwarnings("ignore", message)
+    accelerator = machine.accelerator(options.accelerator)
+    return Machine(
+        accelerator=accelerator,
+        precision=machine.precision(options.precision, device=accelerator.value),
+        cpu=machine.prepare_cpu(options.threads),
+    )
+
+
+def build_trainer(
+    options: TrainerOptions,
+    recipe: Recipe,
+    where: Machine,
+    *,
+    folder: Path,
+    monitor: str,
+    shown: tuple[str, ...],
+) -> tuple[lightning.Trainer, ModelCheckpoint]:
+    """Return the trainer, and the callback that knows the best checkpoint.
+
+    Args:
+        options: Devices and strategy.
+        recipe: Epochs, accumulation, clipping.
+        where: What `prepare` decided.
+        folder: The run folder; logs and checkpoints go there.
+        monitor: The metric that chooses the best checkpoint; higher is better.
+        shown: Metrics to print after each epoch.
+    """
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=monitor,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [
+        best,
+        SaveOnStop(checkpoints / "last.ckpt"),
+        EpochLine(shown),
+    ]
+    interactive = sys.stdout.isatty()
+    if interactive:
+        callbacks.append(RichProgressBar())
+    trainer = lightning.Trainer(
+        accelerator=where.accelerator.value,
+        devices=options.devices,
+        strategy=options.strategy,
+        precision=where.precision.value,  # type: ignore[arg-type]
+        max_epochs=recipe.epochs,
+        max_steps=options.max_steps,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip or None,
+        callbacks=callbacks,
+        logger=[
+            CSVLogger(folder, name="", version=""),
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=interactive,
+        enable_model_summary=False,
+    )
+    return trainer, best

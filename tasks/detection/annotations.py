@@ -1,0 +1,58 @@
+"""What every detection data set is read into, whatever its file format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One image and what is to be learnt from it.
+
+    Attributes:
+        path: The image file.
+        image_id: Its id in the data set's own numbering.
+        height: In pixels, as the annotation file says.
+        width: In pixels, as the annotation file says.
+        boxes: (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``; no crowd. B may be 0.
+        labels: (B,), int64, in 1..K; ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
+    """
+
+    path: Path
+    image_id: int
+    height: int
+    width: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """One split of a detection data set.
+
+    Attributes:
+        source: The file or folder it was read from, for messages.
+        classes: Names of the K classes; label k is ``classes[k - 1]``, 0 is the background.
+        category_ids: The data set's own id of each class, in the same order.
+        images: One record per image, those without boxes included.
+        truth: What the evaluator compares with: a COCO dictionary with the keys ``images``,
+            ``annotations`` (crowd regions included, degenerate boxes left out) and ``categories``.
+        cleaned: How many annotations were changed, by reason, such as
+            ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
+    """
+
+    source: Path
+    classes: Sequence[str]
+    category_ids: Sequence[int]
+    images: Sequence[ImageRecord]
+    truth: Mapping[str, Any]
+    cleaned: Mapping[str, int]
+
+    @property
+    def num_boxes(self) -> int:
+        """How many boxes there are to learn from."""
+        return sum(len(record.boxes) for record in self.images)

@@ -1,0 +1,170 @@
+"""Which images make a batch, in which order: a function of seed and epoch alone."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+Key = tuple[int, int]
+"""Epoch and index of a sample: what a data set needs to draw its random numbers."""
+
+ASPECT_BINS: Final = (0.8, 1.25)
+"""Width / height at which portrait ends and landscape begins."""
+
+
+def draw_seed(seed: int, *position: int) -> int:
+    """Return a seed for one place in a run, such as an epoch and an index.
+
+    Neighbouring places get unrelated seeds, and so do neighbouring values of ``seed``.
+
+    Args:
+        seed: The seed of the run, 0 or above.
+        position: Whole numbers, 0 or above, that name the place.
+
+    Returns:
+        A number in [0, 2**32).
+
+    Example:
+        >>> draw_seed(0, 1, 2) == draw_seed(0, 1, 2), draw_seed(0, 1, 2) == draw_seed(0, 2, 1)
+        (True, False)
+    """
+    # The count keeps (1,) and (1, 0) apart, which numpy pads to the same.
+    entropy = (len(position), seed, *position)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+class EpochSampler(Sampler[Key]):
+    """Yield ``(epoch, index)`` in an order that depends on the seed and the epoch alone.
+
+    The epoch travels with the index, so that data set and workers know it. Lightning calls
+    `set_epoch` by itself. On several ranks each gets every ``world``-th key; to give all the same
+    number, up to ``world - 1`` keys from the front are repeated at the end. An evaluator must
+    keep one result per image.
+
+    Args:
+        length: Size of the data set, at least 1.
+        seed: Of the run, 0 or above.
+        shuffle: Another order in each epoch; otherwise 0, 1, 2, ...
+        rank: Of this process, in [0, world).
+        world: How many processes share the epoch.
+
+    Raises:
+        ValueError: If ``length`` is below 1 or ``rank`` not in [0, world).
+    """
+
+    def __init__(
+        self, length: int, *, seed: int, shuffle: bool, rank: int = 0, world: int = 1
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"length is {length}; expected a data set of at least 1 image.")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank is {rank} of world {world}; expected 0 <= rank < world.")
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields.
+
+        Args:
+            epoch: 0 or above.
+        """
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world)
+
+    def __iter__(self) -> Iterator[Key]:
+        order = list(range(self.length))
+        if self.shuffle:
+            order = _permutation(self.length, draw_seed(self.seed, self.epoch))
+        repeats = -(-len(self) * self.world // self.length)
+        mine = (order * repeats)[self.rank : len(self) * self.world : self.world]
+        yield from ((self.epoch, index) for index in mine)
+
+
+class AspectRatioBatchSampler(Sampler[list[Key]]):
+    """Group the keys of a sampler into batches of similar shape, so that little is padded.
+
+    The epoch's keys are sorted by aspect bin, random within one, and cut every ``batch_size``.
+    So a batch at the border of two bins mixes them (at most one per border), each key comes
+    exactly once, and the number of batches is ``ceil(len(sampler) / batch_size)``: known before
+    the first batch, the same in each epoch and on each rank. The batches then come in random
+    order if the sampler shuffles.
+
+    Args:
+        sampler: Whose keys are grouped. Lightning calls its ``set_epoch``.
+        aspect_ratios: Width / height of every image of the data set, by index.
+        batch_size: At least 1; one batch of an epoch may be smaller.
+        bins: The aspect ratios, ascending, at which a new bin begins; none for one bin.
+
+    Raises:
+        TypeError: If ``sampler`` is not an `EpochSampler`, as when Lightning replaces it.
+        ValueError: If the number of ratios is not the sampler's length, ``batch_size`` is below
+            1, or ``bins`` is not ascending.
+    """
+
+    def __init__(
+        self,
+        sampler: EpochSampler,
+        aspect_ratios: Sequence[float],
+        *,
+        batch_size: int,
+        bins: Sequence[float] = ASPECT_BINS,
+    ) -> None:
+        if not isinstance(sampler, EpochSampler):
+            raise TypeError(
+                f"sampler is a {type(sampler).__name__}; expected an EpochSampler, which shards by "
+                "itself. Pass use_distributed_sampler=False to the Trainer."
+            )
+        if len(aspect_ratios) != sampler.length:
+            raise ValueError(
+                f"{len(aspect_ratios)} aspect_ratios for {sampler.length} images; expected as many."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+        if list(bins) != sorted(bins):
+            raise ValueError(f"bins are {tuple(bins)}; expected them ascending.")
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self._bin = [bisect_right(bins, ratio) for ratio in aspect_ratios]
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = sorted(self.sampler, key=lambda key: self._bin[key[1]])
+        batches = [
+            keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)
+        ]
+        order = list(range(len(batches)))
+        if self.sampler.shuffle:
+            seed = draw_seed(self.sampler.seed, self.sampler.epoch, len(batches))
+            order = _permutation(len(batches), seed)
+        yield from (batches[index] for index in order)
+
+
+def collate(
+    batch: Sequence[tuple[Tensor, dict[str, Any]]],
+) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Return the images and the targets of a batch, each as a list.
+
+    Images differ in size and are padded by the model.
+
+    Args:
+        batch: Pairs of image (C, H, W) and target.
+    """
+    return [image for image, _ in batch], [target for _, target in batch]
+
+
+def _permutation(length: int, seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    order: list[int] = torch.randperm(length, generator=generator).tolist()
+    return order

@@ -1,0 +1,101 @@
+"""A detector's checkpoint: it carries its architecture, its classes and its preprocessing."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torchvision.models.detection import FasterRCNN
+
+from backbones import Conventions, build_backbone
+from backbones.weights import read_checkpoint
+from tasks.detection.model import DetectorOptions, build_detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorCard:
+    """What a checkpoint says of its detector, in plain values.
+
+    Attributes:
+        backbone: Its registered name.
+        norm: The backbone's norm.
+        in_channels: Channels of the image: 3 is RGB, 1 is gray.
+        options: The rest of the architecture.
+        classes: Names of the K classes, label 1 first.
+        category_ids: The training data's own id of each class.
+        mean: Of the preprocessing, per channel, for images in [0, 1].
+        std: Of the preprocessing, per channel, for images in [0, 1].
+        provenance: Where the backbone's first weights came from.
+    """
+
+    backbone: str
+    norm: str
+    in_channels: int
+    options: DetectorOptions
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    provenance: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, dictionaries, numbers and strings: what ``weights_only`` admits."""
+        plain = {key: _plain(value) for key, value in asdict(self).items()}
+        return {"task": "detection", "format": 1, **plain}
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """Return the card that `to_dict` wrote."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in card.items()
+            if key not in ("task", "format")
+        }
+        return cls(**values | {"options": DetectorOptions(**card["options"])})
+
+    def build(self) -> FasterRCNN:
+        """Return the detector with random weights."""
+        backbone = build_backbone(
+            self.backbone,
+            weights="random",
+            in_channels=self.in_channels,
+            norm=self.norm,
+            out_features=self.options.features,
+        )
+        backbone.conventions = Conventions(mean=self.mean, std=self.std)
+        return build_detector(backbone, num_classes=len(self.classes), options=self.options)
+
+
+def load_detector(path: Path) -> tuple[FasterRCNN, DetectorCard]:
+    """Return the detector of a checkpoint, in eval mode, and its card.
+
+    Args:
+        path: A checkpoint of ``scripts/train_det.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or is no detector's checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("keel")
+    if not isinstance(card, Mapping) or card.get("task") != "detection":
+        raise ValueError(
+            f"{path} is no checkpoint of a Keel detector: it has the keys "
+            f"{sorted(map(str, checkpoint))[:6]}. Give one that scripts/train_det.py wrote, such as "
+            " runs/detection/<run>/checkpoints/best.ckpt."
+        )
+    described = DetectorCard.from_dict(card)
+    detector = described.build()
+    prefix = "network."
+    detector.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
+    )
+    return detector.eval(), described
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,278 @@
+"""Splits of a detection data set, and the batches made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from tasks.detection.annotations import Annotations
+from tasks.detection.batching import ASPECT_BINS, AspectRatioBatchSampler, EpochSampler, collate
+from tasks.detection.coco import read_coco
+from tasks.detection.dataset import DetectionDataset, check_images
+from tasks.detection.paths import existing_folder, listed
+from tasks.detection.sample import write_sample
+from tasks.detection.transforms import SeededTransform
+from tasks.detection.voc import read_image_sets, read_voc, split_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A data set in its parts, all with the classes of the training split.
+
+    Attributes:
+        train: To learn from.
+        val: To choose the checkpoint with.
+        test: For the final figure; None if there is none.
+    """
+
+    train: Annotations
+    val: Annotations
+    test: Annotations | None
+
+    def checked(self, policy: Literal["error", "skip"]) -> "Splits":
+        """Return the splits after `check_images` of each.
+
+        Args:
+            policy: What to do about image files that are missing, truncated or of another size.
+        """
+        return Splits(
+            train=check_images(self.train, policy=policy),
+            val=check_images(self.val, policy=policy),
+            test=None if self.test is None else check_images(self.test, policy=policy),
+        )
+
+
+def coco_splits(
+    *,
+    root: str | Path,
+    train: str,
+    val: str,
+    test: str | None = None,
+    train_images: str = "images",
+    val_images: str | None = None,
+    test_images: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Splits:
+    """Return the splits of a data set with a COCO annotation file for each.
+
+    The class list of the training file rules: the others are read with it, whatever their ids.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        train: Annotation file of the training split.
+        val: Annotation file of the validation split.
+        test: Annotation file of the test split; None for no test.
+        train_images: Image folder of the training split.
+        val_images: Image folder of the validation split; None for that of the training split.
+        test_images: Image folder of the test split; None for that of the training split.
+        classes: Class names that fix the labels, such as those of a checkpoint; None for those of
+            the training file, by category id.
+
+    Raises:
+        FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
+        ValueError: If a file is malformed or its classes do not fit; see `read_coco`.
+    """
+    base = existing_folder(Path(root), what="root")
+    learnt = read_coco(base / train, base / train_images, classes=classes)
+
+    def held_out(file: str, images: str | None) -> Annotations:
+        return read_coco(base / file, base / (images or train_images), classes=learnt.classes)
+
+    return Splits(
+        train=learnt,
+        val=held_out(val, val_images),
+        test=None if test is None else held_out(test, test_images),
+    )
+
+
+def voc_splits(
+    *,
+    root: str | Path,
+    annotations: str = "Annotations",
+    images: str = "JPEGImages",
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    one_based: bool = True,
+) -> Splits:
+    """Return the splits of a data set in Pascal VOC's layout.
+
+    They are those of ``ImageSets/Main/{train,val,test}.txt``; where that has none of the three, the
+    XML files are split at random. The classes of the training split rule.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        annotations: Folder of the XML files.
+        images: Folder of the images.
+        fractions: Of train, val and test in a random split; 0 for no test.
+        seed: Of the random split.
+        classes: Class names that fix the labels; None for those that occur in training, sorted.
+        one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
+
+    Raises:
+        FileNotFoundError: If a folder or file is missing; see `read_voc`.
+        ValueError: If only one of train and val has a file of names, there are too few images to
+            split, or a file is malformed or has other classes; see `read_voc`.
+    """
+    base = existing_folder(Path(root), what="root")
+    folder = existing_folder(base / annotations, what="annotation folder")
+    names = read_image_sets(base)
+    if not names:
+        stems = [file.stem for file in folder.glob("*.xml")]
+        train, val, test = fractions
+        names = split_names(stems, fractions=(train, val, test), seed=seed)
+    if not (names.get("train") and names.get("val")):
+        raise ValueError(
+            f"{base}: names for {listed([split for split in names if names[split]])} only; "
+            "expected train and val, from ImageSets/Main/*.txt or by fractions above 0."
+        )
+
+    def read(split: str, classes: Sequence[str] | None) -> Annotations:
+        return read_voc(
+            folder, base / images, names=names[split], classes=classes, one_based=one_based
+        )
+
+    learnt = read("train", classes)
+    return Splits(
+        train=learnt,
+        val=read("val", learnt.classes),
+        test=read("test", learnt.classes) if names.get("test") else None,
+    )
+
+
+class DetectionDataModule(lightning.LightningDataModule):
+    """The batches of three splits.
+
+    A batch is a list of images (C, H, W), uint8, and a list of targets; see `DetectionDataset`.
+    Training images are shuffled and grouped by shape; the others come in order. Each rank of a
+    distributed run gets its share, the same number of batches on all; for that an image of val or
+    test can come twice, so keep one result per ``image_id``. The Trainer needs
+    ``use_distributed_sampler=False`` there.
+
+    Args:
+        train: To learn from.
+        val: To choose the checkpoint with.
+        test: For the final figure; None for none.
+        batch_size: Images per batch and rank, at least 1.
+        workers: Processes that load; 0 loads in the main process. It changes no sample.
+        seed: Of order and augmentation, 0 or above.
+        transform: Of the training images only; see `train_transform`.
+        in_channels: 3 for RGB, 1 for gray.
+
+    Raises:
+        ValueError: If the splits differ in their classes, there is no box to learn from,
+            ``batch_size`` is below 1, or ``workers`` is below 0. By ``test_dataloader``, if there
+            is no test split.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Annotations,
+        val: Annotations,
+        test: Annotations | None,
+        batch_size: int,
+        workers: int = 0,
+        seed: int = 0,
+        transform: SeededTransform | None = None,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or workers < 0:
+            raise ValueError(
+                f"batch_size is {batch_size} and workers {workers}; expected at least 1 and 0."
+            )
+        if train.num_boxes == 0:
+            raise ValueError(
+                f"{train.source}: no boxes in {len(train.images)} images to learn from."
+            )
+        for split in (val, test):
+            if split is not None:
+                _check_classes(train, split)
+        self.train, self.val, self.test = train, val, test
+        self.batch_size = batch_size
+        self.workers = workers
+        self.seed = seed
+        self.transform = transform
+        self.in_channels = in_channels
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches to learn from, in another order each epoch."""
+        dataset = DetectionDataset(
+            self.train, transform=self.transform, seed=self.seed, in_channels=self.in_channels
+        )
+        # To overfit some batches they must be the same in each epoch.
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        return self._loader(dataset, bins=ASPECT_BINS, shuffle=not overfit)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation batches, in order."""
+        return self._in_order(self.val)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches, in order."""
+        if self.test is None:
+            raise ValueError("there is no test split; give test, or do not run the test.")
+        return self._in_order(self.test)
+
+    def _in_order(self, split: Annotations) -> DataLoader[Any]:
+        dataset = DetectionDataset(split, seed=self.seed, in_channels=self.in_channels)
+        return self._loader(dataset, bins=(), shuffle=False)
+
+    def _loader(
+        self, dataset: DetectionDataset, *, bins: Sequence[float], shuffle: bool
+    ) -> DataLoader[Any]:
+        rank, world = 0, 1
+        if self.trainer is not None:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+        sampler = EpochSampler(
+            len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world=world
+        )
+        ratios = [record.width / record.height for record in dataset.annotations.images]
+        return DataLoader(
+            dataset,
+            batch_sampler=AspectRatioBatchSampler(
+                sampler, ratios, batch_size=self.batch_size, bins=bins
+            ),
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_single_thread,
+            # Without its own, each new iterator advances the global one by a number.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def _single_thread(_worker: int) -> None:
+    """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
+    cv2.setNumThreads(0)
+
+
+def _check_classes(train: Annotations, split: Annotations) -> None:
+    """Raise unless both have the same labels."""
+    if list(train.classes) != list(split.classes):
+        raise ValueError(
+            f"{split.source} has the classes {listed(split.classes, limit=10)}, but {train.source} "
+            f"has {listed(train.classes, limit=10)}; expected the same in the same order. "
+            "Read it with classes=train.classes."
+        )
+
+
+def sample_splits(*, root: str | Path) -> Splits:
+    """Return the splits of the generated sample set, which is written on first use.
+
+    Args:
+        root: Its folder; see `tasks.detection.sample.write_sample`.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+    folder = write_sample(Path(root))
+    names = {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")}
+    return coco_splits(root=folder, train=names["train"], val=names["val"], test=names["test"])

@@ -1,0 +1,114 @@
+"""torchvision's Faster R-CNN around any of our backbones."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import (
+    FastRCNNConvFCHead,
+    FastRCNNPredictor,
+    TwoMLPHead,
+)
+from torchvision.models.detection.rpn import RPNHead
+
+from backbones import FPN, Backbone, BackboneWithFPN
+from backbones.choose import choose
+from tasks.detection.roi_align import PyramidRoIAlign
+
+_ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
+_ROI_SIZE: Final = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """What makes one Faster R-CNN differ from another on the same backbone.
+
+    Attributes:
+        head: ``v1`` is torchvision's ``fasterrcnn_resnet50_fpn``: two linear layers, one RPN
+            convolution. ``v2`` is its ``_v2``: four normalised convolutions and one linear layer,
+            two RPN convolutions (Li et al., arXiv:2111.11429).
+        head_width: Width of the box head's linear layers.
+        features: The backbone's features that the pyramid stands on.
+        fpn_channels: Width of the pyramid.
+        fpn_norm: Norm of the pyramid; ``none`` in v1, ``batch`` in v2.
+        anchor_sizes: Side of the anchors of each pyramid level in pixels of the resized image,
+            finest first: one more than ``features``, for the pooled level.
+        min_size: Images are resized so that the shorter side is this, in pixels ...
+        max_size: ... unless the longer one would exceed this.
+        rois_per_image: Proposals sampled per image to train the box head.
+        detections_per_image: At most so many are returned per image, best first.
+        score_threshold: Detections below it are dropped; AP wants it low.
+    """
+
+    head: str = "v1"
+    head_width: int = 1024
+    features: tuple[str, ...] = ("c2", "c3", "c4", "c5")
+    fpn_channels: int = 256
+    fpn_norm: str = "none"
+    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    min_size: int = 800
+    max_size: int = 1333
+    rois_per_image: int = 512
+    detections_per_image: int = 100
+    score_threshold: float = 0.05
+
+
+def _v1_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
+    return 1, TwoMLPHead(options.fpn_channels * _ROI_SIZE**2, options.head_width)
+
+
+def _v2_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
+    shape = (options.fpn_channels, _ROI_SIZE, _ROI_SIZE)
+    widths = [options.fpn_channels] * 4
+    return 2, FastRCNNConvFCHead(shape, widths, [options.head_width], norm_layer=nn.BatchNorm2d)
+
+
+_HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
+
+
+def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> FasterRCNN:
+    """Build a Faster R-CNN.
+
+    Images are RGB (or as many channels as the backbone takes) in [0, 1]; the detector normalises
+    them by the backbone's conventions and resizes them itself. State-dict names are those of
+    torchvision's ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
+
+    Args:
+        backbone: Must return ``options.features``.
+        num_classes: Without the background; label 0 is the background.
+        options: The rest of the architecture.
+
+    Raises:
+        ValueError: If the backbone lacks a feature, the anchors do not fit the pyramid, or
+            ``head`` or ``fpn_norm`` is unknown.
+    """
+    channels = {
+        name: choose(backbone.channels, name, what="backbone feature") for name in options.features
+    }
+    fpn = FPN(channels, out_channels=options.fpn_channels, norm=options.fpn_norm, extra="pool")
+    if len(options.anchor_sizes) != len(fpn.levels):
+        raise ValueError(
+            f"anchor_sizes takes one size per pyramid level ({', '.join(fpn.levels)}), got "
+            f"{list(options.anchor_sizes)}."
+        )
+    rpn_depth, box_head = choose(_HEADS, options.head, what="detection head")(options)
+    return FasterRCNN(
+        BackboneWithFPN(backbone, fpn),
+        min_size=options.min_size,
+        max_size=options.max_size,
+        image_mean=list(backbone.conventions.mean),
+        image_std=list(backbone.conventions.std),
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((size,) for size in options.anchor_sizes),
+            (_ASPECT_RATIOS,) * len(options.anchor_sizes),
+        ),
+        rpn_head=RPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
+        box_roi_pool=PyramidRoIAlign(fpn.levels[:-1], _ROI_SIZE),
+        box_head=box_head,
+        box_predictor=FastRCNNPredictor(options.head_width, num_classes + 1),
+        box_score_thresh=options.score_threshold,
+        box_detections_per_img=options.detections_per_image,
+        box_batch_size_per_image=options.rois_per_image,
+    )

@@ -1,0 +1,148 @@
+"""The training loop of a detector."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from tasks.common.optim import Recipe, build_optimizer, parameter_groups, warmup_cosine
+from tasks.detection.checkpoint import DetectorCard
+from tasks.detection.metrics import Result, coco_ap, to_results
+
+Batch = tuple[list[Tensor], list[dict[str, Any]]]
+"""Images (C, H, W), uint8, and targets with ``boxes``, ``labels`` and ``image_id``."""
+
+
+class DetectionModule(lightning.LightningModule):
+    """Train a Faster R-CNN, and score it by COCO AP.
+
+    Args:
+        network: The detector; torchvision's training interface.
+        recipe: Optimiser, learning rate and schedule.
+        card: Goes into every checkpoint.
+        truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
+        devices: How many processes share a batch; scales the learning rate.
+    """
+
+    def __init__(
+        self,
+        network: FasterRCNN,
+        *,
+        recipe: Recipe,
+        card: DetectorCard,
+        truths: Mapping[str, Mapping[str, Any]],
+        devices: int = 1,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.card = card
+        self.truths = truths
+        self.devices = devices
+        self.scores: dict[str, dict[str, float]] = {}
+        self.results: dict[int, list[Result]] = {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Return the sum of the detector's four losses.
+
+        Raises:
+            FloatingPointError: If a loss is NaN or infinite; it names the loss and the images.
+        """
+        images, targets = batch
+        losses: dict[str, Tensor] = self.network(_unit_range(images), targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            found = {name: loss.item() for name, loss in losses.items()}
+            ids = [target["image_id"] for target in targets]
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.global_step}: {found}, images {ids}. Lower "
+                "recipe.lr, set recipe.clip, or use trainer.precision=32."
+            )
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
+        self.log_dict(
+            {f"train/{name}": loss.detach() for name, loss in losses.items()},
+            batch_size=len(images),
+        )
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the detections of the epoch before."""
+        self.results = {}
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Keep the detections for the end of the epoch."""
+        images, targets = batch
+        predictions = self.network(_unit_range(images))
+        for prediction, target in zip(predictions, targets, strict=True):
+            self.results[target["image_id"]] = to_results(
+                prediction, image_id=target["image_id"], category_ids=self.card.category_ids
+            )
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the detections of the validation split."""
+        if not self.trainer.sanity_checking:
+            self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the detections of the test split."""
+        self._score("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card beside the weights."""
+        checkpoint["keel"] = self.card.to_dict()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return the recipe's optimiser over fixed groups, and its schedule, a value per step."""
+        groups = parameter_groups(
+            self.network,
+            self.network.backbone.body,
+            recipe=self.recipe,
+            lr=self.recipe.peak_lr(self.devices),
+        )
+        optimizer = build_optimizer(groups, self.recipe)
+        total = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            return warmup_cosine(
+                step, warmup=self.recipe.warmup, total=total, final=self.recipe.final_lr_factor
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _score(self, split: str) -> None:
+        """Gather the detections of all processes, score them in the first, tell the others."""
+        results = _gather(self.results)
+        scores = [{}] if results is None else [coco_ap(self.truths[split], results)]
+        if torch.distributed.is_initialized():
+            torch.distributed.broadcast_object_list(scores, src=0)
+        self.scores[split] = scores[0]
+        self.log_dict({f"{split}/{name}": score for name, score in scores[0].items()})
+
+
+def _unit_range(images: list[Tensor]) -> list[Tensor]:
+    return [image.float() / 255 for image in images]
+
+
+def _gather(results: dict[int, list[Result]]) -> list[Result] | None:
+    """Return the detections of all processes in the first one, None in the others.
+
+    An image that two processes saw, because a split was padded to equal shares, counts once.
+    """
+    shares: list[dict[int, list[Result]] | None] = [results]
+    if torch.distributed.is_initialized():
+        first = torch.distributed.get_rank() == 0
+        shares = [None] * torch.distributed.get_world_size()
+        torch.distributed.gather_object(results, shares if first else None)
+        if not first:
+            return None
+    merged = {image: found for share in shares if share for image, found in share.items()}
+    return [result for image in sorted(merged) for result in merged[image]]

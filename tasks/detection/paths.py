@@ -1,0 +1,85 @@
+"""Find the files of a data set, and say what is there when one is missing."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+
+
+def listed(names: Sequence[str], *, limit: int = 5) -> str:
+    """Return the first names as one phrase for a message.
+
+    Args:
+        names: What to list, in the order to list it.
+        limit: How many are spelt out.
+
+    Example:
+        >>> listed(["a.jpg", "b.jpg", "c.jpg"], limit=2)
+        "'a.jpg', 'b.jpg' and 1 more"
+    """
+    shown = ", ".join(repr(name) for name in names[:limit])
+    rest = len(names) - limit
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Return the name that was probably meant as a phrase, or an empty string.
+
+    Args:
+        name: What was asked for.
+        names: What there is.
+
+    Example:
+        >>> nearest("WCB", ["RBC", "WBC"])
+        " (nearest: 'WBC')"
+    """
+    close = get_close_matches(name, names, n=1)
+    if not close:
+        close = [known for known in names if known.casefold() == name.casefold()][:1]
+    return f" (nearest: {close[0]!r})" if close else ""
+
+
+def existing_file(path: Path, *, what: str) -> Path:
+    """Return ``path`` if it is a file.
+
+    Args:
+        path: The file that must be there.
+        what: The noun for the message, such as ``"annotation file"``.
+
+    Raises:
+        FileNotFoundError: If it is missing or a folder; the message lists what is there instead.
+    """
+    if path.is_file():
+        return path
+    problem = "is a folder" if path.is_dir() else "does not exist"
+    raise FileNotFoundError(f"{what} {str(path)!r} {problem}; expected a file. {contents(path)}")
+
+
+def existing_folder(path: Path, *, what: str) -> Path:
+    """Return ``path`` if it is a folder.
+
+    Args:
+        path: The folder that must be there.
+        what: The noun for the message, such as ``"image folder"``.
+
+    Raises:
+        FileNotFoundError: If it is missing or a file; the message lists what is there instead.
+    """
+    if path.is_dir():
+        return path
+    problem = "is a file" if path.is_file() else "does not exist"
+    raise FileNotFoundError(f"{what} {str(path)!r} {problem}; expected a folder. {contents(path)}")
+
+
+def contents(path: Path) -> str:
+    """Return a sentence on what the nearest existing folder at or above ``path`` holds.
+
+    Args:
+        path: A file or folder, which may be missing.
+    """
+    folder = next((place for place in (path, *path.absolute().parents) if place.is_dir()), Path())
+    # A folder of a million images is not listed for a message that shows eight of them.
+    names = sorted(entry.name for entry in islice(folder.iterdir(), 1000))
+    if not names:
+        return f"{str(folder)!r} is empty."
+    return f"{str(folder)!r} holds {listed(names, limit=8)}{nearest(path.name, names)}."

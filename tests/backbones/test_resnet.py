@@ -1,0 +1,109 @@
+import pytest
+import torch
+import torchvision
+from torchvision.models._utils import IntermediateLayerGetter
+
+from backbones import NORMS, build_backbone
+from backbones.resnet.variants import VARIANTS
+
+
+def features(backbone):
+    """The state dict of torchvision's model without its classifier."""
+    return {k: v for k, v in backbone.state_dict().items() if not k.startswith("fc.")}
+
+
+def close(found, expected):
+    """Equal but for rounding, which adds up over 152 random layers: 1e-4 of the largest value."""
+    for name, reference in expected.items():
+        scale = reference.abs().max()
+        torch.testing.assert_close(found[name] / scale, reference / scale, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameter_count_is_the_published_one(name):
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    count = sum(p.numel() for p in backbone.parameters())
+    assert count == VARIANTS[name].parameters
+
+    published = torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"]
+    classifier = 1000 * (backbone.channels["c5"] + 1)
+    assert count + classifier == published
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_torchvision_weights_give_torchvision_features_and_logits(name):
+    theirs = torchvision.models.get_model(name, weights=None).eval()
+    with torch.device("meta"):  # no second initialisation
+        ours = build_backbone(name).eval()
+    ours.load_state_dict(features(theirs), strict=True, assign=True)
+    layers = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
+    image = torch.rand(1, 3, 64, 32)
+
+    with torch.no_grad():
+        found = ours(image)
+        expected = IntermediateLayerGetter(theirs, layers)(image)
+        logits = theirs.fc(theirs.avgpool(found["c5"]).flatten(1))
+        assert list(found) == list(expected)
+        close(found, expected)
+        assert {k: v.shape[1] for k, v in found.items()} == ours.channels
+        assert {k: 64 // v.shape[2] for k, v in found.items()} == ours.strides
+        close({"logits": logits}, {"logits": theirs(image)})
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_dilation_is_torchvisions(output_stride):
+    dilate = [False, output_stride == 8, True]
+    theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=dilate).eval()
+    ours = build_backbone("resnet50", output_stride=output_stride).eval()
+    ours.load_state_dict(features(theirs), strict=True)
+    image = torch.rand(1, 3, 96, 64)
+
+    with torch.no_grad():
+        found = ours(image)
+        close(found, IntermediateLayerGetter(theirs, {"layer3": "c4", "layer4": "c5"})(image))
+    assert ours.strides["c5"] == output_stride == 64 // found["c5"].shape[-1]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_dilation_keeps_basic_and_bottleneck_blocks_running_backward(name):
+    backbone = build_backbone(name, output_stride=8)
+    maps = backbone(torch.rand(2, 3, 64, 64))
+    assert {k: 64 // v.shape[-1] for k, v in maps.items()} == backbone.strides
+    sum(x.mean() for x in maps.values()).backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("norm", sorted(NORMS.keys() - {"sync_batch", "frozen_batch"}))
+def test_every_norm_runs_forward_and_backward(norm):
+    backbone = build_backbone("resnet18", norm=norm)
+    backbone(torch.rand(2, 3, 64, 64))["c5"].square().mean().backward()
+    gradients = [p.grad for p in backbone.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_stages_past_the_last_requested_feature_are_not_built():
+    backbone = build_backbone("resnet18", out_features=["c4", "c2"])
+    assert backbone.channels == {"c2": 64, "c4": 256}
+    assert backbone.strides == {"c2": 4, "c4": 16}
+    assert not any(key.startswith("layer4") for key in backbone.state_dict())
+    maps = backbone(torch.rand(1, 3, 64, 96))
+    assert {k: tuple(v.shape[1:]) for k, v in maps.items()} == {
+        "c2": (64, 16, 24),
+        "c4": (256, 4, 6),
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out_features": ["c6"]}, "unknown feature 'c6'; Known: c1, c2, c3, c4, c5"),
+        ({"out_features": []}, r"out_features takes one or more of c1, .* got \[\]\."),
+        ({"out_features": ["c2", "c2"]}, r"each once, got \['c2', 'c2'\]\."),
+        ({"output_stride": 4}, "output_stride takes 8, 16 or 32, got 4"),
+        ({"norm": "bacth"}, "unknown norm 'bacth'; did you mean 'batch'"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone("resnet18", **options)

@@ -1,0 +1,28 @@
+"""One thread, no network, a fixed seed: every test starts from the same state."""
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["KEEL_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two threads are far slower as soon as anything else runs
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The real data beside the project; a test that asks for it skips without it."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data are not beside the project")
+    return folder
