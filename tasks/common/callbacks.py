@@ -9,6 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from tasks.common.report import print_line
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file beside it, then renames it."""
@@ -73,4 +75,4 @@ class EpochLine(Callback):
         names = ("train/loss", *self.scores)
         parts += [f"{name} {logged[name].item():.3f}" for name in names if name in logged]
         parts.append(f"{time.monotonic() - self._started:.0f} s")
-        print("  ".join(parts), flush=True)  # noqa: T201 (a run's own output)
+        print_line("  ".join(parts))

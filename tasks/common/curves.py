@@ -66,8 +66,7 @@ def curves_figure(
     as distances in mm. The best epoch of ``monitor`` is marked. NaN and infinity are left out.
 
     Args:
-        metrics_csv: Lightning's ``metrics.csv``: a column ``step``, a column ``epoch``, one column
-            per metric, many cells empty.
+        metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
         monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
         mode: Whether the largest or the smallest value of ``monitor`` is the best.
 
@@ -81,19 +80,16 @@ def curves_figure(
     rates = _series(table, "step", lambda name: name.startswith("lr"))
     checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))
     scores = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
-    rest = {name: xy for name, xy in checks.items() if name not in scores}
     panels = {"loss": losses, "learning rate": rates, "validation": scores}
-    panels = {title: s for title, s in (panels | {"validation, other": rest}).items() if s}
+    panels["validation, other"] = {n: xy for n, xy in checks.items() if n not in scores}
+    panels = {title: series for title, series in panels.items() if series}
     if not panels:
-        raise ValueError(
-            f"{metrics_csv} has values for {sorted(table)}; expected a column train/*loss*, lr* or "
-            "val/*; log one of them, with step and epoch."
-        )
+        expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
+        raise ValueError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
     marked = _marked(monitor, checks | losses, scores)
     figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
-    for axes, (title, series) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, series) in zip(row, panels.items(), strict=True):
         _draw_panel(axes, series, title=title)
         if marked in series and marked.startswith("val/"):
             _mark_best(axes, marked, series[marked], mode=mode)

@@ -18,6 +18,11 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     Console(highlight=False).print(Panel(table, title=title, title_align="left", expand=False))
 
 
+def print_line(text: str) -> None:
+    """Print a line of a run's own output."""
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
 def print_scores(
     title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | int | str]]
 ) -> None:

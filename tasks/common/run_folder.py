@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from tasks.common.machine import describe
 
+_SHARED: Final = "KEEL_RUN_DIR"
+
 _PACKAGES: Final = (
     "keel-backbones",
     "torch",
@@ -23,6 +25,30 @@ _PACKAGES: Final = (
     "hydra-core",
     "numpy",
 )
+
+
+def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
+    """Return the path of a new run's folder, which nothing has been written to yet.
+
+    The processes of a distributed run share one folder: the first process leaves its path in the
+    environment of those that it starts.
+
+    Args:
+        wanted: The path that was asked for; None for a new one with the time in its name.
+        parent: Where to put a new one.
+        name: How the new one's name ends.
+
+    Raises:
+        ValueError: If ``wanted`` holds a run already.
+    """
+    if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
+        return Path(os.environ[_SHARED])
+    stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    folder = Path(wanted) if wanted else parent / f"{stamp}_{name}"
+    if (folder / "config.yaml").exists():
+        raise ValueError(f"run_dir={wanted!r} holds a run already; choose another folder.")
+    os.environ[_SHARED] = str(folder)
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,10 +16,10 @@ from tasks.common.callbacks import AtomicCheckpointIO, EpochLine, SaveOnStop
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
 
-
 _IRRELEVANT: Final = (
     ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
     ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it
+    r".*module\(s\) in eval mode at the start of training.*",  # frozen stages
     r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
 )
 """Warnings that tell our user nothing to act on."""

@@ -63,9 +63,9 @@ def choose_freeze(choice: BackboneChoice) -> Decision:
     if choice.freeze == "auto":
         reason = "of loaded weights" if choice.loaded else "no weights were loaded"
         return Decision(value="2" if choice.loaded else "0", reason=reason)
-    if not isinstance(choice.freeze, int):
-        raise ValueError(f"backbone.freeze takes auto or 0 to 5, got {choice.freeze!r}.")
-    return Decision(value=str(choice.freeze), reason="as told")
+    if isinstance(choice.freeze, int):
+        return Decision(value=str(choice.freeze), reason="as told")
+    raise ValueError(f"backbone.freeze takes auto or 0 to 5, got {choice.freeze!r}.")
 
 
 def new_detector(

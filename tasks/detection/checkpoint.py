@@ -76,21 +76,50 @@ def load_detector(path: Path) -> tuple[FasterRCNN, DetectorCard]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or is no detector's checkpoint.
     """
-    checkpoint = read_checkpoint(path)
-    card = checkpoint.get("keel")
-    if not isinstance(card, Mapping) or card.get("task") != "detection":
-        raise ValueError(
-            f"{path} is no checkpoint of a Keel detector: it has the keys "
-            f"{sorted(map(str, checkpoint))[:6]}. Give one that scripts/train_det.py wrote, such as "
-            " runs/detection/<run>/checkpoints/best.ckpt."
-        )
-    described = DetectorCard.from_dict(card)
+    checkpoint, described = _read(path)
     detector = described.build()
     prefix = "network."
     detector.load_state_dict(
         {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items()}
     )
     return detector.eval(), described
+
+
+def check_resume(path: Path, card: DetectorCard) -> None:
+    """Raise unless a run described by ``card`` can go on from a checkpoint.
+
+    Args:
+        path: The checkpoint.
+        card: Of the detector that was built for the run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or is of another detector or of other classes.
+    """
+    saved = _read(path)[1].to_dict()
+    now = card.to_dict()
+    differ = [
+        f"{key} is {now[key]!r}, the checkpoint's is {saved[key]!r}"
+        for key in ("classes", "category_ids", "backbone", "norm", "in_channels", "options")
+        if saved[key] != now[key]
+    ]
+    if differ:
+        raise ValueError(
+            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, or "
+            "start a new one without resume."
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], DetectorCard]:
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("keel")
+    if not isinstance(card, Mapping) or card.get("task") != "detection":
+        raise ValueError(
+            f"{path} is no checkpoint of a Keel detector: it has the keys "
+            f"{sorted(map(str, checkpoint))[:6]}. Give one that scripts/train_det.py wrote, such "
+            "as  runs/detection/<run>/checkpoints/best.ckpt."
+        )
+    return checkpoint, DetectorCard.from_dict(card)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)

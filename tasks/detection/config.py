@@ -26,7 +26,7 @@ def register_configs() -> None:
 
 
 def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy sees as Any)
-    """Return a typed config; OmegaConf makes that of a frozen dataclass read-only, which it undoes."""
+    """Return a typed config; that of a frozen dataclass is read-only until it is told otherwise."""
     schema = OmegaConf.structured(options)
     OmegaConf.set_readonly(schema, None)
     return schema

@@ -212,9 +212,7 @@ def _marks(
 ) -> list[_Mark]:
     counts = [len(boxes), len(labels)] + ([] if scores is None else [len(scores)])
     if len(set(counts)) > 1:
-        raise ValueError(
-            f"boxes, labels, scores have lengths {counts}; expected one length; filter them alike."
-        )
+        raise ValueError(f"lengths of boxes, labels, scores: {counts}; expected one; filter alike.")
     marks: list[_Mark] = []
     for k, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
         if not 1 <= label <= len(classes):

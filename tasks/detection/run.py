@@ -15,12 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.common.curves import draw_curves
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
-from tasks.common.report import print_facts, print_scores
-from tasks.common.run_folder import write_environment, write_json, write_text
+from tasks.common.report import print_facts, print_line
+from tasks.common.run_folder import new_folder, write_environment, write_json, write_text
 from tasks.common.trainer import Machine, TrainerOptions, build_trainer, prepare
 from tasks.detection.build import BackboneChoice, choose_freeze, choose_norm, new_detector
-from tasks.detection.checkpoint import DetectorCard, load_detector
+from tasks.detection.checkpoint import DetectorCard, check_resume, load_detector
 from tasks.detection.data import DetectionDataModule, Splits
+from tasks.detection.evaluate import print_ap
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.predict import draw_predictions
@@ -42,12 +43,12 @@ def run(cfg: DictConfig) -> float:
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
     """
     started = time.monotonic()
-    folder = Path(cfg.run_dir)
+    folder = new_folder(cfg.run_dir, parent=Path("runs/detection"), name=cfg.backbone.name)
     recipe = Recipe(**cfg.recipe)
     options = TrainerOptions(**cfg.trainer)
     where = prepare(options)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    splits: Splits = instantiate(cfg.data)
+    splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     tested = splits.test or splits.val
     choice = BackboneChoice(**cfg.backbone)
     norm, freeze = choose_norm(choice, batch_size=recipe.batch_size), choose_freeze(choice)
@@ -75,6 +76,8 @@ def run(cfg: DictConfig) -> float:
         transform=instantiate(cfg.augment),
         in_channels=choice.in_channels,
     )
+    if cfg.resume is not None:
+        check_resume(Path(cfg.resume), card)
     trainer, best = build_trainer(
         options,
         recipe,
@@ -111,11 +114,6 @@ def _fit(
     folder: Path,
 ) -> None:
     """Train; an interrupted run says how to go on."""
-    if resume is not None and not Path(resume).is_file():
-        raise FileNotFoundError(
-            f"resume={resume!r} is no file; give a checkpoint such as "
-            "runs/detection/<run>/checkpoints/last.ckpt."
-        )
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -136,7 +134,6 @@ def _report(
 ) -> None:
     """Write scores and pictures, and print the table."""
     scores = module.scores["test"]
-    names = list(module.card.classes)
     write_json(
         folder / "metrics.json",
         {
@@ -149,15 +146,8 @@ def _report(
     detector, card = load_detector(Path(best.best_model_path))
     draw_predictions(detector, card, splits.val, folder / "predictions.png")
     split = "val (there is no test split)" if splits.test is None else "test"
-    print_scores(
-        f"Scores on {split}",
-        ("AP", "AP50"),
-        {
-            "all classes": (scores["ap"], scores["ap50"]),
-            **{name: (scores[f"ap/{name}"], scores[f"ap50/{name}"]) for name in names},
-        },
-    )
-    print(f"{seconds:.0f} s in all; everything is in {folder}")
+    print_ap(f"Scores of the best checkpoint on {split}", scores, module.card.classes)
+    print_line(f"{seconds:.0f} s in all; everything is in {folder}")
 
 
 def _data_facts(splits: Splits) -> dict[str, str]:

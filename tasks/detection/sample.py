@@ -44,8 +44,8 @@ def write_sample(
     objects. Colour tells nothing about the class. An object's longer side measures ``size / 7`` to
     ``size / 2`` pixels, it lies wholly inside the image and at most 40 % of it is hidden by
     others. Its box is the **visible extent**, as in COCO: the tightest box around the pixels that
-    can be seen; ``area`` counts them. One image in sixteen has no object. Three in five images are
-    square, the others 7 : 9 and 9 : 7. The category ids are 1, 3 and 7.
+    can be seen; ``area`` counts them. One image in sixteen is empty. Three in five are square, the
+    others 7 : 9 and 9 : 7. The category ids are 1, 3 and 7.
 
     Written are ``images/{split}_{index:04d}.png``, ``annotations/instances_{split}.json`` and
     ``sample.json`` (the settings). The same arguments give the same bytes, and an image does not
@@ -69,17 +69,9 @@ def write_sample(
     """
     settings = _settings(images, size=size, seed=seed)
     target = root.resolve()  # a link stays a link
-    if _complete(target, settings):
-        return root
-    _refuse_foreign(target)
-    partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
-    try:
-        for split, count in images.items():
-            _write_split(partial, split, count=count, size=size, seed=seed)
-        (partial / "sample.json").write_text(json.dumps(settings, indent=2) + "\n")
-        _publish(partial, target, settings)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    if not _complete(target, settings):
+        _refuse_foreign(target)
+        _write(target, settings)
     return root
 
 
@@ -132,6 +124,17 @@ def _refuse_foreign(root: Path) -> None:
         )
 
 
+def _write(root: Path, settings: Mapping[str, Any]) -> None:
+    partial = root.with_name(f".{root.name}.{uuid4().hex}.partial")
+    try:
+        for split, count in settings["images"].items():
+            _write_split(partial, split, count, size=settings["size"], seed=settings["seed"])
+        (partial / "sample.json").write_text(json.dumps(settings, indent=2) + "\n")
+        _publish(partial, root, settings)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _publish(partial: Path, root: Path, settings: Mapping[str, Any]) -> None:
     """Rename ``partial`` to ``root``; another process that was quicker wins."""
     old = partial.with_suffix(".old")
@@ -147,7 +150,7 @@ def _publish(partial: Path, root: Path, settings: Mapping[str, Any]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_split(root: Path, split: str, *, count: int, size: int, seed: int) -> None:
+def _write_split(root: Path, split: str, count: int, *, size: int, seed: int) -> None:
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / "annotations").mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -166,8 +169,8 @@ def _write_split(root: Path, split: str, *, count: int, size: int, seed: int) ->
             {"id": len(annotations) + k, "image_id": index + 1, "iscrowd": 0} | one
             for k, one in enumerate(objects, start=1)
         ]
-    categories = [{"id": number, "name": name} for name, number in CATEGORY_IDS.items()]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": images, "annotations": annotations}
+    content["categories"] = [{"id": k, "name": name} for name, k in CATEGORY_IDS.items()]
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
@@ -175,9 +178,8 @@ def _scene(
     rng: np.random.Generator, *, size: int, most: int
 ) -> tuple[Pixels, list[dict[str, Any]]]:
     """Draw one image with at most ``most`` objects, and at least one unless ``most`` is 0."""
-    short, long = size - size // 8, size + size // 8
-    shapes = [(size, size), (short, long), (long, short)]
-    height, width = shapes[rng.choice(3, p=[0.6, 0.2, 0.2])]
+    eighth = np.array([[0, 0], [-1, 1], [1, -1]])[rng.choice(3, p=[0.6, 0.2, 0.2])] * (size // 8)
+    height, width = (size + eighth).tolist()
     canvas = _background(rng, height, width)
     _add_clutter(rng, canvas)
     owner = np.full((height, width), -1)
@@ -193,9 +195,8 @@ def _scene(
         owner = covered
         drawn.append((name, int(np.count_nonzero(inside))))
         _paint(rng, canvas, coverage)
-    noise = rng.normal(0, 2, canvas.shape)
     objects = [_annotation(name, owner == k) for k, (name, _) in enumerate(drawn)]
-    return np.clip(canvas + noise, 0, 255).astype(np.float32), objects
+    return np.clip(canvas + rng.normal(0, 2, canvas.shape), 0, 255).astype(np.float32), objects
 
 
 def _annotation(name: str, visible: NDArray[np.bool_]) -> dict[str, Any]:

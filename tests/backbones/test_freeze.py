@@ -75,6 +75,6 @@ def test_train_returns_the_module(backbone):
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}])
 def test_fixing_what_was_never_trained_has_to_be_asked_for(options):
-    with pytest.raises(ValueError, match="would fix what was never trained.*weights='random'"):
+    with pytest.raises(ValueError, match=r"would fix what was never trained.*weights='random'"):
         build_backbone("resnet18", **options)
     assert build_backbone("resnet18", weights="random", **options)

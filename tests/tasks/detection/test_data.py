@@ -1,49 +1,20 @@
-import json
-from pathlib import Path
-
 import cv2
 import lightning
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from tasks.detection.coco import read_coco
-from tasks.detection.data import DetectionDataModule, Splits, coco_splits, voc_splits
+from tasks.detection.data import DetectionDataModule
 from tasks.detection.transforms import train_transform
 
-SIZES = [(40, 30), (30, 40), (32, 32)]
 
-
-def write_coco(root, name, *, count, classes=("cat", "dog"), boxes=True):
-    """Write a COCO file and its images, of three shapes; the box of image n is n+1 wide."""
-    (root / "images").mkdir(exist_ok=True)
-    (root / "annotations").mkdir(exist_ok=True)
-    images, annotations = [], []
-    for number in range(count):
-        width, height = SIZES[number % 3]
-        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), np.uint8)
-        Image.fromarray(pixels).save(root / "images" / f"{name}{number}.png")
-        images.append(
-            {"id": number, "file_name": f"{name}{number}.png", "height": height, "width": width}
-        )
-        box = {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, number + 1, 9]}
-        annotations += [box] if boxes else []
-    categories = [{"id": number, "name": text} for number, text in enumerate(classes, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    file = root / "annotations" / f"{name}.json"
-    file.write_text(json.dumps(content))
-    return read_coco(file, root / "images")
+@pytest.fixture
+def train(write_coco):
+    return write_coco("train", count=11)
 
 
 @pytest.fixture
-def train(tmp_path):
-    return write_coco(tmp_path, "train", count=11)
-
-
-@pytest.fixture
-def val(tmp_path):
-    return write_coco(tmp_path, "val", count=5)
+def val(write_coco):
+    return write_coco("val", count=5)
 
 
 def module(train, val, **options):
@@ -236,8 +207,8 @@ def test_impossible_settings_are_refused(train, val, options, message):
         module(train, val, **options)
 
 
-def test_splits_with_other_classes_are_refused(train, val, tmp_path):
-    other = write_coco(tmp_path, "other", count=1, classes=("dog", "cat"))
+def test_splits_with_other_classes_are_refused(train, val, write_coco):
+    other = write_coco("other", count=1, classes=("dog", "cat"))
 
     message = r"other.json has the classes 'dog', 'cat', but .*train.json has 'cat', 'dog'"
     with pytest.raises(ValueError, match=message):
@@ -246,8 +217,8 @@ def test_splits_with_other_classes_are_refused(train, val, tmp_path):
         module(train, val, test=other)
 
 
-def test_a_training_split_without_boxes_is_refused(val, tmp_path):
-    empty = write_coco(tmp_path, "empty", count=2, boxes=False)
+def test_a_training_split_without_boxes_is_refused(val, write_coco):
+    empty = write_coco("empty", count=2, boxes=False)
 
     with pytest.raises(ValueError, match=r"empty.json: no boxes in 2 images to learn from"):
         module(empty, val)
@@ -256,144 +227,3 @@ def test_a_training_split_without_boxes_is_refused(val, tmp_path):
 def test_a_test_without_a_test_split_is_refused(train, val):
     with pytest.raises(ValueError, match="there is no test split; give test"):
         module(train, val).test_dataloader()
-
-
-def test_coco_splits_read_each_file_with_the_classes_of_training(tmp_path):
-    write_coco(tmp_path, "train", count=4)
-    write_coco(tmp_path, "val", count=3, classes=("dog", "cat"))
-
-    splits = coco_splits(
-        root=str(tmp_path), train="annotations/train.json", val="annotations/val.json"
-    )
-
-    assert (len(splits.train.images), len(splits.val.images), splits.test) == (4, 3, None)
-    assert list(splits.val.classes) == ["cat", "dog"]
-    assert splits.val.images[0].labels.tolist() == [2]  # category 1 is a dog there
-
-
-def test_coco_splits_find_images_in_folders_of_their_own(tmp_path):
-    for name in ("train", "val", "test"):
-        write_coco(tmp_path, name, count=2)
-        (tmp_path / "images").rename(tmp_path / f"{name}_images")
-    files = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
-    folders = {f"{name}_images": f"{name}_images" for name in ("train", "val", "test")}
-
-    splits = coco_splits(root=tmp_path, **files, **folders, classes=["dog", "cat"])
-
-    assert splits.test is not None
-    for split, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "test")):
-        assert split.images[0].path == tmp_path / f"{name}_images" / f"{name}0.png"
-        assert list(split.classes) == ["dog", "cat"]
-
-
-def test_coco_splits_with_other_classes_in_validation_are_refused(tmp_path):
-    write_coco(tmp_path, "train", count=2)
-    write_coco(tmp_path, "val", count=2, classes=("cat", "dgo"))
-
-    with pytest.raises(ValueError, match=r"val.json: no category 'dog' \(nearest: 'dgo'\)"):
-        coco_splits(root=tmp_path, train="annotations/train.json", val="annotations/val.json")
-    with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
-        coco_splits(root=tmp_path / "no", train="a.json", val="b.json")
-
-
-def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path):
-    for name in ("train", "val", "test"):
-        write_coco(tmp_path, name, count=3)
-        (tmp_path / "images" / f"{name}1.png").write_bytes(b"")
-    files = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
-    splits = coco_splits(root=tmp_path, **files)
-
-    kept = splits.checked("skip")
-
-    for split in (kept.train, kept.val, kept.test):
-        assert [record.image_id for record in split.images] == [0, 2]
-    with pytest.raises(ValueError, match=r"train.json: 1 of 3 images .*train1.png cannot be read"):
-        splits.checked("error")
-    without = Splits(train=splits.train, val=splits.val, test=None)
-    assert without.checked("skip").test is None
-
-
-def write_voc(root, names, label="cat"):
-    for folder in ("Annotations", "JPEGImages"):
-        (root / folder).mkdir(exist_ok=True)
-    box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
-    for name in names:
-        (root / "Annotations" / f"{name}.xml").write_text(
-            "<annotation><size><width>20</width><height>10</height></size>"
-            f"<object><name>{label}</name><bndbox>{box}</bndbox></object></annotation>"
-        )
-        (root / "JPEGImages" / f"{name}.jpg").touch()
-
-
-def stems(split):
-    return [record.path.stem for record in split.images]
-
-
-def test_voc_splits_follow_the_image_sets(tmp_path):
-    write_voc(tmp_path, "ad")
-    write_voc(tmp_path, "bc", label="dog")
-    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
-    for split, names in (("train", "a\nb"), ("val", "c"), ("test", "d")):
-        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
-
-    splits = voc_splits(root=str(tmp_path), fractions=(1.0, 0.0, 0.0))
-
-    assert splits.test is not None
-    assert [stems(part) for part in (splits.train, splits.val, splits.test)] == [
-        ["a", "b"],
-        ["c"],
-        ["d"],
-    ]
-    assert list(splits.val.classes) == ["cat", "dog"]
-    assert splits.val.images[0].labels.tolist() == [2]
-    (tmp_path / "ImageSets" / "Main" / "val.txt").unlink()
-    with pytest.raises(ValueError, match="names for 'train', 'test' only; expected train and val"):
-        voc_splits(root=tmp_path)
-
-
-def test_voc_splits_without_image_sets_are_drawn_by_the_seed(tmp_path):
-    write_voc(tmp_path, [f"{n:02d}" for n in range(20)])
-
-    splits = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=1)
-    again = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=1)
-    other = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=2)
-
-    assert (len(splits.train.images), len(splits.val.images), splits.test) == (16, 4, None)
-    assert not set(stems(splits.train)) & set(stems(splits.val))
-    assert stems(again.val) == stems(splits.val) != stems(other.val)
-
-
-def test_voc_splits_pass_their_options_on(tmp_path):
-    write_voc(tmp_path, "abc")
-    for old, new in (("Annotations", "xml"), ("JPEGImages", "images")):
-        (tmp_path / old).rename(tmp_path / new)
-
-    splits = voc_splits(
-        root=tmp_path,
-        annotations="xml",
-        images="images",
-        classes=["dog", "cat"],
-        one_based=False,
-    )
-
-    assert splits.train.images[0].boxes.tolist() == [[1, 1, 9, 9]]
-    assert splits.val.images[0].labels.tolist() == [2]
-
-
-@pytest.mark.skipif(
-    not (Path(__file__).parents[3] / ".." / "shared" / "data" / "bccd").is_dir(),
-    reason="needs bccd in ../shared/data",
-)
-def test_bccd_is_read_split_by_split():
-    splits = coco_splits(
-        root=Path(__file__).parents[3] / ".." / "shared" / "data" / "bccd",
-        train="annotations/instances_train.json",
-        val="annotations/instances_val.json",
-        test="annotations/instances_test.json",
-    ).checked("error")
-
-    # Counts as the data's README gives them.
-    assert splits.test is not None
-    parts = (splits.train, splits.val, splits.test)
-    assert [len(part.images) for part in parts] == [205, 87, 72]
-    assert [part.num_boxes for part in parts] == [2804, 1137, 945]

@@ -161,8 +161,8 @@ def test_twenty_one_classes_have_colours_apart_and_stable():
     [
         ({"image": np.zeros((8, 8, 3), np.float32)}, r"image is float32 of shape \(8, 8, 3\); exp"),
         ({"image": np.zeros((3, 8, 8), np.uint8)}, r"shape \(3, 8, 8\); .* move its channels last"),
-        ({"labels": labels(1, 2)}, r"boxes, labels, scores have lengths \[1, 2\]; expected one"),
-        ({"scores": np.zeros(3)}, r"boxes, labels, scores have lengths \[1, 1, 3\]"),
+        ({"labels": labels(1, 2)}, r"lengths of boxes, labels, scores: \[1, 2\]; expected one"),
+        ({"scores": np.zeros(3)}, r"scores: \[1, 1, 3\]; expected one; filter alike"),
         ({"labels": labels(0)}, r"labels\[0\] is 0; expected 1 to 3, 0 is the background"),
         ({"labels": labels(4)}, r"labels\[0\] is 4; expected 1 to 3, .* map the data set's"),
     ],

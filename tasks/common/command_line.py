@@ -1,0 +1,95 @@
+"""What stands between a user's command line and a run: typos answered, errors without a trace."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+)
+from omegaconf import DictConfig, OmegaConf
+
+T = TypeVar("T")
+
+
+def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[str]) -> None:
+    """Compose the configuration once, to answer a typo with the nearest name.
+
+    Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra.
+
+    Args:
+        config_folder: Absolute path of ``configs``.
+        config_name: The root configuration's name.
+        arguments: The command line without the script's name.
+
+    Raises:
+        ValueError: If a key, a group's option or a value does not fit.
+    """
+    if any(argument in ("-m", "--multirun") for argument in arguments):
+        return
+    overrides = [a for a in arguments if not a.startswith("-") and "=" in a]
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder)):
+        try:
+            cfg = compose(config_name, overrides=overrides)
+        except HydraException as error:
+            raise ValueError(f"{_said(error)}{_hint(error, config_name)}") from error
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
+
+
+def exit_on_error(main: Callable[[], T]) -> T:
+    """Return what ``main`` returns, or end with the message of an error that a user can mend.
+
+    ``HYDRA_FULL_ERROR=1`` shows the trace as well.
+
+    Args:
+        main: Raises ValueError, OSError or FloatingPointError with a message that says what to do.
+    """
+    try:
+        return main()
+    except (ValueError, OSError, FloatingPointError, InstantiationException) as error:
+        if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+            raise
+        sys.exit(f"error: {error.__cause__ if isinstance(error, HydraException) else error}")
+
+
+def _said(error: HydraException) -> str:
+    """Return what Hydra, or OmegaConf under it, says is wrong, on one line."""
+    text = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("full_key", "object_type"))]
+    return "; ".join(dict.fromkeys(kept)).partition("; Config search path")[0].rstrip(".")
+
+
+def _hint(error: HydraException, config_name: str) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        wanted = str(error.missing_cfg_file).rpartition("/")[2]
+        return _nearest(wanted, error.options)
+    if isinstance(error, ConfigCompositionException):
+        found = re.search(r"Could not override '([^']+)'", str(error))
+        if found:
+            return _nearest(found[1], list(_keys(compose(config_name), "")))
+    return ""
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
+    """Yield the dotted name of every value."""
+    for key in node:
+        name = f"{prefix}{key!s}"
+        inner = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(inner, DictConfig) and not inner._is_none():
+            yield from _keys(inner, f"{name}.")
+        yield name

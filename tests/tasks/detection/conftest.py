@@ -1,0 +1,53 @@
+"""Small data sets on disk for the tests of detection."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.detection.coco import read_coco
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write an image by Pillow and return its path."""
+
+    def write(name, pixels, **options):
+        mode = options.pop("mode", None)
+        image = Image.fromarray(pixels)
+        (image.convert(mode) if mode else image).save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return write
+
+
+SIZES = [(40, 30), (30, 40), (32, 32)]
+
+
+@pytest.fixture
+def write_coco(tmp_path):
+    """Write a COCO file with its images below ``tmp_path`` and read it."""
+    return partial(write_coco_below, tmp_path)
+
+
+def write_coco_below(root, name, *, count, classes=("cat", "dog"), boxes=True):
+    """Write a COCO file and its images, of three shapes; the box of image n is n+1 wide."""
+    (root / "images").mkdir(exist_ok=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        width, height = SIZES[number % 3]
+        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{name}{number}.png")
+        images.append(
+            {"id": number, "file_name": f"{name}{number}.png", "height": height, "width": width}
+        )
+        box = {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, number + 1, 9]}
+        annotations += [box] if boxes else []
+    categories = [{"id": number, "name": text} for number, text in enumerate(classes, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    file = root / "annotations" / f"{name}.json"
+    file.write_text(json.dumps(content))
+    return read_coco(file, root / "images")

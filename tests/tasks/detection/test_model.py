@@ -1,0 +1,121 @@
+"""Our detector against torchvision's, state dict for state dict and box for box."""
+
+import pytest
+import torch
+from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FasterRCNN
+
+from backbones import build_backbone
+from tasks.detection.model import DetectorOptions, build_detector
+
+OPTIONS = {
+    "v1": DetectorOptions(min_size=96, max_size=128),
+    "v2": DetectorOptions(head="v2", fpn_norm="batch", min_size=96, max_size=128),
+}
+THEIRS = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}
+
+
+def twins(version, norm="batch"):
+    """torchvision's detector with random weights, and ours with the same ones."""
+    theirs = THEIRS[version](
+        weights=None, weights_backbone=None, num_classes=4, min_size=96, max_size=128
+    )
+    backbone = build_backbone("resnet50", weights="random", norm=norm)
+    ours = build_detector(backbone, num_classes=3, options=OPTIONS[version])
+    for module in theirs.modules():  # statistics that matter, as after training
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+            module.weight.data.uniform_(0.3, 0.7)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version):
+    theirs, ours = twins(version)
+    images = [torch.rand(3, 90, 120), torch.rand(3, 128, 100)]
+    with torch.no_grad():
+        expected, found = theirs.eval()(images), ours.eval()(images)
+    for mine, reference in zip(found, expected, strict=True):
+        assert len(reference["boxes"]) > 10
+        assert torch.equal(mine["labels"], reference["labels"])
+        torch.testing.assert_close(mine["scores"], reference["scores"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mine["boxes"], reference["boxes"], rtol=1e-4, atol=1e-3)
+
+
+def test_a_frozen_batch_backbone_takes_the_same_state_dict():
+    _, ours = twins("v1", norm="frozen_batch")
+    assert not any("num_batches_tracked" in key for key in ours.backbone.body.state_dict())
+
+
+@pytest.mark.parametrize(("trainable", "freeze"), [(5, 0), (3, 2), (1, 4), (0, 5)])
+def test_as_many_parameters_are_frozen_as_in_torchvision(trainable, freeze):
+    theirs = resnet_fpn_backbone(
+        backbone_name="resnet50",
+        weights=None,
+        trainable_layers=trainable,
+    )
+    ours = build_backbone("resnet50", weights="random", norm="frozen_batch", freeze=freeze)
+    frozen = [n for n, p in ours.named_parameters() if not p.requires_grad]
+    expected = [n for n, p in theirs.body.named_parameters() if not p.requires_grad]
+    assert frozen == expected
+
+
+def test_training_losses_are_torchvisions():
+    theirs, ours = twins("v1")
+    images = [torch.rand(3, 96, 128), torch.rand(3, 96, 96)]
+    targets = [
+        {"boxes": torch.tensor([[10.0, 10, 60, 50]]), "labels": torch.tensor([2])},
+        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+    ]
+    losses = []
+    for detector in (theirs, ours):
+        torch.manual_seed(1)  # of the sampling of anchors and proposals
+        losses.append({k: v.detach() for k, v in detector.train()(images, targets).items()})
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+def test_any_backbone_and_pyramid_train(name):
+    options = DetectorOptions(
+        features=("c3", "c4"), anchor_sizes=(16, 32, 64), min_size=64, max_size=96
+    )
+    backbone = build_backbone(name, out_features=options.features)
+    detector = build_detector(backbone, num_classes=2, options=options)
+    target = {"boxes": torch.tensor([[5.0, 5, 40, 40]]), "labels": torch.tensor([1])}
+    sum(detector([torch.rand(3, 64, 80)], [target]).values()).backward()
+    lost = [n for n, p in detector.named_parameters() if p.grad is None]
+    assert not lost
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ("c3", "c7")}, "unknown backbone feature 'c7'"),
+        ({"anchor_sizes": (32, 64)}, r"anchor_sizes takes one size per pyramid level \(p2, .*p6\)"),
+        ({"head": "v3"}, "unknown detection head 'v3'; Known: v1, v2"),
+        ({"fpn_norm": "bn"}, "unknown norm 'bn'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_detector(
+            build_backbone("resnet18"), num_classes=1, options=DetectorOptions(**options)
+        )
+
+
+def test_torchvision_takes_the_pyramid_as_it_is():
+    """The five lines of the README: our backbone in torchvision's own detector."""
+    from torchvision.ops import MultiScaleRoIAlign
+
+    from backbones import FPN, BackboneWithFPN
+
+    body = build_backbone("resnet18", out_features=["c2", "c3", "c4", "c5"])
+    pyramid = BackboneWithFPN(body, FPN(body.channels))
+    pool = MultiScaleRoIAlign(["p2", "p3", "p4", "p5"], output_size=7, sampling_ratio=2)
+    detector = FasterRCNN(pyramid, num_classes=3, box_roi_pool=pool, min_size=64, max_size=64)
+    with torch.no_grad():
+        (found,) = detector.eval()([torch.rand(3, 64, 64)])
+    assert found["boxes"].shape[1] == 4
