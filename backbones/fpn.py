@@ -1,5 +1,6 @@
 """Feature pyramid: ``c2..c5`` in, ``p2..p5`` and coarser levels out, all of one width."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -31,6 +32,8 @@ class FPN(nn.Module):
         extra: Which levels follow the coarsest one: ``pool``, ``conv`` or ``none``.
 
     Attributes:
+        channels: Channels of each input feature by name, finest first.
+        out_channels: Width of every level.
         levels: Names of the returned levels, finest first.
 
     Shape:
@@ -38,7 +41,8 @@ class FPN(nn.Module):
         - Output: ``{"p{k}": (N, out_channels, H / 2**k, W / 2**k)}``, finest first.
 
     Raises:
-        ValueError: If ``channels`` is empty, or ``norm`` or ``extra`` is unknown.
+        ValueError: If ``channels`` is empty or not in that order, or ``norm`` or ``extra`` is
+            unknown.
     """
 
     def __init__(
@@ -50,12 +54,10 @@ class FPN(nn.Module):
         extra: ExtraLevels = "pool",
     ) -> None:
         super().__init__()
-        if not channels:
-            raise ValueError("FPN needs at least one feature, got none.")
-        self._inputs, self._extra, self.out_channels = tuple(channels), extra, out_channels
-        coarsest = int(self._inputs[-1].removeprefix("c"))
+        coarsest = _coarsest(channels)
+        self.channels, self._extra, self.out_channels = dict(channels), extra, out_channels
         more = range(coarsest + 1, coarsest + 1 + choose(_EXTRA, extra, what="extra levels"))
-        self.levels = [name.replace("c", "p") for name in self._inputs] + [f"p{k}" for k in more]
+        self.levels = [name.replace("c", "p") for name in channels] + [f"p{k}" for k in more]
         self.inner_blocks = nn.ModuleList(
             _conv(width, out_channels, 1, norm=norm) for width in channels.values()
         )
@@ -76,7 +78,7 @@ class FPN(nn.Module):
         """Return the levels, finest first."""
         top: Tensor | None = None
         maps: list[Tensor] = []
-        blocks = zip(self._inputs, self.inner_blocks, self.layer_blocks, strict=True)
+        blocks = zip(self.channels, self.inner_blocks, self.layer_blocks, strict=True)
         for name, inner, layer in reversed(list(blocks)):
             lateral: Tensor = inner(features[name])
             if top is not None:
@@ -98,6 +100,17 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int, *, norm: str) -
     return ConvNorm(in_channels, out_channels, kernel_size, norm=norm_factory(norm))
 
 
+def _coarsest(channels: Mapping[str, int]) -> int:
+    """Return the k of the last ``c{k}``."""
+    numbers = [int(name[1:]) if re.fullmatch(r"c\d", name) else 0 for name in channels]
+    if not numbers or 0 in numbers or numbers != sorted(numbers):
+        raise ValueError(
+            "FPN takes one or more features named c{k}, finest first, such as c2, c3, got "
+            f"{list(channels)}; build_backbone(...).channels is in that order."
+        )
+    return numbers[-1]
+
+
 class BackboneWithFPN(nn.Module):
     """A backbone and the pyramid on top of it, as one image-to-pyramid module.
 
@@ -111,10 +124,18 @@ class BackboneWithFPN(nn.Module):
     Shape:
         - Input: (N, C, H, W).
         - Output: as `FPN`.
+
+    Raises:
+        ValueError: If ``body`` does not return the features that ``fpn`` was made for.
     """
 
     def __init__(self, body: Backbone, fpn: FPN) -> None:
         super().__init__()
+        if not fpn.channels.items() <= body.channels.items():
+            raise ValueError(
+                f"the FPN takes {fpn.channels}, the backbone returns {body.channels}; make it with "
+                "FPN(body.channels)."
+            )
         self.body = body
         self.fpn = fpn
         self.out_channels = fpn.out_channels

@@ -1,8 +1,6 @@
-"""Weights by tag or file: where from, whether they fit, and what they expect of an image."""
+"""Weights by tag or file: whether they fit, and what they expect of an image."""
 
-import hashlib
 import os
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,17 +8,16 @@ from fnmatch import fnmatch
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.hub import download_url_to_file, get_dir
+from torch.hub import get_dir
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model_weights
+from torchvision.ops import FrozenBatchNorm2d
 
 from backbones.choose import choose
 from backbones.convert import backbone_state, unwrap
+from backbones.files import fetch, read_checkpoint
 from backbones.interface import Backbone, Conventions
 
 _TAGS: Final = {
@@ -93,12 +90,14 @@ def load_weights(
     checkpoint = read_checkpoint(path)
     conventions = _conventions(checkpoint)
     try:
-        given = backbone_state(unwrap(checkpoint), first_conv=backbone.first_conv)
+        state = unwrap(checkpoint)
+        given = backbone_state(state, first_conv=backbone.first_conv)
     except ValueError as error:
         raise ValueError(f"{path} does not hold weights of {name!r}: {error}") from error
     expected = backbone.state_dict()
     given, adapted, conventions = _fit_channels(given, expected, backbone.first_conv, conventions)
-    dropped = _drop(given, expected)
+    rest = {"other parts of the model, such as a classifier": len(state) - len(given)}
+    dropped = {reason: n for reason, n in (rest | _drop(given, expected)).items() if n}
     report = LoadReport(
         origin=origin,
         stages=_coverage(backbone, given),
@@ -106,10 +105,10 @@ def load_weights(
         adapted=adapted,
         conventions=conventions,
     )
-    _check(given, expected, missing=tuple(missing), report=report, name=name)
+    _check(backbone, given, missing=tuple(missing), report=report, name=name)
     backbone.load_state_dict({**expected, **given})
     for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm | FrozenBatchNorm2d):
             module.eps = conventions.epsilon
     backbone.conventions = conventions
     backbone.provenance = str(report)
@@ -134,80 +133,20 @@ def adapt_first_conv(weight: Tensor, in_channels: int) -> Tensor:
     return cycled * (channels / in_channels)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a ``.safetensors`` or torch file holds, tensors on the CPU.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weight file {str(path)!r}; expected a .pth, .pt, .ckpt or .safetensors file, or a "
-            f"tag: {', '.join(_TAGS)}."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors and plain values, or is no torch file; it was not "
-            "read, because reading it could run code. Save it again with torch.save(state_dict)."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is truncated or damaged ({error}); fetch it again.") from error
-    if isinstance(checkpoint, Mapping):
-        return dict(checkpoint)
-    raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a state dict.")
-
-
-def fetch(url: str, *, sha256: str, path: Path) -> Path:
-    """Return ``path`` with the file at ``url`` in it, downloading it once.
-
-    The download goes to a temporary file beside it, shows its progress, and takes the name only
-    when its hash is right; a file that is there already is checked as well.
-
-    Args:
-        url: Where the file is.
-        sha256: The first hexadecimal digits of its hash.
-        path: Where to keep it.
-
-    Raises:
-        ValueError: If the file at ``path`` has another hash.
-        ConnectionError: If ``KEEL_OFFLINE`` is set, or the download fails.
-    """
-    if not path.exists():
-        try:
-            if os.environ.get("KEEL_OFFLINE", "0") not in ("", "0"):
-                raise URLError("KEEL_OFFLINE is set")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(url, str(path), hash_prefix=sha256)
-        except (OSError, RuntimeError) as error:
-            raise ConnectionError(
-                f"cannot download {url} ({error}). Do one of three things: copy that file to "
-                f"{path}; give a file of your own, backbone.weights=/path/to/file.pth; or train "
-                "from random initialisation, backbone.weights=random."
-            ) from error
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(sha256):
-        raise ValueError(
-            f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete it, "
-            "and the next run downloads it again."
-        )
-    return path
-
-
 def _resolve(weights: str | PathLike[str], *, name: str) -> tuple[Path, str]:
     """Return the file, and its description for the report."""
     text = os.fspath(weights)
-    if Path(text).suffix or os.sep in text or Path(text).is_file():
-        return Path(text), f"{text} (torchvision's preprocessing, unless the file says otherwise)"
+    is_path = isinstance(weights, PathLike) or bool(Path(text).suffix) or os.sep in text
+    if is_path or Path(text).is_file():
+        path = Path(text).expanduser()
+        return path, f"{text} (torchvision's preprocessing, unless the file says otherwise)"
     try:
         published = {entry.name: entry for entry in get_model_weights(name)}
     except ValueError:
-        published = {}
+        raise ValueError(
+            f"no weights are published for {name!r}, got {text!r}; give a file, such as "
+            "/path/to/file.pth."
+        ) from None
     known = {tag: full for tag, full in _TAGS.items() if full in published}
     known |= {full: full for full in published}
     entry = published[choose(known, text, what=f"weights of {name}")]
@@ -222,7 +161,8 @@ def _conventions(checkpoint: Mapping[str, Any]) -> Conventions:
     card = checkpoint.get("keel")
     if not isinstance(card, Mapping):
         return Conventions()
-    return Conventions(mean=tuple(card["mean"]), std=tuple(card["std"]))
+    epsilon = card.get("epsilon", Conventions.epsilon)
+    return Conventions(mean=tuple(card["mean"]), std=tuple(card["std"]), epsilon=epsilon)
 
 
 def _fit_channels(
@@ -232,6 +172,8 @@ def _fit_channels(
     conventions: Conventions,
 ) -> tuple[dict[str, Tensor], str, Conventions]:
     """Adapt the first convolution, and mean and std, to the channels of the backbone."""
+    if given[first_conv].ndim != expected[first_conv].ndim:
+        return given, "", conventions  # refused with every other shape that does not fit
     have, want = given[first_conv].shape[1], expected[first_conv].shape[1]
     if have == want:
         return given, "", conventions
@@ -279,14 +221,15 @@ def _coverage(backbone: Backbone, given: Mapping[str, Tensor]) -> tuple[tuple[in
 
 
 def _check(
+    backbone: Backbone,
     given: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
     *,
     missing: tuple[str, ...],
     report: LoadReport,
     name: str,
 ) -> None:
     """Raise unless the file covers the backbone."""
+    expected = backbone.state_dict()
     may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
     lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
     extra = [k for k in given if k not in expected]
@@ -302,6 +245,17 @@ def _check(
         f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
     )
     raise ValueError(
-        f"the weights do not fit {name!r}: {detail}. Nothing was loaded; use weights of this "
-        f"architecture.\n{report}"
+        f"the weights do not fit {name!r}: {detail}. Nothing was loaded; "
+        f"{_advice(backbone, extra)}\n{report}"
     )
+
+
+def _advice(backbone: Backbone, extra: list[str]) -> str:
+    """Return what to do about weights that do not fit."""
+    placeholders = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
+    if any(key.rpartition(".")[0] in placeholders for key in extra):
+        return (
+            "norm='none' has no place for the scale and shift that the file's norms learned: "
+            "build the backbone with norm='batch' or 'frozen_batch', or with weights='random'."
+        )
+    return "use weights of this architecture and norm."

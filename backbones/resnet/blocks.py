@@ -77,6 +77,11 @@ class BasicBlock(nn.Module):
         self.bn2 = parts.norm(channels)
         self.downsample = shortcut(in_channels, channels, stride=stride, norm=parts.norm)
 
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends the residual branch."""
+        return self.bn2
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         skip: Tensor = x if self.downsample is None else self.downsample(x)
@@ -126,6 +131,11 @@ class Bottleneck(nn.Module):
         self.conv3 = conv(width, out_channels, 1)
         self.bn3 = parts.norm(out_channels)
         self.downsample = shortcut(in_channels, out_channels, stride=stride, norm=parts.norm)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends the residual branch."""
+        return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""

@@ -83,9 +83,7 @@ class ResNet(Backbone):
             strides[f"c{k + 1}"] = stride
         self.channels = {name: channels[name] for name in wanted}
         self.strides = {name: strides[name] for name in wanted}
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al., arXiv:1502.01852, equation 14
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self._initialise()
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the residual stages that were built."""
@@ -99,6 +97,21 @@ class ResNet(Backbone):
         for k, layer in enumerate(self._layers(), start=2):
             x = features[f"c{k}"] = layer(x)
         return {name: features[name] for name in self.channels}
+
+    def _initialise(self) -> None:
+        """Draw the convolutions, and start every residual block as its shortcut alone.
+
+        Sources: He et al., arXiv:1502.01852, equation 14; Goyal et al., arXiv:1706.02677, section
+        5.1, which sets the scale of each block's last norm to 0.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, BasicBlock | Bottleneck):
+                scale = getattr(module.last_norm, "weight", None)
+                if isinstance(scale, nn.Parameter):  # a frozen norm could not leave 0 again
+                    nn.init.zeros_(scale)
 
     def _layers(self) -> list[nn.Module]:
         return [module for name, module in self.named_children() if name.startswith("layer")]

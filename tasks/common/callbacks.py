@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from tasks.common.report import print_line
 
@@ -52,7 +54,7 @@ class SaveOnStop(Callback):
 
 
 class EpochLine(Callback):
-    """Prints one line per epoch: loss, the scores that were asked for, seconds.
+    """Prints one line per epoch: the mean loss, the scores that were asked for, seconds.
 
     Args:
         scores: Names of logged metrics, such as ``val/ap``.
@@ -61,10 +63,23 @@ class EpochLine(Callback):
     def __init__(self, scores: tuple[str, ...]) -> None:
         self.scores = scores
         self._started = 0.0
+        self._losses: list[Tensor] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
         self._started = time.monotonic()
+        self._losses = []
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ANN401 (Lightning's signature)
+        batch: Any,  # noqa: ANN401, ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Keep the loss, without waiting for the device."""
+        self._losses.append(outputs["loss"].detach())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Print the line; Lightning validates before this."""
@@ -72,7 +87,7 @@ class EpochLine(Callback):
             return
         logged = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        names = ("train/loss", *self.scores)
-        parts += [f"{name} {logged[name].item():.3f}" for name in names if name in logged]
+        parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
+        parts += [f"{name} {logged[name].item():.3f}" for name in self.scores if name in logged]
         parts.append(f"{time.monotonic() - self._started:.0f} s")
         print_line("  ".join(parts))

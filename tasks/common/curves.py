@@ -4,18 +4,18 @@ Knows the shape of that table and no task: any ``train/*loss*``, ``lr*`` and ``v
 """
 
 import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
-from uuid import uuid4
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from tasks.common.atomic import replacing
 
 Series = dict[str, tuple[list[float], list[float]]]
 """Name to (steps or epochs, values), without the empty cells."""
@@ -30,6 +30,7 @@ def draw_curves(
     *,
     monitor: str | None = None,
     mode: Literal["max", "min"] = "max",
+    scores: Sequence[str] = (),
 ) -> None:
     """Write the picture of `curves_figure`, which appears complete or not at all.
 
@@ -38,25 +39,23 @@ def draw_curves(
         path: The .png to write; its folder is made.
         monitor: As in `curves_figure`.
         mode: As in `curves_figure`.
+        scores: As in `curves_figure`.
 
     Raises:
         FileNotFoundError: If ``metrics_csv`` is not there.
         ValueError: As `curves_figure`.
     """
-    picture = io.BytesIO()
-    figure = curves_figure(metrics_csv, monitor=monitor, mode=mode)
-    figure.savefig(picture, format="png", dpi=110)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    try:
-        partial.write_bytes(picture.getvalue())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    figure = curves_figure(metrics_csv, monitor=monitor, mode=mode, scores=scores)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def curves_figure(
-    metrics_csv: Path, *, monitor: str | None = None, mode: Literal["max", "min"] = "max"
+    metrics_csv: Path,
+    *,
+    monitor: str | None = None,
+    mode: Literal["max", "min"] = "max",
+    scores: Sequence[str] = (),
 ) -> Figure:
     """Return a figure with one panel per kind of metric that was logged.
 
@@ -69,6 +68,7 @@ def curves_figure(
         metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
         monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
         mode: Whether the largest or the smallest value of ``monitor`` is the best.
+        scores: The ``val/*`` columns to draw; all of them if not given.
 
     Raises:
         FileNotFoundError: If ``metrics_csv`` is not there.
@@ -79,14 +79,20 @@ def curves_figure(
     losses |= _series(table, "step", lambda name: "loss" in name and name.startswith("val/"))
     rates = _series(table, "step", lambda name: name.startswith("lr"))
     checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))
-    scores = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
-    panels = {"loss": losses, "learning rate": rates, "validation": scores}
-    panels["validation, other"] = {n: xy for n, xy in checks.items() if n not in scores}
+    # Lightning counts epochs from 0, everything that a user reads counts them from 1.
+    checks = {
+        name: ([epoch + 1 for epoch in epochs], values)
+        for name, (epochs, values) in checks.items()
+        if not scores or name in scores
+    }
+    shares = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
+    panels = {"loss": losses, "learning rate": rates, "validation": shares}
+    panels["validation, other"] = {n: xy for n, xy in checks.items() if n not in shares}
     panels = {title: series for title, series in panels.items() if series}
     if not panels:
         expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
         raise ValueError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
-    marked = _marked(monitor, checks | losses, scores)
+    marked = _marked(monitor, checks | losses, shares)
     figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, series) in zip(row, panels.items(), strict=True):

@@ -36,6 +36,7 @@ class TrainerOptions:
         precision: A key of `tasks.common.machine.PRECISIONS`.
         threads: For torch's operators on a CPU; 0 takes one per core.
         workers: Processes that load and augment images; 0 does it in the training process.
+        validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Stop after so many steps; -1 for none. The schedule follows it.
     """
 
@@ -45,6 +46,7 @@ class TrainerOptions:
     precision: str = "auto"
     threads: int = 0
     workers: int = 0
+    validate_every: int = 1
     max_steps: int = -1
 
 
@@ -117,6 +119,7 @@ def build_trainer(
         precision=where.precision.value,  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         max_steps=options.max_steps,
+        check_val_every_n_epoch=options.validate_every,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip or None,
         callbacks=callbacks,

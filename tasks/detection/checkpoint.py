@@ -8,7 +8,7 @@ from typing import Any, Self
 from torchvision.models.detection import FasterRCNN
 
 from backbones import Conventions, build_backbone
-from backbones.weights import read_checkpoint
+from backbones.files import read_checkpoint
 from tasks.detection.model import DetectorOptions, build_detector
 
 

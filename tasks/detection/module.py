@@ -62,6 +62,7 @@ class DetectionModule(lightning.LightningModule):
                 f"the loss is not finite at step {self.global_step}: {found}, images {ids}. Lower "
                 "recipe.lr, set recipe.clip, or use trainer.precision=32."
             )
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
         self.log_dict(
             {f"train/{name}": loss.detach() for name, loss in losses.items()},

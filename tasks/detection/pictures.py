@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
 
 import cv2
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from tasks.common.atomic import replacing
 
 Image8 = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
@@ -290,10 +291,5 @@ def _font(size: int) -> Font:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
-    try:
+    with replacing(path) as partial:
         picture.save(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -142,7 +142,12 @@ def _report(
             "trained on": len(splits.train.images),
         },
     )
-    draw_curves(folder / "metrics.csv", folder / "curves.png", monitor="val/ap")
+    draw_curves(
+        folder / "metrics.csv",
+        folder / "curves.png",
+        monitor="val/ap",
+        scores=["val/ap", "val/ap50", "val/ap75", "val/ap_small", "val/ap_medium", "val/ap_large"],
+    )
     detector, card = load_detector(Path(best.best_model_path))
     draw_predictions(detector, card, splits.val, folder / "predictions.png")
     split = "val (there is no test split)" if splits.test is None else "test"

@@ -46,10 +46,15 @@ def test_lines_hold_the_numbers_of_the_file(tmp_path):
         "train/loss_mask": [[1, 1.5], [2, 1.25], [3, 1.0]],
         "val/loss": [[2, 3.5], [4, 3.0], [5, 2.5]],
         "lr": [[1, 0.1], [2, 0.2], [3, 0.1], [4, 0.05]],
-        "val/dice": [[0, 0.5], [1, 0.75], [2, 0.625]],
-        "val/hd95_mm": [[0, 12.5], [1, 10.0], [2, 8.0]],
-        "best": [[1, 0.75]],
+        "val/dice": [[1, 0.5], [2, 0.75], [3, 0.625]],  # epochs count from 1
+        "val/hd95_mm": [[1, 12.5], [2, 10.0], [3, 8.0]],
+        "best": [[2, 0.75]],
     }
+
+
+def test_only_the_scores_that_were_asked_for_are_drawn(tmp_path):
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), scores=["val/dice"])
+    assert {name for name in lines(figure) if name.startswith("val/")} == {"val/dice", "val/loss"}
 
 
 def test_each_kind_of_metric_has_its_panel(tmp_path):
@@ -67,8 +72,8 @@ def test_each_kind_of_metric_has_its_panel(tmp_path):
 @pytest.mark.parametrize(
     ("options", "title"),
     [
-        ({}, "validation: best val/dice 0.750, epoch 1"),
-        ({"monitor": "val/dice"}, "validation: best val/dice 0.750, epoch 1"),
+        ({}, "validation: best val/dice 0.750, epoch 2"),
+        ({"monitor": "val/dice"}, "validation: best val/dice 0.750, epoch 2"),
         ({"monitor": "val/hd95_mm", "mode": "min"}, "validation, other: best val/hd95_mm 8.000, "),
         ({"monitor": "val/loss", "mode": "min"}, "loss: best val/loss 2.500, step 5"),
     ],
@@ -101,8 +106,8 @@ def test_one_epoch_with_one_step_gives_visible_points(tmp_path):
 
     assert lines(figure) == {
         "train/loss": [[0, 2.5]],
-        "val/ap": [[0, 0.25]],
-        "best": [[0, 0.25]],
+        "val/ap": [[1, 0.25]],
+        "best": [[1, 0.25]],
     }
     drawn = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid()]
     assert [line.get_marker() for line in drawn] == ["o", "o", "*"]
@@ -143,7 +148,7 @@ def test_what_lightning_writes_can_be_read(tmp_path):
     drawn = lines(curves_figure(tmp_path / "metrics.csv"))
 
     assert drawn["train/loss"] == [[0, 3.0], [1, 2.0], [2, 1.0]]
-    assert drawn["val/ap"] == [[0, 0.5]]
+    assert drawn["val/ap"] == [[1, 0.5]]
 
 
 def test_the_picture_is_written_whole_and_has_no_other_file_beside_it(tmp_path):
