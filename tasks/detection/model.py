@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import (
@@ -55,6 +56,33 @@ class DetectorOptions:
     score_threshold: float = 0.05
 
 
+def _full(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class _FullRPNHead(RPNHead):  # type: ignore[misc]
+    """torchvision's, with its scores and offsets in float32 under autocast too.
+
+    torchvision decodes boxes in the precision of the offsets, and casts the true boxes to that of
+    the proposals. In bfloat16 a coordinate above 256 is off by a pixel, and a narrow true box
+    loses its width, which makes the loss NaN.
+    """
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return objectness and box offsets per level."""
+        scores, offsets = super().forward(x)
+        return [_full(s) for s in scores], [_full(o) for o in offsets]
+
+
+class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
+    """torchvision's, with its scores and offsets in float32, as in `_FullRPNHead`."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class scores and box offsets."""
+        scores, offsets = super().forward(x)
+        return _full(scores), _full(offsets)
+
+
 def _v1_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
     return 1, TwoMLPHead(options.fpn_channels * _ROI_SIZE**2, options.head_width)
 
@@ -104,10 +132,10 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             tuple((size,) for size in options.anchor_sizes),
             (_ASPECT_RATIOS,) * len(options.anchor_sizes),
         ),
-        rpn_head=RPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
+        rpn_head=_FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
         box_roi_pool=PyramidRoIAlign(fpn.levels[:-1], _ROI_SIZE),
         box_head=box_head,
-        box_predictor=FastRCNNPredictor(options.head_width, num_classes + 1),
+        box_predictor=_FullPredictor(options.head_width, num_classes + 1),
         box_score_thresh=options.score_threshold,
         box_detections_per_img=options.detections_per_image,
         box_batch_size_per_image=options.rois_per_image,

@@ -77,6 +77,21 @@ def test_training_losses_are_torchvisions():
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
 
 
+def test_boxes_keep_their_precision_under_autocast():
+    options = DetectorOptions(
+        features=("c4",), anchor_sizes=(32, 64), min_size=64, max_size=512, rois_per_image=8
+    )
+    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=options)
+    narrow = torch.tensor([[500.25, 10.0, 501.0, 40.0]])  # of no width in bfloat16
+    target = {"boxes": narrow, "labels": torch.tensor([1])}
+    proposals = []
+    detector.rpn.register_forward_hook(lambda _, __, output: proposals.extend(output[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector([torch.rand(3, 64, 512)], [target])
+    assert {p.dtype for p in proposals} == {torch.float32}
+    assert all(loss.isfinite() for loss in losses.values())
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
 def test_any_backbone_and_pyramid_train(name):
     options = DetectorOptions(
