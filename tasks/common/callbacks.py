@@ -1,16 +1,20 @@
 """What happens around the training loop: progress, checkpoints that are whole or not there."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from tasks.common.atomic import replacing
 from tasks.common.report import print_line
 
 
@@ -24,16 +28,44 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         storage_options: Any | None = None,  # noqa: ANN401 (Lightning's signature)
     ) -> None:
         """Write ``checkpoint`` to ``path``, whole or not at all."""
-        partial = Path(f"{os.fspath(path)}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        partial.replace(path)
+        with replacing(Path(path)) as partial:
+            super().save_checkpoint(checkpoint, partial, storage_options)
 
 
-class SaveOnStop(Callback):
-    """Saves a checkpoint when a run stops on an exception, Ctrl-C included.
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best checkpoint; a resumed run takes over that of the run it goes on from.
 
-    Lightning's ``OnExceptionCheckpoint`` does the same, but makes every later ``fit`` resume by
-    itself.
+    Lightning's own forgets the best score when the folder is another.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best score, and copy its checkpoint into this run's folder."""
+        old, folder = Path(state_dict["best_model_path"]), Path(self.dirpath or "")
+        if not old.is_file():  # moved away or none yet: the best is what comes from here on
+            return
+        path = folder / old.name
+        if path != old:
+            _copy(old, path)
+        score = state_dict["best_model_score"]
+        ours = {"dirpath": self.dirpath, "last_model_path": "", "best_model_path": str(path)}
+        best = {"best_k_models": {str(path): score}, "kth_best_model_path": str(path)}
+        super().load_state_dict({**state_dict, **ours, **best})
+
+
+@rank_zero_only
+def _copy(source: Path, path: Path) -> None:
+    with replacing(path) as partial:
+        shutil.copyfile(source, partial)
+
+
+class LastCheckpoint(Callback):
+    """Saves a checkpoint after every epoch, and when training stops on an exception or Ctrl-C.
+
+    Lightning's ``save_last`` saves only after an epoch that was the best so far, and its
+    ``OnExceptionCheckpoint`` makes every later ``fit`` resume by itself.
+
+    When a loss stopped being finite the weights are spoilt, and when one of several processes
+    failed the others cannot join in saving: then the checkpoint of the last epoch stays.
 
     Args:
         path: Where to save it.
@@ -42,14 +74,21 @@ class SaveOnStop(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Save; the best checkpoint was chosen before, after the validation."""
+        trainer.save_checkpoint(self.path)
+
     def on_exception(
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
-        exception: BaseException,  # noqa: ARG002
+        exception: BaseException,
     ) -> None:
-        """Save, unless nothing was trained yet."""
-        if trainer.global_step > 0:
+        """Save, unless nothing was trained yet, or the final test has put other weights in."""
+        training = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0
+        told = isinstance(exception, KeyboardInterrupt | SystemExit)  # and all processes were
+        whole = trainer.world_size == 1 and not isinstance(exception, FloatingPointError)
+        if training and (told or whole):
             trainer.save_checkpoint(self.path)
 
 
@@ -65,6 +104,10 @@ class EpochLine(Callback):
         self._started = 0.0
         self._losses: list[Tensor] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock; an epoch that is resumed in its middle does not start again."""
+        self._started = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
         self._started = time.monotonic()
@@ -72,14 +115,15 @@ class EpochLine(Callback):
 
     def on_train_batch_end(
         self,
-        trainer: Trainer,  # noqa: ARG002
+        trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
         outputs: Any,  # noqa: ANN401 (Lightning's signature)
         batch: Any,  # noqa: ANN401, ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Keep the loss, without waiting for the device."""
-        self._losses.append(outputs["loss"].detach())
+        # Lightning has divided it, for the sum of the accumulated gradients.
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Print the line; Lightning validates before this."""
@@ -87,7 +131,8 @@ class EpochLine(Callback):
             return
         logged = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
+        if self._losses:  # none when an epoch is resumed at its end
+            parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
         parts += [f"{name} {logged[name].item():.3f}" for name in self.scores if name in logged]
         parts.append(f"{time.monotonic() - self._started:.0f} s")
         print_line("  ".join(parts))

@@ -14,6 +14,7 @@ from hydra.errors import (
     HydraException,
     InstantiationException,
     MissingConfigException,
+    OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,7 +41,7 @@ def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[s
         try:
             cfg = compose(config_name, overrides=overrides)
         except HydraException as error:
-            raise ValueError(f"{_said(error)}{_hint(error, config_name)}") from error
+            raise ValueError(_answer(error, config_name, overrides)) from error
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
 
@@ -58,7 +59,8 @@ def exit_on_error(main: Callable[[], T]) -> T:
     except (ValueError, OSError, FloatingPointError, InstantiationException) as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
             raise
-        sys.exit(f"error: {error.__cause__ if isinstance(error, HydraException) else error}")
+        cause = error.__cause__ if isinstance(error, HydraException) else None
+        sys.exit(f"error: {cause or error}")
 
 
 def _said(error: HydraException) -> str:
@@ -69,20 +71,32 @@ def _said(error: HydraException) -> str:
     return "; ".join(dict.fromkeys(kept)).partition("; Config search path")[0].rstrip(".")
 
 
-def _hint(error: HydraException, config_name: str) -> str:
+def _answer(error: HydraException, config_name: str, overrides: Sequence[str]) -> str:
+    """Return what is wrong, with the nearest name where a name is wrong."""
     if isinstance(error, MissingConfigException) and error.options:
-        wanted = str(error.missing_cfg_file).rpartition("/")[2]
-        return _nearest(wanted, error.options)
-    if isinstance(error, ConfigCompositionException):
-        found = re.search(r"Could not override '([^']+)'", str(error))
-        if found:
-            return _nearest(found[1], list(_keys(compose(config_name), "")))
-    return ""
+        group, _, wanted = str(error.missing_cfg_file).rpartition("/")
+        known = [option for option in error.options if option != "schema"]
+        return f"no {group}={wanted}{_nearest(wanted, known)} Known: {', '.join(known)}."
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return (
+            f"{error.override!r} cannot be read: {str(error).splitlines()[0]}. A value with "
+            f"special characters needs two pairs of quotes: '{key}=\"{value}\"'."
+        )
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and found:
+        # The chosen groups decide which keys there are.
+        groups = [
+            o for o in overrides if "." not in (name := o.partition("=")[0]) and name != found[1]
+        ]
+        keys = list(_keys(compose(config_name, overrides=groups), ""))
+        return f"{_said(error)}{_nearest(found[1], keys)}"
+    return f"{_said(error)}."
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:

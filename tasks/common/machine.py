@@ -77,11 +77,13 @@ def prepare_cpu(threads: int) -> Decision:
     slower; nothing is lost with them.
 
     Args:
-        threads: For torch's operators; 0 takes one per core that this process may use.
+        threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` where it is set, or else one
+            per core that this process may use.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
-    count = told or cores or 1
+    # OpenMP also takes a list there, one number per level of nesting.
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    count = threads or (int(told) if told.isdecimal() else 0) or cores or 1
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"

@@ -12,6 +12,16 @@ from torch.optim import Optimizer
 from backbones import Backbone
 from backbones.choose import choose
 
+_NOT_NEGATIVE: Final = (
+    "lr",
+    "backbone_lr_factor",
+    "momentum",
+    "weight_decay",
+    "warmup",
+    "final_lr_factor",
+    "clip",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -51,9 +61,12 @@ class Recipe:
         for name in ("epochs", "batch_size", "accumulate", "lr_images"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise ValueError(f"recipe.{name} takes an integer of at least 1, got {value!r}.")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "backbone_lr_factor"):
-            if not isinstance(value := getattr(self, name), int | float) or value < 0:
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ValueError(f"recipe.{name} takes a number of at least 0, got {value!r}.")
+        if self.momentum >= 1:
+            raise ValueError(f"recipe.momentum takes a number below 1, got {self.momentum!r}.")
         choose(_OPTIMIZERS, self.optimizer, what="optimizer")
 
     def effective_batch(self, devices: int) -> int:

@@ -15,12 +15,12 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     table.add_column(overflow="fold")
     for name, fact in facts.items():
         table.add_row(name, fact)
-    Console(highlight=False).print(Panel(table, title=title, title_align="left", expand=False))
+    _console().print(Panel(table, title=title, title_align="left", expand=False))
 
 
 def print_line(text: str) -> None:
     """Print a line of a run's own output."""
-    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+    _console().print(text, soft_wrap=True)
 
 
 def print_scores(
@@ -39,7 +39,12 @@ def print_scores(
         table.add_column(column, justify="right")
     for name, values in rows.items():
         table.add_row(name, *map(_cell, values))
-    Console(highlight=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Return a console that prints names as they are, ``[x]`` and ``:x:`` in them included."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def _cell(value: float | str) -> str:

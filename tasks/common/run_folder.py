@@ -1,6 +1,7 @@
 """The folder that a run leaves behind: what was run, on what, from which code, with what result."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON at once or not at all; NaN, which JSON does not have, becomes null."""
+    """Write JSON at once or not at all; NaN and infinity, not known to JSON, become null."""
     write_text(path, json.dumps(_finite(values), indent=2) + "\n")
 
 
@@ -112,4 +113,4 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON values)
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

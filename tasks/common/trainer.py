@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import lightning
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from tasks.common import machine
-from tasks.common.callbacks import AtomicCheckpointIO, EpochLine, SaveOnStop
+from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
 
@@ -21,6 +22,8 @@ _IRRELEVANT: Final = (
     ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it
     r".*module\(s\) in eval mode at the start of training.*",  # frozen stages
     r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
+    ".*It is recommended to use .*sync_dist=True.*",  # every process logs the same score
+    r".*ModelCheckpoint\(monitor=.* could not find the monitored key.*",  # no validation yet
 )
 """Warnings that tell our user nothing to act on."""
 
@@ -48,6 +51,17 @@ class TrainerOptions:
     workers: int = 0
     validate_every: int = 1
     max_steps: int = -1
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        for name, least in (("devices", 1), ("threads", 0), ("workers", 0), ("validate_every", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"trainer.{name} takes an integer from {least}, got {value!r}.")
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise ValueError(
+                f"trainer.max_steps takes a number of steps from 1, or -1 for no limit, got "
+                f"{self.max_steps!r}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +98,7 @@ def build_trainer(
     folder: Path,
     monitor: str,
     shown: tuple[str, ...],
-) -> tuple[lightning.Trainer, ModelCheckpoint]:
+) -> tuple[lightning.Trainer, BestCheckpoint]:
     """Return the trainer, and the callback that knows the best checkpoint.
 
     Args:
@@ -94,25 +108,41 @@ def build_trainer(
         folder: The run folder; logs and checkpoints go there.
         monitor: The metric that chooses the best checkpoint; higher is better.
         shown: Metrics to print after each epoch.
+
+    Raises:
+        ValueError: If Lightning refuses the devices or the strategy.
     """
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
+    best = BestCheckpoint(
         checkpoints,
         filename="best",
         monitor=monitor,
         mode="max",
-        save_last=True,
+        save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [
         best,
-        SaveOnStop(checkpoints / "last.ckpt"),
+        LastCheckpoint(checkpoints / "last.ckpt"),
         EpochLine(shown),
     ]
-    interactive = sys.stdout.isatty()
-    if interactive:
+    if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
-    trainer = lightning.Trainer(
+    try:
+        return _trainer(options, recipe, where, folder=folder, callbacks=callbacks), best
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
+
+
+def _trainer(
+    options: TrainerOptions,
+    recipe: Recipe,
+    where: Machine,
+    *,
+    folder: Path,
+    callbacks: list[Callback],
+) -> lightning.Trainer:
+    return lightning.Trainer(
         accelerator=where.accelerator.value,
         devices=options.devices,
         strategy=options.strategy,
@@ -131,7 +161,6 @@ def build_trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         use_distributed_sampler=False,
-        enable_progress_bar=interactive,
+        enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
     )
-    return trainer, best

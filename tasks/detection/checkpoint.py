@@ -46,12 +46,9 @@ class DetectorCard:
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card that `to_dict` wrote."""
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in card.items()
-            if key not in ("task", "format")
-        }
-        return cls(**values | {"options": DetectorOptions(**card["options"])})
+        values = {key: value for key, value in card.items() if key not in ("task", "format")}
+        options = DetectorOptions(**_with_tuples(values["options"]))
+        return cls(**_with_tuples(values) | {"options": options})
 
     def build(self) -> FasterRCNN:
         """Return the detector with random weights."""
@@ -85,18 +82,21 @@ def load_detector(path: Path) -> tuple[FasterRCNN, DetectorCard]:
     return detector.eval(), described
 
 
-def check_resume(path: Path, card: DetectorCard) -> None:
+def check_resume(path: Path, card: DetectorCard, *, epochs: int) -> None:
     """Raise unless a run described by ``card`` can go on from a checkpoint.
 
     Args:
         path: The checkpoint.
         card: Of the detector that was built for the run.
+        epochs: How many the run is to have in all.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or is of another detector or of other classes.
+        ValueError: If it is damaged, is of another detector or of other classes, or leaves nothing
+            to train.
     """
-    saved = _read(path)[1].to_dict()
+    checkpoint, described = _read(path)
+    saved = described.to_dict()
     now = card.to_dict()
     differ = [
         f"{key} is {now[key]!r}, the checkpoint's is {saved[key]!r}"
@@ -107,6 +107,13 @@ def check_resume(path: Path, card: DetectorCard) -> None:
         raise ValueError(
             f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, or "
             "start a new one without resume."
+        )
+    # One is saved within the last validation, before Lightning counts the epoch as completed.
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if done >= epochs:
+        raise ValueError(
+            f"{path} has {done} of {epochs} epochs behind it: nothing is left to train. Give a "
+            "larger recipe.epochs to train on, or score it with scripts/evaluate.py."
         )
 
 
@@ -120,6 +127,10 @@ def _read(path: Path) -> tuple[dict[str, Any], DetectorCard]:
             "as  runs/detection/<run>/checkpoints/best.ckpt."
         )
     return checkpoint, DetectorCard.from_dict(card)
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)

@@ -74,9 +74,10 @@ def coco_ap(truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, fl
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco = COCO()
-        coco.dataset = dict(truth)
+        # Copies, because it writes into what it is given.
+        coco.dataset = {**truth, "annotations": [dict(entry) for entry in truth["annotations"]]}
         coco.createIndex()
-        found = coco.loadRes(list(results)) if results else _nothing(truth)
+        found = coco.loadRes([dict(one) for one in results]) if results else _nothing(truth)
         evaluation = COCOeval(coco, found, iouType="bbox")
         evaluation.evaluate()
         evaluation.accumulate()

@@ -1,6 +1,7 @@
 """Run a trained detector on image files, and show what it finds."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -85,13 +86,18 @@ def predict_files(
     Raises:
         ValueError: If a file is no image or is truncated, or has no id.
     """
-    ids = image_ids or {file.name: number for number, file in enumerate(files, start=1)}
+    ids = (
+        image_ids
+        if image_ids is not None
+        else {file.name: number for number, file in enumerate(files, start=1)}
+    )
     if unknown := [file.name for file in files if file.name not in ids]:
         raise ValueError(
             f"{len(unknown)} of {len(files)} files are not in the annotation file, such as "
             f"{unknown[0]!r}; predict without it, or give its images."
         )
     results, images = [], []
+    same = Counter(file.stem for file in files)  # a.jpg beside a.png
     for file in files:
         image = read_image(file, in_channels=card.in_channels)
         found = detect(detector, image)
@@ -101,7 +107,7 @@ def predict_files(
         images.append({"id": number, "file_name": file.name, "height": height, "width": width})
         shown = {name: value[found["scores"] >= threshold] for name, value in found.items()}
         save_overlay(
-            output / "overlays" / f"{file.stem}.png",
+            output / "overlays" / f"{file.stem if same[file.stem] == 1 else file.name}.png",
             image,
             shown["boxes"].numpy(),
             shown["labels"].numpy(),

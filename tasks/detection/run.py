@@ -77,7 +77,7 @@ def run(cfg: DictConfig) -> float:
         in_channels=choice.in_channels,
     )
     if cfg.resume is not None:
-        check_resume(Path(cfg.resume), card)
+        check_resume(Path(cfg.resume), card, epochs=recipe.epochs)
     trainer, best = build_trainer(
         options,
         recipe,
@@ -98,11 +98,11 @@ def run(cfg: DictConfig) -> float:
                 "run folder": str(folder),
             },
         )
-    _fit(trainer, module, data, resume=cfg.resume, folder=folder)
+    _fit(trainer, module, data, resume=cfg.resume, best=best)
     trainer.test(module, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
     if trainer.is_global_zero:
         _report(folder, module, splits, best, seconds=time.monotonic() - started)
-    return float(best.best_model_score or math.nan)
+    return math.nan if best.best_model_score is None else best.best_model_score.item()
 
 
 def _fit(
@@ -111,17 +111,28 @@ def _fit(
     data: DetectionDataModule,
     *,
     resume: str | None,
-    folder: Path,
+    best: ModelCheckpoint,
 ) -> None:
     """Train; an interrupted run says how to go on."""
+    folder = Path(best.dirpath or "")
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except (KeyboardInterrupt, SystemExit) as stop:
-        last = folder / "checkpoints" / "last.ckpt"
+        last = folder / "last.ckpt"
+        if not last.exists():
+            raise SystemExit(
+                "\ninterrupted before the first step; there is nothing to keep"
+            ) from stop
         raise SystemExit(
-            f"\ninterrupted after epoch {trainer.current_epoch}; nothing is lost: go on with "
-            f"the same command and resume={last}"
+            f"\ninterrupted after {trainer.global_step} steps; nothing is lost: go on with the "
+            f"same command and resume={last}"
         ) from stop
+    if "val" not in module.scores:  # trainer.max_steps came before the first validation
+        trainer.validate(module, data, verbose=False)
+        if not best.best_model_path:
+            best.best_model_path = str(folder / "best.ckpt")
+            best.best_model_score = trainer.callback_metrics["val/ap"]
+            trainer.save_checkpoint(best.best_model_path)
 
 
 def _report(

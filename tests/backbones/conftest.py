@@ -1,0 +1,50 @@
+"""A trained-looking torchvision ResNet-18, and a place to save what a user might load."""
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+
+@pytest.fixture(scope="session")
+def theirs():
+    """Torchvision's ResNet-18 in eval mode, its norms with statistics and scales that matter."""
+    torch.manual_seed(1)
+    model = torchvision.models.resnet18(weights=None).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        for tensor, low, high in (
+            (norm.weight, 0.5, 1.5),
+            (norm.bias, -0.5, 0.5),
+            (norm.running_mean, -0.5, 0.5),
+            (norm.running_var, 0.5, 1.5),
+        ):
+            tensor.data.uniform_(low, high)
+    return model
+
+
+@pytest.fixture
+def state(theirs):
+    """Its whole state dict: 122 tensors."""
+    return dict(theirs.state_dict())
+
+
+@pytest.fixture
+def shallow(state):
+    """The stem and the first residual stage of it: 30 tensors, quick to save and to load."""
+    return {k: v for k, v in state.items() if k.startswith(("conv1.", "bn1.", "layer1."))}
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write an object to a file of that name, and return the path."""
+
+    def write(content, name="weights.pth"):
+        path = tmp_path / name
+        if path.suffix == ".safetensors":
+            save_file(content, path)
+        else:
+            torch.save(content, path)
+        return path
+
+    return write

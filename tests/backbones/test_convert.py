@@ -1,0 +1,84 @@
+"""Whatever stands around a backbone's tensors, they are found and nothing else is."""
+
+import pytest
+import torch
+
+from backbones.convert import backbone_state, unwrap
+
+X = torch.zeros(1)
+OURS = {"conv1.weight": X, "bn1.weight": X + 1, "layer1.0.conv1.weight": X + 2}
+
+
+def prefixed(prefix):
+    return {prefix + name: tensor for name, tensor in OURS.items()}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        OURS,
+        OURS | {"fc.weight": X, "fc.bias": X},
+        prefixed("module.") | {"module.fc.weight": X},
+        prefixed("_orig_mod.module."),
+        prefixed("module.") | {"n_averaged": X},
+        prefixed("encoder.") | {"decoder.conv1.bias": X, "encoder.fc.weight": X},
+        prefixed("backbone.body.") | {"backbone.fpn.inner_blocks.0.0.weight": X},
+    ],
+    ids=["plain", "classifier", "parallel", "compiled", "averaged", "unet", "detector"],
+)
+def test_the_prefix_is_whatever_stands_before_the_first_convolution(state):
+    assert backbone_state(state, first_conv="conv1.weight") == OURS
+
+
+def test_a_backbone_with_another_first_convolution_is_found_by_it():
+    state = {"net.stem.conv.weight": X, "net.stem.bias": X, "head.stem.bias": X}
+    found = backbone_state(state, first_conv="stem.conv.weight")
+    assert list(found) == ["stem.conv.weight", "stem.bias"]
+
+
+@pytest.mark.parametrize(
+    ("state", "count"),
+    [
+        ({"patch_embed.weight": X}, 0),
+        ({"myconv1.weight": X}, 0),
+        (prefixed("encoder_q.") | prefixed("encoder_k."), 2),
+        ({"layer1.0.conv1.weight": X, "layer1.1.conv1.weight": X}, 2),
+    ],
+    ids=["other names", "no dot before", "two encoders", "no stem"],
+)
+def test_none_or_several_candidates_are_refused(state, count):
+    message = (
+        rf"^expected one key that ends in 'conv1\.weight' .*, found {count} among {len(state)}"
+    )
+    with pytest.raises(ValueError, match=message):
+        backbone_state(state, first_conv="conv1.weight")
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        OURS,
+        {"state_dict": OURS, "epoch": 3, "optimizer_states": [{"state": {}}]},
+        {"model": OURS, "optimizer": {"param_groups": []}},
+        {"model_state_dict": OURS},
+        {"model": {"state_dict": OURS}},
+        OURS | {"epoch": 3, "arch": "resnet18"},
+    ],
+    ids=[
+        "bare",
+        "lightning",
+        "torchvision's reference",
+        "tutorial",
+        "nested",
+        "beside plain values",
+    ],
+)
+def test_a_state_dict_is_found_in_what_frameworks_wrap_around_it(checkpoint):
+    assert unwrap(checkpoint) == OURS
+
+
+@pytest.mark.parametrize("checkpoint", [{}, {"epoch": 3}, {"model": {"epoch": 3}}])
+def test_a_checkpoint_without_tensors_is_refused_with_its_keys(checkpoint):
+    keys = "" if not checkpoint else "'epoch'"
+    with pytest.raises(ValueError, match=rf"^expected a state dict .*, got the keys \[{keys}\]\.$"):
+        unwrap(checkpoint)

@@ -1,0 +1,134 @@
+"""Every decision about the machine, with the hardware pretended."""
+
+import pytest
+import torch
+
+from tasks.common.machine import Decision, accelerator, describe, precision, prepare_cpu
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Say which hardware torch reports."""
+
+    def report(*, cuda=False, gpu_bf16=False, cpu_bf16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Pretended GPU")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_bf16)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: cpu_bf16)
+
+    return report
+
+
+@pytest.fixture
+def restore_cpu():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda", "expected"),
+    [
+        ("auto", True, Decision(value="cuda", reason="Pretended GPU")),
+        ("cuda", True, Decision(value="cuda", reason="Pretended GPU")),
+        ("cpu", True, Decision(value="cpu", reason="as told")),
+        ("auto", False, Decision(value="cpu", reason="no CUDA device")),
+        ("cpu", False, Decision(value="cpu", reason="as told")),
+    ],
+)
+def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
+    pretend(cuda=cuda)
+    assert accelerator(wanted) == expected
+
+
+def test_cuda_without_a_device_is_refused(pretend):
+    pretend(cuda=False)
+    with pytest.raises(ValueError, match=r"accelerator=cuda, but torch sees no CUDA device; use "):
+        accelerator("cuda")
+
+
+def test_an_unknown_accelerator_is_refused():
+    with pytest.raises(ValueError, match="unknown accelerator 'cdua'; did you mean 'cuda'"):
+        accelerator("cdua")
+
+
+@pytest.mark.parametrize(
+    ("device", "hardware", "value", "reason"),
+    [
+        ("cuda", {"gpu_bf16": True}, "bf16-mixed", "the GPU has bf16"),
+        ("cuda", {"cpu_bf16": True}, "16-mixed", "no bf16; gradients are scaled"),
+        ("cpu", {"cpu_bf16": True}, "bf16-mixed", "the CPU has bf16"),
+        ("cpu", {"gpu_bf16": True}, "32-true", "the CPU has no bf16"),
+    ],
+)
+def test_auto_precision_is_what_the_hardware_is_good_at(pretend, device, hardware, value, reason):
+    pretend(cuda=True, **hardware)
+    decision = precision("auto", device=device)
+    assert decision.value == value
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"), [("32", "32-true"), ("bf16", "bf16-mixed"), ("fp16", "16-mixed")]
+)
+def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value):
+    pretend()
+    assert precision(wanted, device="cuda") == Decision(value=value, reason="as told")
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*precision=bf16 or 32"):
+        precision("fp16", device="cpu")
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match=r"unknown precision 'bf61'; did you mean 'bf16'"):
+        precision("bf61", device="cpu")
+
+
+@pytest.mark.usefixtures("restore_cpu")
+def test_denormals_are_zero_afterwards():
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush denormals")
+    torch.set_flush_denormal(False)
+    tiny = torch.full((64,), 1e-30)
+    assert (tiny * 1e-10 > 0).all()  # 1e-40 is a denormal number
+    assert "denormals are zero" in prepare_cpu(1).reason
+    assert (tiny * 1e-10 == 0).all()
+
+
+@pytest.mark.usefixtures("restore_cpu")
+@pytest.mark.parametrize(
+    ("told", "environment", "expected"),
+    [
+        (3, "1", 3),
+        (0, "2", 2),
+        (0, "2,1", 2),  # OpenMP's form for nested levels
+        (0, "", 5),
+        (0, None, 5),
+    ],
+)
+def test_threads_are_those_told_then_openmps_then_the_cores(
+    monkeypatch, told, environment, expected
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(5)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    decision = prepare_cpu(told)
+    assert torch.get_num_threads() == expected
+    assert decision.value == f"{expected} threads"
+    assert decision.reason.startswith("5 cores; ")
+
+
+def test_the_description_names_the_gpu(pretend):
+    pretend(cuda=True)
+    assert describe()["gpu"] == "Pretended GPU"
+    pretend(cuda=False)
+    assert describe()["gpu"] == "none"
+    assert {"machine", "processor", "cores"} < set(describe())
+
+
+def test_a_decision_prints_its_reason():
+    assert str(Decision(value="cpu", reason="no CUDA device")) == "cpu (no CUDA device)"

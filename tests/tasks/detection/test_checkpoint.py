@@ -1,0 +1,143 @@
+"""A detector's checkpoint: what comes back is what went in, and nothing else is taken."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from tasks.detection.checkpoint import DetectorCard, check_resume, load_detector
+from tasks.detection.model import DetectorOptions
+
+CARD = DetectorCard(
+    backbone="resnet18",
+    norm="group",
+    in_channels=3,
+    options=DetectorOptions(
+        features=("c3", "c4"),
+        fpn_channels=16,
+        head_width=16,
+        anchor_sizes=(16, 32, 64),
+        min_size=64,
+        max_size=96,
+        score_threshold=0.0,
+    ),
+    classes=("cat", "dog"),
+    category_ids=(3, 90),
+    mean=(0.1, 0.2, 0.3),
+    std=(0.4, 0.5, 0.6),
+    provenance="random initialisation",
+)
+
+
+def save(path, detector, card=CARD, *, epochs=1):
+    """Write a checkpoint as Lightning and `DetectionModule` do."""
+    state = {f"network.{key}": value for key, value in detector.state_dict().items()}
+    progress = {"current": {"processed": epochs}}
+    loops = {"fit_loop": {"epoch_progress": progress}}
+    torch.save({"state_dict": state, "keel": card.to_dict(), "loops": loops}, path)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return save(tmp_path / "best.ckpt", CARD.build())
+
+
+def test_a_checkpoint_gives_the_same_detections(tmp_path):
+    detector = CARD.build().eval()
+    loaded, card = load_detector(save(tmp_path / "a.ckpt", detector))
+    assert card == CARD
+    assert not loaded.training
+    image = torch.rand(3, 64, 80)
+    with torch.no_grad():
+        (expected,), (found,) = detector([image]), loaded([image])
+    assert len(expected["boxes"]) > 10
+    for name, value in expected.items():
+        assert torch.equal(found[name], value)
+
+
+def test_the_preprocessing_comes_back(path):
+    loaded, _ = load_detector(path)
+    assert loaded.transform.image_mean == [0.1, 0.2, 0.3]
+    assert loaded.transform.image_std == [0.4, 0.5, 0.6]
+    assert (loaded.transform.min_size, loaded.transform.max_size) == ((64,), 96)
+
+
+def test_a_card_survives_its_dictionary():
+    assert DetectorCard.from_dict(CARD.to_dict()) == CARD
+    assert CARD.to_dict()["task"] == "detection"
+
+
+def test_a_card_is_plain_values():
+    def plain(value):
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(item) for key, item in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return isinstance(value, str | int | float)
+
+    assert plain(CARD.to_dict())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
+        load_detector(tmp_path / "none.ckpt")
+
+
+def test_an_image_is_no_checkpoint(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        load_detector(tmp_path / "a.png")
+
+
+def test_a_truncated_checkpoint_is_refused(path):
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"best.ckpt is truncated or damaged"):
+        load_detector(path)
+
+
+@pytest.mark.parametrize("keel", [None, "x", {"task": "segmentation"}])
+def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
+    torch.save({"state_dict": {}, "keel": keel, "epoch": 1}, tmp_path / "a.pth")
+    message = (
+        r"a.pth is no checkpoint of a Keel detector: it has the keys \['epoch', 'keel', "
+        r"'state_dict'\]. Give one that scripts/train_det.py wrote"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_detector(tmp_path / "a.pth")
+
+
+def test_a_run_of_the_same_detector_may_go_on(path):
+    check_resume(path, CARD, epochs=2)
+    # Only the first weights' origin differs, which a resumed run does not load.
+    check_resume(path, replace(CARD, provenance="weights from x.pth"), epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": ("cat", "cow")},
+            r"classes is \['cat', 'cow'\], the checkpoint's is \['cat', 'dog'\]\. Use the command",
+        ),
+        ({"category_ids": (1, 2)}, r"category_ids is \[1, 2\], the checkpoint's is \[3, 90\]"),
+        ({"backbone": "resnet34"}, "backbone is 'resnet34', the checkpoint's is 'resnet18'"),
+        ({"norm": "batch"}, "norm is 'batch', the checkpoint's is 'group'"),
+        ({"in_channels": 1}, "in_channels is 1, the checkpoint's is 3"),
+        (
+            {"options": replace(CARD.options, min_size=128)},
+            r"cannot resume from .*best.ckpt: options is .*128.* start a new one without resume",
+        ),
+    ],
+)
+def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        check_resume(path, replace(CARD, **changes), epochs=2)
+
+
+def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
+    path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3)
+    with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*larger recipe.epochs"):
+        check_resume(path, CARD, epochs=3)
+    check_resume(path, CARD, epochs=4)

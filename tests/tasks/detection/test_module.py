@@ -1,0 +1,197 @@
+"""The training loop of a detector, on a few generated images."""
+
+import math
+
+import lightning
+import pytest
+import torch
+from torch import nn
+
+from tasks.common.optim import Recipe
+from tasks.detection.build import BackboneChoice, new_detector
+from tasks.detection.checkpoint import load_detector
+from tasks.detection.data import DetectionDataModule, Splits, coco_splits
+from tasks.detection.metrics import coco_ap
+from tasks.detection.model import DetectorOptions
+from tasks.detection.module import DetectionModule
+from tasks.detection.sample import write_sample
+
+OPTIONS = DetectorOptions(
+    features=("c3", "c4"),
+    fpn_channels=16,
+    head_width=32,
+    anchor_sizes=(16, 32, 64),
+    min_size=64,
+    max_size=96,
+    rois_per_image=16,
+    score_threshold=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory) -> Splits:
+    root = tmp_path_factory.mktemp("sample")
+    write_sample(root / "data", images={"train": 4, "val": 3}, size=64)
+    names = {split: f"annotations/instances_{split}.json" for split in ("train", "val")}
+    return coco_splits(root=root / "data", **names)
+
+
+def module_for(splits, *, freeze=0, recipe=None):
+    network, card = new_detector(
+        BackboneChoice(name="resnet18", weights="random"),
+        OPTIONS,
+        data=splits.train,
+        norm="batch",
+        freeze=freeze,
+    )
+    truths = {"val": splits.val.truth, "test": splits.val.truth}
+    recipe = recipe or Recipe(batch_size=2, lr=0.1, weight_decay=0.1, warmup=0)
+    return DetectionModule(network, recipe=recipe, card=card, truths=truths)
+
+
+def data_for(splits):
+    return DetectionDataModule(train=splits.train, val=splits.val, test=splits.val, batch_size=2)
+
+
+def trainer_in(folder, **options):
+    return lightning.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        **{"max_epochs": 1} | options,
+    )
+
+
+class KnowsTheBoxes(nn.Module):
+    """Returns the boxes of a split in its order, those of the last image a little off."""
+
+    def __init__(self, split):
+        super().__init__()
+        self.records = list(split.images)
+
+    def forward(self, images):
+        answers = []
+        for _ in images:
+            record = self.records.pop(0)
+            boxes = torch.from_numpy(record.boxes) + (0.0 if self.records else 2.0)
+            labels = torch.from_numpy(record.labels)
+            answers.append({"boxes": boxes, "labels": labels, "scores": torch.ones(len(boxes))})
+        return answers
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
+def test_a_frozen_run_moves_no_frozen_tensor_and_trains_all_others(splits, tmp_path):
+    """Two steps, a validation and two more steps; running statistics are tensors as well."""
+    # AdamW moves what has any gradient; the last norms of the blocks begin at 0 and let little by.
+    recipe = Recipe(batch_size=2, optimizer="adamw", lr=0.01, weight_decay=0.1, warmup=0)
+    module = module_for(splits, freeze=2, recipe=recipe)
+    body = module.network.backbone.body
+    frozen = {
+        f"network.backbone.body.{name}"
+        for name in body.state_dict()
+        if name.startswith(("conv1.", "bn1.", "layer1."))
+    }
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer_in(tmp_path, max_epochs=2).fit(module, data_for(splits))
+    still = {name for name, v in module.state_dict().items() if torch.equal(v, before[name])}
+    assert frozen <= still
+    # The bias of a prediction that no sampled box touched may stay.
+    assert {name for name in still - frozen if "box_predictor" not in name} == set()
+    assert module.trainer.global_step == 4
+
+
+def test_the_groups_reach_the_optimiser_with_the_schedule(splits, tmp_path):
+    """Peak lr 0.16 * 2 / 16 = 0.02; 1 step of warmup, then a cosine over the other 3 to 0."""
+    recipe = Recipe(batch_size=2, lr=0.16, backbone_lr_factor=0.5, warmup=1, weight_decay=0.3)
+    module = module_for(splits, recipe=recipe)
+    seen = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            seen.append({g["name"]: g["lr"] for g in trainer.optimizers[0].param_groups})
+
+    trainer_in(tmp_path, max_epochs=2, callbacks=[Watch()], limit_val_batches=0).fit(
+        module, data_for(splits)
+    )
+    factors = [0.5, 1.0, 0.75, 0.25]
+    assert [lr["head/decay"] for lr in seen] == pytest.approx([0.02 * f for f in factors])
+    assert [lr["c2/decay"] for lr in seen] == pytest.approx([0.01 * f for f in factors])
+    groups = module.trainer.optimizers[0].param_groups
+    assert sum(len(g["params"]) for g in groups) == len(list(module.parameters()))
+    assert {g["weight_decay"] for g in groups if g["name"].endswith("/decay")} == {0.3}
+    assert {g["weight_decay"] for g in groups if g["name"].endswith("no decay")} == {0.0}
+
+
+def test_the_learning_rate_counts_the_processes(splits):
+    module = module_for(splits, recipe=Recipe(batch_size=2, lr=0.16))
+    module.devices = 4
+    assert module.recipe.peak_lr(module.devices) == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_itself_the_step_and_the_images(splits, tmp_path, bad):
+    module = module_for(splits)
+
+    class Spoilt(nn.Module):
+        def forward(self, _images, _targets):
+            return {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(bad)}
+
+    network, module.network = module.network, Spoilt()
+    module.network.backbone = network.backbone
+    ids = {record.image_id for record in splits.train.images}
+    message = rf"not finite at step 0: .*'loss_b': {bad}.*, images \[\d, \d\]\. Lower recipe.lr"
+    with pytest.raises(FloatingPointError, match=message) as error:
+        trainer_in(tmp_path).fit(module, data_for(splits))
+    named = str(error.value).partition("images [")[2].partition("]")[0].split(", ")
+    assert set(map(int, named)) <= ids
+
+
+def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
+    module = module_for(splits)
+    trainer = trainer_in(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, data_for(splits))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert checkpoint["keel"]["classes"] == ["disk", "square", "triangle"]
+    assert checkpoint["keel"]["category_ids"] == [1, 3, 7]
+    loaded, card = load_detector(tmp_path / "a.ckpt")
+    assert card == module.card
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, module.network.state_dict()[name])
+
+
+def test_validation_scores_each_image_once_with_the_data_sets_ids(splits, tmp_path):
+    module = module_for(splits)
+    module.network = KnowsTheBoxes(splits.val)
+    trainer = trainer_in(tmp_path)
+    trainer.validate(module, data_for(splits), verbose=False)
+    assert sorted(module.results) == [record.image_id for record in splits.val.images]
+    results = [result for found in module.results.values() for result in found]
+    assert {result["category_id"] for result in results} == {1, 3, 7}
+    scores = module.scores["val"]
+    assert 0.5 < scores["ap"] < 1
+    assert scores["ap50"] == pytest.approx(1)
+    assert scores == pytest.approx(coco_ap(splits.val.truth, results), nan_ok=True)
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    expected = {f"val/{name}": value for name, value in scores.items()}
+    assert logged == pytest.approx(expected, nan_ok=True, abs=1e-6)  # logged as float32
+
+
+def test_the_test_has_scores_of_its_own(splits, tmp_path):
+    module = module_for(splits)
+    trainer_in(tmp_path).test(module, data_for(splits), verbose=False)
+    assert set(module.scores) == {"test"}
+    trainer_in(tmp_path).validate(module, data_for(splits), verbose=False)
+    assert module.scores["test"] == pytest.approx(module.scores["val"], nan_ok=True)
+
+
+def test_the_detections_of_an_epoch_are_forgotten_in_the_next(splits, tmp_path):
+    module = module_for(splits)
+    module.results = {999: [{"image_id": 999}]}
+    trainer_in(tmp_path).validate(module, data_for(splits), verbose=False)
+    assert 999 not in module.results

@@ -1,0 +1,127 @@
+"""Imports point one way: scripts -> tasks -> backbones, and downwards inside each."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"backbones", "tasks", "scripts"}
+LAYERS = [  # lowest first; names on one line do not import each other
+    ["backbones.choose", "backbones.convert", "backbones.files"],
+    ["backbones.interface", "backbones.layers"],
+    ["backbones.fpn", "backbones.resnet"],
+    ["backbones.weights"],
+    ["backbones.registry"],
+    ["backbones"],  # the facade
+    ["tasks"],  # imports nothing; here so that every module has a place
+    ["tasks.common"],
+    ["tasks.detection", "tasks.segmentation"],
+    ["scripts"],
+]
+PLACES = {name: level for level, names in enumerate(LAYERS) for name in names}
+FACADES = {"backbones", "tasks"}  # a new module below them needs a place of its own
+
+FRAMEWORKS = {
+    "PIL",
+    "albumentations",
+    "cv2",
+    "hydra",
+    "lightning",
+    "matplotlib",
+    "numpy",
+    "omegaconf",
+    "pycocotools",
+    "rich",
+    "safetensors",
+    "segmentation_models_pytorch",
+    "torch",
+    "torchvision",
+}
+MAY_IMPORT = {  # besides the standard library and ours
+    "backbones": {"torch", "torchvision", "safetensors"},
+    "tasks": FRAMEWORKS,
+    "scripts": FRAMEWORKS,
+}
+
+
+def place(module):
+    """Return the entry of LAYERS that a module belongs to."""
+    parents = [module.rsplit(".", i)[0] for i in range(module.count(".") + 1)]
+    found = [n for n in parents if n in PLACES and (n not in FACADES or n == module)]
+    assert found, f"{module} has no place in LAYERS; give it one"
+    return found[0]
+
+
+def imports(source):
+    """Return every module that the source imports, however deep inside a function."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in line {node.lineno}"
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def faults(module, source):
+    """Return what is wrong with the imports of a module."""
+    mine, top = place(module), module.partition(".")[0]
+    wrong = []
+    for name in imports(source):
+        package = name.partition(".")[0]
+        if package in OURS:
+            theirs = place(name)
+            if theirs != mine and PLACES[theirs] >= PLACES[mine]:
+                wrong.append(f"{module} imports {name}, which is not below it")
+        elif package not in sys.stdlib_module_names | MAY_IMPORT[top]:
+            wrong.append(f"{module} imports {package}, which is not for {top}")
+    return wrong
+
+
+SOURCES = sorted(p for top in OURS for p in (ROOT / top).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    assert faults(module, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("backbones.fpn", "from backbones.resnet.model import ResNet", "not below it"),
+        ("backbones.fpn", "from backbones import Backbone", "not below it"),
+        ("backbones.weights", "import tasks.common.optim", "not below it"),
+        ("backbones.registry", "def f():\n    import lightning", "not for backbones"),
+        ("backbones.resnet.model", "from timm.models import resnet", "not for backbones"),
+        ("tasks.common.report", "from tasks.detection.coco import read", "not below it"),
+        ("tasks.segmentation.data", "from tasks.detection.coco import read", "not below it"),
+        ("tasks.detection.run", "import scripts.train_det", "not below it"),
+        ("tasks.detection.run", "import timm", "not for tasks"),
+    ],
+)
+def test_a_forbidden_import_is_found(module, source, fault):
+    assert [text.endswith(fault) for text in faults(module, source)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("backbones.resnet.model", "from backbones.resnet.blocks import Bottleneck"),
+        ("backbones.registry", "import os.path\nfrom torchvision.ops import nms"),
+        ("tasks.detection.run", "import lightning\nfrom backbones import build_backbone"),
+    ],
+)
+def test_an_allowed_import_is_not(module, source):
+    assert faults(module, source) == []
+
+
+def test_a_module_without_a_place_and_a_relative_import_are_found():
+    with pytest.raises(AssertionError, match=r"^backbones\.helpers has no place in LAYERS"):
+        place("backbones.helpers")
+    with pytest.raises(AssertionError, match="a relative import in line 1"):
+        imports("from . import fpn")
