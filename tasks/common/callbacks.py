@@ -133,6 +133,8 @@ class EpochLine(Callback):
         parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
         if self._losses:  # none when an epoch is resumed at its end
             parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
-        parts += [f"{name} {logged[name].item():.3f}" for name in self.scores if name in logged]
+        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+            known = [name for name in self.scores if name in logged]
+            parts += [f"{name} {logged[name].item():.3f}" for name in known]
         parts.append(f"{time.monotonic() - self._started:.0f} s")
         print_line("  ".join(parts))

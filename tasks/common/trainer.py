@@ -110,8 +110,14 @@ def build_trainer(
         shown: Metrics to print after each epoch.
 
     Raises:
-        ValueError: If Lightning refuses the devices or the strategy.
+        ValueError: If Lightning refuses the devices or the strategy, or the last epoch would not
+            be validated.
     """
+    if recipe.epochs % options.validate_every:
+        raise ValueError(
+            f"trainer.validate_every={options.validate_every} would leave the end of "
+            f"recipe.epochs={recipe.epochs} without a validation; use a divisor of it."
+        )
     checkpoints = folder / "checkpoints"
     best = BestCheckpoint(
         checkpoints,

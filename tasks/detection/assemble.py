@@ -1,0 +1,113 @@
+"""From a composed configuration to the parts of a run; nothing is trained and nothing written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tasks.common.machine import Decision
+from tasks.common.optim import Recipe
+from tasks.common.trainer import Machine, TrainerOptions, prepare
+from tasks.detection.annotations import Annotations
+from tasks.detection.build import BackboneChoice, choose_freeze, choose_norm, new_detector
+from tasks.detection.checkpoint import DetectorCard
+from tasks.detection.data import DetectionDataModule, Splits
+from tasks.detection.model import DetectorOptions
+from tasks.detection.module import DetectionModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of.
+
+    Attributes:
+        recipe: How to train.
+        options: Where to train.
+        where: What the options came to on this machine.
+        splits: The data.
+        tested: The test split, or the validation split where there is none.
+        norm: The backbone's norm, and why.
+        freeze: How many stages are frozen, and why.
+        card: What the checkpoint will say of the detector.
+        module: The detector and its loop.
+        data: Its batches.
+    """
+
+    recipe: Recipe
+    options: TrainerOptions
+    where: Machine
+    splits: Splits
+    tested: Annotations
+    norm: Decision
+    freeze: Decision
+    card: DetectorCard
+    module: DetectionModule
+    data: DetectionDataModule
+
+
+def assemble(cfg: DictConfig) -> Parts:
+    """Build every part of a run as ``cfg`` says, so that what is wrong is found out first.
+
+    The random seed, the number of threads and the warnings of this process are set as well.
+
+    Args:
+        cfg: The composed configuration; see ``configs/detection.yaml``.
+
+    Raises:
+        ValueError: If a value, the data or the weights do not fit.
+        FileNotFoundError: If data or weights are missing.
+        ConnectionError: If weights have to be downloaded and cannot be.
+    """
+    recipe = Recipe(**cfg.recipe)
+    options = TrainerOptions(**cfg.trainer)
+    where = prepare(options)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
+    tested = splits.test or splits.val
+    choice = BackboneChoice(**cfg.backbone)
+    norm, freeze = choose_norm(choice, batch_size=recipe.batch_size), choose_freeze(choice)
+    network, card = new_detector(
+        choice,
+        DetectorOptions(**_plain(cfg.model)),
+        data=splits.train,
+        norm=norm.value,
+        freeze=int(freeze.value),
+    )
+    module = DetectionModule(
+        network.to(memory_format=torch.channels_last),
+        recipe=recipe,
+        card=card,
+        truths={"val": splits.val.truth, "test": tested.truth},
+        devices=options.devices,
+    )
+    data = DetectionDataModule(
+        train=splits.train,
+        val=splits.val,
+        test=tested,
+        batch_size=recipe.batch_size,
+        workers=options.workers,
+        seed=cfg.seed,
+        transform=instantiate(cfg.augment),
+        in_channels=choice.in_channels,
+    )
+    return Parts(
+        recipe=recipe,
+        options=options,
+        where=where,
+        splits=splits,
+        tested=tested,
+        norm=norm,
+        freeze=freeze,
+        card=card,
+        module=module,
+        data=data,
+    )
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,43 @@
+"""What the banner says before the first step: what will be trained on what."""
+
+from tasks.common.facts import recipe_facts
+from tasks.common.machine import Decision
+from tasks.detection.assemble import Parts
+from tasks.detection.checkpoint import DetectorCard
+from tasks.detection.data import Splits
+
+
+def facts(parts: Parts) -> dict[str, str]:
+    """Return the banner's lines by name: data, model, recipe and machine."""
+    return {
+        **_data_facts(parts.splits),
+        **_model_facts(parts.card, parts.norm, parts.freeze),
+        **recipe_facts(parts.recipe, parts.options, parts.where),
+    }
+
+
+def _data_facts(splits: Splits) -> dict[str, str]:
+    facts = {}
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        empty = sum(not len(record.boxes) for record in part.images)
+        facts[name] = f"{len(part.images)} images, {part.num_boxes} boxes, {empty} without a box"
+        if part.cleaned:
+            facts[name] += "; " + ", ".join(f"{n} {why}" for why, n in part.cleaned.items())
+    return {"data": str(splits.train.source), "classes": ", ".join(splits.train.classes), **facts}
+
+
+def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[str, str]:
+    count = int(freeze.value)
+    stages = ", ".join(["stem", "c2", "c3", "c4", "c5"][:count]) or "nothing"
+    options = card.options
+    return {
+        "backbone": f"{card.backbone}, {card.in_channels} channels in",
+        "weights": card.provenance,
+        "norm": str(norm),
+        "frozen": f"{stages} ({freeze.reason})",
+        "detector": f"head {options.head} on {', '.join(options.features)}; "
+        f"images to {options.min_size} px (at most {options.max_size})",
+    }
