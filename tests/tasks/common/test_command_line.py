@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
@@ -10,8 +11,11 @@ from tasks.common.command_line import check_overrides, exit_on_error
 
 
 @pytest.fixture
-def configs(tmp_path):
+def configs(tmp_path, monkeypatch):
     """A small tree of configurations: two backbones, two data sets, one without a root."""
+    store = ConfigStore.instance()  # the project's own groups may be in it, of the same names
+    others = {name: node for name, node in store.repo.items() if name != "backbone"}
+    monkeypatch.setattr(store, "repo", others)
     files = {
         "main.yaml": "defaults: [{backbone: resnet50}, {data: sample}, _self_]\nseed: 0\n",
         "backbone/resnet18.yaml": "name: resnet18\nfreeze: 0\n",
@@ -60,8 +64,6 @@ def test_a_typo_is_answered_with_what_fits(configs, arguments, message):
 
 def test_a_value_of_the_wrong_type_is_refused_by_the_schema(configs):
     from dataclasses import dataclass
-
-    from hydra.core.config_store import ConfigStore
 
     @dataclass
     class Recipe:
