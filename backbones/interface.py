@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,19 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the feature maps (N, channels[name], H / stride, W / stride) by name."""
+
+    def adopt(self, conventions: Conventions) -> Self:
+        """Take over the conventions of weights, the epsilon of every batch norm included.
+
+        Args:
+            conventions: Of weights that were loaded by hand; `load_weights` calls this itself.
+                torchvision's COCO weights of ``fasterrcnn_resnet50_fpn`` need ``epsilon=0``.
+        """
+        self.conventions = conventions
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | FrozenBatchNorm2d):
+                module.eps = conventions.epsilon
+        return self
 
     @property
     def frozen(self) -> int:

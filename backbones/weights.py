@@ -11,9 +11,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.hub import get_dir
-from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model_weights
-from torchvision.ops import FrozenBatchNorm2d
 
 from backbones.choose import choose
 from backbones.convert import backbone_state, unwrap
@@ -107,10 +105,7 @@ def load_weights(
     )
     _check(backbone, given, missing=tuple(missing), report=report, name=name)
     backbone.load_state_dict({**expected, **given})
-    for module in backbone.modules():
-        if isinstance(module, _BatchNorm | FrozenBatchNorm2d):
-            module.eps = conventions.epsilon
-    backbone.conventions = conventions
+    backbone.adopt(conventions)
     backbone.provenance = str(report)
     return report
 

@@ -38,7 +38,7 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     convolution with the weight ``w * s`` and the bias ``t``: no pass over the activations, and
     none of them kept for the backward pass. Gradients reach ``w`` (and an eval-mode batch norm's
     own weight and bias) through the product. Under autocast the product is made in float32, the
-    convolution runs in the low precision.
+    convolution runs in the low precision. The modules' own forward hooks do not see this path.
 
     Args:
         conv: Any zero-padded convolution, with or without a bias.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import (
@@ -20,11 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 
 T = TypeVar("T")
 
+# With these options Hydra prints something and runs nothing.
+_SHOWS: Final = re.compile(r"-[hic]|--(help|hydra-help|version|(info|cfg)(=.*)?)")
+
 
 def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[str]) -> None:
     """Compose the configuration once, to answer a typo with the nearest name.
 
-    Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra.
+    Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra. A value that
+    is not given is an error only of a run, not of ``--help``, ``--cfg`` and the like.
 
     Args:
         config_folder: Absolute path of ``configs``.
@@ -32,7 +36,7 @@ def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[s
         arguments: The command line without the script's name.
 
     Raises:
-        ValueError: If a key, a group's option or a value does not fit.
+        ValueError: If a key, a group's option or a value does not fit, or a value is missing.
     """
     if any(argument in ("-m", "--multirun") for argument in arguments):
         return
@@ -42,6 +46,8 @@ def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[s
             cfg = compose(config_name, overrides=overrides)
         except HydraException as error:
             raise ValueError(_answer(error, config_name, overrides)) from error
+    if any(_SHOWS.fullmatch(argument) for argument in arguments):
+        return
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
 
@@ -95,6 +101,7 @@ def _answer(error: HydraException, config_name: str, overrides: Sequence[str]) -
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
+    # Not `backbones.choose.nearest`: a typo is answered without the seconds that torch takes.
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
 

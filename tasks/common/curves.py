@@ -67,12 +67,13 @@ def curves_figure(
     Args:
         metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
         monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
+            One that was not logged, as after a short run, is not marked and is no error.
         mode: Whether the largest or the smallest value of ``monitor`` is the best.
         scores: The ``val/*`` columns to draw; all of them if not given.
 
     Raises:
         FileNotFoundError: If ``metrics_csv`` is not there.
-        ValueError: If there is nothing to draw, or ``monitor`` was not logged.
+        ValueError: If there is nothing to draw.
     """
     table = _read(metrics_csv)
     losses = _series(table, "step", lambda name: "loss" in name and name.startswith("train/"))
@@ -92,7 +93,7 @@ def curves_figure(
     if not panels:
         expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
         raise ValueError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
-    marked = _marked(monitor, checks | losses, shares)
+    marked = next(iter(shares), "") if monitor is None else monitor
     figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, series) in zip(row, panels.items(), strict=True):
@@ -132,14 +133,6 @@ def _series(table: Mapping[str, list[float]], x: str, wanted: Callable[[str], bo
         if points:
             series[name] = ([a for a, _ in points], [v for _, v in points])
     return series
-
-
-def _marked(monitor: str | None, logged: Series, scores: Series) -> str:
-    if monitor is None:
-        return next(iter(scores), "")
-    if monitor not in logged:
-        raise ValueError(f"metric {monitor!r} was not logged. Logged: {', '.join(sorted(logged))}.")
-    return monitor
 
 
 def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ def recipe_facts(recipe: Recipe, options: TrainerOptions, where: Machine) -> dic
     """
     return {
         "recipe": f"{recipe.epochs} epochs of {recipe.optimizer}, cosine after "
-        f"{recipe.warmup} steps of warmup",
+        f"at most {recipe.warmup} steps of warmup",
         "batch": f"{recipe.batch_size} x {recipe.accumulate} x {options.devices} "
         f"(images x accumulated x devices) = {recipe.effective_batch(options.devices)}",
         "lr": f"{recipe.peak_lr(options.devices):.4g} ({recipe.lr:g} per "

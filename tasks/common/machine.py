@@ -40,8 +40,8 @@ def accelerator(wanted: str) -> Decision:
         return Decision(value="cuda", reason=torch.cuda.get_device_name())
     if wanted == "cuda":
         raise ValueError(
-            "trainer.accelerator=cuda, but torch sees no CUDA device; use trainer.accelerator=cpu "
-            "or look at nvidia-smi and torch.version.cuda."
+            "cuda was asked for, but torch sees no CUDA device; ask for cpu or auto, or look at "
+            "nvidia-smi and torch.version.cuda."
         )
     return Decision(value="cpu", reason="no CUDA device")
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from tasks.common.atomic import replacing
 from tasks.common.machine import describe
 
 _SHARED: Final = "KEEL_RUN_DIR"
+
+_MOST_NAMED: Final = 50  # changed files
 
 _PACKAGES: Final = (
     "keel-backbones",
@@ -68,7 +71,7 @@ def write_environment(folder: Path) -> None:
     write_json(
         folder / "environment.json",
         {
-            "command": " ".join([Path(sys.executable).name, *sys.argv]),
+            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "python": sys.version.split()[0],
             "versions": {name: _version(name) for name in _PACKAGES},
@@ -78,13 +81,13 @@ def write_environment(folder: Path) -> None:
     )
 
 
-def git_state(folder: Path) -> dict[str, str]:
-    """Return the commit of the code and whether it was changed since, as far as git tells."""
+def git_state(folder: Path) -> dict[str, str | list[str]]:
+    """Return the commit of the code and what was changed since, as far as git tells."""
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {"commit": "unknown", "changed files": "unknown"}
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "changed files": str(len(changed.splitlines()))}
+    changed = _git(folder, "diff", "--name-only", "HEAD").splitlines()
+    return {"commit": commit, "changed files": str(len(changed)), "changed": changed[:_MOST_NAMED]}
 
 
 def _git(folder: Path, *arguments: str) -> str:

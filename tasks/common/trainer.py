@@ -21,6 +21,7 @@ _IRRELEVANT: Final = (
     ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
     ".*Experiment logs directory .* exists and is not empty.*",  # Hydra made it
     r".*module\(s\) in eval mode at the start of training.*",  # frozen stages
+    ".*your dataloader is not resumable.*",  # our data modules leave out what an epoch has seen
     r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
     ".*It is recommended to use .*sync_dist=True.*",  # every process logs the same score
     r".*ModelCheckpoint\(monitor=.* could not find the monitored key.*",  # no validation yet

@@ -1,7 +1,7 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning
@@ -33,6 +33,7 @@ class Parts:
         norm: The backbone's norm, and why.
         freeze: How many stages are frozen, and why.
         card: What the checkpoint will say of the detector.
+        run: What decides how a run goes on: recipe, seed and frozen stages.
         module: The detector and its loop.
         data: Its batches.
     """
@@ -45,6 +46,7 @@ class Parts:
     norm: Decision
     freeze: Decision
     card: DetectorCard
+    run: dict[str, Any]
     module: DetectionModule
     data: DetectionDataModule
 
@@ -62,6 +64,8 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {cfg.seed!r}.")
     recipe = Recipe(**cfg.recipe)
     options = TrainerOptions(**cfg.trainer)
     where = prepare(options)
@@ -77,10 +81,12 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm.value,
         freeze=int(freeze.value),
     )
+    run = {"recipe": asdict(recipe), "seed": cfg.seed, "frozen": int(freeze.value)}
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
+        run=run,
         truths={"val": splits.val.truth, "test": tested.truth},
         devices=options.devices,
     )
@@ -103,6 +109,7 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm,
         freeze=freeze,
         card=card,
+        run=run,
         module=module,
         data=data,
     )

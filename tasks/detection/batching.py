@@ -105,6 +105,10 @@ class AspectRatioBatchSampler(Sampler[list[Key]]):
         batch_size: At least 1; one batch of an epoch may be smaller.
         bins: The aspect ratios, ascending, at which a new bin begins; none for one bin.
 
+    Attributes:
+        skip: Batches that the next iteration leaves out, because a run that was stopped in the
+            middle of the epoch has seen them.
+
     Raises:
         TypeError: If ``sampler`` is not an `EpochSampler`, as when Lightning replaces it.
         ValueError: If the number of ratios is not the sampler's length, ``batch_size`` is below
@@ -134,6 +138,7 @@ class AspectRatioBatchSampler(Sampler[list[Key]]):
             raise ValueError(f"bins are {tuple(bins)}; expected them ascending.")
         self.sampler = sampler
         self.batch_size = batch_size
+        self.skip = 0
         self._bin = [bisect_right(bins, ratio) for ratio in aspect_ratios]
 
     def __len__(self) -> int:
@@ -148,7 +153,8 @@ class AspectRatioBatchSampler(Sampler[list[Key]]):
         if self.sampler.shuffle:
             seed = draw_seed(self.sampler.seed, self.sampler.epoch, len(batches))
             order = _permutation(len(batches), seed)
-        yield from (batches[index] for index in order)
+        done, self.skip = self.skip, 0
+        yield from (batches[index] for index in order[done:])
 
 
 def collate(

@@ -100,6 +100,7 @@ def new_detector(
         category_ids=tuple(data.category_ids),
         mean=backbone.conventions.mean,
         std=backbone.conventions.std,
+        epsilon=backbone.conventions.epsilon,
         provenance=backbone.provenance,
     )
     network = build_detector(backbone, num_classes=len(data.classes), options=options)

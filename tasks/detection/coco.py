@@ -10,7 +10,7 @@ from typing import Any, Final, TypeGuard
 
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.paths import contents, existing_file, existing_folder, listed, nearest
+from tasks.detection.paths import existing_file, existing_folder, hint, listed
 
 CROWD: Final = "crowd, kept for evaluation only"
 
@@ -22,7 +22,8 @@ def read_coco(
 
     Labels are 1..K in the order of the category ids, which may have gaps. What becomes of boxes
     that are empty or reach outside their image is said in `annotations_of`; sizes of images are
-    taken from the file, and `check_images` compares them with the image files.
+    taken from the file. No image file is looked at: `check_images` finds those that are missing or
+    of another size.
 
     Args:
         annotation_file: The JSON file, such as ``annotations/instances_train.json``.
@@ -32,7 +33,7 @@ def read_coco(
             no annotation of another.
 
     Raises:
-        FileNotFoundError: If the annotation file, the folder or an image is missing.
+        FileNotFoundError: If the annotation file or the folder is missing.
         ValueError: If the file is not JSON, has no images or categories, lacks a key, repeats an
             id, or refers to an image or category that it does not have; if a bounding box is not
             four numbers; if its categories do not fit ``classes``. Always with the file, and with
@@ -48,7 +49,6 @@ def read_coco(
         _place(content["annotations"], images, categories)
     except ValueError as error:
         raise ValueError(f"{annotation_file}: {error}") from error
-    _check_files(list(images.values()), annotation_file, image_folder)
     return annotations_of(
         list(images.values()),
         source=annotation_file,
@@ -118,9 +118,9 @@ def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
         raise ValueError(f"classes has {listed(repeated)} more than once.")
     missing = [name for name in classes if name not in known]
     if missing:
-        hint = nearest(missing[0], known)
         raise ValueError(
-            f"no category {listed(missing)}{hint}; it has {listed(known, limit=10)}. "
+            f"no category {listed(missing)}{hint(missing[0], known)}; "
+            f"it has {listed(known, limit=10)}. "
             "Expected every class that the model was trained for; rename the categories to match."
         )
 
@@ -201,16 +201,6 @@ def _region(entry: Mapping[str, Any], label: int, *, what: str) -> Region:
         ignored=bool(crowd),
         area=None if area is None else float(area),
     )
-
-
-def _check_files(images: Sequence[LabelledImage], annotation_file: Path, folder: Path) -> None:
-    """Raise if an image has no file."""
-    missing = [image.file_name for image in images if not image.path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{annotation_file}: {len(missing)} of {len(images)} images are not in the image "
-            f"folder: {listed(missing)}. {contents(folder)}"
-        )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

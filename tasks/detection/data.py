@@ -165,9 +165,8 @@ class DetectionDataModule(lightning.LightningDataModule):
         in_channels: 3 for RGB, 1 for gray.
 
     Raises:
-        ValueError: If the splits differ in their classes, there is no box to learn from,
-            ``batch_size`` is below 1, or ``workers`` is below 0. By ``test_dataloader``, if there
-            is no test split.
+        ValueError: If the splits differ in their classes, one has no box, ``batch_size`` is below
+            1, or ``workers`` is below 0. By ``test_dataloader``, if there is no test split.
     """
 
     def __init__(
@@ -187,12 +186,10 @@ class DetectionDataModule(lightning.LightningDataModule):
             raise ValueError(
                 f"batch_size is {batch_size} and workers {workers}; expected at least 1 and 0."
             )
-        if train.num_boxes == 0:
-            raise ValueError(
-                f"{train.source}: no boxes in {len(train.images)} images to learn from."
-            )
-        for split in (val, test):
+        purposes = ((train, "learn from"), (val, "choose the checkpoint with"), (test, "test with"))
+        for split, purpose in purposes:
             if split is not None:
+                _check_boxes(split, purpose)
                 _check_classes(train, split)
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
@@ -200,6 +197,7 @@ class DetectionDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.transform = transform
         self.in_channels = in_channels
+        self._seen_batches = 0
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
@@ -208,7 +206,22 @@ class DetectionDataModule(lightning.LightningDataModule):
         )
         # To overfit some batches they must be the same in each epoch.
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
-        return self._loader(dataset, bins=ASPECT_BINS, shuffle=not overfit)
+        loader = self._loader(dataset, bins=ASPECT_BINS, shuffle=not overfit)
+        if isinstance(loader.batch_sampler, AspectRatioBatchSampler):
+            loader.batch_sampler.skip = self._seen_batches % len(loader)
+        self._seen_batches = 0
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were trained on; Lightning saves it."""
+        if self.trainer is None:
+            return {"seen batches": 0}
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return {"seen batches": progress.current.completed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave out as many batches in the epoch that a resumed run begins with."""
+        self._seen_batches = state_dict["seen batches"]
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches, in order."""
@@ -252,6 +265,15 @@ class DetectionDataModule(lightning.LightningDataModule):
 def _single_thread(_worker: int) -> None:
     """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
     cv2.setNumThreads(0)
+
+
+def _check_boxes(split: Annotations, purpose: str) -> None:
+    """Raise if there are only images without a box, for which AP is not defined."""
+    if split.num_boxes == 0:
+        raise ValueError(
+            f"{split.source}: no boxes in {len(split.images)} images to {purpose}; "
+            "expected at least one. Annotate some, or split the data in another way."
+        )
 
 
 def _check_classes(train: Annotations, split: Annotations) -> None:

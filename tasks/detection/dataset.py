@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from tasks.detection.annotations import Annotations, ImageRecord
 from tasks.detection.batching import Key, draw_seed
+from tasks.detection.paths import contents
 from tasks.detection.transforms import SeededTransform, apply
 
 SKIPPED: Final = "on an image that was skipped"
@@ -133,8 +134,9 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
             from the truth as well, and counts them in `Annotations.cleaned`.
 
     Raises:
-        ValueError: With the first five files and the number of all, if ``policy`` is
-            ``"error"``; in any case if no image is left; if ``policy`` is neither of the two.
+        ValueError: With the first five files, the number of all, and what is there instead of a
+            missing one, if ``policy`` is ``"error"``; in any case if no image is left; if
+            ``policy`` is neither of the two.
     """
     if policy not in ("error", "skip"):
         raise ValueError(f"policy is {policy!r}; expected 'error' or 'skip'.")
@@ -152,9 +154,17 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
-            "Repair or remove them; policy='skip' leaves out some, never all."
+            f"{_instead(annotations)}Repair or remove them; "
+            "policy='skip' leaves out some, never all."
         )
     return _without(annotations, set(faults))
+
+
+def _instead(annotations: Annotations) -> str:
+    """Return what the folder of the first missing image holds, if an image is missing."""
+    paths = (record.path for record in annotations.images)
+    missing = next((path for path in paths if not path.exists()), None)
+    return f"{contents(missing)} " if missing else ""
 
 
 def _without(annotations: Annotations, image_ids: set[int]) -> Annotations:

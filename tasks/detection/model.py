@@ -20,6 +20,9 @@ from tasks.detection.roi_align import PyramidRoIAlign
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
+_STAGES: Final = ["c2", "c3", "c4", "c5"]
+_RUNS: Final = [_STAGES[i:j] for i in range(4) for j in range(i + 1, 5)]
+"""RoIs are dealt out to levels by their size, which takes a pyramid without gaps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,26 @@ class DetectorOptions:
     rois_per_image: int = 512
     detections_per_image: int = 100
     score_threshold: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and counts that no detector can have."""
+        positive = ("head_width", "fpn_channels", "min_size", "rois_per_image")
+        for name in (*positive, "detections_per_image"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"model.{name} takes an integer of at least 1, got {value!r}.")
+        if self.max_size < self.min_size:
+            raise ValueError(
+                f"model.max_size takes at least min_size={self.min_size}, got {self.max_size}."
+            )
+        if any(size <= 0 for size in self.anchor_sizes):
+            raise ValueError(
+                f"model.anchor_sizes takes sizes above 0, got {list(self.anchor_sizes)}."
+            )
+        if not 0 <= self.score_threshold < 1:
+            raise ValueError(
+                f"model.score_threshold takes a number from 0 to below 1, got "
+                f"{self.score_threshold!r}."
+            )
 
 
 def _full(x: Tensor) -> Tensor:
@@ -115,6 +138,11 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
     channels = {
         name: choose(backbone.channels, name, what="backbone feature") for name in options.features
     }
+    if list(options.features) not in _RUNS:
+        raise ValueError(
+            f"features takes neighbouring stages, finest first, such as c3, c4, c5; got "
+            f"{', '.join(options.features)}."
+        )
     fpn = FPN(channels, out_channels=options.fpn_channels, norm=options.fpn_norm, extra="pool")
     if len(options.anchor_sizes) != len(fpn.levels):
         raise ValueError(

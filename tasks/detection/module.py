@@ -24,6 +24,7 @@ class DetectionModule(lightning.LightningModule):
         network: The detector; torchvision's training interface.
         recipe: Optimiser, learning rate and schedule.
         card: Goes into every checkpoint.
+        run: What else decides how the run goes on, in plain values; saved for `check_resume`.
         truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
         devices: How many processes share a batch; scales the learning rate.
     """
@@ -34,6 +35,7 @@ class DetectionModule(lightning.LightningModule):
         *,
         recipe: Recipe,
         card: DetectorCard,
+        run: Mapping[str, Any],
         truths: Mapping[str, Mapping[str, Any]],
         devices: int = 1,
     ) -> None:
@@ -41,6 +43,7 @@ class DetectionModule(lightning.LightningModule):
         self.network = network
         self.recipe = recipe
         self.card = card
+        self.run = run
         self.truths = truths
         self.devices = devices
         self.scores: dict[str, dict[str, float]] = {}
@@ -97,8 +100,10 @@ class DetectionModule(lightning.LightningModule):
         self._score("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the card beside the weights."""
+        """Put the card and the last validation's scores beside the weights."""
         checkpoint["keel"] = self.card.to_dict()
+        checkpoint["keel_run"] = dict(self.run)
+        checkpoint["keel_scores"] = self.scores.get("val", {})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the recipe's optimiser over fixed groups, and its schedule, a value per step."""

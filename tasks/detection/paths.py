@@ -1,9 +1,13 @@
 """Find the files of a data set, and say what is there when one is missing."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
+from typing import Final
+
+from backbones.choose import nearest
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def listed(names: Sequence[str], *, limit: int = 5) -> str:
@@ -22,7 +26,7 @@ def listed(names: Sequence[str], *, limit: int = 5) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def nearest(name: str, names: Sequence[str]) -> str:
+def hint(name: str, names: Sequence[str]) -> str:
     """Return the name that was probably meant as a phrase, or an empty string.
 
     Args:
@@ -30,13 +34,11 @@ def nearest(name: str, names: Sequence[str]) -> str:
         names: What there is.
 
     Example:
-        >>> nearest("WCB", ["RBC", "WBC"])
+        >>> hint("WCB", ["RBC", "WBC"])
         " (nearest: 'WBC')"
     """
-    close = get_close_matches(name, names, n=1)
-    if not close:
-        close = [known for known in names if known.casefold() == name.casefold()][:1]
-    return f" (nearest: {close[0]!r})" if close else ""
+    close = nearest(name, names)
+    return f" (nearest: {close!r})" if close else ""
 
 
 def existing_file(path: Path, *, what: str) -> Path:
@@ -82,4 +84,4 @@ def contents(path: Path) -> str:
     names = sorted(entry.name for entry in islice(folder.iterdir(), 1000))
     if not names:
         return f"{str(folder)!r} is empty."
-    return f"{str(folder)!r} holds {listed(names, limit=8)}{nearest(path.name, names)}."
+    return f"{str(folder)!r} holds {listed(names, limit=8)}{hint(path.name, names)}."

@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.dataset import DetectionDataset, read_image
 from tasks.detection.metrics import to_results
+from tasks.detection.paths import IMAGE_SUFFIXES, listed
 from tasks.detection.pictures import PredictionSample, prediction_grid, save_overlay
-
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def find_images(source: Path) -> list[Path]:
@@ -35,10 +34,10 @@ def find_images(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise FileNotFoundError(f"no file or folder {str(source)!r}; give an image or a folder.")
-    found = sorted(file for file in source.iterdir() if file.suffix.lower() in _SUFFIXES)
+    found = sorted(file for file in source.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise FileNotFoundError(
-            f"no image in {str(source)!r}; expected files that end in {', '.join(_SUFFIXES)}."
+            f"no image in {str(source)!r}; expected files that end in {', '.join(IMAGE_SUFFIXES)}."
         )
     return found
 
@@ -73,7 +72,8 @@ def predict_files(
     """Detect in every file; write overlays and ``predictions.json``; yield a line per file.
 
     ``predictions.json`` is in COCO's results format, every detection in it, with the training
-    data's category ids. ``images.json`` has the files' ids and the categories.
+    data's category ids. ``images.json`` has the files' ids and the categories. Every file is read
+    once before the first detection, so that a damaged one does not end a long run half way.
 
     Args:
         detector: In eval mode.
@@ -84,18 +84,15 @@ def predict_files(
         image_ids: Ids by file name, such as those of an annotation file; 1, 2, ... when None.
 
     Raises:
-        ValueError: If a file is no image or is truncated, or has no id.
+        ValueError: If files are missing, no images or truncated, or have no id; before anything
+            is written.
     """
     ids = (
         image_ids
         if image_ids is not None
         else {file.name: number for number, file in enumerate(files, start=1)}
     )
-    if unknown := [file.name for file in files if file.name not in ids]:
-        raise ValueError(
-            f"{len(unknown)} of {len(files)} files are not in the annotation file, such as "
-            f"{unknown[0]!r}; predict without it, or give its images."
-        )
+    _check_files(files, ids, in_channels=card.in_channels)
     results, images = [], []
     same = Counter(file.stem for file in files)  # a.jpg beside a.png
     for file in files:
@@ -121,6 +118,26 @@ def predict_files(
         {"images": images, "categories": [{"id": i, "name": name} for i, name in categories]},
     )
     write_json(output / "predictions.json", results)
+
+
+def _check_files(files: Sequence[Path], ids: Mapping[str, int], *, in_channels: int) -> None:
+    """Raise unless every file has an id and can be read."""
+    if unknown := [file.name for file in files if file.name not in ids]:
+        raise ValueError(
+            f"{len(unknown)} of {len(files)} files are not in the annotation file, such as "
+            f"{unknown[0]!r}; predict without it, or give its images."
+        )
+    damaged: dict[str, Exception] = {}
+    for file in files:
+        try:
+            read_image(file, in_channels=in_channels)
+        except (OSError, ValueError) as error:
+            damaged[file.name] = error
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} of {len(files)} files cannot be read: {listed(list(damaged))}; "
+            f"expected images. The first: {next(iter(damaged.values()))}"
+        )
 
 
 def read_image_ids(annotation_file: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
+from backbones.files import read_checkpoint
 from tasks.common.curves import draw_curves
 from tasks.common.fit import fit
 from tasks.common.report import print_facts, print_line
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> float:
     folder = new_folder(cfg.run_dir, parent=Path("runs/detection"), name=cfg.backbone.name)
     parts = assemble(cfg)
     if cfg.resume is not None:
-        check_resume(Path(cfg.resume), parts.card, epochs=parts.recipe.epochs)
+        check_resume(Path(cfg.resume), parts.card, run=parts.run)
     trainer, best = build_trainer(
         parts.options,
         parts.recipe,
@@ -73,12 +74,15 @@ def _report(
 ) -> None:
     """Write scores and pictures, and print the table."""
     scores = module.scores["test"]
+    chosen = read_checkpoint(Path(best.best_model_path))
     write_json(
         folder / "metrics.json",
         {
-            "test": scores,
+            "scored split": "val" if splits.test is None else "test",
+            "scores": scores,
+            "val": chosen["keel_scores"],
+            "best epoch": chosen["epoch"] + 1,
             "seconds": round(seconds, 1),
-            "trained on": len(splits.train.images),
         },
     )
     draw_curves(

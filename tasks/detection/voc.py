@@ -9,11 +9,10 @@ from typing import Final
 
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.paths import contents, existing_folder, listed, nearest
+from tasks.detection.paths import IMAGE_SUFFIXES, contents, existing_folder, hint, listed
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
 SPLITS: Final = ("train", "val", "test")
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def read_voc(
@@ -32,8 +31,9 @@ def read_voc(
     ``ymax <= ymin`` is a stray click and dropped. An object marked ``difficult`` is not learnt and
     scored like a COCO crowd region: finding it is neither rewarded nor punished.
 
-    The image of ``a.xml`` is the file in ``image_folder`` with the same stem. Images are numbered
-    from 1 in the order of their names, classes as well.
+    The image of ``a.xml`` is the file in ``image_folder`` with the same stem; where there is none
+    it is ``a.jpg``, which `check_images` then finds missing. Images are numbered from 1 in the
+    order of their names, classes as well.
 
     Args:
         annotation_folder: Where the XML files are, such as ``VOC2007/Annotations``.
@@ -45,7 +45,7 @@ def read_voc(
             ``xmax, ymax`` are then the right and lower edge.
 
     Raises:
-        FileNotFoundError: If a folder, an XML file of ``names`` or an image is missing.
+        FileNotFoundError: If a folder or an XML file of ``names`` is missing.
         ValueError: If a file is not XML or declares a document type (which could pull in other
             files), lacks its size, a name or a coordinate, or has a class that is not in
             ``classes``; if no object says what the classes are. With the file and the value.
@@ -191,27 +191,20 @@ def _classes(
     unknown = [name for name in found if name not in classes]
     if unknown:
         raise ValueError(
-            f"{found[unknown[0]]}: objects of {listed(unknown)}{nearest(unknown[0], classes)}; "
+            f"{found[unknown[0]]}: objects of {listed(unknown)}{hint(unknown[0], classes)}; "
             f"expected only {listed(classes, limit=10)}. Rename them, or pass all in classes."
         )
     return list(classes)
 
 
 def _pictures(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
-    """Return the image of each XML file."""
+    """Return the image of each XML file, a JPEG of that name where there is none."""
     by_stem: dict[str, Path] = {}
     # Sorted, so that of a.jpg and a.png it is the same one on every machine.
     for path in sorted(folder.iterdir(), reverse=True):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             by_stem[path.stem] = path
-    missing = [file.stem for file in files if file.stem not in by_stem]
-    if missing:
-        raise FileNotFoundError(
-            f"{files[0].parent}: {len(missing)} of {len(files)} images are not in the image "
-            f"folder: {listed(missing)} (with any of {', '.join(IMAGE_SUFFIXES)}). "
-            f"{contents(folder)}"
-        )
-    return {file: by_stem[file.stem] for file in files}
+    return {file: by_stem.get(file.stem, folder / f"{file.stem}.jpg") for file in files}
 
 
 def _region(item: ElementTree.Element, classes: Sequence[str], *, one_based: bool) -> Region:

@@ -23,7 +23,7 @@ def test_evaluate_gives_the_scores_of_the_run(trained, root, tmp_path, finished)
         tmp_path,
     )
     scores = json.loads((tmp_path / "scores.json").read_text())
-    expected = json.loads((run / "metrics.json").read_text())["test"]
+    expected = json.loads((run / "metrics.json").read_text())["scores"]
     assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert scores["ar_100"] > 0
 
@@ -56,6 +56,6 @@ def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(
     loaded = truth.loadRes(str(tmp_path / "out" / "predictions.json"))
     assert len(loaded.anns) == len(results) > 100
     scores = coco_ap(truth.dataset, results)
-    expected = json.loads((run / "metrics.json").read_text())["test"]
+    expected = json.loads((run / "metrics.json").read_text())["scores"]
     assert scores["ap"] == pytest.approx(expected["ap"], abs=1e-6)
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 4

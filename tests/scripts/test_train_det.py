@@ -9,6 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tasks.detection.module import DetectionModule
+
 
 def rows(run):
     with (run / "metrics.csv").open(newline="") as file:
@@ -57,7 +59,7 @@ def test_every_step_and_epoch_is_logged(trained):
     assert all(0 < loss < 100 for loss in losses)
     assert [row["epoch"] for row in table if row["val/ap"]] == ["0"]
     (tested,) = [row for row in table if row["test/ap"]]
-    scores = json.loads((run / "metrics.json").read_text())["test"]
+    scores = json.loads((run / "metrics.json").read_text())["scores"]
     assert float(tested["test/ar_100"]) == pytest.approx(scores["ar_100"])
 
 
@@ -90,19 +92,43 @@ def test_the_banner_says_what_is_run_on_what(trained, root):
 def test_a_finished_run_is_not_resumed(trained, root, tmp_path, command, in_process):
     run, _ = trained
     resume = f"resume={run / 'checkpoints' / 'last.ckpt'}"
-    with pytest.raises(SystemExit, match=r"^error: .*1 of 1 epochs behind it.*recipe.epochs"):
+    with pytest.raises(SystemExit, match=r"^error: .*1 of 1 epochs behind it.*evaluate.py"):
         in_process("train_det.py", command(root, tmp_path / "r", resume), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_goes_on_from_its_last_checkpoint(trained, root, tmp_path, command, in_process):
-    run, _ = trained
-    resume = f"resume={run / 'checkpoints' / 'last.ckpt'}"
-    in_process("train_det.py", command(root, tmp_path / "r", resume, "recipe.epochs=2"), tmp_path)
-    steps = [int(row["step"]) for row in rows(tmp_path / "r") if row["train/loss"]]
-    assert steps == list(range(8, 16))
-    last = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == 16
+def test_a_run_stopped_in_mid_epoch_sees_every_image_once(
+    root, tmp_path, command, in_process, monkeypatch
+):
+    seen, stops = [], [11]
+    step = DetectionModule.training_step
+
+    def spy(self, batch, batch_idx):
+        if len(seen) in stops:
+            stops.clear()
+            raise KeyboardInterrupt
+        seen.append(batch[1][0]["image_id"])
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(DetectionModule, "training_step", spy)
+    epochs = "recipe.epochs=3"
+    with pytest.raises(SystemExit, match="interrupted after 11 steps, which are saved"):
+        in_process("train_det.py", command(root, tmp_path / "a", epochs), tmp_path)
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    in_process("train_det.py", command(root, tmp_path / "b", epochs, f"resume={last}"), tmp_path)
+    assert len(seen) == 3 * 8
+    assert [sorted(seen[start : start + 8]) for start in (0, 8, 16)] == [list(range(1, 9))] * 3
+    assert len([row for row in rows(tmp_path / "b") if row["train/loss"]]) == 24 - 11
+    last = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 24
+
+
+def test_a_run_does_not_go_on_with_another_recipe(trained, root, tmp_path, command, in_process):
+    last = trained[0] / "checkpoints" / "last.ckpt"
+    changed = command(root, tmp_path / "r", f"resume={last}", "recipe.lr=5", "recipe.epochs=9")
+    with pytest.raises(SystemExit, match=r"^error: cannot resume from .*'lr': 5.0.*'lr': 0.001"):
+        in_process("train_det.py", changed, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_process):
@@ -110,7 +136,7 @@ def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_pr
     in_process("train_det.py", command(root, tmp_path / "r", "debug=one_step"), tmp_path)
     assert [row["step"] for row in rows(tmp_path / "r") if row["val/ap"]] == ["1"]
     assert (tmp_path / "r" / "curves.png").is_file()
-    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["test"]["ap"] >= 0
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["scores"]["ap"] >= 0
 
 
 @pytest.mark.slow
@@ -135,7 +161,7 @@ def test_ctrl_c_keeps_the_last_step_and_says_how_to_go_on(
     assert names == {"best.ckpt", "last.ckpt"}
     output = finished(
         "train_det.py",
-        command(root, "s", f"resume={last}", f"recipe.epochs={step // 8 + 1}"),
+        command(root, "s", f"resume={last}", "recipe.epochs=500", f"trainer.max_steps={step + 3}"),
         tmp_path,
     )
     assert "everything is in s" in output
@@ -166,6 +192,6 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(
         tmp_path,
     )
     scores = json.loads((tmp_path / "scores.json").read_text())
-    expected = json.loads((run / "metrics.json").read_text())["test"]
+    expected = json.loads((run / "metrics.json").read_text())["scores"]
     assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert scores["ap"] > 0

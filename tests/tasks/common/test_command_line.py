@@ -37,6 +37,9 @@ def configs(tmp_path, monkeypatch):
         ["data=coco", "data.root=/x"],
         ["--cfg", "job"],
         ["+new=1", "~seed"],
+        *([*show, "data=coco"] for show in (["--help"], ["-h"], ["--hydra-help"], ["--version"])),
+        *(["data=coco", *show] for show in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])),
+        *(["data=coco", *show] for show in (["--info"], ["--info=all"], ["-i", "plugins"])),
     ],
 )
 def test_a_good_command_passes(configs, arguments):
@@ -53,6 +56,8 @@ def test_a_good_command_passes(configs, arguments):
         (["sede=1"], r"'sede'.*; did you mean 'seed'\?$"),
         # The keys are those of the group that was chosen.
         (["data=coco", "data.trian=b", "data.root=/x"], r"did you mean 'data.train'\?$"),
+        (["data=cocoo", "--help"], r"no data=cocoo; did you mean 'coco'"),
+        (["data=coco", "--config-name=main"], r"^data.root is not given"),
         (["data=coco"], r"^data.root is not given; add data.root=... to the command\.$"),
         (["seed=/a=b.pth"], r"^'seed=/a=b.pth' cannot be read: .* quotes: 'seed=\"/a=b.pth\"'\.$"),
     ],

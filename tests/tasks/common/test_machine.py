@@ -44,7 +44,7 @@ def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
 
 def test_cuda_without_a_device_is_refused(pretend):
     pretend(cuda=False)
-    with pytest.raises(ValueError, match=r"accelerator=cuda, but torch sees no CUDA device; use "):
+    with pytest.raises(ValueError, match=r"cuda was asked for, but torch sees no CUDA device"):
         accelerator("cuda")
 
 

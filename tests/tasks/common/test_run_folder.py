@@ -104,10 +104,21 @@ def test_the_git_state_is_the_commit_and_the_changes_since(tmp_path):
     git(tmp_path, "add", "a.py")
     git(tmp_path, "commit", "-m", "a")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    assert git_state(tmp_path) == {"commit": commit, "changed files": "0"}
+    assert git_state(tmp_path) == {"commit": commit, "changed files": "0", "changed": []}
     (tmp_path / "a.py").write_text("2")
     (tmp_path / "untracked").touch()
-    assert git_state(tmp_path) == {"commit": commit, "changed files": "1"}
+    assert git_state(tmp_path) == {"commit": commit, "changed files": "1", "changed": ["a.py"]}
+
+
+def test_of_many_changed_files_the_first_fifty_are_named(tmp_path):
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "a")
+    for index in range(60):
+        (tmp_path / f"{index:02d}.py").touch()
+    git(tmp_path, "add", ".")
+    state = git_state(tmp_path)
+    assert state["changed files"] == "60"
+    assert state["changed"] == [f"{index:02d}.py" for index in range(50)]
 
 
 def test_outside_a_repository_the_git_state_is_unknown(tmp_path, monkeypatch):
@@ -124,10 +135,10 @@ def test_without_git_the_git_state_is_unknown(tmp_path, monkeypatch):
 def test_the_environment_is_the_command_the_versions_and_the_machine(tmp_path, monkeypatch):
     import torch
 
-    monkeypatch.setattr("sys.argv", ["scripts/train_det.py", "backbone=resnet18"])
+    monkeypatch.setattr("sys.argv", ["scripts/train_det.py", "data.root=/my data"])
     write_environment(tmp_path)
     read = json.loads((tmp_path / "environment.json").read_text())
-    assert read["command"].endswith(" scripts/train_det.py backbone=resnet18")
+    assert read["command"].endswith(" scripts/train_det.py 'data.root=/my data'")
     assert read["python"] == ".".join(map(str, sys.version_info[:3]))
     assert read["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert "not installed" not in read["versions"].values()

@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
-from tasks.detection.batching import AspectRatioBatchSampler, EpochSampler, collate, draw_seed
+from tasks.detection.batching import (
+    AspectRatioBatchSampler,
+    EpochSampler,
+    collate,
+    draw_seed,
+)
 
 
 def sampler(length, *, epoch=0, **options):
@@ -164,3 +169,13 @@ def test_a_batch_is_a_list_of_images_and_one_of_targets():
 
     assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
     assert targets == [{"image_id": 1}, {"image_id": 2}]
+
+
+def test_a_stopped_epoch_goes_on_with_the_batches_that_it_has_not_seen():
+    def batches():
+        return AspectRatioBatchSampler(sampler(10, epoch=4), [1.0] * 10, batch_size=2)
+
+    whole, resumed = list(batches()), batches()
+    resumed.skip = 3
+    assert list(resumed) == whole[3:]
+    assert list(resumed) == whole  # the next epoch begins at its start

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import FrozenBatchNorm2d
 
 from tasks.detection.checkpoint import DetectorCard, check_resume, load_detector
 from tasks.detection.model import DetectorOptions
@@ -26,16 +27,22 @@ CARD = DetectorCard(
     category_ids=(3, 90),
     mean=(0.1, 0.2, 0.3),
     std=(0.4, 0.5, 0.6),
+    epsilon=1e-3,
     provenance="random initialisation",
 )
 
 
-def save(path, detector, card=CARD, *, epochs=1):
+def run_of(epochs, **recipe):
+    return {"recipe": {"epochs": epochs, "lr": 0.1, **recipe}, "seed": 0, "frozen": 2}
+
+
+def save(path, detector, card=CARD, *, epochs=1, of=2):
     """Write a checkpoint as Lightning and `DetectionModule` do."""
     state = {f"network.{key}": value for key, value in detector.state_dict().items()}
     progress = {"current": {"processed": epochs}}
     loops = {"fit_loop": {"epoch_progress": progress}}
-    torch.save({"state_dict": state, "keel": card.to_dict(), "loops": loops}, path)
+    cards = {"keel": card.to_dict(), "keel_run": run_of(of)}
+    torch.save({"state_dict": state, "loops": loops, **cards}, path)
     return path
 
 
@@ -109,9 +116,9 @@ def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
 
 
 def test_a_run_of_the_same_detector_may_go_on(path):
-    check_resume(path, CARD, epochs=2)
+    check_resume(path, CARD, run=run_of(2))
     # Only the first weights' origin differs, which a resumed run does not load.
-    check_resume(path, replace(CARD, provenance="weights from x.pth"), epochs=2)
+    check_resume(path, replace(CARD, provenance="weights from x.pth"), run=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -126,18 +133,52 @@ def test_a_run_of_the_same_detector_may_go_on(path):
         ({"norm": "batch"}, "norm is 'batch', the checkpoint's is 'group'"),
         ({"in_channels": 1}, "in_channels is 1, the checkpoint's is 3"),
         (
-            {"options": replace(CARD.options, min_size=128)},
-            r"cannot resume from .*best.ckpt: options is .*128.* start a new one without resume",
+            {"options": replace(CARD.options, max_size=128)},
+            r"cannot resume from .*best.ckpt: options is .*128.* start a new run with",
         ),
     ],
 )
 def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, replace(CARD, **changes), epochs=2)
+        check_resume(path, replace(CARD, **changes), run=run_of(2))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (run_of(3), "recipe is .*'epochs': 3.*the checkpoint's is .*'epochs': 2"),
+        (run_of(2, lr=5.0), "recipe is .*'lr': 5.0.*the checkpoint's is .*'lr': 0.1"),
+        ({**run_of(2), "seed": 1}, "seed is 1, the checkpoint's is 0"),
+        ({**run_of(2), "frozen": 0}, "frozen is 0, the checkpoint's is 2"),
+    ],
+)
+def test_a_run_with_another_recipe_may_not_go_on(path, run, message):
+    with pytest.raises(ValueError, match=message):
+        check_resume(path, CARD, run=run)
 
 
 def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
-    path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3)
-    with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*larger recipe.epochs"):
-        check_resume(path, CARD, epochs=3)
-    check_resume(path, CARD, epochs=4)
+    path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3, of=3)
+    with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*evaluate.py"):
+        check_resume(path, CARD, run=run_of(3))
+
+
+def test_the_epsilon_comes_back():
+    norms = replace(CARD, norm="frozen_batch").build().backbone.body.modules()
+    assert {m.eps for m in norms if isinstance(m, FrozenBatchNorm2d)} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has the format 2, this version of Keel reads 1"),
+        ({"options": {"depth": 3}}, "describes its detector in a way .*depth"),
+        ({"options": {"min_size": 0}}, "model.min_size takes an integer of at least 1, got 0"),
+        ({"backbone": "resnet34"}, "lacks weights of the detector it describes"),
+    ],
+)
+def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
+    state = {f"network.{key}": value for key, value in CARD.build().state_dict().items()}
+    torch.save({"state_dict": state, "keel": CARD.to_dict() | changes}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=message):
+        load_detector(tmp_path / "a.ckpt")

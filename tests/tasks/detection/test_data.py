@@ -224,6 +224,14 @@ def test_a_training_split_without_boxes_is_refused(val, write_coco):
         module(empty, val)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_boxes_cannot_be_scored_and_is_refused(train, val, write_coco, split):
+    empty = write_coco("empty", count=2, boxes=False)
+    splits = {"val": val, "test": val, split: empty}
+    with pytest.raises(ValueError, match=r"empty.json: no boxes in 2 images to "):
+        module(train, splits["val"], test=splits["test"])
+
+
 def test_a_test_without_a_test_split_is_refused(train, val):
     with pytest.raises(ValueError, match="there is no test split; give test"):
         module(train, val).test_dataloader()

@@ -222,7 +222,7 @@ def test_the_check_names_five_images_and_counts_the_others(damaged):
     with pytest.raises(
         ValueError,
         match=r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
-        r"missing0.png does not exist; and 2 more\. Repair",
+        r"missing0.png does not exist; and 2 more\. .*holds 'good0.png'.* Repair",
     ):
         check_images(damaged, policy="error")
 

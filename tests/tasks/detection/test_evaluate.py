@@ -20,6 +20,7 @@ CARD = DetectorCard(
     category_ids=(1, 2),
     mean=(0.0,) * 3,
     std=(1.0,) * 3,
+    epsilon=1e-5,
     provenance="none",
 )
 
@@ -85,7 +86,7 @@ def test_annotations_with_other_classes_are_refused(tmp_path, write_coco):
 def test_a_missing_image_is_an_error_before_anything_is_scored(tmp_path, write_coco):
     write_coco("val", count=3)
     (tmp_path / "images" / "val1.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are not in the image folder"):
+    with pytest.raises(ValueError, match=r"1 of 3 images .*val1.png does not exist. .* holds"):
         read_annotations(
             tmp_path / "annotations" / "val.json", tmp_path / "images", classes=CARD.classes
         )

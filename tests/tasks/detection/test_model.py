@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 
-from backbones import build_backbone
+from backbones import Conventions, build_backbone
 from tasks.detection.model import DetectorOptions, build_detector
 
 OPTIONS = {
@@ -63,6 +64,24 @@ def test_as_many_parameters_are_frozen_as_in_torchvision(trainable, freeze):
     assert frozen == expected
 
 
+def test_torchvisions_coco_weights_need_an_epsilon_of_0_and_get_it():
+    """As `fasterrcnn_resnet50_fpn(weights="COCO_V1")` does with its frozen norms."""
+    theirs, ours = twins("v1")
+    overwrite_eps(theirs, 0.0)
+    for module in theirs.modules():  # overwrite_eps knows frozen norms only
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 0.0
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.eval().backbone(image)["0"]
+        other = ours.eval().backbone(image)["p2"]
+        ours.backbone.body.adopt(Conventions(epsilon=0.0))
+        found = ours.backbone(image)["p2"]
+    scale = expected.abs().max()
+    torch.testing.assert_close(found / scale, expected / scale)
+    assert not torch.equal(found, other)
+
+
 def test_training_losses_are_torchvisions():
     theirs, ours = twins("v1")
     images = [torch.rand(3, 96, 128), torch.rand(3, 96, 96)]
@@ -110,6 +129,12 @@ def test_any_backbone_and_pyramid_train(name):
     [
         ({"features": ("c3", "c7")}, "unknown backbone feature 'c7'"),
         ({"anchor_sizes": (32, 64)}, r"anchor_sizes takes one size per pyramid level \(p2, .*p6\)"),
+        ({"features": ("c2", "c4")}, "features takes neighbouring stages.*got c2, c4"),
+        ({"min_size": 0}, "model.min_size takes an integer of at least 1, got 0"),
+        ({"max_size": 100}, "model.max_size takes at least min_size=800, got 100"),
+        ({"rois_per_image": 0}, "model.rois_per_image takes an integer of at least 1, got 0"),
+        ({"anchor_sizes": (0, 32)}, r"anchor_sizes takes sizes above 0, got \[0, 32\]"),
+        ({"score_threshold": 1.0}, "model.score_threshold takes a number from 0 to below 1"),
         ({"head": "v3"}, "unknown detection head 'v3'; Known: v1, v2"),
         ({"fpn_norm": "bn"}, "unknown norm 'bn'"),
     ],

@@ -46,7 +46,7 @@ def module_for(splits, *, freeze=0, recipe=None):
     )
     truths = {"val": splits.val.truth, "test": splits.val.truth}
     recipe = recipe or Recipe(batch_size=2, lr=0.1, weight_decay=0.1, warmup=0)
-    return DetectionModule(network, recipe=recipe, card=card, truths=truths)
+    return DetectionModule(network, recipe=recipe, card=card, run={}, truths=truths)
 
 
 def data_for(splits):

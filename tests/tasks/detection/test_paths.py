@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.detection.paths import existing_file, existing_folder, listed, nearest
+from tasks.detection.paths import existing_file, existing_folder, hint, listed
 
 
 def test_names_beyond_the_limit_are_counted():
@@ -12,8 +12,8 @@ def test_names_beyond_the_limit_are_counted():
 
 
 def test_the_nearest_name_ignores_case():
-    assert nearest("wbc", ["RBC", "WBC"]) == " (nearest: 'WBC')"
-    assert nearest("zebra", ["RBC", "WBC"]) == ""
+    assert hint("wbc", ["RBC", "WBC"]) == " (nearest: 'WBC')"
+    assert hint("zebra", ["RBC", "WBC"]) == ""
 
 
 def test_what_exists_is_returned(tmp_path):

@@ -29,6 +29,7 @@ CARD = DetectorCard(
     category_ids=(3, 90),
     mean=(0.0,) * 3,
     std=(1.0,) * 3,
+    epsilon=1e-5,
     provenance="none",
 )
 
@@ -169,8 +170,25 @@ def test_a_file_without_image_ids_is_refused(tmp_path, content):
 
 def test_a_file_that_is_no_image_is_named(folder, tmp_path):
     (folder / "b.png").write_bytes(b"GIF89a no image")
-    with pytest.raises(ValueError, match=r"b.png cannot be decoded"):
+    message = r"1 of 1 files cannot be read: 'b.png'; .* The first: .*b.png cannot be decoded"
+    with pytest.raises(ValueError, match=message):
         predict(folder / "b.png", tmp_path / "out")
+
+
+def test_damaged_files_are_named_before_the_first_detection(folder, tmp_path):
+    for index in range(6):
+        (folder / f"d{index}.jpg").touch()
+    (folder / "e.png").mkdir()
+    detector = Answers()
+    message = r"7 of 10 files cannot be read: 'd0.jpg', .*'d4.jpg' and 2 more; .*d0.jpg is empty"
+    with pytest.raises(ValueError, match=message):
+        list(
+            predict_files(
+                detector, CARD, find_images(folder), output=tmp_path / "out", threshold=0.5
+            )
+        )
+    assert detector.shown == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_picture_of_a_split_shows_images_with_boxes_first(write_coco, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tasks.detection.data import Splits, coco_splits, voc_splits
 
@@ -70,6 +71,47 @@ def write_voc(root, names, label="cat"):
             f"<object><name>{label}</name><bndbox>{box}</bndbox></object></annotation>"
         )
         (root / "JPEGImages" / f"{name}.jpg").touch()
+
+
+def test_coco_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco):
+    for name in ("train", "val"):
+        write_coco(name, count=8)
+    for number in range(7):
+        (tmp_path / "images" / f"val{number}.png").unlink()
+    files = {name: f"annotations/{name}.json" for name in ("train", "val")}
+    splits = coco_splits(root=tmp_path, **files)
+
+    kept = splits.checked("skip")
+
+    assert (len(kept.train.images), [r.image_id for r in kept.val.images]) == (8, [7])
+    assert kept.val.cleaned["images skipped"] == 7
+    message = (
+        r"val.json: 7 of 8 images cannot be used: val0.png does not exist; .*val4.png does not "
+        r"exist; and 2 more\. '.*images' holds 'train0.png', .* \(nearest: 'val7.png'\)\. Repair"
+    )
+    with pytest.raises(ValueError, match=message):
+        splits.checked("error")
+
+
+def test_voc_images_that_are_missing_are_named_or_left_out(tmp_path):
+    write_voc(tmp_path, "abcdef")
+    for name in "abcdef":
+        Image.new("RGB", (20, 10)).save(tmp_path / "JPEGImages" / f"{name}.jpg")
+    splits = voc_splits(root=tmp_path, fractions=(0.5, 0.5, 0.0))
+    lost = stems(splits.val)[0]
+    (tmp_path / "JPEGImages" / f"{lost}.jpg").unlink()
+    splits = voc_splits(root=tmp_path, fractions=(0.5, 0.5, 0.0))
+
+    kept = splits.checked("skip")
+
+    assert stems(kept.train) == stems(splits.train)
+    assert stems(kept.val) == stems(splits.val)[1:]
+    message = rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. '.*JPEGImages' holds '"
+    with pytest.raises(ValueError, match=message):
+        splits.checked("error")
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    with pytest.raises(FileNotFoundError, match=r"image folder .*JPEGImages' does not exist"):
+        voc_splits(root=tmp_path)
 
 
 def stems(split):

@@ -142,16 +142,19 @@ def test_objects_outside_the_classes_are_refused_with_the_nearest_class(voc):
         voc({"a": document(item("cat")), "b": document(item("dgo"))}, classes=["cat", "dog"])
 
 
-def test_missing_files_are_named_and_counted(voc, tmp_path):
+def test_missing_files_are_named_and_counted(voc):
     voc({"a": document(item())})
     with pytest.raises(
         FileNotFoundError, match=r"1 of 2 annotation files .*'b.xml'.*holds 'a.xml'"
     ):
         voc({}, names=["a", "b"])
 
+
+def test_an_image_that_does_not_exist_is_taken_to_be_a_jpeg(voc, tmp_path):
+    voc({"a": document(item())})
     (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / "c.jpg")
-    with pytest.raises(FileNotFoundError, match=r"1 of 1 images .*'a' \(with .*holds 'c.jpg'"):
-        voc({})
+
+    assert voc({"b": document(item())}, names=["a"]).images[0].path.name == "a.jpg"
 
 
 def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
