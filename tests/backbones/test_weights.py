@@ -81,6 +81,7 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
         category_ids=(7,),
         mean=(0.1, 0.2, 0.3),
         std=(0.4, 0.5, 0.6),
+        epsilon=1e-3,
         provenance="",
     )
     detector = card.build()
@@ -90,9 +91,13 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
 
     ours = build_backbone("resnet18", weights=path, out_features=["c3"]).eval()
     image = torch.rand(1, 3, 64, 64)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3
     with torch.no_grad():
         same(ours(image), IntermediateLayerGetter(theirs, {"layer2": "c3"})(image))
-    assert ours.conventions == Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    expected = Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3)
+    assert ours.conventions == expected
 
 
 def without(key):

@@ -91,8 +91,8 @@ def test_every_augmentation_can_be_made(option):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_says_its_command_and_what_to_expect(name):
     text = (CONFIGS / "experiment" / f"{name}.yaml").read_text()
-    assert re.search(r"^#   time: +\S", text, re.MULTILINE)
-    assert re.search(r"^#   expect: +\S", text, re.MULTILINE)
+    assert re.search(r"^#   time: +\d+ (seconds|minutes|hours)", text, re.MULTILINE)
+    assert re.search(r"^#   expect: .*\d\.\d{2,}", text, re.MULTILINE)
     (command,) = re.findall(r"^#   run: +(.*)$", text, re.MULTILINE)
     python, script, *overrides = shlex.split(re.sub(r"<[^>]*>", "/x", command))
     assert (python, script) == ("python", "scripts/train_det.py")
