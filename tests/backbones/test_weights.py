@@ -1,7 +1,6 @@
 """Weights either fit a backbone and are loaded whole, or are refused and change nothing."""
 
 import copy
-from copy import deepcopy
 
 import pytest
 import torch
@@ -92,7 +91,7 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
 
     ours = build_backbone("resnet18", weights=path, out_features=["c3"]).eval()
     image = torch.rand(1, 3, 64, 64)
-    theirs = deepcopy(theirs)  # the fixture is shared
+    theirs = copy.deepcopy(theirs)  # the fixture is shared
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eps = 1e-3
