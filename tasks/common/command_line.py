@@ -95,8 +95,8 @@ def _answer(error: HydraException, config_name: str, overrides: Sequence[str]) -
         groups = [
             o for o in overrides if "." not in (name := o.partition("=")[0]) and name != found[1]
         ]
-        keys = list(_keys(compose(config_name, overrides=groups), ""))
-        return f"{_said(error)}{_nearest(found[1], keys)}"
+        keys = [*_keys(compose(config_name, overrides=groups), ""), "experiment", "debug"]
+        return f"unknown option {found[1]!r}{_nearest(found[1], keys)}"
     return f"{_said(error)}."
 
 

@@ -38,7 +38,7 @@ def fit(
             ) from stop
         raise SystemExit(
             f"\ninterrupted after {trainer.global_step} steps, which are saved: go on with the "
-            f"same command and resume={last}"
+            f"same command and resume={last} (and another run_dir, if you gave one)"
         ) from stop
     monitor = str(best.monitor)
     if monitor not in trainer.callback_metrics:  # max_steps came before the first validation

@@ -124,8 +124,7 @@ def voc_splits(
     names = read_image_sets(base)
     if not names:
         stems = [file.stem for file in folder.glob("*.xml")]
-        train, val, test = fractions
-        names = split_names(stems, fractions=(train, val, test), seed=seed)
+        names = split_names(stems, fractions=fractions, seed=seed)
     if not (names.get("train") and names.get("val")):
         raise ValueError(
             f"{base}: names for {listed([split for split in names if names[split]])} only; "

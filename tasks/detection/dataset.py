@@ -155,7 +155,7 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
             f"{_instead(annotations)}Repair or remove them; "
-            "policy='skip' leaves out some, never all."
+            "on_bad_image=skip leaves out some, never all."
         )
     return _without(annotations, set(faults))
 

@@ -84,9 +84,11 @@ def predict_files(
         image_ids: Ids by file name, such as those of an annotation file; 1, 2, ... when None.
 
     Raises:
-        ValueError: If files are missing, no images or truncated, or have no id; before anything
-            is written.
+        ValueError: If files are missing, no images or truncated, or have no id, or ``threshold`` is
+            no score; before anything is written.
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
     ids = (
         image_ids
         if image_ids is not None

@@ -122,7 +122,11 @@ def split_names(
         >>> split_names("abcdef", fractions=(0.5, 0.5, 0.0), seed=0)["test"]
         []
     """
-    if min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+    if (
+        len(fractions) != 3
+        or min(fractions) < 0
+        or not math.isclose(sum(fractions), 1, abs_tol=1e-6)
+    ):
         raise ValueError(
             f"fractions are {tuple(fractions)}; expected 3 from 0 to 1 with the sum 1."
         )

@@ -53,6 +53,7 @@ def test_a_good_command_passes(configs, arguments):
         (["backbone=zzz"], r"no backbone=zzz\. Known: resnet18, resnet50\.$"),
         (["backbone.freze=1"], r"'backbone.freze'.*; did you mean 'backbone.freeze'\?$"),
         (["bakbone=resnet18"], r"'bakbone'.*; did you mean 'backbone'\?$"),
+        (["expriment=x"], r"unknown option 'expriment'; did you mean 'experiment'\?$"),
         (["sede=1"], r"'sede'.*; did you mean 'seed'\?$"),
         # The keys are those of the group that was chosen.
         (["data=coco", "data.trian=b", "data.root=/x"], r"did you mean 'data.train'\?$"),

@@ -68,6 +68,12 @@ def predict(folder, output, **options):
     return list(predict_files(Answers(), CARD, find_images(folder), **values))
 
 
+def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"threshold takes a score from 0 to 1, got 7"):
+        predict(folder, tmp_path / "out", threshold=7)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_images_of_a_folder_are_found_in_order(folder):
     assert [file.name for file in find_images(folder)] == ["a.JPG", "b.png", "c.png"]
     assert find_images(folder / "b.png") == [folder / "b.png"]

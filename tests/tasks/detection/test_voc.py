@@ -218,6 +218,7 @@ def test_a_small_fraction_gets_a_name_and_a_fraction_of_zero_none():
             r"fractions are \(0.5, 0.4, 0.2\); expected 3 from 0 to 1 with the sum 1",
         ),
         ("ab", (1.2, -0.2, 0), "fractions are"),
+        ("abc", (0.7, 0.3), r"fractions are \(0.7, 0.3\); expected 3"),
         ("aab", (0.5, 0.5, 0), "names has 'a' more than once"),
         ("ab", (0.5, 0.25, 0.25), "2 names cannot be split"),
     ],
