@@ -96,7 +96,8 @@ def test_links_paths_anchors_and_commands_are_found():
 HOMES = "|".join(["work", "home", "Users", "root", "mnt", "scratch"])
 MACHINE = re.compile(rf"(?<![\w.~}})*-])/(?:{HOMES})/\w|\b[A-Z]:\\Users")
 INDEX = re.compile(
-    r"pypi\.|pythonhosted|artifactory|jfrog|devpi|/simple/"
+    r"pypi\.|python"  # in two parts, so that this file names none itself
+    r"hosted|artifactory|jfrog|devpi|/simple/"
     r"|(?:index|find-links)[-_ =]*(?:url)?[ =\"']*https?:|https?://(?!127\.)(?:\d+\.){3}\d+"
 )
 
@@ -123,11 +124,11 @@ def test_no_file_names_a_machine_or_a_package_index(path):
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("root: /work/data", True),
+        ("root: /mnt/data", True),
         ("see file:///home/anna/x.pth", True),
         ("C:\\Users\\anna", True),
         ("index-url = https://packages.example.org/all", True),
-        ("url = https://files.pythonhosted.org/x.whl", True),
+        ("url = https://devpi.example.org/x.whl", True),
         ("--extra-index-url http://10.0.0.3:8080/all", True),
         ("data.root=/path/to/data", False),
         ("runs/work/x, ${root}/home/x and ~/home/x", False),

@@ -64,8 +64,7 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {cfg.seed!r}.")
+    _check_seed(cfg.seed)
     recipe = Recipe(**cfg.recipe)
     options = TrainerOptions(**cfg.trainer)
     where = prepare(options)
@@ -113,6 +112,11 @@ def assemble(cfg: DictConfig) -> Parts:
         module=module,
         data=data,
     )
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
