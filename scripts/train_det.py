@@ -8,9 +8,10 @@ import hydra
 from omegaconf import DictConfig
 
 from tasks.common.command_line import check_overrides, exit_on_error
-from tasks.detection.config import register_configs
+from tasks.common.config import register_configs
+from tasks.detection.model import DetectorOptions
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "detection"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="detection")
@@ -23,7 +24,7 @@ def train(cfg: DictConfig) -> float:
 
 def main() -> None:
     """Answer typos, then train."""
-    register_configs()
+    register_configs({"model": DetectorOptions()})
     check_overrides(CONFIGS, "detection", sys.argv[1:])
     train()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim import Optimizer
 
@@ -135,6 +136,28 @@ _OPTIMIZERS: Final[dict[str, Callable[[list[dict[str, Any]], Recipe], Optimizer]
 def build_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     """Return the recipe's optimiser over the groups of `parameter_groups`."""
     return choose(_OPTIMIZERS, recipe.optimizer, what="optimizer")(groups, recipe)
+
+
+def scheduled_optimizer(
+    network: nn.Module, backbone: Backbone, *, recipe: Recipe, devices: int, steps: int
+) -> OptimizerLRSchedulerConfig:
+    """Return the recipe's optimiser over fixed groups, and its schedule, as Lightning wants them.
+
+    Args:
+        network: What is trained.
+        backbone: The part of it that has stages.
+        recipe: Optimiser, learning rate and schedule.
+        devices: How many processes share a batch; scales the learning rate.
+        steps: Of the whole run.
+    """
+    groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.peak_lr(devices))
+    optimizer = build_optimizer(groups, recipe)
+
+    def factor(step: int) -> float:
+        return warmup_cosine(step, warmup=recipe.warmup, total=steps, final=recipe.final_lr_factor)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def warmup_cosine(step: int, *, warmup: int, total: int, final: float = 0.0) -> float:

@@ -74,12 +74,20 @@ class Machine:
     cpu: Decision
 
 
-def prepare(options: TrainerOptions) -> Machine:
-    """Look at the machine, decide, and set up the process.
+def prepare(options: TrainerOptions, *, seed: int) -> Machine:
+    """Look at the machine, decide, and set up the process: threads, warnings, random seed.
+
+    Args:
+        options: What the user wants.
+        seed: From 0 to 2**32 - 1.
 
     Raises:
-        ValueError: If an option is unknown, or asks for what the machine does not have.
+        ValueError: If an option is unknown, or asks for what the machine does not have, or the
+            seed is none.
     """
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
+    lightning.seed_everything(seed, workers=True, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in _IRRELEVANT:
         warnings.filterwarnings("ignore", message)

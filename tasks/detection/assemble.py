@@ -1,19 +1,19 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import lightning
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.config import plain_values
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.annotations import Annotations
-from tasks.detection.build import BackboneChoice, choose_freeze, choose_norm, new_detector
+from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import DetectionDataModule, Splits
 from tasks.detection.model import DetectorOptions
@@ -57,25 +57,23 @@ def assemble(cfg: DictConfig) -> Parts:
     The random seed, the number of threads and the warnings of this process are set as well.
 
     Args:
-        cfg: The composed configuration; see ``configs/detection.yaml``.
+        cfg: The composed configuration; see ``configs/detection/detection.yaml``.
 
     Raises:
         ValueError: If a value, the data or the weights do not fit.
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    _check_seed(cfg.seed)
     recipe = Recipe(**cfg.recipe)
     options = TrainerOptions(**cfg.trainer)
-    where = prepare(options)
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     tested = splits.test or splits.val
     choice = BackboneChoice(**cfg.backbone)
     norm, freeze = choose_norm(choice, batch_size=recipe.batch_size), choose_freeze(choice)
     network, card = new_detector(
         choice,
-        DetectorOptions(**_plain(cfg.model)),
+        DetectorOptions(**plain_values(cfg.model)),
         data=splits.train,
         norm=norm.value,
         freeze=int(freeze.value),
@@ -97,7 +95,7 @@ def assemble(cfg: DictConfig) -> Parts:
         workers=options.workers,
         seed=cfg.seed,
         transform=instantiate(cfg.augment),
-        in_channels=choice.in_channels,
+        in_channels=card.in_channels,
     )
     return Parts(
         recipe=recipe,
@@ -112,13 +110,3 @@ def assemble(cfg: DictConfig) -> Parts:
         module=module,
         data=data,
     )
-
-
-def _check_seed(seed: object) -> None:
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

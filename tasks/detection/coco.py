@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+from tasks.common.paths import existing_file, existing_folder, hint, listed
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.paths import existing_file, existing_folder, hint, listed
 
 CROWD: Final = "crowd, kept for evaluation only"
 

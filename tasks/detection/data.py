@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import lightning
-import torch
 from torch.utils.data import DataLoader
 
+from tasks.common.data_module import ResumableDataModule
+from tasks.common.paths import existing_folder, listed
+from tasks.common.sampling import ASPECT_BINS
 from tasks.detection.annotations import Annotations
-from tasks.detection.batching import ASPECT_BINS, AspectRatioBatchSampler, EpochSampler, collate
 from tasks.detection.coco import read_coco
-from tasks.detection.dataset import DetectionDataset, check_images
-from tasks.detection.paths import existing_folder, listed
+from tasks.detection.dataset import DetectionDataset, check_images, collate
 from tasks.detection.sample import write_sample
 from tasks.detection.transforms import SeededTransform
 from tasks.detection.voc import read_image_sets, read_voc, split_names
@@ -144,14 +142,12 @@ def voc_splits(
     )
 
 
-class DetectionDataModule(lightning.LightningDataModule):
+class DetectionDataModule(ResumableDataModule):
     """The batches of three splits.
 
     A batch is a list of images (C, H, W), uint8, and a list of targets; see `DetectionDataset`.
-    Training images are shuffled and grouped by shape; the others come in order. Each rank of a
-    distributed run gets its share, the same number of batches on all; for that an image of val or
-    test can come twice, so keep one result per ``image_id``. The Trainer needs
-    ``use_distributed_sampler=False`` there.
+    Training images are shuffled and grouped by shape; the others come in order. On several ranks
+    an image of val or test can come twice, so keep one result per ``image_id``.
 
     Args:
         train: To learn from.
@@ -180,11 +176,9 @@ class DetectionDataModule(lightning.LightningDataModule):
         transform: SeededTransform | None = None,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
-        if batch_size < 1 or workers < 0:
-            raise ValueError(
-                f"batch_size is {batch_size} and workers {workers}; expected at least 1 and 0."
-            )
+        super().__init__(workers=workers, seed=seed)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
         purposes = ((train, "learn from"), (val, "choose the checkpoint with"), (test, "test with"))
         for split, purpose in purposes:
             if split is not None:
@@ -192,35 +186,21 @@ class DetectionDataModule(lightning.LightningDataModule):
                 _check_classes(train, split)
         self.train, self.val, self.test = train, val, test
         self.batch_size = batch_size
-        self.workers = workers
-        self.seed = seed
         self.transform = transform
         self.in_channels = in_channels
-        self._seen_batches = 0
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
         dataset = DetectionDataset(
             self.train, transform=self.transform, seed=self.seed, in_channels=self.in_channels
         )
-        # To overfit some batches they must be the same in each epoch.
-        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
-        loader = self._loader(dataset, bins=ASPECT_BINS, shuffle=not overfit)
-        if isinstance(loader.batch_sampler, AspectRatioBatchSampler):
-            loader.batch_sampler.skip = self._seen_batches % len(loader)
-        self._seen_batches = 0
-        return loader
-
-    def state_dict(self) -> dict[str, int]:
-        """Return how many batches of the epoch were trained on; Lightning saves it."""
-        if self.trainer is None:
-            return {"seen batches": 0}
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"seen batches": progress.current.completed}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Leave out as many batches in the epoch that a resumed run begins with."""
-        self._seen_batches = state_dict["seen batches"]
+        return self.training_loader(
+            dataset,
+            aspect_ratios=[record.width / record.height for record in self.train.images],
+            batch_size=self.batch_size,
+            bins=ASPECT_BINS,
+            collate=collate,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches, in order."""
@@ -234,36 +214,9 @@ class DetectionDataModule(lightning.LightningDataModule):
 
     def _in_order(self, split: Annotations) -> DataLoader[Any]:
         dataset = DetectionDataset(split, seed=self.seed, in_channels=self.in_channels)
-        return self._loader(dataset, bins=(), shuffle=False)
-
-    def _loader(
-        self, dataset: DetectionDataset, *, bins: Sequence[float], shuffle: bool
-    ) -> DataLoader[Any]:
-        rank, world = 0, 1
-        if self.trainer is not None:
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-        sampler = EpochSampler(
-            len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world=world
+        return self.ordered_loader(
+            dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
         )
-        ratios = [record.width / record.height for record in dataset.annotations.images]
-        return DataLoader(
-            dataset,
-            batch_sampler=AspectRatioBatchSampler(
-                sampler, ratios, batch_size=self.batch_size, bins=bins
-            ),
-            num_workers=self.workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
-            worker_init_fn=_single_thread,
-            # Without its own, each new iterator advances the global one by a number.
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-
-
-def _single_thread(_worker: int) -> None:
-    """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
-    cv2.setNumThreads(0)
 
 
 def _check_boxes(split: Annotations, purpose: str) -> None:

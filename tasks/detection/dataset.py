@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tasks.common.paths import contents
+from tasks.common.sampling import Key, draw_seed
 from tasks.detection.annotations import Annotations, ImageRecord
-from tasks.detection.batching import Key, draw_seed
-from tasks.detection.paths import contents
 from tasks.detection.transforms import SeededTransform, apply
 
 SKIPPED: Final = "on an image that was skipped"
@@ -96,6 +96,19 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             "image_id": record.image_id,
         }
         return torch.from_numpy(np.ascontiguousarray(planes)), target
+
+
+def collate(
+    batch: Sequence[tuple[Tensor, dict[str, Any]]],
+) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Return the images and the targets of a batch, each as a list.
+
+    Images differ in size and are padded by the model.
+
+    Args:
+        batch: Pairs of image (C, H, W) and target.
+    """
+    return [image for image, _ in batch], [target for _, target in batch]
 
 
 def read_image(path: Path, *, in_channels: int = 3) -> NDArray[np.uint8]:

@@ -9,7 +9,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from tasks.common.optim import Recipe, build_optimizer, parameter_groups, warmup_cosine
+from tasks.common.gather import score_together
+from tasks.common.optim import Recipe, scheduled_optimizer
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.metrics import Result, coco_ap, to_results
 
@@ -107,48 +108,23 @@ class DetectionModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the recipe's optimiser over fixed groups, and its schedule, a value per step."""
-        groups = parameter_groups(
+        return scheduled_optimizer(
             self.network,
             self.network.backbone.body,
             recipe=self.recipe,
-            lr=self.recipe.peak_lr(self.devices),
+            devices=self.devices,
+            steps=int(self.trainer.estimated_stepping_batches),
         )
-        optimizer = build_optimizer(groups, self.recipe)
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def factor(step: int) -> float:
-            return warmup_cosine(
-                step, warmup=self.recipe.warmup, total=total, final=self.recipe.final_lr_factor
-            )
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _score(self, split: str) -> None:
         """Gather the detections of all processes, score them in the first, tell the others."""
-        results = _gather(self.results)
-        scores = [{}] if results is None else [coco_ap(self.truths[split], results)]
-        if torch.distributed.is_initialized():
-            torch.distributed.broadcast_object_list(scores, src=0)
-        self.scores[split] = scores[0]
-        self.log_dict({f"{split}/{name}": score for name, score in scores[0].items()})
+
+        def score(results: dict[int, list[Result]]) -> dict[str, float]:
+            return coco_ap(self.truths[split], [r for i in sorted(results) for r in results[i]])
+
+        self.scores[split] = scores = score_together(self.results, score)
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
 
 def _unit_range(images: list[Tensor]) -> list[Tensor]:
     return [image.float() / 255 for image in images]
-
-
-def _gather(results: dict[int, list[Result]]) -> list[Result] | None:
-    """Return the detections of all processes in the first one, None in the others.
-
-    An image that two processes saw, because a split was padded to equal shares, counts once.
-    """
-    shares: list[dict[int, list[Result]] | None] = [results]
-    if torch.distributed.is_initialized():
-        first = torch.distributed.get_rank() == 0
-        shares = [None] * torch.distributed.get_world_size()
-        torch.distributed.gather_object(results, shares if first else None)
-        if not first:
-            return None
-    merged = {image: found for share in shares if share for image, found in share.items()}
-    return [result for image in sorted(merged) for result in merged[image]]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
+from tasks.common.paths import IMAGE_SUFFIXES, listed
 from tasks.common.run_folder import write_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.dataset import DetectionDataset, read_image
 from tasks.detection.metrics import to_results
-from tasks.detection.paths import IMAGE_SUFFIXES, listed
 from tasks.detection.pictures import PredictionSample, prediction_grid, save_overlay
 
 

@@ -8,13 +8,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from backbones.files import read_checkpoint
+from tasks.common.checkpoint import check_resume
 from tasks.common.curves import draw_curves
 from tasks.common.fit import fit
 from tasks.common.report import print_facts, print_line
 from tasks.common.run_folder import new_folder, write_environment, write_json, write_text
 from tasks.common.trainer import build_trainer
 from tasks.detection.assemble import assemble
-from tasks.detection.checkpoint import check_resume, load_detector
+from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.data import Splits
 from tasks.detection.evaluate import print_ap
 from tasks.detection.facts import facts
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> float:
     step, and before anything is written.
 
     Args:
-        cfg: The composed configuration; see ``configs/detection.yaml``.
+        cfg: The composed configuration; see ``configs/detection/detection.yaml``.
 
     Raises:
         ValueError: If a value, the data or the weights do not fit; nothing was trained.
@@ -42,7 +43,7 @@ def run(cfg: DictConfig) -> float:
     folder = new_folder(cfg.run_dir, parent=Path("runs/detection"), name=cfg.backbone.name)
     parts = assemble(cfg)
     if cfg.resume is not None:
-        check_resume(Path(cfg.resume), parts.card, run=parts.run)
+        check_resume(Path(cfg.resume), DetectorCard.from_dict, parts.card, run=parts.run)
     trainer, best = build_trainer(
         parts.options,
         parts.recipe,

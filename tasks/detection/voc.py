@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tasks.common.paths import IMAGE_SUFFIXES, contents, existing_folder, hint, listed
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.paths import IMAGE_SUFFIXES, contents, existing_folder, hint, listed
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
 SPLITS: Final = ("train", "val", "test")

@@ -1,6 +1,5 @@
-"""The choices that are left to us, each with its reason, and the detector that comes of them."""
+"""The detector that comes of what was chosen."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ import torch
 from torch import nn
 
 from backbones import build_backbone
+from tasks.common.backbone import BackboneChoice
 from tasks.detection.annotations import Annotations
-from tasks.detection.build import BackboneChoice, choose_freeze, choose_norm, new_detector
+from tasks.detection.build import new_detector
 from tasks.detection.model import DetectorOptions
 
 OPTIONS = DetectorOptions(
@@ -24,47 +24,6 @@ DATA = Annotations(
     truth={"images": [], "annotations": [], "categories": []},
     cleaned={},
 )
-
-
-@pytest.mark.parametrize(
-    ("weights", "norm", "batch_size", "value", "reason"),
-    [
-        ("imagenet", "auto", 2, "frozen_batch", "loaded statistics are kept"),
-        ("imagenet", "auto", 64, "frozen_batch", "loaded statistics are kept"),
-        ("random", "auto", 7, "group", "no weights, 7 images per batch"),
-        (None, "auto", 1, "group", "no weights, 1 images per batch"),
-        ("random", "auto", 8, "batch", "no weights to keep statistics of"),
-        ("imagenet", "batch", 2, "batch", "as told"),
-        ("random", "frozen_batch", 2, "frozen_batch", "as told"),
-    ],
-)
-def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, value, reason):
-    choice = BackboneChoice(name="resnet18", weights=weights, norm=norm)
-    decision = choose_norm(choice, batch_size=batch_size)
-    assert (decision.value, decision.reason) == (value, reason)
-
-
-@pytest.mark.parametrize(
-    ("weights", "freeze", "value", "reason"),
-    [
-        ("imagenet", "auto", "2", "of loaded weights"),
-        ("/a/b.pth", "auto", "2", "of loaded weights"),
-        ("random", "auto", "0", "no weights were loaded"),
-        (None, "auto", "0", "no weights were loaded"),
-        ("imagenet", 0, "0", "as told"),
-        ("random", 3, "3", "as told"),
-    ],
-)
-def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reason):
-    decision = choose_freeze(BackboneChoice(name="resnet18", weights=weights, freeze=freeze))
-    assert (decision.value, decision.reason) == (value, reason)
-
-
-@pytest.mark.parametrize("freeze", ["two", "2", 1.5, None])
-def test_another_freeze_is_refused(freeze):
-    message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
-    with pytest.raises(ValueError, match=message):
-        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze))
 
 
 def build(**changes):

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from torchvision.ops import FrozenBatchNorm2d
 
-from tasks.detection.checkpoint import DetectorCard, check_resume, load_detector
+from tasks.common.checkpoint import check_resume
+from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.model import DetectorOptions
 
 CARD = DetectorCard(
@@ -116,9 +117,11 @@ def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
 
 
 def test_a_run_of_the_same_detector_may_go_on(path):
-    check_resume(path, CARD, run=run_of(2))
+    check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2))
     # Only the first weights' origin differs, which a resumed run does not load.
-    check_resume(path, replace(CARD, provenance="weights from x.pth"), run=run_of(2))
+    check_resume(
+        path, DetectorCard.from_dict, replace(CARD, provenance="weights from x.pth"), run=run_of(2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_run_of_the_same_detector_may_go_on(path):
 )
 def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, replace(CARD, **changes), run=run_of(2))
+        check_resume(path, DetectorCard.from_dict, replace(CARD, **changes), run=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -154,13 +157,13 @@ def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
 )
 def test_a_run_with_another_recipe_may_not_go_on(path, run, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, CARD, run=run)
+        check_resume(path, DetectorCard.from_dict, CARD, run=run)
 
 
 def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
     path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3, of=3)
     with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*evaluate.py"):
-        check_resume(path, CARD, run=run_of(3))
+        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(3))
 
 
 def test_the_epsilon_comes_back():

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.dataset import DetectionDataset, check_images, read_image
+from tasks.detection.dataset import DetectionDataset, check_images, collate, read_image
 from tasks.detection.transforms import train_transform
 
 WIDTH, HEIGHT = 48, 32
@@ -259,3 +259,12 @@ def test_the_check_decodes_neither_jpeg_nor_png(save, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", refuse)
 
     assert len(check_images(split_of(paths), policy="error").images) == 2
+
+
+def test_a_batch_is_a_list_of_images_and_one_of_targets():
+    samples = [(torch.zeros(3, 4, 5), {"image_id": 1}), (torch.ones(3, 2, 2), {"image_id": 2})]
+
+    images, targets = collate(samples)
+
+    assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
+    assert targets == [{"image_id": 1}, {"image_id": 2}]

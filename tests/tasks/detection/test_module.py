@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.common.backbone import BackboneChoice
 from tasks.common.optim import Recipe
-from tasks.detection.build import BackboneChoice, new_detector
+from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import load_detector
 from tasks.detection.data import DetectionDataModule, Splits, coco_splits
 from tasks.detection.metrics import coco_ap

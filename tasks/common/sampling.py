@@ -2,11 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]
@@ -155,19 +154,6 @@ class AspectRatioBatchSampler(Sampler[list[Key]]):
             order = _permutation(len(batches), seed)
         done, self.skip = self.skip, 0
         yield from (batches[index] for index in order[done:])
-
-
-def collate(
-    batch: Sequence[tuple[Tensor, dict[str, Any]]],
-) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Return the images and the targets of a batch, each as a list.
-
-    Images differ in size and are padded by the model.
-
-    Args:
-        batch: Pairs of image (C, H, W) and target.
-    """
-    return [image for image, _ in batch], [target for _, target in batch]
 
 
 def _permutation(length: int, seed: int) -> list[int]:

@@ -11,16 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from backbones import list_backbones
+from tasks.common.backbone import BackboneChoice
+from tasks.common.config import register_configs
 from tasks.common.optim import Recipe
 from tasks.common.trainer import TrainerOptions
-from tasks.detection.build import BackboneChoice
-from tasks.detection.config import register_configs
 from tasks.detection.model import DetectorOptions
 from tasks.detection.run import run
 from tasks.detection.sample import write_sample
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs" / "detection"
 OPTIONS = sorted(f"{file.parent.name}={file.stem}" for file in CONFIGS.glob("*/*.yaml"))
+OPTIONS += ["trainer=auto", "debug=one_step"]  # stored by `register_configs`
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
 SCHEMAS = {
     "backbone": BackboneChoice,
@@ -32,7 +33,7 @@ SCHEMAS = {
 
 @pytest.fixture(autouse=True)
 def _hydra():
-    register_configs()
+    register_configs({"model": DetectorOptions()})
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
         yield
 
@@ -58,7 +59,7 @@ def test_every_file_composes_to_values_that_our_classes_take(option):
 
 def test_there_is_a_file_of_each_kind():
     groups = {option.partition("=")[0] for option in OPTIONS}
-    assert groups >= {"augment", "data", "debug", "experiment", "model", "recipe", "trainer"}
+    assert groups >= {"augment", "data", "experiment", "model", "recipe"}
 
 
 @pytest.mark.parametrize("name", list_backbones())

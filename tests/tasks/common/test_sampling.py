@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
-from tasks.detection.batching import (
+from tasks.common.sampling import (
     AspectRatioBatchSampler,
     EpochSampler,
-    collate,
     draw_seed,
 )
 
@@ -160,15 +159,6 @@ def test_impossible_batches_are_refused(ratios, options, message):
 def test_another_sampler_is_refused_with_the_setting_of_the_trainer():
     with pytest.raises(TypeError, match=r"SequentialSampler; .*use_distributed_sampler=False"):
         AspectRatioBatchSampler(SequentialSampler(range(5)), [1.0] * 5, batch_size=2)
-
-
-def test_a_batch_is_a_list_of_images_and_one_of_targets():
-    samples = [(torch.zeros(3, 4, 5), {"image_id": 1}), (torch.ones(3, 2, 2), {"image_id": 2})]
-
-    images, targets = collate(samples)
-
-    assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
-    assert targets == [{"image_id": 1}, {"image_id": 2}]
 
 
 def test_a_stopped_epoch_goes_on_with_the_batches_that_it_has_not_seen():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.detection.paths import existing_file, existing_folder, hint, listed
+from tasks.common.paths import existing_file, existing_folder, hint, listed
 
 
 def test_names_beyond_the_limit_are_counted():

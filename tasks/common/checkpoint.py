@@ -1,0 +1,187 @@
+"""What every checkpoint of ours holds beside its weights, and when a run may go on from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from torch import nn
+
+from backbones.choose import choose
+from backbones.files import read_checkpoint
+
+_FORMAT: Final = 1
+
+
+class Card(Protocol):
+    """What a checkpoint says of its network, in plain values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `card_dict` makes of the card."""
+
+
+CardT = TypeVar("CardT", bound=Card)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """How messages speak of a task.
+
+    Attributes:
+        noun: What its network is called.
+        script: What trains it.
+        runs: Where its runs lie.
+    """
+
+    noun: str
+    script: str
+    runs: str
+
+
+TASKS: Final = {
+    "detection": Task(noun="detector", script="scripts/train_det.py", runs="runs/detection"),
+    "segmentation": Task(noun="segmenter", script="scripts/train_seg.py", runs="runs/segmentation"),
+}
+
+
+def card_dict(card: Any, *, task: str) -> dict[str, Any]:  # noqa: ANN401 (any dataclass)
+    """Return a card as what ``weights_only`` admits: lists, dictionaries, numbers and strings.
+
+    Args:
+        card: A dataclass.
+        task: A key of `TASKS`.
+    """
+    return {"task": task, "format": _FORMAT, **{k: plain(v) for k, v in asdict(card).items()}}
+
+
+def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the dataclass of which `card_dict` made a card; lists are tuples."""
+    fields = {key: value for key, value in card.items() if key not in ("task", "format")}
+    return with_tuples(fields)
+
+
+def task_of(path: Path) -> str:
+    """Return the task of a checkpoint, a key of `TASKS`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or no checkpoint of ours.
+    """
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("keel")
+    if not isinstance(card, Mapping) or card.get("task") not in TASKS:
+        raise ValueError(
+            f"{path} is no checkpoint of a Keel run: it has the keys "
+            f"{sorted(map(str, checkpoint))[:6]}. Give one that scripts/train_det.py or "
+            "scripts/train_seg.py wrote."
+        )
+    return str(card["task"])
+
+
+def read_card(
+    path: Path, parse: Callable[[Mapping[str, Any]], CardT], *, task: str
+) -> tuple[dict[str, Any], CardT]:
+    """Return a checkpoint and its card.
+
+    Args:
+        path: The file.
+        parse: Makes a card of what `card_dict` made of one.
+        task: A key of `TASKS`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, is of another task or of another version of Keel.
+    """
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("keel")
+    told = choose(TASKS, task, what="task")
+    if not isinstance(card, Mapping) or card.get("task") != task:
+        raise ValueError(
+            f"{path} is no checkpoint of a Keel {told.noun}: it has the keys "
+            f"{sorted(map(str, checkpoint))[:6]}. Give one that {told.script} wrote, such "
+            f"as {told.runs}/<run>/checkpoints/best.ckpt."
+        )
+    if card.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} has the format {card.get('format')!r}, this version of Keel reads {_FORMAT}; "
+            "use the version that wrote it."
+        )
+    try:
+        return checkpoint, parse(card)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} describes its {told.noun} in a way that this version of Keel does not know "
+            f"({error}); use the version that wrote it."
+        ) from error
+
+
+def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Path) -> None:
+    """Load the weights of a Lightning checkpoint whose module calls its network ``network``.
+
+    Raises:
+        ValueError: If they are not those of the network.
+    """
+    state = checkpoint.get("state_dict", {})
+    try:
+        network.load_state_dict({k.removeprefix("network."): v for k, v in state.items()})
+    except RuntimeError as error:
+        noun = TASKS[checkpoint["keel"]["task"]].noun
+        raise ValueError(f"{path} lacks weights of the {noun} it describes: {error}") from error
+
+
+def check_resume(
+    path: Path, parse: Callable[[Mapping[str, Any]], CardT], card: CardT, *, run: Mapping[str, Any]
+) -> None:
+    """Raise unless a checkpoint is of the same run as the one that is to go on from it.
+
+    Where the first weights came from may differ: a resumed run does not load them.
+
+    Args:
+        path: The checkpoint.
+        parse: As in `read_card`.
+        card: Of the network that was built for the run.
+        run: What else decides how a run goes on, as the module saves it: its recipe, seed and
+            number of frozen stages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, is of another network, of other classes or of another
+            recipe, or leaves nothing to train.
+    """
+    now = card.to_dict()
+    checkpoint, described = read_card(path, parse, task=now["task"])
+    saved = described.to_dict()
+    origins = ("mean", "std", "epsilon", "provenance")
+    pairs = {key: (now[key], saved[key]) for key in now if key not in origins}
+    before = checkpoint.get("keel_run", {})
+    pairs |= {key: (plain(value), before.get(key)) for key, value in run.items()}
+    differ = [
+        f"{key} is {a!r}, the checkpoint's is {b!r}" for key, (a, b) in pairs.items() if a != b
+    ]
+    if differ:
+        raise ValueError(
+            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run; to "
+            "train on in another way start a new run with backbone.weights set to the checkpoint."
+        )
+    # One is saved within the last validation, before Lightning counts the epoch as completed.
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if done >= run["recipe"]["epochs"]:
+        raise ValueError(
+            f"{path} has {done} of {run['recipe']['epochs']} epochs behind it: nothing is left to "
+            "train. Score it with scripts/evaluate.py, or start a new run with backbone.weights "
+            "set to it."
+        )
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples for lists, as the dataclasses have them."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)
+    """Return a value with lists for tuples, all the way down."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value

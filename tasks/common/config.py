@@ -1,0 +1,47 @@
+"""Tells Hydra what the options are: every registered backbone, and our dataclasses as schemas.
+
+The dataclasses own the defaults and the types; the YAML files under ``configs`` own the recipes.
+What both tasks share, the groups ``backbone``, ``trainer`` and ``debug``, is stored from here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from backbones import list_backbones
+from tasks.common.backbone import BackboneChoice
+from tasks.common.optim import Recipe
+from tasks.common.trainer import TrainerOptions
+
+
+def register_configs(groups: Mapping[str, object]) -> None:
+    """Store a ``backbone/<name>`` per registered backbone, the shared groups, and the schemas.
+
+    Args:
+        groups: The task's own groups, each with a dataclass that holds its defaults.
+    """
+    store = ConfigStore.instance()
+    for name in list_backbones():
+        store.store(group="backbone", name=name, node=_schema(BackboneChoice(name=name)))
+    store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
+    # One training step, one validation, the whole report: does everything fit together?
+    store.store(
+        group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"
+    )
+    for group, options in {"recipe": Recipe(), **groups}.items():
+        store.store(group=group, name="schema", node=_schema(options))
+
+
+def plain_values(node: DictConfig) -> dict[str, Any]:
+    """Return the values of a group, with tuples for lists, as the dataclasses have them."""
+    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy sees as Any)
+    """Return a typed config; that of a frozen dataclass is read-only until it is told otherwise."""
+    schema = OmegaConf.structured(options)
+    OmegaConf.set_readonly(schema, None)
+    return schema

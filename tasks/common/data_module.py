@@ -1,0 +1,118 @@
+"""Batches that a stopped run can go on with in the middle of an epoch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tasks.common.sampling import AspectRatioBatchSampler, EpochSampler
+
+
+class ResumableDataModule(lightning.LightningDataModule):
+    """Makes loaders whose order is a function of seed and epoch, and remembers what was seen.
+
+    Each rank of a distributed run gets its share, the same number of batches on all; for that a
+    sample of val or test can come twice. The Trainer needs ``use_distributed_sampler=False`` there.
+
+    Args:
+        workers: Processes that load; 0 loads in the main process. It changes no sample.
+        seed: Of order and augmentation, 0 or above.
+
+    Raises:
+        ValueError: If ``workers`` is below 0.
+    """
+
+    def __init__(self, *, workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        if workers < 0:
+            raise ValueError(f"workers is {workers}; expected at least 0.")
+        self.workers = workers
+        self.seed = seed
+        self._seen_batches = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were trained on; Lightning saves it."""
+        if self.trainer is None:
+            return {"seen batches": 0}
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return {"seen batches": progress.current.completed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave out as many batches in the epoch that a resumed run begins with."""
+        self._seen_batches = state_dict["seen batches"]
+
+    def training_loader(
+        self,
+        dataset: Dataset[Any],
+        *,
+        aspect_ratios: Sequence[float],
+        batch_size: int,
+        bins: Sequence[float] = (),
+        collate: Callable[[Any], Any] | None = None,
+    ) -> DataLoader[Any]:
+        """Return shuffled batches, without those that a stopped run has seen.
+
+        Args:
+            dataset: Takes ``(epoch, index)``.
+            aspect_ratios: Of each sample; see `AspectRatioBatchSampler`.
+            batch_size: Samples per batch and rank.
+            bins: As in `AspectRatioBatchSampler`; none for one bin.
+            collate: Makes a batch of samples; torch's own when None.
+        """
+        # To overfit some batches they must be the same in each epoch.
+        shuffle = getattr(self.trainer, "overfit_batches", 0) == 0
+        sampler = AspectRatioBatchSampler(
+            self._sampler(len(aspect_ratios), shuffle=shuffle),
+            aspect_ratios,
+            batch_size=batch_size,
+            bins=bins,
+        )
+        sampler.skip = self._seen_batches % len(sampler)
+        self._seen_batches = 0
+        return self._loader(dataset, sampler, collate)
+
+    def ordered_loader(
+        self,
+        dataset: Dataset[Any],
+        *,
+        length: int,
+        batch_size: int,
+        collate: Callable[[Any], Any] | None = None,
+    ) -> DataLoader[Any]:
+        """Return batches in order; the arguments are those of `training_loader`."""
+        sampler = AspectRatioBatchSampler(
+            self._sampler(length, shuffle=False), [1.0] * length, batch_size=batch_size, bins=()
+        )
+        return self._loader(dataset, sampler, collate)
+
+    def _sampler(self, length: int, *, shuffle: bool) -> EpochSampler:
+        rank, world = 0, 1
+        if self.trainer is not None:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+        return EpochSampler(length, seed=self.seed, shuffle=shuffle, rank=rank, world=world)
+
+    def _loader(
+        self,
+        dataset: Dataset[Any],
+        batches: AspectRatioBatchSampler,
+        collate: Callable[[Any], Any] | None,
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_single_thread,
+            # Without its own, each new iterator advances the global one by a number.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def _single_thread(_worker: int) -> None:
+    """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,34 @@
+"""Results of all processes, scored once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+Scores = TypeVar("Scores", bound=dict[str, Any])
+
+
+def score_together(
+    results: dict[Key, Result], score: Callable[[dict[Key, Result]], Scores]
+) -> Scores:
+    """Return the scores of what all processes found, the same in each of them.
+
+    Something that two processes saw, because a split was padded to equal shares, counts once.
+
+    Args:
+        results: Of this process, by image or case.
+        score: Called in the first process only, with the results of all.
+    """
+    if not torch.distributed.is_initialized():
+        return score(results)
+    first = torch.distributed.get_rank() == 0
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.gather_object(results, shares if first else None)
+    told: list[Any] = [None]
+    if first:
+        told = [score({key: found for share in shares for key, found in share.items()})]
+    torch.distributed.broadcast_object_list(told, src=0)
+    scores: Scores = told[0]
+    return scores
