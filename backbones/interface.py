@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from torch import Tensor, nn
@@ -22,6 +22,26 @@ class Conventions:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     epsilon: float = 1e-5
+
+    def for_channels(self, count: int) -> "Conventions":
+        """Return the conventions of an image with another number of channels.
+
+        One channel: the mean over the channels. More: the channels cycled.
+
+        Args:
+            count: Channels of the image.
+
+        Example:
+            >>> Conventions(mean=(0.2, 0.4), std=(0.1, 0.3)).for_channels(3).mean
+            (0.2, 0.4, 0.2)
+        """
+
+        def fit(values: tuple[float, ...]) -> tuple[float, ...]:
+            if count == 1:
+                return (sum(values) / len(values),)
+            return tuple(values[k % len(values)] for k in range(count))
+
+        return replace(self, mean=fit(self.mean), std=fit(self.std))
 
 
 class Backbone(nn.Module, ABC):

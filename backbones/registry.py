@@ -118,6 +118,7 @@ def build_backbone(
         in_channels=in_channels, norm=norm, out_features=out_features, output_stride=output_stride
     )
     backbone = builder(options)
+    backbone.conventions = backbone.conventions.for_channels(in_channels)
     if weights is not None and weights != "random":
         load_weights(backbone, weights, name=name)
     return backbone.freeze(freeze)

@@ -173,16 +173,8 @@ def _fit_channels(
     if have == want:
         return given, "", conventions
     given = {**given, first_conv: adapt_first_conv(given[first_conv], want)}
-
-    def fit(values: tuple[float, ...]) -> tuple[float, ...]:
-        if want == 1:
-            return (sum(values) / len(values),)
-        return tuple(values[k % len(values)] for k in range(want))
-
-    conventions = Conventions(
-        mean=fit(conventions.mean), std=fit(conventions.std), epsilon=conventions.epsilon
-    )
-    return given, f"{first_conv} from {have} to {want} input channels", conventions
+    adapted = f"{first_conv} from {have} to {want} input channels"
+    return given, adapted, conventions.for_channels(want)
 
 
 def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, int]:

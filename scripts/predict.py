@@ -1,6 +1,7 @@
 """Run a checkpoint on images: ``python scripts/predict.py CHECKPOINT SOURCE [--output DIR]``."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.common.command_line import exit_on_error
@@ -9,43 +10,68 @@ from tasks.common.command_line import exit_on_error
 def arguments() -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
-        description="Detect in an image or a folder; write COCO results and overlays."
+        description="Detect or segment, as the checkpoint was trained to, in an image or a folder."
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of scripts/train_det.py")
-    parser.add_argument("source", type=Path, help="an image, or a folder of images")
+    parser.add_argument("checkpoint", type=Path, help="of scripts/train_det.py or train_seg.py")
+    parser.add_argument("source", type=Path, help="an image or volume, or a folder of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="lowest score drawn in the overlays"
+    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    detection = parser.add_argument_group("detection only")
+    detection.add_argument(
+        "--threshold", type=float, help="lowest score drawn in the overlays (0.5)"
     )
-    parser.add_argument(
+    detection.add_argument(
         "--annotations", type=Path, help="COCO file that gives the images their ids"
     )
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     return parser.parse_args()
+
+
+def detect(options: argparse.Namespace, device: str) -> Iterator[str]:
+    """Write COCO results and overlays; yield a line per image."""
+    from tasks.detection.checkpoint import load_detector
+    from tasks.detection.predict import find_images, predict_files, read_image_ids
+
+    detector, card = load_detector(options.checkpoint)
+    files = find_images(options.source)
+    ids = read_image_ids(options.annotations) if options.annotations else None
+    yield from predict_files(
+        detector.to(device),
+        card,
+        files,
+        output=options.output,
+        threshold=0.5 if options.threshold is None else options.threshold,
+        image_ids=ids,
+    )
+    yield f"predictions.json, images.json and overlays are in {options.output}"
+
+
+def segment(options: argparse.Namespace, device: str) -> Iterator[str]:
+    """Write masks and overlays; yield a line per case."""
+    from tasks.segmentation.checkpoint import load_segmenter
+    from tasks.segmentation.predict import find_cases, predict_cases
+
+    if options.threshold is not None or options.annotations is not None:
+        raise ValueError(
+            f"--threshold and --annotations are for detectors, and {options.checkpoint} is a "
+            "segmenter; leave them out."
+        )
+    segmenter, card = load_segmenter(options.checkpoint)
+    cases = find_cases(options.source, channels=card.channels)
+    yield from predict_cases(segmenter.to(device), card, cases, output=options.output)
+    yield f"masks and overlays are in {options.output}"
 
 
 def main() -> None:
     """Predict, and print a line per image."""
     options = arguments()
+    from tasks.common.checkpoint import task_of
     from tasks.common.machine import accelerator, prepare_cpu
-    from tasks.detection.checkpoint import load_detector
-    from tasks.detection.predict import find_images, predict_files, read_image_ids
 
     device = accelerator(options.device).value
     prepare_cpu(0)
-    detector, card = load_detector(options.checkpoint)
-    files = find_images(options.source)
-    ids = read_image_ids(options.annotations) if options.annotations else None
-    for line in predict_files(
-        detector.to(device),
-        card,
-        files,
-        output=options.output,
-        threshold=options.threshold,
-        image_ids=ids,
-    ):
+    predict = {"detection": detect, "segmentation": segment}[task_of(options.checkpoint)]
+    for line in predict(options, device):
         print(line, flush=True)
-    print(f"predictions.json, images.json and overlays are in {options.output}")
 
 
 if __name__ == "__main__":

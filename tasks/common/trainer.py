@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -107,6 +108,7 @@ def build_trainer(
     folder: Path,
     monitor: str,
     shown: tuple[str, ...],
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[lightning.Trainer, BestCheckpoint]:
     """Return the trainer, and the callback that knows the best checkpoint.
 
@@ -117,6 +119,7 @@ def build_trainer(
         folder: The run folder; logs and checkpoints go there.
         monitor: The metric that chooses the best checkpoint; higher is better.
         shown: Metrics to print after each epoch.
+        callbacks: Further ones.
 
     Raises:
         ValueError: If Lightning refuses the devices or the strategy, or the last epoch would not
@@ -136,15 +139,16 @@ def build_trainer(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [
+    ours: list[Callback] = [
         best,
         LastCheckpoint(checkpoints / "last.ckpt"),
         EpochLine(shown),
+        *callbacks,
     ]
     if sys.stdout.isatty():
-        callbacks.append(RichProgressBar())
+        ours.append(RichProgressBar())
     try:
-        return _trainer(options, recipe, where, folder=folder, callbacks=callbacks), best
+        return _trainer(options, recipe, where, folder=folder, callbacks=ours), best
     except MisconfigurationException as error:
         raise ValueError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
 

@@ -7,6 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
@@ -49,6 +50,12 @@ class Parts:
     run: dict[str, Any]
     module: DetectionModule
     data: DetectionDataModule
+
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the detector that has stages."""
+        body: Backbone = self.module.network.backbone.body
+        return body
 
 
 def assemble(cfg: DictConfig) -> Parts:

@@ -1,6 +1,7 @@
 """What the banner says before the first step: what will be trained on what."""
 
 from tasks.common.facts import recipe_facts
+from tasks.common.frozen import frozen_stages
 from tasks.common.machine import Decision
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
@@ -30,14 +31,12 @@ def _data_facts(splits: Splits) -> dict[str, str]:
 
 
 def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[str, str]:
-    count = int(freeze.value)
-    stages = ", ".join(["stem", "c2", "c3", "c4", "c5"][:count]) or "nothing"
     options = card.options
     return {
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
         "norm": str(norm),
-        "frozen": f"{stages} ({freeze.reason})",
+        "frozen": f"{frozen_stages(int(freeze.value))} ({freeze.reason})",
         "detector": f"head {options.head} on {', '.join(options.features)}; "
         f"images to {options.min_size} px (at most {options.max_size})",
     }

@@ -1,20 +1,20 @@
 """The detection data set that the project makes itself: shapes on cluttered backgrounds.
 
-Only this file knows how it looks and when a folder on disk may be reused or replaced.
+Only this file knows how it looks; `tasks.common.sample_folder` when a folder may be replaced.
 """
 
 import json
-import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
-from uuid import uuid4
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from tasks.common.sample_folder import Settings, sample_settings, write_once
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
 
@@ -67,87 +67,20 @@ def write_sample(
         FileExistsError: If ``root`` is a file, or a folder holding anything that this function
             did not write. Nothing is deleted then.
     """
-    settings = _settings(images, size=size, seed=seed)
-    target = root.resolve()  # a link stays a link
-    if not _complete(target, settings):
-        _refuse_foreign(target)
-        _write(target, settings)
+    settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
+
+    def write(folder: Path) -> None:
+        for split, count in images.items():
+            _write_split(folder, split, count, size=size, seed=seed)
+
+    write_once(root, settings, files=_files, write=write)
     return root
 
 
-def _settings(images: Mapping[str, int], *, size: int, seed: int) -> dict[str, Any]:
-    for split, count in images.items():
-        if not split.isidentifier() or count < 1:
-            raise ValueError(
-                f"images has {split!r}: {count!r}; expected an identifier and at least 1 image; "
-                "leave the split out if it is not wanted."
-            )
-    if not images or size < 64 or seed < 0:
-        raise ValueError(
-            f"got {len(images)} splits, size={size!r} and seed={seed!r}; expected at least one "
-            "split, size 64 or more and seed 0 or more; the defaults fit."
-        )
-    ours = {"generator": GENERATOR, "version": VERSION}
-    return ours | {"images": dict(images), "size": size, "seed": seed}
-
-
-def _recorded(root: Path) -> dict[str, Any]:
-    """Return what ``sample.json`` says, or nothing if the folder is not ours."""
-    try:
-        settings = json.loads((root / "sample.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) and settings.get("generator") == GENERATOR else {}
-
-
-def _files(settings: Mapping[str, Any]) -> set[str]:
+def _files(settings: Settings) -> set[str]:
     counts = settings["images"].items()
     names = {f"images/{split}_{i:04d}.png" for split, count in counts for i in range(count)}
-    return names | {f"annotations/instances_{split}.json" for split, _ in counts} | {"sample.json"}
-
-
-def _complete(root: Path, settings: Mapping[str, Any]) -> bool:
-    return _recorded(root) == settings and all((root / name).is_file() for name in _files(settings))
-
-
-def _refuse_foreign(root: Path) -> None:
-    if not root.exists():
-        return
-    found = {p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir()}
-    recorded = _recorded(root)
-    foreign = sorted(found - (_files(recorded) if recorded else set()))
-    if foreign or not root.is_dir():
-        what = f"holds {foreign[0]!r}" if foreign else "is a file"
-        raise FileExistsError(
-            f"{root} {what}, which the sample generator did not write; expected a folder of its "
-            "own, an empty one or none; name another folder or move this one away."
-        )
-
-
-def _write(root: Path, settings: Mapping[str, Any]) -> None:
-    partial = root.with_name(f".{root.name}.{uuid4().hex}.partial")
-    try:
-        for split, count in settings["images"].items():
-            _write_split(partial, split, count, size=settings["size"], seed=settings["seed"])
-        (partial / "sample.json").write_text(json.dumps(settings, indent=2) + "\n")
-        _publish(partial, root, settings)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _publish(partial: Path, root: Path, settings: Mapping[str, Any]) -> None:
-    """Rename ``partial`` to ``root``; another process that was quicker wins."""
-    old = partial.with_suffix(".old")
-    if root.exists() and not _complete(root, settings):
-        root.rename(old)
-    try:
-        if not root.exists():
-            partial.rename(root)
-    except OSError:
-        if not _complete(root, settings):
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    return names | {f"annotations/instances_{split}.json" for split, _ in counts}
 
 
 def _write_split(root: Path, split: str, count: int, *, size: int, seed: int) -> None:

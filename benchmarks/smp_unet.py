@@ -1,0 +1,98 @@
+"""The same run with ``segmentation_models_pytorch.Unet`` in place of our network.
+
+Takes the options of ``scripts/train_seg.py``; data, patches, loss, recipe, choice of the checkpoint
+and scores are ours, network and initialisation are smp's. ``backbone.weights`` is ``random`` or a
+file with torchvision's names.
+
+    python benchmarks/smp_unet.py experiment=wbc_r18 data.root=<wbc> backbone.weights=<resnet18.pth>
+"""
+
+import sys
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor, nn
+
+from backbones import Backbone
+from backbones.files import read_checkpoint
+from tasks.common.fit import fit
+from tasks.common.run_folder import new_folder, write_json
+from tasks.common.trainer import build_trainer
+from tasks.segmentation.assemble import assemble
+from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.evaluate import print_summary
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"
+
+
+class SmpEncoder(Backbone):
+    """smp's encoder with the stages that a recipe asks for."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return stem and residual stages."""
+        e = self.encoder
+        return [[e.conv1, e.bn1], [e.layer1], [e.layer2], [e.layer3], [e.layer4]]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Is not called: smp calls the encoder itself."""
+        raise NotImplementedError
+
+
+class SmpUNet(nn.Module):
+    """``smp.Unet`` with its default decoder."""
+
+    def __init__(self, name: str, *, weights: str, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.net = smp.Unet(name, encoder_weights=None, in_channels=in_channels, classes=classes)
+        if weights != "random":
+            self.net.encoder.load_state_dict(read_checkpoint(Path(weights)))
+        self.backbone = SmpEncoder(self.net.encoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits; smp wants sizes that 32 divides."""
+        height, width = x.shape[-2:]
+        x = nn.functional.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
+        return self.net(x)[..., :height, :width]
+
+
+def main() -> None:
+    """Train, test, and print the table."""
+    register_segmentation()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        cfg = compose("segmentation", overrides=sys.argv[1:])
+    folder = new_folder(cfg.run_dir, parent=Path("runs/smp"), name=cfg.backbone.name)
+    # Only the parts around the network are used, so its own weights need not be loaded.
+    weights, cfg.backbone.weights, cfg.backbone.freeze = cfg.backbone.weights, "random", 0
+    parts = assemble(cfg)
+    torch.manual_seed(cfg.seed)
+    network = SmpUNet(
+        cfg.backbone.name,
+        weights=weights,
+        in_channels=parts.card.in_channels,
+        classes=len(parts.card.classes.names),
+    )
+    parts.module.network = network.to(memory_format=torch.channels_last)
+    trainer, best = build_trainer(
+        parts.options,
+        parts.recipe,
+        parts.where,
+        folder=folder,
+        monitor="val/dice",
+        shown=("val/dice",),
+    )
+    fit(trainer, parts.module, parts.data, best=best, resume=None)
+    chosen = best.best_model_path
+    trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
+    scores = parts.module.scores["test"]
+    write_json(folder / "metrics.json", {"scores": scores})
+    print_summary("smp.Unet", scores, unit=parts.splits.train.facts[0].unit)
+
+
+if __name__ == "__main__":
+    main()

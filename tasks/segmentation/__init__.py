@@ -1,0 +1,1 @@
+"""Segmentation: a ResNet-UNet on images and on slices of volumes."""

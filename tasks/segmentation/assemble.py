@@ -1,0 +1,182 @@
+"""From a composed configuration to the parts of a run; nothing is trained and nothing written."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from backbones import Backbone
+from tasks.common.backbone import BackboneChoice, choose_freeze
+from tasks.common.config import plain_values
+from tasks.common.machine import Decision
+from tasks.common.optim import Recipe
+from tasks.common.trainer import Machine, TrainerOptions, prepare
+from tasks.segmentation.build import choose_norms, new_segmenter
+from tasks.segmentation.check import CaseFacts
+from tasks.segmentation.checkpoint import SegmenterCard
+from tasks.segmentation.data import SegmentationDataModule
+from tasks.segmentation.input import (
+    InputOptions,
+    choose_normalisation,
+    choose_patch,
+    choose_patches,
+)
+from tasks.segmentation.load import Splits, read_splits
+from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
+from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.transforms import AugmentOptions, PatchTransform
+from tasks.segmentation.unet import UNetOptions, smallest_side
+
+_COARSEST = 32  # the stride of c5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What was left to us, and why it is as it is.
+
+    Attributes:
+        norm: Of the backbone.
+        decoder_norm: Of the decoder.
+        freeze: How many stages are frozen.
+        normalisation: Of the intensities.
+        patch: Why it has its size.
+    """
+
+    norm: Decision
+    decoder_norm: Decision
+    freeze: Decision
+    normalisation: Decision
+    patch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of.
+
+    Attributes:
+        recipe: How to train.
+        options: Where to train.
+        where: What the options came to on this machine.
+        loss: What is minimised.
+        splits: The data.
+        choices: What was left to us.
+        card: What the checkpoint will say of the segmenter.
+        run: What decides how a run goes on: recipe, loss, seed, data split and frozen stages.
+        module: The segmenter and its loop.
+        data: Its batches.
+    """
+
+    recipe: Recipe
+    options: TrainerOptions
+    where: Machine
+    loss: LossOptions
+    splits: Splits
+    choices: Choices
+    card: SegmenterCard
+    run: dict[str, Any]
+    module: SegmentationModule
+    data: SegmentationDataModule
+
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the segmenter that has stages."""
+        return self.module.network.backbone
+
+
+def assemble(cfg: DictConfig) -> Parts:
+    """Build every part of a run as ``cfg`` says, so that what is wrong is found out first.
+
+    The random seed, the number of threads and the warnings of this process are set as well.
+
+    Args:
+        cfg: The composed configuration; see ``configs/segmentation/segmentation.yaml``.
+
+    Raises:
+        ValueError: If a value, the data or the weights do not fit.
+        FileNotFoundError: If data or weights are missing.
+        ConnectionError: If weights have to be downloaded and cannot be.
+    """
+    recipe, loss = Recipe(**cfg.recipe), LossOptions(**plain_values(cfg.loss))
+    options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**cfg.backbone)
+    model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
+    augment = AugmentOptions(**plain_values(cfg.augment))
+    if not cfg.tolerance > 0:
+        raise ValueError(f"tolerance takes a distance above 0, got {cfg.tolerance!r}.")
+    where = prepare(options, seed=cfg.seed)
+    splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
+    norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size)
+    model = replace(model, norm=decoder_norm.value)
+    inputs, normalisation, patch = _resolved(inputs, splits.train.facts, norm.value, model)
+    freeze = choose_freeze(choice)
+    network, card = new_segmenter(
+        choice,
+        model,
+        inputs,
+        data=splits.train.cases,
+        channels=splits.train.facts[0].channels,
+        norm=norm.value,
+        freeze=int(freeze.value),
+    )
+    run = {
+        "recipe": asdict(recipe),
+        "loss": asdict(loss),
+        "split": asdict(split_options),
+        "seed": cfg.seed,
+        "frozen": int(freeze.value),
+    }
+    module = SegmentationModule(
+        network.to(memory_format=torch.channels_last),
+        loss=DeepSupervision(build_loss(loss, card.classes)),
+        recipe=recipe,
+        card=card,
+        run=run,
+        tolerance=cfg.tolerance,
+        devices=options.devices,
+    )
+    data = SegmentationDataModule(
+        train=(splits.train.cases, splits.train.facts),
+        val=splits.val.cases,
+        test=(splits.test or splits.val).cases,
+        options=inputs,
+        preprocessing=card.preprocessing,
+        batch_size=recipe.batch_size,
+        transform=PatchTransform(augment),
+        workers=options.workers,
+        seed=cfg.seed,
+    )
+    choices = Choices(
+        norm=norm,
+        decoder_norm=decoder_norm,
+        freeze=freeze,
+        normalisation=normalisation,
+        patch=patch,
+    )
+    return Parts(
+        recipe=recipe,
+        options=options,
+        where=where,
+        loss=loss,
+        splits=splits,
+        choices=choices,
+        card=card,
+        run=run,
+        module=module,
+        data=data,
+    )
+
+
+def _resolved(
+    options: InputOptions, facts: tuple[CaseFacts, ...], norm: str, model: UNetOptions
+) -> tuple[InputOptions, Decision, str]:
+    """Return the options with nothing left to ``auto``, and the reasons."""
+    normalisation = choose_normalisation(options, [case.dtype for case in facts])
+    patch, reason = choose_patch(
+        options,
+        [(case.shape[1], case.shape[2]) for case in facts],
+        multiple=_COARSEST,
+        smallest=max(smallest_side(_COARSEST, norm=name) for name in (norm, model.norm)),
+    )
+    patches = choose_patches(options, slices=sum(case.shape[0] for case in facts))
+    resolved = replace(options, normalisation=normalisation.value, patch=patch, patches=patches)
+    return resolved, normalisation, reason

@@ -1,0 +1,99 @@
+"""A segmenter's checkpoint: it carries its architecture, its classes and its preprocessing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from backbones import Conventions, build_backbone
+from tasks.common.checkpoint import card_dict, card_values, load_network, read_card, with_tuples
+from tasks.segmentation.cases import ClassTable
+from tasks.segmentation.dataset import Preprocessing
+from tasks.segmentation.input import InputOptions
+from tasks.segmentation.unet import ResNetUNet, UNetOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterCard:
+    """What a checkpoint says of its segmenter, in plain values.
+
+    Attributes:
+        backbone: Its registered name.
+        norm: The backbone's norm.
+        channels: Of an image, before neighbouring slices are added.
+        options: The decoder's, with nothing left to ``auto``.
+        classes: Names, and the mask values that predictions are written with.
+        input: How images become what the network sees, with nothing left to ``auto``.
+        axis: Which axis of a volume the slices lie along; see `CaseSet`.
+        mean: Of the preprocessing, per channel of the network's input.
+        std: Of the preprocessing, per channel of the network's input.
+        epsilon: Of the backbone's batch norms.
+        provenance: Where the backbone's first weights came from.
+    """
+
+    backbone: str
+    norm: str
+    channels: int
+    options: UNetOptions
+    classes: ClassTable
+    input: InputOptions
+    axis: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    epsilon: float
+    provenance: str
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+        return self.channels * (2 * self.input.neighbours + 1)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to every slice."""
+        return Preprocessing(mean=self.mean, std=self.std, neighbours=self.input.neighbours)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; see `card_dict`."""
+        return card_dict(self, task="segmentation")
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """Return the card of which `to_dict` made these values."""
+        classes = with_tuples(card["classes"])
+        classes["values"] = tuple(tuple(values) for values in classes["values"])
+        parts = {
+            "options": UNetOptions(**with_tuples(card["options"])),
+            "input": InputOptions(**with_tuples(card["input"])),
+            "classes": ClassTable(**classes),
+        }
+        return cls(**card_values(card) | parts)
+
+    def build(self) -> ResNetUNet:
+        """Return the segmenter with random weights."""
+        backbone = build_backbone(
+            self.backbone, weights="random", in_channels=self.in_channels, norm=self.norm
+        )
+        backbone.adopt(Conventions(mean=self.mean, std=self.std, epsilon=self.epsilon))
+        return ResNetUNet(
+            backbone,
+            num_classes=len(self.classes.names),
+            in_channels=self.in_channels,
+            options=self.options,
+        )
+
+
+def load_segmenter(path: Path) -> tuple[ResNetUNet, SegmenterCard]:
+    """Return the segmenter of a checkpoint, in eval mode, and its card.
+
+    Args:
+        path: A checkpoint of ``scripts/train_seg.py``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or is no segmenter's checkpoint.
+    """
+    checkpoint, card = read_card(path, SegmenterCard.from_dict, task="segmentation")
+    segmenter = card.build()
+    load_network(segmenter, checkpoint, path=path)
+    return segmenter.eval(), card

@@ -1,0 +1,188 @@
+"""Cases from a CSV file with a row for each."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final
+
+from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.segmentation.cases import Case, CaseSet
+from tasks.segmentation.folder import layered_table, stem_of, table_of
+from tasks.segmentation.splits import SIDES
+
+_COLUMNS: Final = ("image", "mask", "name", "patient", "split")
+
+
+def csv_cases(
+    *, root: str | Path, file: str = "data.csv", classes: Mapping[int, str] | None = None
+) -> CaseSet:
+    """Return the cases of a CSV file, with commas or semicolons, in UTF-8.
+
+    ========= =================================================================================
+    column    cells
+    ========= =================================================================================
+    image     path within ``root``; further files are in columns ``image:<channel>``
+    mask      path within ``root``; for classes that may overlap ``mask:<class>``, one for each
+    name      of the case; the image's path without suffix if there is no such column
+    patient   whose case it is; every case is its own patient if there is no such column
+    split     ``train``, ``val`` or ``test``
+    ========= =================================================================================
+
+    There are no other columns: one that is misspelt would be missed, and a patient with it.
+
+    Args:
+        root: The folder that paths are relative to.
+        file: The CSV file, within ``root``.
+        classes: What mask values stand for, such as ``{0: background, 255: nucleus}``; None for
+            the values that occur in the masks, all of which are read then.
+
+    Raises:
+        FileNotFoundError: If ``root``, the CSV file or a file in it is missing.
+        ValueError: If a column is missing, unknown or there twice, a cell is empty, a split
+            unknown, a name there twice, or a patient in two splits; with the line and column.
+    """
+    base = existing_folder(Path(root), what="root")
+    source = existing_file(base / file, what="CSV file")
+    columns, rows = _read(source)
+    images, masks = _checked(source, columns)
+    cases = [_case(row, base, images=images, masks=masks) for row in rows]
+    _refuse_doubles(rows, cases)
+    if masks == ["mask"]:
+        table = table_of(classes, (case.masks[0] for case in cases))
+    else:
+        table = layered_table([column.removeprefix("mask:") for column in masks], classes)
+    names = [column.removeprefix("image:") for column in images]
+    return CaseSet(
+        source=str(source),
+        cases=tuple(sorted(cases, key=lambda case: case.name)),
+        classes=table,
+        channel_names=() if names == ["image"] else tuple(names),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    source: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def place(self, column: str) -> str:
+        """Return where a cell is, for a message."""
+        return f"{self.source}, line {self.line}, column {column!r}"
+
+    def cell(self, column: str, default: str | None = None) -> str:
+        """Return a cell; the default only if there is no such column."""
+        text = self.cells.get(column, default)
+        if not text:
+            raise ValueError(f"{self.place(column)}: the cell is empty; expected a value. Fill it.")
+        return text
+
+
+def _read(source: Path) -> tuple[list[str], list[_Row]]:
+    """Return the columns and the rows."""
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is not UTF-8 ({error}). Save it as 'CSV UTF-8'.") from error
+    head = text.partition("\n")[0]
+    delimiter = ";" if head.count(";") > head.count(",") else ","
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    columns = [cell.strip() for cell in next(reader, [])]
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{source}, line {reader.line_num}: {len(cells)} cells for the {len(columns)} "
+                f"columns {listed(columns, limit=10)}. Put a cell with a comma in quotes."
+            )
+        stripped = (cell.strip() for cell in cells)
+        cells_by_column = dict(zip(columns, stripped, strict=True))
+        rows.append(_Row(source=source, line=reader.line_num, cells=cells_by_column))
+    if not rows:
+        raise ValueError(
+            f"{source} has no rows; expected a line with the columns, such as image,mask,patient, "
+            "and one for each case."
+        )
+    return columns, rows
+
+
+def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns of images and those of masks."""
+    place = f"{source}, line 1"
+    double = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if double:
+        raise ValueError(f"{place}: column {double[0]!r} is there twice. Remove one.")
+    images, masks = (
+        [c for c in columns if c == what or (c.startswith(f"{what}:") and c != f"{what}:")]
+        for what in ("image", "mask")
+    )
+    there = f"there are {listed(columns, limit=10)}"
+    for what, found in (("image", images), ("mask", masks)):
+        if not found:
+            raise ValueError(
+                f"{place}: column {what!r} is missing{hint(what, columns)}; {there}. Add it."
+            )
+    unknown = [c for c in columns if c not in (*_COLUMNS, *images, *masks)]
+    if unknown:
+        raise ValueError(
+            f"{place}: column {unknown[0]!r} is unknown{hint(unknown[0], _COLUMNS)}; expected "
+            f"{', '.join(_COLUMNS)}, image:<channel> or mask:<class>. Rename or remove it."
+        )
+    if "mask" in masks and len(masks) > 1:
+        raise ValueError(f"{place}: columns 'mask' and {masks[-1]!r}; expected one or the other.")
+    return images, masks
+
+
+def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str]) -> Case:
+    """Return the case of a row."""
+
+    def files(columns: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(
+            existing_file(base / row.cell(column), what=f"{row.place(column)}: file")
+            for column in columns
+        )
+
+    first = PurePath(row.cell(images[0]))
+    name = row.cell("name", stem_of(first) or first.as_posix())
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError(
+            f"{row.place('name' if 'name' in row.cells else images[0])}: {name!r} lies outside "
+            "root, so it cannot name a case, after which files are called. Add a column 'name'."
+        )
+    split = row.cell("split", "none")
+    if split not in SIDES and "split" in row.cells:
+        raise ValueError(
+            f"{row.place('split')}: {split!r} is no split{hint(split, SIDES)}; expected train, "
+            "val or test."
+        )
+    return Case(
+        name=name,
+        images=files(images),
+        masks=files(masks),
+        patient=row.cell("patient", name),
+        split=split if "split" in row.cells else None,
+    )
+
+
+def _refuse_doubles(rows: Sequence[_Row], cases: Sequence[Case]) -> None:
+    """Raise an error if two cases have one name, or a patient is in two splits."""
+    names: dict[str, int] = {}
+    patients: dict[str, tuple[str | None, int]] = {}
+    for row, case in zip(rows, cases, strict=True):
+        line = names.setdefault(case.name, row.line)
+        if line != row.line:
+            column = "name" if "name" in row.cells else "image"
+            raise ValueError(
+                f"{row.place(column)}: the case {case.name!r} is in line {line} already; expected "
+                "each name once. Rename or remove one."
+            )
+        split, line = patients.setdefault(case.patient, (case.split, row.line))
+        if split != case.split:
+            raise ValueError(
+                f"{row.place('split')}: patient {case.patient!r} is in {case.split}, but in line "
+                f"{line} in {split}. Put all cases of a patient into one split."
+            )

@@ -1,0 +1,101 @@
+"""The batches of a segmentation run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from tasks.common.data_module import ResumableDataModule
+from tasks.segmentation.cases import CaseSet
+from tasks.segmentation.check import CaseFacts
+from tasks.segmentation.dataset import CaseDataset, CaseSample, PatchDataset, Preprocessing
+from tasks.segmentation.input import InputOptions
+from tasks.segmentation.store import CaseStore
+from tasks.segmentation.transforms import PatchTransform
+
+
+class SegmentationDataModule(ResumableDataModule):
+    """The batches of three splits: patches to learn from, whole cases to be scored.
+
+    A training batch is (N, n, h, w) float32 and labels; a batch of val or test is one `CaseSample`.
+    On several ranks a case of val or test can come twice, so keep one result per name.
+
+    Args:
+        train: To learn from, with the facts about each case.
+        val: To choose the checkpoint with.
+        test: For the final figure.
+        options: Patches and normalisation, with nothing left to ``auto``.
+        preprocessing: Of every slice.
+        batch_size: Patches per batch and rank.
+        transform: Of training patches.
+        workers: Processes that load; 0 loads in the main process. It changes no sample.
+        seed: Of order, patches and augmentation.
+        memory: Bytes of images and masks to keep in memory, for all splits together.
+    """
+
+    def __init__(  # noqa: PLR0913 (three splits and what is done to them)
+        self,
+        *,
+        train: tuple[CaseSet, Sequence[CaseFacts]],
+        val: CaseSet,
+        test: CaseSet,
+        options: InputOptions,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        transform: PatchTransform | None,
+        workers: int = 0,
+        seed: int = 0,
+        memory: int = 4 * 1024**3,
+    ) -> None:
+        super().__init__(workers=workers, seed=seed)
+        self.options = options
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.transform = transform
+        self.facts = train[1]
+        self.train = CaseStore(train[0], options, limit=memory // 2)
+        self.val = CaseStore(val, options, limit=memory // 2)
+        self.test = CaseStore(test, options, limit=0)  # every case is read once
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches to learn from, in another order each epoch."""
+        dataset = PatchDataset(
+            self.train,
+            [facts.shape[0] for facts in self.facts],
+            preprocessing=self.preprocessing,
+            options=self.options,
+            transform=self.transform,
+            seed=self.seed,
+        )
+        return self.training_loader(
+            dataset, aspect_ratios=[1.0] * len(dataset), batch_size=self.batch_size
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation cases, in order."""
+        return self._in_order(self.val)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test cases, in order."""
+        return self._in_order(self.test)
+
+    def transfer_batch_to_device(
+        self,
+        batch: Any,  # noqa: ANN401 (Lightning's signature)
+        device: torch.device,
+        dataloader_idx: int,
+    ) -> Any:  # noqa: ANN401
+        """Leave whole cases where they are: a volume goes to the device a few slices at a time."""
+        if isinstance(batch, CaseSample):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def _in_order(self, store: CaseStore) -> DataLoader[Any]:
+        dataset = CaseDataset(store, preprocessing=self.preprocessing)
+        return self.ordered_loader(dataset, length=len(store), batch_size=1, collate=_alone)
+
+
+def _alone(batch: list[CaseSample]) -> CaseSample:
+    (case,) = batch
+    return case

@@ -1,0 +1,87 @@
+"""What the banner says before the first step: what will be trained on what."""
+
+import numpy as np
+
+from tasks.common.facts import recipe_facts
+from tasks.common.frozen import frozen_stages
+from tasks.segmentation.assemble import Parts
+from tasks.segmentation.cases import ClassTable
+from tasks.segmentation.load import Side, Splits
+from tasks.segmentation.losses import LossOptions
+
+
+def facts(parts: Parts) -> dict[str, str]:
+    """Return the banner's lines by name: data, model, recipe and machine."""
+    warnings = {
+        "warning" if n == 0 else f"warning {n + 1}": text
+        for n, text in enumerate(parts.splits.warnings)
+    }
+    return {
+        **_data_facts(parts.splits),
+        **_model_facts(parts),
+        "loss": _loss_fact(parts.loss),
+        **recipe_facts(parts.recipe, parts.options, parts.where),
+        **warnings,
+    }
+
+
+def _data_facts(splits: Splits) -> dict[str, str]:
+    classes = splits.train.cases.classes
+    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {
+        "data": splits.train.cases.source,
+        "classes": _class_fact(classes),
+        **{name: _side_fact(side, classes) for name, side in sides.items() if side is not None},
+    }
+
+
+def _class_fact(classes: ClassTable) -> str:
+    """Return the table of classes."""
+    pairs = zip(classes.names, classes.values, strict=True)
+    table = ", ".join(f"{name} = {'/'.join(map(str, values))}" for name, values in pairs)
+    if classes.ignored:
+        table += f", ignored = {'/'.join(map(str, classes.ignored))}"
+    kind = "each pixel one" if classes.exclusive else "a pixel may have several"
+    origin = "; inferred from the masks, name them with data.classes" if classes.inferred else ""
+    return f"{table} ({kind}{origin})"
+
+
+def _side_fact(side: Side, classes: ClassTable) -> str:
+    """Return counts and the share of every class."""
+    slices = sum(case.shape[0] for case in side.facts)
+    counted = np.sum([case.class_pixels for case in side.facts], axis=0)
+    pixels = sum(int(np.prod(case.shape)) for case in side.facts)
+    shares = (f"{n} {c / pixels:.1%}" for n, c in zip(classes.names, counted, strict=True))
+    patients = len({case.patient for case in side.cases.cases})
+    volumes = f" of {slices} slices" if slices > len(side.facts) else ""
+    of_patients = f" of {patients} patients" if patients < len(side.facts) else ""
+    return f"{len(side.facts)} cases{volumes}{of_patients}; {', '.join(shares)}"
+
+
+def _model_facts(parts: Parts) -> dict[str, str]:
+    card, choices = parts.card, parts.choices
+    options, inputs = card.options, card.input
+    extras = [
+        f"norm {choices.decoder_norm}",
+        f"{options.upsampling} upsampling",
+        *(["deep supervision"] if options.deep_supervision else []),
+        *([f"{options.attention} attention"] if options.attention != "none" else []),
+        *(["skip from the image"] if options.image_skip else []),
+    ]
+    near = f" and {inputs.neighbours} slices on either side" if inputs.neighbours else ""
+    windows = f"windows with overlap {inputs.overlap:g}" + (", flips" if inputs.flips else "")
+    return {
+        "backbone": f"{card.backbone}, {card.in_channels} channels in",
+        "weights": card.provenance,
+        "norm": str(choices.norm),
+        "frozen": f"{frozen_stages(int(choices.freeze.value))} ({choices.freeze.reason})",
+        "decoder": ", ".join(extras),
+        "input": f"{card.channels} channels{near}; {choices.normalisation}",
+        "patch": f"{inputs.patch[0]} x {inputs.patch[1]} ({choices.patch}), "
+        f"{inputs.patches} per epoch; {windows}",
+    }
+
+
+def _loss_fact(loss: LossOptions) -> str:
+    weights = f", class weights {list(loss.class_weights)}" if loss.class_weights else ""
+    return f"{loss.name}{weights}"

@@ -1,0 +1,210 @@
+"""Cases from a folder of images and a folder of masks, matched by their names."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Final
+
+from tasks.common.paths import contents, existing_folder, listed
+from tasks.segmentation.cases import (
+    BACKGROUND,
+    IGNORED,
+    Case,
+    CaseSet,
+    ClassTable,
+    class_table,
+    inferred_table,
+)
+from tasks.segmentation.readers import SUFFIXES, mask_values
+from tasks.segmentation.splits import patient_of
+
+_ENDINGS: Final = ("_mask", "_seg", "_label", "_labels")
+
+
+def folder_cases(
+    *,
+    root: str | Path,
+    images: str = "images",
+    masks: str = "masks",
+    classes: Mapping[int, str] | None = None,
+    patient: str | None = None,
+) -> CaseSet:
+    r"""Return the cases of a folder with images and a folder with masks of the same names.
+
+    A case's name is the path of its image within ``images``, without the suffix. Its mask has the
+    same name, possibly with ``_mask``, ``_seg``, ``_label`` or ``_labels`` at the end, and any
+    suffix. Where ``masks`` holds nothing but one folder per class, with a mask per image in each,
+    such as ``masks/vessel/a.png``, classes may overlap and are called as their folders. Hidden
+    files and those of other kinds are passed over.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        images: Folder of the images.
+        masks: Folder of the masks.
+        classes: What mask values stand for, such as ``{0: background, 255: nucleus}``; None for
+            the values that occur in the masks, all of which are read then.
+        patient: A regular expression with one group, the patient, that is found in every name,
+            such as ``(\w+)_\d+``; None if every case is its own patient.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or a mask no image, or either has two; if ``classes``
+            or ``patient`` does not fit.
+    """
+    base = existing_folder(Path(root), what="root")
+    folder = base / masks
+    pictures, found = _files(base / images, what="image"), _files(folder, what="mask")
+    if folder.resolve() == (base / images).resolve():
+        raise ValueError(f"images and masks are both in {folder}; expected a folder for each.")
+    layers = _class_folders(folder, found, pictures)
+    if layers:
+        table = layered_table([layer.name for layer in layers], classes)
+        parts = [_matched(pictures, _files(layer, what="mask"), folder=layer) for layer in layers]
+    else:
+        parts = [_matched(pictures, found, folder=folder)]
+        table = table_of(classes, parts[0].values())
+    return CaseSet(
+        source=str(base),
+        cases=tuple(
+            Case(
+                name=name,
+                images=(path,),
+                masks=tuple(part[name] for part in parts),
+                patient=patient_of(name, patient),
+            )
+            for name, path in sorted(pictures.items())
+        ),
+        classes=table,
+    )
+
+
+def table_of(classes: Mapping[int, str] | None, masks: Iterable[Path]) -> ClassTable:
+    """Return the table of exclusive classes: the one that was given, or that of the masks' values.
+
+    Args:
+        classes: Names by value; a value may be text, as the command line has it.
+        masks: Files to read where ``classes`` is None.
+
+    Raises:
+        ValueError: If there are too few or too many classes, or a value is none.
+    """
+    if classes is None:
+        return inferred_table(sorted({value for path in masks for value in mask_values(path)}))
+    return class_table({int(v) if str(v).isdecimal() else v: n for v, n in classes.items()})
+
+
+def layered_table(names: Sequence[str], classes: Mapping[int, str] | None) -> ClassTable:
+    """Return the table of classes that have masks of their own and may overlap.
+
+    Args:
+        names: Of the classes.
+        classes: None, as mask values stand for nothing here.
+
+    Raises:
+        ValueError: If ``classes`` is given, or a name is ``background`` or ``ignore``.
+    """
+    if classes is not None:
+        raise ValueError(
+            f"classes is {dict(classes)}, but {listed(names)} have masks of their own, whose "
+            "values stand for no class. Remove classes."
+        )
+    special = [name for name in names if name in (BACKGROUND, IGNORED)]
+    if special:
+        raise ValueError(
+            f"{listed(special)} has masks of its own, as if it were a class; expected classes "
+            "only. Remove those masks."
+        )
+    return ClassTable(names=tuple(names), values=((1,),) * len(names), exclusive=False)
+
+
+def stem_of(path: PurePath) -> str:
+    """Return a path without its suffix, ``.nii.gz`` being one, or nothing if it is of no image.
+
+    Example:
+        >>> stem_of(PurePath("ct/a.b.nii.gz")), stem_of(PurePath("notes.txt"))
+        ('ct/a.b', '')
+    """
+    text = path.as_posix()
+    suffix = next((s for s in SUFFIXES if text.lower().endswith(s)), text)
+    return text[: -len(suffix)]
+
+
+def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source: Path) -> None:
+    """Raise an error unless every image has a mask, and every mask an image.
+
+    Args:
+        images: Names of the images.
+        masks: Names of the masks, as the images'.
+        source: Where the masks are.
+
+    Raises:
+        ValueError: With the names of those left over.
+    """
+    bare, stray = sorted(set(images) - set(masks)), sorted(set(masks) - set(images))
+    left = [
+        f"{len(names)} of {len(everything)} {what} ({listed(names)})"
+        for names, everything, what in (
+            (bare, images, "images without a mask"),
+            (stray, masks, "masks without an image"),
+        )
+        if names
+    ]
+    if left:
+        raise ValueError(
+            f"{source}: {' and '.join(left)}; expected one mask per image. Rename or remove them."
+        )
+
+
+def _files(folder: Path, *, what: str) -> dict[str, Path]:
+    """Return the image files in and below a folder by name."""
+    files: dict[str, Path] = {}
+    for path in sorted(existing_folder(folder, what=f"{what} folder").rglob("*")):
+        relative = path.relative_to(folder)
+        name = stem_of(relative)
+        if not name or any(part.startswith(".") for part in relative.parts) or path.is_dir():
+            continue
+        if name in files:
+            raise ValueError(
+                f"{folder}: {files[name].name!r} and {path.name!r} are both the {what} of "
+                f"{name!r}; expected one. Rename or remove the other."
+            )
+        files[name] = path
+    if not files:
+        raise ValueError(
+            f"{folder}: no {what} files; expected {', '.join(SUFFIXES)}. {contents(folder)}"
+        )
+    return files
+
+
+def _image_of(name: str, pictures: Collection[str]) -> str:
+    """Return the name of the image that a mask belongs to, or the mask's own if there is none."""
+    names = [name, *(name.removesuffix(ending) for ending in _ENDINGS)]
+    return next((image for image in names if image in pictures), name)
+
+
+def _class_folders(folder: Path, masks: Collection[str], pictures: Collection[str]) -> list[Path]:
+    """Return the folders of the classes if each class has its own, else none."""
+    inner = [name.partition("/")[2] for name in masks]
+    if (
+        not all(inner)
+        or any(_image_of(name, pictures) in pictures for name in masks)
+        or not any(_image_of(name, pictures) in pictures for name in inner)
+    ):
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _matched(
+    pictures: Collection[str], masks: Mapping[str, Path], *, folder: Path
+) -> dict[str, Path]:
+    """Return the mask of each image."""
+    matched: dict[str, Path] = {}
+    for name, path in masks.items():
+        image = _image_of(name, pictures)
+        if image in matched:
+            raise ValueError(
+                f"{folder}: {matched[image].name!r} and {path.name!r} are both the mask of "
+                f"{image!r}; expected one. Rename or remove the other."
+            )
+        matched[image] = path
+    refuse_unmatched(pictures, matched, source=folder)
+    return matched

@@ -1,0 +1,126 @@
+"""Predict images larger than the network was trained on, and average over flips."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Final
+
+import torch
+from torch import Tensor
+
+Network = Callable[[Tensor], Tensor]
+"""Maps (N, C, H, W) to logits (N, K, H, W)."""
+
+FLIPS: Final = ((), (-1,), (-2,), (-2, -1))
+"""The axes to flip, for none, horizontal, vertical and both."""
+
+SIGMA: Final = 1 / 8  # of the window's side; nnU-Net's (Isensee et al., arXiv:1904.08128)
+LEAST_WEIGHT: Final = 1e-3  # MONAI's; a corner alone would have 1e-7, lost beside a centre's 1
+
+
+def sliding_window(
+    network: Network,
+    image: Tensor,
+    *,
+    window: tuple[int, int],
+    overlap: float = 0.5,
+    batch_size: int = 4,
+) -> Tensor:
+    """Return the logits of an image that is predicted tile by tile.
+
+    Neighbouring tiles share at least ``overlap`` of a window; the last lies flush with the border,
+    so that nothing is padded. Where tiles meet their logits are averaged, weighted by a Gaussian
+    around each tile's centre, where the network sees most of the surroundings. The sums are kept in
+    float32 or better. A window is cut to the image: one that covers it all gives
+    ``network(image)`` and nothing else.
+
+    Source: the weights of nnU-Net, the tiling and the least weight of MONAI's
+    ``sliding_window_inference(mode="gaussian")``. MONAI pads a small image instead.
+
+    Args:
+        network: Keeps height and width; gets the window, or the image's side where that is less.
+        image: (N, C, H, W).
+        window: Height and width of a tile in pixels.
+        overlap: In [0, 1): 0 for tiles side by side; near 1 the step is one pixel.
+        batch_size: Tiles that go through the network at once, of whichever images.
+
+    Returns:
+        (N, K, H, W), on the device and in the dtype of the network's output.
+
+    Raises:
+        ValueError: If ``image`` has not four dimensions, or an option is out of range.
+    """
+    if image.ndim != 4:
+        raise ValueError(f"image has the shape {tuple(image.shape)}; expected (N, C, H, W).")
+    if min(window) < 1 or not 0 <= overlap < 1 or batch_size < 1:
+        raise ValueError(
+            f"got window={tuple(window)}, overlap={overlap!r} and batch_size={batch_size!r}; "
+            "expected sides of 1 or more, an overlap from 0 to below 1, and 1 tile or more."
+        )
+    sides = tuple(image.shape[2:])
+    tile = tuple(min(pair) for pair in zip(window, sides, strict=True))
+    if tile == sides:
+        return network(image)
+    rows, columns = (_spans(*pair, overlap=overlap) for pair in zip(sides, tile, strict=True))
+    weight, shares = _gaussian(*tile).to(image.device), torch.zeros(sides, device=image.device)
+    for y, x in product(rows, columns):
+        shares[y, x] += weight
+    places = list(product(range(len(image)), rows, columns))
+    total = image.new_zeros(0)
+    for first in range(0, len(places), batch_size):
+        batch = places[first : first + batch_size]
+        logits = network(torch.stack([image[n, :, y, x] for n, y, x in batch]))
+        if first == 0:
+            kept = torch.promote_types(logits.dtype, torch.float32)
+            total = logits.new_zeros(len(image), logits.shape[1], *sides, dtype=kept)
+        for (n, y, x), one in zip(batch, logits, strict=True):
+            total[n, :, y, x] += one * (weight / shares[y, x])
+    return total.to(logits.dtype)
+
+
+def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]] = FLIPS) -> Tensor:
+    """Return the mean of the logits over flipped copies of an image, each flipped back.
+
+    Logits and not probabilities are averaged, as in nnU-Net, so that the result is used like the
+    network's own. For large images pass ``partial(sliding_window, network, window=...)``.
+
+    Args:
+        network: Maps (N, C, H, W) to logits of the same height and width.
+        image: (N, C, H, W).
+        axes: One entry per copy: the axes to flip it along, -2 (rows) and -1 (columns); an empty
+            one for the image as it is.
+
+    Returns:
+        (N, K, H, W), in the dtype of the network's output; the mean is taken in float32 or better.
+
+    Raises:
+        ValueError: If there is no entry, or an axis is neither -2 nor -1.
+    """
+    if not axes or any(axis not in (-2, -1) for flip in axes for axis in flip):
+        raise ValueError(
+            f"axes is {axes!r}; expected at least one entry, each with none, one or both of -2 "
+            "(rows) and -1 (columns); [[]] flips nothing."
+        )
+    outputs = (network(image.flip(tuple(flip))).flip(tuple(flip)) for flip in axes)
+    first = next(outputs)
+    total = first.to(torch.promote_types(first.dtype, torch.float32))
+    for logits in outputs:
+        total = total + logits
+    return (total / len(axes)).to(first.dtype)
+
+
+def _spans(side: int, tile: int, *, overlap: float) -> list[slice]:
+    """Return where the tiles lie along one side of the image."""
+    step = max(1, int(tile * (1 - overlap)))
+    count = 1 + math.ceil((side - tile) / step)
+    starts = [min(k * step, side - tile) for k in range(count)]
+    return [slice(start, start + tile) for start in starts]
+
+
+def _gaussian(height: int, width: int) -> Tensor:
+    """Return the weights of a tile's pixels, (height, width), in [LEAST_WEIGHT, 1]."""
+    rows, columns = (
+        torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (SIGMA * n)) ** 2)
+        for n in (height, width)
+    )
+    return torch.outer(rows, columns).clamp(min=LEAST_WEIGHT)

@@ -1,0 +1,74 @@
+"""From the ``data`` group of the configuration to splits that were looked at, case by case."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tasks.common.checkpoint import with_tuples
+from tasks.segmentation.cases import CaseSet
+from tasks.segmentation.check import CaseFacts, findings, look
+from tasks.segmentation.splits import SplitOptions, split_cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A split, and what is known of each of its cases.
+
+    Attributes:
+        cases: With their classes.
+        facts: Of each case, in the same order.
+    """
+
+    cases: CaseSet
+    facts: tuple[CaseFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A data set in its parts.
+
+    Attributes:
+        train: To learn from.
+        val: To choose the checkpoint with.
+        test: For the final figure; None if there is none.
+        warnings: What a user should know of them, a sentence each.
+    """
+
+    train: Side
+    val: Side
+    test: Side | None
+    warnings: tuple[str, ...]
+
+
+def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:
+    """Return the data set that the ``data`` group names, checked, and how it was split.
+
+    Args:
+        node: The group: the options of `SplitOptions`, and ``_target_`` with its arguments.
+        policy: ``error`` or ``skip``; see `look`.
+
+    Raises:
+        ValueError: If anything is wrong with the data.
+        FileNotFoundError: If something is missing.
+    """
+    names = {field.name for field in fields(SplitOptions)}
+    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    chosen = {key: value for key, value in values.items() if key in names}
+    options = SplitOptions(**with_tuples(chosen))
+    case_set: CaseSet = instantiate({k: v for k, v in values.items() if k not in names})
+    known = {facts.name: facts for facts in look(case_set, policy=policy)}
+    kept = tuple(case for case in case_set.cases if case.name in known)
+    sides = split_cases(replace(case_set, cases=kept), options)
+    train, val = _side(sides[0], known), _side(sides[1], known)
+    test = None if sides[2] is None else _side(sides[2], known)
+    said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
+    if len(kept) < len(case_set.cases):
+        said = [f"{len(case_set.cases) - len(kept)} cases were skipped", *said]
+    return Splits(train=train, val=val, test=test, warnings=tuple(said)), options
+
+
+def _side(cases: CaseSet, known: Mapping[str, CaseFacts]) -> Side:
+    return Side(cases=cases, facts=tuple(known[case.name] for case in cases.cases))

@@ -1,0 +1,57 @@
+"""One segmentation run: data, segmenter, training, scores, report."""
+
+from pathlib import Path
+from typing import Final
+
+from omegaconf import DictConfig
+
+from tasks.common.report import print_line
+from tasks.common.run import TaskText, carry_out, write_report
+from tasks.common.run_folder import new_folder
+from tasks.segmentation.assemble import assemble
+from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
+from tasks.segmentation.evaluate import print_summary
+from tasks.segmentation.facts import facts
+from tasks.segmentation.metrics import write_case_scores
+from tasks.segmentation.predict import draw_predictions
+
+_TEXT: Final = TaskText(
+    title="Keel: ResNet-UNet",
+    parse=SegmenterCard.from_dict,
+    monitor="val/dice",
+    shown=("val/dice", "val/miss_rate", "val/precision", "val/recall"),
+)
+
+
+def run(cfg: DictConfig) -> float:
+    """Train, validate and test a segmenter as ``cfg`` says; return the best validation Dice.
+
+    What is wrong with the configuration, the data or the weights is found out before the first
+    step, and before anything is written.
+
+    Args:
+        cfg: The composed configuration; see ``configs/segmentation/segmentation.yaml``.
+
+    Raises:
+        ValueError: If a value, the data or the weights do not fit; nothing was trained.
+        FileNotFoundError: If data or weights are missing.
+        ConnectionError: If weights have to be downloaded and cannot be.
+        FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
+        SystemExit: If the run is interrupted, with a message that says how to go on.
+    """
+    folder = new_folder(cfg.run_dir, parent=Path("runs/segmentation"), name=cfg.backbone.name)
+    parts = assemble(cfg)
+    outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=facts(parts), folder=folder)
+    if not outcome.is_first:
+        return outcome.score
+    scores, scored = parts.module.scores["test"], "test" if parts.splits.test else "val"
+    write_report(folder, outcome, text=_TEXT, scores=scores, scored_split=scored)
+    write_case_scores(folder / "cases.csv", parts.module.cases)
+    segmenter, card = load_segmenter(outcome.best)
+    draw_predictions(segmenter, card, parts.splits.val.cases, folder / "predictions.png")
+    split = scored if parts.splits.test else "val (there is no test split)"
+    unit = parts.splits.train.facts[0].unit
+    print_summary(f"Scores of the best checkpoint on {split}", scores, unit=unit)
+    print_line(f"frozen: {outcome.frozen}")
+    print_line(f"{outcome.seconds:.0f} s in all; everything is in {folder}")
+    return outcome.score

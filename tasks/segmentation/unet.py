@@ -1,0 +1,243 @@
+"""A U-Net on any of our backbones, with deep supervision and any norm in its decoder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.base.modules import Attention
+from torch import Tensor, nn
+
+from backbones import Backbone
+from backbones.choose import choose
+from backbones.layers.conv import ConvNorm
+from backbones.layers.norm import NormFactory, norm_factory
+
+_ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
+_HEADS: Final = "deep_heads."
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions:
+    """What makes one U-Net differ from another on the same backbone.
+
+    Attributes:
+        norm: Of the decoder, a key of `backbones.layers.norm.NORMS`; the configuration also takes
+            ``auto``, and gives the backbone the same unless told otherwise.
+        deep_supervision: Whether every level of the decoder learns from a head of its own (Lee et
+            al., arXiv:1409.5185).
+        attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
+        upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
+        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone.
+        image_skip: Whether the last block, at the image's resolution, sees the image itself.
+    """
+
+    norm: str = "auto"
+    deep_supervision: bool = False
+    attention: str = "none"
+    upsampling: str = "nearest"
+    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    image_skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse names and widths that no decoder can have."""
+        choose(_ATTENTION, self.attention, what="attention")
+        choose(_UPSAMPLING, self.upsampling, what="upsampling")
+        if not self.channels or any(width < 1 for width in self.channels):
+            raise ValueError(
+                f"model.channels takes widths of at least 1, got {list(self.channels)}."
+            )
+
+
+def _nearest(_channels: int, factor: int) -> nn.Module:
+    return nn.Upsample(scale_factor=factor, mode="nearest")
+
+
+def _bilinear(_channels: int, factor: int) -> nn.Module:
+    return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _transposed(channels: int, factor: int) -> nn.Module:
+    return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
+
+
+_UPSAMPLING: Final = {"nearest": _nearest, "bilinear": _bilinear, "transposed": _transposed}
+
+
+class DecoderBlock(nn.Module):
+    """Upsample, join with the skip connection, and convolve twice.
+
+    Args:
+        in_channels: Of the coarser map.
+        skip_channels: Of the finer map; 0 for none.
+        out_channels: Of the result.
+        factor: From the coarser to the finer map.
+        norm: Makes the norms.
+        options: Attention and upsampling.
+
+    Shape:
+        - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor).
+        - Output: (N, out_channels, H * factor, W * factor).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        skip_channels: int,
+        *,
+        out_channels: int,
+        factor: int,
+        norm: NormFactory,
+        options: UNetOptions,
+    ) -> None:
+        super().__init__()
+        attention = choose(_ATTENTION, options.attention, what="attention")
+        joined = in_channels + skip_channels
+        self.upsample = choose(_UPSAMPLING, options.upsampling, what="upsampling")(
+            in_channels, factor
+        )
+        self.attention1 = Attention(attention if skip_channels else None, in_channels=joined)
+        self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
+        self.conv2 = ConvNorm(out_channels, out_channels, 3, norm=norm)
+        self.attention2 = Attention(attention, in_channels=out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Return the finer map."""
+        x = self.upsample(x)
+        if skip is not None:
+            x = self.attention1(torch.cat([x, skip], dim=1))
+        x = F.relu(self.conv1(x), inplace=True)
+        out: Tensor = self.attention2(F.relu(self.conv2(x), inplace=True))
+        return out
+
+
+class ResNetUNet(nn.Module):
+    """A U-Net whose encoder is a backbone of ours.
+
+    Images of any size are padded by their edge to a multiple of the coarsest stride, and the result
+    is cropped. With deep supervision training returns the logits of every level of the decoder,
+    finest first; otherwise, and always in eval mode, the result is one tensor. Weights trained with
+    deep supervision load without it and the other way round.
+
+    Names in the state dict are those of ``segmentation_models_pytorch.Unet``, with ``backbone.``
+    for its ``encoder.``; with nearest upsampling and no ``image_skip`` so is the function. (The
+    last block has no skip connection, so not the attention over it that smp builds and never runs.)
+
+    Args:
+        backbone: Returns every feature down to the coarsest.
+        num_classes: Channels of the result.
+        in_channels: Of the image.
+        options: The decoder's.
+
+    Shape:
+        - Input: (N, in_channels, H, W), any H and W.
+        - Output: (N, num_classes, H, W); in training with deep supervision a tuple of (N,
+          num_classes, H / s, W / s), sizes rounded up, for s = 1 and every stride but the coarsest.
+
+    Raises:
+        ValueError: If ``options.channels`` has not one width per feature, or a name is unknown.
+
+    Source:
+        Ronneberger et al., arXiv:1505.04597.
+    """
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, in_channels: int, options: UNetOptions
+    ) -> None:
+        super().__init__()
+        strides = [1, *backbone.strides.values()]
+        if len(options.channels) != len(backbone.strides):
+            raise ValueError(
+                f"model.channels has {len(options.channels)} widths; expected one per feature of "
+                f"the backbone: {', '.join(backbone.strides)}."
+            )
+        self.backbone = backbone
+        self.multiple = strides[-1]
+        self.smallest = smallest_side(self.multiple, norm=options.norm)
+        skips = [in_channels if options.image_skip else 0, *backbone.channels.values()]
+        widths = [skips[-1], *options.channels]
+        norm = norm_factory(options.norm)
+        blocks = [
+            DecoderBlock(
+                widths[i],
+                skips[-2 - i],
+                out_channels=widths[i + 1],
+                factor=strides[-1 - i] // strides[-2 - i],
+                norm=norm,
+                options=options,
+            )
+            for i in range(len(options.channels))
+        ]
+        self.image_skip = options.image_skip
+        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
+        # smp's head is a Sequential too, whose first entry is the convolution.
+        self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
+        coarser = options.channels[:-1] if options.deep_supervision else ()
+        self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
+        self._initialise()
+        self.register_load_state_dict_pre_hook(_any_heads)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the logits; in training with deep supervision those of every level."""
+        height, width = x.shape[-2:]
+        x = _padded(x, multiple=self.multiple, smallest=self.smallest)
+        skips = [x if self.image_skip else None, *self.backbone(x).values()]
+        levels = [cast("Tensor", skips.pop())]
+        for block in cast("nn.ModuleList", self.decoder["blocks"]):
+            levels.append(block(levels[-1], skips.pop()))
+        logits: Tensor = self.segmentation_head(levels[-1])[..., :height, :width]
+        if not (self.training and len(self.deep_heads)):
+            return logits
+        coarser = [head(level) for head, level in zip(self.deep_heads, levels[1:-1], strict=True)]
+        full = x.shape[-2]
+        cropped = []
+        for level in reversed(coarser):
+            step = full // level.shape[-2]
+            cropped.append(level[..., : -(-height // step), : -(-width // step)])
+        return logits, *cropped
+
+    def _initialise(self) -> None:
+        """Draw the decoder and the heads as smp does (He and Glorot, uniform)."""
+        for module in self.decoder.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for head in (*self.segmentation_head, *self.deep_heads):
+            nn.init.xavier_uniform_(cast("nn.Conv2d", head).weight)
+            nn.init.zeros_(cast("Tensor", cast("nn.Conv2d", head).bias))
+
+
+def smallest_side(stride: int, *, norm: str) -> int:
+    """Return the smallest side of an image that every norm of a U-Net can normalise.
+
+    Instance norm has nothing to normalise in a map of 1x1: its result would be a constant.
+
+    Args:
+        stride: The coarsest one.
+        norm: A key of `backbones.layers.norm.NORMS`.
+    """
+    return 2 * stride if norm == "instance" else stride
+
+
+def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
+    """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide."""
+    height, width = x.shape[-2:]
+    down = max(-(-height // multiple) * multiple, smallest) - height
+    right = max(-(-width // multiple) * multiple, smallest) - width
+    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
+
+
+def _any_heads(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    *_: Any,  # noqa: ANN401 (torch's signature)
+) -> None:
+    """Let a state dict be loaded that has other deep-supervision heads, or none."""
+    own: Mapping[str, Any] = module.get_submodule("deep_heads").state_dict(prefix=prefix + _HEADS)
+    for key in [key for key in state if key.startswith(prefix + _HEADS) and key not in own]:
+        del state[key]
+    for key, value in own.items():
+        state.setdefault(key, value)

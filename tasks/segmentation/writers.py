@@ -1,0 +1,91 @@
+"""Write predicted labels as masks that lie on disk exactly as the image does."""
+
+import gzip
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from tasks.common.atomic import replacing
+from tasks.segmentation.cases import ClassTable, Geometry, Labels, decode
+from tasks.segmentation.readers import is_volume, suffix_of, tiff_tags
+
+_LOSSLESS: Final = (".png", ".tif", ".tiff", ".bmp")
+_RESOLUTION: Final = (282, 283, 296)  # the TIFF tags of pixels per unit in x, in y, and the unit
+_CANONICAL: Final = np.array([[0, 1], [1, 1], [2, 1]])  # RAS, as nibabel notes it
+
+
+def write_mask(
+    labels: Labels, classes: ClassTable, geometry: Geometry, *, folder: Path, name: str
+) -> list[Path]:
+    """Write the labels of a case in the geometry and file type of its image.
+
+    A NIfTI file has the image's affine, shape, orientation and unit. A flat image keeps its type if
+    that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. The numbers are the mask
+    values of the class table; where classes overlap, each has a file of 0 and 1 with its name.
+
+    Args:
+        labels: (D, H, W) of class indices, or (K, D, H, W) of 0 and 1.
+        classes: The K classes.
+        geometry: As `read_image` returned it for the (first) image.
+        folder: Made if it is not there.
+        name: Of the case; may have folders in it.
+
+    Returns:
+        The files, which appear complete or not at all.
+    """
+    if classes.exclusive:
+        masks = {name: decode(labels, classes)}
+    else:
+        masks = {f"{name}_{c}": labels[k] == 1 for k, c in enumerate(classes.names)}
+    written = []
+    for stem, mask in masks.items():
+        values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
+        write = _write_volume if is_volume(geometry.source) else _write_flat
+        written.append(write(values, geometry, folder / stem))
+    return written
+
+
+def _write_volume(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
+    """Write (D, H, W) as NIfTI, with slices and directions where the source has them."""
+    source = nib.load(geometry.source)
+    axis = geometry.axis or 0
+    order = [axis, *(i for i in range(3) if i != axis)]
+    canonical = mask.transpose(np.argsort(order))
+    orientation = nib.orientations.io_orientation(source.affine)
+    back = nib.orientations.ornt_transform(_CANONICAL, orientation)
+    values = nib.orientations.apply_orientation(canonical, back).reshape(source.shape[:3])
+    header = source.header.copy()
+    header.set_data_dtype(values.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0  # the image's window would hide the classes
+    content = type(source)(np.ascontiguousarray(values), source.affine, header).to_bytes()
+    suffix = suffix_of(geometry.source)
+    path = stem.with_name(stem.name + suffix)
+    with replacing(path) as partial:
+        partial.write_bytes(gzip.compress(content, mtime=0) if suffix == ".nii.gz" else content)
+    return path
+
+
+def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
+    """Write (D, H, W) as an image of D pages."""
+    suffix = suffix_of(geometry.source)
+    if suffix not in _LOSSLESS or (suffix == ".bmp" and mask.dtype != np.uint8):
+        suffix = ".png"
+    path = stem.with_name(stem.name + suffix)
+    pages = [Pillow.fromarray(page) for page in mask]
+    with replacing(path) as partial:
+        if suffix in (".tif", ".tiff"):
+            known = tiff_tags(geometry.source)
+            tags = ImageFileDirectory_v2()
+            for tag in _RESOLUTION:
+                if tag in known:
+                    tags[tag] = known[tag]
+            pages[0].save(partial, save_all=True, append_images=pages[1:], tiffinfo=tags)
+        else:
+            pages[0].save(partial)
+    return path
