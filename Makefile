@@ -1,6 +1,6 @@
 # Keel's commands. `make demo` and `make test` set everything up by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format lock clean
+.PHONY: help demo demo-seg test test-all check format lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,9 @@ help: ## Show this list
 
 demo: .venv/ready ## Set up, then train a detector on the generated sample set
 	$(BIN)/python scripts/train_det.py backbone=resnet50
+
+demo-seg: .venv/ready ## Set up, then train a segmenter on the generated sample set
+	$(BIN)/python scripts/train_seg.py backbone=resnet34
 
 test: .venv/ready ## Set up if needed, then run the tests
 	$(BIN)/pytest -m "not slow"

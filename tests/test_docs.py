@@ -8,7 +8,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = (".ci", "backbones", "benchmarks", "configs", "docs", "scripts", "tasks", "tests")
-NOT_THERE_YET = {"scripts/train_seg.py"}  # the README says so; take it out when it comes
 
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
 NAMED = re.compile(rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*[\w/*])")
@@ -45,11 +44,7 @@ def test_every_file_that_a_document_names_exists(document):
         for path in named(document.read_text(encoding="utf-8"))
         if not any(any(folder.glob(path.rstrip("/"))) for folder in (document.parent, ROOT))
     }
-    assert gone - NOT_THERE_YET == set(), f"{document.name} names what is not there"
-
-
-def test_what_is_not_there_yet_is_not_there():
-    assert {path for path in NOT_THERE_YET if (ROOT / path).exists()} == set()
+    assert gone == set(), f"{document.name} names what is not there"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)

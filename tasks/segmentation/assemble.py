@@ -26,9 +26,11 @@ from tasks.segmentation.load import Splits, read_splits
 from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
-from tasks.segmentation.unet import UNetOptions, smallest_side
+from tasks.segmentation.unet import UNetOptions
 
 _COARSEST = 32  # the stride of c5
+_SPREAD = {"instance", "batch", "sync_batch"}
+"""Norms that cannot train on a map of one pixel, of which a last batch may have one only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,7 @@ def _resolved(
         options,
         [(case.shape[1], case.shape[2]) for case in facts],
         multiple=_COARSEST,
-        smallest=max(smallest_side(_COARSEST, norm=name) for name in (norm, model.norm)),
+        smallest=_COARSEST * (2 if _SPREAD & {norm, model.norm} else 1),
     )
     patches = choose_patches(options, slices=sum(case.shape[0] for case in facts))
     resolved = replace(options, normalisation=normalisation.value, patch=patch, patches=patches)

@@ -154,7 +154,6 @@ class ResNetUNet(nn.Module):
             )
         self.backbone = backbone
         self.multiple = strides[-1]
-        self.smallest = smallest_side(self.multiple, norm=options.norm)
         skips = [in_channels if options.image_skip else 0, *backbone.channels.values()]
         widths = [skips[-1], *options.channels]
         norm = norm_factory(options.norm)
@@ -175,6 +174,7 @@ class ResNetUNet(nn.Module):
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
         coarser = options.channels[:-1] if options.deep_supervision else ()
         self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
+        self.smallest = smallest_side(self)
         self._initialise()
         self.register_load_state_dict_pre_hook(_any_heads)  # type: ignore[no-untyped-call]
 
@@ -209,16 +209,13 @@ class ResNetUNet(nn.Module):
             nn.init.zeros_(cast("Tensor", cast("nn.Conv2d", head).bias))
 
 
-def smallest_side(stride: int, *, norm: str) -> int:
+def smallest_side(network: ResNetUNet) -> int:
     """Return the smallest side of an image that every norm of a U-Net can normalise.
 
     Instance norm has nothing to normalise in a map of 1x1: its result would be a constant.
-
-    Args:
-        stride: The coarsest one.
-        norm: A key of `backbones.layers.norm.NORMS`.
     """
-    return 2 * stride if norm == "instance" else stride
+    instance = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    return network.multiple * (2 if instance else 1)
 
 
 def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:

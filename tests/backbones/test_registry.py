@@ -120,3 +120,10 @@ def test_a_misspelt_keyword_is_refused(keyword):
 def test_options_are_given_by_keyword():
     with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
         build_backbone("resnet18", "imagenet")
+
+
+@pytest.mark.parametrize(("channels", "mean"), [(1, [0.449]), (4, [0.485, 0.456, 0.406, 0.485])])
+def test_random_weights_expect_as_many_channels_as_they_were_built_for(channels, mean):
+    conventions = build_backbone("resnet18", in_channels=channels).conventions
+    assert conventions.mean == pytest.approx(mean, abs=1e-3)
+    assert len(conventions.std) == channels
