@@ -122,8 +122,9 @@ def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Pat
         ValueError: If they are not those of the network.
     """
     state = checkpoint.get("state_dict", {})
+    mine = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
     try:
-        network.load_state_dict({k.removeprefix("network."): v for k, v in state.items()})
+        network.load_state_dict(mine)
     except RuntimeError as error:
         noun = TASKS[checkpoint["keel"]["task"]].noun
         raise ValueError(f"{path} lacks weights of the {noun} it describes: {error}") from error

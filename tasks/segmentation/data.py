@@ -31,7 +31,8 @@ class SegmentationDataModule(ResumableDataModule):
         transform: Of training patches.
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order, patches and augmentation.
-        memory: Bytes of images and masks to keep in memory, for all splits together.
+        memory: Bytes of images and masks to keep in memory, of each split; what is more lies in
+            scratch files.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)
@@ -46,7 +47,7 @@ class SegmentationDataModule(ResumableDataModule):
         transform: PatchTransform | None,
         workers: int = 0,
         seed: int = 0,
-        memory: int = 4 * 1024**3,
+        memory: int = 2 * 1024**3,
     ) -> None:
         super().__init__(workers=workers, seed=seed)
         self.options = options
@@ -54,9 +55,9 @@ class SegmentationDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.transform = transform
         self.facts = train[1]
-        self.train = CaseStore(train[0], options, limit=memory // 2)
-        self.val = CaseStore(val, options, limit=memory // 2)
-        self.test = CaseStore(test, options, limit=0)  # every case is read once
+        self.train = CaseStore(train[0], options, limit=memory)
+        self.val = CaseStore(val, options, limit=memory)
+        self.test = CaseStore(test, options, limit=memory)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""

@@ -172,8 +172,11 @@ def whole_input(image: Image, scaling: Scaling, *, preprocessing: Preprocessing)
         scaling: Of the case.
         preprocessing: See there.
     """
-    slices = [preprocessing(image, z, scaling=scaling) for z in range(image.shape[1])]
-    return torch.from_numpy(np.stack(slices))
+    depth, height, width = image.shape[1:]
+    seen = np.empty((depth, len(preprocessing.mean), height, width), np.float32)
+    for z in range(depth):
+        seen[z] = preprocessing(image, z, scaling=scaling)
+    return torch.from_numpy(seen)
 
 
 def _span(have: int, want: int, at: int | None, random: np.random.Generator) -> slice:

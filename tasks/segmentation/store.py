@@ -1,12 +1,17 @@
-"""The cases of a split in memory, as far as they fit."""
+"""The cases of a split, each decoded once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any, Final
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.atomic import replacing
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.input import InputOptions, Scaling, scaling_of
 from tasks.segmentation.readers import read_image, read_mask
@@ -37,12 +42,15 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads cases when they are asked for, and keeps them while there is room.
+    """Reads every case once, and keeps it: in memory while there is room, then in a scratch file.
+
+    A scratch file is mapped into memory, so that a patch of a volume is read without decoding the
+    volume again. The scratch folder goes with the store; worker processes share it.
 
     Args:
         split: The cases.
         options: How they are normalised; ``normalisation`` is not ``auto``.
-        limit: Bytes to keep; what comes after is read from disk each time.
+        limit: Bytes to keep in memory.
     """
 
     def __init__(self, split: CaseSet, options: InputOptions, *, limit: int) -> None:
@@ -50,6 +58,8 @@ class CaseStore:
         self.options = options
         self._room = limit
         self._kept: dict[int, Loaded] = {}
+        self._scratch = Path(mkdtemp(prefix="keel-"))
+        finalize(self, rmtree, self._scratch, ignore_errors=True)  # not in what workers are sent
 
     def __len__(self) -> int:
         return len(self.split.cases)
@@ -60,14 +70,26 @@ class CaseStore:
         Raises:
             ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
         """
-        if index in self._kept:
-            return self._kept[index]
-        loaded = load_case(self.split.cases[index], self.split, self.options)
-        size = loaded.image.nbytes + loaded.labels.nbytes
-        if size <= self._room:
-            self._room -= size
+        if index not in self._kept:
+            loaded = load_case(self.split.cases[index], self.split, self.options)
+            size = loaded.image.nbytes + loaded.labels.nbytes
+            if size <= self._room:
+                self._room -= size
+            else:
+                image = self._mapped(f"{index}-image", loaded.image)
+                labels = self._mapped(f"{index}-labels", loaded.labels)
+                loaded = replace(loaded, image=image, labels=labels)
             self._kept[index] = loaded
-        return loaded
+        return self._kept[index]
+
+    def _mapped(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the array as a file that another process may have written already."""
+        path = self._scratch / f"{name}.npy"
+        if not path.exists():
+            with replacing(path) as partial:
+                np.save(partial, array)
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
 
 
 def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
