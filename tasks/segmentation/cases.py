@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 IGNORE: Final = 255
 """The label of a pixel that is neither learnt from nor scored."""
 
+_LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
+
 BACKGROUND: Final = "background"
 IGNORED: Final = "ignore"
 
@@ -118,17 +120,18 @@ def class_table(given: Mapping[int, str]) -> ClassTable:
         given: Such as ``{0: "background", 128: "cytoplasm", 255: "nucleus"}``.
 
     Raises:
-        ValueError: If there is no class, or a value is not a whole number from 0 on.
+        ValueError: If there is no class, or a value is not a whole number from 0 to
+            65535.
 
     Example:
         >>> class_table({128: "cytoplasm", 0: "background"}).names
         ('background', 'cytoplasm')
     """
-    wrong = [value for value in given if not isinstance(value, int) or value < 0]
-    if wrong or not all(isinstance(name, str) and name for name in given.values()):
+    right = all(isinstance(value, int) and 0 <= value <= _LARGEST for value in given)
+    if not right or not all(isinstance(name, str) and name for name in given.values()):
         raise ValueError(
-            f"a class table takes mask values from 0 on and names, such as {{0: background, 255: "
-            f"nucleus}}, got {dict(given)}."
+            f"a class table takes mask values from 0 on (16 bits) and names, such as {{0: "
+            f"background, 255: nucleus}}, got {dict(given)}."
         )
     names = list(dict.fromkeys(name for name in given.values() if name != IGNORED))
     names.sort(key=lambda name: name != BACKGROUND)
@@ -148,9 +151,16 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
         values: All values that occur in the masks.
 
     Raises:
-        ValueError: If there are fewer than two, or more than 64, which no mask of classes has.
+        ValueError: If there are fewer than two, or more than 64, which no mask of classes has, or
+            if one is negative or has more than 16 bits.
     """
     ordered = sorted(set(values))
+    wrong = [value for value in ordered if not 0 <= value <= _LARGEST]
+    if wrong:
+        raise ValueError(
+            f"the masks have the value {wrong[0]}; expected 0 to {_LARGEST}. Give classes other "
+            "values there."
+        )
     if not 2 <= len(ordered) <= 64:
         raise ValueError(
             f"the masks have {len(ordered)} different values; expected 2 to 64. Give the table, "
@@ -169,11 +179,13 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
         source: Of the mask, for the message.
 
     Raises:
-        ValueError: If a value is in no class; it names the file, the values and how many pixels.
+        ValueError: If a value is in no class, and is not the 0 of a mask of classes that overlap;
+            it names the file, the values and how many pixels.
     """
-    known = [v for values in classes.values for v in values] + list(classes.ignored)
-    unknown = ~np.isin(mask, known)
-    if classes.exclusive and unknown.any():
+    known = {v for values in (*classes.values, classes.ignored) for v in values}
+    known |= set() if classes.exclusive else {0}
+    unknown = ~np.isin(mask, list(known))
+    if unknown.any():
         found, counts = np.unique(mask[unknown], return_counts=True)
         shown = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
         raise ValueError(

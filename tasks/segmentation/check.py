@@ -1,7 +1,7 @@
 """A look at every case before a run: what cannot be used, and what should be known."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +12,7 @@ from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, L
 from tasks.segmentation.readers import check_same_grid, read_image, read_mask
 
 _SHOWN = 5
+_PAIRS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,9 @@ class CaseFacts:
         unit: Of the spacing.
         flat: Whether it is a flat image.
         class_pixels: Of each class.
+        blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
+        mask_digest: Equal for equal labels.
     """
 
     name: str
@@ -38,7 +41,9 @@ class CaseFacts:
     unit: str
     flat: bool
     class_pixels: tuple[int, ...]
+    blank: bool
     digest: str
+    mask_digest: str
 
 
 def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
@@ -56,15 +61,15 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     """
     if policy not in ("error", "skip"):
         raise ValueError(f"on_bad_image takes error or skip, got {policy!r}.")
-    found: list[CaseFacts] = []
+    read: list[CaseFacts] = []
     faults: list[str] = []
     for case in case_set.cases:
         try:
-            facts = _facts(case, case_set)
-            _check_like(facts, found[0] if found else facts)
-            found.append(facts)
+            read.append(_facts(case, case_set))
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")
+    found, odd = _alike(read)
+    faults += odd
     if faults and (policy == "error" or not found):
         rest = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
@@ -98,7 +103,7 @@ def findings(
         for side, cases in sides.items()
         if cases
     }
-    unseen = [name for name, n in zip(classes.names, counts["train"], strict=True) if n == 0]
+    unseen = [classes.names[index] for index in classes.scored if counts["train"][index] == 0]
     if unseen:
         raise ValueError(
             f"train has no pixel of {', '.join(unseen)}: what is never shown is not learnt. Take "
@@ -119,18 +124,25 @@ def findings(
 
 
 def _doubles(sides: dict[str, Sequence[CaseFacts]]) -> list[str]:
-    """Return a sentence per image that is in two splits, and one for those twice in a split."""
-    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    """Return a sentence per image that is in two splits, and on those that are twice in one."""
+    places: dict[str, list[tuple[str, CaseFacts]]] = defaultdict(list)
     for side, cases in sides.items():
         for facts in cases:
-            places[facts.digest].append((side, facts.name))
-    said, within = [], 0
+            if facts.blank:
+                continue
+            places[facts.digest].append((side, facts))
+    across, within = [], []
     for same in places.values():
-        within += len(same) - len({side for side, _ in same})
-        for (side, name), (other_side, other) in pairwise(same):
-            if side != other_side:
-                said.append(f"{name} in {side} and {other} in {other_side} are the same image")
-    return [*said, *([f"{within} images are twice in one split"] if within else [])]
+        for (side, one), (other_side, other) in pairwise(same):
+            masks = "" if one.mask_digest == other.mask_digest else " with different masks"
+            if side == other_side:
+                within.append(f"{one.name} and {other.name} in {side} are the same image{masks}")
+            else:
+                where = f"{one.name} in {side} and {other.name} in {other_side}"
+                across.append(f"{where} are the same image{masks}")
+    more = len(within) - _PAIRS
+    rest = [f"{more} more pairs in one split are the same image"] if more > 0 else []
+    return [*across, *within[:_PAIRS], *rest]
 
 
 def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
@@ -140,7 +152,8 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     wrong = image.size - int(np.isfinite(image).sum())
     if wrong:
         raise ValueError(
-            f"{case.images[0]} has {wrong} numbers that are NaN or infinite; expected finite ones."
+            f"{' + '.join(map(str, case.images))} has {wrong} numbers that are NaN or infinite; "
+            "expected finite ones."
         )
     depth, height, width = image.shape[1:]
     return CaseFacts(
@@ -152,22 +165,27 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         unit=geometry.unit,
         flat=geometry.unit == "px" and depth == 1,
         class_pixels=_class_pixels(labels, case_set.classes),
+        blank=bool(image.min() == image.max()),
         digest=_digest(image),
+        mask_digest=_digest(labels),
     )
 
 
-def _check_like(facts: CaseFacts, first: CaseFacts) -> None:
-    """Raise unless a case has the channels of the first, and is flat if that is."""
-    if facts.channels != first.channels:
-        raise ValueError(
-            f"the image has {facts.channels} channels, that of {first.name} has {first.channels}; "
-            "expected the same of all. Convert one kind to the other."
-        )
-    if facts.unit != first.unit:
-        raise ValueError(
-            f"spacing is in {facts.unit}, that of {first.name} in {first.unit}; expected flat "
-            "images or volumes only, since distances would not compare."
-        )
+def _alike(read: list[CaseFacts]) -> tuple[list[CaseFacts], list[str]]:
+    """Return the cases with the channels and the unit of most, and what is wrong with the rest."""
+    if not read:
+        return [], []
+    kinds = Counter((facts.channels, facts.unit) for facts in read)
+    ((channels, unit), most), *_ = kinds.most_common()
+    found = [facts for facts in read if (facts.channels, facts.unit) == (channels, unit)]
+    odd = [
+        f"{facts.name}: the image has {facts.channels} channels and its spacing is in "
+        f"{facts.unit}; {most} of {len(read)} cases, such as {found[0].name}, have {channels} "
+        f"channels and {unit}. Convert it, or take it out."
+        for facts in read
+        if facts not in found
+    ]
+    return found, odd
 
 
 def _class_pixels(labels: Labels, classes: ClassTable) -> tuple[int, ...]:
@@ -178,6 +196,6 @@ def _class_pixels(labels: Labels, classes: ClassTable) -> tuple[int, ...]:
     return tuple(int(count) for count in counts)
 
 
-def _digest(image: Image) -> str:
-    shape = str((image.shape, image.dtype)).encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(image).tobytes()).hexdigest()
+def _digest(pixels: Image | Labels) -> str:
+    shape = str((pixels.shape, pixels.dtype)).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()

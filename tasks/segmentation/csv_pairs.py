@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
@@ -86,28 +86,40 @@ def _read(source: Path) -> tuple[list[str], list[_Row]]:
         text = source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{source} is not UTF-8 ({error}). Save it as 'CSV UTF-8'.") from error
-    head = text.partition("\n")[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    columns = [cell.strip() for cell in next(reader, [])]
+    lines = _lines(text, source)
+    _, columns = next(lines, (1, []))
     rows = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
+    for number, cells in lines:
+        if not any(cells):
             continue
         if len(cells) != len(columns):
             raise ValueError(
-                f"{source}, line {reader.line_num}: {len(cells)} cells for the {len(columns)} "
+                f"{source}, line {number}: {len(cells)} cells for the {len(columns)} "
                 f"columns {listed(columns, limit=10)}. Put a cell with a comma in quotes."
             )
-        stripped = (cell.strip() for cell in cells)
-        cells_by_column = dict(zip(columns, stripped, strict=True))
-        rows.append(_Row(source=source, line=reader.line_num, cells=cells_by_column))
+        cells_by_column = dict(zip(columns, cells, strict=True))
+        rows.append(_Row(source=source, line=number, cells=cells_by_column))
     if not rows:
         raise ValueError(
             f"{source} has no rows; expected a line with the columns, such as image,mask,patient, "
             "and one for each case."
         )
     return columns, rows
+
+
+def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line."""
+    head = text.partition("\n")[0]
+    delimiter = ";" if head.count(";") > head.count(",") else ","
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise ValueError(
+            f"{source}, line {reader.line_num}: {error}. Close every quote, and double those "
+            "within a cell."
+        ) from error
 
 
 def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:

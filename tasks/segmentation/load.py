@@ -51,14 +51,16 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
         policy: ``error`` or ``skip``; see `look`.
 
     Raises:
-        ValueError: If anything is wrong with the data.
-        FileNotFoundError: If something is missing.
+        ValueError: If the options, a case or the split are wrong.
+        InstantiationException: Hydra's, whose cause is the ValueError or FileNotFoundError of the
+            function that ``_target_`` names.
     """
     names = {field.name for field in fields(SplitOptions)}
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in names}
     options = SplitOptions(**with_tuples(chosen))
-    case_set: CaseSet = instantiate({k: v for k, v in values.items() if k not in names})
+    source = {key: value for key, value in values.items() if key not in names}
+    case_set: CaseSet = instantiate(source, _convert_="all")
     known = {facts.name: facts for facts in look(case_set, policy=policy)}
     kept = tuple(case for case in case_set.cases if case.name in known)
     sides = split_cases(replace(case_set, cases=kept), options)

@@ -31,7 +31,7 @@ def nnunet_cases(
     patient: str | None = None,
     axis: int = -1,
     splits: str | None = None,
-    fold: int = 0,
+    splits_fold: int = 0,
 ) -> CaseSet:
     """Return the training cases of a data set in nnU-Net's raw layout, version 2 or 1.
 
@@ -48,12 +48,12 @@ def nnunet_cases(
         axis: Which axis slices lie along, as `CaseSet.axis` says.
         splits: An nnU-Net ``splits_final.json``, relative to ``root``, that says which cases are
             train and which val; None if it is not to decide.
-        fold: Which of its folds.
+        splits_fold: Which of its folds, from 0.
 
     Raises:
         FileNotFoundError: If ``dataset.json``, ``splits`` or a folder or file of theirs is missing.
         ValueError: If one of the two is malformed or does not agree with the files; if a case lacks
-            a channel or its label; if ``axis``, ``patient`` or ``fold`` does not fit.
+            a channel or its label; if ``axis``, ``patient`` or ``splits_fold`` does not fit.
     """
     base = existing_folder(Path(root), what="root")
     axis = checked_axis(axis)
@@ -85,7 +85,7 @@ def nnunet_cases(
         for name, (images, label) in sorted(files.items())
     )
     if splits is not None:
-        cases = _with_split(cases, base / splits, fold)
+        cases = _with_split(cases, base / splits, splits_fold)
     return CaseSet(
         source=str(base), cases=cases, classes=table, axis=axis, channel_names=tuple(channels)
     )
@@ -131,7 +131,8 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
     """Return the classes; those of which one is a list of labels may overlap."""
     try:
         values = {
-            name: tuple(int(v) for v in (value if isinstance(value, list) else [value]))
+            # Not int(v), which would cut 1.5 to 1.
+            name: tuple(int(str(v)) for v in (value if isinstance(value, list) else [value]))
             for name, value in labels.items()
         }
     except (AttributeError, TypeError, ValueError):
@@ -234,8 +235,11 @@ def _with_split(cases: Sequence[Case], path: Path, fold: int) -> tuple[Case, ...
         raise ValueError(
             f'{path}: expected a list of folds, each {{"train": [names], "val": [names]}}.'
         )
-    if not 0 <= fold < len(folds):
-        raise ValueError(f"{path} has {len(folds)} folds; expected a fold from 0, got {fold}.")
+    if not isinstance(fold, int) or not 0 <= fold < len(folds):
+        raise ValueError(
+            f"splits_fold is {fold!r}; expected 0 to {len(folds) - 1}, as {path} has {len(folds)} "
+            "folds."
+        )
     named = [(name, side) for side in ("train", "val") for name in folds[fold][side]]
     sides = dict(named)
     twice = sorted(name for name, count in Counter(name for name, _ in named).items() if count > 1)

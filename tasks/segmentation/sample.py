@@ -37,7 +37,7 @@ def write_sample(
 ) -> Path:
     """Write a small segmentation data set, unless it is there already.
 
-    Gray pictures of glands (large, a rim around grainy matter), nuclei (many, round, 7 to 15
+    Gray pictures of glands (large, a rim around grainy matter), nuclei (many, round, about 10
     pixels wide, inside glands as well) and vessels (curved, 4 to 6 pixels wide). All of them come
     lighter and darker than what surrounds them, they overlap, the light is uneven and the tissue
     streaked, so that brightness does not tell the class. Scratches, bubbles and specks out of
@@ -272,7 +272,7 @@ def _add_bubbles(rng: Generator, canvas: Plane) -> None:
 
 
 def _add_scratches(rng: Generator, canvas: Plane) -> None:
-    """Add straight lines across the image: as thin as vessels, but not curved."""
+    """Add straight lines across the image: as long as vessels, but thinner and not curved."""
     for _ in range(rng.integers(0, 3)):
         start, angle = _place(rng, canvas), rng.uniform(0, 2 * np.pi)
         along = 2 * max(canvas.shape) * np.array([np.cos(angle), np.sin(angle)])

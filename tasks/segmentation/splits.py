@@ -50,23 +50,23 @@ class SplitOptions:
             min(shares[:2]) > 0 <= shares[2] and math.isclose(sum(shares), 1, abs_tol=1e-6)
         ):
             raise ValueError(
-                "split.fractions takes the shares of train, val and test with the sum 1, the first "
+                "data.fractions takes the shares of train, val and test with the sum 1, the first "
                 f"two above 0, such as [0.7, 0.1, 0.2], got {list(shares)}."
             )
         for name, least in (("seed", 0), ("folds", 2), ("limit", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise ValueError(f"split.{name} takes a whole number from {least}, got {value!r}.")
+                raise ValueError(f"data.{name} takes a whole number from {least}, got {value!r}.")
         if self.fold is None:
             return
         if not isinstance(self.fold, int) or not 0 <= self.fold < self.folds:
             raise ValueError(
-                f"split.fold takes a whole number from 0 to {self.folds - 1} where split.folds is "
+                f"data.fold takes a whole number from 0 to {self.folds - 1} where data.folds is "
                 f"{self.folds}, got {self.fold!r}."
             )
         if self.val or self.test:
             raise ValueError(
-                f"split.fold={self.fold} draws val and test, but split.val or split.test names "
+                f"data.fold={self.fold} draws val and test, but data.val or data.test names "
                 "them as well. Give one or the other."
             )
 
@@ -106,7 +106,7 @@ def split_cases(
     if not train or not val:
         raise ValueError(
             f"the split of {case_set.source} leaves {len(train)} cases for train and {len(val)} "
-            "for val; expected at least one each. Change split.val and split.test, or what the "
+            "for val; expected at least one each. Change data.val and data.test, or what the "
             "data set says."
         )
     train = _limited(train, order, options.limit)
@@ -179,13 +179,13 @@ def _named(cases: Sequence[Case], options: SplitOptions) -> list[str]:
             names = [name for name in sides if fnmatchcase(name, pattern)]
             if not names:
                 raise ValueError(
-                    f"split.{side} has the pattern {pattern!r}, which matches none of the "
+                    f"data.{side} has the pattern {pattern!r}, which matches none of the "
                     f"{len(sides)} cases{hint(pattern, list(sides))}; there are "
                     f"{listed(list(sides))}."
                 )
             twice = [name for name in names if sides[name] not in ("train", side)]
             if twice:
-                raise ValueError(f"split.val and split.test both match {listed(twice)}.")
+                raise ValueError(f"data.val and data.test both match {listed(twice)}.")
             sides.update(dict.fromkeys(names, side))
     return list(sides.values())
 
@@ -194,8 +194,8 @@ def _own(cases: Sequence[Case], options: SplitOptions) -> list[str]:
     """Return the sides that the data set gives."""
     if options.fold is not None:
         raise ValueError(
-            f"split.fold={options.fold} draws a split, but the data set has its own. Remove "
-            "either: a split.fold of null keeps the data set's."
+            f"data.fold={options.fold} draws a split, but the data set has its own. Remove "
+            "either: a data.fold of null keeps the data set's."
         )
     wrong = [case.name for case in cases if case.split not in SIDES]
     if wrong:
@@ -230,7 +230,7 @@ def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[
     """Return as many groups of patients, with numbers of cases as equal as they come."""
     if len(order) < number:
         raise ValueError(
-            f"split.folds is {number}, but there are {len(order)} patients; expected at least "
+            f"data.folds is {number}, but there are {len(order)} patients; expected at least "
             f"{number}. Use fewer folds."
         )
     cases = [0] * number
@@ -256,7 +256,7 @@ def _refuse_leaks(cases: Sequence[Case], sides: Sequence[str]) -> None:
 def _limited(train: Sequence[Case], order: Sequence[str], limit: int) -> list[Case]:
     """Return the first training cases in the patients' order, by name."""
     if limit > len(train):
-        raise ValueError(f"split.limit is {limit}, but there are {len(train)} training cases.")
+        raise ValueError(f"data.limit is {limit}, but there are {len(train)} training cases.")
     place = {patient: index for index, patient in enumerate(order)}
     drawn = sorted(train, key=lambda case: (place[case.patient], case.name))
     return sorted(drawn[: limit or None], key=lambda case: case.name)

@@ -12,7 +12,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from tasks.common.atomic import replacing
 from tasks.segmentation.cases import ClassTable, Geometry, Labels, decode
-from tasks.segmentation.readers import is_volume, suffix_of, tiff_tags
+from tasks.segmentation.flat import tiff_tags
+from tasks.segmentation.readers import is_volume, suffix_of
 
 _LOSSLESS: Final = (".png", ".tif", ".tiff", ".bmp")
 _RESOLUTION: Final = (282, 283, 296)  # the TIFF tags of pixels per unit in x, in y, and the unit
@@ -41,7 +42,8 @@ def write_mask(
     if classes.exclusive:
         masks = {name: decode(labels, classes)}
     else:
-        masks = {f"{name}_{c}": labels[k] == 1 for k, c in enumerate(classes.names)}
+        names = [c.replace("/", "-") for c in classes.names]  # a class names no folder
+        masks = {f"{name}_{c}": labels[k] == 1 for k, c in enumerate(names)}
     written = []
     for stem, mask in masks.items():
         values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
@@ -61,7 +63,7 @@ def _write_volume(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
     values = nib.orientations.apply_orientation(canonical, back).reshape(source.shape[:3])
     header = source.header.copy()
     header.set_data_dtype(values.dtype)
-    header.set_slope_inter(1, 0)
+    header.extensions.clear()  # scanners put patients' names there
     header["cal_min"] = header["cal_max"] = 0  # the image's window would hide the classes
     content = type(source)(np.ascontiguousarray(values), source.affine, header).to_bytes()
     suffix = suffix_of(geometry.source)

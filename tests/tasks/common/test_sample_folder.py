@@ -170,6 +170,20 @@ def test_two_writers_at_once_end_with_one_complete_folder(tmp_path, monkeypatch)
     assert hidden(tmp_path) == []
 
 
+def test_a_folder_that_another_process_completed_meanwhile_is_kept(tmp_path):
+    root = tmp_path / "sample"
+    kept = []
+
+    def slower(folder):
+        fill(root)
+        kept.append(root.stat().st_ino)
+        fill(folder)
+
+    write_once(root, settings(), files=files, write=slower)
+
+    assert [root.stat().st_ino] == kept
+
+
 @pytest.mark.parametrize(
     ("images", "changes", "message"),
     [

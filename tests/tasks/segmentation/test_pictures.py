@@ -61,13 +61,13 @@ def place(pixels, color):
 def test_a_class_is_filled_where_it_is_in_its_colour(tmp_path):
     pixels = drawn(tmp_path, dark(), square())
 
-    np.testing.assert_allclose(place(pixels, ORANGE * FILL), [0.2, 0.6, 0.3, 0.8], atol=0.012)
+    np.testing.assert_allclose(place(pixels, ORANGE * FILL), [0.2, 0.6, 0.3, 0.8], atol=0.006)
 
 
 def test_its_contour_has_the_full_colour(tmp_path):
     pixels = drawn(tmp_path, dark(), square())
 
-    np.testing.assert_allclose(place(pixels, ORANGE), [0.2, 0.6, 0.3, 0.8], atol=0.012)
+    np.testing.assert_allclose(place(pixels, ORANGE), [0.2, 0.6, 0.3, 0.8], atol=0.006)
     assert not is_color(pixels, BLUE).any()
 
 
@@ -99,10 +99,10 @@ def test_overlapping_classes_show_both_contours(tmp_path):
 
     pixels = drawn(tmp_path, dark(), labels, LAYERS)
 
-    np.testing.assert_allclose(place(pixels, ORANGE), [0.1, 0.7, 0.1, 0.7], atol=0.012)
-    np.testing.assert_allclose(place(pixels, BLUE), [0.3, 0.9, 0.3, 0.9], atol=0.012)
+    np.testing.assert_allclose(place(pixels, ORANGE), [0.1, 0.7, 0.1, 0.7], atol=0.006)
+    np.testing.assert_allclose(place(pixels, BLUE), [0.3, 0.9, 0.3, 0.9], atol=0.006)
     both = FILL * BLUE + (1 - FILL) * FILL * ORANGE
-    np.testing.assert_allclose(place(pixels, both), [0.3, 0.7, 0.3, 0.7], atol=0.012)
+    np.testing.assert_allclose(place(pixels, both), [0.3, 0.7, 0.3, 0.7], atol=0.006)
 
 
 def test_a_class_that_fills_the_image_has_a_contour_around_it(tmp_path):
@@ -120,7 +120,7 @@ def test_the_eighth_class_has_the_first_colour_and_another_line(tmp_path):
     shares = [np.count_nonzero(is_color(pixels, ORANGE)) for pixels in (first, eighth)]
     assert 0.3 < shares[1] / shares[0] < 0.8
     place_of_both = [place(pixels, ORANGE * FILL) for pixels in (first, eighth)]
-    np.testing.assert_allclose(*place_of_both, atol=0.012)
+    np.testing.assert_allclose(*place_of_both, atol=0.006)
 
 
 @pytest.mark.parametrize("offset", [0, -1000, 30_000])
@@ -139,7 +139,7 @@ def test_an_image_is_scaled_by_its_own_percentiles(tmp_path, dtype, offset):
 
 
 def test_three_channels_are_colours_and_more_show_the_middle_one(tmp_path):
-    channels = np.stack([dark(), np.zeros((100, 100)), dark(), dark().T, np.zeros((100, 100))])
+    channels = np.stack([dark().T, dark().T, dark(), dark().T, dark().T])
     red_first = np.stack([dark(), dark() * 0, dark() * 0])
 
     assert is_color(drawn(tmp_path, red_first, square(0)), [255, 0, 0]).any()

@@ -217,19 +217,19 @@ def test_fewer_training_cases_are_some_of_the_more(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fractions": (0.7, 0.3)}, r"split.fractions takes the shares .* got \[0.7, 0.3\]"),
-        ({"fractions": (0.7, 0.2, 0.2)}, r"split.fractions .* with the sum 1"),
-        ({"fractions": (0.8, 0.0, 0.2)}, "split.fractions .* first two above 0"),
-        ({"fractions": (0.8, 0.4, -0.2)}, "split.fractions"),
-        ({"fractions": (float("nan"), 0.4, 0.2)}, "split.fractions"),
-        ({"seed": -1}, "^split.seed takes a whole number from 0, got -1"),
-        ({"folds": 1}, "^split.folds takes a whole number from 2, got 1"),
-        ({"limit": -2}, "^split.limit takes a whole number from 0, got -2"),
-        ({"limit": 0.5}, "^split.limit takes a whole number from 0, got 0.5"),
-        ({"fold": 5}, "^split.fold takes a whole number from 0 to 4 where split.folds is 5, got 5"),
-        ({"fold": -1}, "^split.fold takes"),
-        ({"fold": 0, "val": ("a",)}, "^split.fold=0 draws val and test, but split.val"),
-        ({"fold": 0, "test": ("a",)}, "^split.fold=0 draws"),
+        ({"fractions": (0.7, 0.3)}, r"data.fractions takes the shares .* got \[0.7, 0.3\]"),
+        ({"fractions": (0.7, 0.2, 0.2)}, r"data.fractions .* with the sum 1"),
+        ({"fractions": (0.8, 0.0, 0.2)}, "data.fractions .* first two above 0"),
+        ({"fractions": (0.8, 0.4, -0.2)}, "data.fractions"),
+        ({"fractions": (float("nan"), 0.4, 0.2)}, "data.fractions"),
+        ({"seed": -1}, "^data.seed takes a whole number from 0, got -1"),
+        ({"folds": 1}, "^data.folds takes a whole number from 2, got 1"),
+        ({"limit": -2}, "^data.limit takes a whole number from 0, got -2"),
+        ({"limit": 0.5}, "^data.limit takes a whole number from 0, got 0.5"),
+        ({"fold": 5}, "^data.fold takes a whole number from 0 to 4 where data.folds is 5, got 5"),
+        ({"fold": -1}, "^data.fold takes"),
+        ({"fold": 0, "val": ("a",)}, "^data.fold=0 draws val and test, but data.val"),
+        ({"fold": 0, "test": ("a",)}, "^data.fold=0 draws"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -250,16 +250,16 @@ def test_the_options_are_a_schema():
     [
         (
             {"val": ("o3?",)},
-            r"split.val has the pattern 'o3\?', which matches none of the 30 cases",
+            r"data.val has the pattern 'o3\?', which matches none of the 30 cases",
         ),
-        ({"val": ("0_20",)}, r"split.val has .*'0_20'.* \(nearest: '020'\); there are '000'"),
-        ({"val": ("00*",), "test": ("009", "01*")}, "split.val and split.test both match '009'"),
+        ({"val": ("0_20",)}, r"data.val has .*'0_20'.* \(nearest: '020'\); there are '000'"),
+        ({"val": ("00*",), "test": ("009", "01*")}, "data.val and data.test both match '009'"),
         ({"test": ("01*",)}, "leaves 20 cases for train and 0 for val; expected at least one"),
         ({"val": ("*",)}, "the split of made here leaves 0 cases for train and 30 for val"),
-        ({"limit": 22}, "split.limit is 22, but there are 21 training cases"),
+        ({"limit": 22}, "data.limit is 22, but there are 21 training cases"),
         (
             {"fold": 0, "folds": 31},
-            "split.folds is 31, but there are 30 patients; expected at least",
+            "data.folds is 31, but there are 30 patients; expected at least",
         ),
     ],
 )
@@ -299,7 +299,7 @@ def test_a_data_set_that_splits_itself_does_so_fully_and_alone():
     with pytest.raises(ValueError, match="leaves 2 cases for train and 0 for val"):
         split(case_set(patients, {"a": "train", "b": "train", "c": "test"}))
     with pytest.raises(
-        ValueError, match=r"split.fold=1 draws a split, but the data set has its own"
+        ValueError, match=r"data.fold=1 draws a split, but the data set has its own"
     ):
         split(case_set(patients, {"a": "train", "b": "val", "c": "test"}), fold=1)
 
