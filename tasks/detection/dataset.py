@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tasks.common.augmentation import seed_steps
 from tasks.common.paths import contents
 from tasks.common.sampling import Key, draw_seed
 from tasks.detection.annotations import Annotations, ImageRecord
@@ -87,7 +88,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             raise ValueError(f"{record.path} {_size_fault(size, record)}.")
         boxes, labels = record.boxes, record.labels
         if self.transform is not None:
-            self.transform.set_random_seed(draw_seed(self.seed, epoch, index))
+            seed_steps(self.transform, draw_seed(self.seed, epoch, index))
             image, boxes, labels = apply(self.transform, image, boxes, labels)
         planes = np.atleast_3d(image).transpose(2, 0, 1)  # [C,H,W]
         target = {

@@ -13,6 +13,8 @@ IGNORE: Final = 255
 
 _LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
 
+MOST_CLASSES: Final = 254  # their labels have 8 bits, one of which is taken
+
 BACKGROUND: Final = "background"
 IGNORED: Final = "ignore"
 
@@ -135,6 +137,11 @@ def class_table(given: Mapping[int, str]) -> ClassTable:
         )
     names = list(dict.fromkeys(name for name in given.values() if name != IGNORED))
     names.sort(key=lambda name: name != BACKGROUND)
+    if len(names) > MOST_CLASSES or "mean" in names:
+        raise ValueError(
+            f"a class table takes at most {MOST_CLASSES} classes, none of them called 'mean', "
+            f"which is a row of the scores; got {len(names)}: {', '.join(names[:5])}."
+        )
     if not names or (names == [BACKGROUND]):
         raise ValueError(f"a class table needs a class besides background, got {dict(given)}.")
     return ClassTable(

@@ -154,7 +154,7 @@ def _window(image: Image, options: InputOptions) -> Range:
 
 def _percentile(image: Image, options: InputOptions) -> Range:  # noqa: ARG001
     low, high = np.percentile(image.reshape(len(image), -1), _PERCENTILES, axis=1)
-    return low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32)
+    return low.astype(np.float32), high.astype(np.float32)
 
 
 _RANGES: Final = {"imagenet": _imagenet, "percentile": _percentile, "window": _window}
@@ -209,7 +209,9 @@ def scaling_of(image: Image, options: InputOptions) -> Scaling:
             clipped=False,
         )
     low, high = choose(_RANGES, options.normalisation, what="normalisation")(image, options)
-    return Scaling(centre=low, width=high - low, clipped=True)
+    # A channel of (nearly) one value becomes 0 there, and 0 or 1 elsewhere.
+    width = np.where(high > low, high - low, np.float32(1))
+    return Scaling(centre=low, width=width, clipped=True)
 
 
 def slice_input(

@@ -16,7 +16,7 @@ _SLICES_AT_ONCE: Final = 4
 
 @torch.no_grad()
 def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusive: bool) -> Labels:
-    """Return the labels of a case.
+    """Return the labels of a case, computed in float32 whatever the precision of the training.
 
     Args:
         network: A segmenter in eval mode; computes where its parameters are.
@@ -35,7 +35,9 @@ def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusi
     found = []
     for some in torch.split(image, _SLICES_AT_ONCE):
         slices = some.to(device, memory_format=torch.channels_last)
-        logits = with_flips(whole, slices, axes=FLIPS if options.flips else [()])
+        # In bfloat16 logits that differ by less than a percent are equal.
+        with torch.autocast(device.type, enabled=False):
+            logits = with_flips(whole, slices, axes=FLIPS if options.flips else [()])
         labels = logits.argmax(dim=1) if exclusive else (logits > 0).transpose(0, 1)
         found.append(labels.to(torch.uint8).cpu().numpy())
     return cast("Labels", np.concatenate(found, axis=0 if exclusive else 1))

@@ -8,10 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.augmentation import seed_steps
+from tasks.common.sampling import draw_seed
 from tasks.segmentation.cases import Labels
 
 # Albumentations' alpha is the amplitude of noise before it is blurred: measured at sigma 10.
 _ALPHA_PER_PIXEL: Final = 60
+_COLOUR: Final = 1000  # beyond the number of any step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +93,16 @@ class PatchTransform:
             labels: (H, W), or (K, H, W) where classes overlap.
             seed: In [0, 2**32).
         """
-        self._shape.set_random_seed(seed)
+        seed_steps(self._shape, seed)
         mask = labels if labels.ndim == 2 else labels.transpose(1, 2, 0)
         moved = self._shape(image=image.transpose(1, 2, 0), mask=mask)
         planes = np.atleast_3d(moved["image"]).transpose(2, 0, 1)  # [C,H,W]
         mask = moved["mask"]
         if labels.ndim == 3:
             mask = np.atleast_3d(mask).transpose(2, 0, 1)
-        return self._recoloured(planes, np.random.default_rng(seed)), np.ascontiguousarray(mask)
+        return self._recoloured(
+            planes, np.random.default_rng(draw_seed(seed, _COLOUR))
+        ), np.ascontiguousarray(mask)
 
     def _recoloured(
         self, image: NDArray[np.float32], random: np.random.Generator

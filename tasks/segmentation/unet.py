@@ -16,6 +16,7 @@ from backbones.layers.norm import NormFactory, norm_factory
 
 _ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
 _HEADS: Final = "deep_heads."
+_REDUCTION: Final = 16  # of smp's scSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class UNetOptions:
         """Refuse names and widths that no decoder can have."""
         choose(_ATTENTION, self.attention, what="attention")
         choose(_UPSAMPLING, self.upsampling, what="upsampling")
+        if self.attention == "scse" and min(self.channels, default=16) < _REDUCTION:
+            raise ValueError(
+                f"model.attention=scse takes model.channels of at least {_REDUCTION}, since it "
+                f"squeezes them {_REDUCTION} times, got {list(self.channels)}."
+            )
         if not self.channels or any(width < 1 for width in self.channels):
             raise ValueError(
                 f"model.channels takes widths of at least 1, got {list(self.channels)}."

@@ -59,6 +59,14 @@ def test_zscore_is_of_each_channel_and_the_whole_case():
     assert one == pytest.approx(out[:, :1, 2:4])
 
 
+def test_an_image_that_is_nearly_of_one_value_stays_finite():
+    pixels = np.full((1, 1, 100, 100), 255, np.uint8)
+    pixels[0, 0, 0, :9] = 3
+    out = scaling_of(pixels, InputOptions(normalisation="percentile"))(pixels)
+    assert np.isfinite(out).all()
+    assert set(np.unique(out)) == {0}
+
+
 @pytest.mark.parametrize("normalisation", ["zscore", "percentile"])
 def test_a_constant_channel_becomes_zero(normalisation):
     assert scaled(image([9, 9, 9]), normalisation=normalisation).tolist() == [[0, 0, 0]]

@@ -72,6 +72,19 @@ def test_a_seed_alone_decides():
     assert not np.array_equal(one(image, blobs(), seed=3)[0], one(image, blobs(), seed=4)[0])
 
 
+def test_each_step_has_random_numbers_of_its_own():
+    """Albumentations gives all steps of a composition the same: flips would come together."""
+    corner = np.zeros((1, 8, 8), np.float32)
+    corner[0, 0, 0] = 1
+    places = []
+    for seed in range(400):
+        out, _ = PatchTransform(AugmentOptions())(corner, np.zeros((8, 8), np.uint8), seed=seed)
+        places.append(int(out[0].argmax()))
+    counts = [places.count(place) for place in (0, 7, 56, 63)]
+    assert sum(counts) == 400
+    assert min(counts) > 70  # 100 each, 8.7 the standard deviation
+
+
 def test_intensities_beyond_one_are_kept():
     image = np.linspace(-3, 3, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
     out, _ = PatchTransform(AugmentOptions(flip=1, vertical_flip=0))(image, blobs(), seed=0)

@@ -209,6 +209,10 @@ def test_a_frozen_encoder_trains_and_does_not_move(freeze):
     [
         ({"channels": (8, 8)}, r"model.channels has 2 widths; expected one per .*c1, c2, c3, c4"),
         ({"channels": (8, 8, 8, 8, 0)}, r"model.channels takes widths of at least 1, got \[8"),
+        (
+            {"attention": "scse"},
+            r"model.attention=scse takes model.channels of at least 16.*8, 8, 8",
+        ),
         ({"attention": "sce"}, "attention.*did you mean 'scse'"),
         ({"upsampling": "linear"}, "upsampling.*did you mean 'bilinear'"),
         ({"norm": "instanse"}, "norm.*did you mean 'instance'"),
