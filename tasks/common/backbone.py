@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.common.machine import Decision
 
-_SMALL_BATCH = 8
+SMALL_BATCH = 8
 """Below it batch statistics are too noisy to train with (Wu and He, arXiv:1803.08494, figure 1)."""
 
 
@@ -43,7 +43,7 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
         return Decision(value=choice.norm, reason="as told")
     if choice.loaded:
         return Decision(value="frozen_batch", reason="loaded statistics are kept")
-    if batch_size < _SMALL_BATCH:
+    if batch_size < SMALL_BATCH:
         return Decision(value="group", reason=f"no weights, {batch_size} images per batch")
     return Decision(value="batch", reason="no weights to keep statistics of")
 

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze
+from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
@@ -110,6 +111,12 @@ def assemble(cfg: DictConfig) -> Parts:
     norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size)
     model = replace(model, norm=decoder_norm.value)
     inputs, normalisation, patch = _resolved(inputs, splits.train.facts, norm.value, model)
+    _check_turns(augment, inputs)
+    if inputs.neighbours and splits.train.facts[0].flat:
+        raise ValueError(
+            f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
+            "beside them. Leave it out."
+        )
     freeze = choose_freeze(choice)
     network, card = new_segmenter(
         choice,
@@ -123,7 +130,9 @@ def assemble(cfg: DictConfig) -> Parts:
     run = {
         "recipe": asdict(recipe),
         "loss": asdict(loss),
+        "augment": asdict(augment),
         "split": asdict(split_options),
+        "cases": splits.digests(),
         "seed": cfg.seed,
         "frozen": int(freeze.value),
     }
@@ -166,6 +175,17 @@ def assemble(cfg: DictConfig) -> Parts:
         module=module,
         data=data,
     )
+
+
+def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
+    """Raise if patches would be turned on their side that are not square."""
+    height, width = inputs.patch
+    if augment.rotate90 and height != width:
+        side = max(height, width)
+        raise ValueError(
+            f"augment.rotate90 takes square patches, and these are {height} x {width}: add "
+            f"input.patch=[{side},{side}] or augment.rotate90=0."
+        )
 
 
 def _resolved(

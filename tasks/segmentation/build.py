@@ -3,15 +3,12 @@
 from dataclasses import replace
 
 from backbones import build_backbone
-from tasks.common.backbone import BackboneChoice, choose_norm
+from tasks.common.backbone import SMALL_BATCH, BackboneChoice, choose_norm
 from tasks.common.machine import Decision
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.input import InputOptions
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
-
-_SMALL_BATCH = 8
-"""Below it batch statistics are too noisy to train with (Wu and He, arXiv:1803.08494, figure 1)."""
 
 
 def choose_norms(
@@ -30,7 +27,7 @@ def choose_norms(
     """
     if options.norm != "auto":
         decoder = Decision(value=options.norm, reason="as told")
-    elif batch_size < _SMALL_BATCH:
+    elif batch_size < SMALL_BATCH:
         decoder = Decision(value="group", reason=f"{batch_size} images per batch")
     else:
         decoder = Decision(value="batch", reason=f"{batch_size} images per batch")

@@ -27,6 +27,7 @@ class CaseFacts:
         spacing: Between slices, rows and columns.
         unit: Of the spacing.
         flat: Whether it is a flat image.
+        axis: Along which axis a volume was cut into slices; None for a flat image.
         class_pixels: Of each class.
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
@@ -40,6 +41,7 @@ class CaseFacts:
     spacing: tuple[float, float, float]
     unit: str
     flat: bool
+    axis: int | None
     class_pixels: tuple[int, ...]
     blank: bool
     digest: str
@@ -164,6 +166,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         spacing=geometry.spacing,
         unit=geometry.unit,
         flat=geometry.unit == "px" and depth == 1,
+        axis=geometry.axis,
         class_pixels=_class_pixels(labels, case_set.classes),
         blank=bool(image.min() == image.max()),
         digest=_digest(image),

@@ -31,8 +31,8 @@ class SegmentationDataModule(ResumableDataModule):
         transform: Of training patches.
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order, patches and augmentation.
-        memory: Bytes of images and masks to keep in memory, of each split; what is more lies in
-            scratch files.
+        memory: Bytes of images and masks to keep in memory, of each split and for all workers
+            together; what is more lies in scratch files.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)
@@ -55,9 +55,10 @@ class SegmentationDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.transform = transform
         self.facts = train[1]
-        self.train = CaseStore(train[0], options, limit=memory)
-        self.val = CaseStore(val, options, limit=memory)
-        self.test = CaseStore(test, options, limit=memory)
+        share = memory // max(1, workers)  # each worker fills a memory of its own
+        self.train = CaseStore(train[0], options, limit=share)
+        self.val = CaseStore(val, options, limit=share)
+        self.test = CaseStore(test, options, limit=share)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""

@@ -41,7 +41,9 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
         masks=str(masks.absolute()),
         classes=given if card.classes.exclusive else None,
     )
-    if found.classes.names != card.classes.names:
+    regions = not card.classes.exclusive and set(card.classes.values) != {(1,)}
+    fits = found.classes.exclusive if regions else found.classes.names == card.classes.names
+    if not fits:
         raise ValueError(
             f"{masks} has the classes {', '.join(found.classes.names)}; the segmenter was trained "
             f"on {', '.join(card.classes.names)}."

@@ -1,7 +1,9 @@
 """From the ``data`` group of the configuration to splits that were looked at, case by case."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from typing import Any
 
 from hydra.utils import instantiate
@@ -42,6 +44,12 @@ class Splits:
     test: Side | None
     warnings: tuple[str, ...]
 
+    def digests(self) -> dict[str, str]:
+        """Return a digest of the names of each split's cases: what a resumed run must find."""
+        sides = {"train": self.train, "val": self.val, "test": self.test}
+        names = {k: [c.name for c in side.cases.cases] for k, side in sides.items() if side}
+        return {k: sha256("\n".join(n).encode()).hexdigest()[:16] for k, n in names.items()}
+
 
 def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:
     """Return the data set that the ``data`` group names, checked, and how it was split.
@@ -61,12 +69,20 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     options = SplitOptions(**with_tuples(chosen))
     source = {key: value for key, value in values.items() if key not in names}
     case_set: CaseSet = instantiate(source, _convert_="all")
-    known = {facts.name: facts for facts in look(case_set, policy=policy)}
+    looked = look(case_set, policy=policy)
+    axes = Counter(facts.axis for facts in looked if facts.axis is not None)
+    if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
+        case_set = replace(case_set, axis=axes.most_common(1)[0][0])
+        looked = look(case_set, policy=policy) if len(axes) > 1 else looked
+    known = {facts.name: facts for facts in looked}
     kept = tuple(case for case in case_set.cases if case.name in known)
     sides = split_cases(replace(case_set, cases=kept), options)
     train, val = _side(sides[0], known), _side(sides[1], known)
     test = None if sides[2] is None else _side(sides[2], known)
     said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
+    if len(axes) > 1:
+        counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
+        said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]
     if len(kept) < len(case_set.cases):
         said = [f"{len(case_set.cases) - len(kept)} cases were skipped", *said]
     return Splits(train=train, val=val, test=test, warnings=tuple(said)), options

@@ -1,12 +1,13 @@
 """Run a trained segmenter on image files, and show what it finds."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
 from torch import nn
 
 from tasks.common.paths import contents, listed
@@ -15,7 +16,7 @@ from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.metrics import case_scores
 from tasks.segmentation.pictures import SegmentationSample, prediction_grid, save_overlay
-from tasks.segmentation.readers import SUFFIXES, read_image
+from tasks.segmentation.readers import SUFFIXES, is_volume, read_image, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case, scaling_of_file
 from tasks.segmentation.writers import write_mask
@@ -24,8 +25,9 @@ from tasks.segmentation.writers import write_mask
 def find_cases(source: Path, *, channels: int) -> list[Case]:
     """Return the cases that ``source`` stands for, by name.
 
-    Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... are the channels of one case where the
-    segmenter takes several, as in nnU-Net's ``imagesTs``.
+    Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... are the channels of one case, as in
+    nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first has not all
+    of them. Hidden files are passed over.
 
     Args:
         source: An image or volume, or a folder of them (not of its folders).
@@ -33,25 +35,29 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
+        ValueError: If the first of several numbered files is damaged.
     """
     if not source.exists():
         raise FileNotFoundError(f"no file or folder {str(source)!r}. {contents(source)}")
     files = [source] if source.is_file() else sorted(source.iterdir())
-    files = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    files = [f for f in files if f.is_file() and suffix_of(f) and not f.name.startswith(".")]
     if not files:
         raise FileNotFoundError(
             f"no image in {str(source)!r}; expected files that end in {', '.join(SUFFIXES)}."
         )
-    groups: dict[str, list[Path]] = defaultdict(list)
+    numbered: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        name = _stem(file)
-        numbered = re.fullmatch(r"(.+)_\d{4}", name) if channels > 1 else None
-        groups[numbered[1] if numbered else name].append(file)
-    if any(len(group) > channels for group in groups.values()):
-        groups = {file.name: [file] for file in files}  # a.png beside a.tif
+        numbered[re.sub(r"_\d{4}$", "", _stem(file))].append(file)
+    stems = Counter(map(_stem, files))
+    groups: dict[str, list[Path]] = {}
+    for name, group in numbered.items():
+        if _are_channels(group, channels):
+            groups[name] = group
+        else:  # a.png beside a.tif keeps its suffix
+            groups |= {f.name if stems[_stem(f)] > 1 else _stem(f): [f] for f in group}
     return [
-        Case(name=name, images=tuple(group), masks=(), patient=name)
-        for name, group in groups.items()
+        Case(name=name, images=tuple(groups[name]), masks=(), patient=name)
+        for name in sorted(groups)
     ]
 
 
@@ -71,8 +77,8 @@ def predict_cases(
         output: The folder to write.
 
     Raises:
-        ValueError: If an image cannot be read, or has not the channels that the segmenter takes;
-            before anything is written.
+        ValueError: If an image cannot be read, has not the channels that the segmenter takes, or
+            numbers that the normalisation cannot take; before anything is written.
     """
     _check(cases, card)
     for case in cases:
@@ -100,9 +106,12 @@ def draw_predictions(
     samples = []
     for case in split.cases[:: max(1, len(split.cases) // count)][:count]:
         loaded = load_case(case, split, card.input)
-        found = _segmented(segmenter, card, loaded.image, loaded.geometry)
         z = _fullest(loaded.labels, card.classes)
-        truth, shown = loaded.labels[..., z : z + 1, :, :], found[..., z : z + 1, :, :]
+        seen = card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None]
+        shown = segment(
+            segmenter, torch.from_numpy(seen), card.input, exclusive=card.classes.exclusive
+        )
+        truth = loaded.labels[..., z : z + 1, :, :]
         scores = case_scores(
             shown, truth, card.classes, spacing=(1, 1, 1), tolerance=1, surfaces=False
         )
@@ -145,7 +154,8 @@ def _check(cases: Sequence[Case], card: SegmenterCard) -> None:
     faults: dict[str, Exception] = {}
     for case in cases:
         try:
-            _read(case, card)
+            image, geometry = _read(case, card)
+            scaling_of_file(image, card.input, geometry=geometry)
         except (OSError, ValueError) as error:
             faults[case.name] = error
     if faults:
@@ -172,5 +182,13 @@ def _found(labels: Labels, classes: ClassTable) -> str:
     return ", ".join(parts)
 
 
+def _are_channels(files: Sequence[Path], channels: int) -> bool:
+    """Return whether files of one name and different numbers are the channels of one case."""
+    numbers = [_stem(file)[-5:] for file in files]
+    if channels == 1 or numbers != [f"_{number:04d}" for number in range(channels)]:
+        return False
+    return is_volume(files[0]) or len(read_image(files[:1], axis=-1)[0]) < channels
+
+
 def _stem(file: Path) -> str:
-    return file.name[: -len(".nii.gz")] if file.name.lower().endswith(".nii.gz") else file.stem
+    return file.name[: -len(suffix_of(file))]

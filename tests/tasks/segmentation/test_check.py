@@ -181,6 +181,7 @@ def facts(name, pixels=(5, 5, 5), *, image=None, mask="m"):
         spacing=(1, 1, 1),
         unit="px",
         flat=True,
+        axis=None,
         class_pixels=pixels,
         blank=image == "blank",
         digest=image or name,

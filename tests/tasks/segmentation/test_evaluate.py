@@ -1,0 +1,186 @@
+"""Scores of hand-made segmenters, against those computed by hand and case by case."""
+
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.segmentation.cases import ClassTable, class_table
+from tasks.segmentation.checkpoint import SegmenterCard
+from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
+from tasks.segmentation.input import InputOptions
+from tasks.segmentation.unet import UNetOptions
+
+TABLE = class_table({0: "background", 7: "cell"})
+TWO = ClassTable(names=("low", "high"), values=((1,), (1,)), exclusive=False)
+REGIONS = ClassTable(names=("low", "high"), values=((1, 2), (2,)), exclusive=False)
+
+
+class Light(nn.Module):
+    """Finds the second class where the image is lighter than 100; the first in the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        light = images[:, 0] - 100 / 255
+        return torch.stack([-light, light], dim=1)
+
+
+def card(classes=TABLE, *, channels=1):
+    return SegmenterCard(
+        backbone="resnet18",
+        norm="group",
+        channels=channels,
+        options=UNetOptions(norm="group"),
+        classes=classes,
+        input=InputOptions(normalisation="imagenet", patch=(32, 32)),
+        axis=-1,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        epsilon=1e-5,
+        provenance="made",
+    )
+
+
+def block(rows, columns, value):
+    """A picture of 40 x 50 with a block in its corner."""
+    pixels = np.zeros((40, 50), np.uint8)
+    pixels[:rows, :columns] = value
+    return pixels
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels in files.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A case that is half right, one that is missed, one with nothing, and a false alarm."""
+    nothing = block(0, 0, 0)
+    write(tmp_path / "i", a=block(10, 10, 200), b=nothing, c=nothing, d=block(4, 5, 200))
+    write(tmp_path / "m", a=block(5, 10, 7), b=block(2, 2, 7), c=nothing, d=nothing)
+    return tmp_path / "m", tmp_path / "i"
+
+
+def test_cases_and_their_summary_are_scored_as_by_hand(folders):
+    split, unit = read_cases(*folders, card())
+    cases, summary = evaluate(Light(), card(), split, tolerance=1)
+    assert unit == "px"
+    assert [cases[name]["cell"]["dice"] for name in "abd"] == pytest.approx([2 * 50 / 150, 0, 0])
+    a = cases["a"]["cell"]
+    assert (a["precision"], a["recall"]) == (0.5, 1)
+    assert (a["truth_pixels"], a["predicted_pixels"]) == (50, 100)
+    assert a["hd95"] == 5  # rows 5 to 9 are too many, and the lowest is 5 away
+    assert cases["b"]["cell"]["hd95"] == pytest.approx(math.hypot(40, 50))
+    assert math.isnan(cases["c"]["cell"]["dice"])
+    assert summary["cell"]["dice"] == pytest.approx((2 / 3 + 0 + 0) / 3)
+    counts = [summary["cell"][key] for key in ("n_cases", "n_truth", "missed", "false_alarms")]
+    assert counts == [4, 2, 1, 1]
+    assert summary["cell"]["miss_rate"] == 0.5
+
+
+def test_what_the_truth_leaves_out_is_not_scored(tmp_path):
+    mask = block(10, 10, 255)
+    mask[:5, :10] = 7
+    write(tmp_path / "i", a=block(10, 10, 200))
+    write(tmp_path / "m", a=mask)
+    its_card = card(class_table({0: "background", 7: "cell", 255: "ignore"}))
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    assert cases["a"]["cell"]["dice"] == 1
+
+
+def test_a_volume_is_scored_in_millimetres(tmp_path):
+    """Along slices of 4 mm; the prediction has one slice more than the truth."""
+    image, mask = np.zeros((2, 6, 6, 5), np.uint8)
+    image[1:5, 1:5, 1:4], mask[1:5, 1:5, 1:3] = 200, 7
+    for kind, values in (("i", image), ("m", mask)):
+        (tmp_path / kind).mkdir()
+        volume = nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0]))
+        nib.save(volume, tmp_path / kind / "v.nii.gz")
+    split, unit = read_cases(tmp_path / "m", tmp_path / "i", card())
+    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    assert unit == "mm"
+    assert cases["v"]["cell"]["dice"] == pytest.approx(2 * 32 / (32 + 48))
+    assert cases["v"]["cell"]["hd95"] == pytest.approx(4)
+
+
+def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
+    write(tmp_path / "i", a=block(10, 10, 200))
+    write(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
+    write(tmp_path / "m" / "high", a=block(5, 10, 255))
+    its_card = card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    # `Light` finds what is light as its second class, which is "low" here.
+    assert cases["a"]["low"]["dice"] == 0
+    assert cases["a"]["high"]["dice"] == 0
+    assert cases["a"]["high"]["predicted_pixels"] == 40 * 50 - 100
+
+
+def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
+    """Of nnU-Net: low is 1 and 2, high is 2 alone."""
+    mask = block(20, 50, 2)
+    mask[20:] = 1
+    write(tmp_path / "i", a=block(20, 50, 200))
+    write(tmp_path / "m", a=mask)
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", card(REGIONS))
+    cases, _ = evaluate(Light(), card(REGIONS), split, tolerance=1)
+    assert cases["a"]["high"]["dice"] == 1
+    assert cases["a"]["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
+
+
+def test_other_classes_are_refused(folders, tmp_path):
+    with pytest.raises(ValueError, match=r"m has the classes background, class 7; .* on low, high"):
+        read_cases(*folders, card(TWO))
+    write(tmp_path / "k" / "high", **dict.fromkeys("abcd", block(1, 1, 1)))
+    write(tmp_path / "k" / "low", **dict.fromkeys("abcd", block(1, 1, 1)))
+    for table in (TWO, REGIONS):
+        with pytest.raises(ValueError, match=r"k has the classes high, low; .* on low, high"):
+            read_cases(tmp_path / "k", folders[1], card(table))
+
+
+def test_mask_values_of_no_class_are_refused(folders):
+    other = card(class_table({0: "background", 8: "cell"}))
+    with pytest.raises(ValueError, match=r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
+        read_cases(*folders, other)
+    assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in str(
+        caught.value
+    )
+
+
+def test_other_channels_are_refused(folders):
+    with pytest.raises(ValueError, match=r"i has images of 1 channels; .* trained on 3\."):
+        read_cases(*folders, card(channels=3))
+
+
+def test_masks_without_images_are_refused(folders):
+    write(folders[0], e=block(0, 0, 0))
+    with pytest.raises(ValueError, match=r"1 of 5 masks without an image \('?e'?\)"):
+        read_cases(*folders, card())
+
+
+def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    split, unit = read_cases(*folders, card())
+    _, summary = evaluate(Light(), card(), split, tolerance=1)
+    print_summary("Scores of it", summary, unit=unit)
+    lines = [
+        line.replace("│", " ").replace("┃", " ") for line in capsys.readouterr().out.split("\n")
+    ]
+    rows = [line.split() for line in lines]
+    assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in rows
+    dice = f"{2 / 9:.3f}"
+    assert sorted(row[: row.index(dice) + 1] for row in rows if dice in row) == [
+        ["cell", dice],
+        ["mean", "of", "classes", dice],
+    ]
+    assert ["cell", "4", "2", "1", "1"] in rows

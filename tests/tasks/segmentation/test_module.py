@@ -1,0 +1,300 @@
+"""The training loop of a segmenter, on bright squares in noise."""
+
+import math
+from dataclasses import replace
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tasks.common.backbone import BackboneChoice
+from tasks.common.callbacks import LastCheckpoint
+from tasks.common.optim import Recipe
+from tasks.segmentation.build import new_segmenter
+from tasks.segmentation.cases import ClassTable, class_table
+from tasks.segmentation.check import look
+from tasks.segmentation.checkpoint import load_segmenter
+from tasks.segmentation.data import SegmentationDataModule
+from tasks.segmentation.input import InputOptions
+from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
+from tasks.segmentation.metrics import case_scores
+from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.segment import segment
+from tasks.segmentation.unet import UNetOptions
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+TWO = class_table({0: "background", 1: "square", 2: "bar"})
+LAYERS = ClassTable(names=("bright", "bar"), values=((1, 2), (2,)), exclusive=False)
+INPUTS = InputOptions(normalisation="imagenet", patch=(32, 32), patches=8)
+RECIPE = Recipe(
+    epochs=2, batch_size=2, optimizer="adamw", lr=0.01, lr_images=2, weight_decay=0.0, warmup=0
+)
+
+
+def scene(seed, *, depth=1, side=40):
+    """Return noise with a bright square and a brighter bar, and its mask."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 60, (1, depth, side, side), np.uint8)
+    mask = np.zeros((depth, side, side), np.uint8)
+    for labels in mask:
+        y, x = random.integers(2, side - 20, 2)
+        labels[y : y + 14, x : x + 14] = 1
+        labels[y + 15 : y + 19, x : x + 16] = 2
+    image[0] += mask * 90
+    return image, mask
+
+
+@pytest.fixture
+def squares(write_set):
+    return write_set([scene(seed) for seed in range(4)], classes=TWO)
+
+
+def module_for(data, *, loss=None, recipe=RECIPE, inputs=INPUTS, run=None, **options):
+    network, card = new_segmenter(
+        BackboneChoice(name="resnet18", weights="random"),
+        UNetOptions(**{"norm": "group", "channels": (32, 32, 32)} | options),
+        inputs,
+        data=data,
+        channels=1,
+        norm="group",
+        freeze=0,
+    )
+    return SegmentationModule(
+        network,
+        loss=loss or DeepSupervision(build_loss(LossOptions(), card.classes)),
+        recipe=recipe,
+        card=card,
+        run=run or {},
+        tolerance=1.0,
+    )
+
+
+def data_for(module, data, *, val=None, **options):
+    return SegmentationDataModule(
+        train=(data, look(data, policy="error")),
+        val=val or data,
+        test=val or data,
+        options=module.card.input,
+        preprocessing=module.card.preprocessing,
+        batch_size=2,
+        transform=None,
+        **options,
+    )
+
+
+def trainer_in(folder, **options):
+    return lightning.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **{"max_epochs": 2, "num_sanity_val_steps": 0, "limit_val_batches": 0} | options,
+    )
+
+
+class Watch(lightning.Callback):
+    """Keeps the batches and the losses."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at, self.batches, self.losses = stop_at, [], []
+
+    def on_train_batch_start(self, trainer, _module, batch, _index):
+        if trainer.global_step == self.stop_at:
+            raise RuntimeError("stopped")
+        self.batches.append(tuple(part.numpy().tobytes() for part in batch))
+
+    def on_train_batch_end(self, _trainer, _module, outputs, *_):
+        self.losses.append(outputs["loss"].item())
+
+
+@pytest.mark.parametrize("classes", [TWO, LAYERS], ids=["exclusive", "overlapping"])
+def test_what_is_easily_learnt_is_learnt(write_set, tmp_path, classes):
+    data = write_set([scene(seed) for seed in range(4)], classes=classes)
+    module = module_for(data, recipe=replace(RECIPE, epochs=6), deep_supervision=True)
+    batches, watch = data_for(module, data), Watch()
+    trainer_in(tmp_path, max_epochs=6, callbacks=[watch]).fit(module, batches)
+    assert len(watch.losses) == 24
+    assert np.mean(watch.losses[-4:]) < np.mean(watch.losses[:2]) / 4
+    trainer_in(tmp_path, limit_val_batches=1.0).validate(module, batches, verbose=False)
+    assert all(row["dice"] > 0.9 for row in module.scores["val"].values())
+
+
+class Poisoned(nn.Module):
+    """A loss that is not finite in its second step."""
+
+    def __init__(self, bad):
+        super().__init__()
+        self.values = iter([1.0, bad])
+
+    def forward(self, logits, _labels):
+        return logits.square().mean() * next(self.values)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_moves_a_weight(squares, tmp_path, bad):
+    module, seen = module_for(squares, loss=Poisoned(bad)), []
+
+    class Remember(lightning.Callback):
+        def on_train_batch_start(self, *_):
+            seen.append([parameter.detach().clone() for parameter in module.parameters()])
+
+    message = rf"the loss is {bad} at step 1\. Lower recipe.lr, set recipe.clip, or use trainer"
+    with pytest.raises(FloatingPointError, match=message):
+        trainer_in(tmp_path, callbacks=[Remember()]).fit(module, data_for(module, squares))
+    now = list(module.parameters())
+    assert all(torch.equal(was, is_) for was, is_ in zip(seen[1], now, strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(*seen, strict=True))
+
+
+def test_every_head_learns_but_the_coarsest_whose_gradient_is_0(squares):
+    module = module_for(squares, deep_supervision=True).train()
+    module.loss(module.network(torch.rand(2, 1, 32, 32)), torch.ones(2, 32, 32).byte()).backward()
+    heads = [*module.network.deep_heads, *module.network.segmentation_head]  # coarsest first
+    coarsest, *others = [head.weight.grad.abs().sum().item() for head in heads]
+    assert coarsest == 0
+    assert len(others) == 2
+    assert min(others) > 0
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def dice(found, truth, label):
+    return (
+        2
+        * ((found == label) & (truth == label)).sum()
+        / ((found == label).sum() + (truth == label).sum())
+    )
+
+
+def test_validation_scores_are_those_of_what_is_segmented(write_set, tmp_path):
+    """Volumes, windows smaller than the image, and slices that do not all have a bar."""
+    pairs = [scene(seed, depth=5) for seed in range(3)]
+    pairs[0][1][2][pairs[0][1][2] == 2] = 0
+    data = write_set(pairs, classes=TWO)
+    module = module_for(data).eval()
+    batches = data_for(module, data)
+    trainer = trainer_in(tmp_path, limit_val_batches=1.0)
+    trainer.validate(module, batches, verbose=False)
+    assert list(module.cases) == ["case0", "case1", "case2"]
+    found = {}
+    for sample, (_, mask) in zip(batches.val_dataloader(), pairs, strict=True):
+        found[sample.name] = segment(module.network, sample.image, INPUTS, exclusive=True)
+        expected = case_scores(
+            found[sample.name], mask, TWO, spacing=(3, 0.5, 1), tolerance=1.0, surfaces=False
+        )
+        assert module.cases[sample.name] == expected
+    for label, name in ((1, "square"), (2, "bar")):
+        by_hand = [dice(found[f"case{n}"], mask, label) for n, (_, mask) in enumerate(pairs)]
+        assert module.scores["val"][name]["dice"] == pytest.approx(np.mean(by_hand))
+    logged, scores = trainer.callback_metrics, module.scores["val"]
+    assert set(logged) == {
+        f"val/{key}{suffix}"
+        for key in ("dice", "iou", "precision", "recall", "miss_rate")
+        for suffix in ("", "/square", "/bar")
+    }
+    assert logged["val/dice/bar"].item() == pytest.approx(scores["bar"]["dice"])
+    mean = (scores["bar"]["dice"] + scores["square"]["dice"]) / 2
+    assert logged["val/dice"].item() == pytest.approx(mean)
+
+
+def test_the_test_has_distances_in_the_unit_of_the_images(write_set, tmp_path):
+    """The network finds a square one row too low: rows are 0.5 apart, and the tolerance is 1."""
+    image, mask = scene(0, depth=3)
+    data = write_set([(image, mask)], classes=TWO)
+    module = module_for(data)
+    shifted = torch.from_numpy(np.roll(mask, 1, axis=1)).long()
+
+    class Knows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            assert len(x) == 3
+            return nn.functional.one_hot(shifted, 3).permute(0, 3, 1, 2).float()
+
+    module.card = replace(module.card, input=replace(INPUTS, patch=(64, 64)))
+    batches, module.network = data_for(module, data), Knows()
+    trainer = trainer_in(tmp_path)
+    trainer.test(module, batches, verbose=False)
+    assert set(module.scores) == {"test"}
+    assert module.scores["test"]["square"]["hd95"] == pytest.approx(0.5)
+    assert module.scores["test"]["square"]["nsd"] == 1
+    assert trainer.callback_metrics["test/hd95/square"].item() == pytest.approx(0.5)
+
+
+def test_a_case_counts_once_and_only_in_its_epoch(squares, tmp_path):
+    module = module_for(squares)
+    module.cases = {"of the epoch before": {}}
+    twice = replace(squares, cases=squares.cases[:2] * 2)
+    batches = data_for(module, squares, val=twice)
+    assert len(batches.val_dataloader()) == 4
+    trainer_in(tmp_path, limit_val_batches=1.0).validate(module, batches, verbose=False)
+    assert list(module.cases) == ["case0", "case1"]
+    assert module.scores["val"]["mean"]["n_cases"] == 2 * 2  # summed over the classes
+
+
+def test_a_look_before_the_first_epoch_is_not_scored(squares, tmp_path):
+    module, seen = module_for(squares), []
+
+    class Look(lightning.Callback):
+        def on_sanity_check_end(self, *_):
+            seen.append((len(module.cases), dict(module.scores)))
+
+    options = {"num_sanity_val_steps": 1, "limit_val_batches": 1, "max_steps": 1}
+    trainer_in(tmp_path, callbacks=[Look()], **options).fit(module, data_for(module, squares))
+    assert seen == [(1, {})]
+
+
+def test_a_checkpoint_is_the_segmenter_that_was_trained(squares, tmp_path):
+    inputs = replace(INPUTS, neighbours=1)
+    module = module_for(squares, inputs=inputs, run={"seed": 3}, deep_supervision=True)
+    trainer = trainer_in(tmp_path, max_epochs=1, limit_val_batches=1.0)
+    trainer.fit(module, data_for(module, squares))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert checkpoint["keel_run"] == {"seed": 3}
+    assert checkpoint["keel_scores"] == module.scores["val"]
+    loaded, card = load_segmenter(tmp_path / "a.ckpt")
+    assert card == module.card
+    for name, value in module.network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(squares, tmp_path):
+    """Two epochs of four steps."""
+
+    def fit(folder, watch, *callbacks, resume=None):
+        torch.manual_seed(0)
+        module = module_for(squares)
+        trainer = trainer_in(folder, callbacks=[watch, *callbacks])
+        trainer.fit(module, data_for(module, squares), ckpt_path=resume, weights_only=True)
+        return module.state_dict()
+
+    whole, first, rest = Watch(), Watch(stop_at=5), Watch()
+    expected = fit(tmp_path, whole)
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(RuntimeError, match="stopped"):
+        fit(tmp_path, first, LastCheckpoint(path))
+    resumed = fit(tmp_path, rest, resume=path)
+    assert len(set(whole.batches)) == 8
+    assert first.batches == whole.batches[:5]
+    assert rest.batches == whole.batches[5:]
+    assert all(torch.equal(resumed[name], value) for name, value in expected.items())
+
+
+def test_whole_cases_stay_where_they_are_and_patches_go_to_the_device(squares):
+    batches = data_for(module_for(squares), squares)
+    for loader in (batches.val_dataloader(), batches.test_dataloader()):
+        assert [case.name for case in loader] == [f"case{n}" for n in range(4)]
+    case = next(iter(batches.val_dataloader()))
+    meta = torch.device("meta")
+    assert batches.transfer_batch_to_device(case, meta, 0) is case
+    patches = batches.transfer_batch_to_device(next(iter(batches.train_dataloader())), meta, 0)
+    assert [part.device for part in patches] == [meta, meta]
