@@ -1,6 +1,6 @@
 """What every checkpoint of ours holds beside its weights, and when a run may go on from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -154,11 +154,9 @@ def check_resume(
     saved = described.to_dict()
     origins = ("mean", "std", "epsilon", "provenance")
     pairs = {key: (now[key], saved[key]) for key in now if key not in origins}
-    before = checkpoint.get("keel_run", {})
+    before = plain(checkpoint.get("keel_run", {}))
     pairs |= {key: (plain(value), before.get(key)) for key, value in run.items()}
-    differ = [
-        f"{key} is {a!r}, the checkpoint's is {b!r}" for key, (a, b) in pairs.items() if a != b
-    ]
+    differ = [text for key, (a, b) in pairs.items() for text in _differences(key, a, b)]
     if differ:
         raise ValueError(
             f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run; to "
@@ -172,6 +170,15 @@ def check_resume(
             "train. Score it with scripts/evaluate.py, or start a new run with backbone.weights "
             "set to it."
         )
+
+
+def _differences(name: str, now: Any, saved: Any) -> Iterator[str]:  # noqa: ANN401 (JSON values)
+    """Yield a phrase for every value that differs, however deep it lies."""
+    if isinstance(now, Mapping) and isinstance(saved, Mapping):
+        for key in dict.fromkeys([*now, *saved]):
+            yield from _differences(f"{name}.{key}", now.get(key), saved.get(key))
+    elif now != saved:
+        yield f"{name} is {now!r}, the checkpoint's is {saved!r}"
 
 
 def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

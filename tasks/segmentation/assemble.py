@@ -127,15 +127,17 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm.value,
         freeze=int(freeze.value),
     )
-    run = {
-        "recipe": asdict(recipe),
-        "loss": asdict(loss),
-        "augment": asdict(augment),
-        "split": asdict(split_options),
-        "cases": splits.digests(),
-        "seed": cfg.seed,
-        "frozen": int(freeze.value),
-    }
+    run = plain(  # as it comes back from a checkpoint
+        {
+            "recipe": asdict(recipe),
+            "loss": asdict(loss),
+            "augment": asdict(augment),
+            "split": asdict(split_options),
+            "cases": splits.digests(),
+            "seed": cfg.seed,
+            "frozen": int(freeze.value),
+        }
+    )
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
         loss=DeepSupervision(build_loss(loss, card.classes)),

@@ -1,21 +1,24 @@
 """Score a trained segmenter on cases with masks."""
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from torch import nn
 
+from tasks.common.paths import existing_folder
 from tasks.common.report import print_scores
-from tasks.segmentation.cases import CaseSet
+from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.check import look
 from tasks.segmentation.checkpoint import SegmenterCard
-from tasks.segmentation.dataset import CaseDataset
-from tasks.segmentation.folder import folder_cases
+from tasks.segmentation.dataset import whole_input
+from tasks.segmentation.folder import folder_cases, stem_of
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, summarise
+from tasks.segmentation.readers import suffix_of
 from tasks.segmentation.segment import segment
-from tasks.segmentation.store import CaseStore
+from tasks.segmentation.store import load_case
 
 
 def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet, str]:
@@ -23,13 +26,28 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
 
     Args:
         masks: Folder of the masks, or of a folder of masks per class.
-        images: Folder of the images, matched by name.
+        images: Folder of the images, matched by name; ``CASE_0000.ext`` and on for a mask
+            ``CASE.ext`` are channels, as in nnU-Net.
         card: Of the checkpoint.
 
     Raises:
         FileNotFoundError: If something is missing.
         ValueError: If images and masks do not match, or have other values or channels.
     """
+    found = _numbered(masks, images) or _named(masks, images, card)
+    cases = CaseSet(source=str(masks), cases=found, classes=card.classes, axis=card.axis)
+    looked = look(cases, policy="error")
+    channels = {facts.channels for facts in looked}
+    if channels != {card.channels}:
+        raise ValueError(
+            f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
+            f"segmenter was trained on {card.channels}."
+        )
+    return cases, looked[0].unit
+
+
+def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
+    """Return images and masks that are matched by name, as `folder_cases` does."""
     given = {
         value: name
         for name, values in zip(card.classes.names, card.classes.values, strict=True)
@@ -48,15 +66,25 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
             f"{masks} has the classes {', '.join(found.classes.names)}; the segmenter was trained "
             f"on {', '.join(card.classes.names)}."
         )
-    cases = replace(found, classes=card.classes, axis=card.axis)
-    looked = look(cases, policy="error")
-    channels = {facts.channels for facts in looked}
-    if channels != {card.channels}:
-        raise ValueError(
-            f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
-            f"segmenter was trained on {card.channels}."
-        )
-    return cases, looked[0].unit
+    return found.cases
+
+
+def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
+    """Return the cases of nnU-Net's ``imagesTr`` and ``labelsTr``; none if it is another layout."""
+    files = [f for f in existing_folder(images, what="image folder").iterdir() if suffix_of(f)]
+    channels: dict[str, list[Path]] = defaultdict(list)
+    for file in sorted(files):
+        if found := re.fullmatch(r"(.+)_\d{4}", stem_of(PurePath(file.name))):
+            channels[found[1]].append(file)
+    folder = existing_folder(masks, what="mask folder")
+    truths = {stem_of(PurePath(f.name)): f for f in folder.iterdir() if suffix_of(f)}
+    all_numbered = len(files) == sum(map(len, channels.values()))
+    if not (truths and truths.keys() <= channels.keys() and all_numbered):
+        return ()
+    return tuple(
+        Case(name=name, images=tuple(channels[name]), masks=(truth,), patient=name)
+        for name, truth in sorted(truths.items())
+    )
 
 
 def evaluate(
@@ -71,12 +99,16 @@ def evaluate(
         tolerance: Of the surface Dice, in the images' unit.
     """
     cases = {}
-    samples = CaseDataset(CaseStore(split, card.input, limit=0), preprocessing=card.preprocessing)
-    for index in range(len(samples)):
-        sample = samples[index]
-        found = segment(segmenter, sample.image, card.input, exclusive=card.classes.exclusive)
-        cases[sample.name] = case_scores(
-            found, sample.labels, card.classes, spacing=sample.spacing, tolerance=tolerance
+    for case in split.cases:
+        loaded = load_case(case, split, card.input)
+        seen = whole_input(loaded.image, loaded.scaling, preprocessing=card.preprocessing)
+        found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
+        cases[case.name] = case_scores(
+            found,
+            loaded.labels,
+            card.classes,
+            spacing=loaded.geometry.spacing,
+            tolerance=tolerance,
         )
     return cases, summarise(cases, card.classes)
 
@@ -90,11 +122,12 @@ def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, uni
         unit: Of distances.
     """
     heads = ("Dice", "IoU", "precision", "recall", f"HD95 {unit}", "NSD")
-    counted = ("cases", "with it", "missed", "false alarms")
+    counted = ("cases", "n_valid", "with it", "missed", "miss rate", "false alarms")
+    numbers = ("n_cases", "n_valid", "n_truth", "missed", "miss_rate", "false_alarms")
     rows, counts = {}, {}
     for key, row in summary.items():
         name = "mean of classes" if key == "mean" else key
         rows[name] = [row.get(metric, math.nan) for metric in METRICS]
-        counts[name] = [int(row[c]) for c in ("n_cases", "n_truth", "missed", "false_alarms")]
+        counts[name] = [row[c] if c == "miss_rate" else int(row[c]) for c in numbers]
     print_scores(title, heads, rows)
     print_scores("Cases, by class", counted, {k: v for k, v in counts.items() if k in summary})

@@ -1,5 +1,6 @@
 """Cases from a folder of images and a folder of masks, matched by their names."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Final
@@ -17,6 +18,7 @@ from tasks.segmentation.cases import (
 from tasks.segmentation.readers import SUFFIXES, mask_values
 from tasks.segmentation.splits import patient_of
 
+_SEVERAL: Final = 5  # masks, from which on a value in one of them alone is suspicious
 _ENDINGS: Final = ("_mask", "_seg", "_label", "_labels")
 
 
@@ -85,10 +87,21 @@ def table_of(classes: Mapping[int, str] | None, masks: Iterable[Path]) -> ClassT
         masks: Files to read where ``classes`` is None.
 
     Raises:
-        ValueError: If there are too few or too many classes, or a value is none.
+        ValueError: If there are too few or too many classes, a value is none, or one that nobody
+            named is in a single mask of several, as a stray pixel is.
     """
     if classes is None:
-        return inferred_table(sorted({value for path in masks for value in mask_values(path)}))
+        files = {path: mask_values(path) for path in masks}
+        counts = Counter(value for values in files.values() for value in values)
+        inferred = inferred_table(sorted(counts))
+        for path, values in files.items():
+            lone = [value for value in values if counts[value] == 1]
+            if lone and len(files) >= _SEVERAL:
+                raise ValueError(
+                    f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. If it is "
+                    "a class, name them all with data.classes; if not, repair the mask."
+                )
+        return inferred
     return class_table({int(v) if str(v).isdecimal() else v: n for v, n in classes.items()})
 
 

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.common.checkpoint import with_tuples
+from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.check import CaseFacts, findings, look
 from tasks.segmentation.splits import SplitOptions, split_cases
@@ -84,7 +85,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
         said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]
     if len(kept) < len(case_set.cases):
-        said = [f"{len(case_set.cases) - len(kept)} cases were skipped", *said]
+        skipped = [case.name for case in case_set.cases if case.name not in known]
+        said = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *said]
     return Splits(train=train, val=val, test=test, warnings=tuple(said)), options
 
 

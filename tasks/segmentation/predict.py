@@ -5,9 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from tasks.common.paths import contents, listed
@@ -87,8 +89,10 @@ def predict_cases(
         write_mask(labels, card.classes, geometry, folder=output / "masks", name=case.name)
         z = _fullest(labels, card.classes)
         overlay = output / "overlays" / f"{case.name}.png"
-        save_overlay(overlay, image[:, z], labels[..., z, :, :], classes=card.classes)
-        yield f"{case.name}: {_found(labels, card.classes)}"
+        picture, shown = (_upright(a, geometry) for a in (image[:, z], labels[..., z, :, :]))
+        save_overlay(overlay, picture, shown, classes=card.classes)
+        where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
+        yield f"{case.name}: {_found(labels, card.classes)}{where}"
 
 
 def draw_predictions(
@@ -120,13 +124,19 @@ def draw_predictions(
         samples.append(
             SegmentationSample(
                 name=case.name + slices,
-                image=loaded.image[:, z],
-                truth=truth[..., 0, :, :],
-                prediction=shown[..., 0, :, :],
+                image=_upright(loaded.image[:, z], loaded.geometry),
+                truth=_upright(truth[..., 0, :, :], loaded.geometry),
+                prediction=_upright(shown[..., 0, :, :], loaded.geometry),
                 dice=fmean(known) if known else float("nan"),
             )
         )
     prediction_grid(samples, classes=card.classes, path=path)
+
+
+def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """Return a slice of a volume with the patient's front or head up; a flat image as it is."""
+    # A slice has the RAS axes in their order, so the second one becomes the vertical.
+    return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))
 
 
 def _segmented(

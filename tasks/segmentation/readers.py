@@ -156,6 +156,11 @@ def _read(path: Path, *, axis: int, indices: bool = False) -> tuple[Pixels, Geom
 
 def _mask(path: Path, *, axis: int) -> tuple[NDArray[np.integer[Any]], Geometry]:
     """Return (D, H, W) of whole numbers."""
+    if suffix_of(path) in (".jpg", ".jpeg"):
+        raise ValueError(
+            f"{path} is a JPEG, which changes the numbers near edges; expected a mask in a format "
+            "that keeps them, such as PNG. Make it again from its source."
+        )
     pixels, geometry = _read(path, axis=axis, indices=True)
     values = pixels[0]
     if (pixels[1:] != values).any():

@@ -213,13 +213,16 @@ def test_a_run_of_the_same_segmenter_may_go_on(path):
     [
         (
             {"classes": class_table({0: "background", 1: "gland"})},
-            r"cannot resume from .*best.ckpt: classes is \{'names': \['background', 'gland'\].*, "
-            r"the checkpoint's is .*'vessel'.*\}\. Use the command of that run",
+            r"cannot resume from .*best.ckpt: classes.names is \['background', 'gland'\], the "
+            r"checkpoint's is .*'vessel'.*\. Use the command of that run",
         ),
         ({"channels": 3}, "channels is 3, the checkpoint's is 1"),
         ({"axis": 0}, "axis is 0, the checkpoint's is -1"),
-        ({"input": replace(CARD.input, patch=(32, 64))}, r"input is .*'patch': \[32, 64\]"),
-        ({"options": replace(CARD.options, image_skip=True)}, "options is .*'image_skip': True"),
+        (
+            {"input": replace(CARD.input, patch=(32, 64))},
+            r"input.patch is \[32, 64\], the checkpoint",
+        ),
+        ({"options": replace(CARD.options, image_skip=True)}, "options.image_skip is True, the"),
     ],
 )
 def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
@@ -230,8 +233,8 @@ def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (run_of(2, lr=5.0), "recipe is .*'lr': 5.0.*the checkpoint's is .*'lr': 0.1"),
-        ({**run_of(2), "loss": {"name": "dice"}}, "loss is .*'dice'.*the checkpoint's is .*'ce'"),
+        (run_of(2, lr=5.0), "recipe.lr is 5.0, the checkpoint's is 0.1"),
+        ({**run_of(2), "loss": {"name": "dice"}}, "loss.name is 'dice', the checkpoint's is 'ce'"),
     ],
 )
 def test_a_run_with_another_recipe_or_loss_may_not_go_on(path, run, message):
@@ -243,3 +246,17 @@ def test_a_run_cannot_go_on_from_a_detector(tmp_path):
     torch.save({"state_dict": {}, "keel": {"task": "detection"}}, tmp_path / "det.ckpt")
     with pytest.raises(ValueError, match=r"det.ckpt is no checkpoint of a Keel segmenter"):
         check_resume(tmp_path / "det.ckpt", SegmenterCard.from_dict, CARD, run=run_of(2))
+
+
+def test_lists_and_tuples_of_a_run_are_the_same(tmp_path):
+    """A configuration comes with lists, a dataclass with tuples."""
+    network = CARD.build()
+    run = {"recipe": {"epochs": 2}, "split": {"val": ("2*",), "fractions": (0.7, 0.1, 0.2)}}
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": state, "loops": loops, "keel": CARD.to_dict(), "keel_run": run}, path)
+    check_resume(path, SegmenterCard.from_dict, CARD, run=run)
+    other = {**run, "split": {"val": ("3*",), "fractions": (0.7, 0.1, 0.2)}}
+    with pytest.raises(ValueError, match=r"resume.*: split\.val is \['3\*'\], the checkpoint's is"):
+        check_resume(path, SegmenterCard.from_dict, CARD, run=other)

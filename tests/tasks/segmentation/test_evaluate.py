@@ -183,4 +183,12 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
         ["cell", dice],
         ["mean", "of", "classes", dice],
     ]
-    assert ["cell", "4", "2", "1", "1"] in rows
+    assert ["cell", "4", "3", "2", "1", "0.500", "1"] in rows
+
+
+def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7), y=block(4, 4, 7))
+    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}

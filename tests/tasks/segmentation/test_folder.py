@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from PIL import Image
 
 from tasks.segmentation.cases import ClassTable
 from tasks.segmentation.folder import folder_cases
@@ -224,3 +225,18 @@ def test_one_folder_for_both_and_missing_folders_are_refused(root):
         folder_cases(root=root, images="x")
     with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
         folder_cases(root=root / "x")
+
+
+def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number in range(6):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:4] = 255
+        mask[7, 7] = 77 if number == 3 else 0
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "images" / f"{number}.png")
+    with pytest.raises(ValueError, match=r"mask value 77 is in .*3\.png alone, of 6 masks\. If it"):
+        folder_cases(root=tmp_path)
+    table = {0: "background", 255: "cell", 77: "ignore"}
+    assert folder_cases(root=tmp_path, classes=table).classes.ignored == (77,)

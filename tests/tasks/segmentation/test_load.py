@@ -106,7 +106,7 @@ def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):
         read(root)
     splits, _ = read(root, policy="skip")
 
-    assert splits.warnings == ("2 cases were skipped",)
+    assert splits.warnings == ("2 cases were skipped: 'p0_0', 'p3_1'",)
     kept = sorted(name for side in sides(splits) for name in names(side))
     assert kept == [
         f"p{p}_{k}" for p in range(5) for k in range(2) if (p, k) not in ((0, 0), (3, 1))

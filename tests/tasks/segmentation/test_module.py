@@ -126,19 +126,19 @@ def test_what_is_easily_learnt_is_learnt(write_set, tmp_path, classes):
 
 
 class Poisoned(nn.Module):
-    """A loss that is not finite in its second step."""
+    """A loss that is multiplied by another number in each step."""
 
-    def __init__(self, bad):
+    def __init__(self, *factors):
         super().__init__()
-        self.values = iter([1.0, bad])
+        self.factors = iter(factors)
 
     def forward(self, logits, _labels):
-        return logits.square().mean() * next(self.values)
+        return logits.square().mean() * next(self.factors)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_moves_a_weight(squares, tmp_path, bad):
-    module, seen = module_for(squares, loss=Poisoned(bad)), []
+    module, seen = module_for(squares, loss=Poisoned(1.0, bad)), []
 
     class Remember(lightning.Callback):
         def on_train_batch_start(self, *_):
@@ -147,8 +147,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_moves_a_weight(square
     message = rf"the loss is {bad} at step 1\. Lower recipe.lr, set recipe.clip, or use trainer"
     with pytest.raises(FloatingPointError, match=message):
         trainer_in(tmp_path, callbacks=[Remember()]).fit(module, data_for(module, squares))
-    now = list(module.parameters())
-    assert all(torch.equal(was, is_) for was, is_ in zip(seen[1], now, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(seen[1], module.parameters(), strict=True))
     assert not all(torch.equal(*pair) for pair in zip(*seen, strict=True))
 
 
@@ -176,9 +175,8 @@ def test_validation_scores_are_those_of_what_is_segmented(write_set, tmp_path):
     pairs = [scene(seed, depth=5) for seed in range(3)]
     pairs[0][1][2][pairs[0][1][2] == 2] = 0
     data = write_set(pairs, classes=TWO)
-    module = module_for(data).eval()
+    module, trainer = module_for(data), trainer_in(tmp_path, limit_val_batches=1.0)
     batches = data_for(module, data)
-    trainer = trainer_in(tmp_path, limit_val_batches=1.0)
     trainer.validate(module, batches, verbose=False)
     assert list(module.cases) == ["case0", "case1", "case2"]
     found = {}
@@ -188,10 +186,10 @@ def test_validation_scores_are_those_of_what_is_segmented(write_set, tmp_path):
             found[sample.name], mask, TWO, spacing=(3, 0.5, 1), tolerance=1.0, surfaces=False
         )
         assert module.cases[sample.name] == expected
+    logged, scores = trainer.callback_metrics, module.scores["val"]
     for label, name in ((1, "square"), (2, "bar")):
         by_hand = [dice(found[f"case{n}"], mask, label) for n, (_, mask) in enumerate(pairs)]
-        assert module.scores["val"][name]["dice"] == pytest.approx(np.mean(by_hand))
-    logged, scores = trainer.callback_metrics, module.scores["val"]
+        assert scores[name]["dice"] == pytest.approx(np.mean(by_hand))
     assert set(logged) == {
         f"val/{key}{suffix}"
         for key in ("dice", "iou", "precision", "recall", "miss_rate")
@@ -209,17 +207,12 @@ def test_the_test_has_distances_in_the_unit_of_the_images(write_set, tmp_path):
     module = module_for(data)
     shifted = torch.from_numpy(np.roll(mask, 1, axis=1)).long()
 
-    class Knows(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1))
-
-        def forward(self, x):
-            assert len(x) == 3
+    class Knows(nn.Conv2d):
+        def forward(self, _x):
             return nn.functional.one_hot(shifted, 3).permute(0, 3, 1, 2).float()
 
     module.card = replace(module.card, input=replace(INPUTS, patch=(64, 64)))
-    batches, module.network = data_for(module, data), Knows()
+    batches, module.network = data_for(module, data), Knows(1, 1, 1)
     trainer = trainer_in(tmp_path)
     trainer.test(module, batches, verbose=False)
     assert set(module.scores) == {"test"}
@@ -231,8 +224,7 @@ def test_the_test_has_distances_in_the_unit_of_the_images(write_set, tmp_path):
 def test_a_case_counts_once_and_only_in_its_epoch(squares, tmp_path):
     module = module_for(squares)
     module.cases = {"of the epoch before": {}}
-    twice = replace(squares, cases=squares.cases[:2] * 2)
-    batches = data_for(module, squares, val=twice)
+    batches = data_for(module, squares, val=replace(squares, cases=squares.cases[:2] * 2))
     assert len(batches.val_dataloader()) == 4
     trainer_in(tmp_path, limit_val_batches=1.0).validate(module, batches, verbose=False)
     assert list(module.cases) == ["case0", "case1"]
@@ -240,14 +232,10 @@ def test_a_case_counts_once_and_only_in_its_epoch(squares, tmp_path):
 
 
 def test_a_look_before_the_first_epoch_is_not_scored(squares, tmp_path):
-    module, seen = module_for(squares), []
-
-    class Look(lightning.Callback):
-        def on_sanity_check_end(self, *_):
-            seen.append((len(module.cases), dict(module.scores)))
-
+    module, seen, look_on = module_for(squares), [], lightning.Callback()
+    look_on.on_sanity_check_end = lambda *_: seen.append((len(module.cases), dict(module.scores)))
     options = {"num_sanity_val_steps": 1, "limit_val_batches": 1, "max_steps": 1}
-    trainer_in(tmp_path, callbacks=[Look()], **options).fit(module, data_for(module, squares))
+    trainer_in(tmp_path, callbacks=[look_on], **options).fit(module, data_for(module, squares))
     assert seen == [(1, {})]
 
 
@@ -277,9 +265,8 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(squa
         trainer.fit(module, data_for(module, squares), ckpt_path=resume, weights_only=True)
         return module.state_dict()
 
-    whole, first, rest = Watch(), Watch(stop_at=5), Watch()
+    whole, first, rest, path = Watch(), Watch(stop_at=5), Watch(), tmp_path / "last.ckpt"
     expected = fit(tmp_path, whole)
-    path = tmp_path / "last.ckpt"
     with pytest.raises(RuntimeError, match="stopped"):
         fit(tmp_path, first, LastCheckpoint(path))
     resumed = fit(tmp_path, rest, resume=path)
@@ -298,3 +285,14 @@ def test_whole_cases_stay_where_they_are_and_patches_go_to_the_device(squares):
     assert batches.transfer_batch_to_device(case, meta, 0) is case
     patches = batches.transfer_batch_to_device(next(iter(batches.train_dataloader())), meta, 0)
     assert [part.device for part in patches] == [meta, meta]
+
+
+def test_every_slice_is_learnt_from_and_the_seed_draws_the_patches(write_set, squares):
+    def epoch(data, seed):
+        module = module_for(data, inputs=replace(INPUTS, foreground=0))
+        loader = data_for(module, data, seed=seed).train_dataloader()
+        return {image.numpy().tobytes() for images, _ in loader for image in images}
+
+    pairs = [scene(seed, depth=4, side=32) for seed in range(2)]
+    assert len(epoch(write_set(pairs, classes=TWO, name="volume"), 0)) == 8
+    assert epoch(squares, 0).isdisjoint(epoch(squares, 1))

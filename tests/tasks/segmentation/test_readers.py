@@ -384,7 +384,8 @@ def test_a_truncated_file_is_refused_by_its_name(save, volume, name, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
 
-    for read in (lambda: read_image([path], axis=-1), lambda: read_mask([path], TABLE, axis=-1)):
+    reads = [lambda: read_image([path], axis=-1), lambda: read_mask([path], TABLE, axis=-1)]
+    for read in reads[:1] if name.endswith(".jpg") else reads:  # which no mask may be
         with pytest.raises(
             ValueError, match=rf"(?s){re.escape(name)} cannot be decoded \(.*restore"
         ):
@@ -495,3 +496,9 @@ def test_a_mask_is_turned_as_its_image_is(volume):
 
     np.testing.assert_array_equal(labels, ras.transpose(2, 0, 1))
     assert geometry.spacing == pytest.approx((3.0, 0.5, 0.8), rel=1e-6)
+
+
+def test_a_mask_in_a_lossy_format_is_refused(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG, which changes the numbers"):
+        mask_values(tmp_path / "a.jpg")
