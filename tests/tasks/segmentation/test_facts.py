@@ -103,7 +103,7 @@ def test_what_is_skipped_is_the_first_warning(pictures):
     found = banner(pictures, *SPLIT, "on_bad_image=skip", "recipe.batch_size=2")
     assert found["train"].startswith("1 cases; ")
     assert [found[name] for name in ("warning", "warning 2")] == [
-        "1 cases were skipped",
+        "1 cases were skipped: 'a_2'",
         "test has no pixel of debris",
     ]
 

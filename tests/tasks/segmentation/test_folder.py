@@ -78,6 +78,12 @@ def test_nested_folders_are_part_of_the_name_and_other_files_none(root):
     }
 
 
+def test_a_folder_called_as_the_one_in_it_is_no_class(root):
+    touch(root, *(f"{kind}/q/{name}.png" for kind in ("images", "masks") for name in ("a", "q/a")))
+
+    assert list(matches(root)) == ["q/a", "q/q/a"]
+
+
 def test_the_folders_may_be_called_otherwise_and_lie_elsewhere(root):
     touch(root, "ct/x/a.png", "labels/a.png")
 
@@ -187,6 +193,7 @@ def test_every_case_is_its_own_patient_unless_an_expression_finds_one(root):
             r"masks/y: 1 of 2 images without a mask \('b'\)",
         ),
         (["images/a.png", "masks/x/a.png", "masks/y/b.txt"], "masks/y: no mask files"),
+        (["images/a.png", "masks/x/b.png"], r"masks: .* 1 masks without an image \('x/b'\)"),
         (
             ["images/a.png", "masks/x/a.png", "masks/b.png"],
             r"masks without an image \('b', 'x/a'\)",
