@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tasks.detection.sample import write_sample
+from tasks.segmentation.sample import write_sample as write_pictures
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+CONFIGS = SCRIPTS.parent / "configs"
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +110,36 @@ def started():
 @pytest.fixture(scope="session")
 def finished():
     return _finished
+
+
+@pytest.fixture(scope="session")
+def seg_root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmentation") / "data"
+    return write_pictures(folder, images={"train": 4, "val": 2, "test": 2}, size=64)
+
+
+def _seg_command(root, run_dir, *overrides):
+    """A run of a second or two on small pictures."""
+    return [
+        "backbone=resnet18",
+        "backbone.weights=random",
+        "model.norm=group",
+        "model.channels=[16,16,16,16,16]",
+        "data=folder",
+        f"data.root={root}",
+        "input.patch=[64,64]",
+        "input.patches=4",
+        "recipe.epochs=2",
+        "recipe.batch_size=2",
+        "recipe.warmup=0",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32",
+        "trainer.threads=1",
+        f"run_dir={run_dir}",
+        *overrides,
+    ]
+
+
+@pytest.fixture(scope="session")
+def seg_command():
+    return _seg_command

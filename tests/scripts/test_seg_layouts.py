@@ -1,0 +1,217 @@
+"""Every layout of data, from files that a test writes to predictions beside them.
+
+Whatever the layout, the masks that a checkpoint predicts, read with Pillow or nibabel and compared
+with the true ones by counting, have the Dice that the run reported.
+"""
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tasks.segmentation.checkpoint import load_segmenter
+from tasks.segmentation.predict import find_cases, predict_cases
+
+SPLIT = "data.val=[p3]", "data.test=[p4]"
+
+
+@dataclass
+class Layout:
+    """A data set of five cases, p0 to p4; p4 is the test, or the validation if there is none.
+
+    Attributes:
+        options: Of the command line.
+        channels: Of an image.
+        images: The files of a case's image.
+        truths: By class, the files of a case's true mask and of the predicted, and the class value.
+    """
+
+    options: tuple[str, ...]
+    channels: int
+    images: list[Path]
+    truths: dict[str, tuple[Path, str, int]]
+
+
+def shape_and_mask(random, size):
+    """An image with something lighter in it, and where that is."""
+    mask = np.zeros(size, bool)
+    mask[tuple(slice(side // 4, side // 4 + max(1, side // 2)) for side in size)] = True
+    return random.normal(100, 10, size) + 60 * mask, mask
+
+
+def save(path, values, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if affine is None:
+        Image.fromarray(values).save(path)
+    else:
+        nib.save(nib.Nifti1Image(values, affine), path)
+    return path
+
+
+def read(path):
+    if path.name.endswith(".nii.gz"):
+        return np.asarray(nib.load(path).dataobj)
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def coloured_with_a_folder_per_class(root, random):
+    """RGB as PNG; one class lies within the other."""
+    for number in range(5):
+        planes = [shape_and_mask(random, (40, 56)) for _ in range(3)]
+        image = np.stack([plane for plane, _ in planes], axis=-1).clip(0, 255).astype(np.uint8)
+        save(root / "images" / f"p{number}.png", image)
+        outer = planes[0][1]
+        inner = outer & (np.arange(56) < 20)
+        save(root / "masks" / "outer" / f"p{number}.png", outer.astype(np.uint8) * 255)
+        save(root / "masks" / "inner" / f"p{number}.png", inner.astype(np.uint8) * 255)
+    return Layout(
+        options=("data=folder", *SPLIT, "model.deep_supervision=true"),
+        channels=3,
+        images=[root / "images" / "p4.png"],
+        truths={
+            name: (root / "masks" / name / "p4.png", f"p4_{name}.png", 0)
+            for name in ("inner", "outer")
+        },
+    )
+
+
+def seven_channels_of_16_bits_in_a_table(root, random):
+    """A TIFF per channel, and mask values above 255."""
+    lines = [",".join(["name", *(f"image:{c}" for c in range(7)), "mask"])]
+    for number in range(5):
+        cells = [f"p{number}"]
+        for channel in range(7):
+            image, mask = shape_and_mask(random, (48, 40))
+            cells.append(f"x/p{number}_{channel:04d}.tif")
+            save(root / cells[-1], (image * 200).astype(np.uint16))
+        cells.append(f"y/p{number}.tif")
+        save(root / cells[-1], mask.astype(np.uint16) * 1000)
+        lines.append(",".join(cells))
+    (root / "data.csv").write_text("\n".join(lines))
+    return Layout(
+        options=("data=csv", *SPLIT, "data.classes={0: background, 1000: cell}"),
+        channels=7,
+        images=[root / "x" / f"p4_{channel:04d}.tif" for channel in range(7)],
+        truths={"cell": (root / "y" / "p4.tif", "p4.tif", 1000)},
+    )
+
+
+def nnunet_of_four_channels(root, random):
+    """Thick slices, stored from left and from the front; slices beside each are seen as well."""
+    affine = np.diag([-0.8, -0.9, 5.0, 1.0])
+    affine[:3, 3] = 40, 30, -100
+    for number in range(5):
+        for channel in range(4):
+            image, mask = shape_and_mask(random, (30, 34, 3))
+            name = f"p{number}_{channel:04d}.nii.gz"
+            save(root / "imagesTr" / name, (image - 900).astype(np.int16), affine)
+        labels = mask.astype(np.uint8) * 2
+        labels[:9, -9:] = 1
+        save(root / "labelsTr" / f"p{number}.nii.gz", labels, affine)
+    description = {
+        "channel_names": {str(channel): f"c{channel}" for channel in range(4)},
+        "labels": {"background": 0, "organ": 1, "lesion": 2},
+        "numTraining": 5,
+        "file_ending": ".nii.gz",
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return Layout(
+        options=("data=nnunet", *SPLIT, "input.neighbours=1"),
+        channels=4,
+        images=[root / "imagesTr" / f"p4_{channel:04d}.nii.gz" for channel in range(4)],
+        truths={
+            name: (root / "labelsTr" / "p4.nii.gz", "p4.nii.gz", value)
+            for name, value in (("organ", 1), ("lesion", 2))
+        },
+    )
+
+
+def volumes_stored_in_another_order(root, random):
+    """The axes are P, I and R, slices lie along the first, and numbers are floats."""
+    affine = np.zeros((4, 4))
+    affine[1, 0], affine[2, 1], affine[0, 2], affine[3, 3] = -4.0, -0.7, 0.9, 1
+    affine[:3, 3] = -10, 60, 25
+    for number in range(5):
+        image, mask = shape_and_mask(random, (4, 33, 31))
+        save(root / "images" / f"p{number}.nii.gz", image.astype(np.float32), affine)
+        save(root / "masks" / f"p{number}_seg.nii.gz", mask.astype(np.uint8), affine)
+    return Layout(
+        options=(
+            "data=nifti",
+            "data.classes={0: background, 1: organ}",
+            "data.val=[p4]",
+            "input.flips=true",
+        ),
+        channels=1,
+        images=[root / "images" / "p4.nii.gz"],
+        truths={"organ": (root / "masks" / "p4_seg.nii.gz", "p4.nii.gz", 1)},
+    )
+
+
+def step_of(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        coloured_with_a_folder_per_class,
+        seven_channels_of_16_bits_in_a_table,
+        nnunet_of_four_channels,
+        volumes_stored_in_another_order,
+    ],
+)
+def test_a_layout_is_trained_resumed_and_predicted(
+    write, tmp_path, seg_command, in_process, monkeypatch, capsys
+):
+    for draw in ("tasks.common.run.draw_curves", "tasks.segmentation.run.draw_predictions"):
+        monkeypatch.setattr(draw, lambda *_, **__: None)  # see test_train_seg.py
+    layout = write(tmp_path / "data", np.random.default_rng(0))
+    line = seg_command(tmp_path / "data", tmp_path / "a", *layout.options, "recipe.optimizer=sgd")
+    in_process("train_seg.py", [*line, "debug=one_step"], tmp_path)
+    line[line.index(f"run_dir={tmp_path / 'a'}")] = f"run_dir={tmp_path / 'b'}"
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    in_process("train_seg.py", [*line, f"resume={last}", "trainer.max_steps=2"], tmp_path)
+    assert (step_of(tmp_path / "a"), step_of(tmp_path / "b")) == (1, 2)
+    scored = "test" if "data.test=[p4]" in line else "val"
+    assert f"Scores of the best checkpoint on {scored}" in capsys.readouterr().out
+    report = json.loads((tmp_path / "b" / "metrics.json").read_text())
+    assert report["scored split"] == scored
+    new = tmp_path / "new"
+    new.mkdir()
+    for file in layout.images:
+        shutil.copy(file, new)
+    segmenter, card = load_segmenter(tmp_path / "b" / "checkpoints" / "best.ckpt")
+    assert card.channels == layout.channels
+    cases = find_cases(new, channels=card.channels)
+    (said,) = predict_cases(segmenter, card, cases, output=tmp_path / "out")
+    assert said.startswith("p4: ")
+    with (tmp_path / "b" / "cases.csv").open(newline="") as file:
+        told = {row["class"]: row for row in csv.DictReader(file)}
+    for name, (truth, predicted, value) in layout.truths.items():
+        _check(layout.images[0], truth, tmp_path / "out" / "masks" / predicted)
+        there = read(truth) == value if value else read(truth) > 0
+        found = read(tmp_path / "out" / "masks" / predicted)
+        found = found == value if value else found > 0
+        dice = 2 * (there & found).sum() / (there.sum() + found.sum())
+        assert int(told[name]["predicted_pixels"]) == found.sum()
+        assert float(told[name]["dice"]) == pytest.approx(dice)
+    assert (tmp_path / "out" / "overlays" / "p4.png").is_file()
+
+
+def _check(image, truth, predicted):
+    """A prediction lies on disk as the image does, and has no value that the truth may not have."""
+    assert read(predicted).shape == read(truth).shape
+    if predicted.name.endswith(".nii.gz"):
+        ours, its = nib.load(predicted), nib.load(image)
+        np.testing.assert_array_equal(ours.affine, its.affine)
+        assert nib.aff2axcodes(ours.affine) == nib.aff2axcodes(its.affine)
+        assert ours.header.get_zooms() == its.header.get_zooms()
