@@ -78,6 +78,7 @@ def test_every_experiment_takes_a_training_step(name, data, tmp_path, monkeypatc
         "data.val=[val_*]",
         "data.test=[test_*]",
         "backbone.weights=random",
+        "input.patch=[64,64]",
         "recipe.batch_size=2",
         "trainer.threads=1",
         "trainer.accelerator=cpu",

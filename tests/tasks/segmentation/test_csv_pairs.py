@@ -56,6 +56,12 @@ def test_a_table_as_excel_saves_it_is_read(read, lines, encoding):
     assert [case.name for case in read(*lines, encoding=encoding).cases] == ["é,1"]
 
 
+def test_the_first_line_says_what_separates_cells(read):
+    found = read("image,mask,name", "a.png,a_x.png,x;y;z;1")
+
+    assert [case.name for case in found.cases] == ["x;y;z;1"]
+
+
 def test_a_cell_may_have_two_lines(read):
     found = read("image,mask,name", 'a.png,a_x.png,"x', 'y"', "b.png,b_x.png,z")
 
@@ -147,6 +153,7 @@ def test_classes_not_given_are_the_values_of_the_masks(read, tmp_path):
             ["image,mask,name", "a.png,a_x.png,/tmp/x"],
             "line 2, column 'name': '/tmp/x' lies outside",
         ),
+        (["image,mask", 'a.png,"a_x.png'], "data.csv, line 2: unexpected end of data. Close every"),
         (["image,mask"], "data.csv has no rows; expected a line with the columns"),
         ([""], "data.csv has no rows"),
     ],
