@@ -126,7 +126,9 @@ def test_a_run_stopped_in_mid_epoch_sees_every_image_once(
 def test_a_run_does_not_go_on_with_another_recipe(trained, root, tmp_path, command, in_process):
     last = trained[0] / "checkpoints" / "last.ckpt"
     changed = command(root, tmp_path / "r", f"resume={last}", "recipe.lr=5", "recipe.epochs=9")
-    with pytest.raises(SystemExit, match=r"^error: cannot resume .*recipe\.lr is 5.0, the .* is 0.001"):
+    with pytest.raises(
+        SystemExit, match=r"^error: cannot resume .*recipe\.lr is 5.0, the .* is 0.001"
+    ):
         in_process("train_det.py", changed, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
