@@ -1,9 +1,9 @@
 """Convolutional backbones: names in, feature pyramids out."""
 
 from backbones.fpn import FPN, BackboneWithFPN
-from backbones.interface import Backbone, Conventions
+from backbones.interface import Backbone, BackboneOptions, Conventions
 from backbones.layers.norm import NORMS, norm_factory
-from backbones.registry import BackboneOptions, build_backbone, list_backbones, register_backbone
+from backbones.registry import build_backbone, list_backbones, register_backbone
 from backbones.weights import LoadReport, load_weights
 
 __all__ = [

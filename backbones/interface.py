@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -44,6 +44,20 @@ class Conventions:
         return replace(self, mean=fit(self.mean), std=fit(self.std))
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackboneOptions:
+    """What every registered builder is asked for; `build_backbone` explains each."""
+
+    in_channels: int = 3
+    norm: str = "batch"
+    out_features: Sequence[str] | None = None
+    output_stride: int = 32
+    drop_path: float = 0.0
+    init: str = "he"
+    deformable: Sequence[str] = ()
+    deformable_version: int = 2
+
+
 class Backbone(nn.Module, ABC):
     """Maps an image to feature maps named by stage: ``"c{k}"`` has stride 2**k.
 
@@ -55,13 +69,16 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
+        stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
+            None where there are no bottlenecks.
     """
 
     channels: dict[str, int]
     strides: dict[str, int]
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
-    first_conv: ClassVar[str] = "conv1.weight"
+    first_conv: str = "conv1.weight"
+    stride_in_1x1: bool | None = None
     _frozen = 0
 
     @abstractmethod

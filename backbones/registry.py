@@ -1,43 +1,20 @@
 """Backbones by name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Final
 
 from backbones.choose import choose
-from backbones.interface import Backbone
-from backbones.resnet.model import ResNet
-from backbones.resnet.variants import VARIANTS, ResNetSpec
+from backbones.interface import Backbone, BackboneOptions
+from backbones.resnet.model import build_resnet
+from backbones.resnet.variants import VARIANTS
 from backbones.weights import load_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneOptions:
-    """What every registered builder is asked for; `build_backbone` explains each."""
-
-    in_channels: int = 3
-    norm: str = "batch"
-    out_features: Sequence[str] | None = None
-    output_stride: int = 32
-
 
 Builder = Callable[[BackboneOptions], Backbone]
 
-
-def _build_resnet(spec: ResNetSpec, options: BackboneOptions) -> Backbone:
-    return ResNet(
-        spec,
-        norm=options.norm,
-        in_channels=options.in_channels,
-        out_features=options.out_features,
-        output_stride=options.output_stride,
-    )
-
-
 _REGISTRY: Final[dict[str, Builder]] = {
-    name: partial(_build_resnet, spec) for name, spec in VARIANTS.items()
+    name: partial(build_resnet, spec) for name, spec in VARIANTS.items()
 }
 
 
@@ -51,11 +28,12 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         ValueError: If the name is taken.
 
     Example:
+        >>> from dataclasses import replace
         >>> @register_backbone("tiny")
         ... def tiny(options: BackboneOptions) -> Backbone:
-        ...     return ResNet(VARIANTS["resnet18"], out_features=["c1", "c2"])
+        ...     return build_resnet(VARIANTS["resnet18"], replace(options, out_features=["c2"]))
         >>> list(build_backbone("tiny").channels)
-        ['c1', 'c2']
+        ['c2']
     """
     if name in _REGISTRY:
         raise ValueError(f"a backbone {name!r} is registered already; choose another name.")
@@ -72,7 +50,7 @@ def list_backbones() -> list[str]:
     return list(_REGISTRY)
 
 
-def build_backbone(
+def build_backbone(  # noqa: PLR0913 (the one door to every option)
     name: str,
     *,
     weights: str | PathLike[str] | None = None,
@@ -81,6 +59,10 @@ def build_backbone(
     out_features: Sequence[str] | None = None,
     output_stride: int = 32,
     freeze: int = 0,
+    drop_path: float = 0.0,
+    init: str = "he",
+    deformable: Sequence[str] = (),
+    deformable_version: int = 2,
 ) -> Backbone:
     """Build a backbone, load its weights, freeze its first stages.
 
@@ -95,6 +77,11 @@ def build_backbone(
             the last one are not built.
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         freeze: How many stages to freeze, stem first; see `Backbone.freeze`.
+        drop_path: Stochastic depth: how likely the residual of the last block is dropped in
+            training, from 0 to below 1; that of earlier blocks less, on a line.
+        init: How random weights are drawn, a key of `backbones.resnet.init.INITS`.
+        deformable: Stages (``c2`` to ``c5``) whose 3x3 convolutions are deformable.
+        deformable_version: 1 learns offsets, 2 masks as well.
 
     Raises:
         ValueError: If a name is unknown, a value is out of range, the weights do not fit, or
@@ -115,7 +102,14 @@ def build_backbone(
             "Give weights='imagenet' or a file, or ask for it by name with weights='random'."
         )
     options = BackboneOptions(
-        in_channels=in_channels, norm=norm, out_features=out_features, output_stride=output_stride
+        in_channels=in_channels,
+        norm=norm,
+        out_features=out_features,
+        output_stride=output_stride,
+        drop_path=drop_path,
+        init=init,
+        deformable=tuple(deformable),
+        deformable_version=deformable_version,
     )
     backbone = builder(options)
     backbone.conventions = backbone.conventions.for_channels(in_channels)

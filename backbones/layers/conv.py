@@ -2,7 +2,6 @@
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.layers.norm import NormFactory, fixed_affine
@@ -41,19 +40,20 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     convolution runs in the low precision. The modules' own forward hooks do not see this path.
 
     Args:
-        conv: Any zero-padded convolution, with or without a bias.
+        conv: Any convolution, deformable ones included, with or without a bias.
         norm: Any norm of the same number of channels.
         x: (N, C, H, W).
     """
     fixed = fixed_affine(norm)
-    if fixed is None or conv.padding_mode != "zeros":
-        out: Tensor = norm(conv(x))
-        return out
+    if fixed is None:
+        plain: Tensor = norm(conv(x))
+        return plain
     scale, shift = fixed
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    weight = conv.weight * scale[:, None, None, None]
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+    # What Conv2d.forward calls with its own weight and bias; a deformable one has another.
+    out: Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
+    return out
 
 
 class ConvNorm(nn.Sequential):

@@ -1,45 +1,51 @@
-"""The residual network."""
+"""The residual network, and its pre-activation form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.choose import choose
-from backbones.interface import Backbone
-from backbones.layers.conv import conv, conv_norm
-from backbones.layers.norm import norm_factory
-from backbones.resnet.blocks import BasicBlock, BlockParts, Bottleneck
+from backbones.interface import Backbone, BackboneOptions
+from backbones.layers.attention import ATTENTIONS
+from backbones.layers.deform import CONVS
+from backbones.layers.gate import GATES
+from backbones.layers.norm import NormFactory, norm_factory
+from backbones.resnet.blocks import BasicBlock, BlockParts, BlockShape, Bottleneck, ResidualBlock
+from backbones.resnet.init import initialise
+from backbones.resnet.plan import StagePlan, features_of, in_order, plan_stages
+from backbones.resnet.preact import PreActBasic, PreActBlock, PreActBottleneck
+from backbones.resnet.res2 import Res2Bottleneck
+from backbones.resnet.stem import STEMS
 from backbones.resnet.variants import ResNetSpec
 
-_BLOCKS: Final[dict[str, type[BasicBlock | Bottleneck]]] = {
+_BLOCKS: Final[dict[str, type[ResidualBlock | PreActBlock]]] = {
     "basic": BasicBlock,
     "bottleneck": Bottleneck,
+    "res2": Res2Bottleneck,
+    "preact_basic": PreActBasic,
+    "preact_bottleneck": PreActBottleneck,
 }
-FEATURES: Final = ("c1", "c2", "c3", "c4", "c5")
 
 
 class ResNet(Backbone):
     """A residual network that returns its feature maps by name.
 
-    The stem's convolution is c1, the four residual stages are c2 to c5. Stages past the last
-    requested feature are not built.
+    The stem's convolution is c1, the residual stages are c2 and on. Stages past the last requested
+    feature are not built.
 
     Args:
         spec: Which variant to build; see `backbones.resnet.variants.VARIANTS`.
-        norm: A key of `backbones.layers.norm.NORMS`.
-        in_channels: Channels of the image.
-        out_features: Which feature maps to return; all five when None.
-        output_stride: 32, or 16 or 8 to dilate the last one or two stages instead of striding.
+        options: What `backbones.build_backbone` takes.
 
     Shape:
         - Input: (N, in_channels, H, W); any H and W of at least 32.
-        - Output: ``{"c1": (N, 64, H/2, W/2), ..., "c5": (N, C, H/32, W/32)}``, sizes rounded up.
+        - Output: ``{"c1": (N, 64, H/2, W/2), ..., "c5": (N, C, H/32, W/32)}``, sizes rounded up;
+          with the stem for CIFAR strides 1, 1, 2 and 4 for c1 to c4.
 
     Raises:
-        ValueError: If a name in ``out_features`` is unknown or repeated, if there is none, or if
-            ``output_stride`` is not 8, 16 or 32.
+        ValueError: If a name is unknown or repeated, or a number out of range.
 
     Example:
         >>> import torch
@@ -49,41 +55,27 @@ class ResNet(Backbone):
         [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)]
     """
 
-    def __init__(
-        self,
-        spec: ResNetSpec,
-        *,
-        norm: str = "batch",
-        in_channels: int = 3,
-        out_features: Sequence[str] | None = None,
-        output_stride: int = 32,
-    ) -> None:
+    def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"output_stride takes 8, 16 or 32, got {output_stride}.")
-        wanted = _in_order(out_features)
-        make_norm = norm_factory(norm)
-        parts = BlockParts(norm=make_norm, groups=spec.groups, width_per_group=spec.width_per_group)
-        self.conv1 = conv(in_channels, 64, 7, stride=2)
-        self.bn1 = make_norm(64)
-        channels, strides = {"c1": 64}, {"c1": 2}
-        width, stride = 64, 4
-        for k in range(1, FEATURES.index(wanted[-1]) + 1):
-            step = 2 if k > 1 and stride < output_stride else 1
-            stride *= step
-            # A stage that keeps its resolution dilates by what it does not stride; its first block
-            # still has the dilation of the stage before, as in torchvision.
-            dilation = 2 ** (k + 1) // stride
-            before = dilation if step == 2 or k == 1 else dilation // 2
-            stage = _stage(
-                spec, k, in_channels=width, parts=parts, dilations=(before, dilation), stride=step
-            )
-            self.add_module(f"layer{k}", stage)
-            width = channels[f"c{k + 1}"] = 64 * 2 ** (k - 1) * _BLOCKS[spec.block].expansion
-            strides[f"c{k + 1}"] = stride
+        options = options or BackboneOptions()
+        wanted = in_order(spec, options.out_features)
+        block = choose(_BLOCKS, spec.block, what="block")
+        stem = choose(STEMS, spec.stem, what="stem")
+        norm = norm_factory(options.norm)
+        deformed = _deformed(spec, options)
+        self.first_conv = f"conv1.{stem.first_conv}"
+        self.stride_in_1x1 = None if block.expansion == 1 else spec.stride_in_1x1
+        self.conv1 = stem.build(options.in_channels, spec.stem_width, norm)
+        self.bn1 = norm(spec.stem_width)
+        self.maxpool = stem.make_pool()
+        channels, strides = {"c1": spec.stem_width}, {"c1": stem.stride}
+        for k, plan in enumerate(plan_stages(spec, options, expansion=block.expansion), start=1):
+            parts = _parts(spec, norm, conv3x3=CONVS[deformed.get(plan.feature, "plain")])
+            self.add_module(f"layer{k}", _stage(block, plan, parts))
+            channels[plan.feature], strides[plan.feature] = plan.out_channels, plan.total_stride
         self.channels = {name: channels[name] for name in wanted}
         self.strides = {name: strides[name] for name in wanted}
-        self._initialise()
+        initialise(self, options.init)
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the residual stages that were built."""
@@ -91,60 +83,102 @@ class ResNet(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the requested feature maps."""
-        x = F.relu(conv_norm(self.conv1, self.bn1, x), inplace=True)
+        x = self._enter(x)
         features = {"c1": x}
-        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        x = self.maxpool(x)
         for k, layer in enumerate(self._layers(), start=2):
             x = features[f"c{k}"] = layer(x)
-        return {name: features[name] for name in self.channels}
+        return {name: self._leave(name, features[name]) for name in self.channels}
 
-    def _initialise(self) -> None:
-        """Draw the convolutions, and start every residual block as its shortcut alone.
+    def _enter(self, x: Tensor) -> Tensor:
+        """Return what the stem makes of the image."""
+        return F.relu(self.conv1.normed(self.bn1, x), inplace=True)
 
-        Sources: He et al., arXiv:1502.01852, equation 14; Goyal et al., arXiv:1706.02677, section
-        5.1, which sets the scale of each block's last norm to 0.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for module in self.modules():
-            if isinstance(module, BasicBlock | Bottleneck):
-                scale = getattr(module.last_norm, "weight", None)
-                if isinstance(scale, nn.Parameter):  # a frozen norm could not leave 0 again
-                    nn.init.zeros_(scale)
+    def _leave(self, name: str, x: Tensor) -> Tensor:  # noqa: ARG002 (those that override it need it)
+        """Return what is handed out of a stage's output."""
+        return x
 
     def _layers(self) -> list[nn.Module]:
         return [module for name, module in self.named_children() if name.startswith("layer")]
 
 
-def _in_order(names: Sequence[str] | None) -> list[str]:
-    if names is None:
-        return list(FEATURES)
-    for name in names:
-        choose(dict.fromkeys(FEATURES, name), name, what="feature")
-    if not names or len(set(names)) != len(names):
-        raise ValueError(
-            f"out_features takes one or more of {', '.join(FEATURES)}, each once, "
-            f"got {list(names)}."
-        )
-    return sorted(names)
+class PreActResNet(ResNet):
+    """A pre-activation network, whose stages end with a bare sum.
+
+    Every feature that is handed out has a norm of its own and is rectified; that norm is frozen
+    with its stage. Arguments and shapes are those of `ResNet`.
+
+    Sources: He et al., arXiv:1603.05027; Zagoruyko and Komodakis, arXiv:1605.07146 (wide ones).
+    """
+
+    def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
+        super().__init__(spec, options)
+        norm = norm_factory((options or BackboneOptions()).norm)
+        self.bn1 = nn.Identity()  # the first block normalises
+        self.norms = nn.ModuleDict({name: norm(width) for name, width in self.channels.items()})
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem and the residual stages, each with the norm of its feature."""
+        bare = super().stages()
+        names = [f"c{k}" for k in range(1, len(bare) + 1)]
+        return [
+            [*stage, *([self.norms[name]] if name in self.norms else [])]
+            for name, stage in zip(names, bare, strict=True)
+        ]
+
+    def _enter(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv1(x)
+        return out
+
+    def _leave(self, name: str, x: Tensor) -> Tensor:
+        return F.relu(self.norms[name](x))  # not in place: the next stage reads x too
+
+
+def build_resnet(spec: ResNetSpec, options: BackboneOptions) -> ResNet:
+    """Build a variant; see `ResNet`."""
+    network = PreActResNet if spec.block.startswith("preact") else ResNet
+    return network(spec, options)
+
+
+def _parts(spec: ResNetSpec, norm: NormFactory, *, conv3x3: Callable[..., nn.Conv2d]) -> BlockParts:
+    """Return what the blocks of a stage are made of."""
+    return BlockParts(
+        norm=norm,
+        conv3x3=conv3x3,
+        attention=choose(ATTENTIONS, spec.attention, what="attention"),
+        gate=choose(GATES, spec.gate, what="gate"),
+        shortcut=spec.shortcut,
+        groups=spec.groups,
+        width_per_group=spec.width_per_group,
+        scale=spec.scale,
+        stride_in_1x1=spec.stride_in_1x1,
+    )
+
+
+def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:
+    """Return by stage which deformable convolution it has."""
+    versions = {1: "deformable_v1", 2: "deformable_v2"}
+    if options.deformable_version not in versions:
+        raise ValueError(f"deformable_version takes 1 or 2, got {options.deformable_version!r}.")
+    stages = dict.fromkeys(features_of(spec)[1:], versions[options.deformable_version])
+    return {
+        name: choose(stages, name, what="stage for deformable convolutions")
+        for name in options.deformable
+    }
 
 
 def _stage(
-    spec: ResNetSpec,
-    k: int,
-    *,
-    in_channels: int,
-    parts: BlockParts,
-    stride: int,
-    dilations: tuple[int, int],
+    block: type[ResidualBlock | PreActBlock], plan: StagePlan, parts: BlockParts
 ) -> nn.Sequential:
-    """Build the k-th residual stage; ``dilations`` are those of its first block and of the rest."""
-    block, channels = _BLOCKS[spec.block], 64 * 2 ** (k - 1)
-    first = block(in_channels, channels, parts=parts, stride=stride, dilation=dilations[0])
-    width = channels * block.expansion
-    rest = (
-        block(width, channels, parts=parts, dilation=dilations[1])
-        for _ in range(1, spec.depths[k - 1])
-    )
-    return nn.Sequential(first, *rest)
+    """Build a residual stage."""
+    blocks = []
+    for index, rate in enumerate(plan.drop_path):
+        shape = BlockShape(
+            in_channels=plan.out_channels if index else plan.in_channels,
+            channels=plan.channels,
+            stride=1 if index else plan.stride,
+            dilations=(plan.dilations[1] if index else plan.dilations[0], plan.dilations[1]),
+            drop_path=rate,
+        )
+        blocks.append(block(shape, parts))
+    return nn.Sequential(*blocks)

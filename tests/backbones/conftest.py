@@ -48,3 +48,22 @@ def save(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def trained_looking():
+    """Return a network in eval mode, its norms with statistics and scales that matter."""
+
+    def change(network):
+        generator = torch.Generator().manual_seed(5)
+        for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+            for tensor, low, high in (
+                (norm.weight, 0.5, 1.0),
+                (norm.bias, -0.3, 0.3),
+                (norm.running_mean, -0.3, 0.3),
+                (norm.running_var, 0.5, 1.5),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+        return network.eval()
+
+    return change

@@ -1,0 +1,156 @@
+"""How a residual joins its shortcut: added, or as much of it as the input decides."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+Branch = Callable[[Tensor], Tensor]
+_OPEN: Final = 0.5
+_REDUCTION: Final = 16
+
+
+class Add(nn.Module):
+    """``skip + branch(x)``."""
+
+    def forward(self, branch: Branch, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the sum.
+
+        Args:
+            branch: The residual; maps (N, C, H, W) to the shape of ``skip``.
+            x: (N, C, H, W).
+            skip: What the residual is added to.
+        """
+        return skip + branch(x)
+
+
+class Openness(nn.Sequential):
+    """One number in (0, 1) per sample, from the means of its channels.
+
+    It starts at 0.88, so that a network begins nearly as without gates.
+
+    Args:
+        channels: Of the input.
+
+    Shape:
+        - Input: (N, channels, H, W). Output: (N, 1, 1, 1).
+    """
+
+    def __init__(self, channels: int) -> None:
+        hidden = max(4, channels // _REDUCTION)
+        super().__init__(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
+        last = self[2]
+        if isinstance(last, nn.Linear):
+            nn.init.zeros_(last.weight)
+            nn.init.constant_(last.bias, 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return how much of the residual counts."""
+        share: Tensor = super().forward(x.mean((2, 3))).sigmoid()  # type: ignore[no-untyped-call]
+        return share[..., None, None]
+
+
+class Gate(nn.Module):
+    """``skip + g * branch(x)``, where ``g`` is an `Openness` of ``x``.
+
+    In training the gate is soft. In eval mode it is hard: a sample whose ``g`` is below 0.5 skips
+    the block, which is then not computed for it. While a graph is captured (`torch.export`,
+    `torch.compile`, tracing) the branch is computed for all samples and dropped for those that
+    skip: the same values, without the saving, as the captured graph cannot depend on the data.
+
+    Source: the adaptive inference graphs of Veit and Belongie, arXiv:1711.11503, with a soft gate
+    in place of the sampled one.
+
+    Args:
+        channels: Of the block's input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.openness = Openness(channels)
+
+    def forward(self, branch: Branch, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the gated sum; arguments as in `Add`."""
+        share: Tensor = self.openness(x)
+        if self.training:
+            return skip + share * branch(x)
+        share = torch.where(share >= _OPEN, share, 0.0)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call, attr-defined]
+            return skip + share * branch(x)
+        runs = share.flatten().nonzero().flatten()
+        if len(runs) == 0:
+            return skip
+        if len(runs) == len(x):
+            return skip + share * branch(x)
+        residual = share[runs] * branch(x[runs])
+        return skip.index_add(0, runs, residual.to(skip.dtype))
+
+
+def _add(_channels: int) -> nn.Module:
+    return Add()
+
+
+GATES: Final[dict[str, Callable[[int], nn.Module]]] = {"none": _add, "input": Gate}
+"""By name; each takes the channels of the block's input."""
+
+
+class GateRecord:
+    """What the gates of a network did in its last forward pass.
+
+    Attributes:
+        shares: One tensor (N, 1, 1, 1) per gate, in the order in which they ran.
+    """
+
+    def __init__(self) -> None:
+        self.shares: list[Tensor] = []
+
+    def penalty(self, target: float) -> Tensor:
+        """Return the mean over the gates of ``(mean share - target) ** 2``, a loss in float32.
+
+        Source: arXiv:1711.11503, equation 4 (the target rate loss).
+
+        Args:
+            target: The share of the residuals that is to count, from 0 to 1.
+
+        Raises:
+            ValueError: If ``target`` is out of range, or no gate has run.
+        """
+        if not 0 <= target <= 1:
+            raise ValueError(f"the target of the gates takes a number from 0 to 1, got {target!r}.")
+        if not self.shares:
+            raise ValueError(
+                "no gate has run: use a backbone with gates, such as dynamic_resnet50, and run it "
+                "within record_gates."
+            )
+        return torch.stack([(s.float().mean() - target).square() for s in self.shares]).mean()
+
+
+@contextmanager
+def record_gates(network: nn.Module) -> Iterator[GateRecord]:
+    """Record the gates of a network while the context lasts.
+
+    Args:
+        network: With `Gate` modules, or none.
+
+    Example:
+        >>> from backbones import build_backbone
+        >>> net = build_backbone("dynamic_resnet18").train()
+        >>> with record_gates(net) as gates:
+        ...     features = net(torch.zeros(2, 3, 64, 64))
+        >>> len(gates.shares), round(gates.penalty(target=0.5).item(), 3)
+        (8, 0.145)
+    """
+    record = GateRecord()
+
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], share: Tensor) -> None:
+        record.shares.append(share)
+
+    gates = [module for module in network.modules() if isinstance(module, Openness)]
+    hooks = [gate.register_forward_hook(keep) for gate in gates]
+    try:
+        yield record
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,112 @@
+"""Stems: what stands before the first residual stage.
+
+A stem is what a network calls ``conv1``; the norm after it is the network's ``bn1``, and after that
+comes a pool or nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.layers.conv import conv, conv_norm
+from backbones.layers.norm import NormFactory
+
+
+class ConvStem(nn.Conv2d):
+    """One convolution.
+
+    Args:
+        in_channels: Of the image.
+        out_channels: Of the result.
+        kernel_size: An odd one.
+        stride: Of the convolution.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int
+    ) -> None:
+        padding = kernel_size // 2
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
+        )
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return ``norm(self(x))``; see `conv_norm`."""
+        return conv_norm(self, norm, x)
+
+
+class DeepStem(nn.Sequential):
+    """Three 3x3 convolutions, the first with stride 2. Names in the state dict are timm's.
+
+    Source: He et al., arXiv:1812.01187, figure 2b (ResNet-C), which ResNet-D keeps.
+
+    Args:
+        in_channels: Of the image.
+        out_channels: Of the result; the first two convolutions have half of it.
+        norm: Makes the norms after the first two.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormFactory) -> None:
+        half = out_channels // 2
+        super().__init__(
+            conv(in_channels, half, 3, stride=2),
+            norm(half),
+            nn.ReLU(inplace=True),
+            conv(half, half, 3),
+            norm(half),
+            nn.ReLU(inplace=True),
+            conv(half, out_channels, 3),
+        )
+
+    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return ``norm(self(x))``; see `conv_norm`."""
+        first, norm1, _, second, norm2, _, third = self
+        for convolution, between in ((first, norm1), (second, norm2)):
+            x = F.relu(conv_norm(cast("nn.Conv2d", convolution), between, x), inplace=True)
+        return conv_norm(cast("nn.Conv2d", third), norm, x)
+
+
+Stem = ConvStem | DeepStem
+
+
+def _conv7(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
+    return ConvStem(in_channels, out_channels, kernel_size=7, stride=2)
+
+
+def _conv3(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
+    return ConvStem(in_channels, out_channels, kernel_size=3, stride=1)
+
+
+def _deep(in_channels: int, out_channels: int, norm: NormFactory) -> Stem:
+    return DeepStem(in_channels, out_channels, norm=norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemKind:
+    """A stem, and what follows it.
+
+    Attributes:
+        build: Takes the channels of the image, the stem's width and a norm.
+        stride: Of the feature c1.
+        pool: Whether a 3x3 max-pool with stride 2 follows c1.
+        first_conv: State-dict key, below ``conv1``, of the convolution that sees the image.
+    """
+
+    build: Callable[[int, int, NormFactory], Stem]
+    stride: int
+    pool: bool
+    first_conv: str = "weight"
+
+    def make_pool(self) -> nn.Module:
+        """Return what follows c1."""
+        return nn.MaxPool2d(3, stride=2, padding=1) if self.pool else nn.Identity()
+
+
+STEMS: Final[dict[str, StemKind]] = {
+    "conv7": StemKind(build=_conv7, stride=2, pool=True),
+    "deep": StemKind(build=_deep, stride=2, pool=True, first_conv="0.weight"),
+    "conv3": StemKind(build=_conv3, stride=1, pool=False),
+}

@@ -1,0 +1,136 @@
+"""The same function as timm's, from timm's random weights, at every feature."""
+
+import re
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from backbones import build_backbone
+from backbones.resnet.variants import VARIANTS
+
+QUICK = [  # (name, output stride)
+    ("resnet18", 8),
+    ("resnet18d", 16),
+    ("resnet50d", 32),
+    ("seresnet18", 32),
+    ("ecaresnet50d", 32),
+    ("res2net50_26w_4s", 8),
+    ("res2net50_48w_2s", 32),
+    ("resnetv2_18", 16),
+    ("resnetv2_50", 32),
+]
+SHARED = [name for name in VARIANTS if name in timm.list_models()]
+SLOW = [(name, 32) for name in SHARED if (name, 32) not in QUICK] + [
+    (name, stride)
+    for name in ("resnet50d", "seresnet50", "resnext50_32x4d", "res2net50_26w_4s", "resnetv2_50")
+    for stride in (8, 16)
+    if (name, stride) not in QUICK
+]
+
+
+def renamed(state):
+    """timm's names for a pre-activation network, as ours; those of all others are the same."""
+    rules = [
+        (r"^stem\.conv\.", "conv1."),
+        (r"^norm\.", "norms.c5."),
+        (r"downsample\.conv\.", "downsample.0."),
+        (r"^stages\.(\d)\.blocks\.", lambda m: f"layer{int(m[1]) + 1}."),
+    ]
+    ours = {}
+    for key, value in state.items():
+        new = key
+        for pattern, replacement in rules if "stem.conv.weight" in state else ():
+            new = re.sub(pattern, replacement, new)
+        ours[new] = value
+    return {k: v for k, v in ours.items() if not k.startswith(("fc.", "head."))}
+
+
+def with_feature_norms(state):
+    """The next stage's first norm is what timm applies to a stage's output."""
+    more = {
+        f"norms.c{k}.{rest}": value
+        for k in range(1, 5)
+        for key, value in state.items()
+        for rest in re.findall(rf"^layer{k}\.0\.norm1\.(.*)", key)
+    }
+    return {**state, **more}
+
+
+def their_features(model, image):
+    """What timm's network makes of the image: c1 to c5, normalised and rectified."""
+    if isinstance(model, timm.models.ResNet):
+        layers = [model.act1, model.layer1, model.layer2, model.layer3, model.layer4]
+    else:
+        layers = [*(stage.blocks[0].norm1 for stage in model.stages), model.norm]
+    kept = {}
+    for k, layer in enumerate(layers, start=1):
+        layer.register_forward_hook(
+            lambda _m, _x, out, name=f"c{k}": kept.__setitem__(name, out.clone())
+        )
+    model.forward_features(image)
+    return kept
+
+
+def check(name, output_stride, trained_looking):
+    options = {} if output_stride == 32 else {"output_stride": output_stride}
+    theirs = trained_looking(timm.create_model(name, **options))
+    with torch.device("meta"):
+        ours = build_backbone(name, output_stride=output_stride).eval()
+    ours.load_state_dict(with_feature_norms(renamed(theirs.state_dict())), assign=True)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected, found = their_features(theirs, image), ours(image)
+    if isinstance(ours.bn1, nn.Identity):
+        del expected["c1"]  # timm normalises it after the pool
+    for key, reference in expected.items():
+        scale = reference.abs().max()
+        torch.testing.assert_close(found[key] / scale, reference / scale, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "output_stride"), QUICK)
+def test_features_are_timms(name, output_stride, trained_looking):
+    check(name, output_stride, trained_looking)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "output_stride"), SLOW)
+def test_features_of_every_shared_variant_are_timms(name, output_stride, trained_looking):
+    check(name, output_stride, trained_looking)
+
+
+def test_most_of_the_family_is_shared():
+    """Those that are not: Caffe's stride, shortcuts A and C, CBAM, CIFAR's, gates, and v2-200."""
+    alone = set(VARIANTS) - set(SHARED)
+    kinds = ("_caffe", "_cifar", "wrn_", "cbam_", "dynamic_", "_zero_pad", "_projection", "v2_200")
+    assert {name for name in alone if not any(kind in name for kind in kinds)} == set()
+
+
+def test_cbam_is_timms(trained_looking):
+    theirs = trained_looking(timm.models.resnet.resnet18(block_args={"attn_layer": "cbam"}))
+    ours = build_backbone("cbam_resnet18").eval()
+    state = {
+        k.replace("spatial.conv.conv.", "spatial.conv.0."): v
+        for k, v in theirs.state_dict().items()
+    }
+    state = {k.replace("spatial.conv.bn.", "spatial.conv.1."): v for k, v in state.items()}
+    ours.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected, found = their_features(theirs, image), ours(image)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_stochastic_depth_falls_on_timms_line():
+    theirs = timm.create_model("resnet18", drop_path_rate=0.35)
+    ours = build_backbone("resnet18", drop_path=0.35)
+    rates = [
+        [getattr(block.drop_path, attribute, 0.0) for k in range(1, 5) for block in layer(k)]
+        for attribute, layer in (
+            ("drop_prob", lambda k: getattr(theirs, f"layer{k}")),
+            ("p", lambda k: getattr(ours, f"layer{k}")),
+        )
+    ]
+    assert rates[1] == pytest.approx(rates[0])
+    assert rates[1][-1] == 0.35

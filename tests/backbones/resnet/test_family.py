@@ -1,0 +1,147 @@
+"""Every variant: its published size, and every option it is built with, run."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
+from backbones.resnet.variants import VARIANTS
+
+LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_are_those_of_the_table(name):
+    with torch.device("meta"):
+        backbone = build_backbone(name, out_features=[LAST[name]])
+    assert sum(p.numel() for p in backbone.parameters()) == VARIANTS[name].parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "published"),
+    [  # millions, classifier included, as printed in the papers
+        ("resnet20_cifar", 10, 0.27),  # arXiv:1512.03385, table 6
+        ("resnet56_cifar", 10, 0.85),
+        ("resnet110_cifar", 10, 1.7),
+        ("resnetv2_110_cifar", 10, 1.7),  # arXiv:1603.05027, table 4
+        ("resnetv2_164_cifar", 10, 1.7),
+        ("wrn_28_10", 10, 36.5),  # arXiv:1605.07146, table 4
+        ("wrn_40_4", 10, 8.9),
+        ("resnet200", 1000, 64.7),  # timm's resnet200
+        ("res2net50_26w_4s", 1000, 25.7),  # timm's results-imagenet.csv
+        ("seresnet50", 1000, 28.1),  # arXiv:1709.01507, table 2 (28.09 M with the classifier)
+    ],
+)
+def test_parameters_are_the_published_ones(name, classes, published):
+    with torch.device("meta"):
+        backbone = build_backbone(name, out_features=[LAST[name]])
+    count = sum(p.numel() for p in backbone.parameters())
+    count += classes * (backbone.channels[LAST[name]] + 1)
+    digits = len(str(published).partition(".")[2])
+    assert round(count / 1e6, digits) == published
+
+
+def test_a_wide_resnet_has_the_weights_of_its_authors_code():
+    """WRN-28-10 with ten classes has 36,479,194 parameters in every public reproduction."""
+    assert VARIANTS["wrn_28_10"].parameters + 10 * 641 == 36_479_194
+
+
+@pytest.mark.parametrize("norm", sorted(NORMS.keys() - {"sync_batch"}))
+def test_every_norm_runs_forward_and_backward(name, image, norm):
+    backbone = build_backbone(name, norm=norm, weights="random", drop_path=0.1).train()
+    features = backbone(image)
+    assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
+    assert {k: image.shape[-1] // v.shape[-1] for k, v in features.items()} == backbone.strides
+    sum(x.square().mean() for x in features.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+
+
+def test_features_and_pyramid_follow_channels_and_strides(name, image):
+    body = build_backbone(name, out_features=["c4", "c3", "c2"], in_channels=1)
+    model = BackboneWithFPN(body, FPN(body.channels, out_channels=8))
+    levels = model(image[:, :1])
+    assert list(levels) == ["p2", "p3", "p4", "p5"]
+    sides = [image.shape[-1] // stride for stride in body.strides.values()]
+    assert [x.shape[-1] for x in levels.values()][:3] == sides
+
+
+def test_features_handed_out_are_rectified(name, image):
+    backbone = build_backbone(name).train()
+    assert all((x >= 0).all() and (x > 0).any() for x in backbone(image).values())
+
+
+def test_copies_and_pickles_are_the_same_function(name, image, trained_looking):
+    backbone = trained_looking(build_backbone(name, weights="random", freeze=1, drop_path=0.1))
+    twins = copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))  # noqa: S301 (our own)
+    with torch.no_grad():
+        expected = backbone(image)
+        for twin in twins:
+            torch.testing.assert_close(twin(image), expected, rtol=0, atol=0)
+            assert twin.frozen == 1
+            assert twin.conventions == backbone.conventions
+
+
+def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
+    backbone = trained_looking(build_backbone(name, deformable=["c3"]))
+    program = torch.export.export(backbone, (image,))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(image), backbone(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_traced_module_is_the_same_function(name, image, trained_looking):
+    backbone = trained_looking(build_backbone(name))
+    with torch.no_grad():
+        traced = torch.jit.trace(backbone, (image,), strict=False)  # a dictionary comes out
+        torch.testing.assert_close(traced(image), backbone(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_module_is_the_same_function(name, image, trained_looking):
+    torch._dynamo.reset()
+    backbone = trained_looking(build_backbone(name, deformable=["c3"]))
+    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), backbone(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking):
+    backbone = build_backbone(name)
+    image = torch.rand(2, 3, *((16, 16) if name.endswith("_cifar") else (64, 64)))
+    sum(x.square().mean() for x in backbone(image).values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+    backbone.zero_grad()
+    trained_looking(backbone)
+    torch._dynamo.reset()
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(backbone)))  # noqa: S301 (our own)
+    exported = torch.export.export(backbone, (image,)).module()
+    with torch.no_grad():
+        expected = backbone(image)
+        for found in (twin(image), exported(image)):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"drop_path": 1.0}, r"drop_path takes a probability from 0 to below 1, got 1\.0\."),
+        ({"init": "zero"}, r"unknown initialisation 'zero'; did you mean 'zero_last'\?"),
+        ({"deformable": ["c1"]}, "unknown stage for deformable convolutions 'c1';"),
+        ({"deformable": ["c4"], "deformable_version": 3}, "deformable_version takes 1 or 2, got 3"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone("resnet18", **options)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_a_cifar_network_has_nothing_to_dilate(output_stride):
+    with pytest.raises(ValueError, match=rf"output_stride={output_stride} has nothing to dilate"):
+        build_backbone("wrn_40_4", output_stride=output_stride)
+    with pytest.raises(ValueError, match=r"unknown feature 'c5'.* Known: c1, c2, c3, c4"):
+        build_backbone("wrn_40_4", out_features=["c5"])
