@@ -38,6 +38,7 @@ FRAMEWORKS = {
     "safetensors",
     "scipy",
     "segmentation_models_pytorch",
+    "tifffile",
     "torch",
     "torchvision",
 }
