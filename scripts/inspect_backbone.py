@@ -34,8 +34,8 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     claims.add_argument(
         "--out",
         type=Path,
-        default=Path("gradients"),
-        help="folder for the tables and pictures (default: gradients)",
+        default=Path("runs/gradients"),
+        help="folder for the tables and pictures (default: runs/gradients)",
     )
     claims.add_argument("--quick", action="store_true", help="seconds instead of a minute or two")
     claims.add_argument("--seed", type=int, default=0, help="the first of the seeds (default: 0)")

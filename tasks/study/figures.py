@@ -123,10 +123,4 @@ def _draw_errors(axes: Axes, curves: Sequence[Curve], *, kind: str, depths: Sequ
     means = [statistics.fmean(values) for values in errors.values()]
     axes.plot(depths, means, color=color, linestyle=LINES[kind], label=kind)
     points = [(depth, value) for depth, values in errors.items() for value in values]
-    axes.plot(
-        *zip(*points, strict=True),
-        color=color,
-        linestyle="",
-        marker=MARKERS[kind],
-        fillstyle="none",
-    )
+    axes.plot(*zip(*points, strict=True), color=color, linestyle="", marker=MARKERS[kind])
