@@ -96,7 +96,7 @@ def _row(row: Facts) -> tuple[str, ...]:
         *numbers,
         ", ".join(f"`{entry.weights}`" if entry.weights else "none" for entry in results),
         ", ".join(
-            f"{round(entry.top1, 2):g}" + ("" if entry.size == 224 else f" (at {entry.size})")
+            f"{round(entry.top1, 2)}" + ("" if entry.size == 224 else f" (at {entry.size})")
             for entry in results
         ),
         ", ".join(dict.fromkeys(entry.source for entry in results)),

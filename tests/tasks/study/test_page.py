@@ -131,6 +131,14 @@ def test_a_name_without_a_publication_stays_empty():
     assert published("resnet34_zero_pad") == [Published(top1=74.97, source="He")]
 
 
+@pytest.mark.usefixtures("few")
+def test_a_result_without_weights_keeps_its_digits(monkeypatch):
+    result = Published(top1=77.0, size=320, source="MSRA")
+    monkeypatch.setattr(module, "published", lambda _: [result])
+    assert cells(page(), "resnet152")[-3:] == ["none", "77.0 (at 320)", "MSRA"]
+    assert "Sources of top-1:\n\n- MSRA: [the authors' Caffe models](" in page()
+
+
 def test_the_tags_are_those_that_load():
     tags = [e.weights for e in published("resnet50") if e.source == "torchvision"]
     assert tags == ["imagenet_v1", "imagenet_v2"]
