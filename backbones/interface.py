@@ -55,6 +55,8 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
+        stride_in_1x1: Whether bottlenecks stride in their first 1x1 convolution, as Caffe's do, or
+            in the 3x3; None without bottlenecks.
     """
 
     channels: dict[str, int]
@@ -62,6 +64,7 @@ class Backbone(nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: ClassVar[str] = "conv1.weight"
+    stride_in_1x1: bool | None = None
     _frozen = 0
 
     @abstractmethod

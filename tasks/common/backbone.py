@@ -15,6 +15,8 @@ class BackboneChoice:
     Attributes:
         name: A registered name.
         weights: A tag, a file, or ``random``; see `backbones.build_backbone`.
+        conventions: What the weights expect of an image, where the file does not say so: a name in
+            `backbones.conventions.CONVENTIONS`.
         norm: A norm's name, or ``auto``: see `choose_norm`.
         freeze: How many stages to freeze, or ``auto``: 2 (stem and c2) of loaded weights, as in
             detectron2 and torchvision, and none of random ones.
@@ -23,6 +25,7 @@ class BackboneChoice:
 
     name: str
     weights: str | None = "imagenet"
+    conventions: str | None = None
     norm: str = "auto"
     freeze: int | str = "auto"
     in_channels: int | None = None

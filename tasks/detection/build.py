@@ -27,6 +27,7 @@ def new_detector(
     backbone = build_backbone(
         choice.name,
         weights=choice.weights or "random",
+        conventions=choice.conventions,
         in_channels=in_channels,
         norm=norm,
         out_features=options.features,

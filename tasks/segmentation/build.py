@@ -71,6 +71,7 @@ def new_segmenter(
     backbone = build_backbone(
         choice.name,
         weights=choice.weights or "random",
+        conventions=choice.conventions,
         in_channels=in_channels,
         norm=norm,
         freeze=freeze,
