@@ -19,8 +19,8 @@ WRAPPERS: Final = (
 )
 """Keys under which frameworks keep state dicts, averaged ones first, as timm does."""
 
-_HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.")
-"""Prefixes of classifiers and projections, which a backbone does not have."""
+_HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.", "n_averaged")
+"""How the names of classifiers, projections and counters begin, which a backbone does not have."""
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
@@ -88,7 +88,7 @@ def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str,
 
     Whatever stands before ``first_conv`` is the prefix: nothing in a classifier's file, ``module.``
     after DataParallel, ``network.backbone.body.`` in a Keel detector. What has another prefix
-    belongs to another part of the model and is left out, as are classifiers and projections.
+    belongs to another part of the model and is left out, as is what begins as a head does.
 
     Args:
         state: Names and tensors.
