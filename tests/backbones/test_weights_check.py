@@ -1,6 +1,7 @@
 """A file of another network is answered with what it is, and one that strides elsewhere refused."""
 
 import pickle
+from functools import partial
 
 import pytest
 import timm
@@ -9,8 +10,6 @@ import torchvision
 
 from backbones import build_backbone, list_backbones, load_weights
 from backbones.lookalike import describe, lookalikes
-from backbones.resnet.model import ResNet
-from backbones.resnet.variants import VARIANTS
 from tests.backbones import spelling
 
 
@@ -20,7 +19,7 @@ def no_memory(build, *args, **options):
 
 
 def known(*names):
-    return {name: lambda name=name: ResNet(VARIANTS[name]) for name in names}
+    return {name: partial(build_backbone, name) for name in names}
 
 
 PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
@@ -91,7 +90,7 @@ def strided(*, in_1x1):
     """A ResNet-50's stem and first stage, told where it strides."""
 
     def build():
-        backbone = ResNet(VARIANTS["resnet50"], out_features=["c2"])
+        backbone = build_backbone("resnet50", out_features=["c2"])
         backbone.stride_in_1x1 = in_1x1
         return backbone
 
@@ -186,7 +185,7 @@ def test_folded_statistics_under_torchvisions_names_are_caffes(bottlenecks, save
 
 def test_a_backbone_without_bottlenecks_strides_nowhere_else(caffe2_file):
     assert build_backbone("resnet18").stride_in_1x1 is None
-    backbone = ResNet(VARIANTS["resnet50"], out_features=["c2"])
+    backbone = build_backbone("resnet50", out_features=["c2"])
     backbone.stride_in_1x1 = None
     load_weights(backbone, caffe2_file, name="resnet50")
 
