@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -55,15 +55,15 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
-        stride_in_1x1: Whether bottlenecks stride in their first 1x1 convolution, as Caffe's do, or
-            in the 3x3; None without bottlenecks.
+        stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
+            None where there are no bottlenecks.
     """
 
     channels: dict[str, int]
     strides: dict[str, int]
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
-    first_conv: ClassVar[str] = "conv1.weight"
+    first_conv: str = "conv1.weight"
     stride_in_1x1: bool | None = None
     _frozen = 0
 
