@@ -52,6 +52,16 @@ _MMLAB: Final[_Rules] = (
     (r"\.se_layer\.conv([12])\.conv\.", r".se.fc\1."),
 )
 
+_PREACTIVATION: Final[_Rules] = (
+    (r"^stem\.conv\.", "conv1."),
+    (r"^norm\.", "norms.c5."),
+    (r"^stages\.0\.blocks\.", "layer1."),
+    (r"^stages\.1\.blocks\.", "layer2."),
+    (r"^stages\.2\.blocks\.", "layer3."),
+    (r"^stages\.3\.blocks\.", "layer4."),
+    (r"\.downsample\.conv\.", ".downsample.0."),
+)
+
 _CHILDREN: Final = {"0": "conv1", "1": "bn1"} | {str(k + 3): f"layer{k}" for k in (1, 2, 3, 4)}
 """Places of a torchvision ResNet's modules in ``nn.Sequential(*resnet.children())``."""
 
@@ -160,20 +170,21 @@ def from_encoder(state: Mapping[str, Tensor], *, names: Sequence[str]) -> dict[s
 
 
 def from_preactivation(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename timm's ``resnetv2``: its final ``norm`` is that of c5 here.
+    """Rename timm's ``resnetv2``: its ``stages``, and its final ``norm``, which is c5's here.
 
     Example:
         >>> x = torch.zeros(1)
-        >>> list(from_preactivation({"stem.conv.weight": x, "norm.bias": x, "head.fc.bias": x}))
-        ['stem.conv.weight', 'norms.c5.bias']
+        >>> list(from_preactivation({"stem.conv.weight": x, "norm.bias": x, "head.fc.bias": x,
+        ...                          "stages.1.blocks.0.downsample.conv.weight": x}))
+        ['conv1.weight', 'norms.c5.bias', 'layer2.0.downsample.0.weight']
     """
     own = below(state, prefixes(state, "stem.conv.weight")[0], without=("head.",))
-    return _renamed(own, ((r"^norm\.", "norms.c5."),))
+    return _renamed(own, _PREACTIVATION)
 
 
 def preactivation_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the norms of c2 to c4, which in timm's ``resnetv2`` begin the stage that follows."""
-    pairs = {f"norms.c{k}.": below(state, f"stages.{k - 1}.blocks.0.norm1.") for k in (2, 3, 4)}
+    """Return the norms of c1 to c4, which in timm's ``resnetv2`` begin the stage that follows."""
+    pairs = {f"norms.c{k}.": below(state, f"layer{k}.0.norm1.") for k in (1, 2, 3, 4)}
     return {f"{name}{key}": v for name, norm in pairs.items() for key, v in norm.items()}
 
 

@@ -36,11 +36,11 @@ def stage_of(key: str) -> str:
     """Return the part of a key that names its stage.
 
     Example:
-        >>> stage_of("layer2.0.conv1.weight"), stage_of("stages.3.blocks.0.norm1.bias")
-        ('layer2', 'stages.3')
+        >>> stage_of("layer2.0.conv1.weight"), stage_of("norms.c3.bias")
+        ('layer2', 'norms.c3')
     """
     first, _, rest = key.partition(".")
-    return f"{first}.{rest.partition('.')[0]}" if first in ("stages", "norms") else first
+    return f"{first}.{rest.partition('.')[0]}" if first == "norms" else first
 
 
 def lookalikes(

@@ -259,7 +259,7 @@ ORIGINS: Final[Sequence[Origin]] = (
         matches=lambda c: "stages.0.blocks.0.norm1.running_var" in c.state,
         rename=from_preactivation,
         complete=preactivation_norms,
-        added="norms of c2 to c4, which in the file begin the next stage",
+        added="norms of c1 to c4, which in the file begin the next stage",
         hub=True,
     ),
     Origin(name="timm", matches=_timm, hub=True),

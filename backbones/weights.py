@@ -16,7 +16,7 @@ from backbones.lookalike import STATISTICS, Known, stage_of
 from backbones.weights_check import Kin, check_stride, check_tensors
 from backbones.weights_file import WeightFile, open_weights
 
-_STAGES: Final = ("layer", "stages.", "norms.")
+_STAGES: Final = ("layer", "norms.")
 """How the names of residual stages, and of what belongs to one feature, begin."""
 
 

@@ -20,6 +20,8 @@ from backbones.convert_names import (
 )
 from tests.backbones import spelling
 
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
 
 @pytest.fixture(scope="module")
 def fifty():
@@ -97,18 +99,22 @@ def test_timms_preactivation_gets_a_norm_for_every_feature():
     with torch.device("meta"):
         state = timm.create_model("resnetv2_50").state_dict()
     found = from_preactivation(state)
-    found |= preactivation_norms(found)
-    assert not any(key.startswith(("head.", "norm.")) for key in found)
+    norms = preactivation_norms(found)
+    assert {key.partition(".")[0] for key in found} == {"conv1", "norms", *LAYERS}
+    assert len(found) == len(state) - len(["head.fc.weight", "head.fc.bias"])
     for feature, source in {
+        "norms.c1": "stages.0.blocks.0.norm1",
         "norms.c2": "stages.1.blocks.0.norm1",
         "norms.c3": "stages.2.blocks.0.norm1",
         "norms.c4": "stages.3.blocks.0.norm1",
         "norms.c5": "norm",
     }.items():
         for part in ("weight", "bias", "running_mean", "running_var"):
-            assert found[f"{feature}.{part}"] is state[f"{source}.{part}"]
-    rest = {k: v for k, v in state.items() if k.startswith("st")}
-    identical({k: v for k, v in found.items() if not k.startswith("norms.")}, rest)
+            assert (found | norms)[f"{feature}.{part}"] is state[f"{source}.{part}"]
+    assert found["layer3.4.conv2.weight"] is state["stages.2.blocks.4.conv2.weight"]
+    assert (
+        found["layer4.0.downsample.0.weight"] is state["stages.3.blocks.0.downsample.conv.weight"]
+    )
 
 
 def test_two_models_side_by_side_keep_their_names():

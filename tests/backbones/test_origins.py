@@ -4,17 +4,23 @@ c5 is left out, being three quarters of each file: test_convert_names has its na
 """
 
 import copy
+import json
 import pickle
+import re
 from argparse import Namespace
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from backbones import build_backbone, list_backbones
 from tests.backbones import spelling
 from tests.backbones.spelling import (
     CAFFE,
     CV2_HALF,
+    HALF,
     IMAGENET,
     MM2_CAFFE,
     MM2_TORCH,
@@ -166,3 +172,61 @@ def test_a_detectron2_detector_that_says_its_mean(theirs, small, save, same_feat
     content["model"]["pixel_std"] = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
     path = save(content, "model_final.pth")
     same_features(path, theirs, IMAGENET, origin="detectron2, a model")
+
+
+def timms(name):
+    """A network of timm's, its norms as after a training."""
+    torch.manual_seed(2)
+    model = timm.create_model(name).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        for tensor, low, high in (
+            (norm.weight, 0.3, 0.8),
+            (norm.bias, -0.2, 0.2),
+            (norm.running_mean, -0.2, 0.2),
+            (norm.running_var, 0.5, 1.5),
+        ):
+            tensor.data.uniform_(low, high)
+    return model
+
+
+@pytest.mark.parametrize("name", ["resnet18d", "seresnet50", "res2net50_26w_4s", "resnetv2_50"])
+def test_a_file_of_timms_own_names(name, tmp_path):
+    """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
+    if name not in list_backbones():
+        pytest.skip("the row is not there yet")
+    model = timms(name)
+    config = {"architecture": name, "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    ours = build_backbone(name, weights=tmp_path / "model.safetensors").eval()
+    assert "\n  origin: timm" in ours.provenance
+    assert ours.conventions.std == (0.5,) * 3
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, found = model.forward_features(HALF(image)), ours((image - 0.5) / 0.5)["c5"]
+    size = expected.abs().max().item()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("name", ["resnet18d", "resnetv2_50"])
+def test_a_file_of_timms_own_names_alone_asks_for_conventions(name, save):
+    if name not in list_backbones():
+        pytest.skip("the row is not there yet")
+    with pytest.raises(
+        ValueError, match=r"comes from timm.*, whose files are made for images of di"
+    ):
+        build_backbone(name, weights=save(timms(name).state_dict()))
+
+
+def test_a_deep_stem_of_mmlab(save):
+    if "resnet18d" not in list_backbones():
+        pytest.skip("the row is not there yet")
+    model = timms("resnet18d")
+    named = {re.sub(r"^conv1\.", "stem.", k): v for k, v in model.state_dict().items()}
+    named = {re.sub(r"^bn1\.", "stem.7.", k): v for k, v in named.items()}
+    path = save(mmlab(named, MM3, "cfg"))
+    ours = build_backbone("resnet18d", weights=path).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, found = model.forward_features(image), ours(image)["c5"]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
