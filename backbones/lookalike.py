@@ -48,16 +48,26 @@ def lookalikes(
 ) -> list[str]:
     """Return the names whose stages have all the shapes, and only those, of the file's stages.
 
+    The search ends with the first of which the file has every stage: to build them all takes
+    seconds.
+
     Args:
         state: The file's tensors under our names, whatever stands before them.
         known: Built on the meta device, without memory.
         stride_in_1x1: Where the file's bottlenecks stride, if that is known.
     """
-    built = ((name, skeleton(build)) for name, build in known.items())
-    fitting = ((n, b.stride_in_1x1) for n, b in built if b is not None and _fits(state, b))
-    return [
-        name for name, stride in fitting if stride_in_1x1 is None or stride in (None, stride_in_1x1)
-    ]
+    names = []
+    for name, build in known.items():
+        backbone = skeleton(build)
+        if backbone is None:
+            continue
+        stages = _fitting_stages(state, backbone)
+        strides = (None, stride_in_1x1)
+        if stages and (stride_in_1x1 is None or backbone.stride_in_1x1 in strides):
+            names.append(name)
+            if stages == len(backbone.stages()):
+                break
+    return names
 
 
 def describe(
@@ -70,11 +80,10 @@ def describe(
         known: As in `lookalikes`.
         stride_in_1x1: As in `lookalikes`.
     """
+    if family := next(_families(state), ""):
+        return f" This looks like {family}, which is not built here."
     names = lookalikes(state, known, stride_in_1x1=stride_in_1x1)
-    if names:
-        return f" This looks like {' or '.join(names[:3])}."
-    family = next(_families(state), "")
-    return f" This looks like {family}, which is not built here." if family else ""
+    return f" This looks like {' or '.join(names[:3])}." if names else ""
 
 
 def _families(state: Mapping[str, Tensor]) -> Iterator[str]:
@@ -94,16 +103,17 @@ def skeleton(build: Callable[[], Backbone]) -> Backbone | None:
     return None
 
 
-def _fits(state: Mapping[str, Tensor], backbone: Backbone) -> bool:
+def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
+    """Return how many stages, stem first, the file has of the backbone; 0 if they do not fit."""
     try:
         given = backbone_state(state, first_conv=backbone.first_conv)
     except ValueError:
-        return False
+        return 0
     stages = {stage_of(key) for key in given}
     want = _shapes(backbone.state_dict(), backbone.first_conv)
-    return _shapes(given, backbone.first_conv) == {
-        key: shape for key, shape in want.items() if stage_of(key) in stages
-    }
+    there = {key: shape for key, shape in want.items() if stage_of(key) in stages}
+    fits = _shapes(given, backbone.first_conv) == there
+    return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
 
 
 def _shapes(state: Mapping[str, Tensor], first_conv: str) -> dict[str, tuple[int, ...]]:

@@ -127,14 +127,18 @@ def part(start, stop, *, ranged=True):
     return head + CONTENT[start:stop]
 
 
+LONGER = b"HTTP/1.1 200 OK\r\nContent-Length: 13000\r\n\r\n" + b"x" * 12000
+
+
 @pytest.mark.usefixtures("online")
 @pytest.mark.parametrize(
     ("answers", "asked"),
     [
         ([part(0, 4000, ranged=False), part(4000, 9000), part(9000, 11000)], [0, 4000, 9000]),
         ([part(0, 4000, ranged=False), part(0, 11000, ranged=False)], [0, 4000]),
+        ([LONGER, part(0, 11000, ranged=False)], [0, 12000]),
     ],
-    ids=["goes on", "starts again where the server cannot"],
+    ids=["goes on", "starts again where the server cannot", "keeps nothing of another file"],
 )
 def test_a_broken_connection_is_taken_up_again(target, answers, asked):
     with serving(*answers) as (url, requests):

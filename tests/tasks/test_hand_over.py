@@ -37,9 +37,9 @@ def detector(weights, **choice):
     return new_detector(choice, OPTIONS, data=BOXES, norm="frozen_batch", freeze=2)
 
 
-def segmenter(weights):
+def segmenter(weights, **choice):
     return new_segmenter(
-        BackboneChoice(name="resnet18", weights=str(weights)),
+        BackboneChoice(name="resnet18", weights=str(weights), **choice),
         UNetOptions(norm="batch", channels=(8,) * 5),
         InputOptions(normalisation="imagenet", patch=(64, 64)),
         data=MASKS,
@@ -94,3 +94,5 @@ def test_a_run_without_conventions_ends_before_it_begins(tmp_path):
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"backbone\.conventions=<name> for a run"):
         segmenter(tmp_path / "x.pth")
+    _, plan = segmenter(tmp_path / "x.pth", conventions="inception")
+    assert plan.mean == (0.5, 0.5, 0.5)
