@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -69,6 +69,8 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
+        neutral: State-dict patterns of tensors that a weight file may lack, because they begin
+            without an effect of their own, as the offsets of deformable convolutions do.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -78,6 +80,7 @@ class Backbone(nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
+    neutral: ClassVar[tuple[str, ...]] = ()
     stride_in_1x1: bool | None = None
     _frozen = 0
 

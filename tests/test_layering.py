@@ -9,12 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = {"backbones", "tasks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
-    ["backbones.choose", "backbones.convert", "backbones.files"],
+    ["backbones.choose", "backbones.convert", "backbones.download", "backbones.pickles"],
+    ["backbones.convert_names", "backbones.files"],
     ["backbones.interface", "backbones.layers"],
-    ["backbones.fpn", "backbones.resnet"],
+    ["backbones.conventions", "backbones.fpn", "backbones.lookalike", "backbones.resnet"],
+    ["backbones.metadata", "backbones.origins", "backbones.sources"],
+    ["backbones.weights_file"],
+    ["backbones.weights_check"],
     ["backbones.weights"],
     ["backbones.registry"],
     ["backbones"],  # the facade
+    ["backbones.adapters"],  # leaves: imported by name where they are needed
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
     ["tasks.detection", "tasks.segmentation", "tasks.study"],
@@ -42,8 +47,11 @@ FRAMEWORKS = {
     "torch",
     "torchvision",
 }
-MAY_IMPORT = {  # besides the standard library and ours
-    "backbones": {"torch", "torchvision", "safetensors"},
+CORE = {"torch", "torchvision", "safetensors"}
+ADAPTED = {"timm", "huggingface_hub", "transformers", "segmentation_models_pytorch"}
+MAY_IMPORT = {  # besides the standard library and ours; the longest that fits counts
+    "backbones": CORE,
+    "backbones.adapters": CORE | ADAPTED,
     "tasks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }
@@ -72,6 +80,7 @@ def imports(source):
 def faults(module, source):
     """Return what is wrong with the imports of a module."""
     mine, top = place(module), module.partition(".")[0]
+    allowed = MAY_IMPORT.get(mine, MAY_IMPORT[top])
     wrong = []
     for name in imports(source):
         package = name.partition(".")[0]
@@ -79,7 +88,7 @@ def faults(module, source):
             theirs = place(name)
             if theirs != mine and PLACES[theirs] >= PLACES[mine]:
                 wrong.append(f"{module} imports {name}, which is not below it")
-        elif package not in sys.stdlib_module_names | MAY_IMPORT[top]:
+        elif package not in sys.stdlib_module_names | allowed:
             wrong.append(f"{module} imports {package}, which is not for {top}")
     return wrong
 
@@ -101,6 +110,8 @@ def test_imports_point_down(path):
         ("backbones.weights", "import tasks.common.optim", "not below it"),
         ("backbones.registry", "def f():\n    import lightning", "not for backbones"),
         ("backbones.resnet.model", "from timm.models import resnet", "not for backbones"),
+        ("backbones.sources", "import backbones.adapters.hub", "not below it"),
+        ("backbones.adapters.hub", "import lightning", "not for backbones"),
         ("tasks.common.report", "from tasks.detection.coco import read", "not below it"),
         ("tasks.segmentation.data", "from tasks.detection.coco import read", "not below it"),
         ("tasks.detection.run", "import scripts.train_det", "not below it"),
@@ -116,6 +127,7 @@ def test_a_forbidden_import_is_found(module, source, fault):
     [
         ("backbones.resnet.model", "from backbones.resnet.blocks import Bottleneck"),
         ("backbones.registry", "import os.path\nfrom torchvision.ops import nms"),
+        ("backbones.adapters.smp", "import segmentation_models_pytorch\nimport backbones"),
         ("tasks.detection.run", "import lightning\nfrom backbones import build_backbone"),
     ],
 )

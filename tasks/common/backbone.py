@@ -16,6 +16,8 @@ class BackboneChoice:
     Attributes:
         name: A registered name.
         weights: A tag, a file, or ``random``; see `backbones.build_backbone`.
+        conventions: What the weights expect of an image, where the file does not say so: a name in
+            `backbones.conventions.CONVENTIONS`.
         norm: A norm's name, or ``auto``: see `choose_norm`.
         freeze: How many stages to freeze, or ``auto``: in detection 2 (stem and c2) of loaded
             weights, as in detectron2 and torchvision, otherwise none; see `choose_freeze`.
@@ -28,6 +30,7 @@ class BackboneChoice:
 
     name: str
     weights: str | None = "imagenet"
+    conventions: str | None = None
     norm: str = "auto"
     freeze: int | str = "auto"
     in_channels: int | None = None
@@ -73,7 +76,8 @@ def build_chosen(
     """
     return build_backbone(
         choice.name,
-        weights=choice.weights or "random",
+        weights="random" if choice.weights is None else choice.weights,
+        conventions=choice.conventions,
         in_channels=in_channels,
         norm=norm,
         out_features=out_features,
