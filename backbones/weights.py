@@ -67,9 +67,9 @@ def load_weights(
     Every tensor of the backbone must be in the file, with its shape, unless its name matches a
     pattern in ``missing`` or in `Backbone.neutral`. What the backbone cannot hold is dropped and
     counted: a classifier, the running statistics when its norm has none, stages that were not
-    built. Anything else in the file is refused, as is a file of which nobody knows what images it was trained on. A file for
-    BGR images is changed to one for RGB. The first convolution is adapted to the backbone's input
-    channels (see `adapt_first_conv`), and the conventions with it.
+    built. Anything else in the file is refused, as is a file of which nobody knows what images it
+    was trained on. A file for BGR images is changed to one for RGB. The first convolution is
+    adapted to the backbone's input channels (see `adapt_first_conv`), and the conventions with it.
 
     ========================= =====================================================================
     ``weights``
