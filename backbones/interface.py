@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Self
 
 from torch import Tensor, nn
@@ -101,6 +102,16 @@ class Backbone(nn.Module, ABC):
             if isinstance(module, nn.modules.batchnorm._BatchNorm | FrozenBatchNorm2d):
                 module.eps = conventions.epsilon
         return self
+
+    def load_tag(self, weights: str | PathLike[str]) -> bool:  # noqa: ARG002 (for those that do)
+        """Load weights that this backbone can fetch by itself, and say whether it did.
+
+        `build_backbone` asks this first, and `load_weights` where it is False, as it is here.
+
+        Args:
+            weights: A tag, such as ``"imagenet"``; False is returned for a file.
+        """
+        return False
 
     @property
     def frozen(self) -> int:

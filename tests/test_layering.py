@@ -9,18 +9,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = {"backbones", "tasks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
-    ["backbones.choose", "backbones.convert", "backbones.files"],
+    ["backbones.choose", "backbones.convert", "backbones.files", "backbones.plugins"],
     ["backbones.interface", "backbones.layers"],
     ["backbones.fpn", "backbones.resnet"],
     ["backbones.weights"],
     ["backbones.registry"],
     ["backbones"],  # the facade
+    ["backbones.adapters"],  # imported by nobody: entry points and users name them
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
     ["tasks.detection", "tasks.segmentation"],
     ["scripts"],
 ]
 PLACES = {name: level for level, names in enumerate(LAYERS) for name in names}
+LEAVES = "backbones.adapters"
 FACADES = {"backbones", "tasks"}  # a new module below them needs a place of its own
 
 FRAMEWORKS = {
@@ -41,8 +43,13 @@ FRAMEWORKS = {
     "torch",
     "torchvision",
 }
-MAY_IMPORT = {  # besides the standard library and ours
+MAY_IMPORT = {  # besides the standard library and ours; the longest name that fits counts
     "backbones": {"torch", "torchvision", "safetensors"},
+    "backbones.adapters": {"torch"},
+    "backbones.adapters.huggingface": {"torch", "transformers"},
+    "backbones.adapters.smp": {"torch", "segmentation_models_pytorch"},
+    "backbones.adapters.timm": {"torch", "timm", "huggingface_hub"},
+    "backbones.adapters.torchvision": {"torch", "torchvision"},
     "tasks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }
@@ -70,13 +77,16 @@ def imports(source):
 
 def faults(module, source):
     """Return what is wrong with the imports of a module."""
-    mine, top = place(module), module.partition(".")[0]
+    mine = place(module)
+    top = max((n for n in MAY_IMPORT if f"{module}.".startswith(f"{n}.")), key=len)
     wrong = []
     for name in imports(source):
         package = name.partition(".")[0]
         if package in OURS:
             theirs = place(name)
-            if theirs != mine and PLACES[theirs] >= PLACES[mine]:
+            if theirs == LEAVES != mine:
+                wrong.append(f"{module} imports {name}, which is for nobody to import")
+            elif theirs != mine and PLACES[theirs] >= PLACES[mine]:
                 wrong.append(f"{module} imports {name}, which is not below it")
         elif package not in sys.stdlib_module_names | MAY_IMPORT[top]:
             wrong.append(f"{module} imports {package}, which is not for {top}")
@@ -104,6 +114,9 @@ def test_imports_point_down(path):
         ("tasks.segmentation.data", "from tasks.detection.coco import read", "not below it"),
         ("tasks.detection.run", "import scripts.train_det", "not below it"),
         ("tasks.detection.run", "import timm", "not for tasks"),
+        ("tasks.detection.run", "import backbones.adapters.timm", "which is for nobody to import"),
+        ("backbones.registry", "from backbones.adapters.timm import build", "nobody to import"),
+        ("backbones.adapters.smp", "import timm", "not for backbones.adapters.smp"),
     ],
 )
 def test_a_forbidden_import_is_found(module, source, fault):
