@@ -37,9 +37,14 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
         ValueError: If the model is unknown, or cannot be built like that.
     """
     model = _known(name)
+    if options.init != BackboneOptions.init or options.deformable:
+        raise ValueError(
+            f"timm/{name} draws its weights itself and has its own convolutions: leave out init "
+            f"and deformable, got init={options.init!r} and deformable={options.deformable!r}."
+        )
     given: dict[str, Any] = {"in_chans": options.in_channels}
-    if drop_path := getattr(options, "drop_path", 0.0):
-        given["drop_path_rate"] = drop_path
+    if options.drop_path:
+        given["drop_path_rate"] = options.drop_path
     make = partial(timm.create_model, model, num_classes=0, **given)
     try:
         plan = plan_stages(make, wanted=options.out_features, output_stride=options.output_stride)

@@ -14,14 +14,17 @@ from backbones.adapters.smp import SmpEncoder, register_encoder
 TIMM = ["timm/convnext_atto", "timm/mobilenetv3_small_050", "timm/regnety_002"]
 SLOW = [
     *TIMM,
-    "resnet101",
-    "resnet152",
+    "cbam_resnet18",
+    "dynamic_resnet18",
+    "ecaresnet50d",
+    "res2net50_26w_4s",
+    "resnet18d",
     "resnet34",
     "resnet50",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
+    "resnet50_caffe",
+    "resnetv2_18",
     "resnext50_32x4d",
-    "wide_resnet101_2",
+    "seresnet18",
     "wide_resnet50_2",
 ]
 NAMES = ["resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]

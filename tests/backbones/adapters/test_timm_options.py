@@ -62,6 +62,29 @@ def test_norms_that_timm_does_not_have_are_refused(model, norm, message):
         build_backbone(f"timm/{model}", weights="random", norm=norm)
 
 
+@pytest.mark.parametrize("options", [{"init": "he_scaled"}, {"deformable": ["c5"]}])
+def test_what_only_our_own_have_is_refused(options):
+    with pytest.raises(
+        ValueError, match=r"^timm/resnet18 draws its weights itself and has its own"
+    ):
+        build_backbone("timm/resnet18", **options)
+
+
+def test_stochastic_depth_is_timms():
+    backbone = build_backbone("timm/regnety_002", drop_path=0.2)
+    theirs = timm.create_model("regnety_002", drop_path_rate=0.2)
+
+    def rates(model):
+        return [m.drop_prob for m in model.modules() if hasattr(m, "drop_prob")]
+
+    assert rates(backbone) == rates(theirs)
+    assert max(rates(backbone)) == pytest.approx(0.2)
+    with pytest.raises(
+        ValueError, match=r"^timm/vgg11 cannot be built with .*'drop_path_rate': 0.2"
+    ):
+        build_backbone("timm/vgg11", drop_path=0.2)
+
+
 def test_conventions_are_timms():
     name = "tf_mobilenetv3_small_minimal_100"  # TensorFlow's epsilon, and its mean and std
     backbone = build_backbone(f"timm/{name}", out_features=["c1"])
