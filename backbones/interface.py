@@ -70,6 +70,7 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
+        unbuilt: Keys in the state dict of the whole model that this backbone has no place for.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -79,6 +80,7 @@ class Backbone(nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
+    unbuilt: frozenset[str] = frozenset()
     stride_in_1x1: bool | None = None
     _frozen = 0
 

@@ -95,7 +95,9 @@ def load_weights(
     expected = backbone.state_dict()
     given, adapted, conventions = _fit_channels(given, expected, backbone.first_conv, conventions)
     rest = {"other parts of the model, such as a classifier": len(state) - len(given)}
-    dropped = {reason: n for reason, n in (rest | _drop(given, expected)).items() if n}
+    dropped = {
+        reason: n for reason, n in (rest | _drop(given, expected, backbone.unbuilt)).items() if n
+    }
     report = LoadReport(
         origin=origin,
         stages=_coverage(backbone, given),
@@ -177,7 +179,9 @@ def _fit_channels(
     return given, adapted, conventions.for_channels(want)
 
 
-def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, int]:
+def _drop(
+    given: dict[str, Tensor], expected: Mapping[str, Tensor], unbuilt: frozenset[str]
+) -> dict[str, int]:
     """Remove what this backbone cannot hold, and return the counts by reason."""
     stages = {key.partition(".")[0] for key in expected}
     has_statistics = any(fnmatch(key, "*.running_mean") for key in expected)
@@ -185,6 +189,8 @@ def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str,
     for key in [key for key in given if key not in expected]:
         if key.startswith("layer") and key.partition(".")[0] not in stages:
             reason = "stages that are not built"
+        elif key in unbuilt:
+            reason = "parts of the model that are not built"
         elif key.endswith("num_batches_tracked"):
             reason = "batch counters"
         elif not has_statistics and any(fnmatch(key, pattern) for pattern in _RUNNING):
