@@ -65,7 +65,7 @@ def test_forward_and_backward(encoder_name, image):
     assert len(maps) == 6
     assert maps[0] is image
     assert [x.shape[1] for x in maps] == encoder.out_channels
-    maps[-1].square().mean().backward()
+    sum(x.square().mean() for x in maps[1:] if x.numel()).backward()
     assert all(p.grad is not None for p in encoder.parameters())
 
 
