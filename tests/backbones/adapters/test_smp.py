@@ -261,3 +261,15 @@ def test_an_encoder_can_be_copied(clone, image):
     encoder = smp.encoders.get_encoder("keel-resnet18", weights=None, depth=3).eval()
     for own, expected in zip(clone(encoder)(image), encoder(image), strict=True):
         torch.testing.assert_close(own, expected, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in list_backbones() if "/" not in n])
+def test_every_name_is_an_encoder_or_refused_by_its_strides(name):
+    with torch.device("meta"):
+        strides = list(build_backbone(name).strides.values())
+        if strides == [2, 4, 8, 16, 32]:
+            assert smp.encoders.get_encoder(f"keel-{name}", weights=None).output_stride == 32
+            return
+        with pytest.raises(ValueError, match="Take another backbone"):
+            smp.encoders.get_encoder(f"keel-{name}", weights=None)
