@@ -1,37 +1,86 @@
-"""Other people's state dicts, renamed to ours: pure functions on dictionaries."""
+"""Around a state dict: what training frameworks wrap it in, and where in it a backbone is."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from torch import Tensor
 
-_WRAPPERS: Final = ("state_dict", "model", "model_state_dict")
-"""Keys under which training frameworks keep the state dict in a checkpoint."""
+WRAPPERS: Final = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "teacher",
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "blobs",
+    "online_network_state_dict",
+    "student",
+)
+"""Keys under which frameworks keep state dicts, averaged ones first, as timm does."""
 
-_HEAD: Final = ("fc.",)
-"""Prefixes of a classifier, which a backbone does not have."""
+_HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.", "n_averaged")
+"""How the names of classifiers, projections and counters begin, which a backbone does not have."""
 
 
-def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     """Return the tensors of a checkpoint, whatever a framework wrapped around them.
 
     Args:
-        checkpoint: A state dict, or a checkpoint that holds one under ``state_dict``, ``model`` or
-            ``model_state_dict``.
+        checkpoint: A state dict, or a checkpoint that holds one under one of `WRAPPERS`.
+
+    Returns:
+        The keys that led to them, joined by dots, and the tensors by name.
 
     Raises:
         ValueError: If there is no state dict in it.
+
+    Example:
+        >>> import torch
+        >>> unwrap({"model": {"state_dict": {"x": torch.zeros(1)}}, "epoch": 3})
+        ('model.state_dict', {'x': tensor([0.])})
     """
-    for key in _WRAPPERS:
-        if isinstance(inner := checkpoint.get(key), Mapping):
-            return unwrap(inner)
-    tensors = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    for key in WRAPPERS:
+        if isinstance(inner := checkpoint.get(key), Mapping) and _has_tensors(inner):
+            deeper, tensors = unwrap(inner)
+            return f"{key}.{deeper}".rstrip("."), tensors
+    tensors = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(
             "expected a state dict (names and tensors, bare or under "
-            f"{', '.join(_WRAPPERS)}), got the keys {sorted(map(str, checkpoint))[:8]}."
+            f"{', '.join(WRAPPERS)}), got the keys {sorted(map(str, checkpoint))[:8]}."
         )
-    return tensors
+    return "", tensors
+
+
+def bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict without what torch.compile and DataParallel add to its names.
+
+    Example:
+        >>> import torch
+        >>> list(bare_names({"module.module.layer1._orig_mod.0.conv1.weight": torch.zeros(1)}))
+        ['layer1.0.conv1.weight']
+    """
+    names = {key: key.replace("_orig_mod.", "") for key in state}
+    while any(name.startswith("module.") for name in names.values()):
+        names = {key: name.removeprefix("module.") for key, name in names.items()}
+    if len(set(names.values())) < len(names):  # two models side by side: not wrappers
+        return dict(state)
+    return {names[key]: value for key, value in state.items()}
+
+
+def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
+    """Return what stands before ``name``, in the shortest of the keys that end in it.
+
+    Example:
+        >>> import torch
+        >>> x = torch.zeros(1)
+        >>> prefixes({"a.conv.bias": x, "b.conv.bias": x, "b.0.conv.bias": x}, "conv.bias")
+        ['a.', 'b.']
+    """
+    found = [k for k in state if k == name or k.endswith(f".{name}")]
+    shortest = min((len(k) for k in found), default=0)
+    return [k.removesuffix(name) for k in found if len(k) == shortest]
 
 
 def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str, Tensor]:
@@ -39,7 +88,7 @@ def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str,
 
     Whatever stands before ``first_conv`` is the prefix: nothing in a classifier's file, ``module.``
     after DataParallel, ``network.backbone.body.`` in a Keel detector. What has another prefix
-    belongs to another part of the model and is left out, as is the classifier ``fc``.
+    belongs to another part of the model and is left out, as is what begins as a head does.
 
     Args:
         state: Names and tensors.
@@ -55,14 +104,26 @@ def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str,
         ...                     first_conv="conv1.weight"))
         ['conv1.weight']
     """
-    found = [k for k in state if k == first_conv or k.endswith(f".{first_conv}")]
-    shortest = min((len(k) for k in found), default=0)
-    starts = [k for k in found if len(k) == shortest]
+    starts = prefixes(state, first_conv)
     if len(starts) != 1:
         raise ValueError(
-            f"expected one key that ends in {first_conv!r} (torchvision's or Keel's names), found "
+            f"expected one key that ends in {first_conv!r}, found "
             f"{len(starts)} among {len(state)} keys such as {list(state)[:3]}."
         )
-    prefix = starts[0].removesuffix(first_conv)
+    return below(state, starts[0], without=_HEADS)
+
+
+def below(
+    state: Mapping[str, Tensor], prefix: str, *, without: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
+    """Return what begins with ``prefix``, without it, and without what then begins otherwise."""
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return {k: v for k, v in own.items() if not k.startswith(_HEAD)}
+    return {k: v for k, v in own.items() if not k.startswith(without)}
+
+
+def _has_tensors(value: Mapping[str, Any]) -> bool:
+    """Return whether there is a tensor in a mapping, or under one of the wrappers in it."""
+    inner = (value.get(key) for key in WRAPPERS)
+    return any(isinstance(item, Tensor) for item in value.values()) or any(
+        isinstance(item, Mapping) and _has_tensors(item) for item in inner
+    )

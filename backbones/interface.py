@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -71,6 +71,8 @@ class Backbone(nn.Module, ABC):
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
         unbuilt: Keys in the state dict of the whole model that this backbone has no place for.
+        neutral: State-dict patterns of tensors that a weight file may lack, because they begin
+            without an effect of their own, as the offsets of deformable convolutions do.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -81,6 +83,7 @@ class Backbone(nn.Module, ABC):
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
     unbuilt: frozenset[str] = frozenset()
+    neutral: ClassVar[tuple[str, ...]] = ()
     stride_in_1x1: bool | None = None
     _frozen = 0
 

@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Final
 
 from backbones.choose import choose
-from backbones.interface import Backbone, BackboneOptions
+from backbones.interface import Backbone, BackboneOptions, Conventions
 from backbones.plugins import BACKBONES, FAMILIES, import_offered, offered, offering
 from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
@@ -88,6 +88,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     name: str,
     *,
     weights: str | PathLike[str] | None = None,
+    conventions: str | Conventions | None = None,
     in_channels: int = 3,
     norm: str = "batch",
     out_features: Sequence[str] | None = None,
@@ -106,6 +107,8 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         weights: What `backbones.weights.load_weights` takes: a tag such as ``"imagenet"`` or a
             file. None is a random initialisation, of which nothing can be frozen; ``"random"`` is
             the same, asked for by name, and may be frozen.
+        conventions: What a weight file expects of an image, where it does not say so itself or says
+            it wrongly; see `backbones.weights.load_weights`.
         in_channels: Channels of the image; loaded weights are adapted to it.
         norm: A key of `backbones.layers.norm.NORMS`.
         out_features: Which feature maps to return (``c1`` to ``c5``); all when None. Stages past
@@ -137,6 +140,11 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
             f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
             "Give weights='imagenet' or a file, or ask for it by name with weights='random'."
         )
+    if conventions is not None and weights in (None, "random"):
+        raise ValueError(
+            f"conventions={conventions!r} says what loaded weights expect of an image, and "
+            f"backbone {name!r} has none; leave it out, or give weights."
+        )
     options = BackboneOptions(
         in_channels=in_channels,
         norm=norm,
@@ -149,6 +157,9 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     )
     backbone = builder(options)
     backbone.conventions = backbone.conventions.for_channels(in_channels)
-    if weights is not None and weights != "random" and not backbone.load_tag(weights):
-        load_weights(backbone, weights, name=name)
+    if weights is None or weights == "random":
+        return backbone.freeze(freeze)
+    if conventions is not None or not backbone.load_tag(weights):
+        known = {other: partial(build, BackboneOptions()) for other, build in _REGISTRY.items()}
+        load_weights(backbone, weights, name=name, conventions=conventions, known=known)
     return backbone.freeze(freeze)

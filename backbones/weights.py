@@ -1,31 +1,23 @@
-"""Weights by tag or file: whether they fit, and what they expect of an image."""
+"""Weights by tag, file or address: whether they fit, and what they expect of an image."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from os import PathLike
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from torch import Tensor, nn
-from torch.hub import get_dir
-from torchvision.models import get_model_weights
+from torch import Tensor
 
-from backbones.choose import choose
-from backbones.convert import backbone_state, unwrap
-from backbones.files import fetch, read_checkpoint
+from backbones.conventions import ImageFormat
+from backbones.convert import backbone_state
 from backbones.interface import Backbone, Conventions
+from backbones.lookalike import STATISTICS, Known, stage_of
+from backbones.weights_check import Kin, check_stride, check_tensors
+from backbones.weights_file import WeightFile, open_weights
 
-_TAGS: Final = {
-    "imagenet": "IMAGENET1K_V1",
-    "imagenet_v1": "IMAGENET1K_V1",
-    "imagenet_v2": "IMAGENET1K_V2",
-}
-"""Our tags, and torchvision's names for the same weights."""
-
-_RUNNING: Final = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
+_STAGES: Final = ("layer", "norms.")
+"""How the names of residual stages, and of what belongs to one feature, begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +25,32 @@ class LoadReport:
     """What a weight file gave a backbone.
 
     Attributes:
-        origin: The file, and the tag it was asked for by.
+        source: The file, or what it was asked for by.
+        origin: Who wrote it, as its names tell.
+        images: What the file expects of an image, in its own terms, and who says so.
+        converted: What was changed on the way, such as the order of the colours.
         stages: Per stage, stem first: how many of its tensors were loaded, and how many it has.
         dropped: How many tensors of the file have no place in this backbone, by reason.
-        adapted: What was changed on the way, such as the channels of the first convolution.
-        conventions: What the weights expect of an image.
+        conventions: What the backbone expects of an image now.
     """
 
+    source: str
     origin: str
+    images: str
+    converted: tuple[str, ...]
     stages: tuple[tuple[int, int], ...]
     dropped: Mapping[str, int]
-    adapted: str
     conventions: Conventions
 
     def __str__(self) -> str:
         """Return the table, a stage per line."""
         names = ["stem", *(f"c{k}" for k in range(2, len(self.stages) + 1))]
-        lines = [f"weights from {self.origin}"]
+        lines = [f"weights from {self.source}", f"  origin: {self.origin}"]
+        lines += [f"  images: {self.images}"]
         rows = zip(names, self.stages, strict=True)
         lines += [f"  {name:<5}{got:>4} of {all_:>4} tensors" for name, (got, all_) in rows]
         lines += [f"  dropped: {count} of {reason}" for reason, count in self.dropped.items()]
-        return "\n".join([*lines, *([f"  adapted: {self.adapted}"] if self.adapted else [])])
+        return "\n".join([*lines, *(f"  converted: {what}" for what in self.converted)])
 
 
 def load_weights(
@@ -62,52 +59,57 @@ def load_weights(
     *,
     name: str,
     missing: Iterable[str] = (),
+    conventions: str | Conventions | None = None,
+    known: Known | None = None,
 ) -> LoadReport:
     """Load weights into a backbone, or refuse them.
 
     Every tensor of the backbone must be in the file, with its shape, unless its name matches a
-    pattern in ``missing``. What the backbone cannot hold is dropped and counted: a classifier, the
-    running statistics when its norm has none, stages that were not built. Anything else in the
-    file is refused. The first convolution is adapted to the backbone's input channels (see
-    `adapt_first_conv`), and the conventions with it.
+    pattern in ``missing`` or in `Backbone.neutral`. What the backbone cannot hold is dropped and
+    counted: a classifier, the running statistics when its norm has none, stages that were not
+    built. Anything else in the file is refused, as is a file of which nobody knows what images it
+    was trained on. A file for BGR images is changed to one for RGB. The first convolution is
+    adapted to the backbone's input channels (see `adapt_first_conv`), and the conventions with it.
+
+    ========================= =====================================================================
+    ``weights``
+    ========================= =====================================================================
+    ``imagenet``              torchvision's; also ``imagenet_v2`` and torchvision's own names
+    ``timm:resnet50.a1_in1k`` timm's, by its name
+    ``hf:owner/name@rev``     a repository of HuggingFace's hub
+    ``URL#sha256=<hex>``      any address, with at least 8 digits of its hash
+    a path                    ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.pkl``, ``.safetensors``
+    ========================= =====================================================================
 
     Args:
         backbone: Changed in place; its ``conventions`` become those of the weights.
-        weights: ``"imagenet"`` or ``"imagenet_v1"``, ``"imagenet_v2"``, torchvision's
-            own names for these, or a ``.pth``/``.pt``/``.ckpt``/``.safetensors`` file with
-            torchvision's or Keel's names.
+        weights: Where they are. Who wrote them is told by their names; see
+            `backbones.origins.ORIGINS`.
         name: The backbone's registered name, by which tags are looked up.
         missing: Patterns, such as ``"layer4.*"``, of tensors that the file may lack.
+        conventions: What the file expects of an image, before all that it says itself: a key of
+            `backbones.conventions.CONVENTIONS`, or mean and std of RGB images in [0, 1].
+        known: Other backbones, with which a file that does not fit is compared; `build_backbone`
+            gives every registered one.
 
     Raises:
-        ValueError: If the tag is unknown, the file is broken, or it does not fit.
+        ValueError: If the tag is unknown, the file is broken, it does not fit, or nobody knows its
+            conventions.
         FileNotFoundError: If the file does not exist.
         ConnectionError: If the weights have to be downloaded and cannot be.
     """
-    path, origin = _resolve(weights, name=name)
-    checkpoint = read_checkpoint(path)
-    conventions = _conventions(checkpoint)
-    try:
-        state = unwrap(checkpoint)
-        given = backbone_state(state, first_conv=backbone.first_conv)
-    except ValueError as error:
-        raise ValueError(f"{path} does not hold weights of {name!r}: {error}") from error
-    expected = backbone.state_dict()
-    given, adapted, conventions = _fit_channels(given, expected, backbone.first_conv, conventions)
-    rest = {"other parts of the model, such as a classifier": len(state) - len(given)}
-    dropped = {
-        reason: n for reason, n in (rest | _drop(given, expected, backbone.unbuilt)).items() if n
-    }
-    report = LoadReport(
-        origin=origin,
-        stages=_coverage(backbone, given),
-        dropped=dropped,
-        adapted=adapted,
-        conventions=conventions,
-    )
-    _check(backbone, given, missing=tuple(missing), report=report, name=name)
-    backbone.load_state_dict({**expected, **given})
-    backbone.adopt(conventions)
+    file = open_weights(weights, name=name)
+    images, by = file.images(conventions)
+    kin = Kin(name=name, known=known or {})
+    given, report = _prepare(backbone, file, images, kin=kin)
+    report = replace(report, images="not known" if images is None else f"{images} ({by})")
+    missing = (*missing, *backbone.neutral)
+    check_tensors(backbone, given, missing=missing, table=str(report), kin=kin, file=file)
+    check_stride(backbone, file, kin=kin)
+    if images is None:
+        raise file.unknown_images()
+    backbone.load_state_dict({**backbone.state_dict(), **given})
+    backbone.adopt(report.conventions)
     backbone.provenance = str(report)
     return report
 
@@ -130,70 +132,88 @@ def adapt_first_conv(weight: Tensor, in_channels: int) -> Tensor:
     return cycled * (channels / in_channels)
 
 
-def _resolve(weights: str | PathLike[str], *, name: str) -> tuple[Path, str]:
-    """Return the file, and its description for the report."""
-    text = os.fspath(weights)
-    is_path = isinstance(weights, PathLike) or bool(Path(text).suffix) or os.sep in text
-    if is_path or Path(text).is_file():
-        path = Path(text).expanduser()
-        return path, f"{text} (torchvision's preprocessing, unless the file says otherwise)"
+def _prepare(
+    backbone: Backbone, file: WeightFile, images: ImageFormat | None, *, kin: Kin
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Return the file's tensors as this backbone takes them, and the report on them."""
+    first_conv, expected = backbone.first_conv, backbone.state_dict()
     try:
-        published = {entry.name: entry for entry in get_model_weights(name)}
-    except ValueError:
+        given = backbone_state(file.state, first_conv=first_conv)
+    except ValueError as error:
         raise ValueError(
-            f"no weights are published for {name!r}, got {text!r}; give a file, such as "
-            "/path/to/file.pth."
-        ) from None
-    known = {tag: full for tag, full in _TAGS.items() if full in published}
-    known |= {full: full for full in published}
-    entry = published[choose(known, text, what=f"weights of {name}")]
-    file_name = entry.url.rpartition("/")[2]
-    sha256 = file_name.rpartition("-")[2].removesuffix(".pth")
-    path = fetch(entry.url, sha256=sha256, path=Path(get_dir()) / "checkpoints" / file_name)
-    return path, f"{entry.url} ({text})"
+            f"{file.source.path} does not hold weights of {kin.name!r}: {error}{kin.look(file)}"
+        ) from error
+    rest = {"other parts of the model, such as a classifier": file.count - len(given)}
+    given, converted = _converted(given, file, images, first_conv=first_conv)
+    have = given[first_conv].shape[1] if given[first_conv].ndim > 1 else 0
+    given, adapted = _fit_channels(given, expected, first_conv)
+    dropped = {
+        reason: n for reason, n in (rest | _drop(given, expected, backbone.unbuilt)).items() if n
+    }
+    return given, LoadReport(
+        source=file.source.label,
+        origin=file.origin.name + (f", below {file.wrapper!r}" if file.wrapper else ""),
+        images="",
+        converted=(*converted, *adapted),
+        stages=_coverage(backbone, given),
+        dropped={reason: count for reason, count in dropped.items() if count},
+        conventions=_conventions(images, have=have, want=expected[first_conv].shape[1]),
+    )
 
 
-def _conventions(checkpoint: Mapping[str, Any]) -> Conventions:
-    """Return the conventions in a Keel checkpoint, torchvision's for any other file."""
-    card = checkpoint.get("keel")
-    if not isinstance(card, Mapping):
-        return Conventions()
-    epsilon = card.get("epsilon", Conventions.epsilon)
-    return Conventions(mean=tuple(card["mean"]), std=tuple(card["std"]), epsilon=epsilon)
+def _converted(
+    given: dict[str, Tensor], file: WeightFile, images: ImageFormat | None, *, first_conv: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Add what follows from the file's tensors, and turn blue first into red first."""
+    notes = []
+    if file.origin.complete is not None and (more := file.origin.complete(given)):
+        given = {**given, **more}
+        notes.append(f"added {len(more)} tensors: {file.origin.added}")
+    if images is not None and images.bgr:
+        given = {**given, first_conv: images.in_rgb(given[first_conv])}
+        notes.append("BGR, turned to RGB in the first convolution")
+    if images is not None and images.white != 1:
+        notes.append(f"[0, {images.white:g}], turned to [0, 1] in mean and std")
+    return given, notes
+
+
+def _conventions(images: ImageFormat | None, *, have: int, want: int) -> Conventions:
+    """Return the conventions for ``want`` channels, of a file that has ``have``."""
+    conventions = Conventions() if images is None else images.conventions()
+    for count in (have, want):
+        if count and count != len(conventions.mean):
+            conventions = conventions.for_channels(count)
+    return conventions
 
 
 def _fit_channels(
-    given: dict[str, Tensor],
-    expected: Mapping[str, Tensor],
-    first_conv: str,
-    conventions: Conventions,
-) -> tuple[dict[str, Tensor], str, Conventions]:
-    """Adapt the first convolution, and mean and std, to the channels of the backbone."""
+    given: dict[str, Tensor], expected: Mapping[str, Tensor], first_conv: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Adapt the first convolution to the channels of the backbone."""
     if given[first_conv].ndim != expected[first_conv].ndim:
-        return given, "", conventions  # refused with every other shape that does not fit
+        return given, []  # refused with every other shape that does not fit
     have, want = given[first_conv].shape[1], expected[first_conv].shape[1]
     if have == want:
-        return given, "", conventions
-    given = {**given, first_conv: adapt_first_conv(given[first_conv], want)}
+        return given, []
     adapted = f"{first_conv} from {have} to {want} input channels"
-    return given, adapted, conventions.for_channels(want)
+    return {**given, first_conv: adapt_first_conv(given[first_conv], want)}, [adapted]
 
 
 def _drop(
     given: dict[str, Tensor], expected: Mapping[str, Tensor], unbuilt: frozenset[str]
 ) -> dict[str, int]:
     """Remove what this backbone cannot hold, and return the counts by reason."""
-    stages = {key.partition(".")[0] for key in expected}
+    stages = {stage_of(key) for key in expected}
     has_statistics = any(fnmatch(key, "*.running_mean") for key in expected)
     dropped: Counter[str] = Counter()
     for key in [key for key in given if key not in expected]:
-        if key.startswith("layer") and key.partition(".")[0] not in stages:
+        if key.startswith(_STAGES) and stage_of(key) not in stages:
             reason = "stages that are not built"
         elif key in unbuilt:
             reason = "parts of the model that are not built"
         elif key.endswith("num_batches_tracked"):
             reason = "batch counters"
-        elif not has_statistics and any(fnmatch(key, pattern) for pattern in _RUNNING):
+        elif not has_statistics and any(fnmatch(key, pattern) for pattern in STATISTICS):
             reason = "running statistics, which this norm does not have"
         else:
             continue
@@ -211,44 +231,3 @@ def _coverage(backbone: Backbone, given: Mapping[str, Tensor]) -> tuple[tuple[in
         fits = [getattr(given.get(names[id(t)]), "shape", None) == t.shape for t in tensors]
         counts.append((sum(fits), len(fits)))
     return tuple(counts)
-
-
-def _check(
-    backbone: Backbone,
-    given: Mapping[str, Tensor],
-    *,
-    missing: tuple[str, ...],
-    report: LoadReport,
-    name: str,
-) -> None:
-    """Raise unless the file covers the backbone."""
-    expected = backbone.state_dict()
-    may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
-    lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
-    extra = [k for k in given if k not in expected]
-    shapes = [
-        f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
-        for k in given
-        if k in expected and given[k].shape != expected[k].shape
-    ]
-    if not (lost or extra or shapes):
-        return
-    parts = {"missing": lost, "unexpected": extra, "of another shape": shapes}
-    detail = "; ".join(
-        f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
-    )
-    raise ValueError(
-        f"the weights do not fit {name!r}: {detail}. Nothing was loaded; "
-        f"{_advice(backbone, extra)}\n{report}"
-    )
-
-
-def _advice(backbone: Backbone, extra: list[str]) -> str:
-    """Return what to do about weights that do not fit."""
-    placeholders = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
-    if any(key.rpartition(".")[0] in placeholders for key in extra):
-        return (
-            "norm='none' has no place for the scale and shift that the file's norms learned: "
-            "build the backbone with norm='batch' or 'frozen_batch', or with weights='random'."
-        )
-    return "use weights of this architecture and norm."

@@ -15,6 +15,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="of scripts/train_det.py or train_seg.py")
     parser.add_argument("source", type=Path, help="an image or volume, or a folder of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of an earlier prediction"
+    )
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     detection = parser.add_argument_group("detection only")
     detection.add_argument(
@@ -66,7 +69,9 @@ def main() -> None:
     options = arguments()
     from tasks.common.checkpoint import task_of
     from tasks.common.machine import accelerator, prepare_cpu
+    from tasks.common.paths import check_output
 
+    check_output(options.output, overwrite=options.overwrite)
     device = accelerator(options.device).value
     prepare_cpu(0)
     predict = {"detection": detect, "segmentation": segment}[task_of(options.checkpoint)]

@@ -1,1 +1,1 @@
-"""Our backbones as other frameworks want them, and theirs as ours: a file per framework."""
+"""Plugs into other frameworks: nobody imports them but who needs them, by name."""

@@ -1,28 +1,19 @@
 """timm's models as our backbones (``timm/<name>``), and our features as timm's."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import timm
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import EntryNotFoundError
 from timm.layers.norm_act import freeze_batch_norm_2d
 from timm.models import FeatureInfo
-from timm.models._hub import download_cached_file
 from torch import Tensor, nn
 
 from backbones import Backbone, BackboneOptions, Conventions
+from backbones.adapters.hub import timm_file
 from backbones.adapters.timm_stages import Plan, plan_stages, prune
 from backbones.choose import choose, nearest
-
-_FILES: Final = ("model.safetensors", "pytorch_model.bin")
-"""What timm calls its weights on the hub, in the order it looks for them."""
 
 
 def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
@@ -144,13 +135,7 @@ class TimmBackbone(Backbone):
         if weights != "imagenet" and weights not in tags:
             return False
         full = self.name if weights == "imagenet" else f"{architecture}.{weights}"
-        settings = timm.get_pretrained_cfg(full)
-        if settings is None or not (settings.hf_hub_id or settings.url):
-            raise ValueError(
-                f"timm has no weights of {full!r}, got weights={weights!r}; take another model, a "
-                "file, or weights='random'."
-            )
-        path = weight_file(settings)
+        path, mean, std = timm_file(full, name=architecture)
         in_channels = len(self.conventions.mean)
         try:
             model = timm.create_model(
@@ -163,9 +148,8 @@ class TimmBackbone(Backbone):
             self.load_state_dict({key: given[key] for key in self.state_dict()})
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"{path} does not hold weights of timm/{full}: {error}") from error
-        conventions = Conventions(mean=tuple(settings.mean), std=tuple(settings.std))
-        self.adopt(conventions.for_channels(in_channels))
-        self.provenance = f"timm's {settings.architecture}.{settings.tag}, from {path}"
+        self.adopt(Conventions(mean=mean, std=std).for_channels(in_channels))
+        self.provenance = f"timm's {full}, from {path}"
         return True
 
 
@@ -204,49 +188,6 @@ class TimmFeatures(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""
         return list(self.backbone(x).values())
-
-
-def weight_file(settings: Any) -> Path:  # noqa: ANN401 (timm does not export the type)
-    """Return the file with the weights that timm means, downloading it if need be.
-
-    With ``KEEL_OFFLINE`` set only files that were downloaded before are found.
-
-    Args:
-        settings: timm's ``PretrainedCfg``, with a place on the hub or an address.
-
-    Raises:
-        ConnectionError: If it has to be downloaded and cannot be.
-    """
-    source = settings.hf_hub_id or settings.url
-    names = (settings.hf_hub_filename,) if settings.hf_hub_filename else _FILES
-    try:
-        if settings.hf_hub_id:
-            for name in names:
-                cached = try_to_load_from_cache(settings.hf_hub_id, name)
-                if isinstance(cached, str):
-                    return Path(cached)
-        if os.environ.get("KEEL_OFFLINE", "0") not in ("", "0"):
-            raise OSError("KEEL_OFFLINE is set")  # noqa: TRY301 (a failed download like any other)
-        return _download(settings, names)
-    except Exception as error:  # the hub's client fails in many ways, of no common class
-        raise ConnectionError(
-            f"cannot download timm's weights from {source} ({error}). Do one of three things: run "
-            f"`hf download {source}` where there is a network and copy its cache to "
-            f"{HF_HUB_CACHE}; give a file of your own, backbone.weights=/path/to/file.pth; or "
-            "train from random initialisation, backbone.weights=random."
-        ) from error
-
-
-def _download(settings: Any, names: Sequence[str]) -> Path:  # noqa: ANN401
-    """Return the file, fetched by timm's own means."""
-    if not settings.hf_hub_id:
-        return Path(download_cached_file(settings.url, progress=True))
-    for name in names[:-1]:
-        try:
-            return Path(hf_hub_download(settings.hf_hub_id, name))
-        except EntryNotFoundError:
-            continue
-    return Path(hf_hub_download(settings.hf_hub_id, names[-1]))
 
 
 def _known(name: str) -> str:

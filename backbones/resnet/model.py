@@ -1,7 +1,7 @@
 """The residual network, and its pre-activation form."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ class ResNet(Backbone):
         >>> [tuple(x.shape[1:]) for x in features.values()]
         [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)]
     """
+
+    neutral: ClassVar[tuple[str, ...]] = ("*.conv_offset.*", "*.gate.*")
 
     def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
         super().__init__()

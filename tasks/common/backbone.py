@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from backbones import Backbone, build_backbone
 from tasks.common.machine import Decision
 
 SMALL_BATCH = 8
@@ -15,22 +16,77 @@ class BackboneChoice:
     Attributes:
         name: A registered name.
         weights: A tag, a file, or ``random``; see `backbones.build_backbone`.
+        conventions: What the weights expect of an image, where the file does not say so: a name in
+            `backbones.conventions.CONVENTIONS`.
         norm: A norm's name, or ``auto``: see `choose_norm`.
-        freeze: How many stages to freeze, or ``auto``: 2 (stem and c2) of loaded weights, as in
-            detectron2 and torchvision, and none of random ones.
+        freeze: How many stages to freeze, or ``auto``: in detection 2 (stem and c2) of loaded
+            weights, as in detectron2 and torchvision, otherwise none; see `choose_freeze`.
         in_channels: Of the image; None for what the task's data have, in detection 3 (RGB).
+        drop_path: Stochastic depth of the last block, from 0 to below 1.
+        init: How random weights are drawn: ``he``, ``zero_last`` or ``scaled``.
+        deformable: Stages, such as c4 and c5, whose 3x3 convolutions are deformable.
+        deformable_version: 1 learns offsets, 2 masks as well.
     """
 
     name: str
     weights: str | None = "imagenet"
+    conventions: str | None = None
     norm: str = "auto"
     freeze: int | str = "auto"
     in_channels: int | None = None
+    drop_path: float = 0.0
+    init: str = "he"
+    deformable: tuple[str, ...] = ()
+    deformable_version: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse an empty name of weights, as an unset shell variable leaves it."""
+        if self.weights == "":
+            raise ValueError(
+                "backbone.weights is empty; give a tag such as imagenet, a file, or random."
+            )
 
     @property
     def loaded(self) -> bool:
         """Whether weights are loaded."""
         return self.weights not in (None, "random")
+
+
+def build_chosen(
+    choice: BackboneChoice,
+    *,
+    in_channels: int,
+    norm: str,
+    freeze: int,
+    out_features: tuple[str, ...] | None = None,
+) -> Backbone:
+    """Build the backbone of a run.
+
+    Args:
+        choice: Its name, its weights, and what is not decided elsewhere.
+        in_channels: Of the image.
+        norm: A norm's name.
+        freeze: How many stages are frozen.
+        out_features: Which features it returns; all when None.
+
+    Raises:
+        ValueError: If a name or a value is wrong, or the weights do not fit.
+        FileNotFoundError: If a weight file does not exist.
+        ConnectionError: If weights have to be downloaded and cannot be.
+    """
+    return build_backbone(
+        choice.name,
+        weights="random" if choice.weights is None else choice.weights,
+        conventions=choice.conventions,
+        in_channels=in_channels,
+        norm=norm,
+        out_features=out_features,
+        freeze=freeze,
+        drop_path=choice.drop_path,
+        init=choice.init,
+        deformable=choice.deformable,
+        deformable_version=choice.deformable_version,
+    )
 
 
 def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
@@ -48,15 +104,21 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     return Decision(value="batch", reason="no weights to keep statistics of")
 
 
-def choose_freeze(choice: BackboneChoice) -> Decision:
+def choose_freeze(choice: BackboneChoice, *, usual: int) -> Decision:
     """Return how many stages are frozen.
+
+    Args:
+        choice: What the user wants.
+        usual: How many of a loaded backbone's the task freezes.
 
     Raises:
         ValueError: If ``freeze`` is neither ``auto`` nor a number.
     """
     if choice.freeze == "auto":
-        reason = "of loaded weights" if choice.loaded else "no weights were loaded"
-        return Decision(value="2" if choice.loaded else "0", reason=reason)
+        reason = "no weights were loaded"
+        if choice.loaded:
+            reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
+        return Decision(value=str(usual if choice.loaded else 0), reason=reason)
     if isinstance(choice.freeze, int):
         return Decision(value=str(choice.freeze), reason="as told")
     raise ValueError(f"backbone.freeze takes auto or 0 to 5, got {choice.freeze!r}.")

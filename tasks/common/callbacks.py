@@ -36,7 +36,30 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint; a resumed run takes over that of the run it goes on from.
 
     Lightning's own forgets the best score when the folder is another.
+
+    Attributes:
+        validated_step: After which step the last validation within training was.
     """
+
+    validated_step = -1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if it is the best, and remember when that was."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self.validated_step = trainer.global_step
+
+    def offer(self, trainer: Trainer, path: Path) -> None:
+        """Save what was validated after training if it is the best.
+
+        Args:
+            trainer: After `Trainer.validate`.
+            path: Where to save it.
+        """
+        score = trainer.callback_metrics[str(self.monitor)]
+        if self.best_model_score is None or score > self.best_model_score:
+            self.best_model_path, self.best_model_score = str(path), score
+            trainer.save_checkpoint(path)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, and copy its checkpoint into this run's folder."""
@@ -103,6 +126,11 @@ class EpochLine(Callback):
         self.scores = scores
         self._started = 0.0
         self._losses: list[Tensor] = []
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remember that this epoch has scores."""
+        self._validated = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock; an epoch that is resumed in its middle does not start again."""
@@ -112,6 +140,7 @@ class EpochLine(Callback):
         """Start the clock."""
         self._started = time.monotonic()
         self._losses = []
+        self._validated = False
 
     def on_train_batch_end(
         self,
@@ -133,7 +162,7 @@ class EpochLine(Callback):
         parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
         if self._losses:  # none when an epoch is resumed at its end
             parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
-        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+        if self._validated:
             known = [name for name in self.scores if name in logged]
             parts += [f"{name} {logged[name].item():.3f}" for name in known]
         parts.append(f"{time.monotonic() - self._started:.0f} s")

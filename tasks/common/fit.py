@@ -40,10 +40,6 @@ def fit(
             f"\ninterrupted after {trainer.global_step} steps, which are saved: go on with the "
             f"same command and resume={last} (and another run_dir, if you gave one)"
         ) from stop
-    monitor = str(best.monitor)
-    if monitor not in trainer.callback_metrics:  # max_steps came before the first validation
+    if trainer.global_step > best.validated_step:  # max_steps came in the middle of an epoch
         trainer.validate(module, data, verbose=False)
-        if not best.best_model_path:
-            best.best_model_path = str(folder / "best.ckpt")
-            best.best_model_score = trainer.callback_metrics[monitor]
-            trainer.save_checkpoint(best.best_model_path)
+        best.offer(trainer, folder / "best.ckpt")

@@ -21,6 +21,7 @@ _NOT_NEGATIVE: Final = (
     "warmup",
     "final_lr_factor",
     "clip",
+    "gate_weight",
 )
 
 
@@ -42,6 +43,9 @@ class Recipe:
         warmup: Steps over which the learning rate rises from 0, linearly.
         final_lr_factor: The last learning rate over the highest, at the end of the cosine.
         clip: Gradients are scaled down to this norm; 0 leaves them.
+        gate_target: Of a backbone with gates, the share of its residuals that is to count, from 0
+            to 1; None leaves that to the task's loss.
+        gate_weight: Of the penalty for missing it, in the loss.
     """
 
     epochs: int = 12
@@ -56,6 +60,8 @@ class Recipe:
     warmup: int = 100
     final_lr_factor: float = 0.0
     clip: float = 0.0
+    gate_target: float | None = None
+    gate_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train, and strings where numbers belong."""
@@ -68,6 +74,10 @@ class Recipe:
                 raise ValueError(f"recipe.{name} takes a number of at least 0, got {value!r}.")
         if self.momentum >= 1:
             raise ValueError(f"recipe.momentum takes a number below 1, got {self.momentum!r}.")
+        if self.gate_target is not None and not 0 <= self.gate_target <= 1:
+            raise ValueError(
+                f"recipe.gate_target takes a share from 0 to 1, or null, got {self.gate_target!r}."
+            )
         choose(_OPTIMIZERS, self.optimizer, what="optimizer")
 
     def effective_batch(self, devices: int) -> int:

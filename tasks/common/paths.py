@@ -26,6 +26,25 @@ def listed(names: Sequence[str], *, limit: int = 5) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def check_output(folder: Path, *, overwrite: bool) -> None:
+    """Raise if a folder that is to be written holds something already.
+
+    Args:
+        folder: The folder; it need not be there.
+        overwrite: Whether what is in it may be replaced.
+
+    Raises:
+        ValueError: If it is a file, or not empty.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output {folder} is a file; give a folder.")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"--output {folder} is not empty, and files of the same names would be replaced; give "
+            "another folder, or add --overwrite."
+        )
+
+
 def hint(name: str, names: Sequence[str]) -> str:
     """Return the name that was probably meant as a phrase, or an empty string.
 

@@ -20,6 +20,8 @@ from tasks.detection.data import DetectionDataModule, Splits
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 
+_FROZEN = 2  # stem and c2, as in detectron2 and torchvision
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -76,8 +78,11 @@ def assemble(cfg: DictConfig) -> Parts:
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     tested = splits.test or splits.val
-    choice = BackboneChoice(**cfg.backbone)
-    norm, freeze = choose_norm(choice, batch_size=recipe.batch_size), choose_freeze(choice)
+    choice = BackboneChoice(**plain_values(cfg.backbone))
+    norm, freeze = (
+        choose_norm(choice, batch_size=recipe.batch_size),
+        choose_freeze(choice, usual=_FROZEN),
+    )
     network, card = new_detector(
         choice,
         DetectorOptions(**plain_values(cfg.model)),

@@ -2,8 +2,7 @@
 
 from torchvision.models.detection import FasterRCNN
 
-from backbones import build_backbone
-from tasks.common.backbone import BackboneChoice
+from tasks.common.backbone import BackboneChoice, build_chosen
 from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.model import DetectorOptions, build_detector
@@ -24,13 +23,8 @@ def new_detector(
         raise ValueError(
             f"backbone.in_channels takes 3 (RGB) or 1 (gray) in detection, got {in_channels!r}."
         )
-    backbone = build_backbone(
-        choice.name,
-        weights=choice.weights or "random",
-        in_channels=in_channels,
-        norm=norm,
-        out_features=options.features,
-        freeze=freeze,
+    backbone = build_chosen(
+        choice, in_channels=in_channels, norm=norm, freeze=freeze, out_features=options.features
     )
     card = DetectorCard(
         backbone=choice.name,
@@ -43,6 +37,8 @@ def new_detector(
         std=backbone.conventions.std,
         epsilon=backbone.conventions.epsilon,
         provenance=backbone.provenance,
+        deformable=choice.deformable,
+        deformable_version=choice.deformable_version,
     )
     network = build_detector(backbone, num_classes=len(data.classes), options=options)
     return network, card

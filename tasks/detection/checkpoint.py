@@ -27,6 +27,8 @@ class DetectorCard:
         std: Of the preprocessing, per channel, for images in [0, 1].
         epsilon: Of the backbone's batch norms.
         provenance: Where the backbone's first weights came from.
+        deformable: The backbone's stages with deformable convolutions.
+        deformable_version: Of these, 1 or 2.
     """
 
     backbone: str
@@ -39,6 +41,8 @@ class DetectorCard:
     std: tuple[float, ...]
     epsilon: float
     provenance: str
+    deformable: tuple[str, ...] = ()
+    deformable_version: int = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; see `card_dict`."""
@@ -57,6 +61,8 @@ class DetectorCard:
             weights="random",
             in_channels=self.in_channels,
             norm=self.norm,
+            deformable=self.deformable,
+            deformable_version=self.deformable_version,
             out_features=self.options.features,
         )
         backbone.adopt(Conventions(mean=self.mean, std=self.std, epsilon=self.epsilon))

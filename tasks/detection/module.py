@@ -9,6 +9,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
+from backbones.layers.gate import record_gates
+from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
 from tasks.common.optim import Recipe, scheduled_optimizer
 from tasks.detection.checkpoint import DetectorCard
@@ -41,6 +43,7 @@ class DetectionModule(lightning.LightningModule):
         devices: int = 1,
     ) -> None:
         super().__init__()
+        check_gates(network.backbone.body, recipe)
         self.network = network
         self.recipe = recipe
         self.card = card
@@ -51,13 +54,15 @@ class DetectionModule(lightning.LightningModule):
         self.results: dict[int, list[Result]] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Return the sum of the detector's four losses.
+        """Return the sum of the detector's four losses, and of what gates are to do.
 
         Raises:
             FloatingPointError: If a loss is NaN or infinite; it names the loss and the images.
         """
         images, targets = batch
-        losses: dict[str, Tensor] = self.network(_unit_range(images), targets)
+        with record_gates(self.network.backbone) as gates:
+            losses: dict[str, Tensor] = self.network(_unit_range(images), targets)
+        losses |= gate_losses(gates, self.recipe)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             found = {name: loss.item() for name, loss in losses.items()}
@@ -69,7 +74,7 @@ class DetectionModule(lightning.LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
         self.log_dict(
-            {f"train/{name}": loss.detach() for name, loss in losses.items()},
+            {f"train/{name}": loss.detach() for name, loss in losses.items()} | mean_share(gates),
             batch_size=len(images),
         )
         return total

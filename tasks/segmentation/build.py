@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from backbones import build_backbone
-from tasks.common.backbone import SMALL_BATCH, BackboneChoice, choose_norm
+from tasks.common.backbone import SMALL_BATCH, BackboneChoice, build_chosen, choose_norm
 from tasks.common.machine import Decision
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.checkpoint import SegmenterCard
@@ -68,13 +67,7 @@ def new_segmenter(
             f"backbone.in_channels is {choice.in_channels}, but images of {channels} channels with "
             f"input.neighbours={inputs.neighbours} make {in_channels}; leave it out."
         )
-    backbone = build_backbone(
-        choice.name,
-        weights=choice.weights or "random",
-        in_channels=in_channels,
-        norm=norm,
-        freeze=freeze,
-    )
+    backbone = build_chosen(choice, in_channels=in_channels, norm=norm, freeze=freeze)
     shown = backbone.conventions
     if inputs.normalisation == "zscore":  # has mean 0 and std 1 already
         shown = replace(shown, mean=(0.0,) * in_channels, std=(1.0,) * in_channels)
@@ -90,6 +83,8 @@ def new_segmenter(
         std=shown.std,
         epsilon=shown.epsilon,
         provenance=backbone.provenance,
+        deformable=choice.deformable,
+        deformable_version=choice.deformable_version,
     )
     network = ResNetUNet(
         backbone, num_classes=len(data.classes.names), in_channels=in_channels, options=options

@@ -29,6 +29,8 @@ class SegmenterCard:
         std: Of the preprocessing, per channel of the network's input.
         epsilon: Of the backbone's batch norms.
         provenance: Where the backbone's first weights came from.
+        deformable: The backbone's stages with deformable convolutions.
+        deformable_version: Of these, 1 or 2.
     """
 
     backbone: str
@@ -42,6 +44,8 @@ class SegmenterCard:
     std: tuple[float, ...]
     epsilon: float
     provenance: str
+    deformable: tuple[str, ...] = ()
+    deformable_version: int = 2
 
     @property
     def in_channels(self) -> int:

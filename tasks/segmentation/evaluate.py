@@ -15,7 +15,7 @@ from tasks.segmentation.check import look
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.folder import folder_cases, stem_of
-from tasks.segmentation.metrics import METRICS, Scores, case_scores, summarise
+from tasks.segmentation.metrics import METRICS, Scores, case_scores, check_tolerance, summarise
 from tasks.segmentation.readers import suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
@@ -97,7 +97,11 @@ def evaluate(
         card: Of the same checkpoint.
         split: From `read_cases`.
         tolerance: Of the surface Dice, in the images' unit.
+
+    Raises:
+        ValueError: If ``tolerance`` is not above 0.
     """
+    check_tolerance(tolerance)
     cases = {}
     for case in split.cases:
         loaded = load_case(case, split, card.input)
@@ -130,4 +134,4 @@ def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, uni
         rows[name] = [row.get(metric, math.nan) for metric in METRICS]
         counts[name] = [row[c] if c == "miss_rate" else int(row[c]) for c in numbers]
     print_scores(title, heads, rows)
-    print_scores("Cases, by class", counted, {k: v for k, v in counts.items() if k in summary})
+    print_scores("Cases, by class", counted, counts)

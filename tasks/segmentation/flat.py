@@ -1,7 +1,7 @@
 """Read PNG, TIFF, BMP, JPEG and WebP files in the numbers that they hold."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from tifffile import TiffFile, TiffPage
 
 ORIENTATION: Final = 274  # the tag of a TIFF file that says how to turn it
 _FORMATS: Final = ("PNG", "TIFF", "BMP", "DIB", "JPEG", "WEBP")
+_SAMPLES: Final = 277  # the tag of how many numbers a pixel has
+_PLANAR: Final = 2  # a plane after the other
+_ALPHA: Final = (1, 2)
 _TIFF_STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AS_STORED: Final = ("L", "RGB", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -33,12 +37,16 @@ def tiff_tags(path: Path) -> dict[int, Any]:
 
 
 def read_pages(path: Path, *, indices: bool) -> list[Pixels]:
-    """Return (H, W) or (H, W, 3) of each page; a file that is truncated raises.
+    """Return (H, W) or (H, W, C) of each page; a file that is truncated raises.
+
+    An alpha channel, as PNG has one and as a TIFF file may call one of its samples, is left out.
 
     Args:
         path: A flat image.
         indices: Whether a palette gives its indices in place of its colours.
     """
+    if tiff_tags(path).get(_SAMPLES, 1) > 1:
+        return _tiff_pages(path)
     pages = []
     try:
         with Pillow.open(path, formats=_FORMATS) as source:
@@ -55,6 +63,26 @@ def read_pages(path: Path, *, indices: bool) -> list[Pixels]:
         if not tiff_tags(path):
             raise
         return _opencv_pages(path)  # 64-bit numbers, or colours as floats
+    return pages
+
+
+def _tiff_pages(path: Path) -> list[Pixels]:
+    """Return the pages of a TIFF file of several samples per pixel; Pillow drops some."""
+    pages = []
+    with TiffFile(path) as source:
+        for number in range(len(source.pages)):
+            page = cast("TiffPage", source.pages.get(number, aspage=True))
+            pixels = page.asarray()
+            if page.planarconfig == _PLANAR:
+                pixels = np.moveaxis(pixels, 0, -1)
+            samples = pixels.shape[-1]
+            extra = page.extrasamples
+            kept = [
+                channel
+                for channel in range(samples)
+                if channel < samples - len(extra) or extra[channel - samples] not in _ALPHA
+            ]
+            pages.append(pixels[..., kept])
     return pages
 
 

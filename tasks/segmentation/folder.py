@@ -90,6 +90,11 @@ def table_of(classes: Mapping[int, str] | None, masks: Iterable[Path]) -> ClassT
         ValueError: If there are too few or too many classes, a value is none, or one that nobody
             named is in a single mask of several, as a stray pixel is.
     """
+    if classes is not None and not isinstance(classes, Mapping):
+        raise ValueError(
+            "data.classes takes names by value, such as {0: background, 255: nucleus}, got "
+            f"{classes!r}."
+        )
     if classes is None:
         files = {path: mask_values(path) for path in masks}
         counts = Counter(value for values in files.values() for value in values)

@@ -67,7 +67,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     names = {field.name for field in fields(SplitOptions)}
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in names}
-    options = SplitOptions(**with_tuples(chosen))
+    options = SplitOptions(**with_tuples(chosen | _patterns(chosen)))
     source = {key: value for key, value in values.items() if key not in names}
     case_set: CaseSet = instantiate(source, _convert_="all")
     looked = look(case_set, policy=policy)
@@ -88,6 +88,15 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
         skipped = [case.name for case in case_set.cases if case.name not in known]
         said = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *said]
     return Splits(train=train, val=val, test=test, warnings=tuple(said)), options
+
+
+def _patterns(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the patterns of names as text: one alone is one, and a name may be a number."""
+    given = {key: values[key] for key in ("val", "test") if key in values}
+    return {
+        key: [str(item) for item in (value if isinstance(value, list) else [value])]
+        for key, value in given.items()
+    }
 
 
 def _side(cases: CaseSet, known: Mapping[str, CaseFacts]) -> Side:

@@ -270,8 +270,8 @@ def deep_supervision_weights(levels: int) -> tuple[float, ...]:
 class DeepSupervision(nn.Module):
     """The weighted sum of a loss over levels of resolution, or the loss itself of one tensor.
 
-    Labels are brought to a level's size by picking the pixel under the middle of each larger one
-    (``nearest-exact`` of `torch.nn.functional.interpolate`), in whole numbers.
+    Labels are brought to a level's size by picking the pixel under the middle of each larger one,
+    in whole numbers; sizes are those of strides 2, 4, 8 and on, rounded up.
     """
 
     def __init__(self, loss: nn.Module) -> None:
@@ -295,6 +295,9 @@ class DeepSupervision(nn.Module):
 
 def _resized(labels: Tensor, height: int, width: int) -> Tensor:
     for axis, size in ((-2, height), (-1, width)):
-        middles = 2 * torch.arange(size, device=labels.device) + 1
-        labels = labels.index_select(axis, middles * labels.shape[axis] // (2 * size))
+        full, step = labels.shape[axis], 1
+        while -(-full // step) > size:  # the stride of a level whose size was rounded up
+            step *= 2
+        middles = step * torch.arange(size, device=labels.device) + step // 2
+        labels = labels.index_select(axis, middles.clamp(max=full - 1))
     return labels

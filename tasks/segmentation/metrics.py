@@ -118,6 +118,16 @@ def _surface(
     return {"hd95": diagonal, "nsd": 0.0}
 
 
+def check_tolerance(tolerance: object) -> None:
+    """Raise unless the tolerance of the surface Dice is a distance above 0.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not isinstance(tolerance, int | float) or not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance takes a distance above 0, got {tolerance!r}.")
+
+
 def summarise(scores: Mapping[str, Scores], classes: ClassTable) -> Scores:
     """Return the means over cases of each scored class, and those of them all as ``mean``.
 

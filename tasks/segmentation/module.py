@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from backbones.layers.gate import record_gates
+from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
 from tasks.common.optim import Recipe, scheduled_optimizer
 from tasks.segmentation.checkpoint import SegmenterCard
@@ -46,6 +48,7 @@ class SegmentationModule(lightning.LightningModule):
         devices: int = 1,
     ) -> None:
         super().__init__()
+        check_gates(network.backbone, recipe)
         self.network = network
         self.loss = loss
         self.recipe = recipe
@@ -64,7 +67,10 @@ class SegmentationModule(lightning.LightningModule):
         """
         images, labels = batch
         images = images.contiguous(memory_format=torch.channels_last)
-        loss: Tensor = self.loss(self.network(images), labels)
+        with record_gates(self.network.backbone) as gates:
+            logits = self.network(images)
+        loss: Tensor = self.loss(logits, labels)
+        loss = loss + sum(gate_losses(gates, self.recipe).values())
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}. Lower recipe.lr, set "
@@ -72,6 +78,7 @@ class SegmentationModule(lightning.LightningModule):
             )
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        self.log_dict(mean_share(gates), batch_size=len(images))
         return loss
 
     def on_validation_epoch_start(self) -> None:

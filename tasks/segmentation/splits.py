@@ -46,12 +46,16 @@ class SplitOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         shares = self.fractions
-        if len(shares) != 3 or not (
-            min(shares[:2]) > 0 <= shares[2] and math.isclose(sum(shares), 1, abs_tol=1e-6)
+        numbers = isinstance(shares, Sequence) and all(isinstance(s, int | float) for s in shares)
+        if (
+            not numbers
+            or len(shares) != 3
+            or not (min(shares[:2]) > 0 <= shares[2] and math.isclose(sum(shares), 1, abs_tol=1e-6))
         ):
             raise ValueError(
                 "data.fractions takes the shares of train, val and test with the sum 1, the first "
-                f"two above 0, such as [0.7, 0.1, 0.2], got {list(shares)}."
+                f"two above 0, such as [0.7, 0.1, 0.2], got "
+                f"{list(shares) if isinstance(shares, Sequence) else shares!r}."
             )
         for name, least in (("seed", 0), ("folds", 2), ("limit", 0)):
             value = getattr(self, name)
@@ -134,6 +138,10 @@ def patient_of(name: str, pattern: str | None) -> str:
     """
     if pattern is None:
         return name
+    if not isinstance(pattern, str):
+        raise ValueError(  # noqa: TRY004 (a user's option)
+            rf"patient is {pattern!r}; expected a regular expression such as '(\w+)_\d+'."
+        )
     try:
         expression = re.compile(pattern)
     except re.error as error:

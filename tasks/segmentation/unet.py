@@ -15,6 +15,9 @@ from backbones.layers.conv import ConvNorm
 from backbones.layers.norm import NormFactory, norm_factory
 
 _ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
+WIDTHS: Final = (256, 128, 64, 32, 16)
+"""Of the decoder's blocks, as in smp."""
+
 _HEADS: Final = "deep_heads."
 _REDUCTION: Final = 16  # of smp's scSE
 
@@ -30,7 +33,8 @@ class UNetOptions:
             al., arXiv:1409.5185).
         attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
         upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
-        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone.
+        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone; of the
+            default a backbone with fewer features takes the last ones.
         image_skip: Whether the last block, at the image's resolution, sees the image itself.
     """
 
@@ -38,7 +42,7 @@ class UNetOptions:
     deep_supervision: bool = False
     attention: str = "none"
     upsampling: str = "nearest"
-    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    channels: tuple[int, ...] = WIDTHS
     image_skip: bool = False
 
     def __post_init__(self) -> None:
@@ -153,15 +157,11 @@ class ResNetUNet(nn.Module):
     ) -> None:
         super().__init__()
         strides = [1, *backbone.strides.values()]
-        if len(options.channels) != len(backbone.strides):
-            raise ValueError(
-                f"model.channels has {len(options.channels)} widths; expected one per feature of "
-                f"the backbone: {', '.join(backbone.strides)}."
-            )
+        channels = _decoder_widths(options, backbone)
         self.backbone = backbone
         self.multiple = strides[-1]
         skips = [in_channels if options.image_skip else 0, *backbone.channels.values()]
-        widths = [skips[-1], *options.channels]
+        widths = [skips[-1], *channels]
         norm = norm_factory(options.norm)
         blocks = [
             DecoderBlock(
@@ -172,13 +172,13 @@ class ResNetUNet(nn.Module):
                 norm=norm,
                 options=options,
             )
-            for i in range(len(options.channels))
+            for i in range(len(channels))
         ]
         self.image_skip = options.image_skip
         self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
         # smp's head is a Sequential too, whose first entry is the convolution.
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
-        coarser = options.channels[:-1] if options.deep_supervision else ()
+        coarser = channels[:-1] if options.deep_supervision else ()
         self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
         self.smallest = smallest_side(self)
         self._initialise()
@@ -213,6 +213,19 @@ class ResNetUNet(nn.Module):
         for head in (*self.segmentation_head, *self.deep_heads):
             nn.init.xavier_uniform_(cast("nn.Conv2d", head).weight)
             nn.init.zeros_(cast("Tensor", cast("nn.Conv2d", head).bias))
+
+
+def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]:
+    """Return one width per feature of the backbone, coarsest first."""
+    count = len(backbone.strides)
+    if options.channels == WIDTHS and count < len(WIDTHS):
+        return WIDTHS[-count:]
+    if len(options.channels) != count:
+        raise ValueError(
+            f"model.channels has {len(options.channels)} widths; expected one per feature of the "
+            f"backbone: {', '.join(backbone.strides)}."
+        )
+    return options.channels
 
 
 def smallest_side(network: ResNetUNet) -> int:

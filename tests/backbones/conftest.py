@@ -5,6 +5,11 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from backbones import build_backbone
+
+LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4"}
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +32,12 @@ def theirs():
 def state(theirs):
     """Its whole state dict: 122 tensors."""
     return dict(theirs.state_dict())
+
+
+@pytest.fixture
+def small(state):
+    """Without c5, which is three quarters of it."""
+    return {k: v for k, v in state.items() if not k.startswith("layer4.")}
 
 
 @pytest.fixture
@@ -67,3 +78,28 @@ def trained_looking():
         return network.eval()
 
     return change
+
+
+@pytest.fixture
+def same_features():
+    """Load a file by its path alone, and compare with the network that it was made of.
+
+    The network sees the image as its project prepares it, ours by the conventions that came with
+    the file: a wrong mean, range or order of the colours would show.
+    """
+
+    def check(path, model, prepare, *, origin, **options):
+        ours = build_backbone("resnet18", weights=path, out_features=[*LAYERS.values()], **options)
+        assert f"\n  origin: {origin}" in ours.provenance
+        told = ours.conventions
+        mean, std = (torch.tensor(values)[:, None, None] for values in (told.mean, told.std))
+        image = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            expected = IntermediateLayerGetter(model, LAYERS)(prepare(image))
+            found = ours.eval()((image - mean) / std)
+        for name, feature in expected.items():
+            size = feature.abs().max().item()
+            torch.testing.assert_close(found[name], feature, rtol=1e-4, atol=1e-4 * size)
+        return ours
+
+    return check

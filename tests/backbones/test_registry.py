@@ -90,7 +90,9 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
 def test_a_registered_backbone_loads_weights_by_its_own_first_convolution(tmp_path):
     state = build_backbone("two_stages").state_dict()
     torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "weights.pth")
-    gray = build_backbone("two_stages", weights=tmp_path / "weights.pth", in_channels=1)
+    gray = build_backbone(
+        "two_stages", weights=tmp_path / "weights.pth", in_channels=1, conventions="none"
+    )
     torch.testing.assert_close(gray.stem[0].weight, state["stem.0.weight"].sum(1, keepdim=True))
     torch.testing.assert_close(gray.body[0].weight, state["body.0.weight"])
 

@@ -56,16 +56,16 @@ def test_a_torchvision_file_gives_torchvisions_features(theirs, state, save, suf
 
 
 @pytest.mark.parametrize(
-    "wrap",
+    ("wrap", "conventions"),
     [
-        lambda state: {f"module.{k}": v for k, v in state.items()},
-        lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}, "epoch": 3},
-        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+        (lambda state: {f"module.{k}": v for k, v in state.items()}, None),
+        (lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}}, "imagenet"),
+        (lambda state: {"model": state, "optimizer": {"lr": 0.1}}, None),
     ],
     ids=["DataParallel", "Lightning", "a training script"],
 )
-def test_a_wrapped_state_dict_gives_the_same_tensors(shallow, save, wrap):
-    holds(build(weights=save(wrap(shallow))), shallow)
+def test_a_wrapped_state_dict_gives_the_same_tensors(shallow, save, wrap, conventions):
+    holds(build(weights=save(wrap(shallow)), conventions=conventions), shallow)
 
 
 def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs, state, save):
@@ -182,12 +182,14 @@ def test_the_report_counts_every_tensor_of_the_file(state, save):
     path = save(state)
     backbone = build(weights=path, in_channels=1)
     assert backbone.provenance.splitlines() == [
-        f"weights from {path} (torchvision's preprocessing, unless the file says otherwise)",
+        f"weights from {path}",
+        "  origin: torchvision",
+        "  images: RGB in [0, 1], mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (torchvision)",
         "  stem    6 of    6 tensors",
         "  c2     24 of   24 tensors",
         "  dropped: 2 of other parts of the model, such as a classifier",
         "  dropped: 90 of stages that are not built",
-        "  adapted: conv1.weight from 3 to 1 input channels",
+        "  converted: conv1.weight from 3 to 1 input channels",
     ]
     assert len(state) == 6 + 24 + 2 + 90
 

@@ -198,7 +198,11 @@ def test_weights_that_cannot_be_had_are_never_left_out():
 
 def test_a_tag_goes_to_our_own_resolver(monkeypatch):
     asked = []
-    monkeypatch.setattr(registry, "load_weights", lambda _, tag, *, name: asked.append((tag, name)))
+
+    def load_weights(_backbone, tag, *, name, **_options):
+        asked.append((tag, name))
+
+    monkeypatch.setattr(registry, "load_weights", load_weights)
     smp.Unet("keel-resnet18", encoder_weights="imagenet")
     assert asked == [("imagenet", "resnet18")]
 

@@ -41,13 +41,11 @@ def test_a_unet_trains(name, channels):
     assert all(p.grad is not None for stage in rest for m in stage for p in m.parameters())
 
 
-def test_a_unet_wants_one_width_per_feature():
+def test_a_unet_has_one_width_per_feature():
+    backbone, parts = build_backbone("timm/convnext_atto"), {"num_classes": 2, "in_channels": 3}
+    model = ResNetUNet(backbone, **parts, options=UNetOptions(norm="batch"))
+    assert len(model.decoder["blocks"]) == 4
     with pytest.raises(
         ValueError, match=r"5 widths; expected one per feature .*: c2, c3, c4, c5\."
     ):
-        ResNetUNet(
-            build_backbone("timm/convnext_atto"),
-            num_classes=2,
-            in_channels=3,
-            options=UNetOptions(norm="batch"),
-        )
+        ResNetUNet(backbone, **parts, options=UNetOptions(norm="batch", channels=(9, 8, 7, 6, 5)))

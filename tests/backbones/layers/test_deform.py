@@ -83,7 +83,11 @@ def test_any_stage_of_any_variant_takes_them(version):
         assert all(p.grad is not None for p in offsets)
 
 
-def test_plain_weights_need_their_offsets_named(tmp_path):
-    torch.save(build_backbone("resnet18").state_dict(), tmp_path / "plain.pth")
-    with pytest.raises(ValueError, match=r"missing, such as layer4\.0\.conv1\.conv_offset\.weight"):
-        build_backbone("resnet18", weights=tmp_path / "plain.pth", deformable=["c5"])
+def test_plain_weights_begin_undeformed(tmp_path):
+    plain = build_backbone("resnet18").eval()
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    options = {"deformable": ["c4"], "deformable_version": 1}
+    ours = build_backbone("resnet18", weights=tmp_path / "plain.pth", **options).eval()
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(ours(x), plain(x))
+    assert "c4     30 of   38 tensors" in ours.provenance

@@ -37,7 +37,8 @@ def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, valu
     ],
 )
 def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reason):
-    decision = choose_freeze(BackboneChoice(name="resnet18", weights=weights, freeze=freeze))
+    choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
+    decision = choose_freeze(choice, usual=2)
     assert (decision.value, decision.reason) == (value, reason)
 
 
@@ -45,4 +46,15 @@ def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reaso
 def test_another_freeze_is_refused(freeze):
     message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
     with pytest.raises(ValueError, match=message):
-        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze))
+        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2)
+
+
+def test_a_task_may_freeze_nothing_of_loaded_weights():
+    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0)
+    assert (decision.value, decision.reason) == ("0", "loaded weights learn, statistics stay")
+
+
+def test_weights_of_an_unset_variable_are_refused():
+    """An empty string would train from scratch, with its random stages frozen."""
+    with pytest.raises(ValueError, match="weights is empty; give a tag such as imagenet, a file"):
+        BackboneChoice(name="resnet18", weights="")

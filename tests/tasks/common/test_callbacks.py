@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
+from tasks.common.fit import fit
 
 
 class Slope(lightning.LightningModule):
@@ -205,3 +206,36 @@ def test_an_epoch_resumed_in_its_middle_is_timed_from_there(tmp_path, capsys, st
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "epoch   2/2  train/loss 1.000  0 s"
     assert all(line.endswith("  0 s") for line in lines)
+
+
+@pytest.mark.parametrize(("last", "best"), [(0.9, 0.9), (0.1, 0.5)])
+def test_steps_after_the_last_validation_are_validated_too(tmp_path, last, best):
+    """Three steps of two-step epochs: the last one belongs to no whole epoch."""
+    keeper = BestCheckpoint(
+        dirpath=tmp_path, filename="best", monitor="val/ap", mode="max", save_weights_only=False
+    )
+    model = Slope(scores=[0.5, last, last])
+    loop = trainer(tmp_path, keeper, epochs=5, max_steps=3)
+    fit(loop, model, Nothing(model), best=keeper, resume=None)
+    assert keeper.validated_step == 2
+    assert float(keeper.best_model_score) == pytest.approx(best)
+    saved = torch.load(keeper.best_model_path, weights_only=True)
+    assert saved["global_step"] == (3 if last == best else 2)
+
+
+class Nothing(lightning.LightningDataModule):
+    """The loaders of a model, as a data module."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.train_dataloader = self.val_dataloader = model.train_dataloader
+
+
+def test_a_line_has_scores_only_where_an_epoch_was_validated(tmp_path, capsys):
+    model = Slope(scores=[0.25, 0.5, 0.75])
+    loop = trainer(
+        tmp_path, EpochLine(("val/ap",)), epochs=3, max_steps=5, check_val_every_n_epoch=2
+    )
+    loop.fit(model)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert ["val/ap" in line for line in lines] == [False, True, False]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.common.paths import check_output, existing_file, existing_folder, hint, listed
 
 
 def test_names_beyond_the_limit_are_counted():
@@ -58,3 +58,16 @@ def test_a_folder_is_not_a_file_nor_a_file_a_folder(tmp_path):
     file.touch()
     with pytest.raises(FileNotFoundError, match=r"is a file; expected a folder.*holds 'a.json'"):
         existing_folder(file, what="image folder")
+
+
+def test_an_output_that_holds_something_is_not_written_over(tmp_path):
+    """A data set's own folder of masks looks just like that of a prediction."""
+    check_output(tmp_path / "new", overwrite=False)
+    check_output(tmp_path, overwrite=False)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(ValueError, match="is not empty, and files of the same names would be"):
+        check_output(tmp_path, overwrite=False)
+    check_output(tmp_path, overwrite=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file; give a folder"):
+        check_output(tmp_path / "file", overwrite=True)

@@ -184,6 +184,7 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
         ["mean", "of", "classes", dice],
     ]
     assert ["cell", "4", "3", "2", "1", "0.500", "1"] in rows
+    assert ["mean", "of", "classes", "4", "3", "2", "1", "0.500", "1"] in rows
 
 
 def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tasks.segmentation.cases import ClassTable
-from tasks.segmentation.folder import folder_cases
+from tasks.segmentation.folder import folder_cases, table_of
 
 CLASSES = {0: "background", 255: "nucleus"}
 
@@ -247,3 +247,8 @@ def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
         folder_cases(root=tmp_path)
     table = {0: "background", 255: "cell", 77: "ignore"}
     assert folder_cases(root=tmp_path, classes=table).classes.ignored == (77,)
+
+
+def test_classes_are_names_by_value():
+    with pytest.raises(ValueError, match=r"data\.classes takes names by value, .* got \[0, 255\]"):
+        table_of([0, 255], [])

@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from tasks.segmentation.load import read_splits
+from tasks.segmentation.load import _patterns, read_splits
 from tasks.segmentation.splits import SplitOptions
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "segmentation" / "data"
@@ -216,3 +216,10 @@ def test_an_error_of_the_source_is_the_cause_of_hydras(tmp_path):
         read(tmp_path / "gone")
 
     assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("given", "patterns"), [(["a", 24], ["a", "24"]), (24, ["24"]), ("2[0-3]", ["2[0-3]"])]
+)
+def test_patterns_of_names_may_be_one_or_numbers(given, patterns):
+    assert _patterns({"val": given, "seed": 1}) == {"val": patterns}

@@ -14,6 +14,7 @@ from tasks.segmentation.losses import (
     SMOOTH,
     DeepSupervision,
     LossOptions,
+    _resized,
     build_loss,
     deep_supervision_weights,
 )
@@ -395,3 +396,10 @@ def test_the_coarsest_head_has_gradients_of_0_even_if_it_overflows(size_of_weigh
     fine, middle, coarse = ([p.grad for p in head.parameters()] for head in heads)
     assert all((gradient == 0).all() for gradient in coarse)
     assert all((gradient != 0).any() for gradient in fine + middle)
+
+
+def test_levels_whose_size_was_rounded_up_see_the_pixel_under_their_middle():
+    """33 rows at stride 16 are 3: the blocks begin at 0, 16 and 32, of which one row is there."""
+    rows = torch.arange(33).reshape(1, 33, 1)
+    assert _resized(rows, 3, 1).flatten().tolist() == [8, 24, 32]
+    assert _resized(rows, 17, 1).flatten().tolist() == [1 + 2 * k for k in range(16)] + [32]

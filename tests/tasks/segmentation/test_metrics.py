@@ -16,7 +16,7 @@ from monai.metrics import (
 from scipy import ndimage
 
 from tasks.segmentation.cases import IGNORE, ClassTable
-from tasks.segmentation.metrics import case_scores, summarise, write_case_scores
+from tasks.segmentation.metrics import case_scores, check_tolerance, summarise, write_case_scores
 
 EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
 LAYERED = ClassTable(names=("a", "b"), values=((1,), (2,)), exclusive=False)
@@ -251,3 +251,9 @@ def test_the_table_has_a_row_for_each_case_and_class_and_empty_cells_for_nan(tmp
     assert float(rows[-1]["dice"]) == 1 / 3
     assert rows[-1]["truth_pixels"] == "1234567"
     assert [entry.name for entry in path.parent.iterdir()] == ["cases.csv"]
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, "a", float("nan"), float("inf")])
+def test_a_tolerance_is_a_distance(tolerance):
+    with pytest.raises(ValueError, match="tolerance takes a distance above 0, got"):
+        check_tolerance(tolerance)

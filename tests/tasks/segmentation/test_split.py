@@ -323,3 +323,14 @@ def test_a_patient_is_what_the_group_finds():
 def test_an_expression_that_finds_no_patient_is_refused(pattern, message):
     with pytest.raises(ValueError, match=message):
         patient_of("p07_2", pattern)
+
+
+@pytest.mark.parametrize("fractions", [3, "0.7", ("a", "b", "c"), (0.5, 0.5)])
+def test_fractions_that_are_no_three_numbers_are_refused(fractions):
+    with pytest.raises(ValueError, match=r"data\.fractions takes the shares of train, val"):
+        SplitOptions(fractions=fractions)
+
+
+def test_a_patient_is_found_by_an_expression():
+    with pytest.raises(ValueError, match="patient is 3; expected a regular expression such as"):
+        patient_of("a", 3)

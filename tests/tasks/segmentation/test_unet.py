@@ -9,7 +9,7 @@ from torch import nn
 
 from backbones import build_backbone, list_backbones
 from backbones.layers.norm import NORMS
-from tasks.segmentation.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.unet import WIDTHS, ResNetUNet, UNetOptions
 
 SMALL = (16, 16, 8, 8, 8)
 
@@ -99,7 +99,7 @@ def test_every_option_of_the_decoder_is_trained(upsampling, attention, image_ski
 @pytest.mark.parametrize("name", list_backbones())
 def test_every_registered_backbone_fits(name):
     with torch.device("meta"):
-        network = unet(name)
+        network = unet(name, channels=WIDTHS)
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 

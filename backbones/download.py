@@ -1,0 +1,137 @@
+"""Downloads: a file arrives whole and with the right hash, or nothing of it stays."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+from torch.hub import tqdm  # type: ignore[attr-defined] # with torch's fallback where it is missing
+
+_CHUNK: Final = 1 << 18
+_TIMEOUT: Final = 60.0
+_ATTEMPTS: Final = 10
+
+
+def offline() -> bool:
+    """Return whether ``KEEL_OFFLINE`` forbids the network."""
+    return os.environ.get("KEEL_OFFLINE", "0") not in ("", "0")
+
+
+def fetch(url: str, *, sha256: str, path: Path) -> Path:
+    """Return ``path`` with the file at ``url`` in it, downloading it once.
+
+    The download goes to a hidden file beside it, shows its progress, goes on where a connection
+    broke, and takes the name only when its hash is right. A file that is there is checked as well.
+
+    Args:
+        url: Where the file is.
+        sha256: The first hexadecimal digits of its hash, lower case.
+        path: Where to keep it.
+
+    Raises:
+        ValueError: If the file at ``path`` has another hash.
+        ConnectionError: If ``KEEL_OFFLINE`` is set, or the download fails.
+        OSError: If the disk is full.
+    """
+    if not path.exists():
+        try:
+            if offline():
+                raise URLError("KEEL_OFFLINE is set")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _download(url, sha256=sha256, path=path)
+        except (OSError, RuntimeError, HTTPException) as error:
+            raise failure(
+                url, error, folder=path.parent, first=f"copy that file to {path}"
+            ) from error
+    digest = _digest(path)
+    if not digest.startswith(sha256):
+        raise ValueError(
+            f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete it, "
+            "and the next run downloads it again."
+        )
+    return path
+
+
+def failure(what: str, error: Exception, *, folder: Path, first: str) -> OSError:
+    """Return the error that says why a download failed, and what can be done.
+
+    Args:
+        what: What could not be downloaded.
+        error: Why.
+        folder: Where it would have been kept.
+        first: The first thing that can be done.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(
+            error.errno,
+            f"no space in {folder} for {what}; nothing of it was kept. Free some, or set "
+            "TORCH_HOME (HF_HOME for timm: and hf:) to a folder on another disk",
+        )
+    return ConnectionError(
+        f"cannot download {what} ({error}). Do one of three things: {first}; give a file of your "
+        "own, backbone.weights=/path/to/file.pth; or train from random initialisation, "
+        "backbone.weights=random."
+    )
+
+
+def _download(url: str, *, sha256: str, path: Path) -> None:
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            _receive(url, file)
+        digest = _digest(part)
+        if not digest.startswith(sha256):
+            raise RuntimeError(f'invalid hash value (expected "{sha256}", got "{digest}")')
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _receive(url: str, file: BinaryIO) -> None:
+    """Write what is at ``url``; after a broken connection go on, as long as that gets further."""
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024) as bar:
+        furthest = 0
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _append(url, file, bar=bar)
+            except (HTTPException, ConnectionError, TimeoutError, URLError) as error:
+                got = file.tell()
+                if attempt == _ATTEMPTS or got <= furthest or isinstance(error, HTTPError):
+                    raise
+                furthest = got
+            else:
+                return
+
+
+def _append(url: str, file: BinaryIO, *, bar: Any) -> None:  # noqa: ANN401 (tqdm's, or a stand-in)
+    """Ask for what the file lacks, and write what comes."""
+    start = file.tell()
+    headers = {"User-Agent": "keel"} | ({"Range": f"bytes={start}-"} if start else {})
+    with urlopen(Request(url, headers=headers), timeout=_TIMEOUT) as answer:  # noqa: S310 (any scheme: the hash decides)
+        if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+            start = 0  # it sends the whole file, whatever it was asked for
+            file.seek(0)
+            file.truncate()
+        length = answer.headers.get("Content-Length")
+        total = bar.total = start + int(length) if length else None
+        bar.n = start
+        _copy(answer.read, file, bar=bar)
+    if total is not None and file.tell() < total:
+        raise ConnectionError(f"the connection broke after {file.tell()} of {total} bytes")
+
+
+def _copy(read: Callable[[int], bytes], file: BinaryIO, *, bar: Any) -> None:  # noqa: ANN401
+    while chunk := read(_CHUNK):
+        file.write(chunk)
+        bar.update(len(chunk))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,122 @@
+"""Whether weights fit a backbone; if they do not, what they are and what can be done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from torch import Tensor, nn
+
+from backbones.interface import Backbone
+from backbones.lookalike import Known, describe, lookalikes, skeleton
+from backbones.weights_file import WeightFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kin:
+    """The backbone that is asked for, among the others that there are.
+
+    Attributes:
+        name: Its registered name.
+        known: Builders of the others, and of it.
+    """
+
+    name: str
+    known: Known
+
+    def look(self, file: WeightFile) -> str:
+        """Return a sentence about which other backbone a file is of."""
+        others = {name: build for name, build in self.known.items() if name != self.name}
+        return describe(file.state, others, stride_in_1x1=self.stride(file))
+
+    def stride(self, file: WeightFile) -> bool | None:
+        """Return whether the file's bottlenecks stride in the 1x1; None if nobody knows."""
+        if file.said.stride_in_1x1 is not None:
+            return file.said.stride_in_1x1
+        if file.said.architecture is not None and file.said.architecture in self.known:
+            backbone = skeleton(self.known[file.said.architecture])
+            return None if backbone is None else backbone.stride_in_1x1
+        return file.origin.stride_in_1x1
+
+
+def check_tensors(
+    backbone: Backbone,
+    given: Mapping[str, Tensor],
+    *,
+    missing: tuple[str, ...],
+    table: str,
+    kin: Kin,
+    file: WeightFile,
+) -> None:
+    """Raise unless the tensors cover the backbone.
+
+    Args:
+        backbone: What they are for.
+        given: Tensors under the backbone's names.
+        missing: Patterns of those that may be missing.
+        table: What the report says of them.
+        kin: The backbone among the others, with which a file that does not fit is compared.
+        file: Where the tensors are from.
+
+    Raises:
+        ValueError: If one is missing, unexpected, or of another shape.
+    """
+    expected = backbone.state_dict()
+    may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
+    lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
+    extra = [k for k in given if k not in expected]
+    shapes = [
+        f"{k} {tuple(given[k].shape)} instead of {tuple(expected[k].shape)}"
+        for k in given
+        if k in expected and given[k].shape != expected[k].shape
+    ]
+    if not (lost or extra or shapes):
+        return
+    parts = {"missing": lost, "unexpected": extra, "of another shape": shapes}
+    detail = "; ".join(
+        f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
+    )
+    raise ValueError(
+        f"the weights do not fit {kin.name!r}: {detail}.{kin.look(file)} Nothing was loaded; "
+        f"{_advice(backbone, extra)}\n{table}"
+    )
+
+
+def check_stride(backbone: Backbone, file: WeightFile, *, kin: Kin) -> None:
+    """Raise if the file's bottlenecks stride elsewhere than the backbone's.
+
+    The shapes are the same either way, and the features are not: detectron2's ``STRIDE_IN_1X1``,
+    mmdetection's ``style``.
+
+    Args:
+        backbone: What the file is for.
+        file: The file.
+        kin: The backbone among the others.
+
+    Raises:
+        ValueError: If they differ; it names the backbones that fit.
+    """
+    if backbone.stride_in_1x1 is None:
+        return
+    stride = kin.stride(file)
+    if stride in (None, backbone.stride_in_1x1):
+        return
+    places = {True: "the first 1x1 convolution, as Caffe's do", False: "the 3x3 convolution"}
+    names = lookalikes(file.state, kin.known, stride_in_1x1=stride)
+    use = " or ".join(names) or "one of those whose stride is there"
+    raise ValueError(
+        f"{file.source.path} ({file.origin.name}) is of a network whose bottlenecks stride in "
+        f"{places[bool(stride)]}; those of {kin.name!r} stride in "
+        f"{places[backbone.stride_in_1x1]}: same shapes, other features. Nothing was loaded; use "
+        f"backbone {use}."
+    )
+
+
+def _advice(backbone: Backbone, extra: list[str]) -> str:
+    """Return what to do about weights that do not fit."""
+    placeholders = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
+    if any(key.rpartition(".")[0] in placeholders for key in extra):
+        return (
+            "norm='none' has no place for the scale and shift that the file's norms learned: "
+            "build the backbone with norm='batch' or 'frozen_batch', or with weights='random'."
+        )
+    return "use weights of this architecture and norm."

@@ -1,0 +1,111 @@
+"""A weight file opened: whose it is, its tensors under our names, the images it wants."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Final
+
+from torch import Tensor
+
+from backbones.choose import choose
+from backbones.conventions import CONVENTIONS, ImageFormat
+from backbones.convert import bare_names, unwrap
+from backbones.files import read_checkpoint, read_notes
+from backbones.interface import Conventions
+from backbones.metadata import Statement, stated
+from backbones.origins import Clues, Origin, recognise
+from backbones.sources import Source, locate
+
+_HUB_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
+"""What the hub calls every weight file: the notes beside it are about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """What is known of a weight file before a backbone is held against it.
+
+    Attributes:
+        source: Where it is, and what it was asked for by.
+        origin: Who wrote it.
+        said: What it says of itself.
+        state: Its tensors under our names; something may stand before them all.
+        count: How many tensors the file has.
+        wrapper: The keys that led to them in the file, joined by dots.
+    """
+
+    source: Source
+    origin: Origin
+    said: Statement
+    state: Mapping[str, Tensor]
+    count: int
+    wrapper: str
+
+    def images(self, told: str | Conventions | None) -> tuple[ImageFormat | None, str]:
+        """Return what the weights want of an image, None where nobody says, and who says so.
+
+        Args:
+            told: A name in `CONVENTIONS`, or the conventions themselves; before all others.
+
+        Raises:
+            ValueError: If the name is unknown.
+        """
+        if isinstance(told, Conventions):
+            given = ImageFormat(mean=told.mean, std=told.std, epsilon=told.epsilon)
+            return given, "as told"
+        if told is not None:
+            return choose(CONVENTIONS, told, what="conventions"), f"{told}, as told"
+        if self.said.images is not None:
+            return self.said.images, self.said.by
+        if self.source.images is not None:
+            return self.source.images, self.source.publisher
+        return self.origin.images, self.origin.name
+
+    def unknown_images(self) -> ValueError:
+        """Return the error for a file of which nobody says what it wants of an image."""
+        looked = f" {self.said.by} does not say either." if self.said.by else ""
+        return ValueError(
+            f"{self.source.path} comes from {self.origin.name}, whose files are made for images of "
+            f"different kinds, and this one does not say which.{looked} A wrong mean, std or "
+            "channel order costs accuracy and shows nowhere, so say what its training used: "
+            f"conventions=<name> (backbone.conventions=<name> for a run), one of "
+            f"{', '.join(CONVENTIONS)}. Nothing was loaded."
+        )
+
+
+def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
+    """Find, read and recognise a weight file.
+
+    Args:
+        weights: See `backbones.weights.load_weights`.
+        name: The backbone's registered name.
+
+    Raises:
+        ValueError: If it is broken, holds no tensors, or is of another network by its own account.
+        FileNotFoundError: If it does not exist.
+        ConnectionError: If it has to be downloaded and cannot be.
+    """
+    source = locate(weights, name=name)
+    checkpoint = read_checkpoint(source.path)
+    content: dict[str, Any] = {**checkpoint, **read_notes(source.path)}
+    try:
+        wrapper, tensors = unwrap(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{source.path} does not hold weights of {name!r}: {error}") from error
+    state = bare_names(tensors)
+    origin = recognise(Clues(state=state, content=content, wrapper=wrapper))
+    said = stated(content, state, hub=origin.hub or source.path.name in _HUB_NAMES)
+    if origin.name != "Keel" and said.architecture not in (None, name):
+        raise ValueError(
+            f"{os.fspath(source.path)} is of a {said.architecture}, says {said.by}, and was not "
+            f"loaded into {name!r}: networks of the same shapes can compute different things. Use "
+            f"backbone {said.architecture!r}, or other weights."
+        )
+    return WeightFile(
+        source=source,
+        origin=origin,
+        said=said,
+        state=origin.rename(state),
+        count=len(tensors),
+        wrapper=wrapper,
+    )

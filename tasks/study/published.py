@@ -1,0 +1,77 @@
+"""What is published of backbones that torchvision lacks: figures of others, with their source."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published ImageNet result.
+
+    Attributes:
+        weights: What ``weights=`` takes to load them; empty where nothing can be downloaded.
+        top1: Accuracy on the validation set in percent, with the digits that were published.
+        size: Pixels along each side of the image it was measured with.
+        source: A key of `SOURCES`.
+    """
+
+    weights: str = ""
+    top1: float
+    size: int = 224
+    source: str
+
+
+SOURCES: Final = {
+    "torchvision": "`meta` of each entry in `torchvision.models.get_model_weights(name)`",
+    "timm": "[results-imagenet.csv](https://github.com/huggingface/pytorch-image-models/blob/main/"
+    "results/results-imagenet.csv), the row of the same name",
+    "He": "[arXiv:1512.03385](https://arxiv.org/abs/1512.03385), table 3, ten crops",
+    "MSRA": "[the authors' Caffe models](https://github.com/KaimingHe/deep-residual-networks#results)",
+    "SENet": "[the authors' Caffe models](https://github.com/hujie-frank/SENet#trained-models), "
+    "which stride in the 1x1 convolution",
+    "CBAM": "[the authors' model](https://github.com/Jongchan/attention-module"
+    "#resume-with-checkpoints)",
+}
+
+
+def _timm(name: str, top1: float, size: int = 224) -> Published:
+    return Published(weights=f"timm:{name}", top1=top1, size=size, source="timm")
+
+
+TIMM_AND_PAPERS: Final[dict[str, tuple[Published, ...]]] = {
+    "resnet18": (_timm("resnet18.a1_in1k", 73.158, 288),),
+    "resnet34": (_timm("resnet34.a1_in1k", 77.918, 288),),
+    "resnet34_zero_pad": (Published(top1=74.97, source="He"),),
+    "resnet34_projection": (Published(top1=75.81, source="He"),),
+    "resnet50_caffe": (Published(top1=75.3, source="MSRA"),),
+    "resnet101_caffe": (Published(top1=76.4, source="MSRA"),),
+    "resnet152_caffe": (Published(top1=77.0, source="MSRA"),),
+    "resnext101_32x4d": (_timm("resnext101_32x4d.gluon_in1k", 80.340),),
+    "resnet18d": (_timm("resnet18d.ra2_in1k", 73.794, 288),),
+    "resnet34d": (_timm("resnet34d.ra2_in1k", 78.436, 288),),
+    "resnet50d": (_timm("resnet50d.ra2_in1k", 81.356, 288),),
+    "resnet101d": (_timm("resnet101d.ra2_in1k", 83.016, 320),),
+    "resnet152d": (_timm("resnet152d.ra2_in1k", 83.684, 320),),
+    "resnet200d": (_timm("resnet200d.ra2_in1k", 83.964, 320),),
+    "seresnet50": (_timm("seresnet50.ra2_in1k", 81.284, 288),),
+    "seresnet101": (Published(top1=78.25, source="SENet"),),
+    "seresnet152": (Published(top1=78.66, source="SENet"),),
+    "seresnext50_32x4d": (_timm("seresnext50_32x4d.racm_in1k", 82.196, 288),),
+    "seresnext101_32x4d": (_timm("seresnext101_32x4d.gluon_in1k", 80.892),),
+    "seresnext101_32x8d": (_timm("seresnext101_32x8d.ah_in1k", 84.186, 288),),
+    "ecaresnet50d": (_timm("ecaresnet50d.miil_in1k", 81.650, 288),),
+    "ecaresnet101d": (_timm("ecaresnet101d.miil_in1k", 82.984, 288),),
+    "cbam_resnet50": (Published(top1=77.622, source="CBAM"),),
+    "res2net50_26w_4s": (_timm("res2net50_26w_4s.in1k", 77.950),),
+    "res2net50_48w_2s": (_timm("res2net50_48w_2s.in1k", 77.514),),
+    "res2net50_14w_8s": (_timm("res2net50_14w_8s.in1k", 78.158),),
+    "res2net50_26w_6s": (_timm("res2net50_26w_6s.in1k", 78.568),),
+    "res2net50_26w_8s": (_timm("res2net50_26w_8s.in1k", 78.942),),
+    "res2net101_26w_4s": (_timm("res2net101_26w_4s.in1k", 79.202),),
+    "resnetv2_50": (_timm("resnetv2_50.a1h_in1k", 81.398, 288),),
+    "resnetv2_101": (_timm("resnetv2_101.a1h_in1k", 83.002, 288),),
+}
+"""By registered name; torchvision's own come before these and are not repeated."""
+
+CANNOT: Final[dict[str, str]] = {}
+"""Pattern of names (as in `fnmatch`) to what cannot be done with them and why, a sentence."""

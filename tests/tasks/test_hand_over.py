@@ -1,0 +1,98 @@
+"""A detector's backbone in a segmenter and back, what it expects of an image included."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from backbones import build_backbone
+from tasks.common.backbone import BackboneChoice
+from tasks.detection.annotations import Annotations
+from tasks.detection.build import new_detector
+from tasks.detection.model import DetectorOptions
+from tasks.segmentation.build import new_segmenter
+from tasks.segmentation.cases import Case, CaseSet, class_table
+from tasks.segmentation.input import InputOptions
+from tasks.segmentation.unet import UNetOptions
+
+BOXES = Annotations(
+    source=Path("x.json"),
+    classes=["cat"],
+    category_ids=[3],
+    images=[],
+    truth={"images": [], "annotations": [], "categories": []},
+    cleaned={},
+)
+MASKS = CaseSet(
+    source="x",
+    cases=(Case(name="a", images=(Path("a.png"),), masks=(Path("b.png"),), patient="a"),),
+    classes=class_table({0: "background", 255: "vessel"}),
+    axis=2,
+)
+OPTIONS = DetectorOptions(head_width=8, fpn_channels=8)
+
+
+def detector(weights, **choice):
+    choice = BackboneChoice(name="resnet18", weights=str(weights), **choice)
+    return new_detector(choice, OPTIONS, data=BOXES, norm="frozen_batch", freeze=2)
+
+
+def segmenter(weights, **choice):
+    return new_segmenter(
+        BackboneChoice(name="resnet18", weights=str(weights), **choice),
+        UNetOptions(norm="batch", channels=(8,) * 5),
+        InputOptions(normalisation="imagenet", patch=(64, 64)),
+        data=MASKS,
+        channels=3,
+        norm="frozen_batch",
+        freeze=2,
+    )
+
+
+def checkpoint(path, network, card):
+    """Write what Lightning and our modules write."""
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "keel": card.to_dict()}, path)
+    return path
+
+
+def equal(backbone, other):
+    torch.testing.assert_close(backbone.state_dict(), other.state_dict(), rtol=0, atol=0)
+    assert backbone.conventions == other.conventions
+
+
+def test_a_backbone_goes_from_a_detector_to_a_segmenter_and_back(tmp_path):
+    first = build_backbone("resnet18")
+    for tensor in first.state_dict().values():
+        tensor.copy_(torch.rand(tensor.shape) + 0.1)
+    state = {f"model.{key}": value for key, value in first.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2"}, tmp_path / "x.ckpt")
+
+    found, card = detector(tmp_path / "x.ckpt", conventions="caffe")
+    body = found.backbone.body
+    assert torch.equal(body.conv1.weight, first.conv1.weight.flip(1))  # it was BGR
+    assert card.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
+    assert card.std == pytest.approx((1 / 255,) * 3)
+    assert found.transform.image_std == list(card.std)
+
+    path = checkpoint(tmp_path / "detector.ckpt", found, card)
+    segmenting, plan = segmenter(path)
+    equal(segmenting.backbone, body)
+    assert (plan.mean, plan.std, plan.epsilon) == (card.mean, card.std, card.epsilon)
+    assert plan.preprocessing.std == card.std
+    assert "origin: Keel" in plan.provenance
+
+    again, back = detector(checkpoint(tmp_path / "segmenter.ckpt", segmenting, plan))
+    equal(again.backbone.body, body)
+    assert (back.mean, back.std, back.epsilon) == (card.mean, card.std, card.epsilon)
+
+
+def test_a_run_without_conventions_ends_before_it_begins(tmp_path):
+    state = {
+        f"model.{key}": value for key, value in build_backbone("resnet18").state_dict().items()
+    }
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"backbone\.conventions=<name> for a run"):
+        segmenter(tmp_path / "x.pth")
+    _, plan = segmenter(tmp_path / "x.pth", conventions="inception")
+    assert plan.mean == (0.5, 0.5, 0.5)
