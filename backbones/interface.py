@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import ClassVar, Self
 
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
+        unbuilt: Keys in the state dict of the whole model that this backbone has no place for.
         neutral: State-dict patterns of tensors that a weight file may lack, because they begin
             without an effect of their own, as the offsets of deformable convolutions do.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
@@ -80,6 +82,7 @@ class Backbone(nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
+    unbuilt: frozenset[str] = frozenset()
     neutral: ClassVar[tuple[str, ...]] = ()
     stride_in_1x1: bool | None = None
     _frozen = 0
@@ -104,6 +107,16 @@ class Backbone(nn.Module, ABC):
             if isinstance(module, nn.modules.batchnorm._BatchNorm | FrozenBatchNorm2d):
                 module.eps = conventions.epsilon
         return self
+
+    def load_tag(self, weights: str | PathLike[str]) -> bool:  # noqa: ARG002 (for those that do)
+        """Load weights that this backbone can fetch by itself, and say whether it did.
+
+        `build_backbone` asks this first, and `load_weights` where it is False, as it is here.
+
+        Args:
+            weights: A tag, such as ``"imagenet"``; False is returned for a file.
+        """
+        return False
 
     @property
     def frozen(self) -> int:

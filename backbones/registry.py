@@ -7,6 +7,7 @@ from typing import Final
 
 from backbones.choose import choose
 from backbones.interface import Backbone, BackboneOptions, Conventions
+from backbones.plugins import BACKBONES, FAMILIES, import_offered, offered, offering
 from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
 from backbones.weights import load_weights
@@ -46,8 +47,41 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
 
 
 def list_backbones() -> list[str]:
-    """Return every registered name, in the order of registration."""
-    return list(_REGISTRY)
+    """Return every registered name, in the order of registration, then those of other packages.
+
+    Names such as ``timm/resnet18``, of which a whole family exists, are not listed.
+    """
+    return list(dict.fromkeys([*_REGISTRY, *offered(BACKBONES)]))
+
+
+def _builder(name: str) -> Builder:
+    """Return what builds a backbone: ours, one of a family, or another package's."""
+    families = offered(FAMILIES)
+    prefix, slash, rest = name.partition("/")
+    if slash and prefix in families:
+        return partial(_build_member, prefix, rest)
+    others = offered(BACKBONES)
+    if name in others and name in _REGISTRY:
+        raise ValueError(
+            f"the backbone {name!r} is registered, and "
+            f"{offering(BACKBONES, name)} offers another; uninstall that package, "
+            "or have it choose another name."
+        )
+    table: dict[str, Builder] = {
+        f"{family}/<name>": partial(_build_member, family, "<name>") for family in families
+    }
+    table |= {other: partial(_build_offered, other) for other in others}
+    return choose(table | _REGISTRY, name, what="backbone")
+
+
+def _build_offered(name: str, options: BackboneOptions) -> Backbone:
+    backbone: Backbone = import_offered(BACKBONES, name)(options)
+    return backbone
+
+
+def _build_member(family: str, name: str, options: BackboneOptions) -> Backbone:
+    backbone: Backbone = import_offered(FAMILIES, family)(name, options)
+    return backbone
 
 
 def build_backbone(  # noqa: PLR0913 (the one door to every option)
@@ -68,7 +102,8 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     """Build a backbone, load its weights, freeze its first stages.
 
     Args:
-        name: A registered name; see `list_backbones`.
+        name: A registered name; see `list_backbones`. Or one of a family, such as
+            ``timm/convnext_tiny``; see `backbones.plugins`.
         weights: What `backbones.weights.load_weights` takes: a tag such as ``"imagenet"`` or a
             file. None is a random initialisation, of which nothing can be frozen; ``"random"`` is
             the same, asked for by name, and may be frozen.
@@ -91,13 +126,14 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
             stages or statistics would be frozen that were never loaded.
         FileNotFoundError: If a weight file does not exist.
         ConnectionError: If weights have to be downloaded and cannot be.
+        ImportError: If another package offers this backbone, and is broken.
 
     Example:
         >>> backbone = build_backbone("resnet18", out_features=["c4", "c5"])
         >>> backbone.channels, backbone.strides
         ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
     """
-    builder = choose(_REGISTRY, name, what="backbone")
+    builder = _builder(name)
     if weights is None and (freeze > 0 or norm == "frozen_batch"):
         fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
         raise ValueError(
@@ -121,7 +157,9 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     )
     backbone = builder(options)
     backbone.conventions = backbone.conventions.for_channels(in_channels)
-    if weights is not None and weights != "random":
+    if weights is None or weights == "random":
+        return backbone.freeze(freeze)
+    if conventions is not None or not backbone.load_tag(weights):
         known = {other: partial(build, BackboneOptions()) for other, build in _REGISTRY.items()}
         load_weights(backbone, weights, name=name, conventions=conventions, known=known)
     return backbone.freeze(freeze)

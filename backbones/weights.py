@@ -147,14 +147,16 @@ def _prepare(
     given, converted = _converted(given, file, images, first_conv=first_conv)
     have = given[first_conv].shape[1] if given[first_conv].ndim > 1 else 0
     given, adapted = _fit_channels(given, expected, first_conv)
-    dropped = {reason: n for reason, n in (rest | _drop(given, expected)).items() if n}
+    dropped = {
+        reason: n for reason, n in (rest | _drop(given, expected, backbone.unbuilt)).items() if n
+    }
     return given, LoadReport(
         source=file.source.label,
         origin=file.origin.name + (f", below {file.wrapper!r}" if file.wrapper else ""),
         images="",
         converted=(*converted, *adapted),
         stages=_coverage(backbone, given),
-        dropped=dropped,
+        dropped={reason: count for reason, count in dropped.items() if count},
         conventions=_conventions(images, have=have, want=expected[first_conv].shape[1]),
     )
 
@@ -197,7 +199,9 @@ def _fit_channels(
     return {**given, first_conv: adapt_first_conv(given[first_conv], want)}, [adapted]
 
 
-def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, int]:
+def _drop(
+    given: dict[str, Tensor], expected: Mapping[str, Tensor], unbuilt: frozenset[str]
+) -> dict[str, int]:
     """Remove what this backbone cannot hold, and return the counts by reason."""
     stages = {stage_of(key) for key in expected}
     has_statistics = any(fnmatch(key, "*.running_mean") for key in expected)
@@ -205,6 +209,8 @@ def _drop(given: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str,
     for key in [key for key in given if key not in expected]:
         if key.startswith(_STAGES) and stage_of(key) not in stages:
             reason = "stages that are not built"
+        elif key in unbuilt:
+            reason = "parts of the model that are not built"
         elif key.endswith("num_batches_tracked"):
             reason = "batch counters"
         elif not has_statistics and any(fnmatch(key, pattern) for pattern in STATISTICS):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from backbones import registry
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = (".ci", "backbones", "benchmarks", "configs", "docs", "scripts", "tasks", "tests")
@@ -66,6 +68,21 @@ def test_the_python_in_the_readme_runs():
     for block in PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8")):
         offline = block.replace('weights="imagenet"', 'weights="random"')
         exec(compile(offline, "README.md", "exec"), {})  # noqa: S102 (our own README)
+
+
+PLUG_IN = PYTHON.findall((ROOT / "docs" / "plug-in.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("program", PLUG_IN, ids=range(1, len(PLUG_IN) + 1))
+def test_every_program_of_the_plug_in_document_runs(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    exec(compile(program, "plug-in.md", "exec"), {"__name__": "downstream"})  # noqa: S102
+
+
+def test_the_plug_in_document_has_a_program_for_every_adapter():
+    imported = set(re.findall(r"backbones\.adapters\.(\w+)", "\n".join(PLUG_IN)))
+    assert imported == {"huggingface", "smp", "timm", "torchvision"}
 
 
 def test_links_paths_anchors_and_commands_are_found():

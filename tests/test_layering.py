@@ -9,7 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = {"backbones", "tasks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
-    ["backbones.choose", "backbones.convert", "backbones.download", "backbones.pickles"],
+    [
+        "backbones.choose",
+        "backbones.convert",
+        "backbones.download",
+        "backbones.pickles",
+        "backbones.plugins",
+    ],
     ["backbones.convert_names", "backbones.files"],
     ["backbones.interface", "backbones.layers"],
     ["backbones.conventions", "backbones.fpn", "backbones.lookalike", "backbones.resnet"],
@@ -19,13 +25,14 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.weights"],
     ["backbones.registry"],
     ["backbones"],  # the facade
-    ["backbones.adapters"],  # leaves: imported by name where they are needed
+    ["backbones.adapters"],  # leaves: no source imports them, who needs one names it
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
     ["tasks.detection", "tasks.segmentation", "tasks.study"],
     ["scripts"],
 ]
 PLACES = {name: level for level, names in enumerate(LAYERS) for name in names}
+LEAVES = "backbones.adapters"
 FACADES = {"backbones", "tasks"}  # a new module below them needs a place of its own
 
 FRAMEWORKS = {
@@ -48,10 +55,12 @@ FRAMEWORKS = {
     "torchvision",
 }
 CORE = {"torch", "torchvision", "safetensors"}
-ADAPTED = {"timm", "huggingface_hub", "transformers", "segmentation_models_pytorch"}
 MAY_IMPORT = {  # besides the standard library and ours; the longest that fits counts
     "backbones": CORE,
-    "backbones.adapters": CORE | ADAPTED,
+    "backbones.adapters.hub": CORE | {"timm", "huggingface_hub"},
+    "backbones.adapters.huggingface": CORE | {"transformers"},
+    "backbones.adapters.smp": CORE | {"segmentation_models_pytorch"},
+    "backbones.adapters.timm": CORE | {"timm"},
     "tasks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }
@@ -79,16 +88,18 @@ def imports(source):
 
 def faults(module, source):
     """Return what is wrong with the imports of a module."""
-    mine, top = place(module), module.partition(".")[0]
-    allowed = MAY_IMPORT.get(mine, MAY_IMPORT[top])
+    mine = place(module)
+    top = max((n for n in MAY_IMPORT if f"{module}.".startswith(f"{n}.")), key=len)
     wrong = []
     for name in imports(source):
         package = name.partition(".")[0]
         if package in OURS:
             theirs = place(name)
-            if theirs != mine and PLACES[theirs] >= PLACES[mine]:
+            if theirs == LEAVES != mine:
+                wrong.append(f"{module} imports {name}, which is for nobody to import")
+            elif theirs != mine and PLACES[theirs] >= PLACES[mine]:
                 wrong.append(f"{module} imports {name}, which is not below it")
-        elif package not in sys.stdlib_module_names | allowed:
+        elif package not in sys.stdlib_module_names | MAY_IMPORT[top]:
             wrong.append(f"{module} imports {package}, which is not for {top}")
     return wrong
 
@@ -110,8 +121,10 @@ def test_imports_point_down(path):
         ("backbones.weights", "import tasks.common.optim", "not below it"),
         ("backbones.registry", "def f():\n    import lightning", "not for backbones"),
         ("backbones.resnet.model", "from timm.models import resnet", "not for backbones"),
-        ("backbones.sources", "import backbones.adapters.hub", "not below it"),
-        ("backbones.adapters.hub", "import lightning", "not for backbones"),
+        ("backbones.sources", "import backbones.adapters.hub", "nobody to import"),
+        ("tasks.detection.run", "import backbones.adapters.timm", "nobody to import"),
+        ("backbones.adapters.smp", "import timm", "not for backbones.adapters.smp"),
+        ("backbones.adapters.hub", "import lightning", "not for backbones.adapters.hub"),
         ("tasks.common.report", "from tasks.detection.coco import read", "not below it"),
         ("tasks.segmentation.data", "from tasks.detection.coco import read", "not below it"),
         ("tasks.detection.run", "import scripts.train_det", "not below it"),

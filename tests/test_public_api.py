@@ -26,6 +26,7 @@ PROMISED = {  # released names; taking one away breaks somebody's code
     "register_backbone",
 }
 TOO_HEAVY = {
+    "huggingface_hub",
     "albumentations",
     "cv2",
     "hydra",
@@ -80,3 +81,19 @@ def test_importing_backbones_imports_no_framework():
     loaded = {name.partition(".")[0] for name in json.loads(run.stdout)}
     assert {"backbones", "torch"} <= loaded
     assert loaded & TOO_HEAVY == set()
+
+
+def test_importing_backbones_takes_little_beyond_torch_and_torchvision():
+    program = """if True:
+        import time, torch, torchvision
+        start = time.perf_counter()
+        import backbones
+        print(time.perf_counter() - start)
+    """
+    root, seconds = Path(__file__).parents[1], []
+    while not seconds or (min(seconds) > 0.3 and len(seconds) < 5):  # others may use the machine
+        run = subprocess.run(
+            [sys.executable, "-c", program], cwd=root, capture_output=True, check=True
+        )
+        seconds.append(float(run.stdout))
+    assert min(seconds) <= 0.3

@@ -1,0 +1,256 @@
+"""Our backbones as encoders of segmentation_models_pytorch.
+
+Importing this registers every name of ours under ``keel-``: ``smp.Unet("keel-resnet50")``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final
+
+import segmentation_models_pytorch.encoders as smp_encoders
+from torch import Tensor, nn
+
+from backbones import Backbone, build_backbone, list_backbones
+from backbones.weights import adapt_first_conv
+
+PREFIX: Final = "keel-"
+
+
+class SmpEncoder(nn.Module):
+    """A backbone under smp's contract for encoders.
+
+    smp builds it by name; ``encoder.body`` is the backbone, with its `freeze` and its conventions.
+    A feature of stride 2 that the backbone does not have (ConvNeXt) is a map without channels, as
+    in smp's own ``tu-`` encoders.
+
+    Args:
+        name: What `backbones.build_backbone` takes.
+        depth: How many features, from stride 2 on: 1 to 5.
+        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
+        norm: A key of `backbones.NORMS`.
+
+    Attributes:
+        body: The backbone.
+
+    Shape:
+        - Input: (N, C, H, W).
+        - Output: a list of the input and ``depth`` maps (N, out_channels[k], H / 2**k, W / 2**k).
+
+    Raises:
+        ValueError: If ``depth`` or ``output_stride`` is out of range, or the backbone has not the
+            strides 2, 4, 8, ... that smp's decoders are made for.
+    """
+
+    # What smp's own tests ask an encoder for.
+    _is_torch_scriptable = False
+    _is_torch_exportable = True
+    _is_torch_compilable = True
+
+    def __init__(
+        self, *, name: str, depth: int = 5, output_stride: int = 32, norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        if not 1 <= depth <= 5:
+            raise ValueError(f"depth takes 1 to 5 features, got {depth}.")
+        self.name, self._norm = name, norm
+        self._in_channels, self._dilated = 3, output_stride
+        self._names = [f"c{k}" for k in range(1, depth + 1)]
+        self._wanted: list[str] | None = None
+        body = self._build()
+        self._check(body)
+        wanted = [feature for feature in self._names if feature in body.channels]
+        if wanted != list(body.channels):
+            self._wanted = wanted
+            body = self._build()
+        self.body = body
+
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of the input and of every feature; 0 where there is none of that stride."""
+        widths = (self.body.channels.get(feature, 0) for feature in self._names)
+        return [self._in_channels, *widths]
+
+    @property
+    def output_stride(self) -> int:
+        """Stride of the last feature."""
+        return max(self.body.strides.values())
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the input and the features, finest first."""
+        features = self.body(x)
+        if "c1" not in features:
+            features["c1"] = x.new_zeros(x.shape[0], 0, x.shape[2] // 2, x.shape[3] // 2)
+        return [x, *(features[feature] for feature in self._names)]
+
+    def set_in_channels(
+        self,
+        in_channels: int,
+        pretrained: bool = True,  # noqa: FBT001, FBT002 (smp's signature)
+    ) -> None:
+        """Take images of another number of channels.
+
+        Args:
+            in_channels: Of the image.
+            pretrained: Whether to keep the weights, of which the first convolution is adapted as
+                in `backbones.weights.adapt_first_conv`; otherwise they are drawn again.
+
+        Raises:
+            ValueError: If weights that were never trained would be fixed by their norm.
+        """
+        if not pretrained and self._norm == "frozen_batch":
+            raise ValueError(
+                f"norm='frozen_batch' would fix what was never trained: {self.name!r} has no "
+                "weights. Give encoder_weights='imagenet' or a file."
+            )
+        if in_channels == self._in_channels:
+            return
+        self._in_channels, old = in_channels, self.body
+        self.body = self._build()
+        if pretrained:
+            state = old.state_dict()
+            state[old.first_conv] = adapt_first_conv(state[old.first_conv], in_channels)
+            self._take_over(old, state)
+
+    def make_dilated(self, output_stride: int) -> None:
+        """Dilate the last stages instead of striding, with the same weights.
+
+        Args:
+            output_stride: 8 or 16.
+
+        Raises:
+            ValueError: If it is another number.
+        """
+        if output_stride not in (8, 16):
+            raise ValueError(f"output_stride takes 8 or 16, got {output_stride}.")
+        if output_stride == self._dilated:
+            return
+        self._dilated, old = output_stride, self.body
+        self.body = self._build()
+        self._take_over(old, old.state_dict())
+
+    def load_state_dict(
+        self,
+        state_dict: "Mapping[str, Any] | _Weights",
+        strict: bool = True,  # noqa: FBT001, FBT002 (nn.Module's signature)
+        assign: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:  # noqa: ANN401 (torch's result has no public name)
+        """Load a state dict, or what smp was told of as ``encoder_weights``.
+
+        Raises:
+            ValueError: If these weights do not fit; see `backbones.load_weights`.
+        """
+        if isinstance(state_dict, _Weights):
+            self.body = self._build(weights=state_dict.name)
+            return None
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def __prepare_scriptable__(self) -> None:
+        """Say why there is no TorchScript; torch.jit.script calls this first."""
+        raise RuntimeError(
+            "torch.jit.script does not take backbones, whose features come by name; use "
+            "torch.export.export, torch.compile or torch.jit.trace."
+        )
+
+    def _build(self, *, weights: str = "random") -> Backbone:
+        return build_backbone(
+            self.name,
+            weights=weights,
+            in_channels=self._in_channels,
+            norm=self._norm,
+            out_features=self._wanted,
+            output_stride=self._dilated,
+        )
+
+    def _take_over(self, old: Backbone, state: dict[str, Tensor]) -> None:
+        """Continue as the old backbone did."""
+        self.body.load_state_dict(state)
+        self.body.adopt(old.conventions.for_channels(self._in_channels))
+        self.body.provenance = old.provenance
+        self.body.freeze(old.frozen).train(old.training)
+
+    def _check(self, body: Backbone) -> None:
+        """Raise unless the strides are those of smp's decoders."""
+        ideal = {feature: min(2 ** int(feature[1:]), self._dilated) for feature in self._names}
+        found = {feature: body.strides.get(feature, 0) for feature in self._names}
+        if found | ({"c1": 2} if not found["c1"] else {}) != ideal:
+            expected, got = (", ".join(map(str, s.values())) for s in (ideal, body.strides))
+            raise ValueError(
+                f"smp's decoders take features of the strides {expected} (of which the first may "
+                f"be missing); {self.name!r} has {got}. Take another backbone."
+            )
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What smp was told of as ``encoder_weights``, on its way through smp."""
+
+    name: str
+
+
+class _AnyWeights(dict[str, Any]):
+    """smp's ``pretrained_settings`` of our encoders: every tag and file is for us to judge."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+    def __missing__(self, name: str) -> dict[str, Any]:
+        return {"repo_id": _Weights(name), "revision": None}
+
+
+def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None = None) -> str:
+    """Make a backbone an encoder of smp.
+
+    Args:
+        name: What `backbones.build_backbone` takes, ``timm/<name>`` included.
+        norm: A key of `backbones.NORMS`.
+        encoder_name: What smp will call it; ``keel-`` and ``name`` when None.
+
+    Returns:
+        What smp calls it.
+    """
+    known = encoder_name or f"{PREFIX}{name}"
+    smp_encoders.encoders[known] = {
+        "encoder": SmpEncoder,
+        "params": {"name": name, "norm": norm},
+        "pretrained_settings": _AnyWeights(),
+    }
+    return known
+
+
+def _ours_passes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a step of smp's loading hand on what is ours, and do its work on everything else.
+
+    smp fetches the weights of every encoder from its own repositories on the hub; this is the only
+    way to have ``encoder_weights="imagenet"`` mean our resolver's weights.
+    """
+
+    @wraps(function)
+    def step(source: object, *args: Any, **options: Any) -> Any:  # noqa: ANN401 (any function's)
+        return source if isinstance(source, _Weights) else function(source, *args, **options)
+
+    return step
+
+
+def _with_ours(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Let smp's ``get_preprocessing_params`` know our encoders too."""
+
+    @wraps(function)
+    def params(encoder_name: str, pretrained: str = "imagenet") -> dict[str, Any]:
+        settings = smp_encoders.encoders.get(encoder_name, {}).get("pretrained_settings")
+        if not isinstance(settings, _AnyWeights):
+            return function(encoder_name, pretrained)
+        name = smp_encoders.encoders[encoder_name]["params"]["name"]
+        expected = build_backbone(name, weights=pretrained).conventions
+        range_, space = [0, 1], "RGB"
+        mean, std = list(expected.mean), list(expected.std)
+        return {"input_space": space, "input_range": range_, "mean": mean, "std": std}
+
+    return params
+
+
+smp_encoders.hf_hub_download = _ours_passes(smp_encoders.hf_hub_download)
+smp_encoders.load_file = _ours_passes(smp_encoders.load_file)
+smp_encoders.get_preprocessing_params = _with_ours(smp_encoders.get_preprocessing_params)
+for _name in list_backbones():
+    register_encoder(_name)

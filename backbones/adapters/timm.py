@@ -1,0 +1,245 @@
+"""timm's models as our backbones (``timm/<name>``), and our features as timm's."""
+
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from typing import Any, Self
+
+import timm
+from timm.layers.norm_act import freeze_batch_norm_2d
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from backbones import Backbone, BackboneOptions, Conventions
+from backbones.adapters.hub import timm_file
+from backbones.adapters.timm_stages import Plan, plan_stages, prune
+from backbones.choose import choose, nearest
+
+
+def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
+    """Build ``timm/<name>``; `backbones.build_backbone` calls this by our entry point.
+
+    Args:
+        name: A model of timm, such as ``resnet18`` or ``resnet18.a1_in1k``.
+        options: ``norm`` takes ``batch``, for whatever norms the model comes with, or
+            ``frozen_batch``, for its batch norms with fixed statistics.
+
+    Raises:
+        ValueError: If the model is unknown, or cannot be built like that.
+    """
+    model = _known(name)
+    if options.init != BackboneOptions.init or options.deformable:
+        raise ValueError(
+            f"timm/{name} draws its weights itself and has its own convolutions: leave out init "
+            f"and deformable, got init={options.init!r} and deformable={options.deformable!r}."
+        )
+    given: dict[str, Any] = {"in_chans": options.in_channels}
+    if options.drop_path:
+        given["drop_path_rate"] = options.drop_path
+    make = partial(timm.create_model, model, num_classes=0, **given)
+    try:
+        plan = plan_stages(make, wanted=options.out_features, output_stride=options.output_stride)
+        net = make() if options.output_stride == 32 else make(output_stride=options.output_stride)
+    except ValueError as error:
+        raise ValueError(f"timm/{name} cannot be built: {error}") from error
+    except (AssertionError, RuntimeError, TypeError) as error:  # how timm's models refuse
+        raise ValueError(
+            f"timm/{name} cannot be built with output_stride={options.output_stride} and {given} "
+            f"({error!r}); leave these options out, or take another model."
+        ) from error
+    prune(net, plan.last)
+    return TimmBackbone(_with_norm(net, options.norm, name=name), plan, name=model)
+
+
+class TimmBackbone(Backbone):
+    """A model of timm under the contract of our own.
+
+    ``c{k}`` is the last feature of stride 2**k. The stem is whatever the feature of stride 2 needs,
+    or, where there is none (ConvNeXt, Swin), whatever precedes the first feature; either way one
+    frozen stage is the stem, and every further one a feature. Names in the state dict are timm's.
+
+    Args:
+        net: The model, without what lies past its last feature.
+        plan: Its features and stages.
+        name: timm's name, with its tag if it has one.
+
+    Attributes:
+        name: timm's name, with its tag if it has one.
+        unbuilt: Keys in the state dict of the whole model that have no place here.
+
+    Shape:
+        - Input: (N, in_channels, H, W), of the sizes that the model can take.
+        - Output: as in `Backbone`.
+    """
+
+    def __init__(self, net: nn.Module, plan: Plan, *, name: str) -> None:
+        super().__init__()
+        self.net = net
+        self.name = name
+        self.channels, self.strides = dict(plan.channels), dict(plan.strides)
+        self.unbuilt = plan.unbuilt
+        self._plan = plan
+        settings: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
+        first = settings.get("first_conv") or ""
+        self.first_conv = f"{first if isinstance(first, str) else first[0]}.weight"
+        self.conventions = Conventions(
+            mean=tuple(settings["mean"]), std=tuple(settings["std"]), epsilon=_epsilon(net)
+        )
+        self.register_state_dict_post_hook(_without_net)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem and one stage per feature that was built."""
+        found: list[list[nn.Module]] = []
+        for stage in self._plan.stages:
+            loose = [self.net.get_parameter(key) for key in stage.parameters]
+            modules = [self.net.get_submodule(key) for key in stage.modules]
+            found.append([*modules, *([nn.ParameterList(loose)] if loose else [])])
+        return found
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the requested feature maps."""
+        net: Any = self.net
+        maps: list[Tensor] = net.forward_intermediates(
+            x,
+            indices=list(self._plan.indices.values()),
+            intermediates_only=True,
+            output_fmt="NCHW",
+        )
+        return dict(zip(self.channels, maps, strict=True))
+
+    def adopt(self, conventions: Conventions) -> Self:
+        """Take over mean and std; the norms keep the epsilon that their architecture has."""
+        self.conventions = replace(conventions, epsilon=self.conventions.epsilon)
+        return self
+
+    def freeze(self, count: int) -> Self:
+        """Freeze as in `Backbone.freeze`; what timm itself keeps fixed stays so."""
+        super().freeze(count)
+        for key in self._plan.fixed:
+            self.net.get_parameter(key).requires_grad_(False)  # noqa: FBT003 (torch's signature)
+        return self
+
+    def load_tag(self, weights: str | PathLike[str]) -> bool:
+        """Load timm's own weights: ``imagenet`` (its default ones), or one of its tags.
+
+        Args:
+            weights: False is returned for anything else.
+
+        Raises:
+            ValueError: If timm has no weights of this model, or its file does not fit.
+            ConnectionError: If they have to be downloaded and cannot be.
+        """
+        architecture = self.name.partition(".")[0]
+        tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{architecture}.*")]
+        if weights != "imagenet" and weights not in tags:
+            return False
+        full = self.name if weights == "imagenet" else f"{architecture}.{weights}"
+        path, mean, std = timm_file(full, name=architecture)
+        in_channels = len(self.conventions.mean)
+        try:
+            model = timm.create_model(
+                full,
+                pretrained=True,
+                pretrained_cfg_overlay={"file": str(path)},
+                in_chans=in_channels,
+            )
+            given = model.state_dict()
+            self.load_state_dict({key: given[key] for key in self.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{path} does not hold weights of timm/{full}: {error}") from error
+        self.adopt(Conventions(mean=mean, std=std).for_channels(in_channels))
+        self.provenance = f"timm's {full}, from {path}"
+        return True
+
+
+class TimmFeatures(nn.Module):
+    """A backbone of ours in the shape of ``timm.create_model(..., features_only=True)``.
+
+    Args:
+        backbone: Any of ours.
+
+    Attributes:
+        feature_info: timm's: channels, reduction (stride) and module of each feature.
+        pretrained_cfg: What ``timm.data.resolve_data_config`` reads: mean, std and channels.
+
+    Shape:
+        - Input: as of the backbone.
+        - Output: a list of its feature maps, finest first.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        names = {id(module): name for name, module in self.named_modules()}
+        stages = [names.get(id(stage[-1]), "") for stage in backbone.stages()]
+        info = [
+            {
+                "num_chs": backbone.channels[name],
+                "reduction": backbone.strides[name],
+                "module": stages[min(int(name[1:]), len(stages)) - 1],
+            }
+            for name in backbone.channels
+        ]
+        self.feature_info = FeatureInfo(info, out_indices=tuple(range(len(info))))
+        mean, std = backbone.conventions.mean, backbone.conventions.std
+        self.pretrained_cfg = {"mean": mean, "std": std, "input_size": (len(mean), 224, 224)}
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the feature maps, finest first."""
+        return list(self.backbone(x).values())
+
+
+def _known(name: str) -> str:
+    """Return a name that timm knows, or say which one was probably meant."""
+    architecture, dot, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = timm.list_models()
+        close = nearest(architecture, known)
+        hint = f" did you mean 'timm/{close}'?" if close else ""
+        raise ValueError(
+            f"unknown backbone 'timm/{name}';{hint} timm {timm.__version__} has {len(known)} "
+            "models; timm.list_models('*part*') finds them."
+        )
+    if dot:
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+        choose(dict.fromkeys(tags), tag, what=f"tag of timm/{architecture}")
+    return name
+
+
+def _with_norm(net: nn.Module, norm: str, *, name: str) -> nn.Module:
+    """Return the model with fixed batch statistics, or as it is."""
+    if norm == "batch":
+        return net
+    if norm != "frozen_batch":
+        raise ValueError(
+            f"timm/{name} comes with its own norms: norm takes 'batch', which leaves them as they "
+            f"are, or 'frozen_batch', which fixes its batch norms; got {norm!r}."
+        )
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
+        raise ValueError(
+            f"timm/{name} has no batch norm that norm='frozen_batch' could fix; give norm='batch', "
+            "which leaves its norms as they are."
+        )
+    frozen: nn.Module = freeze_batch_norm_2d(net)  # type: ignore[no-untyped-call]
+    return frozen
+
+
+def _epsilon(net: nn.Module) -> float:
+    """Return the epsilon of the model's batch norms; ours where it has none."""
+    found = (getattr(m, "eps", None) for m in net.modules() if hasattr(m, "running_var"))
+    return next((float(eps) for eps in found if eps is not None), Conventions.epsilon)
+
+
+def _without_net(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
+    """Give the keys of a state dict timm's names, in their order."""
+    for key in list(state):
+        if key.startswith(f"{prefix}net."):
+            state[prefix + key.removeprefix(f"{prefix}net.")] = state.pop(key)
+
+
+def _with_net(_module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Undo `_without_net` before loading."""
+    for key in list(state):
+        if key.startswith(prefix):
+            state[f"{prefix}net.{key.removeprefix(prefix)}"] = state.pop(key)

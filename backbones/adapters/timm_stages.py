@@ -1,0 +1,219 @@
+"""Where the stages of a timm model begin and end, found on a copy of it that has no data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Make = Callable[..., Any]  # timm has no type for its models
+"""Builds the model; keyword ``output_stride`` is given only where it is not 32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Names of what a stage consists of.
+
+    Attributes:
+        modules: Whole modules.
+        parameters: Of modules that are in more than one stage, such as a position embedding.
+    """
+
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which of a timm model's features are ours, and what computes them.
+
+    Attributes:
+        indices: timm's index of each wanted feature by our name, finest first.
+        last: The index past which nothing is built.
+        channels: Of each wanted feature.
+        strides: Of each wanted feature.
+        stages: The stem and one per feature down to the last wanted one.
+        unbuilt: Keys in the state dict of the whole model that lie past it.
+        fixed: Parameters that timm itself does not train.
+    """
+
+    indices: dict[str, int]
+    last: int
+    channels: dict[str, int]
+    strides: dict[str, int]
+    stages: tuple[Stage, ...]
+    unbuilt: frozenset[str]
+    fixed: frozenset[str]
+
+
+def plan_stages(make: Make, *, wanted: Sequence[str] | None, output_stride: int) -> Plan:
+    """Find the features and the stages of a model.
+
+    A parameter is in the stage of the first feature that depends on it, as the autograd graph of
+    one forward pass shows. A model without a feature of stride 2 has a stem all the same: what
+    precedes the module that returns its first feature.
+
+    Args:
+        make: Builds the model, on the device of the context.
+        wanted: Names of features; all when None.
+        output_stride: As in `backbones.build_backbone`.
+
+    Raises:
+        ValueError: If a feature is unknown, or a stride is no power of 2.
+    """
+    with torch.device("meta"), torch.enable_grad():
+        nominal = make()
+        names = _names(nominal)
+        model = nominal if output_stride == 32 else make(output_stride=output_stride)
+        whole = {*model.state_dict(), *_classifier(model)}
+        kept = _wanted(names, wanted)
+        last = names[kept[-1]]
+        built = {name: index for name, index in names.items() if index <= last}
+        prune(model, last)
+        stages = _stages(model.eval(), built, size=model.pretrained_cfg["input_size"])
+    info = _info(model)
+    return Plan(
+        indices={name: names[name] for name in kept},
+        last=last,
+        channels={name: info[names[name]]["num_chs"] for name in kept},
+        strides={name: info[names[name]]["reduction"] for name in kept},
+        stages=stages,
+        unbuilt=frozenset(whole - set(model.state_dict())),
+        fixed=frozenset(n for n, p in model.named_parameters() if not p.requires_grad),
+    )
+
+
+def prune(model: Any, last: int) -> None:  # noqa: ANN401
+    """Remove what no feature up to the one with index ``last`` needs."""
+    model.prune_intermediate_layers(list(range(last + 1)), prune_norm=True, prune_head=True)
+
+
+def _classifier(model: Any) -> set[str]:  # noqa: ANN401
+    """Return the keys of the classifier, which is not built at all."""
+    names = model.pretrained_cfg.get("classifier") or ()
+    layers = [names] if isinstance(names, str) else names
+    return {f"{layer}.{tensor}" for layer in layers for tensor in ("weight", "bias")}
+
+
+def _info(model: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return what timm says of each feature."""
+    return list(getattr(model.feature_info, "info", model.feature_info))
+
+
+def _names(model: Any) -> dict[str, int]:  # noqa: ANN401
+    """Return timm's index of each feature by our name: the last of each stride from 2 on."""
+    names = {}
+    for index, feature in enumerate(_info(model)):
+        stride = feature["reduction"]
+        if stride & (stride - 1):
+            raise ValueError(
+                f"it has a feature of stride {stride}; features are named c1, c2, ... by strides "
+                "that are powers of 2. Take another model."
+            )
+        if stride > 1:
+            names[f"c{stride.bit_length() - 1}"] = index
+    return names
+
+
+def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
+    """Return the wanted names, finest first."""
+    if wanted is None:
+        return list(names)
+    if not wanted or set(wanted) - set(names) or len(set(wanted)) != len(wanted):
+        raise ValueError(
+            f"out_features takes one or more of {', '.join(names)}, each once, got {list(wanted)}."
+        )
+    return [name for name in names if name in wanted]
+
+
+def _stages(
+    model: Any,  # noqa: ANN401
+    names: dict[str, int],
+    *,
+    size: tuple[int, int, int],
+) -> tuple[Stage, ...]:
+    """Return what each stage consists of; everything is in one of them."""
+    maps = model.forward_intermediates(
+        torch.zeros(2, _channels(model, size), *size[1:]),
+        indices=list(names.values()),
+        intermediates_only=True,
+        output_fmt="NCHW",
+    )
+    for name, feature in zip(names, maps, strict=True):
+        stride = size[1] / feature.shape[2]  # 37 instead of 32 where convolutions are not padded
+        if not 0.7 < stride / _info(model)[names[name]]["reduction"] < 1.4:
+            raise ValueError(f"its feature {name} has a stride of {stride:g}. Take another model.")
+    stem = 0 if "c1" in names else 1
+    stage_of: dict[int, int] = {}
+    for number, feature in enumerate(maps, start=stem):
+        for parameter in _leaves(feature):
+            stage_of.setdefault(parameter, number)
+    if stem:
+        first = _info(model)[next(iter(names.values()))]["module"]
+        for parameter in _before(model, first):
+            if stage_of.get(parameter) == 1:
+                stage_of[parameter] = 0
+    return _split(model, stage_of, count=len(names) + stem)
+
+
+def _channels(model: nn.Module, size: tuple[int, int, int]) -> int:
+    """Return how many channels the model takes."""
+    return int(getattr(model, "in_chans", size[0]))
+
+
+def _leaves(output: Tensor) -> set[int]:
+    """Return the ids of the parameters that a tensor depends on."""
+    pending: list[Any] = [output.grad_fn]
+    seen, found = set(pending), set()
+    while pending:
+        node = pending.pop()
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        for following, _ in getattr(node, "next_functions", ()):
+            if following is not None and following not in seen:
+                seen.add(following)
+                pending.append(following)
+    return found
+
+
+def _before(model: nn.Module, module: str) -> list[int]:
+    """Return the ids of the parameters that are registered before those of a module.
+
+    Where timm names a module that is not there (Twins), those of the model's first module.
+    """
+    named = list(model.named_parameters())
+    first = named[0][0].partition(".")[0]
+    if not any(name.startswith(f"{module}.") for name, _ in named):
+        return [id(p) for name, p in named if name.partition(".")[0] == first]
+    ahead = takewhile(lambda pair: not pair[0].startswith(f"{module}."), named)
+    return [id(parameter) for _, parameter in ahead]
+
+
+def _split(model: nn.Module, stage_of: dict[int, int], *, count: int) -> tuple[Stage, ...]:
+    """Divide a model into stages, in modules as large as possible.
+
+    A module without parameters, such as a dropout, is in the stage of what was registered before
+    it. A parameter that no feature depends on is in the last stage.
+    """
+    modules: list[list[str]] = [[] for _ in range(count)]
+    parameters: list[list[str]] = [[] for _ in range(count)]
+    current = 0
+
+    def visit(module: nn.Module, name: str) -> None:
+        nonlocal current
+        within = {stage_of.get(id(p), count - 1) for p in module.parameters()}
+        if len(within) < 2:
+            current = within.pop() if within else current
+            modules[current].append(name)
+            return
+        prefix = f"{name}." if name else ""
+        for own, parameter in module.named_parameters(recurse=False):
+            parameters[stage_of.get(id(parameter), count - 1)].append(prefix + own)
+        for own, child in module.named_children():
+            visit(child, prefix + own)
+
+    visit(model, "")
+    both = zip(modules, parameters, strict=True)
+    return tuple(Stage(modules=tuple(m), parameters=tuple(p)) for m, p in both)

@@ -1,0 +1,63 @@
+"""Backbones that installed packages offer by entry points, imported when they are asked for."""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+BACKBONES: Final = "keel.backbones"
+"""Group of builders: each takes a `BackboneOptions` and returns a `Backbone`."""
+
+FAMILIES: Final = "keel.backbone_families"
+"""Group of families: ``timm`` takes what follows in ``timm/<name>``, and a `BackboneOptions`."""
+
+
+def offered(group: str) -> list[str]:
+    """Return the names that installed packages offer, sorted.
+
+    Args:
+        group: `BACKBONES` or `FAMILIES`.
+    """
+    return sorted({entry.name for entry in entry_points(group=group)})
+
+
+def import_offered(group: str, name: str) -> Callable[..., Any]:
+    """Import what a package offers.
+
+    Args:
+        group: `BACKBONES` or `FAMILIES`.
+        name: One of `offered`.
+
+    Raises:
+        ValueError: If more than one package offers it.
+        ImportError: If it cannot be imported.
+    """
+    entries = list(entry_points(group=group, name=name))
+    if len({entry.value for entry in entries}) > 1:
+        packages = " and ".join(sorted(owner(entry) for entry in entries))
+        raise ValueError(
+            f"{packages} each offer {name!r} in {group!r}; expected one. Uninstall the others."
+        )
+    entry = entries[0]
+    try:
+        loaded: Callable[..., Any] = entry.load()
+    except Exception as error:  # importing runs another's code, which may fail in any way
+        raise ImportError(
+            f"the package {owner(entry)} offers {name!r} in {group!r}, but {entry.value!r} cannot "
+            f"be imported ({error!r}). Install what it needs, or uninstall {owner(entry)}."
+        ) from error
+    return loaded
+
+
+def offering(group: str, name: str) -> str:
+    """Return the packages that offer a name, for a message.
+
+    Args:
+        group: `BACKBONES` or `FAMILIES`.
+        name: One of `offered`.
+    """
+    return ", ".join(sorted({owner(entry) for entry in entry_points(group=group, name=name)}))
+
+
+def owner(entry: EntryPoint) -> str:
+    """Return the name of the package that an entry point comes from."""
+    return entry.dist.name if entry.dist else "an unnamed package"

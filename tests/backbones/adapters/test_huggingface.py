@@ -1,0 +1,200 @@
+"""transformers' contract of a backbone, and two of its models that stand on ours."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+import torch
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    DetrConfig,
+    DetrForObjectDetection,
+    MaskFormerConfig,
+    MaskFormerForInstanceSegmentation,
+)
+from transformers.backbone_utils import BackboneType
+
+from backbones import build_backbone
+from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
+
+SMALL = {
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "num_queries": 5,
+}
+STAGES = ["c1", "c2", "c3", "c4", "c5"]
+WIDTHS = [64, 64, 128, 256, 512]
+
+
+def config(**options):
+    return KeelBackboneConfig(name="resnet18", **options)
+
+
+# The configuration.
+
+
+@pytest.mark.parametrize(
+    ("asked", "features", "indices"),
+    [
+        ({}, ["c5"], [4]),
+        ({"out_features": None, "out_indices": None}, ["c5"], [4]),
+        ({"out_features": ["c2", "c4"]}, ["c2", "c4"], [1, 3]),
+        ({"out_indices": [0, 2]}, ["c1", "c3"], [0, 2]),
+        ({"out_features": ["c1", "c2"], "out_indices": [0, 1]}, ["c1", "c2"], [0, 1]),
+    ],
+)
+def test_features_and_indices_follow_from_each_other(asked, features, indices):
+    made = config(**asked)
+    assert made.stage_names == STAGES
+    assert (made.out_features, made.out_indices) == (features, indices)
+
+
+def test_features_and_indices_that_disagree_are_refused():
+    with pytest.raises(ValueError, match="out_features and out_indices should correspond"):
+        config(out_features=["c1", "c2"], out_indices=[0, 2])
+    with pytest.raises(ValueError, match="out_features must be a subset of stage_names"):
+        config(out_features=["stage1"])
+
+
+def test_a_model_without_a_stem_feature_has_fewer_stages():
+    made = KeelBackboneConfig(name="timm/convnext_atto")
+    assert made.stage_names == STAGES[1:]
+    assert KeelBackbone(made).num_features == [40, 80, 160, 320]
+
+
+def test_it_is_known_by_its_type():
+    made = AutoConfig.for_model("keel_backbone", name="resnet18", out_features=["c2"])
+    model = AutoBackbone.from_config(made)
+    assert isinstance(model, KeelBackbone)
+    assert model.channels == [64]
+    assert len(model.body.stages()) == 2
+
+
+# The model.
+
+
+def test_the_image_is_its_first_argument():
+    assert list(inspect.signature(KeelBackbone.forward).parameters)[:2] == ["self", "pixel_values"]
+
+
+def test_it_has_what_every_backbone_has():
+    model = KeelBackbone(config(out_features=["c2", "c5"]))
+    assert model.backbone_type is BackboneType.TRANSFORMERS
+    assert model.stage_names == STAGES
+    assert model.num_features == WIDTHS
+    assert model.out_feature_channels == dict(zip(STAGES, WIDTHS, strict=True))
+    assert model.channels == [64, 512]
+    assert model.out_indices == [1, 4]
+    model.out_features = ["c3"]
+    assert model.channels == [128]
+
+
+def test_its_outputs_are_the_features(image):
+    model = KeelBackbone(config(out_features=["c3", "c4"])).eval()
+    expected = model.body(image)
+    output = model(image)
+    assert isinstance(output.feature_maps, tuple)
+    torch.testing.assert_close(output.feature_maps, (expected["c3"], expected["c4"]))
+    assert [x.shape[1] for x in output.feature_maps] == model.channels
+    assert output.hidden_states is None
+    assert output.attentions is None
+    states = model(image, output_hidden_states=True, output_attentions=True).hidden_states
+    torch.testing.assert_close(states, tuple(expected[name] for name in STAGES[:4]))
+    torch.testing.assert_close(model(image, return_dict=False)[0], output.feature_maps)
+
+
+@pytest.mark.parametrize("option", ["out_features", "out_indices"])
+def test_taking_the_choice_back_leaves_the_last_stage(option, image):
+    made = copy.deepcopy(config(out_features=["c2", "c3"]))
+    setattr(made, option, None)
+    model = KeelBackbone(made)
+    assert model.channels == [512]
+    assert len(model(image).feature_maps) == 1
+
+
+def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
+    path = tmp_path / "weights.pth"
+    state = build_backbone("resnet18").state_dict()
+    torch.save(state, path)
+    model = KeelBackbone(config(weights=str(path), in_channels=1, freeze=2)).train()
+    own = model.body.state_dict()
+    torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))
+    assert model.body.frozen == 2
+    assert model.config.image_mean == pytest.approx([0.449], abs=1e-3)
+    with pytest.raises(ValueError, match="freeze=2 would fix what was never trained"):
+        KeelBackbone(config(freeze=2))
+
+
+def test_saving_and_reading_gives_the_same(tmp_path, image):
+    path = tmp_path / "weights.pth"
+    torch.save(build_backbone("resnet18").state_dict(), path)
+    made = config(weights=str(path), freeze=2, out_features=["c2", "c4"])
+    model = KeelBackbone(made)
+    model.body.adopt(model.body.conventions)
+    model(image)  # moves the statistics of the stages that are not frozen
+    model.eval().save_pretrained(tmp_path / "saved")
+    path.unlink()  # reading needs no other file
+    other = KeelBackbone.from_pretrained(tmp_path / "saved")
+    torch.testing.assert_close(other(image).feature_maps, model(image).feature_maps, rtol=0, atol=0)
+    assert other.out_features == ["c2", "c4"]
+    assert other.body.conventions == model.body.conventions
+    other.train()
+    assert [p.requires_grad for p in other.body.layer1.parameters()] == [False] * 12
+    assert all(p.requires_grad for p in other.body.layer2.parameters())
+    assert not any(m.training for m in other.body.layer1.modules())
+
+
+def test_a_checkpoint_that_would_lack_tensors_is_not_read(tmp_path):
+    name = "timm/swin_tiny_patch4_window7_224"  # its position indices are in no checkpoint
+    KeelBackbone(KeelBackboneConfig(name=name, out_features=["c2"])).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has tensors that are in no checkpoint"):
+        KeelBackbone.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_it_can_be_copied(clone, image):
+    model = KeelBackbone(config(out_features=["c2"])).eval()
+    torch.testing.assert_close(clone(model)(image).feature_maps, model(image).feature_maps)
+
+
+# Models on top.
+
+
+def test_detr_trains_and_its_backbone_stays_frozen(tmp_path, image):
+    made = config(weights="random", norm="frozen_batch", freeze=2)
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL))
+    boxes = {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    detr.train()(pixel_values=image, labels=[boxes] * 2).loss.backward()
+    body = detr.model.backbone.model.body
+    trained = {key.split(".")[0] for key, p in body.named_parameters() if p.grad is not None}
+    assert trained == {"layer2", "layer3", "layer4"}
+    detr.eval().save_pretrained(tmp_path)
+    other = DetrForObjectDetection.from_pretrained(tmp_path)
+    torch.testing.assert_close(other(image).logits, detr(image).logits, rtol=0, atol=0)
+    other = other.model.backbone.model.train().body
+    trained = {key.split(".")[0] for key, p in other.named_parameters() if p.requires_grad}
+    assert trained == {"layer2", "layer3", "layer4"}
+
+
+def test_maskformer_trains(image):
+    backbone, decoder = config(out_features=STAGES[1:]), {"model_type": "detr", **SMALL}
+    model = MaskFormerForInstanceSegmentation(
+        MaskFormerConfig(
+            backbone_config=backbone,
+            decoder_config=decoder,
+            fpn_feature_size=32,
+            mask_feature_size=32,
+            num_labels=3,
+        )
+    )
+    masks, classes = [torch.ones(1, 64, 64)] * 2, [torch.tensor([1])] * 2
+    model(pixel_values=image, mask_labels=masks, class_labels=classes).loss.backward()
+    body = model.model.pixel_level_module.encoder.body
+    assert all(p.grad is not None for p in body.parameters())

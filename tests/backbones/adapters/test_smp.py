@@ -1,0 +1,279 @@
+"""The cases that smp puts its own encoders through, put to ours, and every decoder on top."""
+
+import copy
+import pickle
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from backbones import Backbone, build_backbone, list_backbones, registry
+from backbones.adapters.smp import SmpEncoder, register_encoder
+
+TIMM = ["timm/convnext_atto", "timm/mobilenetv3_small_050", "timm/regnety_002"]
+SLOW = [
+    *TIMM,
+    "cbam_resnet18",
+    "dynamic_resnet18",
+    "ecaresnet50d",
+    "res2net50_26w_4s",
+    "resnet18d",
+    "resnet34",
+    "resnet50",
+    "resnet50_caffe",
+    "resnetv2_18",
+    "resnext50_32x4d",
+    "seresnet18",
+    "wide_resnet50_2",
+]
+NAMES = ["resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+DECODERS = [
+    smp.Unet,
+    smp.UnetPlusPlus,
+    smp.FPN,
+    smp.DeepLabV3Plus,
+    smp.Linknet,
+    smp.PAN,
+    smp.MAnet,
+    smp.PSPNet,
+    smp.UPerNet,
+]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder_name(name):
+    return register_encoder(name) if name in TIMM else f"keel-{name}"
+
+
+def strides(image, maps):
+    return [(image.shape[2] // x.shape[2], image.shape[3] // x.shape[3]) for x in maps]
+
+
+def test_every_registered_name_is_an_encoder():
+    assert {f"keel-{name}" for name in list_backbones()} <= set(smp.encoders.get_encoder_names())
+
+
+def test_forward_and_backward(encoder_name, image):
+    encoder = smp.encoders.get_encoder(encoder_name, in_channels=3, weights=None)
+    maps = encoder(image)
+    assert len(maps) == 6
+    assert maps[0] is image
+    assert [x.shape[1] for x in maps] == encoder.out_channels
+    sum(x.square().mean() for x in maps[1:] if x.numel()).backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_of_the_image(encoder_name, channels):
+    encoder = smp.encoders.get_encoder(encoder_name, in_channels=channels, weights=None).eval()
+    with torch.inference_mode():
+        maps = encoder(torch.rand(1, channels, 64, 64))
+    assert encoder.out_channels[0] == maps[0].shape[1] == channels
+    assert len(encoder.body.conventions.mean) == channels
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 5])
+def test_depth(name, encoder_name, image, depth):
+    if depth == 1 and name == "timm/convnext_atto":
+        pytest.skip("ConvNeXt has no feature of stride 2")
+    encoder = smp.encoders.get_encoder(encoder_name, depth=depth, weights=None).eval()
+    with torch.inference_mode():
+        maps = encoder(image)
+    assert strides(image, maps) == [(2**k, 2**k) for k in range(depth + 1)]
+    assert encoder.output_stride == 2**depth
+    assert [x.shape[1] for x in maps] == encoder.out_channels
+    assert len(encoder.body.stages()) == depth  # the rest is not even built
+
+
+@pytest.mark.parametrize("depth", [0, 6])
+def test_a_depth_out_of_range_is_refused(encoder_name, depth):
+    with pytest.raises(ValueError, match=rf"^depth takes 1 to 5 features, got {depth}\.$"):
+        smp.encoders.get_encoder(encoder_name, depth=depth)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilation(name, encoder_name, image, stride):
+    if name == "timm/mobilenetv3_small_050":
+        with pytest.raises(ValueError, match=f"cannot be built with output_stride={stride}"):
+            smp.encoders.get_encoder(encoder_name, output_stride=stride, weights=None)
+        return
+    encoder = smp.encoders.get_encoder(encoder_name, output_stride=stride, weights=None).eval()
+    with torch.inference_mode():
+        maps = encoder(image)
+    assert strides(image, maps) == [(s, s) for s in (min(2**k, stride) for k in range(6))]
+    assert encoder.output_stride == stride
+
+
+def test_compile(encoder_name, image):
+    encoder = smp.encoders.get_encoder(encoder_name, weights=None).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
+    with torch.inference_mode():
+        for own, expected in zip(compiled(image), encoder(image), strict=True):
+            torch.testing.assert_close(own, expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own, of its export
+def test_export(encoder_name, image):
+    encoder = smp.encoders.get_encoder(encoder_name, weights=None).eval()
+    exported = torch.export.export(encoder, args=(image,), strict=True).module()
+    with torch.inference_mode():
+        for own, expected in zip(exported(image), encoder(image), strict=True):
+            torch.testing.assert_close(own, expected)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+def test_scripting_is_refused_and_tracing_is_not(image):
+    encoder = smp.encoders.get_encoder("keel-resnet18", weights=None).eval()
+    assert not encoder._is_torch_scriptable
+    with pytest.raises(RuntimeError, match=r"^torch.jit.script does not take .*torch.jit.trace\.$"):
+        torch.jit.script(encoder)
+    traced = torch.jit.trace(encoder, image)
+    torch.testing.assert_close(traced(image[:1])[5], encoder(image[:1])[5])
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.__name__)
+def test_every_decoder_trains(encoder_name, decoder):
+    if encoder_name not in ("keel-resnet18", "keel-timm/convnext_atto"):
+        pytest.skip("two encoders, one of them without c1, are enough for nine decoders")
+    model = decoder(encoder_name, encoder_weights=None, in_channels=1, classes=2).train()
+    logits = model(torch.rand(2, 1, 128, 128))
+    assert logits.shape == (2, 2, 128, 128)
+    logits.square().mean().backward()
+    assert model.encoder.body.first_conv in model.encoder.body.state_dict()
+    assert all(p.grad is not None for p in model.encoder.body.stages()[0][0].parameters())
+
+
+def test_a_unet_of_smp_gives_the_same_with_our_encoder(image):
+    theirs = smp.Unet("resnet18", encoder_weights=None).eval()
+    ours = smp.Unet("keel-resnet18", encoder_weights=None).eval()
+    state = theirs.state_dict()
+    ours.load_state_dict({k.replace("encoder.", "encoder.body."): v for k, v in state.items()})
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(build_backbone("resnet18").state_dict(), path)
+    return path
+
+
+def test_a_file_is_loaded_and_the_first_convolution_adapted(weights):
+    state = torch.load(weights)
+    model = smp.Unet("keel-resnet18", encoder_weights=str(weights), in_channels=1)
+    own = model.encoder.body.state_dict()
+    torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))
+    torch.testing.assert_close(own["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+    assert str(weights) in model.encoder.body.provenance
+
+
+def test_dilating_keeps_weights_frozen_stages_and_mode(weights, image):
+    encoder = smp.encoders.get_encoder("keel-resnet18", weights=str(weights))
+    encoder.body.freeze(2)
+    encoder.eval().make_dilated(8)
+    expected = build_backbone("resnet18", weights=weights, output_stride=8).eval()
+    for own, other in zip(encoder(image)[1:], expected(image).values(), strict=True):
+        torch.testing.assert_close(own, other)
+    assert encoder.body.frozen == 2
+    assert not encoder.body.training
+    assert str(weights) in encoder.body.provenance
+    with pytest.raises(ValueError, match=r"^output_stride takes 8 or 16, got 4\.$"):
+        encoder.make_dilated(4)
+
+
+def test_weights_that_cannot_be_had_are_never_left_out():
+    with pytest.raises(ConnectionError, match="Do one of three things"):
+        smp.Unet("keel-resnet18")  # smp's default is encoder_weights="imagenet"
+    with pytest.raises(ValueError, match=r"did you mean 'imagenet'"):
+        smp.Unet("keel-resnet18", encoder_weights="imagnet")
+
+
+def test_a_tag_goes_to_our_own_resolver(monkeypatch):
+    asked = []
+
+    def load_weights(_backbone, tag, *, name, **_options):
+        asked.append((tag, name))
+
+    monkeypatch.setattr(registry, "load_weights", load_weights)
+    smp.Unet("keel-resnet18", encoder_weights="imagenet")
+    assert asked == [("imagenet", "resnet18")]
+
+
+def test_other_encoders_of_smp_are_left_alone():
+    assert smp.encoders.encoders["resnet18"]["encoder"] is not SmpEncoder
+    with pytest.raises(KeyError, match="Wrong pretrained weights `imagnet`"):
+        smp.encoders.get_encoder("resnet18", weights="imagnet")
+
+
+def test_preprocessing_is_that_of_the_weights(weights):
+    settings = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=str(weights))
+    expected = build_backbone("resnet18").conventions
+    assert settings == {
+        "input_space": "RGB",
+        "input_range": [0, 1],
+        "mean": list(expected.mean),
+        "std": list(expected.std),
+    }
+    smp.encoders.get_preprocessing_fn("keel-resnet18", pretrained=str(weights))
+    with pytest.raises(ValueError, match="Available pretrained options"):
+        smp.encoders.get_preprocessing_params("resnet18", pretrained="nothing")
+
+
+def test_a_norm_is_registered_under_a_name_of_its_own(weights):
+    name = register_encoder("resnet18", norm="frozen_batch", encoder_name="keel-resnet18-frozen")
+    with pytest.raises(ValueError, match=r"^norm='frozen_batch' would fix what was never trained"):
+        smp.Unet(name, encoder_weights=None)
+    model = smp.Unet(name, encoder_weights=str(weights))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.encoder.modules())
+
+
+class Cifar(Backbone):
+    """Strides 1, 2 as small images want them."""
+
+    def __init__(self, _options):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.channels, self.strides = {"c1": 4}, {"c1": 1}
+
+    def stages(self):
+        return [[self.conv1]]
+
+    def forward(self, x):
+        return {"c1": self.conv1(x)}
+
+
+def test_strides_that_no_decoder_takes_are_refused(monkeypatch):
+    monkeypatch.setitem(registry._REGISTRY, "cifar", Cifar)
+    name = register_encoder("cifar")
+    message = (
+        r"^smp's decoders take features of the strides 2, 4, 8, 16, 32 .* 'cifar' has 1\. Take"
+    )
+    with pytest.raises(ValueError, match=message):
+        smp.Unet(name, encoder_weights=None)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_an_encoder_can_be_copied(clone, image):
+    encoder = smp.encoders.get_encoder("keel-resnet18", weights=None, depth=3).eval()
+    for own, expected in zip(clone(encoder)(image), encoder(image), strict=True):
+        torch.testing.assert_close(own, expected, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in list_backbones() if "/" not in n])
+def test_every_name_is_an_encoder_or_refused_by_its_strides(name):
+    with torch.device("meta"):
+        strides = list(build_backbone(name).strides.values())
+        if strides == [2, 4, 8, 16, 32]:
+            assert smp.encoders.get_encoder(f"keel-{name}", weights=None).output_stride == 32
+            return
+        with pytest.raises(ValueError, match="Take another backbone"):
+            smp.encoders.get_encoder(f"keel-{name}", weights=None)

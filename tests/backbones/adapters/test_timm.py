@@ -1,0 +1,172 @@
+"""timm's models under our contract: timm's own features, our freezing, our errors."""
+
+import copy
+import math
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from backbones import build_backbone
+
+QUICK = ["convnext_atto", "mobilenetv3_small_050", "regnety_002", "resnet18"]
+SLOW = ["efficientnet_b0", "hrnet_w18_small", "resnetv2_18", "swin_tiny_patch4_window7_224"]
+NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+FROM_C2 = {"convnext_atto", "swin_tiny_patch4_window7_224"}  # no feature of stride 2
+
+
+def spread(model):
+    """Give every norm statistics and scales that matter, so that features differ."""
+    torch.manual_seed(1)
+    for key, tensor in model.state_dict().items():
+        if key.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+        elif key.endswith(("running_mean", "bias", "gamma")):
+            tensor.uniform_(-0.5, 0.5)
+    return model
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Return a copy of a model that is built once."""
+    models = {}
+
+    def copied(name):
+        if name not in models:
+            models[name] = build_backbone(f"timm/{name}")
+        return copy.deepcopy(models[name])
+
+    return copied
+
+
+@pytest.fixture
+def backbone(name, built):
+    return built(name).train()
+
+
+@pytest.fixture
+def image(name):
+    """Two pictures of a size that the model takes."""
+    return torch.rand(2, 3, *([224, 224] if name.endswith("_224") else [64, 64]))
+
+
+def test_its_features_are_timms_own(name, backbone, image):
+    spread(backbone).eval()
+    theirs = timm.create_model(name, features_only=True).eval()
+    own = {key.replace(".", "_"): value for key, value in backbone.state_dict().items()}
+    mine = {key.replace(".", "_"): key for key in theirs.state_dict()}
+    given = {key: own[flat] for flat, key in mine.items() if flat in own}
+    theirs.load_state_dict(given, strict=False)
+    assert set(mine) - set(own) <= {key for key in mine if "norm_pre" in key}
+    with torch.no_grad():
+        expected, got = theirs(image), backbone(image)
+    kept = [k for k, r in enumerate(theirs.feature_info.reduction()) if r > 1]
+    assert all(value.std() > 0 for value in got.values())
+    for (key, value), index in zip(got.items(), kept, strict=True):
+        last = getattr(theirs, "output_fmt", "NCHW") == "NHWC"
+        other = expected[index].permute(0, 3, 1, 2) if last else expected[index]
+        torch.testing.assert_close(value, other)
+        assert backbone.channels[key] == theirs.feature_info.channels()[index]
+        assert backbone.strides[key] == theirs.feature_info.reduction()[index]
+
+
+def test_features_are_named_by_their_stride(name, backbone):
+    assert {k: f"c{int(math.log2(s))}" for k, s in backbone.strides.items()} == {
+        k: k for k in ["c1", "c2", "c3", "c4", "c5"][name in FROM_C2 :]
+    }
+
+
+def test_the_stages_hold_every_tensor_once(backbone):
+    states = [[m.state_dict(keep_vars=True) for m in stage] for stage in backbone.stages()]
+    stages = [[t for state in stage for t in state.values()] for stage in states]
+    ids = [id(t) for stage in stages for t in stage]
+    assert len(stages) == 5
+    assert sorted(ids) == sorted(id(t) for t in backbone.state_dict(keep_vars=True).values())
+    assert all(stages)
+
+
+# The six tests of freezing; see tests/backbones/test_freeze.py.
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_only_the_rest_has_gradients(backbone, image, count):
+    backbone.freeze(count)
+    total = sum(x.square().mean() for x in backbone(image).values())
+    if count < 5:
+        total.backward()
+    for index, stage in enumerate(backbone.stages()):
+        got = [p.grad is not None for m in stage for p in m.parameters()]
+        assert got == [index >= count] * len(got)
+    assert backbone.frozen == count
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at_once", "after_train"])
+def test_a_training_step_moves_no_frozen_tensor(backbone, image, again):
+    backbone.freeze(2)
+    if again:
+        backbone.eval().train()
+    before = copy.deepcopy(backbone).stages()
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
+    sum(x.square().mean() for x in backbone(image).values()).backward()
+    optimizer.step()
+    for index, (was, stage) in enumerate(zip(before, backbone.stages(), strict=True)):
+        pairs = [
+            torch.equal(a, b)
+            for m, n in zip(was, stage, strict=True)
+            for a, b in zip(m.state_dict().values(), n.state_dict().values(), strict=True)
+        ]
+        assert all(pairs) if index < 2 else not all(pairs)
+
+
+def test_a_frozen_prefix_builds_no_graph(backbone, image):
+    maps = backbone.freeze(3)(image)
+    frozen = 3 if "c1" in maps else 2
+    flags = [x.requires_grad for x in maps.values()]
+    assert flags == [False] * frozen + [True] * (len(maps) - frozen)
+
+
+def test_eval_reaches_frozen_stages_too(backbone):
+    backbone.freeze(3).eval()
+    assert not any(m.training for m in backbone.modules())
+
+
+def test_freeze_zero_undoes_everything(backbone):
+    keys = list(backbone.state_dict())
+    assert list(backbone.freeze(5).state_dict()) == keys
+    backbone.freeze(0).train()
+    assert all(p.requires_grad for p in backbone.parameters())
+    assert all(m.training for m in backbone.modules())
+
+
+@pytest.mark.parametrize("count", [-1, 6])
+def test_a_count_out_of_range_is_refused(built, count):
+    with pytest.raises(ValueError, match=rf"^freeze takes 0 to 5 stages, got {count}\.$"):
+        built("resnet18").freeze(count)
+
+
+def test_names_in_the_state_dict_are_timms_own(name, backbone):
+    whole = set(timm.create_model(name).state_dict())
+    ours = set(backbone.state_dict())
+    assert ours <= whole
+    assert whole - ours == backbone.unbuilt
+    nested = nn.ModuleDict({"body": backbone})
+    assert set(nested.state_dict()) == {f"body.{key}" for key in ours}
+    nested.load_state_dict({k: torch.zeros_like(v) for k, v in nested.state_dict().items()})
+    assert all(not t.any() for t in backbone.state_dict().values())
+
+
+def test_stages_past_the_last_feature_are_not_built(name, backbone, image):
+    part = build_backbone(f"timm/{name}", out_features=["c3"])
+    assert list(part.channels) == ["c3"]
+    assert len(part.stages()) == 3
+    assert len(list(part.parameters())) < len(list(backbone.parameters()))
+    part(image)["c3"].mean().backward()
+    unused = {key for key, p in part.named_parameters() if p.grad is None}
+    # HRNet fuses its branches in modules that timm does not take apart.
+    assert unused == set() or name.startswith("hrnet")

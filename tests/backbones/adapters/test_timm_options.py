@@ -1,0 +1,162 @@
+"""timm's models: options, refusals, weights; and our features in timm's shape."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from backbones import build_backbone
+from backbones.adapters.timm import TimmFeatures
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilation_keeps_names_and_tells_the_stride(stride):
+    backbone = build_backbone("timm/resnet18", output_stride=stride)
+    maps = backbone(torch.rand(2, 3, 64, 64))
+    assert {k: 64 // x.shape[2] for k, x in maps.items()} == backbone.strides
+    assert list(backbone.strides.values()) == [min(s, stride) for s in (2, 4, 8, 16, 32)]
+
+
+def test_a_model_that_cannot_be_dilated_says_so():
+    with pytest.raises(
+        ValueError, match=r"^timm/ghostnet_050 cannot be built with output_stride=16"
+    ):
+        build_backbone("timm/ghostnet_050", output_stride=16)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_taken(channels):
+    backbone = build_backbone("timm/mobilenetv3_small_050", in_channels=channels)
+    assert backbone(torch.rand(2, channels, 64, 64))["c5"].shape == (2, 288, 2, 2)
+    assert len(backbone.conventions.mean) == channels
+
+
+def test_fixed_statistics_are_those_of_the_batch_norms(image):
+    plain = build_backbone("timm/regnety_002")
+    plain(image)  # moves the statistics
+    plain.eval()
+    fixed = build_backbone("timm/regnety_002", weights="random", norm="frozen_batch")
+    state = {k: v for k, v in plain.state_dict().items() if not k.endswith("batches_tracked")}
+    fixed.load_state_dict(state, strict=True)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in fixed.modules())
+    fixed.eval()
+    for key, value in plain(image).items():
+        torch.testing.assert_close(fixed(image)[key], value, rtol=1e-4, atol=1e-4)
+    before = {k: v.clone() for k, v in fixed.named_buffers()}
+    fixed.train()(image)
+    assert all(torch.equal(v, before[k]) for k, v in fixed.named_buffers())
+
+
+@pytest.mark.parametrize(
+    ("model", "norm", "message"),
+    [
+        ("resnet18", "group", r"^timm/resnet18 comes with its own norms: norm takes 'batch'"),
+        ("convnext_atto", "frozen_batch", r"^timm/convnext_atto has no batch norm that norm='fro"),
+    ],
+)
+def test_norms_that_timm_does_not_have_are_refused(model, norm, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone(f"timm/{model}", weights="random", norm=norm)
+
+
+@pytest.mark.parametrize("options", [{"init": "he_scaled"}, {"deformable": ["c5"]}])
+def test_what_only_our_own_have_is_refused(options):
+    with pytest.raises(
+        ValueError, match=r"^timm/resnet18 draws its weights itself and has its own"
+    ):
+        build_backbone("timm/resnet18", **options)
+
+
+def test_stochastic_depth_is_timms():
+    backbone = build_backbone("timm/regnety_002", drop_path=0.2)
+    theirs = timm.create_model("regnety_002", drop_path_rate=0.2)
+
+    def rates(model):
+        return [m.drop_prob for m in model.modules() if hasattr(m, "drop_prob")]
+
+    assert rates(backbone) == rates(theirs)
+    assert max(rates(backbone)) == pytest.approx(0.2)
+    with pytest.raises(
+        ValueError, match=r"^timm/vgg11 cannot be built with .*'drop_path_rate': 0.2"
+    ):
+        build_backbone("timm/vgg11", drop_path=0.2)
+
+
+def test_conventions_are_timms():
+    name = "tf_mobilenetv3_small_minimal_100"  # TensorFlow's epsilon, and its mean and std
+    backbone = build_backbone(f"timm/{name}", out_features=["c1"])
+    expected = timm.get_pretrained_cfg(name)
+    assert backbone.conventions.mean == expected.mean
+    assert backbone.conventions.std == expected.std
+    assert backbone.conventions.epsilon == 1e-3
+    backbone.adopt(build_backbone("resnet18").conventions)
+    assert {m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+    assert backbone.conventions.epsilon == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            "timm/resnet81",
+            r"unknown backbone 'timm/resnet81'; did you mean 'timm/resnet\d+'\? timm",
+        ),
+        (
+            "timm/resnet18.a9_in1k",
+            r"unknown tag of timm/resnet18 'a9_in1k'; did you mean 'a\d_in1k'",
+        ),
+        (
+            "timm/vit_small_patch14_dinov2",
+            r"^timm/vit_small_patch14_dinov2 cannot be built: it has a "
+            r"feature of stride 14; features are named",
+        ),
+        ("timm/tresnet_m", r"^timm/tresnet_m cannot be built: its feature c1 has a stride of 4\."),
+        ("tim/resnet18", r"^unknown backbone 'tim/resnet18';"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone(wrong)
+
+
+@pytest.mark.parametrize("wrong", [["c1"], ["c9"], ["c2", "c2"], []])
+def test_features_that_are_not_there_are_refused(wrong):
+    with pytest.raises(
+        ValueError, match=r"cannot be built: out_features takes one or more of c2, c3"
+    ):
+        build_backbone("timm/convnext_atto", out_features=wrong)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_it_can_be_copied_and_stays_frozen(clone, image):
+    backbone = build_backbone("timm/regnety_002").freeze(2).eval()
+    other = clone(backbone)
+    torch.testing.assert_close(other(image), backbone(image), rtol=0, atol=0)
+    assert other.frozen == 2
+    assert list(other.state_dict()) == list(backbone.state_dict())
+    stem, body = other.train().stages()[0], other.stages()[2]
+    assert not any(m.training for part in stem for m in part.modules())
+    assert all(m.training for part in body for m in part.modules())
+
+
+def test_our_features_have_timms_shape(image):
+    backbone = build_backbone("resnet18").eval()
+    ours = TimmFeatures(backbone).eval()
+    theirs = timm.create_model("resnet18", features_only=True).eval()
+    theirs.load_state_dict(backbone.state_dict(), strict=True)
+    for own, expected in zip(ours(image), theirs(image), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
+    assert ours.feature_info.channels() == theirs.feature_info.channels()
+    assert ours.feature_info.reduction() == theirs.feature_info.reduction()
+    modules = dict(ours.named_modules())
+    assert [modules[n] for n in ours.feature_info.module_name()][1:] == [
+        backbone.layer1,
+        backbone.layer2,
+        backbone.layer3,
+        backbone.layer4,
+    ]
+    config = timm.data.resolve_data_config(model=ours)
+    assert config["mean"] == backbone.conventions.mean

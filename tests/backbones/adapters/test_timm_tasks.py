@@ -1,0 +1,51 @@
+"""Both tasks on a model of timm, one with a feature of stride 2 and one without."""
+
+import pytest
+import torch
+
+from backbones import build_backbone
+from tasks.detection.model import DetectorOptions, build_detector
+from tasks.segmentation.unet import ResNetUNet, UNetOptions
+
+SMALL = {"min_size": 64, "max_size": 64, "rois_per_image": 8, "head_width": 16}
+
+
+@pytest.mark.parametrize("name", ["regnety_002", "convnext_atto"])
+def test_a_detector_trains(name):
+    backbone = build_backbone(
+        f"timm/{name}", weights="random", freeze=2, out_features=["c2", "c3", "c4", "c5"]
+    )
+    options = DetectorOptions(fpn_channels=8, **SMALL)
+    model = build_detector(backbone, num_classes=2, options=options).train()
+    target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]), "labels": torch.tensor([1])}
+    sum(model([torch.rand(3, 64, 64)], [target]).values()).backward()
+    flags = [
+        {p.grad is not None for m in stage for p in m.parameters()} for stage in backbone.stages()
+    ]
+    assert flags == [{False}, {False}, {True}, {True}, {True}]
+    assert model.transform.image_mean == list(backbone.conventions.mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("regnety_002", (16, 16, 8, 8, 8)), ("convnext_atto", (16, 16, 8, 8))]
+)
+def test_a_unet_trains(name, channels):
+    backbone = build_backbone(f"timm/{name}", weights="random", freeze=1)
+    options = UNetOptions(norm="batch", channels=channels, deep_supervision=True)
+    model = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options).train()
+    levels = model(torch.rand(2, 3, 60, 90))
+    assert levels[0].shape == (2, 2, 60, 90)
+    sum(x.square().mean() for x in levels).backward()
+    stem, *rest = backbone.stages()
+    assert all(p.grad is None for m in stem for p in m.parameters())
+    assert all(p.grad is not None for stage in rest for m in stage for p in m.parameters())
+
+
+def test_a_unet_has_one_width_per_feature():
+    backbone, parts = build_backbone("timm/convnext_atto"), {"num_classes": 2, "in_channels": 3}
+    model = ResNetUNet(backbone, **parts, options=UNetOptions(norm="batch"))
+    assert len(model.decoder["blocks"]) == 4
+    with pytest.raises(
+        ValueError, match=r"5 widths; expected one per feature .*: c2, c3, c4, c5\."
+    ):
+        ResNetUNet(backbone, **parts, options=UNetOptions(norm="batch", channels=(9, 8, 7, 6, 5)))
