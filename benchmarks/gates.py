@@ -58,7 +58,7 @@ def main() -> None:
             call()
             seconds[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(values[2:]) for name, values in seconds.items()}
-    print(f"{options.backbone}, batch 1, {options.size}x{options.size}; {describe()['processor']}, {cpu}")
+    print(f"{options.backbone}, batch 1, side {options.size}; {describe()['processor']}, {cpu}")
     for name, median in medians.items():
         saved = 1 - median / medians["0% skipped"]
         fastest = min(seconds[name][2:])

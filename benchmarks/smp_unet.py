@@ -49,9 +49,11 @@ class SmpUNet(nn.Module):
 
     def __init__(self, name: str, *, weights: str, in_channels: int, classes: int) -> None:
         super().__init__()
-        self.net = smp.Unet(name, encoder_weights=None, in_channels=in_channels, classes=classes)
-        if weights != "random":
+        self.net = smp.Unet(name, encoder_weights=None, classes=classes)
+        loaded = weights != "random"
+        if loaded:
             self.net.encoder.load_state_dict(read_checkpoint(Path(weights)))
+        self.net.encoder.set_in_channels(in_channels, pretrained=loaded)
         self.backbone = SmpEncoder(self.net.encoder)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ The dataclasses own the defaults and the types; the YAML files under ``configs``
 What both tasks share, the groups ``backbone``, ``trainer`` and ``debug``, is stored from here.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -23,8 +24,10 @@ def register_configs(groups: Mapping[str, object]) -> None:
         groups: The task's own groups, each with a dataclass that holds its defaults.
     """
     store = ConfigStore.instance()
-    for name in list_backbones():
-        store.store(group="backbone", name=name, node=_schema(BackboneChoice(name=name)))
+    for name in [*list_backbones(), *_families(sys.argv)]:
+        group, _, last = f"backbone/{name}".rpartition("/")
+        node = _schema(BackboneChoice(name=name))
+        store.store(group=group, name=last, node=node, package="backbone")
     store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
     # One training step, one validation, the whole report: does everything fit together?
     store.store(
@@ -32,6 +35,15 @@ def register_configs(groups: Mapping[str, object]) -> None:
     )
     for group, options in {"recipe": Recipe(), **groups}.items():
         store.store(group=group, name="schema", node=_schema(options))
+
+
+def _families(arguments: Sequence[str]) -> list[str]:
+    """Return the names below a prefix, such as ``timm/resnet18``, that a command line asks for.
+
+    A family may have a thousand members, so they are options only where they are asked for.
+    """
+    asked = [a.partition("=")[2] for a in arguments if a.startswith("backbone=")]
+    return [name for names in asked for name in names.split(",") if "/" in name]
 
 
 def plain_values(node: DictConfig) -> dict[str, Any]:

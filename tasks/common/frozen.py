@@ -1,15 +1,11 @@
 """The proof, in every run, that what was frozen did not move."""
 
-from typing import Final
-
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from backbones import Backbone
-
-STAGES: Final = ("stem", "c2", "c3", "c4", "c5")
 
 
 def frozen_stages(count: int) -> str:
@@ -18,7 +14,11 @@ def frozen_stages(count: int) -> str:
     Args:
         count: How many are frozen.
     """
-    return ", ".join(STAGES[:count]) or "nothing"
+    return ", ".join(map(_stage_name, range(count))) or "nothing"
+
+
+def _stage_name(index: int) -> str:
+    return f"c{index + 1}" if index else "stem"
 
 
 class FrozenWitness(Callback):
@@ -62,5 +62,5 @@ class FrozenWitness(Callback):
         for index, stage in enumerate(self.backbone.stages()[: self.backbone.frozen]):
             for number, module in enumerate(stage):
                 for key, tensor in module.state_dict().items():
-                    kept[f"{STAGES[index]}.{number}.{key}"] = tensor.detach().cpu()
+                    kept[f"{_stage_name(index)}.{number}.{key}"] = tensor.detach().cpu()
         return kept
