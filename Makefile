@@ -15,10 +15,10 @@ demo-seg: .venv/ready ## Set up, then train a segmenter on the generated sample 
 	$(BIN)/python scripts/train_seg.py backbone=resnet34
 
 test: .venv/ready ## Set up if needed, then run the tests
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 test-all: .venv/ready ## The tests, the slow ones included
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: .venv/ready ## Formatting, lint and types
 	$(BIN)/ruff format --check
