@@ -79,21 +79,6 @@ class ResidualBlock(nn.Module):
 
     expansion: ClassVar[int]
 
-    def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
-        super().__init__()
-        out_channels = shape.channels * self.expansion
-        self.se = parts.attention(out_channels, parts.norm)
-        self.drop_path = drop_path(shape.drop_path)
-        self.downsample = shortcut(
-            parts.shortcut,
-            shape.in_channels,
-            out_channels,
-            stride=shape.stride,
-            dilation=shape.dilations[1],
-            norm=parts.norm,
-        )
-        self.gate = parts.gate(shape.in_channels)
-
     @property
     @abstractmethod
     def last(self) -> tuple[nn.Conv2d, nn.Module]:
@@ -111,6 +96,21 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
         return F.relu(self.gate(self.branch, x, self.downsample(x)))
+
+    def _end(self, shape: BlockShape, parts: BlockParts) -> None:
+        """Build what follows the convolutions, last, as torchvision orders its parameters."""
+        out_channels = shape.channels * self.expansion
+        self.se = parts.attention(out_channels, parts.norm)
+        self.drop_path = drop_path(shape.drop_path)
+        self.downsample = shortcut(
+            parts.shortcut,
+            shape.in_channels,
+            out_channels,
+            stride=shape.stride,
+            dilation=shape.dilations[1],
+            norm=parts.norm,
+        )
+        self.gate = parts.gate(shape.in_channels)
 
 
 def drop_path(probability: float) -> nn.Module:
@@ -136,13 +136,14 @@ class BasicBlock(ResidualBlock):
     expansion: ClassVar[int] = 1
 
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
-        super().__init__(shape, parts)
+        super().__init__()
         refuse_groups(type(self).__name__, parts)
         channels, (first, rest) = shape.channels, shape.dilations
         self.conv1 = parts.conv3x3(shape.in_channels, channels, stride=shape.stride, dilation=first)
         self.bn1 = parts.norm(channels)
         self.conv2 = parts.conv3x3(channels, channels, dilation=rest)
         self.bn2 = parts.norm(channels)
+        self._end(shape, parts)
 
     @property
     def last(self) -> tuple[nn.Conv2d, nn.Module]:
@@ -169,7 +170,7 @@ class Bottleneck(ResidualBlock):
     expansion: ClassVar[int] = 4
 
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
-        super().__init__(shape, parts)
+        super().__init__()
         width = shape.channels * parts.width_per_group // 64 * parts.groups
         out_channels = shape.channels * self.expansion
         strides = (shape.stride, 1) if parts.stride_in_1x1 else (1, shape.stride)
@@ -181,6 +182,7 @@ class Bottleneck(ResidualBlock):
         self.bn2 = parts.norm(width)
         self.conv3 = conv(width, out_channels, 1)
         self.bn3 = parts.norm(out_channels)
+        self._end(shape, parts)
 
     @property
     def last(self) -> tuple[nn.Conv2d, nn.Module]:

@@ -24,7 +24,7 @@ class Res2Bottleneck(ResidualBlock):
     expansion: ClassVar[int] = 4
 
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
-        super().__init__(shape, parts)
+        super().__init__()
         self.width = shape.channels * parts.width_per_group // 64 * parts.groups
         out_channels = shape.channels * self.expansion
         count = parts.scale - 1
@@ -46,6 +46,7 @@ class Res2Bottleneck(ResidualBlock):
         self.pool = nn.AvgPool2d(3, stride=shape.stride, padding=1) if changes else nn.Identity()
         self.conv3 = conv(self.width * parts.scale, out_channels, 1)
         self.bn3 = parts.norm(out_channels)
+        self._end(shape, parts)
 
     @property
     def last(self) -> tuple[nn.Conv2d, nn.Module]:
