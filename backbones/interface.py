@@ -58,6 +58,19 @@ class BackboneOptions:
     deformable: Sequence[str] = ()
     deformable_version: int = 2
 
+    def __post_init__(self) -> None:
+        """Refuse what no backbone can be built with.
+
+        Raises:
+            ValueError: If there are no channels, or ``deformable`` is no sequence of names.
+        """
+        if not isinstance(self.in_channels, int) or self.in_channels < 1:
+            raise ValueError(f"in_channels takes an integer from 1, got {self.in_channels!r}.")
+        if isinstance(self.deformable, str) or not isinstance(self.deformable, Sequence):
+            raise ValueError(  # noqa: TRY004 (a user's option, as the others)
+                f"deformable takes stages, such as ['c4', 'c5'], got {self.deformable!r}."
+            )
+
 
 class Backbone(nn.Module, ABC):
     """Maps an image to feature maps named by stage: ``"c{k}"`` has stride 2**k.
@@ -71,8 +84,9 @@ class Backbone(nn.Module, ABC):
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
         unbuilt: Keys in the state dict of the whole model that this backbone has no place for.
-        neutral: State-dict patterns of tensors that a weight file may lack, because they begin
-            without an effect of their own, as the offsets of deformable convolutions do.
+        neutral: State-dict patterns of tensors that a weight file may lack, all of a pattern or
+            none, because they begin close to having no effect: offsets of deformable convolutions
+            begin at 0 (the masks of version 2 at 0.5), gates at 0.88.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -147,8 +161,8 @@ class Backbone(nn.Module, ABC):
             ValueError: If ``count`` is negative or more than there are stages.
         """
         stages = self.stages()
-        if not 0 <= count <= len(stages):
-            raise ValueError(f"freeze takes 0 to {len(stages)} stages, got {count}.")
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(stages):
+            raise ValueError(f"freeze takes 0 to {len(stages)} stages, got {count!r}.")
         self._frozen = count
         for index, stage in enumerate(stages):
             for module in stage:

@@ -152,7 +152,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         output_stride=output_stride,
         drop_path=drop_path,
         init=init,
-        deformable=tuple(deformable),
+        deformable=deformable,
         deformable_version=deformable_version,
     )
     backbone = builder(options)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from backbones.conventions import ImageFormat
 from backbones.convert import backbone_state
+from backbones.convert_names import preactivation_norms
 from backbones.interface import Backbone, Conventions
 from backbones.lookalike import STATISTICS, Known, stage_of
-from backbones.weights_check import Kin, check_stride, check_tensors
+from backbones.weights_check import Kin, check_finite, check_stride, check_tensors
 from backbones.weights_file import WeightFile, open_weights
 
 _STAGES: Final = ("layer", "norms.")
@@ -103,9 +104,10 @@ def load_weights(
     kin = Kin(name=name, known=known or {})
     given, report = _prepare(backbone, file, images, kin=kin)
     report = replace(report, images="not known" if images is None else f"{images} ({by})")
-    missing = (*missing, *backbone.neutral)
+    missing = (*missing, *_fresh(backbone, given))
     check_tensors(backbone, given, missing=missing, table=str(report), kin=kin, file=file)
     check_stride(backbone, file, kin=kin)
+    check_finite(given, file=file)
     if images is None:
         raise file.unknown_images()
     backbone.load_state_dict({**backbone.state_dict(), **given})
@@ -145,6 +147,13 @@ def _prepare(
         ) from error
     rest = {"other parts of the model, such as a classifier": file.count - len(given)}
     given, converted = _converted(given, file, images, first_conv=first_conv)
+    norms = preactivation_norms(given)
+    norms = {k: v for k, v in norms.items() if k in expected and k not in given}
+    if norms:  # of features that the network of the file did not hand out
+        given = {**given, **norms}
+        converted.append(f"added {len(norms)} tensors: norms of features, from the stages after")
+    for pattern, count in _fresh(backbone, given).items():
+        converted.append(f"{count} tensors {pattern} are not in the file and begin afresh")
     have = given[first_conv].shape[1] if given[first_conv].ndim > 1 else 0
     given, adapted = _fit_channels(given, expected, first_conv)
     dropped = {
@@ -175,6 +184,12 @@ def _converted(
     if images is not None and images.white != 1:
         notes.append(f"[0, {images.white:g}], turned to [0, 1] in mean and std")
     return given, notes
+
+
+def _fresh(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return which of the `Backbone.neutral` patterns a file has nothing of, and their tensors."""
+    keys = {p: [k for k in backbone.state_dict() if fnmatch(k, p)] for p in backbone.neutral}
+    return {p: len(names) for p, names in keys.items() if names and not given.keys() & set(names)}
 
 
 def _conventions(images: ImageFormat | None, *, have: int, want: int) -> Conventions:

@@ -120,3 +120,17 @@ def _advice(backbone: Backbone, extra: list[str]) -> str:
             "build the backbone with norm='batch' or 'frozen_batch', or with weights='random'."
         )
     return "use weights of this architecture and norm."
+
+
+def check_finite(given: Mapping[str, Tensor], *, file: WeightFile) -> None:
+    """Raise if a tensor has numbers that are NaN or infinite, as of a run that diverged.
+
+    Raises:
+        ValueError: With the names of the first.
+    """
+    spoilt = [k for k, v in given.items() if v.is_floating_point() and not v.isfinite().all()]
+    if spoilt:
+        raise ValueError(
+            f"{file.source.path} has numbers that are NaN or infinite in {len(spoilt)} tensors, "
+            f"such as {', '.join(spoilt[:3])}; give a file of a run that did not diverge."
+        )

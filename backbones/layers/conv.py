@@ -45,7 +45,9 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
         x: (N, C, H, W).
     """
     fixed = fixed_affine(norm)
-    if fixed is None:
+    # A convolution that does more in its forward or in a hook before it is called as it is.
+    plain_call = type(conv).forward is nn.Conv2d.forward and not conv._forward_pre_hooks
+    if fixed is None or not plain_call:
         plain: Tensor = norm(conv(x))
         return plain
     scale, shift = fixed

@@ -48,7 +48,7 @@ def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return Path(os.environ[_SHARED])
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    folder = Path(wanted) if wanted else parent / f"{stamp}_{name}"
+    folder = Path(wanted) if wanted else parent / f"{stamp}_{name.replace('/', '_')}"
     if (folder / "config.yaml").exists():
         raise ValueError(f"run_dir={wanted!r} holds a run already; choose another folder.")
     os.environ[_SHARED] = str(folder)

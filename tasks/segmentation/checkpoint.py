@@ -76,7 +76,12 @@ class SegmenterCard:
     def build(self) -> ResNetUNet:
         """Return the segmenter with random weights."""
         backbone = build_backbone(
-            self.backbone, weights="random", in_channels=self.in_channels, norm=self.norm
+            self.backbone,
+            weights="random",
+            in_channels=self.in_channels,
+            norm=self.norm,
+            deformable=self.deformable,
+            deformable_version=self.deformable_version,
         )
         backbone.adopt(Conventions(mean=self.mean, std=self.std, epsilon=self.epsilon))
         return ResNetUNet(

@@ -113,6 +113,7 @@ def _cannot(names: list[str]) -> list[str]:
     limits = []
     for pattern, reason in CANNOT.items():
         meant = [f"`{name}`" for name in names if fnmatch(name, pattern)]
+        meant = ["all"] if pattern == "*" else meant
         if meant:
             limits.append(f"- {', '.join(meant)}: {reason}")
     return ["\n".join(["## What does not work\n", *limits])] if limits else []

@@ -73,5 +73,16 @@ TIMM_AND_PAPERS: Final[dict[str, tuple[Published, ...]]] = {
 }
 """By registered name; torchvision's own come before these and are not repeated."""
 
-CANNOT: Final[dict[str, str]] = {}
+CANNOT: Final[dict[str, str]] = {
+    "*": (
+        "no `torch.jit.script`: blocks call functions that choose by the type of a norm, and hand "
+        "functions to their gates, which TorchScript's language does not have. `torch.jit.trace` "
+        "(with `strict=False`, as a dictionary comes out), `torch.export` and `torch.compile` work."
+    ),
+    "dynamic_*": (
+        "no saving of hard gates in what `torch.export`, `torch.compile` or `torch.jit.trace` "
+        "capture: a captured graph does not depend on its input, so it computes every block and "
+        "drops what is skipped. The values are the same."
+    ),
+}
 """Pattern of names (as in `fnmatch`) to what cannot be done with them and why, a sentence."""

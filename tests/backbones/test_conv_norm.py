@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
@@ -80,3 +81,18 @@ def test_a_whole_network_in_eval_agrees_with_its_plain_path(norm, monkeypatch):
     monkeypatch.setattr("backbones.layers.conv.fixed_affine", lambda _: None)
     expected = backbone(image)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_convolution_that_does_more_than_convolve_is_called_as_it_is():
+    """Standardised, pruned and hooked ones would lose what they do."""
+
+    class Doubled(nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    norm, x = nn.BatchNorm2d(4).eval(), torch.rand(1, 3, 8, 8)
+    norm.running_mean.uniform_(-1, 1)
+    pruned = prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", amount=0.5)
+    pruned.weight_orig.data.mul_(3)
+    for convolution in (Doubled(3, 4, 3), pruned):
+        torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))

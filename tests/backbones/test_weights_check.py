@@ -216,3 +216,41 @@ def test_a_caffe_file_gives_caffes_features(tmp_path):
         found = ours((image - mean) / std)["c5"]
     size = expected.abs().max().item()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
+
+
+def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_have(tmp_path):
+    """A detector's backbone has no c1; its norm is that of the stage which follows."""
+    few = build_backbone("resnetv2_18", out_features=["c3", "c5"]).eval()
+    for norm in (m for m in few.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.running_mean)
+    torch.save(few.state_dict(), tmp_path / "few.pth")
+    options = {"weights": tmp_path / "few.pth", "conventions": "imagenet"}
+    ours = build_backbone("resnetv2_18", **options).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = ours(image), few(image)
+        inner = ours.layer2[0].norm1(ours.layer1(ours.maxpool(ours.conv1(image))))
+    torch.testing.assert_close({k: found[k] for k in expected}, expected)
+    torch.testing.assert_close(found["c2"], inner.relu())
+    torch.testing.assert_close(ours.norms["c4"].running_mean, few.layer4[0].norm1.running_mean)
+    assert "added 15 tensors: norms of features, from the stages after" in ours.provenance
+
+
+def test_gates_are_in_a_file_or_not_at_all(tmp_path):
+    gated, plain = build_backbone("dynamic_resnet18"), build_backbone("resnet18")
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    loaded = build_backbone("dynamic_resnet18", weights=tmp_path / "plain.pth")
+    assert "32 tensors *.gate.* are not in the file and begin afresh" in loaded.provenance
+    state = gated.state_dict()
+    half = {k: v for k, v in state.items() if "layer2.0.gate" not in k}
+    torch.save(half, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match=r"4 missing, such as layer2\.0\.gate\.openness"):
+        build_backbone("dynamic_resnet18", weights=tmp_path / "half.pth", conventions="imagenet")
+
+
+def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
+    state = build_backbone("resnet18", out_features=["c2"]).state_dict()
+    state["layer1.0.bn1.weight"][3] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(ValueError, match=r"NaN or infinite in 1 tensors, such as layer1\.0\.bn1"):
+        build_backbone("resnet18", weights=tmp_path / "nan.pth", out_features=["c2"])

@@ -7,6 +7,9 @@ from backbones import Conventions
 from tasks.common.backbone import BackboneChoice, build_chosen
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.model import DetectorOptions, build_detector
+from tasks.segmentation.cases import class_table
+from tasks.segmentation.checkpoint import SegmenterCard
+from tasks.segmentation.input import InputOptions
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 KINDS = [
@@ -98,3 +101,30 @@ def test_the_default_decoder_is_cut_to_the_features_there_are():
             in_channels=3,
             options=UNetOptions(norm="group", channels=(64, 64, 32, 32, 16)),
         )
+
+
+def test_a_segmenter_with_deformable_stages_is_read_back():
+    options = {"deformable": ("c4", "c5"), "deformable_version": 1}
+    unet = UNetOptions(norm="group", channels=(16, 16, 8, 8, 8))
+    card = SegmenterCard(
+        backbone="resnet18",
+        norm="group",
+        channels=1,
+        options=unet,
+        classes=class_table({0: "background", 1: "cell"}),
+        input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=8),
+        axis=-1,
+        mean=(0.5,),
+        std=(0.25,),
+        epsilon=1e-5,
+        provenance="",
+        **options,
+    )
+    network = ResNetUNet(
+        built("resnet18", options, in_channels=1), num_classes=2, in_channels=1, options=unet
+    ).eval()
+    twin = SegmenterCard.from_dict(card.to_dict()).build()
+    twin.load_state_dict(network.state_dict())
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(twin.eval()(image), network(image))

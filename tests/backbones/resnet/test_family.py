@@ -130,6 +130,9 @@ def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking)
     [
         ({"drop_path": 1.0}, r"drop_path takes a probability from 0 to below 1, got 1\.0\."),
         ({"init": "zero"}, r"unknown initialisation 'zero'; did you mean 'zero_last'\?"),
+        ({"deformable": "c5"}, r"deformable takes stages, such as \['c4', 'c5'\], got 'c5'\."),
+        ({"in_channels": 0}, r"in_channels takes an integer from 1, got 0\."),
+        ({"in_channels": "3"}, r"in_channels takes an integer from 1, got '3'\."),
         ({"deformable": ["c1"]}, "unknown stage for deformable convolutions 'c1';"),
         ({"deformable": ["c4"], "deformable_version": 3}, "deformable_version takes 1 or 2, got 3"),
     ],
