@@ -3,7 +3,10 @@
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from glob import escape
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -16,6 +19,7 @@ from torch.hub import tqdm  # type: ignore[attr-defined] # with torch's fallback
 _CHUNK: Final = 1 << 18
 _TIMEOUT: Final = 60.0
 _ATTEMPTS: Final = 10
+_STALE: Final = 3600.0  # seconds without a byte, after which nobody is downloading any more
 
 
 def offline() -> bool:
@@ -80,7 +84,16 @@ def failure(what: str, error: Exception, *, folder: Path, first: str) -> OSError
     )
 
 
+def _remove_stale(path: Path) -> None:
+    """Remove what processes that were killed left of earlier downloads of the same file."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+        with suppress(OSError):  # another process may have removed it
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
+
+
 def _download(url: str, *, sha256: str, path: Path) -> None:
+    _remove_stale(path)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with part.open("xb") as file:

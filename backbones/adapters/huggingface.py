@@ -28,6 +28,10 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
             and leaves ``frozen_batch`` as it is.
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         freeze: How many stages to freeze, stem first.
+        drop_path: As in `backbones.build_backbone`, as are the next three.
+        init: How random weights are drawn.
+        deformable: Stages with deformable convolutions.
+        deformable_version: Of these.
         image_mean: What the weights expect of an image, per channel; None until they are loaded.
         image_std: As ``image_mean``.
         epsilon: Of every batch norm; None until weights are loaded.
@@ -41,6 +45,10 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
     norm: str = "batch"
     output_stride: int = 32
     freeze: int = 0
+    drop_path: float = 0.0
+    init: str = "he"
+    deformable: list[str] | tuple[str, ...] = ()
+    deformable_version: int = 2
     image_mean: list[float] | None = None
     image_std: list[float] | None = None
     epsilon: float | None = None
@@ -156,6 +164,10 @@ def _build(config: KeelBackboneConfig, features: list[str]) -> Backbone:
         out_features=features,
         output_stride=config.output_stride,
         freeze=config.freeze,
+        drop_path=config.drop_path,
+        init=config.init,
+        deformable=config.deformable,
+        deformable_version=config.deformable_version,
     )
     if not awaited:
         return body

@@ -22,6 +22,7 @@ class BackboneChoice:
         freeze: How many stages to freeze, or ``auto``: in detection 2 (stem and c2) of loaded
             weights, as in detectron2 and torchvision, otherwise none; see `choose_freeze`.
         in_channels: Of the image; None for what the task's data have, in detection 3 (RGB).
+        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         drop_path: Stochastic depth of the last block, from 0 to below 1.
         init: How random weights are drawn: ``he``, ``zero_last`` or ``scaled``.
         deformable: Stages, such as c4 and c5, whose 3x3 convolutions are deformable.
@@ -34,6 +35,7 @@ class BackboneChoice:
     norm: str = "auto"
     freeze: int | str = "auto"
     in_channels: int | None = None
+    output_stride: int = 32
     drop_path: float = 0.0
     init: str = "he"
     deformable: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ def build_chosen(
         norm=norm,
         out_features=out_features,
         freeze=freeze,
+        output_stride=choice.output_stride,
         drop_path=choice.drop_path,
         init=choice.init,
         deformable=choice.deformable,

@@ -37,6 +37,7 @@ def new_detector(
         std=backbone.conventions.std,
         epsilon=backbone.conventions.epsilon,
         provenance=backbone.provenance,
+        output_stride=choice.output_stride,
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
     )

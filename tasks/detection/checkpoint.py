@@ -27,6 +27,7 @@ class DetectorCard:
         std: Of the preprocessing, per channel, for images in [0, 1].
         epsilon: Of the backbone's batch norms.
         provenance: Where the backbone's first weights came from.
+        output_stride: The backbone's.
         deformable: The backbone's stages with deformable convolutions.
         deformable_version: Of these, 1 or 2.
     """
@@ -41,6 +42,7 @@ class DetectorCard:
     std: tuple[float, ...]
     epsilon: float
     provenance: str
+    output_stride: int = 32
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
 
@@ -61,6 +63,7 @@ class DetectorCard:
             weights="random",
             in_channels=self.in_channels,
             norm=self.norm,
+            output_stride=self.output_stride,
             deformable=self.deformable,
             deformable_version=self.deformable_version,
             out_features=self.options.features,

@@ -83,6 +83,7 @@ def new_segmenter(
         std=shown.std,
         epsilon=shown.epsilon,
         provenance=backbone.provenance,
+        output_stride=choice.output_stride,
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
     )

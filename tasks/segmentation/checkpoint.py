@@ -29,6 +29,7 @@ class SegmenterCard:
         std: Of the preprocessing, per channel of the network's input.
         epsilon: Of the backbone's batch norms.
         provenance: Where the backbone's first weights came from.
+        output_stride: The backbone's.
         deformable: The backbone's stages with deformable convolutions.
         deformable_version: Of these, 1 or 2.
     """
@@ -44,6 +45,7 @@ class SegmenterCard:
     std: tuple[float, ...]
     epsilon: float
     provenance: str
+    output_stride: int = 32
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
 
@@ -80,6 +82,7 @@ class SegmenterCard:
             weights="random",
             in_channels=self.in_channels,
             norm=self.norm,
+            output_stride=self.output_stride,
             deformable=self.deformable,
             deformable_version=self.deformable_version,
         )

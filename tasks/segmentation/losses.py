@@ -296,8 +296,8 @@ class DeepSupervision(nn.Module):
 def _resized(labels: Tensor, height: int, width: int) -> Tensor:
     for axis, size in ((-2, height), (-1, width)):
         full, step = labels.shape[axis], 1
-        while -(-full // step) > size:  # the stride of a level whose size was rounded up
-            step *= 2
+        while -(-full // step) > size:
+            step *= 2  # until it is the stride of a level whose size was rounded up
         middles = step * torch.arange(size, device=labels.device) + step // 2
         labels = labels.index_select(axis, middles.clamp(max=full - 1))
     return labels

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import socket
 import threading
 from contextlib import closing, contextmanager
@@ -218,3 +219,18 @@ def test_offline_never_opens_a_connection(target, monkeypatch):
         monkeypatch.setenv("KEEL_OFFLINE", value)
         with pytest.raises(NetworkUsedError):
             fetch(url, sha256="f37072fd", path=target)
+
+
+@pytest.mark.usefixtures("online")
+def test_what_a_killed_process_left_is_removed_by_the_next_download(target):
+    """kill -9 leaves no time to tidy up; a file that was written to lately may be another's."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stale, fresh = (target.parent / f".resnet.pth.{name}.part" for name in ("old", "new"))
+    stale.touch()
+    fresh.touch()
+    os.utime(stale, (0, 0))
+    with serving(part(0, 11000, ranged=False)) as (url, _):
+        fetch(url, sha256=SHA256, path=target)
+    assert not stale.exists()
+    assert fresh.exists()
+    assert target.read_bytes() == CONTENT

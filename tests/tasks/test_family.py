@@ -15,6 +15,7 @@ from tasks.segmentation.unet import ResNetUNet, UNetOptions
 KINDS = [
     ("resnet18", {"deformable": ("c4", "c5"), "drop_path": 0.1}),
     ("resnet18", {"deformable": ("c3",), "deformable_version": 1, "init": "scaled"}),
+    ("resnet18", {"output_stride": 16}),
     ("resnet34_zero_pad", {}),
     ("resnet18d", {}),
     ("cbam_resnet18", {}),
@@ -72,7 +73,7 @@ def test_a_detector_learns_on_it(name, options):
         std=Conventions.std,
         epsilon=1e-5,
         provenance="",
-        **{k: v for k, v in options.items() if k.startswith("deformable")},
+        **{k: v for k, v in options.items() if k.startswith(("deformable", "output"))},
     )
     body = built(name, options, out_features=features)
     network = build_detector(body, num_classes=1, options=card.options).train()
@@ -104,7 +105,7 @@ def test_the_default_decoder_is_cut_to_the_features_there_are():
 
 
 def test_a_segmenter_with_deformable_stages_is_read_back():
-    options = {"deformable": ("c4", "c5"), "deformable_version": 1}
+    options = {"deformable": ("c4", "c5"), "deformable_version": 1, "output_stride": 8}
     unet = UNetOptions(norm="group", channels=(16, 16, 8, 8, 8))
     card = SegmenterCard(
         backbone="resnet18",

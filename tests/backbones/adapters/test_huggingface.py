@@ -135,7 +135,8 @@ def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
 def test_saving_and_reading_gives_the_same(tmp_path, image):
     path = tmp_path / "weights.pth"
     torch.save(build_backbone("resnet18").state_dict(), path)
-    made = config(weights=str(path), freeze=2, out_features=["c2", "c4"])
+    options = {"deformable": ["c4"], "deformable_version": 1, "drop_path": 0.1}
+    made = config(weights=str(path), freeze=2, out_features=["c2", "c4"], **options)
     model = KeelBackbone(made)
     model.body.adopt(model.body.conventions)
     model(image)  # moves the statistics of the stages that are not frozen
