@@ -91,6 +91,7 @@ def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # torch still has it
 def test_a_traced_module_is_the_same_function(name, image, trained_looking):
     backbone = trained_looking(build_backbone(name))
     with torch.no_grad():
