@@ -140,8 +140,8 @@ def test_scripting_is_refused_and_tracing_is_not(image):
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.__name__)
 def test_every_decoder_trains(encoder_name, decoder):
-    if encoder_name not in ("keel-resnet18", "keel-timm/convnext_atto"):
-        pytest.skip("two encoders, one of them without c1, are enough for nine decoders")
+    if encoder_name == "keel-timm/mobilenetv3_small_050" and decoder in (smp.DeepLabV3Plus, smp.PAN):
+        pytest.skip("these decoders dilate, which MobileNet is not built for")
     model = decoder(encoder_name, encoder_weights=None, in_channels=1, classes=2).train()
     logits = model(torch.rand(2, 1, 128, 128))
     assert logits.shape == (2, 2, 128, 128)
@@ -269,11 +269,12 @@ def test_an_encoder_can_be_copied(clone, image):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in list_backbones() if "/" not in n])
-def test_every_name_is_an_encoder_or_refused_by_its_strides(name):
+def test_every_name_is_in_every_decoder_or_refused_by_its_strides(name):
     with torch.device("meta"):
-        strides = list(build_backbone(name).strides.values())
-        if strides == [2, 4, 8, 16, 32]:
-            assert smp.encoders.get_encoder(f"keel-{name}", weights=None).output_stride == 32
+        if list(build_backbone(name).strides.values()) != [2, 4, 8, 16, 32]:
+            with pytest.raises(ValueError, match="Take another backbone"):
+                smp.encoders.get_encoder(f"keel-{name}", weights=None)
             return
-        with pytest.raises(ValueError, match="Take another backbone"):
-            smp.encoders.get_encoder(f"keel-{name}", weights=None)
+        for decoder in DECODERS:
+            model = decoder(f"keel-{name}", encoder_weights=None, in_channels=1, classes=2)
+            assert model(torch.rand(2, 1, 128, 128)).shape == (2, 2, 128, 128)

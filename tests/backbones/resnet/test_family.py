@@ -120,9 +120,10 @@ def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking)
     torch._dynamo.reset()
     twin = pickle.loads(pickle.dumps(copy.deepcopy(backbone)))  # noqa: S301 (our own)
     exported = torch.export.export(backbone, (image,)).module()
+    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         expected = backbone(image)
-        for found in (twin(image), exported(image)):
+        for found in (twin(image), exported(image), compiled(image)):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
