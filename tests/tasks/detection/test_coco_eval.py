@@ -110,13 +110,19 @@ def test_the_cases_have_what_makes_evaluators_differ():
     assert max(map(places.count, places)) > 100
 
 
-def test_a_detection_takes_the_last_of_two_equal_boxes_as_in_pycocotools():
-    """The two are equal but for their areas: which of them is left decides what is found."""
-    box = {"image_id": 4, "category_id": 2, "bbox": [0, 0, 40, 40], "iscrowd": 0}
-    for areas in [(1600, 900), (900, 1600)]:
-        truth = whole([box | {"id": i, "area": area} for i, area in enumerate(areas, start=1)])
-        results = [{key: box[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5}]
-        assert_same_bits(truth, results, by_pycocotools(truth, results))
+@pytest.mark.parametrize(("corners", "recall"), [((0, 20), 1.0), ((20, 0), 0.5)])
+def test_of_two_equal_overlaps_the_last_box_is_taken(corners, recall):
+    """The first detection overlaps both by 0.6; the second needs the box at 0 to be left."""
+    place = {"image_id": 4, "category_id": 2}
+    truth = whole(
+        [place | {"id": 1 + x, "bbox": [x, 0, 40, 40], "area": 1600, "iscrowd": 0} for x in corners]
+    )
+    results = [
+        place | {"bbox": [x, 0, 40, 40], "score": score} for x, score in [(10, 0.9), (0, 0.8)]
+    ]
+    found = evaluate(truth, results)
+    assert found.recall[0, found.category_ids.index(2), 0, -1] == recall
+    assert_same_bits(truth, results, by_pycocotools(truth, results))
 
 
 def test_pairs_compared_in_small_parts_give_the_same(monkeypatch):
