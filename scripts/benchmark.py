@@ -49,9 +49,7 @@ def main() -> None:
     for make in comparisons.values():
         comparison = make()
         threads = int(cpu.value.split()[0])
-        results.append(
-            (comparison, measure(comparison, repeats=options.repeats, threads=threads))
-        )
+        results.append((comparison, measure(comparison, repeats=options.repeats, threads=threads)))
         print("\n" + markdown(results[-1:], heading=""), flush=True)
         write(results, options.output, heading=heading, facts=facts)
     print(f"benchmark.md, benchmark.json and benchmark.png are in {options.output}")

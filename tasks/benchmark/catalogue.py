@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from backbones.choose import choose
-from tasks.benchmark import detection, segmentation
+from tasks.benchmark import detection, evaluation, segmentation
 from tasks.benchmark.clock import Comparison
 
 
@@ -36,7 +36,7 @@ def _catalogue(*, small: bool) -> dict[str, Callable[[], Comparison]]:
     table["segmentation-resnet34"] = partial(
         segmentation.training, "resnet34", batch=batch, side=side
     )
-    table["segment-resnet34"] = partial(
-        segmentation.inference, "resnet34", batch=batch, side=side
-    )
+    table["segment-resnet34"] = partial(segmentation.inference, "resnet34", batch=batch, side=side)
+    images = 50 if small else 5000
+    table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)
     return table

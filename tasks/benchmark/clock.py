@@ -15,7 +15,7 @@ import torch
 from tasks.common.machine import prepare_cpu
 
 Step = Callable[[], object]
-"""Does what is measured, once."""
+"""Does what is measured, once; a ``prepare`` that it has is called before, and not measured."""
 
 Make = Callable[[], Step]
 """Builds a system; a `functools.partial` of a module's function, so that a process can get it."""
@@ -31,12 +31,14 @@ class Comparison:
         title: What they do.
         systems: How each is built, by name.
         base: Which system each is compared with, by name.
+        agree: Raises unless the systems' last results, in their order, are equal.
         memory: Whether the peak memory is of interest.
     """
 
     title: str
     systems: Mapping[str, Make]
     base: Mapping[str, str]
+    agree: Callable[..., None] | None = None
     memory: bool = True
 
 
@@ -70,9 +72,13 @@ def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, 
     """
     steps = {name: make() for name, make in comparison.systems.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    results: dict[str, object] = {}
     for _ in range(repeats + 1):
         for name, step in steps.items():
-            seconds[name].append(_seconds(step))
+            taken, results[name] = _timed(step)
+            seconds[name].append(taken)
+    if comparison.agree is not None:
+        comparison.agree(*results.values())
     return {
         name: Measured(
             seconds=values[1:],
@@ -83,12 +89,13 @@ def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, 
     }
 
 
-def _seconds(step: Step) -> float:
+def _timed(step: Step) -> tuple[float, object]:
+    getattr(step, "prepare", lambda: None)()
     started = time.perf_counter()
-    step()
+    result = step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, result
 
 
 def _parameters(step: Step) -> int | None:

@@ -53,7 +53,9 @@ def markdown(results: Results, *, heading: str) -> str:
 def figure(results: Results) -> Figure:
     """Return the speed-ups of every comparison as bars, with the spread of the repeats."""
     counts = [len(measured) for _, measured in results]
-    drawing = Figure(figsize=(9, 1.2 + 0.32 * sum(counts) + 0.6 * len(counts)), layout="constrained")
+    drawing = Figure(
+        figsize=(9, 1.2 + 0.32 * sum(counts) + 0.6 * len(counts)), layout="constrained"
+    )
     axes = drawing.subplots(len(results), 1, squeeze=False, height_ratios=counts)[:, 0]
     for ax, (comparison, measured) in zip(axes, results, strict=True):
         names = list(measured)

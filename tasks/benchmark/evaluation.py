@@ -1,16 +1,13 @@
 """COCO's evaluation beside pycocotools: the time from results to the twelve numbers.
 
-    OMP_NUM_THREADS=1 python benchmarks/coco_evaluation.py --images 5000 --detections 100
-
 Boxes of generated images, sized and spread over classes about as in COCO, and detections near them.
 Both evaluate the same lists in turn; a number that differs in one bit ends the run.
 """
 
-import argparse
 import contextlib
 import io
-import statistics
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +15,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tasks.common.machine import describe
-from tasks.detection.coco_eval import evaluate
+from tasks.benchmark.clock import Comparison
 from tasks.detection.metrics import coco_ap
 
 CLASSES = 80
@@ -87,55 +83,56 @@ def by_pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> COCO
     return evaluation
 
 
-def measure(*, images: int, detections: int, repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each run by system, measured in turn.
+def by_keel(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+    """Return our evaluation."""
+    return coco_ap(truth, results)
+
+
+class Evaluation:
+    """An evaluation of generated results, each time of fresh copies, which pycocotools writes into.
 
     Args:
-        images: How many images; COCO's validation split has 5,000.
+        run: Evaluates truth and results.
+        images: How many.
         detections: Of each image.
-        repeats: Runs of each system.
+    """
+
+    def __init__(self, run: Callable[..., Any], *, images: int, detections: int) -> None:
+        self.run = run
+        self.truth, self.results = generate(images, detections)
+        self._fresh: tuple[Any, ...] = ()
+
+    def prepare(self) -> None:
+        """Copy what is evaluated; outside the measured time."""
+        annotations = [dict(entry) for entry in self.truth["annotations"]]
+        self._fresh = self.truth | {"annotations": annotations}, [dict(r) for r in self.results]
+
+    def __call__(self) -> Any:  # noqa: ANN401 (each system's own)
+        """Do it once."""
+        return self.run(*self._fresh)
+
+
+def check_equal(reference: COCOeval, scores: dict[str, float]) -> None:
+    """Raise unless the twelve numbers are equal in every bit.
 
     Raises:
-        RuntimeError: If a number, or one of the arrays it is the mean of, differs in one bit.
+        RuntimeError: If one differs; it shows both.
     """
-    truth, results = generate(images, detections)
-    seconds: dict[str, list[float]] = {"pycocotools": [], "Keel": []}
-    for _ in range(repeats):
-        copied = truth | {"annotations": [dict(entry) for entry in truth["annotations"]]}
-        copies = [dict(result) for result in results]
-        started = time.perf_counter()
-        reference = by_pycocotools(copied, copies)
-        seconds["pycocotools"].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        scores = coco_ap(truth, results)
-        seconds["Keel"].append(time.perf_counter() - started)
-    ours = evaluate(truth, results)
-    same = [
-        np.array_equal(np.nan_to_num(list(scores.values())[:12], nan=-1), reference.stats),
-        np.array_equal(ours.precision, reference.eval["precision"][..., -1]),
-        np.array_equal(ours.recall, reference.eval["recall"]),
-    ]
-    if not all(same):
-        raise RuntimeError(f"equal to pycocotools (numbers, precision, recall): {same}")
-    return seconds
+    ours = np.nan_to_num(list(scores.values())[:12], nan=-1)
+    if not np.array_equal(ours, reference.stats):
+        raise RuntimeError(f"pycocotools has {reference.stats.tolist()}, Keel {ours.tolist()}")
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--detections", type=int, default=100, help="of each image")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    seconds = measure(**vars(options))
-    print(f"{options.images} images x {options.detections} detections; {describe()['processor']}")
-    print("\n| system | median s | fastest | slowest | speed-up |\n|---|---|---|---|---|")
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        ratio = statistics.median(seconds["pycocotools"]) / median
-        print(f"| {name} | {median:.2f} | {min(values):.2f} | {max(values):.2f} | {ratio:.1f} |")
-    print("\nThe 12 numbers, the precisions and the recalls are equal in every bit.")
-
-
-if __name__ == "__main__":
-    main()
+def comparison(*, images: int, detections: int) -> Comparison:
+    """Compare the evaluation of as many images and detections."""
+    systems = {"pycocotools": by_pycocotools, "Keel": by_keel}
+    return Comparison(
+        title=f"COCO evaluation, {images} images x {detections} detections",
+        systems={
+            name: partial(Evaluation, run, images=images, detections=detections)
+            for name, run in systems.items()
+        },
+        base=dict.fromkeys(systems, "pycocotools"),
+        agree=check_equal,
+        memory=False,
+    )
