@@ -25,9 +25,9 @@ def _network(system: str, name: str, *, freeze: int) -> nn.Module:
         network = ResNetUNet(
             backbone, num_classes=CLASSES, in_channels=3, options=UNetOptions(norm="batch")
         )
-        return network.to(device(), memory_format=torch.channels_last)
-    network = smp.Unet(name, encoder_weights=None, classes=CLASSES).to(device())
-    return network.to(memory_format=torch.channels_last) if system == SYSTEMS[1] else network
+        return network.to(device()).to(memory_format=torch.channels_last)
+    theirs: nn.Module = smp.Unet(name, encoder_weights=None, classes=CLASSES).to(device())
+    return theirs.to(memory_format=torch.channels_last) if system == SYSTEMS[1] else theirs
 
 
 def _images(system: str, batch: int, side: int) -> Tensor:
