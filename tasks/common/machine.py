@@ -58,7 +58,7 @@ def precision(wanted: str, *, device: str) -> Decision:
     """
     name = choose(PRECISIONS, wanted, what="precision")
     if wanted == "fp16" and device == "cpu":
-        raise ValueError("fp16 needs a CUDA device; on a CPU use trainer.precision=bf16 or 32.")
+        raise ValueError("the precision fp16 needs a CUDA device; on a CPU use bf16 or 32.")
     if wanted != "auto":
         return Decision(value=name, reason="as told")
     if device == "cuda":
@@ -68,6 +68,21 @@ def precision(wanted: str, *, device: str) -> Decision:
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return Decision(value="bf16-mixed", reason="the CPU has bf16 instructions")
     return Decision(value="32-true", reason="the CPU has no bf16 instructions")
+
+
+def autocast(wanted: str, *, device: str) -> torch.autocast:
+    """Return the context in which a trained network computes in a precision.
+
+    Args:
+        wanted: As in `precision`.
+        device: ``cuda`` or ``cpu``.
+
+    Raises:
+        ValueError: As `precision`.
+    """
+    types = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    dtype = types[precision(wanted, device=device).value]
+    return torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def prepare_cpu(threads: int) -> Decision:

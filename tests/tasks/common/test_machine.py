@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.common.machine import Decision, accelerator, describe, precision, prepare_cpu
+from tasks.common.machine import Decision, accelerator, autocast, describe, precision, prepare_cpu
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value)
 
 
 def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*precision=bf16 or 32"):
+    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*on a CPU use bf16 or 32"):
         precision("fp16", device="cpu")
 
 
@@ -132,3 +132,10 @@ def test_the_description_names_the_gpu(pretend):
 
 def test_a_decision_prints_its_reason():
     assert str(Decision(value="cpu", reason="no CUDA device")) == "cpu (no CUDA device)"
+
+
+@pytest.mark.parametrize(("wanted", "dtype"), [("32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, dtype):
+    layer = torch.nn.Linear(2, 2)
+    with autocast(wanted, device="cpu"):
+        assert layer(torch.zeros(1, 2)).dtype == dtype
