@@ -1,20 +1,24 @@
 """Tells Hydra what the options are: every registered backbone, and our dataclasses as schemas.
 
 The dataclasses own the defaults and the types; the YAML files under ``configs`` own the recipes.
-What both tasks share, the groups ``backbone``, ``trainer`` and ``debug``, is stored from here.
+What both tasks share, the groups ``backbone``, ``trainer`` and ``debug`` and the recipes that build
+upon each task's ``finetune``, is stored from here.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
 from tasks.common.backbone import BackboneChoice
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
+
+_RECIPES: Final = Path(__file__).parents[2] / "configs" / "recipe"
 
 
 def register_configs(groups: Mapping[str, object]) -> None:
@@ -33,6 +37,8 @@ def register_configs(groups: Mapping[str, object]) -> None:
     store.store(
         group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"
     )
+    for file in sorted(_RECIPES.glob("*.yaml")):
+        store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
     for group, options in {"recipe": Recipe(), **groups}.items():
         store.store(group=group, name="schema", node=_schema(options))
 
@@ -56,4 +62,7 @@ def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy s
     """Return a typed config; that of a frozen dataclass is read-only until it is told otherwise."""
     schema = OmegaConf.structured(options)
     OmegaConf.set_readonly(schema, None)
+    for key in schema:
+        if OmegaConf.get_type(schema, key) is dict:  # its keys are the user's
+            OmegaConf.set_struct(schema[key], value=False)
     return schema

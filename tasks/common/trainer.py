@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tasks.common import machine
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 
 _IRRELEVANT: Final = (
     ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
@@ -28,6 +28,9 @@ _IRRELEVANT: Final = (
     r".*ModelCheckpoint\(monitor=.* could not find the monitored key.*",  # no validation yet
 )
 """Warnings that tell our user nothing to act on."""
+
+_LOOKS: Final = "_find_unused_parameters_true"
+"""How Lightning calls a strategy that looks for parameters without a gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,31 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
     )
 
 
+def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
+    """Return the strategy, one that does not wait for gradients of frozen stages.
+
+    DDP is shown all that will ever train (see `tasks.common.unfreeze.Unfreezing`), and has to look,
+    step by step, for what of it has no gradient yet.
+
+    Args:
+        options: Devices and strategy.
+        recipe: Whether stages are unfrozen.
+
+    Raises:
+        ValueError: If stages are unfrozen under a strategy that cannot be told so.
+    """
+    strategy = options.strategy
+    if not recipe.thaws or options.devices == 1 or strategy.endswith(_LOOKS):
+        return strategy
+    if strategy in ("auto", "ddp", "ddp_spawn", "ddp_fork"):
+        return f"{'ddp' if strategy == 'auto' else strategy}{_LOOKS}"
+    raise ValueError(
+        f"recipe.unfreeze and recipe.frozen_until do not go with trainer.strategy={strategy} on "
+        f"{options.devices} devices: it fixes at the start what is trained. Use "
+        "trainer.strategy=ddp, or leave them out."
+    )
+
+
 def build_trainer(
     options: TrainerOptions,
     recipe: Recipe,
@@ -140,10 +168,10 @@ def build_trainer(
         enable_version_counter=False,
     )
     ours: list[Callback] = [
+        *callbacks,  # first: a checkpoint that is written after a step has what they make of it
         best,
         LastCheckpoint(checkpoints / "last.ckpt"),
         EpochLine(shown),
-        *callbacks,
     ]
     if sys.stdout.isatty():
         ours.append(RichProgressBar())
@@ -164,7 +192,7 @@ def _trainer(
     return lightning.Trainer(
         accelerator=where.accelerator.value,
         devices=options.devices,
-        strategy=options.strategy,
+        strategy=choose_strategy(options, recipe),
         precision=where.precision.value,  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         max_steps=options.max_steps,

@@ -11,7 +11,7 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.annotations import Annotations
 from tasks.detection.build import new_detector
@@ -73,7 +73,7 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe = Recipe(**cfg.recipe)
+    recipe = Recipe(**plain_values(cfg.recipe))
     options = TrainerOptions(**cfg.trainer)
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
@@ -81,7 +81,7 @@ def assemble(cfg: DictConfig) -> Parts:
     choice = BackboneChoice(**plain_values(cfg.backbone))
     norm, freeze = (
         choose_norm(choice, batch_size=recipe.batch_size),
-        choose_freeze(choice, usual=_FROZEN),
+        choose_freeze(choice, usual=_FROZEN, recipe=recipe),
     )
     network, card = new_detector(
         choice,

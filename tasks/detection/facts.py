@@ -1,8 +1,8 @@
 """What the banner says before the first step: what will be trained on what."""
 
 from tasks.common.facts import recipe_facts
-from tasks.common.frozen import frozen_stages
 from tasks.common.machine import Decision
+from tasks.common.stages import stages_text
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import Splits
@@ -36,7 +36,7 @@ def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[s
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
         "norm": str(norm),
-        "frozen": f"{frozen_stages(int(freeze.value))} ({freeze.reason})",
+        "frozen": f"{stages_text(int(freeze.value))} ({freeze.reason})",
         "detector": f"head {options.head} on {', '.join(options.features)}; "
         f"images to {options.min_size} px (at most {options.max_size})",
     }

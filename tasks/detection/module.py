@@ -12,9 +12,11 @@ from torchvision.models.detection import FasterRCNN
 from backbones.layers.gate import record_gates
 from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.optim import Recipe, scheduled_optimizer
+from tasks.common.optim import scheduled_optimizer
+from tasks.common.recipe import Recipe
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.metrics import Result, coco_ap, to_results
+from tasks.detection.smoothing import smoothed_classes
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
 """Images (C, H, W), uint8, and targets with ``boxes``, ``labels`` and ``image_id``."""
@@ -60,8 +62,11 @@ class DetectionModule(lightning.LightningModule):
             FloatingPointError: If a loss is NaN or infinite; it names the loss and the images.
         """
         images, targets = batch
-        with record_gates(self.network.backbone) as gates:
-            losses: dict[str, Tensor] = self.network(_unit_range(images), targets)
+        with (
+            record_gates(self.network.backbone) as gates,
+            smoothed_classes(self.network, self.recipe.label_smoothing) as smooth,
+        ):
+            losses: dict[str, Tensor] = smooth(self.network(_unit_range(images), targets))
         losses |= gate_losses(gates, self.recipe)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -119,6 +124,7 @@ class DetectionModule(lightning.LightningModule):
             recipe=self.recipe,
             devices=self.devices,
             steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
         )
 
     def _score(self, split: str) -> None:

@@ -11,12 +11,13 @@ from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.segmentation.build import choose_norms, new_segmenter
 from tasks.segmentation.check import CaseFacts
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.data import SegmentationDataModule
+from tasks.segmentation.deep_supervision import DeepSupervision
 from tasks.segmentation.input import (
     InputOptions,
     choose_normalisation,
@@ -24,7 +25,7 @@ from tasks.segmentation.input import (
     choose_patches,
 )
 from tasks.segmentation.load import Splits, read_splits
-from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
+from tasks.segmentation.losses import LossOptions, build_loss
 from tasks.segmentation.metrics import check_tolerance
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
@@ -102,7 +103,7 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe, loss = Recipe(**cfg.recipe), LossOptions(**plain_values(cfg.loss))
+    recipe, loss = Recipe(**plain_values(cfg.recipe)), LossOptions(**plain_values(cfg.loss))
     options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**plain_values(cfg.backbone))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
     augment = AugmentOptions(**plain_values(cfg.augment))
@@ -118,7 +119,7 @@ def assemble(cfg: DictConfig) -> Parts:
             f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
             "beside them. Leave it out."
         )
-    freeze = choose_freeze(choice, usual=_FROZEN)
+    freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
     network, card = new_segmenter(
         choice,
         model,
@@ -141,7 +142,9 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
-        loss=DeepSupervision(build_loss(loss, card.classes)),
+        loss=DeepSupervision(
+            build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
+        ),
         recipe=recipe,
         card=card,
         run=run,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from backbones.layers.gate import record_gates
 from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.optim import Recipe, scheduled_optimizer
+from tasks.common.optim import scheduled_optimizer
+from tasks.common.recipe import Recipe
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import CaseSample
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, summarise
@@ -118,6 +119,7 @@ class SegmentationModule(lightning.LightningModule):
             recipe=self.recipe,
             devices=self.devices,
             steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
         )
 
     def _scored(self, case: CaseSample, *, surfaces: bool) -> Scores:

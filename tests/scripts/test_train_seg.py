@@ -51,7 +51,7 @@ def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(first):
     events = {name for name in names if name.startswith("tensorboard/events.out.tfevents")}
     expected = {"config.yaml", "environment.json", "metrics.csv", "metrics.json", "cases.csv"}
     expected |= {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    expected |= {"curves.png", "predictions.png", "tensorboard/hparams.yaml"}
+    expected |= {"audit.json", "curves.png", "predictions.png", "tensorboard/hparams.yaml"}
     assert events
     assert names - events == expected
     assert list(run.parent.iterdir()) == [run]
@@ -100,7 +100,7 @@ def test_the_report_is_the_mean_of_the_test_cases(first):
         assert report["scores"][name]["dice"] == pytest.approx(means[-1])
     assert report["scores"]["mean"]["dice"] == pytest.approx(sum(means) / 3)
     assert report["scored split"] == "test"
-    assert report["frozen"] == "stem: 3 tensors, none moved"
+    assert report["audit"] == "stem: 3 tensors, none moved; 91 of 91 trained tensors moved"
 
 
 def test_the_terminal_says_what_is_run_and_what_came_out(first, seg_root):
@@ -117,7 +117,8 @@ def test_the_terminal_says_what_is_run_and_what_came_out(first, seg_root):
         f"run folder {run}",
         "epoch 2/2 train/loss",
         "Scores of the best checkpoint on test",
-        "frozen: stem: 3 tensors, none moved",
+        "audit: epoch 1: stem frozen (3 tensors); 91 tensors train, peak lr c2 0.00025,",
+        "audit: stem: 3 tensors, none moved; 91 of 91 trained tensors moved",
         f"everything is in {run}",
     ):
         assert fact in said

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, valu
 )
 def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reason):
     choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
-    decision = choose_freeze(choice, usual=2)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe())
     assert (decision.value, decision.reason) == (value, reason)
 
 
@@ -46,11 +47,11 @@ def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reaso
 def test_another_freeze_is_refused(freeze):
     message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
     with pytest.raises(ValueError, match=message):
-        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2)
+        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2, recipe=Recipe())
 
 
 def test_a_task_may_freeze_nothing_of_loaded_weights():
-    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0)
+    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0, recipe=Recipe())
     assert (decision.value, decision.reason) == ("0", "loaded weights learn, statistics stay")
 
 

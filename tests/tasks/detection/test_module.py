@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.common.backbone import BackboneChoice
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import load_detector
 from tasks.detection.data import DetectionDataModule, Splits, coco_splits
