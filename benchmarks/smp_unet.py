@@ -80,7 +80,7 @@ def main() -> None:
         classes=len(parts.card.classes.names),
     )
     parts.module.network = network.to(memory_format=torch.channels_last)
-    trainer, best = build_trainer(
+    trainer, best, last = build_trainer(
         parts.options,
         parts.recipe,
         parts.where,
@@ -88,7 +88,7 @@ def main() -> None:
         monitor="val/dice",
         shown=("val/dice",),
     )
-    fit(trainer, parts.module, parts.data, best=best, resume=None)
+    fit(trainer, parts.module, parts.data, best=best, last=last, resume=None)
     chosen = best.best_model_path
     trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
     scores = parts.module.scores["test"]

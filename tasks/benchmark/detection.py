@@ -13,7 +13,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from backbones import build_backbone
 from tasks.benchmark.clock import Comparison, Make
 from tasks.benchmark.steps import Inference, TrainingStep, device
-from tasks.common.optim import Recipe, build_optimizer, parameter_groups
+from tasks.common.groups import parameter_groups
+from tasks.common.optim import build_optimizer
+from tasks.common.recipe import Recipe
 from tasks.detection.model import DetectorOptions, build_detector
 
 BOXES: Final = 14  # per image, as in BCCD
@@ -87,7 +89,7 @@ def make_training(system: str, name: str, *, batch: int, size: Size, freeze: int
     recipe = Recipe(lr=1e-6)
     if system == SYSTEMS[2]:
         groups = parameter_groups(network, network.backbone.body, recipe=recipe, lr=recipe.lr)
-        optimizer = build_optimizer(groups, recipe)
+        optimizer = build_optimizer(groups, recipe, precision="bf16-mixed")
     else:
         moving = [p for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(moving, lr=recipe.lr, momentum=0.9, weight_decay=1e-4)

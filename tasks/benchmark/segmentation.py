@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from backbones import build_backbone
 from tasks.benchmark.clock import Comparison, Make
 from tasks.benchmark.steps import Inference, TrainingStep, device
-from tasks.common.optim import Recipe, build_optimizer, parameter_groups
+from tasks.common.groups import parameter_groups
+from tasks.common.optim import build_optimizer
+from tasks.common.recipe import Recipe
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 CLASSES: Final = 3
@@ -53,7 +55,7 @@ def make_training(
     recipe = Recipe(optimizer="adamw", lr=1e-6)
     if isinstance(network, ResNetUNet):
         groups = parameter_groups(network, network.backbone, recipe=recipe, lr=recipe.lr)
-        optimizer = build_optimizer(groups, recipe)
+        optimizer = build_optimizer(groups, recipe, precision="bf16-mixed")
     else:
         optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr)
     return TrainingStep(network, loss=loss, optimizer=optimizer, low=system != SYSTEMS[0])

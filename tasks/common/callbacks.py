@@ -1,5 +1,6 @@
 """What happens around the training loop: progress, checkpoints that are whole or not there."""
 
+import math
 import os
 import shutil
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -16,10 +17,16 @@ from torch import Tensor
 
 from tasks.common.atomic import replacing
 from tasks.common.report import print_line
+from tasks.common.resume import LAST, PREVIOUS
+from tasks.common.stop import StopRequest, StopSignals
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file beside it, then renames it."""
+    """Writes a checkpoint to a temporary file beside it, then renames it.
+
+    The last checkpoint becomes the previous one, once the next is whole. So there is a whole one
+    whenever the process may be killed.
+    """
 
     def save_checkpoint(
         self,
@@ -28,8 +35,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         storage_options: Any | None = None,  # noqa: ANN401 (Lightning's signature)
     ) -> None:
         """Write ``checkpoint`` to ``path``, whole or not at all."""
-        with replacing(Path(path)) as partial:
+        path = Path(path)
+        with replacing(path) as partial:
             super().save_checkpoint(checkpoint, partial, storage_options)
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -42,12 +52,13 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     validated_step = -1
+    _resumed: Path | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is the best, and remember when that was."""
-        super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.validated_step = trainer.global_step
+        super().on_validation_end(trainer, pl_module)
 
     def offer(self, trainer: Trainer, path: Path) -> None:
         """Save what was validated after training if it is the best.
@@ -61,10 +72,29 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path, self.best_model_score = str(path), score
             trainer.save_checkpoint(path)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return Lightning's state, and the last validation's step."""
+        return {**super().state_dict(), "validated_step": self.validated_step}
+
+    def on_load_checkpoint(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],  # noqa: ARG002
+    ) -> None:
+        """Remember which checkpoint it is."""
+        self._resumed = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, and copy its checkpoint into this run's folder."""
+        self.validated_step = state_dict["validated_step"]
+        self.current_score = state_dict["current_score"]
+        if not state_dict["best_model_path"]:  # none yet
+            return
         old, folder = Path(state_dict["best_model_path"]), Path(self.dirpath or "")
-        if not old.is_file():  # moved away or none yet: the best is what comes from here on
+        if not old.is_file() and self._resumed is not None:  # the run folder was moved
+            old = self._resumed.with_name(old.name)
+        if not old.is_file():  # gone: the best is what comes from here on
             return
         path = folder / old.name
         if path != old:
@@ -81,38 +111,80 @@ def _copy(source: Path, path: Path) -> None:
         shutil.copyfile(source, partial)
 
 
-class LastCheckpoint(Callback):
-    """Saves a checkpoint after every epoch, and when training stops on an exception or Ctrl-C.
+class LastCheckpoint(Checkpoint):
+    """Saves the last state that a run can go on from exactly, and stops the run there if told to.
+
+    That is between two steps of the optimiser, never within one: after every epoch; in its course
+    and before its validation when the last checkpoint is so many minutes old; and on Ctrl-C or
+    SIGTERM, which end the run there with `StopRequest`. On any other exception, and on a second
+    Ctrl-C, the checkpoint that is there stays: what such a step left half done is not saved.
 
     Lightning's ``save_last`` saves only after an epoch that was the best so far, and its
-    ``OnExceptionCheckpoint`` makes every later ``fit`` resume by itself.
-
-    When a loss stopped being finite the weights are spoilt, and when one of several processes
-    failed the others cannot join in saving: then the checkpoint of the last epoch stays.
+    ``OnExceptionCheckpoint`` saves in the middle of a step.
 
     Args:
         path: Where to save it.
+        minutes: Of training that may be lost if the process is killed; 0 saves after every step.
+
+    Attributes:
+        saved_step: How many steps the checkpoint has behind it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, minutes: float = math.inf) -> None:
         self.path = path
+        self.minutes = minutes
+        self.saved_step = 0
+        self._saved_at = 0.0
+        self._stop = StopSignals()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Save; the best checkpoint was chosen before, after the validation."""
-        trainer.save_checkpoint(self.path)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock, and listen to signals; Lightning has set its own handlers by now."""
+        self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._stop.listen(speaks=trainer.is_global_zero)
 
-    def on_exception(
+    def on_train_batch_start(
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
-        exception: BaseException,
+        batch: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
+        batch_idx: int,
     ) -> None:
-        """Save, unless nothing was trained yet, or the final test has put other weights in."""
-        training = trainer.state.fn == TrainerFn.FITTING and trainer.global_step > 0
-        told = isinstance(exception, KeyboardInterrupt | SystemExit)  # and all processes were
-        whole = trainer.world_size == 1 and not isinstance(exception, FloatingPointError)
-        if training and (told or whole):
-            trainer.save_checkpoint(self.path)
+        """Save or stop, if this batch begins a step: all of the one before is done and logged."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._pause(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Save or stop before the validation, which may take long, fail, or swap weights."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._pause(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Save; the best checkpoint was chosen before, after the validation."""
+        self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remove the previous checkpoint: no run has to go on from here."""
+        if trainer.is_global_zero:
+            self.path.with_name(PREVIOUS).unlink(missing_ok=True)
+
+    def _pause(self, trainer: Trainer) -> None:
+        """Save if it is time to, or to stop; all processes do the same."""
+        due = time.monotonic() - self._saved_at >= 60 * self.minutes
+        told = self._stop.received
+        if trainer.world_size > 1:  # a signal may have reached one of them, or in another step
+            mine = torch.tensor([due, told], device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX)
+            due, told = mine.tolist()
+        if (due or told) and trainer.global_step != self.saved_step:
+            self._save(trainer)
+        if told:
+            raise StopRequest(told)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        for logger in trainer.loggers:
+            logger.save()  # else a killed process loses rows of steps that are in the checkpoint
+        self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
 class EpochLine(Callback):
@@ -128,6 +200,14 @@ class EpochLine(Callback):
         self._losses: list[Tensor] = []
         self._validated = False
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the losses of the epoch so far: the mean of a resumed one is that of all."""
+        return {"losses": torch.stack(self._losses) if self._losses else torch.zeros(0)}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Take over the losses; an epoch that begins forgets them."""
+        self._losses = list(state_dict["losses"])
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Remember that this epoch has scores."""
         self._validated = True
@@ -135,6 +215,7 @@ class EpochLine(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock; an epoch that is resumed in its middle does not start again."""
         self._started = time.monotonic()
+        self._losses = [loss.to(pl_module.device) for loss in self._losses]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
@@ -160,7 +241,7 @@ class EpochLine(Callback):
             return
         logged = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        if self._losses:  # none when an epoch is resumed at its end
+        if self._losses:
             parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
         if self._validated:
             known = [name for name in self.scores if name in logged]

@@ -8,7 +8,9 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tasks.common.position import Position, position
 from tasks.common.sampling import AspectRatioBatchSampler, EpochSampler
+from tasks.common.stop import leave_stopping_to_the_run
 
 
 class ResumableDataModule(lightning.LightningDataModule):
@@ -31,18 +33,18 @@ class ResumableDataModule(lightning.LightningDataModule):
             raise ValueError(f"workers is {workers}; expected at least 0.")
         self.workers = workers
         self.seed = seed
-        self._seen_batches = 0
+        self._next = Position(epoch=0, batches=0)
+        self._samples: int | None = None
 
-    def state_dict(self) -> dict[str, int]:
-        """Return how many batches of the epoch were trained on; Lightning saves it."""
-        if self.trainer is None:
-            return {"seen batches": 0}
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"seen batches": progress.current.completed}
+    def state_dict(self) -> dict[str, int | None]:
+        """Return the epoch, how many of its batches were trained on, and of how many samples."""
+        where = self._next if self.trainer is None else position(self.trainer)
+        return {"epoch": where.epoch, "batches": where.batches, "samples": self._samples}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Leave out as many batches in the epoch that a resumed run begins with."""
-        self._seen_batches = state_dict["seen batches"]
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
+        """Begin the next training loader there."""
+        epoch, batches = int(state_dict["epoch"] or 0), int(state_dict["batches"] or 0)
+        self._next, self._samples = Position(epoch=epoch, batches=batches), state_dict["samples"]
 
     def training_loader(
         self,
@@ -61,7 +63,16 @@ class ResumableDataModule(lightning.LightningDataModule):
             batch_size: Samples per batch and rank.
             bins: As in `AspectRatioBatchSampler`; none for one bin.
             collate: Makes a batch of samples; torch's own when None.
+
+        Raises:
+            ValueError: If the stopped run had another number of samples.
         """
+        if self._samples not in (None, len(aspect_ratios)):
+            raise ValueError(
+                f"the training data has {len(aspect_ratios)} samples, that of the checkpoint had "
+                f"{self._samples}: what the epoch has not seen yet is not known. Use the same "
+                "data, or start a new run with backbone.weights set to the checkpoint."
+            )
         # To overfit some batches they must be the same in each epoch.
         shuffle = getattr(self.trainer, "overfit_batches", 0) == 0
         sampler = AspectRatioBatchSampler(
@@ -70,8 +81,10 @@ class ResumableDataModule(lightning.LightningDataModule):
             batch_size=batch_size,
             bins=bins,
         )
-        sampler.skip = self._seen_batches % len(sampler)
-        self._seen_batches = 0
+        # Workers fetch ahead before Lightning tells the sampler which epoch it is.
+        sampler.sampler.set_epoch(self._next.epoch)
+        sampler.skip = self._next.batches
+        self._next, self._samples = Position(epoch=0, batches=0), len(aspect_ratios)
         return self._loader(dataset, sampler, collate)
 
     def ordered_loader(
@@ -107,12 +120,13 @@ class ResumableDataModule(lightning.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
-            worker_init_fn=_single_thread,
+            worker_init_fn=_prepare_worker,
             # Without its own, each new iterator advances the global one by a number.
             generator=torch.Generator().manual_seed(self.seed),
         )
 
 
-def _single_thread(_worker: int) -> None:
+def _prepare_worker(_worker: int) -> None:
     """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
     cv2.setNumThreads(0)
+    leave_stopping_to_the_run()

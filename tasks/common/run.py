@@ -20,6 +20,7 @@ from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
 from tasks.common.recipe import Recipe
 from tasks.common.report import print_facts
+from tasks.common.resume import find_start
 from tasks.common.run_folder import write_environment, write_json, write_text
 from tasks.common.trainer import Machine, TrainerOptions, build_trainer
 from tasks.common.unfreeze import Unfreezing, check_unfreezing, frozen_stages
@@ -124,10 +125,13 @@ def carry_out(
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
     started = time.monotonic()
+    resume = None
     if cfg.resume is not None:
-        check_resume(Path(cfg.resume), text.parse, card, run=parts.run)
+        resume, fact = find_start(Path(cfg.resume))
+        check_resume(resume, text.parse, card, run=parts.run)
+        facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)
-    trainer, best = build_trainer(
+    trainer, best, last = build_trainer(
         parts.options,
         parts.recipe,
         parts.where,
@@ -140,7 +144,7 @@ def carry_out(
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
         print_facts(text.title, {**facts, "run folder": str(folder)})
-    fit(trainer, parts.module, parts.data, best=best, resume=cfg.resume)
+    fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
     chosen = best.best_model_path
     trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
     audit.check_kept(parts.module)

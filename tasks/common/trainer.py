@@ -1,6 +1,7 @@
 """Lightning's trainer, set up the way every run of ours wants it."""
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tasks.common import machine
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.machine import Decision
+from tasks.common.random_state import ExactState
 from tasks.common.recipe import Recipe
+from tasks.common.resume import LAST
 
 _IRRELEVANT: Final = (
     ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
@@ -46,6 +49,9 @@ class TrainerOptions:
         workers: Processes that load and augment images; 0 does it in the training process.
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Stop after so many steps; -1 for none. The schedule follows it.
+        save_minutes: Of training that may be lost if the process is killed: a checkpoint is
+            written when the last is so old, beside that of every epoch. 0 writes one after each
+            step, inf none within an epoch.
     """
 
     accelerator: str = "auto"
@@ -56,6 +62,7 @@ class TrainerOptions:
     workers: int = 0
     validate_every: int = 1
     max_steps: int = -1
+    save_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
@@ -66,6 +73,10 @@ class TrainerOptions:
             raise ValueError(
                 f"trainer.max_steps takes a number of steps from 1, or -1 for no limit, got "
                 f"{self.max_steps!r}."
+            )
+        if math.isnan(self.save_minutes) or self.save_minutes < 0:
+            raise ValueError(
+                f"trainer.save_minutes takes minutes from 0, or inf, got {self.save_minutes!r}."
             )
 
 
@@ -137,8 +148,8 @@ def build_trainer(
     monitor: str,
     shown: tuple[str, ...],
     callbacks: Sequence[Callback] = (),
-) -> tuple[lightning.Trainer, BestCheckpoint]:
-    """Return the trainer, and the callback that knows the best checkpoint.
+) -> tuple[lightning.Trainer, BestCheckpoint, LastCheckpoint]:
+    """Return the trainer, and the callbacks that keep the best checkpoint and the last one.
 
     Args:
         options: Devices and strategy.
@@ -167,16 +178,18 @@ def build_trainer(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
+    last = LastCheckpoint(checkpoints / LAST, minutes=options.save_minutes)
     ours: list[Callback] = [
-        *callbacks,  # first: a checkpoint that is written after a step has what they make of it
-        best,
-        LastCheckpoint(checkpoints / "last.ckpt"),
+        *callbacks,
         EpochLine(shown),
+        ExactState(),
+        best,  # Lightning puts these two last: what they save has what the others make of a step
+        last,
     ]
     if sys.stdout.isatty():
         ours.append(RichProgressBar())
     try:
-        return _trainer(options, recipe, where, folder=folder, callbacks=ours), best
+        return _trainer(options, recipe, where, folder=folder, callbacks=ours), best, last
     except MisconfigurationException as error:
         raise ValueError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
 

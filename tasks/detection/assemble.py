@@ -36,7 +36,7 @@ class Parts:
         norm: The backbone's norm, and why.
         freeze: How many stages are frozen, and why.
         card: What the checkpoint will say of the detector.
-        run: What decides how a run goes on: recipe, seed and frozen stages.
+        run: What decides how a run goes on: recipe, seed, frozen stages and devices.
         module: The detector and its loop.
         data: Its batches.
     """
@@ -90,7 +90,12 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm.value,
         freeze=int(freeze.value),
     )
-    run = {"recipe": asdict(recipe), "seed": cfg.seed, "frozen": int(freeze.value)}
+    run = {
+        "recipe": asdict(recipe),
+        "seed": cfg.seed,
+        "frozen": int(freeze.value),
+        "devices": options.devices,
+    }
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,

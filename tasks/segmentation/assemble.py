@@ -68,7 +68,8 @@ class Parts:
         splits: The data.
         choices: What was left to us.
         card: What the checkpoint will say of the segmenter.
-        run: What decides how a run goes on: recipe, loss, seed, data split and frozen stages.
+        run: What decides how a run goes on: recipe, loss, seed, data split, frozen stages and
+            devices.
         module: The segmenter and its loop.
         data: Its batches.
     """
@@ -138,6 +139,7 @@ def assemble(cfg: DictConfig) -> Parts:
             "cases": splits.digests(),
             "seed": cfg.seed,
             "frozen": int(freeze.value),
+            "devices": options.devices,
         }
     )
     module = SegmentationModule(

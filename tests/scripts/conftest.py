@@ -62,7 +62,7 @@ def _in_process(script, arguments, folder):
         return runpy.run_path(str(SCRIPTS / script), run_name="__main__")
 
 
-def _started(script, arguments, folder):
+def _started(script, arguments, folder, **options):
     line = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "KEEL_RUN_DIR")}
     return subprocess.Popen(
@@ -72,6 +72,7 @@ def _started(script, arguments, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        **options,
     )
 
 

@@ -2,14 +2,11 @@
 
 import csv
 import json
-import signal
 
 import cv2
 import pytest
 import torch
 from omegaconf import OmegaConf
-
-from tasks.detection.module import DetectionModule
 
 
 def rows(run):
@@ -97,32 +94,6 @@ def test_a_finished_run_is_not_resumed(trained, root, tmp_path, command, in_proc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_stopped_in_mid_epoch_sees_every_image_once(
-    root, tmp_path, command, in_process, monkeypatch
-):
-    seen, stops = [], [11]
-    step = DetectionModule.training_step
-
-    def spy(self, batch, batch_idx):
-        if len(seen) in stops:
-            stops.clear()
-            raise KeyboardInterrupt
-        seen.append(batch[1][0]["image_id"])
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(DetectionModule, "training_step", spy)
-    epochs = "recipe.epochs=3"
-    with pytest.raises(SystemExit, match="interrupted after 11 steps, which are saved"):
-        in_process("train_det.py", command(root, tmp_path / "a", epochs), tmp_path)
-    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    in_process("train_det.py", command(root, tmp_path / "b", epochs, f"resume={last}"), tmp_path)
-    assert len(seen) == 3 * 8
-    assert [sorted(seen[start : start + 8]) for start in (0, 8, 16)] == [list(range(1, 9))] * 3
-    assert len([row for row in rows(tmp_path / "b") if row["train/loss"]]) == 24 - 11
-    last = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == 24
-
-
 def test_a_run_does_not_go_on_with_another_recipe(trained, root, tmp_path, command, in_process):
     last = trained[0] / "checkpoints" / "last.ckpt"
     changed = command(root, tmp_path / "r", f"resume={last}", "recipe.lr=5", "recipe.epochs=9")
@@ -139,34 +110,6 @@ def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_pr
     assert [row["step"] for row in rows(tmp_path / "r") if row["val/ap"]] == ["1"]
     assert (tmp_path / "r" / "curves.png").is_file()
     assert json.loads((tmp_path / "r" / "metrics.json").read_text())["scores"]["ap"] >= 0
-
-
-@pytest.mark.slow
-def test_ctrl_c_keeps_the_last_step_and_says_how_to_go_on(
-    root, tmp_path, command, started, finished
-):
-    arguments = command(root, "r", "recipe.epochs=500")
-    with started("train_det.py", arguments, tmp_path) as process:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("epoch   1/500"):
-                process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 1
-    printed = "".join(lines)
-    last = tmp_path / "r" / "checkpoints" / "last.ckpt"
-    assert f"go on with the same command and resume={last}" in printed
-    assert "Traceback" not in printed
-    step = torch.load(last, weights_only=True)["global_step"]
-    assert f"interrupted after {step} steps" in printed
-    names = {path.name for path in last.parent.iterdir()}
-    assert names == {"best.ckpt", "last.ckpt"}
-    output = finished(
-        "train_det.py",
-        command(root, "s", f"resume={last}", "recipe.epochs=500", f"trainer.max_steps={step + 3}"),
-        tmp_path,
-    )
-    assert "everything is in s" in output
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 from contextlib import redirect_stdout
 from importlib.metadata import version
 from io import StringIO
@@ -20,7 +19,6 @@ from tasks.detection import assemble as detection
 from tasks.detection.model import DetectorOptions
 from tasks.segmentation import assemble as segmentation
 from tasks.segmentation.config import register_segmentation
-from tasks.segmentation.module import SegmentationModule
 from tests.scripts.conftest import CONFIGS
 
 SPLIT = "data.val=[val_*]", "data.test=[test_*]", "backbone.freeze=1"
@@ -122,34 +120,6 @@ def test_the_terminal_says_what_is_run_and_what_came_out(first, seg_root):
         f"everything is in {run}",
     ):
         assert fact in said
-
-
-def test_a_run_goes_on_where_it_was_stopped_as_if_it_had_not_been(
-    first, seg_root, tmp_path, seg_command, in_process, monkeypatch
-):
-    """Stopped in the middle of the first epoch; the weights are those of a run in one go."""
-    seen, step = [], SegmentationModule.training_step
-
-    def stopped(self, batch, batch_idx):
-        if len(seen) == 1:
-            monkeypatch.setattr(SegmentationModule, "training_step", step)
-            raise KeyboardInterrupt
-        seen.append(batch_idx)
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(SegmentationModule, "training_step", stopped)
-    with pytest.raises(SystemExit, match="interrupted after 1 steps, which are saved"):
-        in_process("train_seg.py", seg_command(seg_root, tmp_path / "a", *SPLIT), tmp_path)
-    resume = f"resume={tmp_path / 'a' / 'checkpoints' / 'last.ckpt'}"
-    in_process("train_seg.py", seg_command(seg_root, tmp_path / "b", *SPLIT, resume), tmp_path)
-    there, here = (loaded(run)["state_dict"] for run in (first[0], tmp_path / "b"))
-    assert there.keys() == here.keys()
-    assert [key for key in there if not torch.equal(there[key], here[key])] == []
-    scores = [
-        json.loads((run / "metrics.json").read_text())["scores"]
-        for run in (first[0], tmp_path / "b")
-    ]
-    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(
@@ -256,29 +226,6 @@ def test_a_detectors_backbone_serves_a_segmenter(root, seg_root, tmp_path, comma
     register_segmentation()
     parts = _assembled(segmentation, overrides)
     assert _same_backbone(parts.backbone, state) == len(parts.backbone.state_dict()) - 1
-
-
-@pytest.mark.slow
-def test_ctrl_c_keeps_the_last_step_and_says_how_to_go_on(
-    seg_root, tmp_path, seg_command, started, finished
-):
-    arguments = seg_command(seg_root, "r", *SPLIT, "recipe.epochs=500")
-    with started("train_seg.py", arguments, tmp_path) as process:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("epoch   1/500"):
-                process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 1
-    printed = "".join(lines)
-    last = tmp_path / "r" / "checkpoints" / "last.ckpt"
-    assert f"go on with the same command and resume={last}" in printed
-    assert "Traceback" not in printed
-    step = torch.load(last, weights_only=True)["global_step"]
-    assert f"interrupted after {step} steps" in printed
-    more = f"trainer.max_steps={step + 3}"
-    arguments = seg_command(seg_root, "s", *SPLIT, "recipe.epochs=500", f"resume={last}", more)
-    assert "everything is in s" in finished("train_seg.py", arguments, tmp_path)
 
 
 @pytest.mark.slow

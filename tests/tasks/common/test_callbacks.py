@@ -5,10 +5,13 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader
 
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.fit import fit
+from tasks.common.random_state import ExactState
+from tasks.common.resume import find_start
 
 
 class Slope(lightning.LightningModule):
@@ -50,7 +53,7 @@ def trainer(folder, *callbacks, epochs=2, **options):
         max_epochs=epochs,
         callbacks=list(callbacks),
         logger=False,
-        enable_checkpointing=any(isinstance(c, BestCheckpoint) for c in callbacks),
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
@@ -94,21 +97,39 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint_and_no_partial_file(
 
 
 def test_a_checkpoint_replaces_the_old_one_and_makes_its_folder(tmp_path):
-    path = tmp_path / "new" / "last.ckpt"
+    path = tmp_path / "new" / "best.ckpt"
     for step in (1, 2):
         AtomicCheckpointIO().save_checkpoint({"step": step}, str(path))
     assert read(path) == {"step": 2}
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_run_that_stops_leaves_its_last_step(tmp_path, error):
-    module = Slope(stop_at=3, error=error)
-    with pytest.raises((SystemExit, RuntimeError)):
-        trainer(tmp_path, LastCheckpoint(tmp_path / "last.ckpt"), epochs=3).fit(module)
-    saved = read(tmp_path / "last.ckpt")
-    assert saved["global_step"] == 3
-    assert saved["state_dict"]["weight"].item() == -3  # a gradient of 1, three times
+def test_the_last_checkpoint_becomes_the_previous_one(tmp_path):
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for step in (1, 2, 3):
+        AtomicCheckpointIO().save_checkpoint({"step": step}, last)
+    assert (read(last), read(previous)) == ({"step": 3}, {"step": 2})
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("fails_at", range(2))
+def test_whenever_the_process_dies_there_is_a_whole_checkpoint(tmp_path, monkeypatch, fails_at):
+    """Before either of the two renamings, and without the tidying up of an exception."""
+    last, count = tmp_path / "last.ckpt", iter(range(9))
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint({"step": step}, last)
+    rename = Path.replace
+
+    def dies(self, target):
+        if next(count) == fails_at:
+            raise RuntimeError("killed")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(RuntimeError, match="killed"):
+        AtomicCheckpointIO().save_checkpoint({"step": 3}, last)
+    assert read(find_start(last)[0]) == {"step": 2}
 
 
 def test_a_run_that_stops_before_its_first_step_leaves_nothing(tmp_path):
@@ -144,15 +165,19 @@ def test_the_last_epoch_is_kept_whichever_was_the_best(tmp_path):
     assert state["best_model_score"].item() == pytest.approx(0.9)
 
 
-def resumed(tmp_path, scores, *, epochs, keep=True):
+def resumed(tmp_path, scores, *, epochs, keep=True, move=False):
     """Train two epochs in ``a``, go on in ``b``, and return the callback of ``b``."""
-    callbacks = best_in(tmp_path / "a"), LastCheckpoint(tmp_path / "a" / "last.ckpt")
+    start = tmp_path / "a"
+    callbacks = best_in(start), LastCheckpoint(start / "last.ckpt"), ExactState()
     trainer(tmp_path, *callbacks, epochs=2).fit(Slope(scores=scores))
     if not keep:
-        (tmp_path / "a" / "best.ckpt").unlink()
+        (start / "best.ckpt").unlink()
+    if move:
+        start = start.rename(tmp_path / "c")
     best = best_in(tmp_path / "b")
-    trainer(tmp_path, best, LastCheckpoint(tmp_path / "b" / "last.ckpt"), epochs=epochs).fit(
-        Slope(scores=scores), ckpt_path=str(tmp_path / "a" / "last.ckpt"), weights_only=True
+    callbacks = best, LastCheckpoint(tmp_path / "b" / "last.ckpt"), ExactState()
+    trainer(tmp_path, *callbacks, epochs=epochs).fit(
+        Slope(scores=scores), ckpt_path=start / "last.ckpt", weights_only=True
     )
     return best
 
@@ -172,6 +197,12 @@ def test_a_resumed_run_that_gets_better_has_a_new_best_and_leaves_the_old_one(tm
     assert best.best_model_score.item() == pytest.approx(0.5)
     assert read(tmp_path / "b" / "best.ckpt")["epoch"] == 2
     assert read(tmp_path / "a" / "best.ckpt")["epoch"] == 0
+
+
+def test_a_resumed_run_finds_the_best_of_a_run_folder_that_was_moved(tmp_path):
+    best = resumed(tmp_path, [0.9, 0.1, 0.5], epochs=3, move=True)
+    assert best.best_model_score.item() == pytest.approx(0.9)
+    assert read(tmp_path / "b" / "best.ckpt")["epoch"] == 0
 
 
 def test_a_resumed_run_whose_best_is_gone_starts_choosing_anew(tmp_path):
@@ -201,8 +232,10 @@ def test_accumulation_does_not_change_the_loss_that_is_printed(tmp_path, capsys)
 def test_an_epoch_resumed_in_its_middle_is_timed_from_there(tmp_path, capsys, stop_at):
     last = tmp_path / "last.ckpt"
     with pytest.raises(SystemExit):
-        trainer(tmp_path, LastCheckpoint(last)).fit(Slope(stop_at=stop_at))
-    trainer(tmp_path, EpochLine(())).fit(Slope(), ckpt_path=str(last), weights_only=True)
+        trainer(tmp_path, LastCheckpoint(last, minutes=0), ExactState()).fit(Slope(stop_at=stop_at))
+    trainer(tmp_path, EpochLine(()), ExactState()).fit(
+        Slope(), ckpt_path=str(last), weights_only=True
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "epoch   2/2  train/loss 1.000  0 s"
     assert all(line.endswith("  0 s") for line in lines)
@@ -216,7 +249,8 @@ def test_steps_after_the_last_validation_are_validated_too(tmp_path, last, best)
     )
     model = Slope(scores=[0.5, last, last])
     loop = trainer(tmp_path, keeper, epochs=5, max_steps=3)
-    fit(loop, model, Nothing(model), best=keeper, resume=None)
+    keeps = LastCheckpoint(tmp_path / "last.ckpt")
+    fit(loop, model, Nothing(model), best=keeper, last=keeps, resume=None)
     assert keeper.validated_step == 2
     assert float(keeper.best_model_score) == pytest.approx(best)
     saved = torch.load(keeper.best_model_path, weights_only=True)

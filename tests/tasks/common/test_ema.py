@@ -53,7 +53,6 @@ def trainer(folder, callback, epochs=2):
         max_epochs=epochs,
         callbacks=[callback, LastCheckpoint(folder / "last.ckpt")],
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,

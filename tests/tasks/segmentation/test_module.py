@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from tasks.common.backbone import BackboneChoice
-from tasks.common.callbacks import LastCheckpoint
 from tasks.common.recipe import Recipe
 from tasks.segmentation.build import new_segmenter
 from tasks.segmentation.cases import ClassTable, class_table
@@ -102,12 +101,10 @@ def trainer_in(folder, **options):
 class Watch(lightning.Callback):
     """Keeps the batches and the losses."""
 
-    def __init__(self, stop_at=None):
-        self.stop_at, self.batches, self.losses = stop_at, [], []
+    def __init__(self):
+        self.batches, self.losses = [], []
 
-    def on_train_batch_start(self, trainer, _module, batch, _index):
-        if trainer.global_step == self.stop_at:
-            raise RuntimeError("stopped")
+    def on_train_batch_start(self, _trainer, _module, batch, _index):
         self.batches.append(tuple(part.numpy().tobytes() for part in batch))
 
     def on_train_batch_end(self, _trainer, _module, outputs, *_):
@@ -253,28 +250,6 @@ def test_a_checkpoint_is_the_segmenter_that_was_trained(squares, tmp_path):
     assert card == module.card
     for name, value in module.network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
-
-
-@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
-def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(squares, tmp_path):
-    """Two epochs of four steps."""
-
-    def fit(folder, watch, *callbacks, resume=None):
-        torch.manual_seed(0)
-        module = module_for(squares)
-        trainer = trainer_in(folder, callbacks=[watch, *callbacks])
-        trainer.fit(module, data_for(module, squares), ckpt_path=resume, weights_only=True)
-        return module.state_dict()
-
-    whole, first, rest, path = Watch(), Watch(stop_at=5), Watch(), tmp_path / "last.ckpt"
-    expected = fit(tmp_path, whole)
-    with pytest.raises(RuntimeError, match="stopped"):
-        fit(tmp_path, first, LastCheckpoint(path))
-    resumed = fit(tmp_path, rest, resume=path)
-    assert len(set(whole.batches)) == 8
-    assert first.batches == whole.batches[:5]
-    assert rest.batches == whole.batches[5:]
-    assert all(torch.equal(resumed[name], value) for name, value in expected.items())
 
 
 def test_whole_cases_stay_where_they_are_and_patches_go_to_the_device(squares):

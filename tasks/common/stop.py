@@ -1,0 +1,66 @@
+"""Signals that ask a run to stop, and when it does."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = signal.SIGINT, signal.SIGTERM
+
+
+class StopRequest(Exception):  # noqa: N818 (no error)
+    """Raised between two steps, once all is saved.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StopSignals:
+    """Notes Ctrl-C and SIGTERM, so that a run can stop where it can go on exactly.
+
+    A second Ctrl-C raises KeyboardInterrupt, wherever the run is. A scheduler may send SIGTERM
+    more than once.
+
+    Attributes:
+        received: The first signal's number, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._speaks = True
+
+    def listen(self, *, speaks: bool) -> None:
+        """Take over the signals until `lightning.Trainer.fit` ends, which puts them back.
+
+        Args:
+            speaks: Whether to confirm the signal on the terminal, as one of the processes does.
+        """
+        self._speaks = speaks
+        if threading.current_thread() is threading.main_thread():  # only there they can be
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.received and self._speaks:
+            # Not print: the signal may have come in the middle of one.
+            name = signal.Signals(number).name
+            line = f"\n{name}: stopping after this step or validation; Ctrl-C again stops at once\n"
+            os.write(2, line.encode())
+        self.received = self.received or number
+
+
+def leave_stopping_to_the_run() -> None:
+    """Ignore, in a process that loads data, what the terminal or a scheduler sends to all.
+
+    The run still needs the process to finish its step, and ends it afterwards.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

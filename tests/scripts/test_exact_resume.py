@@ -1,0 +1,120 @@
+"""A run of either task, stopped and resumed from the command line, is the run in one go.
+
+Where it may be stopped is tested with ``tasks.common``; here, that nothing of a task is left out.
+"""
+
+import csv
+import os
+import signal
+import time
+
+import pytest
+
+from tasks.detection.module import DetectionModule
+from tasks.segmentation.module import SegmentationModule
+from tests.same_checkpoints import differences
+
+# Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum.
+OPTIONS = "recipe.epochs=2", "recipe.accumulate=2", "backbone.drop_path=0.2"
+
+
+def rows(run):
+    """What was logged of each step and each validation, in order, without empty columns."""
+    with (run / "metrics.csv").open(newline="") as file:
+        logged = [{key: cell for key, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return [row for row in logged if not any(key.startswith("test/") for key in row)]
+
+
+def stop_at(patch, module, *, batch):
+    """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
+    step, seen = module.training_step, []
+
+    def spy(self, *inputs):
+        seen.append(None)
+        if len(seen) == batch + 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, *inputs)
+
+    patch.setattr(module, "training_step", spy)
+
+
+@pytest.fixture(scope="session")
+def tasks(root, command, seg_root, seg_command):
+    """Of each task: its script, its module, and a command for a run folder."""
+
+    def detector(run, *more):
+        return command(root, run, *OPTIONS, "recipe.optimizer=sgd", *more)
+
+    def segmenter(run, *more):
+        return seg_command(seg_root, run, *OPTIONS, "recipe.batch_size=1", "augment=strong", *more)
+
+    return {
+        "detection": ("train_det.py", DetectionModule, detector),
+        "segmentation": ("train_seg.py", SegmentationModule, segmenter),
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
+)
+def test_a_run_that_sigterm_stopped_goes_on_exactly(
+    tasks, task, batch, damaged, tmp_path, in_process, monkeypatch, capsys
+):
+    """In the second epoch, in the middle of an accumulation."""
+    script, module, line = tasks[task]
+    whole, first, second = (tmp_path / name for name in ("whole", "a", "b"))
+    in_process(script, line(whole), tmp_path)
+    with monkeypatch.context() as patch:
+        stop_at(patch, module, batch=batch)
+        with pytest.raises(SystemExit) as stop:
+            in_process(script, line(first), tmp_path)
+    assert stop.value.code == 143
+    done = batch // 2 + 1
+    assert f"interrupted after {done} steps; {done} steps are saved" in capsys.readouterr().out
+    last = first / "checkpoints" / "last.ckpt"
+    if damaged:  # then from the end of the first epoch
+        last.write_bytes(last.read_bytes()[:-100])
+    monkeypatch.setenv("COLUMNS", "300")  # no line is broken
+    in_process(script, line(second, f"resume={first}"), tmp_path)
+    start = last.with_name("previous.ckpt, because last.ckpt is damaged") if damaged else last
+    assert f"{start} " in capsys.readouterr().out
+    assert differences(whole / "checkpoints", second / "checkpoints") == []
+    straight, before, after = map(rows, (whole, first, second))
+    assert before == straight[: len(before)]
+    assert after == straight[-len(after) :]
+    assert len(before) + len(after) == len(straight) + damaged  # a row per step
+
+
+def chosen(folder):
+    """What tells when a checkpoint was replaced."""
+    path = folder / "checkpoints" / "last.ckpt"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_process_that_is_ended_goes_on_exactly(tasks, task, number, tmp_path, started, finished):
+    """With workers, which get the terminal's and the scheduler's signals as well."""
+    script, _, line = tasks[task]
+    options = "trainer.workers=2", "recipe.epochs=3", "trainer.save_minutes=0"
+    finished(script, line("whole", *options), tmp_path)
+    with started(script, line("a", *options), tmp_path, start_new_session=True) as process:
+        first = tmp_path / "a"
+        ahead = (row for row in process.stdout if row.startswith("epoch   1/3"))
+        next(ahead)
+        saved = chosen(first)
+        while chosen(first) in (0, saved):
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        printed = process.stdout.read()
+        status = process.wait(timeout=60)
+    assert status == (-9 if number == signal.SIGKILL else 128 + number), printed
+    assert "Traceback" not in printed
+    output = finished(script, line("b", *options, "resume=a"), tmp_path)
+    assert "everything is in b" in output
+    assert differences(*(tmp_path / run / "checkpoints" for run in ("whole", "b"))) == []
+    straight, before, after = (rows(tmp_path / run) for run in ("whole", "a", "b"))
+    assert before == straight[: len(before)]
+    assert after == straight[-len(after) :]
+    assert len(before) + len(after) >= len(straight)  # no step is missing from the tables
