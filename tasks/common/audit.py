@@ -270,18 +270,13 @@ def _felt(
         for group, rate in zip(optimizer.param_groups, rates, strict=True)
         for p in group["params"]
     }
-    told = [name for name in names if trained[name].grad is not None]
-    if not told:
-        return set()
-    moves = torch.stack([_moves(trained[name], lr[id(trained[name])]) for name in told])
-    return {name for name, move in zip(told, moves.tolist(), strict=True) if move}
-
-
-def _moves(parameter: Tensor, lr: float) -> Tensor:
-    """Return whether a plain gradient step changes a bit."""
-    gradient = parameter.grad
-    assert gradient is not None  # noqa: S101 (for mypy; the caller has looked)
-    return (parameter.sub(gradient, alpha=lr) != parameter).any()
+    moves = {
+        name: (trained[name].sub(gradient, alpha=lr[id(trained[name])]) != trained[name]).any()
+        for name in names
+        if (gradient := trained[name].grad) is not None
+    }
+    told = torch.stack([*moves.values()]).tolist() if moves else []  # waits for the device once
+    return {name for name, move in zip(moves, told, strict=True) if move}
 
 
 def _no_gradient(names: list[str]) -> str:

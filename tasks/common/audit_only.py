@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import lightning
 
@@ -72,8 +72,7 @@ def _step(parts: Parts, frozen: int) -> Audit:
     """Take a step on a copy with so many stages frozen."""
     names = {id(module): name for name, module in parts.module.named_modules()}
     module = deepcopy(parts.module)
-    backbone = module.get_submodule(names[id(parts.backbone)])
-    assert isinstance(backbone, Backbone)  # noqa: S101 (for mypy: a copy of one)
+    backbone = cast(Backbone, module.get_submodule(names[id(parts.backbone)]))
     audit = Audit(backbone, lambda _epoch: frozen, path=None)
     precision = parts.where.precision.value
     trainer = lightning.Trainer(

@@ -55,6 +55,20 @@ def test_a_task_may_freeze_nothing_of_loaded_weights():
     assert (decision.value, decision.reason) == ("0", "loaded weights learn, statistics stay")
 
 
+@pytest.mark.parametrize(
+    ("weights", "freeze", "value", "reason"),
+    [
+        ("imagenet", "auto", "4", "c4 is to be unfrozen"),
+        ("imagenet", 5, "5", "as told"),
+        ("random", "auto", "0", "no weights were loaded"),
+    ],
+)
+def test_the_last_stage_that_is_to_be_unfrozen_is_frozen(weights, freeze, value, reason):
+    choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe(unfreeze={"c3": 2, "c4": 1}))
+    assert (decision.value, decision.reason) == (value, reason)
+
+
 def test_weights_of_an_unset_variable_are_refused():
     """An empty string would train from scratch, with its random stages frozen."""
     with pytest.raises(ValueError, match="weights is empty; give a tag such as imagenet, a file"):
