@@ -17,9 +17,9 @@ class MovingAverage(WeightAveraging):
     Validation runs on the average; a checkpoint has it as ``state_dict``, and the weights that
     training goes on from as ``current_model_state``.
 
-    Where Lightning's falls short: a tensor that does not move keeps its very bits; a checkpoint
-    written in the middle of a validation has not the two exchanged; the final test, which loads
-    a checkpoint, is of the average.
+    Where Lightning's falls short: a tensor that does not move keeps its very bits; the final test,
+    which loads a checkpoint, is of the average. No checkpoint may be written in the middle of a
+    validation, when the two are exchanged, and none of ours is.
 
     Args:
         decay: From 0 to below 1.
@@ -28,26 +28,6 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(avg_fn=self._average)
         self.decay = decay
-        self._swapped = False
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the average into the module."""
-        super().on_validation_epoch_start(trainer, pl_module)
-        self._swapped = True
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the current weights back."""
-        super().on_validation_epoch_end(trainer, pl_module)
-        self._swapped = False
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Save both."""
-        super().on_save_checkpoint(trainer, pl_module, checkpoint)
-        if self._swapped:
-            average, current = checkpoint["current_model_state"], checkpoint["state_dict"]
-            checkpoint["state_dict"], checkpoint["current_model_state"] = average, current
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -13,14 +13,13 @@ from tasks.common.ema import MovingAverage
 class Slope(lightning.LightningModule):
     """A weight that falls by 1 in each step, one that does not move, statistics and a counter."""
 
-    def __init__(self, stop=False):
+    def __init__(self):
         super().__init__()
         self.network = nn.BatchNorm1d(3)
         self.network.weight.requires_grad_(False)
         self.network.running_var.copy_(torch.tensor([0.1, 1 / 3, 0.7]))
         self.weight = nn.Parameter(torch.zeros(1))
         self.frozen = nn.Parameter(torch.rand(1000), requires_grad=False)
-        self.stop = stop
         self.seen = []
 
     def training_step(self, _batch, _index):
@@ -29,8 +28,6 @@ class Slope(lightning.LightningModule):
 
     def validation_step(self, _batch, _index):
         self.seen.append(self.weight.item())
-        if self.stop and self.trainer.current_epoch == 1:
-            raise KeyboardInterrupt
 
     def test_step(self, batch, batch_idx):  # noqa: ARG002 (Lightning's hook, not a test)
         self.seen.append(self.weight.item())
@@ -92,14 +89,6 @@ def test_the_average_is_that_of_the_formula_and_validated_and_kept(tmp_path, dec
         assert state["network.num_batches_tracked"] == 4
     fitted.test(module, ckpt_path=tmp_path / "last.ckpt", verbose=False, weights_only=True)
     assert module.seen[-1] == pytest.approx(expected[3])
-
-
-def test_a_run_that_is_stopped_while_validating_saves_each_under_its_name(tmp_path):
-    with pytest.raises(SystemExit):
-        trainer(tmp_path, MovingAverage(0.5)).fit(Slope(stop=True))
-    saved = read(tmp_path)
-    assert saved["current_model_state"]["weight"].item() == -4
-    assert saved["state_dict"]["weight"].item() == pytest.approx(averages(0.5, 4)[3])
 
 
 def test_a_resumed_run_goes_on_with_both(tmp_path):
