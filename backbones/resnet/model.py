@@ -103,7 +103,8 @@ class ResNet(Backbone):
         outputs = dict(outputs)
         last = max(outputs)  # the coarsest
         x = outputs[last]
-        for k, layer in enumerate([self._enter, *self._layers()], start=1):
+        stages: list[Callable[[Tensor], Tensor]] = [self._enter, *self._layers()]
+        for k, layer in enumerate(stages, start=1):
             if int(last[1:]) < k <= until:
                 x = outputs[f"c{k}"] = layer(self.maxpool(x) if k == 2 else x)
         return outputs

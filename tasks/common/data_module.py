@@ -8,6 +8,9 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tasks.common.prefix.cache import Encoder, PrefixCache
+from tasks.common.prefix.entry import Entry
+from tasks.common.prefix.options import CacheOptions
 from tasks.common.sampling import AspectRatioBatchSampler, EpochSampler
 
 
@@ -21,9 +24,14 @@ class ResumableDataModule(lightning.LightningDataModule):
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order and augmentation, 0 or above.
 
+    Attributes:
+        cache: Gives the training samples as its entries instead; None for the samples.
+
     Raises:
         ValueError: If ``workers`` is below 0.
     """
+
+    cache: PrefixCache | None = None
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -32,6 +40,33 @@ class ResumableDataModule(lightning.LightningDataModule):
         self.workers = workers
         self.seed = seed
         self._seen_batches = 0
+
+    def training_set(self) -> Dataset[Any]:
+        """Return the samples to learn from, by ``(epoch, index)``."""
+        raise NotImplementedError
+
+    def keep_prefix(
+        self,
+        options: CacheOptions,
+        encoder: Encoder,
+        *,
+        collate: Callable[[list[Entry]], Any],
+        precision: str,
+    ) -> None:
+        """Give the training batches as what the frozen stages make of them.
+
+        Args:
+            options: With at least one view.
+            encoder: Of the task.
+            collate: Makes a batch of entries.
+            precision: Of the arithmetic, by Lightning's name.
+
+        Raises:
+            ValueError: If the cache does not fit, or the backbone cannot be divided.
+        """
+        self.cache = PrefixCache(
+            options, encoder, self.training_set(), collate=collate, precision=precision
+        )
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch were trained on; Lightning saves it."""
@@ -72,6 +107,9 @@ class ResumableDataModule(lightning.LightningDataModule):
         )
         sampler.skip = self._seen_batches % len(sampler)
         self._seen_batches = 0
+        if self.cache is not None:
+            workers = self.cache.workers(self.workers)
+            return self._loader(self.cache.dataset, sampler, self.cache.collate, workers=workers)
         return self._loader(dataset, sampler, collate)
 
     def ordered_loader(
@@ -99,14 +137,17 @@ class ResumableDataModule(lightning.LightningDataModule):
         dataset: Dataset[Any],
         batches: AspectRatioBatchSampler,
         collate: Callable[[Any], Any] | None,
+        *,
+        workers: int | None = None,
     ) -> DataLoader[Any]:
+        workers = self.workers if workers is None else workers
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            num_workers=self.workers,
+            num_workers=workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
             worker_init_fn=_single_thread,
             # Without its own, each new iterator advances the global one by a number.
             generator=torch.Generator().manual_seed(self.seed),

@@ -16,6 +16,8 @@ from tasks.common.curves import draw_curves
 from tasks.common.fit import fit
 from tasks.common.frozen import FrozenWitness
 from tasks.common.optim import Recipe
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.fill import filling
 from tasks.common.report import print_facts
 from tasks.common.run_folder import write_environment, write_json, write_text
 from tasks.common.trainer import Machine, TrainerOptions, build_trainer
@@ -51,6 +53,10 @@ class Parts(Protocol):
     @property
     def backbone(self) -> Backbone:
         """The part of the network that has stages."""
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """What the frozen stages return, if it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +135,7 @@ def carry_out(
         folder=folder,
         monitor=text.monitor,
         shown=text.shown[:2],
-        callbacks=[witness],
+        callbacks=[witness, *filling(parts.cache, workers=parts.options.workers)],
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

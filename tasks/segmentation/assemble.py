@@ -12,6 +12,8 @@ from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.segmentation.build import choose_norms, new_segmenter
 from tasks.segmentation.check import CaseFacts
@@ -27,6 +29,7 @@ from tasks.segmentation.load import Splits, read_splits
 from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
 from tasks.segmentation.metrics import check_tolerance
 from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.prefix import PatchEncoder, collate_entries
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
 from tasks.segmentation.unet import UNetOptions
 
@@ -70,6 +73,7 @@ class Parts:
         run: What decides how a run goes on: recipe, loss, seed, data split and frozen stages.
         module: The segmenter and its loop.
         data: Its batches.
+        cache: What the frozen stages return, if it is kept.
     """
 
     recipe: Recipe
@@ -82,6 +86,7 @@ class Parts:
     run: dict[str, Any]
     module: SegmentationModule
     data: SegmentationDataModule
+    cache: PrefixCache | None
 
     @property
     def backbone(self) -> Backbone:
@@ -106,6 +111,7 @@ def assemble(cfg: DictConfig) -> Parts:
     options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**plain_values(cfg.backbone))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
     augment = AugmentOptions(**plain_values(cfg.augment))
+    cache = CacheOptions(**cfg.cache)
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
@@ -137,6 +143,7 @@ def assemble(cfg: DictConfig) -> Parts:
             "cases": splits.digests(),
             "seed": cfg.seed,
             "frozen": int(freeze.value),
+            "cache": cache.decides(),
         }
     )
     module = SegmentationModule(
@@ -159,6 +166,11 @@ def assemble(cfg: DictConfig) -> Parts:
         workers=options.workers,
         seed=cfg.seed,
     )
+    if cache.views:
+        check_prefix(cache, network.backbone, recipe=recipe, options=options)
+        decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
+        encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
+        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
     choices = Choices(
         norm=norm,
         decoder_norm=decoder_norm,
@@ -177,6 +189,7 @@ def assemble(cfg: DictConfig) -> Parts:
         run=run,
         module=module,
         data=data,
+        cache=data.cache,
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from tasks.common.facts import recipe_facts
 from tasks.common.frozen import frozen_stages
+from tasks.common.prefix.fill import cache_facts
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.cases import ClassTable
 from tasks.segmentation.load import Side, Splits
@@ -21,6 +22,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_model_facts(parts),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where),
+        **cache_facts(parts.cache),
         **warnings,
     }
 
