@@ -17,6 +17,7 @@ def test_segmentation_finds_its_files_again_with_the_same_losses(
     printed = {}
     for run, where in (("a", "none"), ("b", "disk"), ("c", "disk")):
         options = ["backbone.freeze=4", "cache.views=2", f"cache.where={where}", "augment=strong"]
+        options += ["trainer.validate_every=2"]
         in_process("train_seg.py", seg_command(seg_root, tmp_path / run, *options), tmp_path)
         printed[run] = capsys.readouterr().out
     assert "2 views of 4 images, nothing kept" in printed["a"]

@@ -42,5 +42,6 @@ def test_a_batch_has_every_patch_in_its_place():
     with torch.no_grad():
         entries = [encoder.encode(pair, device) for pair in zip(images, labels, strict=True)]
         batch = collate_entries(entries)
-        torch.testing.assert_close(logits_from(network, batch), network(images))
+        found, expected = logits_from(network, batch), network(images)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(batch.labels, labels)
