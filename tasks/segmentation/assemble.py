@@ -29,7 +29,7 @@ from tasks.segmentation.load import Splits, read_splits
 from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
 from tasks.segmentation.metrics import check_tolerance
 from tasks.segmentation.module import SegmentationModule
-from tasks.segmentation.prefix import PatchEncoder, collate_entries
+from tasks.segmentation.prefix import PatchEncoder, check_views, collate_entries
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
 from tasks.segmentation.unet import UNetOptions
 
@@ -168,6 +168,8 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     if cache.views:
         check_prefix(cache, network.backbone, recipe=recipe, options=options)
+        slices = sum(case.shape[0] for case in splits.train.facts)
+        check_views(cache.views, inputs, slices=slices)
         decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
         encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
         data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)

@@ -80,6 +80,25 @@ class PatchEncoder:
         }
 
 
+def check_views(views: int, options: InputOptions, *, slices: int) -> None:
+    """Raise if slices would never be seen.
+
+    Args:
+        views: Of each patch.
+        options: With the number of patches of an epoch.
+        slices: To learn from.
+
+    Raises:
+        ValueError: If so.
+    """
+    seen = views * options.patches
+    if seen < slices:
+        raise ValueError(
+            f"cache.views={views} of input.patches={options.patches} show {seen} of {slices} "
+            "slices, the others never: take more of either."
+        )
+
+
 def collate_entries(entries: list[Entry]) -> FrozenPatches:
     """Return the batch of entries of `PatchEncoder`."""
     labels = torch.stack([entry.truth["labels"] for entry in entries])

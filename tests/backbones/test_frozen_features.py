@@ -23,8 +23,10 @@ def equal(found, expected):
     return list(found) == list(expected) and all(torch.equal(found[k], expected[k]) for k in found)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "float32") for name in NAMES), ("resnet18", "bfloat16"), ("resnetv2_18", "bfloat16")],
+)
 def test_both_halves_are_the_whole_at_every_stage(name, precision, trained_looking):
     backbone = trained_looking(build_backbone(name, weights="random", drop_path=0.3)).train()
     image = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)

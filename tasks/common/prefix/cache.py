@@ -92,7 +92,8 @@ class PrefixCache:
 
     def fact(self) -> str:
         """Return the banner's line: what is kept, how large it is, and what is free."""
-        what = f"{self.options.views} views of {self.count} images"
+        views = "1 view" if self.options.views == 1 else f"{self.options.views} views"
+        what = f"{views} of {self.count} images"
         if self.options.where == "none":
             return f"{what}, nothing kept: every epoch computes the same again"
         dtypes = {str(d).removeprefix("torch.") for d in self._dtypes.values()}

@@ -7,7 +7,7 @@ from backbones import build_backbone
 from tasks.common.prefix.entry import batch_maps
 from tasks.segmentation.cases import CaseSet, class_table
 from tasks.segmentation.input import InputOptions
-from tasks.segmentation.prefix import PatchEncoder, collate_entries, logits_from
+from tasks.segmentation.prefix import PatchEncoder, check_views, collate_entries, logits_from
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 CASES = CaseSet(source="x", cases=(), classes=class_table({0: "background", 1: "square"}))
@@ -45,3 +45,9 @@ def test_a_batch_has_every_patch_in_its_place():
         found, expected = logits_from(network, batch), network(images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(batch.labels, labels)
+
+
+def test_views_that_leave_slices_out_are_refused():
+    check_views(2, InputOptions(patches=5), slices=10)
+    with pytest.raises(ValueError, match=r"cache.views=2 of input.patches=5 show 10 of 11 slices"):
+        check_views(2, InputOptions(patches=5), slices=11)
