@@ -1,8 +1,8 @@
 """Tells Hydra what the options are: every registered backbone, and our dataclasses as schemas.
 
 The dataclasses own the defaults and the types; the YAML files under ``configs`` own the recipes.
-What both tasks share, the groups ``backbone``, ``trainer`` and ``debug`` and the recipes that build
-upon each task's ``finetune``, is stored from here.
+What both tasks share, the groups ``backbone``, ``trainer``, ``cache`` and ``debug`` and the recipes
+that build upon each task's ``finetune``, is stored from here.
 """
 
 import sys
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
 from tasks.common.backbone import BackboneChoice
+from tasks.common.prefix.options import CacheOptions
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
 
@@ -33,6 +34,7 @@ def register_configs(groups: Mapping[str, object]) -> None:
         node = _schema(BackboneChoice(name=name))
         store.store(group=group, name=last, node=node, package="backbone")
     store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
+    store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
     # One training step, one validation, the whole report: does everything fit together?
     store.store(
         group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"

@@ -105,6 +105,16 @@ def prepare_cpu(threads: int) -> Decision:
     return Decision(value=f"{count} threads", reason=f"{cores} cores; {note}")
 
 
+def free_memory() -> int:
+    """Return how many bytes a process can still take; all of them where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
+            line = next(line for line in file if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def describe() -> dict[str, str]:
     """Return what a reader of the results has to know about the machine."""
     return {

@@ -18,6 +18,8 @@ from tasks.common.checkpoint import CardT, check_resume
 from tasks.common.curves import draw_curves
 from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.fill import filling
 from tasks.common.recipe import Recipe
 from tasks.common.report import print_facts
 from tasks.common.resume import find_start
@@ -56,6 +58,10 @@ class Parts(Protocol):
     @property
     def backbone(self) -> Backbone:
         """The part of the network that has stages."""
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """What the frozen stages return, if it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +144,7 @@ def carry_out(
         folder=folder,
         monitor=text.monitor,
         shown=text.shown[:2],
-        callbacks=callbacks,
+        callbacks=[*callbacks, *filling(parts.cache, workers=parts.options.workers)],
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

@@ -11,6 +11,8 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.annotations import Annotations
@@ -19,6 +21,7 @@ from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import DetectionDataModule, Splits
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
+from tasks.detection.prefix import DetectionEncoder, collate_entries
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
@@ -39,6 +42,7 @@ class Parts:
         run: What decides how a run goes on: recipe, seed, frozen stages and devices.
         module: The detector and its loop.
         data: Its batches.
+        cache: What the frozen stages return, if it is kept.
     """
 
     recipe: Recipe
@@ -52,6 +56,7 @@ class Parts:
     run: dict[str, Any]
     module: DetectionModule
     data: DetectionDataModule
+    cache: PrefixCache | None
 
     @property
     def backbone(self) -> Backbone:
@@ -75,6 +80,7 @@ def assemble(cfg: DictConfig) -> Parts:
     """
     recipe = Recipe(**plain_values(cfg.recipe))
     options = TrainerOptions(**cfg.trainer)
+    cache = CacheOptions(**cfg.cache)
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     tested = splits.test or splits.val
@@ -95,6 +101,7 @@ def assemble(cfg: DictConfig) -> Parts:
         "seed": cfg.seed,
         "frozen": int(freeze.value),
         "devices": options.devices,
+        "cache": cache.decides(),
     }
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
@@ -114,6 +121,11 @@ def assemble(cfg: DictConfig) -> Parts:
         transform=instantiate(cfg.augment),
         in_channels=card.in_channels,
     )
+    if cache.views:
+        check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
+        decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
+        encoder = DetectionEncoder(module.network, splits.train, decides=decides)
+        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
     return Parts(
         recipe=recipe,
         options=options,
@@ -126,4 +138,5 @@ def assemble(cfg: DictConfig) -> Parts:
         run=run,
         module=module,
         data=data,
+        cache=data.cache,
     )

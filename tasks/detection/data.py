@@ -189,13 +189,16 @@ class DetectionDataModule(ResumableDataModule):
         self.transform = transform
         self.in_channels = in_channels
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to learn from, in another order each epoch."""
-        dataset = DetectionDataset(
+    def training_set(self) -> DetectionDataset:
+        """Return the images to learn from."""
+        return DetectionDataset(
             self.train, transform=self.transform, seed=self.seed, in_channels=self.in_channels
         )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches to learn from, in another order each epoch."""
         return self.training_loader(
-            dataset,
+            self.training_set(),
             aspect_ratios=[record.width / record.height for record in self.train.images],
             batch_size=self.batch_size,
             bins=ASPECT_BINS,

@@ -2,6 +2,7 @@
 
 from tasks.common.facts import recipe_facts
 from tasks.common.machine import Decision
+from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
@@ -14,6 +15,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
         **recipe_facts(parts.recipe, parts.options, parts.where),
+        **cache_facts(parts.cache),
     }
 
 

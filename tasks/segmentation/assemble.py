@@ -11,6 +11,8 @@ from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
 from tasks.common.machine import Decision
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.segmentation.build import choose_norms, new_segmenter
@@ -28,6 +30,7 @@ from tasks.segmentation.load import Splits, read_splits
 from tasks.segmentation.losses import LossOptions, build_loss
 from tasks.segmentation.metrics import check_tolerance
 from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.prefix import PatchEncoder, check_views, collate_entries
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
 from tasks.segmentation.unet import UNetOptions
 
@@ -72,6 +75,7 @@ class Parts:
             devices.
         module: The segmenter and its loop.
         data: Its batches.
+        cache: What the frozen stages return, if it is kept.
     """
 
     recipe: Recipe
@@ -84,6 +88,7 @@ class Parts:
     run: dict[str, Any]
     module: SegmentationModule
     data: SegmentationDataModule
+    cache: PrefixCache | None
 
     @property
     def backbone(self) -> Backbone:
@@ -108,6 +113,7 @@ def assemble(cfg: DictConfig) -> Parts:
     options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**plain_values(cfg.backbone))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
     augment = AugmentOptions(**plain_values(cfg.augment))
+    cache = CacheOptions(**cfg.cache)
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
@@ -140,6 +146,7 @@ def assemble(cfg: DictConfig) -> Parts:
             "seed": cfg.seed,
             "frozen": int(freeze.value),
             "devices": options.devices,
+            "cache": cache.decides(),
         }
     )
     module = SegmentationModule(
@@ -164,6 +171,13 @@ def assemble(cfg: DictConfig) -> Parts:
         workers=options.workers,
         seed=cfg.seed,
     )
+    if cache.views:
+        check_prefix(cache, network.backbone, recipe=recipe, options=options)
+        slices = sum(case.shape[0] for case in splits.train.facts)
+        check_views(cache.views, inputs, slices=slices)
+        decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
+        encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
+        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
     choices = Choices(
         norm=norm,
         decoder_norm=decoder_norm,
@@ -182,6 +196,7 @@ def assemble(cfg: DictConfig) -> Parts:
         run=run,
         module=module,
         data=data,
+        cache=data.cache,
     )
 
 

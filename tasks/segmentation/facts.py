@@ -3,6 +3,7 @@
 import numpy as np
 
 from tasks.common.facts import recipe_facts
+from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.cases import ClassTable
@@ -21,6 +22,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_model_facts(parts),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where),
+        **cache_facts(parts.cache),
         **warnings,
     }
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from tasks.common.backbone import BackboneChoice
 from tasks.common.config import plain_values, register_configs
+from tasks.common.prefix.options import CacheOptions
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
 
@@ -32,7 +33,7 @@ class Task:
     @property
     def classes(self):
         shared = {"backbone": BackboneChoice, "recipe": Recipe, "trainer": TrainerOptions}
-        return shared | self.groups
+        return shared | {"cache": CacheOptions} | self.groups
 
     @property
     def options(self):
