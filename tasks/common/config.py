@@ -6,6 +6,7 @@ What both tasks share, the groups ``backbone``, ``trainer`` and ``debug``, is st
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,6 +16,15 @@ from backbones import list_backbones
 from tasks.common.backbone import BackboneChoice
 from tasks.common.optim import Recipe
 from tasks.common.trainer import TrainerOptions
+
+# A configuration may leave the batch size to `tasks.common.batch_size`; a recipe has a number.
+_RecipeOptions = make_dataclass(
+    "_RecipeOptions",
+    [("batch_size", int | str, Recipe.batch_size)],
+    bases=(Recipe,),
+    frozen=True,
+    kw_only=True,
+)
 
 
 def register_configs(groups: Mapping[str, object]) -> None:
@@ -33,7 +43,7 @@ def register_configs(groups: Mapping[str, object]) -> None:
     store.store(
         group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"
     )
-    for group, options in {"recipe": Recipe(), **groups}.items():
+    for group, options in {"recipe": _RecipeOptions(), **groups}.items():
         store.store(group=group, name="schema", node=_schema(options))
 
 

@@ -1,16 +1,20 @@
 """What a banner says of a recipe and a machine."""
 
+from tasks.common.loading import Loading
 from tasks.common.optim import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
 
 
-def recipe_facts(recipe: Recipe, options: TrainerOptions, where: Machine) -> dict[str, str]:
-    """Return the effective batch and learning rate, the precision and the device, by name.
+def recipe_facts(
+    recipe: Recipe, options: TrainerOptions, where: Machine, loading: Loading
+) -> dict[str, str]:
+    """Return the effective batch and learning rate, precision, device and loading, by name.
 
     Args:
         recipe: How to train.
         options: How many devices share it.
         where: What the options came to on this machine.
+        loading: How images are loaded.
     """
     return {
         "recipe": f"{recipe.epochs} epochs of {recipe.optimizer}, cosine after "
@@ -22,4 +26,6 @@ def recipe_facts(recipe: Recipe, options: TrainerOptions, where: Machine) -> dic
         "precision": str(where.precision),
         "device": str(where.accelerator),
         "cpu": str(where.cpu),
+        "workers": str(loading.workers),
+        "cache": str(loading.cache),
     }

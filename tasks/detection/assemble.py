@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
@@ -31,6 +32,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         splits: The data.
         tested: The test split, or the validation split where there is none.
         norm: The backbone's norm, and why.
@@ -44,6 +46,7 @@ class Parts:
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     splits: Splits
     tested: Annotations
     norm: Decision
@@ -99,20 +102,24 @@ def assemble(cfg: DictConfig) -> Parts:
         truths={"val": splits.val.truth, "test": tested.truth},
         devices=options.devices,
     )
+    pixels = sum(image.width * image.height for image in (*splits.train.images, *splits.val.images))
+    loading = choose_loading(options, where, size=pixels * card.in_channels)
     data = DetectionDataModule(
         train=splits.train,
         val=splits.val,
         test=tested,
         batch_size=recipe.batch_size,
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
         transform=instantiate(cfg.augment),
         in_channels=card.in_channels,
+        cache=loading.cached,
     )
     return Parts(
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         splits=splits,
         tested=tested,
         norm=norm,

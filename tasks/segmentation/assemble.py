@@ -10,6 +10,7 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
 from tasks.common.optim import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
@@ -63,6 +64,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         loss: What is minimised.
         splits: The data.
         choices: What was left to us.
@@ -75,6 +77,7 @@ class Parts:
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     loss: LossOptions
     splits: Splits
     choices: Choices
@@ -148,6 +151,8 @@ def assemble(cfg: DictConfig) -> Parts:
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
+    size = splits.decoded_size()
+    loading = choose_loading(options, where, size=size)
     data = SegmentationDataModule(
         train=(splits.train.cases, splits.train.facts),
         val=splits.val.cases,
@@ -156,8 +161,9 @@ def assemble(cfg: DictConfig) -> Parts:
         preprocessing=card.preprocessing,
         batch_size=recipe.batch_size,
         transform=PatchTransform(augment),
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
+        memory=size if loading.cached else 0,
     )
     choices = Choices(
         norm=norm,
@@ -170,6 +176,7 @@ def assemble(cfg: DictConfig) -> Parts:
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         loss=loss,
         splits=splits,
         choices=choices,

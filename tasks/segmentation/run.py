@@ -5,6 +5,7 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.batch_size import settle_batch_size
 from tasks.common.report import print_line
 from tasks.common.run import TaskText, carry_out, write_report
 from tasks.common.run_folder import new_folder
@@ -40,8 +41,10 @@ def run(cfg: DictConfig) -> float:
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
     folder = new_folder(cfg.run_dir, parent=Path("runs/segmentation"), name=cfg.backbone.name)
+    batch_size = settle_batch_size(cfg, assemble)
     parts = assemble(cfg)
-    outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=facts(parts), folder=folder)
+    said = {**facts(parts), "batch size": str(batch_size)}
+    outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=said, folder=folder)
     if not outcome.is_first:
         return outcome.score
     scores, scored = parts.module.scores["test"], "test" if parts.splits.test else "val"
