@@ -2,6 +2,7 @@
 
 import gc
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -197,4 +198,6 @@ def _train(parts: TrialParts, *, batch_size: int) -> None:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(parts.module, train_dataloaders=parts.data.train_dataloader())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
+        trainer.fit(parts.module, train_dataloaders=parts.data.train_dataloader())

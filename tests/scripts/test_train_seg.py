@@ -80,7 +80,7 @@ def test_the_configuration_and_the_machine_are_kept(first, seg_root):
 def test_an_automatic_batch_size_leaves_the_run_of_that_number(
     seg_root, seg_command, in_process, tmp_path, capsys
 ):
-    """40 patches make 20 steps of 2; the trial before leaves no trace, not in the weights either."""
+    """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
     runs = {}
     for value in ("auto", "2"):
         options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={value}"
