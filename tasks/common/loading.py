@@ -12,7 +12,7 @@ CACHES: Final = ("auto", "memory", "none")
 """What ``trainer.cache`` takes."""
 
 _MOST_WORKERS: Final = 8
-_MOST_WITH_CACHE: Final = 4  # decoding is about half of the work (benchmarks/RESULTS.md)
+_MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
 _SHARE: Final = 4  # a quarter of the free memory, at most
 
 
@@ -88,8 +88,8 @@ def choose_cache(wanted: str, *, size: int, free: int | None) -> Decision:
 def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) -> Decision:
     """Return how many processes load images.
 
-    On a CPU none: there a training step takes a hundred times as long as to load its images, and
-    the cores are busy with it. Beside a GPU all cores but one, at most 8, or 4 that only augment.
+    On a CPU none: there loading is 0.4 to 3 % of a training step (benchmarks/RESULTS.md), and the
+    cores are busy with the rest. Beside a GPU all cores but one, at most 8, or 4 that only augment.
 
     Args:
         wanted: ``auto`` or a number.
