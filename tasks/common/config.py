@@ -7,6 +7,7 @@ that build upon each task's ``finetune``, is stored from here.
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,14 @@ from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
 
 _RECIPES: Final = Path(__file__).parents[2] / "configs" / "recipe"
+# A configuration may leave the batch size to `tasks.common.batch_size`; a recipe has a number.
+_RecipeOptions = make_dataclass(
+    "_RecipeOptions",
+    [("batch_size", int | str, Recipe.batch_size)],
+    bases=(Recipe,),
+    frozen=True,
+    kw_only=True,
+)
 
 
 def register_configs(groups: Mapping[str, object]) -> None:
@@ -41,7 +50,7 @@ def register_configs(groups: Mapping[str, object]) -> None:
     )
     for file in sorted(_RECIPES.glob("*.yaml")):
         store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
-    for group, options in {"recipe": Recipe(), **groups}.items():
+    for group, options in {"recipe": _RecipeOptions(), **groups}.items():
         store.store(group=group, name="schema", node=_schema(options))
 
 

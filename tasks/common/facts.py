@@ -1,17 +1,21 @@
 """What a banner says of a recipe and a machine."""
 
+from tasks.common.loading import Loading
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
 from tasks.common.unfreeze import unfreezing_text
 
 
-def recipe_facts(recipe: Recipe, options: TrainerOptions, where: Machine) -> dict[str, str]:
-    """Return the effective batch and learning rate, the precision and the device, by name.
+def recipe_facts(
+    recipe: Recipe, options: TrainerOptions, where: Machine, loading: Loading
+) -> dict[str, str]:
+    """Return the effective batch and learning rate, precision, device and loading, by name.
 
     Args:
         recipe: How to train.
         options: How many devices share it.
         where: What the options came to on this machine.
+        loading: How images are loaded.
     """
     rates = f"backbone x {recipe.backbone_lr_factor:g}"
     if recipe.lr_decay != 1:
@@ -25,6 +29,8 @@ def recipe_facts(recipe: Recipe, options: TrainerOptions, where: Machine) -> dic
         "precision": str(where.precision),
         "device": str(where.accelerator),
         "cpu": str(where.cpu),
+        "workers": str(loading.workers),
+        "decoded images": str(loading.cache),
     }
 
 

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -95,24 +97,50 @@ def prepare_cpu(threads: int) -> Decision:
         threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` where it is set, or else one
             per core that this process may use.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # OpenMP also takes a list there, one number per level of nesting.
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    count = threads or (int(told) if told.isdecimal() else 0) or cores or 1
+    count = threads or (int(told) if told.isdecimal() else 0) or cores()
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"
-    return Decision(value=f"{count} threads", reason=f"{cores} cores; {note}")
+    return Decision(value=f"{count} threads", reason=f"{cores()} cores; {note}")
 
 
-def free_memory() -> int:
-    """Return how many bytes a process can still take; all of them where the system does not say."""
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes of memory that are still to be had, or None where Linux does not say.
+
+    A container's own limit counts, too: the version 2 of cgroups, as it is seen from within.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            line = next(line for line in file if line.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text("ascii"))
+    except OSError:
+        return None
+    if found is None:
+        return None
+    free = int(found[1]) * 1024
+    group = root / "sys/fs/cgroup"
+    try:
+        most, used = ((group / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
+    except OSError:
+        return free
+    return min(free, max(0, int(most) - int(used))) if most.strip().isdecimal() else free
+
+
+def own_memory() -> tuple[int, int]:
+    """Return the bytes of memory that this process has, and the most it has had; of Linux."""
+    status = Path("/proc/self/status").read_text("ascii", errors="ignore")
+    found = dict(re.findall(r"Vm(RSS|HWM):\s+(\d+) kB", status))
+    return int(found["RSS"]) * 1024, int(found["HWM"]) * 1024
 
 
 def describe() -> dict[str, str]:

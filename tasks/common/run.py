@@ -18,6 +18,7 @@ from tasks.common.checkpoint import CardT, check_resume
 from tasks.common.curves import draw_curves
 from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
+from tasks.common.loading import Loading
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.fill import filling
 from tasks.common.recipe import Recipe
@@ -54,6 +55,10 @@ class Parts(Protocol):
     @property
     def data(self) -> LightningDataModule:
         """Its batches."""
+
+    @property
+    def loading(self) -> Loading:
+        """How images get to the network."""
 
     @property
     def backbone(self) -> Backbone:
@@ -144,7 +149,7 @@ def carry_out(
         folder=folder,
         monitor=text.monitor,
         shown=text.shown[:2],
-        callbacks=[*callbacks, *filling(parts.cache, workers=parts.options.workers)],
+        callbacks=[*callbacks, *filling(parts.cache, workers=parts.loading.processes)],
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

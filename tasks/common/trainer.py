@@ -46,7 +46,10 @@ class TrainerOptions:
         strategy: Lightning's name of how they work together, such as ``ddp``.
         precision: A key of `tasks.common.machine.PRECISIONS`.
         threads: For torch's operators on a CPU; 0 takes one per core.
-        workers: Processes that load and augment images; 0 does it in the training process.
+        workers: Processes that load and augment images; 0 does it in the training process, ``auto``
+            asks `tasks.common.loading.choose_workers`. They change no sample.
+        cache: Whether decoded images stay in memory, ``memory`` or ``none``; ``auto`` asks
+            `tasks.common.loading.choose_cache`. It changes no sample.
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Stop after so many steps; -1 for none. The schedule follows it.
         save_minutes: Of training that may be lost if the process is killed: a checkpoint is
@@ -59,16 +62,21 @@ class TrainerOptions:
     strategy: str = "auto"
     precision: str = "auto"
     threads: int = 0
-    workers: int = 0
+    workers: int | str = "auto"
+    cache: str = "auto"
     validate_every: int = 1
     max_steps: int = -1
     save_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        for name, least in (("devices", 1), ("threads", 0), ("workers", 0), ("validate_every", 1)):
+        for name, least in (("devices", 1), ("threads", 0), ("validate_every", 1)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"trainer.{name} takes an integer from {least}, got {value!r}.")
+        if self.workers != "auto" and not (isinstance(self.workers, int) and self.workers >= 0):
+            raise ValueError(
+                f"trainer.workers takes auto or an integer from 0, got {self.workers!r}."
+            )
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(
                 f"trainer.max_steps takes a number of steps from 1, or -1 for no limit, got "

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.options import CacheOptions, check_prefix
@@ -34,6 +35,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         splits: The data.
         tested: The test split, or the validation split where there is none.
         norm: The backbone's norm, and why.
@@ -48,6 +50,7 @@ class Parts:
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     splits: Splits
     tested: Annotations
     norm: Decision
@@ -111,15 +114,18 @@ def assemble(cfg: DictConfig) -> Parts:
         truths={"val": splits.val.truth, "test": tested.truth},
         devices=options.devices,
     )
+    pixels = sum(image.width * image.height for image in (*splits.train.images, *splits.val.images))
+    loading = choose_loading(options, where, size=pixels * card.in_channels)
     data = DetectionDataModule(
         train=splits.train,
         val=splits.val,
         test=tested,
         batch_size=recipe.batch_size,
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
         transform=instantiate(cfg.augment),
         in_channels=card.in_channels,
+        decoded=loading.cached,
     )
     if cache.views:
         check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
@@ -130,6 +136,7 @@ def assemble(cfg: DictConfig) -> Parts:
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         splits=splits,
         tested=tested,
         norm=norm,

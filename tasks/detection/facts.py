@@ -14,7 +14,7 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
-        **recipe_facts(parts.recipe, parts.options, parts.where),
+        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
     }
 

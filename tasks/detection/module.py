@@ -145,4 +145,4 @@ class DetectionModule(lightning.LightningModule):
 
 
 def _unit_range(images: list[Tensor]) -> list[Tensor]:
-    return [image.float() / 255 for image in images]
+    return [image.float().div_(255) for image in images]

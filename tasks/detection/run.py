@@ -6,6 +6,7 @@ from typing import Final
 from omegaconf import DictConfig
 
 from tasks.common.audit_only import audit_only, is_audit_only
+from tasks.common.batch_size import settle_batch_size
 from tasks.common.report import print_line
 from tasks.common.run import TaskText, carry_out, write_report
 from tasks.common.run_folder import new_folder
@@ -45,10 +46,12 @@ def run(cfg: DictConfig) -> float:
     """
     only = is_audit_only(cfg.audit)
     folder = new_folder(cfg.run_dir, parent=Path("runs/detection"), name=cfg.backbone.name)
+    batch_size = settle_batch_size(cfg, assemble)
     parts = assemble(cfg)
+    said = {**facts(parts), "batch size": str(batch_size)}
     if only:
-        return audit_only(parts, text=_TEXT, facts=facts(parts), folder=folder)
-    outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=facts(parts), folder=folder)
+        return audit_only(parts, text=_TEXT, facts=said, folder=folder)
+    outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=said, folder=folder)
     if not outcome.is_first:
         return outcome.score
     has_test = parts.splits.test is not None

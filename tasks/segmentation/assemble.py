@@ -10,6 +10,7 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.options import CacheOptions, check_prefix
@@ -67,6 +68,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         loss: What is minimised.
         splits: The data.
         choices: What was left to us.
@@ -81,6 +83,7 @@ class Parts:
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     loss: LossOptions
     splits: Splits
     choices: Choices
@@ -160,6 +163,8 @@ def assemble(cfg: DictConfig) -> Parts:
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
+    size = splits.decoded_size()
+    loading = choose_loading(options, where, size=size)
     data = SegmentationDataModule(
         train=(splits.train.cases, splits.train.facts),
         val=splits.val.cases,
@@ -168,8 +173,9 @@ def assemble(cfg: DictConfig) -> Parts:
         preprocessing=card.preprocessing,
         batch_size=recipe.batch_size,
         transform=PatchTransform(augment),
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
+        memory=size if loading.cached else 0,
     )
     if cache.views:
         check_prefix(cache, network.backbone, recipe=recipe, options=options)
@@ -189,6 +195,7 @@ def assemble(cfg: DictConfig) -> Parts:
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         loss=loss,
         splits=splits,
         choices=choices,

@@ -21,7 +21,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **_model_facts(parts),
         "loss": _loss_fact(parts.loss),
-        **recipe_facts(parts.recipe, parts.options, parts.where),
+        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
         **warnings,
     }

@@ -38,7 +38,10 @@ def test_every_registered_backbone_is_an_option(name):
     [
         ("backbone.in_channels", 1),
         ("recipe.epochs", 77),
+        ("recipe.batch_size", 3),
+        ("recipe.batch_size", "auto"),
         ("trainer.workers", 3),
+        ("trainer.workers", "auto"),
         ("model.min_size", 77),
     ],
 )

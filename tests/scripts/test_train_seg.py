@@ -75,6 +75,24 @@ def test_the_configuration_and_the_machine_are_kept(first, seg_root):
     assert environment["versions"]["torch"] == version("torch")
 
 
+def test_an_automatic_batch_size_leaves_the_run_of_that_number(
+    seg_root, seg_command, in_process, tmp_path, capsys
+):
+    """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
+    runs = {}
+    for value in ("auto", "2"):
+        options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={value}"
+        command = seg_command(seg_root, tmp_path / value, *SPLIT, *options)
+        in_process("train_seg.py", command, tmp_path)
+        runs[value] = loaded(tmp_path / value)
+        assert OmegaConf.load(tmp_path / value / "config.yaml").recipe.batch_size == 2
+    assert "2 (20 steps per epoch of 40 images)" in capsys.readouterr().out
+    assert runs["auto"]["keel_run"] == runs["2"]["keel_run"]
+    assert runs["auto"]["state_dict"].keys() == runs["2"]["state_dict"].keys()
+    for name, value in runs["auto"]["state_dict"].items():
+        assert torch.equal(value, runs["2"]["state_dict"][name]), name
+
+
 def test_the_best_epoch_is_that_of_the_highest_validation_dice(first):
     run, _ = first
     table = [row for row in rows(run / "metrics.csv") if row["val/dice"]]

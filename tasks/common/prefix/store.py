@@ -1,6 +1,7 @@
 """Where entries are kept."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -53,8 +54,9 @@ class MemoryStore:
         self._entries[place] = entry
 
     def room(self) -> int:
-        """Return how many bytes of memory are free."""
-        return free_memory()
+        """Return how many bytes of memory are free; no limit where the system does not say."""
+        free = free_memory()
+        return sys.maxsize if free is None else free
 
 
 class DiskStore:
