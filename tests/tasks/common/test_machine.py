@@ -1,9 +1,18 @@
 """Every decision about the machine, with the hardware pretended."""
 
+import subprocess
+
 import pytest
 import torch
 
-from tasks.common.machine import Decision, accelerator, describe, precision, prepare_cpu
+from tasks.common.machine import (
+    Decision,
+    accelerator,
+    describe,
+    free_memory,
+    precision,
+    prepare_cpu,
+)
 
 
 @pytest.fixture
@@ -132,3 +141,9 @@ def test_the_description_names_the_gpu(pretend):
 
 def test_a_decision_prints_its_reason():
     assert str(Decision(value="cpu", reason="no CUDA device")) == "cpu (no CUDA device)"
+
+
+def test_the_free_memory_is_what_free_says():
+    command = ["free", "--bytes"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert free_memory() == pytest.approx(int(lines[1].split()[-1]), rel=0.2)
