@@ -1,5 +1,7 @@
 """Every decision about the machine, with the hardware pretended."""
 
+import subprocess
+
 import pytest
 import torch
 
