@@ -21,14 +21,15 @@ def smoothed_classes(network: FasterRCNN, smoothing: float) -> Iterator[Callable
         network: A detector in training mode.
         smoothing: From 0, which changes nothing, to below 1.
     """
+    if not smoothing:
+        yield lambda losses: losses
+        return
     logits: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, outputs: tuple[Tensor, Tensor]) -> None:
         logits.append(outputs[0])
 
     def smooth(losses: Losses) -> Losses:
-        if not smoothing:
-            return losses
         (seen,) = logits
         even = -seen.log_softmax(dim=1).mean()
         mixed = (1 - smoothing) * losses["loss_classifier"] + smoothing * even
