@@ -181,9 +181,9 @@ class LastCheckpoint(Checkpoint):
             raise StopRequest(told)
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
         for logger in trainer.loggers:
             logger.save()  # else a killed process loses rows of steps that are in the checkpoint
+        trainer.save_checkpoint(self.path)
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tasks.common.callbacks import BestCheckpoint, LastCheckpoint
 from tasks.common.report import print_line
+from tasks.common.resume import PREVIOUS
 from tasks.common.stop import StopRequest
 
 
@@ -56,7 +57,7 @@ def _tell(what: str, trainer: Trainer, last: LastCheckpoint, *, resume: Path | N
     if not trainer.is_global_zero:
         return
     again = "go on with the same command and resume={} (and another run_dir, if you gave one)"
-    if last.path.exists():
+    if last.path.exists() or last.path.with_name(PREVIOUS).exists():  # cut off as it was renamed
         how = f"{last.saved_step} steps are saved: {again.format(last.path)}"
     elif resume is not None:
         how = f"nothing new is saved: {again.format(resume)}"

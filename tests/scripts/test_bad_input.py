@@ -34,6 +34,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train_det.py"
         ("trainer.threads=-1", "trainer.threads takes an integer from 0, got -1"),
         ("trainer.devices=0", "trainer.devices takes an integer from 1, got 0"),
         ("trainer.max_steps=0", "trainer.max_steps takes a number of steps from 1, or -1"),
+        ("trainer.save_minutes=-1", "trainer.save_minutes takes minutes from 0, or inf, got -1.0"),
+        ("trainer.save_minutes=nan", "trainer.save_minutes takes minutes from 0, or inf, got nan"),
         ("trainer.strategy=dpp", "invalid strategy name: `strategy='dpp'`"),
         ("trainer.strategy=deepspeed", "devices or trainer.strategy does not fit: .*DeepSpeed"),
         ("resume=/nowhere.ckpt", "/nowhere.ckpt"),

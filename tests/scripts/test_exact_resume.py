@@ -92,13 +92,22 @@ def chosen(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("task", ["detection", "segmentation"])
-def test_a_process_that_is_ended_goes_on_exactly(tasks, task, number, tmp_path, started, finished):
+@pytest.mark.parametrize(
+    ("task", "number"),
+    [
+        ("detection", signal.SIGKILL),
+        ("segmentation", signal.SIGKILL),
+        ("segmentation", signal.SIGTERM),
+        ("segmentation", signal.SIGINT),
+    ],
+)
+def test_a_process_that_is_ended_goes_on_exactly(
+    tasks, task, number, tmp_path, in_process, started, finished
+):
     """With workers, which get the terminal's and the scheduler's signals as well."""
     script, _, line = tasks[task]
-    options = "trainer.workers=2", "recipe.epochs=3", "trainer.save_minutes=0"
-    finished(script, line("whole", *options), tmp_path)
+    in_process(script, line("whole", "recipe.epochs=3"), tmp_path)
+    options = "recipe.epochs=3", "trainer.workers=2", "trainer.save_minutes=0"
     with started(script, line("a", *options), tmp_path, start_new_session=True) as process:
         first = tmp_path / "a"
         ahead = (row for row in process.stdout if row.startswith("epoch   1/3"))
@@ -118,3 +127,24 @@ def test_a_process_that_is_ended_goes_on_exactly(tasks, task, number, tmp_path, 
     assert before == straight[: len(before)]
     assert after == straight[-len(after) :]
     assert len(before) + len(after) >= len(straight)  # no step is missing from the tables
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path, started, finished):
+    """The scheduler tells one of them; the generators of both are saved."""
+    script, _, line = tasks["segmentation"]
+    options = "trainer.devices=2", "trainer.strategy=ddp", "recipe.epochs=6"
+    finished(script, line("whole", *options), tmp_path)
+    with started(script, line("a", *options), tmp_path) as process:
+        next(row for row in process.stdout if row.startswith("epoch   1/6"))
+        process.send_signal(signal.SIGTERM)
+        printed = process.stdout.read()
+        status = process.wait(timeout=60)
+    assert status == 143, printed
+    assert printed.count("SIGTERM: stopping") == printed.count("interrupted after") == 1
+    finished(script, line("b", *options, "resume=a"), tmp_path)
+    assert differences(*(tmp_path / run / "checkpoints" for run in ("whole", "b"))) == []
+    straight, before, after = (rows(tmp_path / run) for run in ("whole", "a", "b"))
+    assert before + after == straight
+    with pytest.raises(AssertionError, match=r"devices is 1, the checkpoint's is 2"):
+        finished(script, line("c", "recipe.epochs=6", "resume=a"), tmp_path)

@@ -1,7 +1,5 @@
 """Every decision about the machine, with the hardware pretended."""
 
-import subprocess
-
 import pytest
 import torch
 
