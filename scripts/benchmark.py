@@ -19,7 +19,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: one per core")
     parser.add_argument("--small", action="store_true", help="tiny images: does it run at all?")
-    parser.add_argument("--data", type=Path, help="COCO-format data, for detection-data")
+    parser.add_argument("--data", type=Path, help="COCO-format data to load; else the sample")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder")
     return parser.parse_args()
 

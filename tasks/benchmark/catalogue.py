@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from backbones.choose import choose
-from tasks.benchmark import detection, evaluation, segmentation
+from tasks.benchmark import detection, evaluation, loading, segmentation
 from tasks.benchmark.clock import Comparison
 
 
@@ -22,11 +22,11 @@ def chosen(
     Raises:
         ValueError: If a name is unknown.
     """
-    known = _catalogue(small=small)
+    known = _catalogue(small=small, data=data)
     return {name: choose(known, name, what="benchmark") for name in names or known}
 
 
-def _catalogue(*, small: bool) -> dict[str, Callable[[], Comparison]]:
+def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comparison]]:
     size, side = ((96, 128), 64) if small else ((480, 640), 256)
     batch = 2 if small else 8
     table: dict[str, Callable[[], Comparison]] = {}
@@ -39,4 +39,5 @@ def _catalogue(*, small: bool) -> dict[str, Callable[[], Comparison]]:
     table["segment-resnet34"] = partial(segmentation.inference, "resnet34", batch=batch, side=side)
     images = 50 if small else 5000
     table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)
+    table["loading"] = partial(loading.comparison, data)
     return table

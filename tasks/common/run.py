@@ -155,6 +155,8 @@ def carry_out(
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
         print_facts(text.title, {**facts, "run folder": str(folder)})
+    if parts.options.compile:
+        parts.backbone.compile()
     fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
     chosen = best.best_model_path
     trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)

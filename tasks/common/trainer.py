@@ -50,6 +50,8 @@ class TrainerOptions:
             asks `tasks.common.loading.choose_workers`. They change no sample.
         cache: Whether decoded images stay in memory, ``memory`` or ``none``; ``auto`` asks
             `tasks.common.loading.choose_cache`. It changes no sample.
+        compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes
+            minutes and saves 2 to 4 % of a step (benchmarks/RESULTS.md).
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Stop after so many steps; -1 for none. The schedule follows it.
         save_minutes: Of training that may be lost if the process is killed: a checkpoint is
@@ -64,6 +66,7 @@ class TrainerOptions:
     threads: int = 0
     workers: int | str = "auto"
     cache: str = "auto"
+    compile: bool = False
     validate_every: int = 1
     max_steps: int = -1
     save_minutes: float = 10.0

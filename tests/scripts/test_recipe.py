@@ -1,5 +1,6 @@
 """What a recipe does to a run of either task, and the audit without a run."""
 
+import csv
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -156,3 +157,15 @@ def test_two_processes_thaw_as_one_does(task, tmp_path, finished):
     assert report.startswith("stem, c2, c3, c4: ")
     assert report.endswith("tensors moved, alike in 2 processes")
     assert f"audit: {report}" in output
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_learns_as_an_eager_one(root, tmp_path, command, in_process):
+    losses = []
+    for name in ("eager", "compiled"):
+        folder = tmp_path / name
+        options = [f"trainer.compile={name == 'compiled'}", "trainer.max_steps=2"]
+        in_process("train_det.py", command(root, folder, *options), tmp_path)
+        rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+        losses.append([float(row["train/loss"]) for row in rows if row["train/loss"]])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
