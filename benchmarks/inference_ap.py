@@ -1,0 +1,64 @@
+"""The AP of a trained detector, by Keel as it predicts and by torchvision as documented (float32).
+
+    python benchmarks/inference_ap.py <run>/checkpoints/best.ckpt <instances_test.json> <images>
+
+torchvision's own Faster R-CNN is given the checkpoint's weights; both see the same images.
+"""
+
+import argparse
+from pathlib import Path
+
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+
+from tasks.common.machine import autocast, prepare_cpu
+from tasks.detection.checkpoint import DetectorCard, load_detector
+from tasks.detection.evaluate import evaluate, read_annotations
+
+
+def torchvision_detector(card: DetectorCard) -> FasterRCNN:
+    """Return torchvision's detector of a card's architecture."""
+    body = resnet_fpn_backbone(
+        backbone_name=card.backbone, weights=None, norm_layer=FrozenBatchNorm2d
+    )
+    options = card.options
+    return FasterRCNN(
+        body,
+        num_classes=len(card.classes) + 1,
+        min_size=options.min_size,
+        max_size=options.max_size,
+        image_mean=list(card.mean),
+        image_std=list(card.std),
+        box_score_thresh=options.score_threshold,
+        box_detections_per_img=options.detections_per_image,
+    )
+
+
+def main() -> None:
+    """Score both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("annotations", type=Path)
+    parser.add_argument("images", type=Path)
+    options = parser.parse_args()
+    prepare_cpu(0)
+    ours, card = load_detector(options.checkpoint)
+    split = read_annotations(options.annotations, options.images, classes=card.classes)
+    theirs = torchvision_detector(card)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    systems = {
+        "torchvision, float32": (theirs.eval(), "32"),
+        "Keel, float32": (ours, "32"),
+        "Keel": (ours, "auto"),
+    }
+    for name, (detector, precision) in systems.items():
+        with autocast(precision, device="cpu"):
+            scores = evaluate(detector, card, split)
+        print(
+            f"{name:22s} AP {100 * scores['ap']:.3f}  AP50 {100 * scores['ap50']:.3f}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
