@@ -1,10 +1,10 @@
 """What a backbone is: named feature maps, and stages that can be frozen."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import ClassVar, Self
+from typing import ClassVar, NoReturn, Self
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -108,6 +108,37 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the feature maps (N, channels[name], H / stride, W / stride) by name."""
+
+    def frozen_features(self, x: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 (for those that can)
+        """Return what the frozen stages make of an image, all that `forward_from` needs.
+
+        The raw output of the last frozen stage, and those of earlier ones that are requested as
+        features, by name. With nothing frozen that is the image, ``"c0"``: its stride is 2**0.
+
+        Args:
+            x: (N, C, H, W).
+
+        Raises:
+            ValueError: If this kind of backbone cannot be divided after a stage.
+        """
+        self._refuse_division()
+
+    def forward_from(self, frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return what `forward` returns, from what `frozen_features` returned; bit for bit.
+
+        Args:
+            frozen: Is left as it is.
+
+        Raises:
+            ValueError: If this kind of backbone cannot be divided after a stage.
+        """
+        self._refuse_division()
+
+    def _refuse_division(self) -> NoReturn:
+        raise ValueError(
+            f"a {type(self).__name__} cannot be divided after its frozen stages; take one of the "
+            "registry's own (python scripts/inspect_backbone.py lists them)."
+        )
 
     def adopt(self, conventions: Conventions) -> Self:
         """Take over the conventions of weights, the epsilon of every batch norm included.

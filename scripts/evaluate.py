@@ -20,6 +20,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("images", type=Path, help="folder of the images")
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    detection = parser.add_argument_group("detection only")
+    detection.add_argument(
+        "--precision",
+        default="auto",
+        help="bf16, fp16 or 32; auto takes bf16 if the machine has it",
+    )
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
@@ -30,6 +36,7 @@ def arguments() -> argparse.Namespace:
 
 def score_detector(options: argparse.Namespace, device: str) -> Mapping[str, Any]:
     """Print the table of AP, and return the scores."""
+    from tasks.common.machine import autocast
     from tasks.detection.checkpoint import load_detector
     from tasks.detection.evaluate import evaluate, print_ap, read_annotations
 
@@ -37,7 +44,8 @@ def score_detector(options: argparse.Namespace, device: str) -> Mapping[str, Any
         raise ValueError("--cases is for segmenters; leave it out.")
     detector, card = load_detector(options.checkpoint)
     split = read_annotations(options.truth, options.images, classes=card.classes)
-    scores = evaluate(detector.to(device), card, split)
+    with autocast(options.precision, device=device):
+        scores = evaluate(detector.to(device), card, split)
     print_ap(f"{split.source}: {len(split.images)} images", scores, card.classes)
     return scores
 

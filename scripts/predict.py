@@ -24,6 +24,11 @@ def arguments() -> argparse.Namespace:
         "--threshold", type=float, help="lowest score drawn in the overlays (0.5)"
     )
     detection.add_argument(
+        "--precision",
+        default="auto",
+        help="bf16, fp16 or 32; auto takes bf16 if the machine has it",
+    )
+    detection.add_argument(
         "--annotations", type=Path, help="COCO file that gives the images their ids"
     )
     return parser.parse_args()
@@ -31,20 +36,22 @@ def arguments() -> argparse.Namespace:
 
 def detect(options: argparse.Namespace, device: str) -> Iterator[str]:
     """Write COCO results and overlays; yield a line per image."""
+    from tasks.common.machine import autocast
     from tasks.detection.checkpoint import load_detector
     from tasks.detection.predict import find_images, predict_files, read_image_ids
 
     detector, card = load_detector(options.checkpoint)
     files = find_images(options.source)
     ids = read_image_ids(options.annotations) if options.annotations else None
-    yield from predict_files(
-        detector.to(device),
-        card,
-        files,
-        output=options.output,
-        threshold=0.5 if options.threshold is None else options.threshold,
-        image_ids=ids,
-    )
+    with autocast(options.precision, device=device):
+        yield from predict_files(
+            detector.to(device),
+            card,
+            files,
+            output=options.output,
+            threshold=0.5 if options.threshold is None else options.threshold,
+            image_ids=ids,
+        )
     yield f"predictions.json, images.json and overlays are in {options.output}"
 
 

@@ -29,6 +29,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
     ["tasks.detection", "tasks.segmentation", "tasks.study"],
+    ["tasks.benchmark"],
     ["scripts"],
 ]
 PLACES = {name: level for level, names in enumerate(LAYERS) for name in names}

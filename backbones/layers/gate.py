@@ -81,7 +81,7 @@ class Gate(nn.Module):
             return skip + share * branch(x)
         runs = share.flatten().nonzero().flatten()
         if len(runs) == 0:
-            return skip
+            return skip.clone()  # the block rectifies what it gets in place
         if len(runs) == len(x):
             return skip + share * branch(x)
         residual = share[runs] * branch(x[runs])

@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        return F.relu(self.gate(self.branch, x, self.downsample(x)))
+        return F.relu(self.gate(self.branch, x, self.downsample(x)), inplace=True)
 
     def _end(self, shape: BlockShape, parts: BlockParts) -> None:
         """Build what follows the convolutions, last, as torchvision orders its parameters."""

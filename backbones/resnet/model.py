@@ -1,6 +1,6 @@
 """The residual network, and its pre-activation form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 import torch.nn.functional as F
@@ -85,12 +85,29 @@ class ResNet(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the requested feature maps."""
-        x = self._enter(x)
-        features = {"c1": x}
-        x = self.maxpool(x)
-        for k, layer in enumerate(self._layers(), start=2):
-            x = features[f"c{k}"] = layer(x)
-        return {name: self._leave(name, features[name]) for name in self.channels}
+        return self.forward_from({"c0": x})
+
+    def frozen_features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of the frozen stages that are needed; see `Backbone`."""
+        outputs = self._run({"c0": x}, until=self.frozen)
+        needed = {f"c{self.frozen}", *self.channels}
+        return {name: output for name, output in outputs.items() if name in needed}
+
+    def forward_from(self, frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the requested feature maps, from what `frozen_features` returned."""
+        outputs = self._run(frozen, until=len(self.stages()))
+        return {name: self._leave(name, outputs[name]) for name in self.channels}
+
+    def _run(self, outputs: Mapping[str, Tensor], *, until: int) -> dict[str, Tensor]:
+        """Return the outputs so far and those of the stages after them up to ``until``."""
+        outputs = dict(outputs)
+        last = max(outputs)  # the coarsest
+        x = outputs[last]
+        stages: list[Callable[[Tensor], Tensor]] = [self._enter, *self._layers()]
+        for k, layer in enumerate(stages, start=1):
+            if int(last[1:]) < k <= until:
+                x = outputs[f"c{k}"] = layer(self.maxpool(x) if k == 2 else x)
+        return outputs
 
     def _enter(self, x: Tensor) -> Tensor:
         """Return what the stem makes of the image."""

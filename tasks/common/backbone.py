@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from backbones import Backbone, build_backbone
 from tasks.common.machine import Decision
+from tasks.common.recipe import Recipe
+from tasks.common.stages import STAGES
 
 SMALL_BATCH = 8
 """Below it batch statistics are too noisy to train with (Wu and He, arXiv:1803.08494, figure 1)."""
@@ -20,7 +22,8 @@ class BackboneChoice:
             `backbones.conventions.CONVENTIONS`.
         norm: A norm's name, or ``auto``: see `choose_norm`.
         freeze: How many stages to freeze, or ``auto``: in detection 2 (stem and c2) of loaded
-            weights, as in detectron2 and torchvision, otherwise none; see `choose_freeze`.
+            weights, as in detectron2 and torchvision, otherwise none; with ``recipe.unfreeze`` all
+            up to the last stage that it names; see `choose_freeze`.
         in_channels: Of the image; None for what the task's data have, in detection 3 (RGB).
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         drop_path: Stochastic depth of the last block, from 0 to below 1.
@@ -107,18 +110,22 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     return Decision(value="batch", reason="no weights to keep statistics of")
 
 
-def choose_freeze(choice: BackboneChoice, *, usual: int) -> Decision:
+def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Decision:
     """Return how many stages are frozen.
 
     Args:
         choice: What the user wants.
         usual: How many of a loaded backbone's the task freezes.
+        recipe: The last stage that it unfreezes decides, where it names any.
 
     Raises:
         ValueError: If ``freeze`` is neither ``auto`` nor a number.
     """
     if choice.freeze == "auto":
         reason = "no weights were loaded"
+        if choice.loaded and recipe.unfreeze:
+            last = max(recipe.unfreeze, key=STAGES.index)
+            return Decision(value=str(STAGES.index(last) + 1), reason=f"{last} is to be unfrozen")
         if choice.loaded:
             reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
         return Decision(value=str(usual if choice.loaded else 0), reason=reason)

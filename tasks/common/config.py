@@ -1,20 +1,34 @@
 """Tells Hydra what the options are: every registered backbone, and our dataclasses as schemas.
 
 The dataclasses own the defaults and the types; the YAML files under ``configs`` own the recipes.
-What both tasks share, the groups ``backbone``, ``trainer`` and ``debug``, is stored from here.
+What both tasks share, the groups ``backbone``, ``trainer``, ``cache`` and ``debug`` and the recipes
+that build upon each task's ``finetune``, is stored from here.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Any, Final
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
 from tasks.common.backbone import BackboneChoice
-from tasks.common.optim import Recipe
+from tasks.common.prefix.options import CacheOptions
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
+
+_RECIPES: Final = Path(__file__).parents[2] / "configs" / "recipe"
+# A configuration may leave the batch size to `tasks.common.batch_size`; a recipe has a number.
+_RecipeOptions = make_dataclass(
+    "_RecipeOptions",
+    [("batch_size", int | str, Recipe.batch_size)],
+    bases=(Recipe,),
+    frozen=True,
+    kw_only=True,
+)
 
 
 def register_configs(groups: Mapping[str, object]) -> None:
@@ -29,11 +43,14 @@ def register_configs(groups: Mapping[str, object]) -> None:
         node = _schema(BackboneChoice(name=name))
         store.store(group=group, name=last, node=node, package="backbone")
     store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
+    store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
     # One training step, one validation, the whole report: does everything fit together?
     store.store(
         group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"
     )
-    for group, options in {"recipe": Recipe(), **groups}.items():
+    for file in sorted(_RECIPES.glob("*.yaml")):
+        store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
+    for group, options in {"recipe": _RecipeOptions(), **groups}.items():
         store.store(group=group, name="schema", node=_schema(options))
 
 
@@ -56,4 +73,7 @@ def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy s
     """Return a typed config; that of a frozen dataclass is read-only until it is told otherwise."""
     schema = OmegaConf.structured(options)
     OmegaConf.set_readonly(schema, None)
+    for key in schema:
+        if OmegaConf.get_type(schema, key) is dict:  # its keys are the user's
+            OmegaConf.set_struct(schema[key], value=False)
     return schema

@@ -9,6 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tasks.common.position import Position, position
+from tasks.common.prefix.cache import Encoder, PrefixCache
+from tasks.common.prefix.entry import Entry
+from tasks.common.prefix.options import CacheOptions
 from tasks.common.sampling import AspectRatioBatchSampler, EpochSampler
 from tasks.common.stop import leave_stopping_to_the_run
 
@@ -23,9 +26,14 @@ class ResumableDataModule(lightning.LightningDataModule):
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order and augmentation, 0 or above.
 
+    Attributes:
+        cache: Gives the training samples as its entries instead; None for the samples.
+
     Raises:
         ValueError: If ``workers`` is below 0.
     """
+
+    cache: PrefixCache | None = None
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -35,6 +43,33 @@ class ResumableDataModule(lightning.LightningDataModule):
         self.seed = seed
         self._next = Position(epoch=0, batches=0)
         self._samples: int | None = None
+
+    def training_set(self) -> Dataset[Any]:
+        """Return the samples to learn from, by ``(epoch, index)``."""
+        raise NotImplementedError
+
+    def keep_prefix(
+        self,
+        options: CacheOptions,
+        encoder: Encoder,
+        *,
+        collate: Callable[[list[Entry]], Any],
+        precision: str,
+    ) -> None:
+        """Give the training batches as what the frozen stages make of them.
+
+        Args:
+            options: With at least one view.
+            encoder: Of the task.
+            collate: Makes a batch of entries.
+            precision: Of the arithmetic, by Lightning's name.
+
+        Raises:
+            ValueError: If the cache does not fit, or the backbone cannot be divided.
+        """
+        self.cache = PrefixCache(
+            options, encoder, self.training_set(), collate=collate, precision=precision
+        )
 
     def state_dict(self) -> dict[str, int | None]:
         """Return the epoch, how many of its batches were trained on, and of how many samples."""
@@ -85,6 +120,9 @@ class ResumableDataModule(lightning.LightningDataModule):
         sampler.sampler.set_epoch(self._next.epoch)
         sampler.skip = self._next.batches
         self._next, self._samples = Position(epoch=0, batches=0), len(aspect_ratios)
+        if self.cache is not None:
+            workers = self.cache.workers(self.workers)
+            return self._loader(self.cache.dataset, sampler, self.cache.collate, workers=workers)
         return self._loader(dataset, sampler, collate)
 
     def ordered_loader(
@@ -112,14 +150,17 @@ class ResumableDataModule(lightning.LightningDataModule):
         dataset: Dataset[Any],
         batches: AspectRatioBatchSampler,
         collate: Callable[[Any], Any] | None,
+        *,
+        workers: int | None = None,
     ) -> DataLoader[Any]:
+        workers = self.workers if workers is None else workers
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            num_workers=self.workers,
+            num_workers=workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
             worker_init_fn=_prepare_worker,
             # Without its own, each new iterator advances the global one by a number.
             generator=torch.Generator().manual_seed(self.seed),

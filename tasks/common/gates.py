@@ -5,7 +5,7 @@ from torch import Tensor
 
 from backbones import Backbone
 from backbones.layers.gate import Gate, GateRecord
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 
 
 def check_gates(backbone: Backbone, recipe: Recipe) -> None:

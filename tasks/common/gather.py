@@ -1,4 +1,4 @@
-"""Results of all processes, scored once."""
+"""Results of all processes, scored once; and whether all found the same."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -32,3 +32,16 @@ def score_together(
     torch.distributed.broadcast_object_list(told, src=0)
     scores: Scores = told[0]
     return scores
+
+
+def alike(found: object) -> bool:
+    """Return whether all processes found the same.
+
+    Args:
+        found: By this process; something that can be compared and pickled.
+    """
+    if not torch.distributed.is_initialized():
+        return True
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, found)
+    return all(share == shares[0] for share in shares)

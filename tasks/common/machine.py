@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -58,7 +60,7 @@ def precision(wanted: str, *, device: str) -> Decision:
     """
     name = choose(PRECISIONS, wanted, what="precision")
     if wanted == "fp16" and device == "cpu":
-        raise ValueError("fp16 needs a CUDA device; on a CPU use trainer.precision=bf16 or 32.")
+        raise ValueError("the precision fp16 needs a CUDA device; on a CPU use bf16 or 32.")
     if wanted != "auto":
         return Decision(value=name, reason="as told")
     if device == "cuda":
@@ -68,6 +70,21 @@ def precision(wanted: str, *, device: str) -> Decision:
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return Decision(value="bf16-mixed", reason="the CPU has bf16 instructions")
     return Decision(value="32-true", reason="the CPU has no bf16 instructions")
+
+
+def autocast(wanted: str, *, device: str) -> torch.autocast:
+    """Return the context in which a trained network computes in a precision.
+
+    Args:
+        wanted: As in `precision`.
+        device: ``cuda`` or ``cpu``.
+
+    Raises:
+        ValueError: As `precision`.
+    """
+    types = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    dtype = types[precision(wanted, device=device).value]
+    return torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def prepare_cpu(threads: int) -> Decision:
@@ -80,14 +97,50 @@ def prepare_cpu(threads: int) -> Decision:
         threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` where it is set, or else one
             per core that this process may use.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # OpenMP also takes a list there, one number per level of nesting.
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    count = threads or (int(told) if told.isdecimal() else 0) or cores or 1
+    count = threads or (int(told) if told.isdecimal() else 0) or cores()
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"
-    return Decision(value=f"{count} threads", reason=f"{cores} cores; {note}")
+    return Decision(value=f"{count} threads", reason=f"{cores()} cores; {note}")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes of memory that are still to be had, or None where Linux does not say.
+
+    A container's own limit counts, too: the version 2 of cgroups, as it is seen from within.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text("ascii"))
+    except OSError:
+        return None
+    if found is None:
+        return None
+    free = int(found[1]) * 1024
+    group = root / "sys/fs/cgroup"
+    try:
+        most, used = ((group / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
+    except OSError:
+        return free
+    return min(free, max(0, int(most) - int(used))) if most.strip().isdecimal() else free
+
+
+def own_memory() -> tuple[int, int]:
+    """Return the bytes of memory that this process has, and the most it has had; of Linux."""
+    status = Path("/proc/self/status").read_text("ascii", errors="ignore")
+    found = dict(re.findall(r"Vm(RSS|HWM):\s+(\d+) kB", status))
+    return int(found["RSS"]) * 1024, int(found["HWM"]) * 1024
 
 
 def describe() -> dict[str, str]:

@@ -3,23 +3,30 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol
 
 from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from backbones import Backbone
 from backbones.files import read_checkpoint
+from tasks.common.audit import Audit
 from tasks.common.checkpoint import CardT, check_resume
 from tasks.common.curves import draw_curves
+from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
-from tasks.common.frozen import FrozenWitness
-from tasks.common.optim import Recipe
+from tasks.common.loading import Loading
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.fill import filling
+from tasks.common.recipe import Recipe
 from tasks.common.report import print_facts
 from tasks.common.resume import find_start
 from tasks.common.run_folder import write_environment, write_json, write_text
 from tasks.common.trainer import Machine, TrainerOptions, build_trainer
+from tasks.common.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 
 
 class Parts(Protocol):
@@ -50,8 +57,16 @@ class Parts(Protocol):
         """Its batches."""
 
     @property
+    def loading(self) -> Loading:
+        """How images get to the network."""
+
+    @property
     def backbone(self) -> Backbone:
         """The part of the network that has stages."""
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """What the frozen stages return, if it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +95,7 @@ class Outcome:
         score: Its validation score.
         epoch: Of the checkpoint, from 1.
         val: Its validation scores.
-        frozen: What was seen of the frozen stages.
+        audit: What was seen of the frozen and the trained tensors.
         seconds: Since the run began.
         is_first: Whether this process is the one that writes and prints.
     """
@@ -89,7 +104,7 @@ class Outcome:
     score: float
     epoch: int
     val: Mapping[str, Any]
-    frozen: str
+    audit: str
     seconds: float
     is_first: bool
 
@@ -116,6 +131,7 @@ def carry_out(
     Raises:
         ValueError: If ``resume`` does not fit, or the trainer's options do not.
         FileNotFoundError: If ``resume`` is missing.
+        AuditError: If what trains is not what the configuration says; checkpoints are kept.
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
@@ -125,7 +141,7 @@ def carry_out(
         resume, fact = find_start(Path(cfg.resume))
         check_resume(resume, text.parse, card, run=parts.run)
         facts = {**facts, "resumed from": fact}
-    witness = FrozenWitness(parts.backbone)
+    audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(
         parts.options,
         parts.recipe,
@@ -133,25 +149,42 @@ def carry_out(
         folder=folder,
         monitor=text.monitor,
         shown=text.shown[:2],
-        callbacks=[witness],
+        callbacks=[*callbacks, *filling(parts.cache, workers=parts.loading.processes)],
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
         print_facts(text.title, {**facts, "run folder": str(folder)})
+    if parts.options.compile:
+        parts.backbone.compile()
     fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
     chosen = best.best_model_path
     trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
+    audit.check_kept(parts.module)
     checkpoint = read_checkpoint(Path(chosen))
     return Outcome(
         best=Path(chosen),
         score=float("nan") if best.best_model_score is None else best.best_model_score.item(),
         epoch=checkpoint["epoch"] + 1,
         val=checkpoint["keel_scores"],
-        frozen=witness.report,
+        audit=audit.report,
         seconds=time.monotonic() - started,
         is_first=trainer.is_global_zero,
     )
+
+
+def _callbacks(parts: Parts, folder: Path) -> tuple[Audit, list[Callback]]:
+    """Return what freezes, proves and averages, in this order, and the proof by itself.
+
+    The audit looks at the weights that were trained before the average takes their place.
+    """
+    recipe, backbone = parts.recipe, parts.backbone
+    count = {"base": backbone.frozen, "stages": len(backbone.stages())}
+    check_unfreezing(recipe, **count)
+    frozen = partial(frozen_stages, recipe, **count)
+    audit = Audit(backbone, frozen, path=folder / "audit.json")
+    averages = [MovingAverage(recipe.ema)] if recipe.ema else []
+    return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]
 
 
 def write_report(
@@ -178,7 +211,7 @@ def write_report(
             "scores": scores,
             "val": outcome.val,
             "best epoch": outcome.epoch,
-            "frozen": outcome.frozen,
+            "audit": outcome.audit,
             "seconds": round(outcome.seconds, 1),
         },
     )

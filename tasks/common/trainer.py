@@ -17,8 +17,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tasks.common import machine
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
 from tasks.common.random_state import ExactState
+from tasks.common.recipe import Recipe
 from tasks.common.resume import LAST
 
 _IRRELEVANT: Final = (
@@ -32,6 +32,9 @@ _IRRELEVANT: Final = (
 )
 """Warnings that tell our user nothing to act on."""
 
+_LOOKS: Final = "_find_unused_parameters_true"
+"""How Lightning calls a strategy that looks for parameters without a gradient."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerOptions:
@@ -43,7 +46,12 @@ class TrainerOptions:
         strategy: Lightning's name of how they work together, such as ``ddp``.
         precision: A key of `tasks.common.machine.PRECISIONS`.
         threads: For torch's operators on a CPU; 0 takes one per core.
-        workers: Processes that load and augment images; 0 does it in the training process.
+        workers: Processes that load and augment images; 0 does it in the training process, ``auto``
+            asks `tasks.common.loading.choose_workers`. They change no sample.
+        cache: Whether decoded images stay in memory, ``memory`` or ``none``; ``auto`` asks
+            `tasks.common.loading.choose_cache`. It changes no sample.
+        compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes
+            minutes and saves 2 to 4 % of a step (benchmarks/RESULTS.md).
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Stop after so many steps; -1 for none. The schedule follows it.
         save_minutes: Of training that may be lost if the process is killed: a checkpoint is
@@ -56,16 +64,22 @@ class TrainerOptions:
     strategy: str = "auto"
     precision: str = "auto"
     threads: int = 0
-    workers: int = 0
+    workers: int | str = "auto"
+    cache: str = "auto"
+    compile: bool = False
     validate_every: int = 1
     max_steps: int = -1
     save_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        for name, least in (("devices", 1), ("threads", 0), ("workers", 0), ("validate_every", 1)):
+        for name, least in (("devices", 1), ("threads", 0), ("validate_every", 1)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"trainer.{name} takes an integer from {least}, got {value!r}.")
+        if self.workers != "auto" and not (isinstance(self.workers, int) and self.workers >= 0):
+            raise ValueError(
+                f"trainer.workers takes auto or an integer from 0, got {self.workers!r}."
+            )
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(
                 f"trainer.max_steps takes a number of steps from 1, or -1 for no limit, got "
@@ -108,6 +122,31 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
         accelerator=accelerator,
         precision=machine.precision(options.precision, device=accelerator.value),
         cpu=machine.prepare_cpu(options.threads),
+    )
+
+
+def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
+    """Return the strategy, one that does not wait for gradients of frozen stages.
+
+    DDP is shown all that will ever train (see `tasks.common.unfreeze.Unfreezing`), and has to look,
+    step by step, for what of it has no gradient yet.
+
+    Args:
+        options: Devices and strategy.
+        recipe: Whether stages are unfrozen.
+
+    Raises:
+        ValueError: If stages are unfrozen under a strategy that cannot be told so.
+    """
+    strategy = options.strategy
+    if not recipe.thaws or options.devices == 1 or strategy.endswith(_LOOKS):
+        return strategy
+    if strategy in ("auto", "ddp", "ddp_spawn", "ddp_fork"):
+        return f"{'ddp' if strategy == 'auto' else strategy}{_LOOKS}"
+    raise ValueError(
+        f"recipe.unfreeze and recipe.frozen_until do not go with trainer.strategy={strategy} on "
+        f"{options.devices} devices: it fixes at the start what is trained. Use "
+        "trainer.strategy=ddp, or leave them out."
     )
 
 
@@ -177,7 +216,7 @@ def _trainer(
     return lightning.Trainer(
         accelerator=where.accelerator.value,
         devices=options.devices,
-        strategy=options.strategy,
+        strategy=choose_strategy(options, recipe),
         precision=where.precision.value,  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         max_steps=options.max_steps,

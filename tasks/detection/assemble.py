@@ -10,8 +10,11 @@ from omegaconf import DictConfig
 from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.options import CacheOptions, check_prefix
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.annotations import Annotations
 from tasks.detection.build import new_detector
@@ -19,6 +22,7 @@ from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import DetectionDataModule, Splits
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
+from tasks.detection.prefix import DetectionEncoder, collate_entries
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
@@ -31,6 +35,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         splits: The data.
         tested: The test split, or the validation split where there is none.
         norm: The backbone's norm, and why.
@@ -39,11 +44,13 @@ class Parts:
         run: What decides how a run goes on: recipe, seed, frozen stages and devices.
         module: The detector and its loop.
         data: Its batches.
+        cache: What the frozen stages return, if it is kept.
     """
 
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     splits: Splits
     tested: Annotations
     norm: Decision
@@ -52,6 +59,7 @@ class Parts:
     run: dict[str, Any]
     module: DetectionModule
     data: DetectionDataModule
+    cache: PrefixCache | None
 
     @property
     def backbone(self) -> Backbone:
@@ -73,15 +81,16 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe = Recipe(**cfg.recipe)
+    recipe = Recipe(**plain_values(cfg.recipe))
     options = TrainerOptions(**cfg.trainer)
+    cache = CacheOptions(**cfg.cache)
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     tested = splits.test or splits.val
     choice = BackboneChoice(**plain_values(cfg.backbone))
     norm, freeze = (
         choose_norm(choice, batch_size=recipe.batch_size),
-        choose_freeze(choice, usual=_FROZEN),
+        choose_freeze(choice, usual=_FROZEN, recipe=recipe),
     )
     network, card = new_detector(
         choice,
@@ -95,6 +104,7 @@ def assemble(cfg: DictConfig) -> Parts:
         "seed": cfg.seed,
         "frozen": int(freeze.value),
         "devices": options.devices,
+        "cache": cache.decides(),
     }
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
@@ -104,20 +114,29 @@ def assemble(cfg: DictConfig) -> Parts:
         truths={"val": splits.val.truth, "test": tested.truth},
         devices=options.devices,
     )
+    pixels = sum(image.width * image.height for image in (*splits.train.images, *splits.val.images))
+    loading = choose_loading(options, where, size=pixels * card.in_channels)
     data = DetectionDataModule(
         train=splits.train,
         val=splits.val,
         test=tested,
         batch_size=recipe.batch_size,
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
         transform=instantiate(cfg.augment),
         in_channels=card.in_channels,
+        decoded=loading.cached,
     )
+    if cache.views:
+        check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
+        decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
+        encoder = DetectionEncoder(module.network, splits.train, decides=decides)
+        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
     return Parts(
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         splits=splits,
         tested=tested,
         norm=norm,
@@ -126,4 +145,5 @@ def assemble(cfg: DictConfig) -> Parts:
         run=run,
         module=module,
         data=data,
+        cache=data.cache,
     )

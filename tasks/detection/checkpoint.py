@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torchvision.models.detection import FasterRCNN
 
 from backbones import Conventions, build_backbone
@@ -85,4 +86,4 @@ def load_detector(path: Path) -> tuple[FasterRCNN, DetectorCard]:
     checkpoint, card = read_card(path, DetectorCard.from_dict, task="detection")
     detector = card.build()
     load_network(detector, checkpoint, path=path)
-    return detector.eval(), card
+    return detector.eval().to(memory_format=torch.channels_last), card

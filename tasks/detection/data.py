@@ -158,13 +158,14 @@ class DetectionDataModule(ResumableDataModule):
         seed: Of order and augmentation, 0 or above.
         transform: Of the training images only; see `train_transform`.
         in_channels: 3 for RGB, 1 for gray.
+        decoded: Keep the decoded images of train and val in memory; see `DetectionDataset`.
 
     Raises:
         ValueError: If the splits differ in their classes, one has no box, ``batch_size`` is below
             1, or ``workers`` is below 0. By ``test_dataloader``, if there is no test split.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (three splits and what is done to them)
         self,
         *,
         train: Annotations,
@@ -175,6 +176,7 @@ class DetectionDataModule(ResumableDataModule):
         seed: int = 0,
         transform: SeededTransform | None = None,
         in_channels: int = 3,
+        decoded: bool = False,
     ) -> None:
         super().__init__(workers=workers, seed=seed)
         if batch_size < 1:
@@ -188,14 +190,22 @@ class DetectionDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.transform = transform
         self.in_channels = in_channels
+        self.decoded = decoded
+
+    def training_set(self) -> DetectionDataset:
+        """Return the images to learn from."""
+        return DetectionDataset(
+            self.train,
+            transform=self.transform,
+            seed=self.seed,
+            in_channels=self.in_channels,
+            cache=self.decoded,
+        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
-        dataset = DetectionDataset(
-            self.train, transform=self.transform, seed=self.seed, in_channels=self.in_channels
-        )
         return self.training_loader(
-            dataset,
+            self.training_set(),
             aspect_ratios=[record.width / record.height for record in self.train.images],
             batch_size=self.batch_size,
             bins=ASPECT_BINS,
@@ -204,16 +214,16 @@ class DetectionDataModule(ResumableDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches, in order."""
-        return self._in_order(self.val)
+        return self._in_order(self.val, cache=self.decoded)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test batches, in order."""
         if self.test is None:
             raise ValueError("there is no test split; give test, or do not run the test.")
-        return self._in_order(self.test)
+        return self._in_order(self.test, cache=False)  # seen once
 
-    def _in_order(self, split: Annotations) -> DataLoader[Any]:
-        dataset = DetectionDataset(split, seed=self.seed, in_channels=self.in_channels)
+    def _in_order(self, split: Annotations, *, cache: bool) -> DataLoader[Any]:
+        dataset = DetectionDataset(split, seed=self.seed, in_channels=self.in_channels, cache=cache)
         return self.ordered_loader(
             dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
         )

@@ -1,8 +1,9 @@
 """What the banner says before the first step: what will be trained on what."""
 
 from tasks.common.facts import recipe_facts
-from tasks.common.frozen import frozen_stages
 from tasks.common.machine import Decision
+from tasks.common.prefix.fill import cache_facts
+from tasks.common.stages import stages_text
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import Splits
@@ -13,7 +14,8 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
-        **recipe_facts(parts.recipe, parts.options, parts.where),
+        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
+        **cache_facts(parts.cache),
     }
 
 
@@ -36,7 +38,7 @@ def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[s
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
         "norm": str(norm),
-        "frozen": f"{frozen_stages(int(freeze.value))} ({freeze.reason})",
+        "frozen": f"{stages_text(int(freeze.value))} ({freeze.reason})",
         "detector": f"head {options.head} on {', '.join(options.features)}; "
         f"images to {options.min_size} px (at most {options.max_size})",
     }

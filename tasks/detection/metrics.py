@@ -1,31 +1,14 @@
-"""COCO average precision, overall and per class, by pycocotools."""
+"""COCO average precision, overall and per class."""
 
-import contextlib
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-_STATISTICS: Final = (
-    "ap",
-    "ap50",
-    "ap75",
-    "ap_small",
-    "ap_medium",
-    "ap_large",
-    "ar_1",
-    "ar_10",
-    "ar_100",
-    "ar_small",
-    "ar_medium",
-    "ar_large",
-)
-"""pycocotools' twelve numbers, in its order."""
+from tasks.detection.coco_eval import Evaluation, evaluate
+from tasks.detection.coco_match import Floats
 
 Result = dict[str, Any]
 """One detection as COCO's results format has it: image_id, category_id, bbox (xywh), score."""
@@ -63,7 +46,9 @@ def coco_ap(truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, fl
     that has nothing to measure, such as ``ap_small`` without small boxes, is NaN (pycocotools
     says -1). AP is the mean over IoU thresholds 0.50 to 0.95, over 101 recall levels.
 
-    Source: Lin et al., arXiv:1405.0312, and pycocotools, which does the counting.
+    Every number has the bits of pycocotools's.
+
+    Source: Lin et al., arXiv:1405.0312, through `tasks.detection.coco_eval.evaluate`.
 
     Args:
         truth: A COCO dictionary; see `tasks.detection.annotations.Annotations.truth`.
@@ -72,38 +57,36 @@ def coco_ap(truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, fl
     Returns:
         ``ap``, ``ap50``, ... and ``ap/<class>``, ``ap50/<class>``, each in [0, 1] or NaN.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        coco = COCO()
-        # Copies, because it writes into what it is given.
-        coco.dataset = {**truth, "annotations": [dict(entry) for entry in truth["annotations"]]}
-        coco.createIndex()
-        found = coco.loadRes([dict(one) for one in results]) if results else _nothing(truth)
-        evaluation = COCOeval(coco, found, iouType="bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    scores = dict(zip(_STATISTICS, map(_or_nan, evaluation.stats), strict=True))
-    precision = evaluation.eval["precision"]  # (IoU, recall, class, area, detections)
+    evaluation = evaluate(truth, results)
+    scores = {name: _mean(values) for name, values in _statistics(evaluation).items()}
     names = {category["id"]: category["name"] for category in truth["categories"]}
-    for index, category_id in enumerate(evaluation.params.catIds):
-        of_class = precision[:, :, index, 0, -1]
-        scores[f"ap/{names[category_id]}"] = _mean(of_class)
-        scores[f"ap50/{names[category_id]}"] = _mean(of_class[0])
+    for index, category_id in enumerate(evaluation.category_ids):
+        precision = evaluation.precision[:, :, index, 0]
+        scores[f"ap/{names[category_id]}"] = _mean(precision)
+        scores[f"ap50/{names[category_id]}"] = _mean(precision[0])
     return scores
 
 
-def _nothing(truth: Mapping[str, Any]) -> COCO:
-    """Return results without a detection, which pycocotools' ``loadRes`` cannot make."""
-    coco = COCO()
-    coco.dataset = {**truth, "annotations": []}
-    coco.createIndex()
-    return coco
+def _statistics(evaluation: Evaluation) -> dict[str, Floats]:
+    """Return what each of COCO's twelve numbers is the mean of, in pycocotools's order."""
+    precision, recall = evaluation.precision, evaluation.recall
+    return {
+        "ap": precision[..., 0],
+        "ap50": precision[0, ..., 0],
+        "ap75": precision[5, ..., 0],
+        "ap_small": precision[..., 1],
+        "ap_medium": precision[..., 2],
+        "ap_large": precision[..., 3],
+        "ar_1": recall[..., 0, 0],
+        "ar_10": recall[..., 0, 1],
+        "ar_100": recall[..., 0, 2],
+        "ar_small": recall[..., 1, 2],
+        "ar_medium": recall[..., 2, 2],
+        "ar_large": recall[..., 3, 2],
+    }
 
 
-def _or_nan(value: float) -> float:
-    return math.nan if value < 0 else float(value)
-
-
-def _mean(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
+def _mean(values: Floats) -> float:
+    """Return the mean of what could be measured, NaN if nothing could."""
+    known = values[values > -1]
     return float(known.mean()) if known.size else math.nan

@@ -12,9 +12,12 @@ from torchvision.models.detection import FasterRCNN
 from backbones.layers.gate import record_gates
 from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.optim import Recipe, scheduled_optimizer
+from tasks.common.optim import scheduled_optimizer
+from tasks.common.recipe import Recipe
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.metrics import Result, coco_ap, to_results
+from tasks.detection.prefix import FrozenBatch, losses_from
+from tasks.detection.smoothing import smoothed_classes
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
 """Images (C, H, W), uint8, and targets with ``boxes``, ``labels`` and ``image_id``."""
@@ -53,15 +56,18 @@ class DetectionModule(lightning.LightningModule):
         self.scores: dict[str, dict[str, float]] = {}
         self.results: dict[int, list[Result]] = {}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch | FrozenBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the sum of the detector's four losses, and of what gates are to do.
 
         Raises:
             FloatingPointError: If a loss is NaN or infinite; it names the loss and the images.
         """
-        images, targets = batch
-        with record_gates(self.network.backbone) as gates:
-            losses: dict[str, Tensor] = self.network(_unit_range(images), targets)
+        targets = batch[1]
+        with (
+            record_gates(self.network.backbone) as gates,
+            smoothed_classes(self.network, self.recipe.label_smoothing) as smooth,
+        ):
+            losses = smooth(self._losses(batch))
         losses |= gate_losses(gates, self.recipe)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -72,10 +78,10 @@ class DetectionModule(lightning.LightningModule):
                 "recipe.lr, set recipe.clip, or use trainer.precision=32."
             )
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(targets))
         self.log_dict(
             {f"train/{name}": loss.detach() for name, loss in losses.items()} | mean_share(gates),
-            batch_size=len(images),
+            batch_size=len(targets),
         )
         return total
 
@@ -119,7 +125,14 @@ class DetectionModule(lightning.LightningModule):
             recipe=self.recipe,
             devices=self.devices,
             steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
         )
+
+    def _losses(self, batch: Batch | FrozenBatch) -> dict[str, Tensor]:
+        if isinstance(batch, FrozenBatch):
+            return losses_from(self.network, batch)
+        losses: dict[str, Tensor] = self.network(_unit_range(batch[0]), batch[1])
+        return losses
 
     def _score(self, split: str) -> None:
         """Gather the detections of all processes, score them in the first, tell the others."""
@@ -132,4 +145,4 @@ class DetectionModule(lightning.LightningModule):
 
 
 def _unit_range(images: list[Tensor]) -> list[Tensor]:
-    return [image.float() / 255 for image in images]
+    return [image.float().div_(255) for image in images]

@@ -85,7 +85,8 @@ def _pool(
     """
     channels = levels[0].shape[1]
     full = torch.promote_types(levels[0].dtype, torch.float32)
-    table = torch.cat([f.to(full).permute(0, 2, 3, 1).reshape(-1, channels) for f in levels])
+    # Rounded features go through memory as they are, and become float32 once.
+    table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, channels) for f in levels]).to(full)
     heights = torch.tensor([level.shape[2] for level in levels])[chosen]
     widths = torch.tensor([level.shape[3] for level in levels])[chosen]
     starts = torch.tensor([0] + [f.numel() // channels for f in levels]).cumsum(0)[chosen]
@@ -101,6 +102,7 @@ def _pool(
         mode="sum",
         per_sample_weights=weight.flatten(0, 2).flatten(1).to(full),
     )  # (R * bins * bins, C)
+    pooled = pooled.to(levels[0].dtype)  # as torchvision does
     return pooled.view(-1, bins, bins, channels).permute(0, 3, 1, 2)
 
 

@@ -10,13 +10,17 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
+from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
-from tasks.common.optim import Recipe
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.prefix.options import CacheOptions, check_prefix
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.segmentation.build import choose_norms, new_segmenter
 from tasks.segmentation.check import CaseFacts
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.data import SegmentationDataModule
+from tasks.segmentation.deep_supervision import DeepSupervision
 from tasks.segmentation.input import (
     InputOptions,
     choose_normalisation,
@@ -24,9 +28,10 @@ from tasks.segmentation.input import (
     choose_patches,
 )
 from tasks.segmentation.load import Splits, read_splits
-from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
+from tasks.segmentation.losses import LossOptions, build_loss
 from tasks.segmentation.metrics import check_tolerance
 from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.prefix import PatchEncoder, check_views, collate_entries
 from tasks.segmentation.transforms import AugmentOptions, PatchTransform
 from tasks.segmentation.unet import UNetOptions
 
@@ -63,6 +68,7 @@ class Parts:
         recipe: How to train.
         options: Where to train.
         where: What the options came to on this machine.
+        loading: How images are loaded, and why.
         loss: What is minimised.
         splits: The data.
         choices: What was left to us.
@@ -71,11 +77,13 @@ class Parts:
             devices.
         module: The segmenter and its loop.
         data: Its batches.
+        cache: What the frozen stages return, if it is kept.
     """
 
     recipe: Recipe
     options: TrainerOptions
     where: Machine
+    loading: Loading
     loss: LossOptions
     splits: Splits
     choices: Choices
@@ -83,6 +91,7 @@ class Parts:
     run: dict[str, Any]
     module: SegmentationModule
     data: SegmentationDataModule
+    cache: PrefixCache | None
 
     @property
     def backbone(self) -> Backbone:
@@ -103,10 +112,11 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe, loss = Recipe(**cfg.recipe), LossOptions(**plain_values(cfg.loss))
+    recipe, loss = Recipe(**plain_values(cfg.recipe)), LossOptions(**plain_values(cfg.loss))
     options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**plain_values(cfg.backbone))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
     augment = AugmentOptions(**plain_values(cfg.augment))
+    cache = CacheOptions(**cfg.cache)
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
@@ -119,7 +129,7 @@ def assemble(cfg: DictConfig) -> Parts:
             f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
             "beside them. Leave it out."
         )
-    freeze = choose_freeze(choice, usual=_FROZEN)
+    freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
     network, card = new_segmenter(
         choice,
         model,
@@ -139,17 +149,22 @@ def assemble(cfg: DictConfig) -> Parts:
             "seed": cfg.seed,
             "frozen": int(freeze.value),
             "devices": options.devices,
+            "cache": cache.decides(),
         }
     )
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
-        loss=DeepSupervision(build_loss(loss, card.classes)),
+        loss=DeepSupervision(
+            build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
+        ),
         recipe=recipe,
         card=card,
         run=run,
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
+    size = splits.decoded_size()
+    loading = choose_loading(options, where, size=size)
     data = SegmentationDataModule(
         train=(splits.train.cases, splits.train.facts),
         val=splits.val.cases,
@@ -158,9 +173,17 @@ def assemble(cfg: DictConfig) -> Parts:
         preprocessing=card.preprocessing,
         batch_size=recipe.batch_size,
         transform=PatchTransform(augment),
-        workers=options.workers,
+        workers=loading.processes,
         seed=cfg.seed,
+        memory=size if loading.cached else 0,
     )
+    if cache.views:
+        check_prefix(cache, network.backbone, recipe=recipe, options=options)
+        slices = sum(case.shape[0] for case in splits.train.facts)
+        check_views(cache.views, inputs, slices=slices)
+        decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
+        encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
+        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
     choices = Choices(
         norm=norm,
         decoder_norm=decoder_norm,
@@ -172,6 +195,7 @@ def assemble(cfg: DictConfig) -> Parts:
         recipe=recipe,
         options=options,
         where=where,
+        loading=loading,
         loss=loss,
         splits=splits,
         choices=choices,
@@ -179,6 +203,7 @@ def assemble(cfg: DictConfig) -> Parts:
         run=run,
         module=module,
         data=data,
+        cache=data.cache,
     )
 
 

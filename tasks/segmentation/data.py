@@ -60,9 +60,9 @@ class SegmentationDataModule(ResumableDataModule):
         self.val = CaseStore(val, options, limit=share)
         self.test = CaseStore(test, options, limit=share)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to learn from, in another order each epoch."""
-        dataset = PatchDataset(
+    def training_set(self) -> PatchDataset:
+        """Return the patches to learn from."""
+        return PatchDataset(
             self.train,
             [facts.shape[0] for facts in self.facts],
             preprocessing=self.preprocessing,
@@ -70,6 +70,10 @@ class SegmentationDataModule(ResumableDataModule):
             transform=self.transform,
             seed=self.seed,
         )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches to learn from, in another order each epoch."""
+        dataset = self.training_set()
         return self.training_loader(
             dataset, aspect_ratios=[1.0] * len(dataset), batch_size=self.batch_size
         )

@@ -3,7 +3,8 @@
 import numpy as np
 
 from tasks.common.facts import recipe_facts
-from tasks.common.frozen import frozen_stages
+from tasks.common.prefix.fill import cache_facts
+from tasks.common.stages import stages_text
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.cases import ClassTable
 from tasks.segmentation.load import Side, Splits
@@ -20,7 +21,8 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **_model_facts(parts),
         "loss": _loss_fact(parts.loss),
-        **recipe_facts(parts.recipe, parts.options, parts.where),
+        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
+        **cache_facts(parts.cache),
         **warnings,
     }
 
@@ -74,7 +76,7 @@ def _model_facts(parts: Parts) -> dict[str, str]:
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
         "norm": str(choices.norm),
-        "frozen": f"{frozen_stages(int(choices.freeze.value))} ({choices.freeze.reason})",
+        "frozen": f"{stages_text(int(choices.freeze.value))} ({choices.freeze.reason})",
         "decoder": ", ".join(extras),
         "input": f"{card.channels} channels{near}; {choices.normalisation}",
         "patch": f"{inputs.patch[0]} x {inputs.patch[1]} ({choices.patch}), "

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
+from math import prod
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -50,6 +52,17 @@ class Splits:
         sides = {"train": self.train, "val": self.val, "test": self.test}
         names = {k: [c.name for c in side.cases.cases] for k, side in sides.items() if side}
         return {k: sha256("\n".join(n).encode()).hexdigest()[:16] for k, n in names.items()}
+
+    def decoded_size(self) -> int:
+        """Return the bytes of all images and labels as arrays."""
+        classes = self.train.cases.classes
+        layers = 1 if classes.exclusive else len(classes.names)
+        sides = [side for side in (self.train, self.val, self.test) if side is not None]
+        return sum(
+            prod(case.shape) * (case.channels * np.dtype(case.dtype).itemsize + layers)
+            for side in sides
+            for case in side.facts
+        )
 
 
 def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:

@@ -1,4 +1,4 @@
-"""Losses between logits and labels, and deep supervision.
+"""Losses between logits and labels.
 
 Everything is computed in float32, whatever the precision of the network: the sums over an image
 that the Dice loss is made of do not fit into 8 or 11 bits. Pixels that are labelled `IGNORE` take
@@ -6,9 +6,9 @@ part in no term. Where nothing is labelled the loss is 0, with gradients of 0.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ fraction of a pixel has little; with 1e-5 the latter has nearly 1, and gradients
 Tversky index has half of it, so that with 0.5 and 0.5 it is Dice.
 """
 
-_NOT_NEGATIVE: Final = ("label_smoothing", "gamma", "alpha", "beta", "ce_weight", "dice_weight")
+_NOT_NEGATIVE: Final = ("gamma", "alpha", "beta", "ce_weight", "dice_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,6 @@ class LossOptions:
         batch_dice: Dice and Tversky terms count pixels over the batch; otherwise over each image,
             and the mean over images is taken.
         include_background: Whether those terms have the class called ``background`` as well.
-        label_smoothing: Share of the truth that cross entropy spreads evenly: over all classes, or
-            over yes and no where classes do not exclude each other; from 0 to below 1.
         class_weights: Of each class in cross entropy and focal loss, which become weighted means.
             Dice and Tversky terms count every class the same, whatever its size.
         gamma: Of the focal loss: how much less easy pixels count; 0 makes it cross entropy.
@@ -52,7 +50,6 @@ class LossOptions:
     name: str = "dice_ce"
     batch_dice: bool = True
     include_background: bool = False
-    label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
     gamma: float = 2.0
     alpha: float = 0.3
@@ -70,8 +67,6 @@ class LossOptions:
         for name, other in (("alpha", "beta"), ("ce_weight", "dice_weight")):
             if getattr(self, name) == getattr(self, other) == 0:
                 raise ValueError(f"loss.{name} and loss.{other} are both 0; one must be above.")
-        if (value := self.label_smoothing) >= 1:
-            raise ValueError(f"loss.label_smoothing takes a number below 1, got {value!r}.")
         if not (_is_number(value := self.focal_tversky_gamma) and value >= 1):
             raise ValueError(f"loss.focal_tversky_gamma takes a number from 1 on, got {value!r}.")
         if not all(_is_number(weight) and weight > 0 for weight in self.class_weights):
@@ -93,6 +88,7 @@ class _Batch:
     class_weights: Tensor  # (K,)
     overlapping: Tensor  # (K,) of 0 and 1: the classes of Dice and Tversky terms
     exclusive: bool
+    smoothing: float  # share of the truth that cross entropy spreads evenly
 
     def weights(self) -> Tensor:
         """Return what each cross entropy counts: (N, H, W), or (N, K, H, W) if not exclusive."""
@@ -105,8 +101,8 @@ def _ratio(total: Tensor, weight: Tensor) -> Tensor:
     return total / torch.where(weight > 0, weight, 1.0)
 
 
-def _ce(batch: _Batch, options: LossOptions) -> Tensor:
-    weights, smoothing = batch.weights(), options.label_smoothing
+def _ce(batch: _Batch, _options: LossOptions) -> Tensor:
+    weights, smoothing = batch.weights(), batch.smoothing
     if batch.exclusive:
         total = F.cross_entropy(
             batch.logits,
@@ -182,7 +178,12 @@ LOSSES: Final[dict[str, Callable[[_Batch, LossOptions], Tensor]]] = {
 }
 
 
-def build_loss(options: LossOptions, classes: ClassTable) -> nn.Module:
+_SMOOTHED: Final = ("ce", "dice_ce")
+
+
+def build_loss(
+    options: LossOptions, classes: ClassTable, *, label_smoothing: float = 0.0
+) -> nn.Module:
     """Return the loss of logits (N, K, H, W) and labels, a float32 number with a graph.
 
     Labels are (N, H, W) of class indices where classes exclude each other (softmax), otherwise
@@ -193,10 +194,18 @@ def build_loss(options: LossOptions, classes: ClassTable) -> nn.Module:
     Args:
         options: Which loss.
         classes: The K classes.
+        label_smoothing: Share of the truth that cross entropy spreads evenly: over all classes, or
+            over yes and no where classes do not exclude each other; from 0 to below 1.
 
     Raises:
-        ValueError: If class weights are not one per class, or a single class excludes nothing.
+        ValueError: If class weights are not one per class, a single class excludes nothing, or a
+            loss without cross entropy is to be smoothed.
     """
+    if label_smoothing and options.name not in _SMOOTHED:
+        raise ValueError(
+            f"recipe.label_smoothing={label_smoothing} is of cross entropy, which loss.name="
+            f"{options.name} does not have; use {' or '.join(_SMOOTHED)}, or leave it out."
+        )
     names = ", ".join(classes.names)
     if options.class_weights and len(options.class_weights) != len(classes.names):
         raise ValueError(
@@ -208,7 +217,7 @@ def build_loss(options: LossOptions, classes: ClassTable) -> nn.Module:
             f"every pixel is {names}, the only class, where classes exclude each other; expected "
             "two or more. Add the background, or use exclusive=False."
         )
-    return _Loss(options, classes)
+    return _Loss(options, classes, label_smoothing)
 
 
 class _Loss(nn.Module):
@@ -217,9 +226,10 @@ class _Loss(nn.Module):
     class_weights: Tensor
     overlapping: Tensor
 
-    def __init__(self, options: LossOptions, classes: ClassTable) -> None:
+    def __init__(self, options: LossOptions, classes: ClassTable, smoothing: float) -> None:
         super().__init__()
         self.options = options
+        self.smoothing = smoothing
         self.exclusive = classes.exclusive
         count = len(classes.names)
         weights = torch.tensor(options.class_weights or [1.0] * count, dtype=torch.float32)
@@ -249,55 +259,6 @@ class _Loss(nn.Module):
                 class_weights=self.class_weights,
                 overlapping=self.overlapping,
                 exclusive=self.exclusive,
+                smoothing=self.smoothing,
             )
             return LOSSES[self.options.name](batch, self.options)
-
-
-def deep_supervision_weights(levels: int) -> tuple[float, ...]:
-    """Return the weight of each level's loss, finest first, with the sum 1.
-
-    Each is half of the one before; the coarsest of several is 0, as in nnU-Net.
-
-    Raises:
-        ValueError: If there is no level.
-    """
-    if levels < 1:
-        raise ValueError(f"deep supervision takes at least 1 level, got {levels}.")
-    weights = [0.5**level for level in range(max(1, levels - 1))]
-    return tuple(weight / sum(weights) for weight in weights) + (0.0,) * (levels > 1)
-
-
-class DeepSupervision(nn.Module):
-    """The weighted sum of a loss over levels of resolution, or the loss itself of one tensor.
-
-    Labels are brought to a level's size by picking the pixel under the middle of each larger one,
-    in whole numbers; sizes are those of strides 2, 4, 8 and on, rounded up.
-    """
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Return the loss of (N, K, H, W) or several of it, finest first; labels fit the finest."""
-        if isinstance(logits, Tensor):
-            return cast(Tensor, self.loss(logits, labels))
-        first, *others = deep_supervision_weights(len(logits))
-        total: Tensor = first * self.loss(logits[0], labels)
-        for weight, level in zip(others, logits[1:], strict=True):
-            if weight:
-                total = total + weight * self.loss(level, _resized(labels, *level.shape[-2:]))
-            else:
-                # Its head needs a gradient, if of 0, or DDP waits for it; infinity * 0 is NaN.
-                total = total + (0 * level.float().nan_to_num()).sum()
-        return total
-
-
-def _resized(labels: Tensor, height: int, width: int) -> Tensor:
-    for axis, size in ((-2, height), (-1, width)):
-        full, step = labels.shape[axis], 1
-        while -(-full // step) > size:
-            step *= 2  # until it is the stride of a level whose size was rounded up
-        middles = step * torch.arange(size, device=labels.device) + step // 2
-        labels = labels.index_select(axis, middles.clamp(max=full - 1))
-    return labels

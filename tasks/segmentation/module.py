@@ -11,12 +11,17 @@ from torch import Tensor, nn
 from backbones.layers.gate import record_gates
 from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.optim import Recipe, scheduled_optimizer
+from tasks.common.optim import scheduled_optimizer
+from tasks.common.recipe import Recipe
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import CaseSample
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, summarise
+from tasks.segmentation.prefix import FrozenPatches, logits_from
 from tasks.segmentation.segment import segment
 from tasks.segmentation.unet import ResNetUNet
+
+Batch = tuple[Tensor, Tensor] | FrozenPatches
+"""Patches and their labels; the patches, or what frozen stages have made of them."""
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -59,16 +64,15 @@ class SegmentationModule(lightning.LightningModule):
         self.scores: dict[str, Scores] = {}
         self.cases: dict[str, Scores] = {}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss.
 
         Raises:
             FloatingPointError: If it is NaN or infinite.
         """
-        images, labels = batch
-        images = images.contiguous(memory_format=torch.channels_last)
+        labels = batch[1]
         with record_gates(self.network.backbone) as gates:
-            logits = self.network(images)
+            logits = self._logits(batch)
         loss: Tensor = self.loss(logits, labels)
         loss = loss + sum(gate_losses(gates, self.recipe).values())
         if not torch.isfinite(loss):
@@ -77,8 +81,8 @@ class SegmentationModule(lightning.LightningModule):
                 "recipe.clip, or use trainer.precision=32."
             )
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(images))
-        self.log_dict(mean_share(gates), batch_size=len(images))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(labels))
+        self.log_dict(mean_share(gates), batch_size=len(labels))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -118,7 +122,13 @@ class SegmentationModule(lightning.LightningModule):
             recipe=self.recipe,
             devices=self.devices,
             steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
         )
+
+    def _logits(self, batch: Batch) -> Any:  # noqa: ANN401 (a tensor, or one per level)
+        if isinstance(batch, FrozenPatches):
+            return logits_from(self.network, batch)
+        return self.network(batch[0].contiguous(memory_format=torch.channels_last))
 
     def _scored(self, case: CaseSample, *, surfaces: bool) -> Scores:
         classes = self.card.classes

@@ -187,16 +187,33 @@ class ResNetUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the logits; in training with deep supervision those of every level."""
         height, width = x.shape[-2:]
-        x = _padded(x, multiple=self.multiple, smallest=self.smallest)
-        skips = [x if self.image_skip else None, *self.backbone(x).values()]
+        x = self.padded(x)
+        return self.decode({"c0": x, **self.backbone(x)}, size=(height, width))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Return an image with its lower and right edge repeated up to what the strides divide."""
+        return _padded(x, multiple=self.multiple, smallest=self.smallest)
+
+    def decode(
+        self, features: Mapping[str, Tensor], *, size: tuple[int, int]
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Return what `forward` does, from the features of the padded image.
+
+        Args:
+            features: The backbone's, and with a skip from the image ``"c0"``, the image.
+            size: Height and width of the image before it was padded.
+        """
+        height, width = size
+        skips = [features["c0"] if self.image_skip else None]
+        skips += [features[name] for name in self.backbone.channels]
         levels = [cast("Tensor", skips.pop())]
+        full = self.multiple * levels[0].shape[-2]
         for block in cast("nn.ModuleList", self.decoder["blocks"]):
             levels.append(block(levels[-1], skips.pop()))
         logits: Tensor = self.segmentation_head(levels[-1])[..., :height, :width]
         if not (self.training and len(self.deep_heads)):
             return logits
         coarser = [head(level) for head, level in zip(self.deep_heads, levels[1:-1], strict=True)]
-        full = x.shape[-2]
         cropped = []
         for level in reversed(coarser):
             step = full // level.shape[-2]

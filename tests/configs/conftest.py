@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from tasks.common.backbone import BackboneChoice
 from tasks.common.config import plain_values, register_configs
-from tasks.common.optim import Recipe
+from tasks.common.prefix.options import CacheOptions
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import TrainerOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -32,12 +33,13 @@ class Task:
     @property
     def classes(self):
         shared = {"backbone": BackboneChoice, "recipe": Recipe, "trainer": TrainerOptions}
-        return shared | self.groups
+        return shared | {"cache": CacheOptions} | self.groups
 
     @property
     def options(self):
         files = sorted(f"{file.parent.name}={file.stem}" for file in self.folder.glob("*/*.yaml"))
-        return [*files, "trainer=auto", "debug=one_step"]  # stored by `register_configs`
+        shared = sorted(f"recipe={file.stem}" for file in (CONFIGS / "recipe").glob("*.yaml"))
+        return [*files, *shared, "trainer=auto", "debug=one_step"]  # stored by `register_configs`
 
     @property
     def experiments(self):

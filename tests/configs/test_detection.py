@@ -38,7 +38,10 @@ def test_every_registered_backbone_is_an_option(name):
     [
         ("backbone.in_channels", 1),
         ("recipe.epochs", 77),
+        ("recipe.batch_size", 3),
+        ("recipe.batch_size", "auto"),
         ("trainer.workers", 3),
+        ("trainer.workers", "auto"),
         ("model.min_size", 77),
     ],
 )
@@ -51,6 +54,24 @@ def test_a_group_can_be_set_from_the_command_line(key, value):
 @pytest.mark.parametrize("option", [o for o in TASK.options if o.startswith("augment=")])
 def test_every_augmentation_can_be_made(option):
     assert instantiate(TASK.composed(option).augment) is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["recipe.unfreeze={c5: 1}"], {"c5": 1}),
+        (["recipe=gradual"], {"c5": 1, "c4": 2, "c3": 4}),
+        (["recipe=gradual", "recipe.unfreeze.c2=5"], {"c5": 1, "c4": 2, "c3": 4, "c2": 5}),
+        (["recipe=gradual", "~recipe.unfreeze.c3"], {"c5": 1, "c4": 2}),
+    ],
+)
+def test_stages_to_unfreeze_can_be_named_on_the_command_line(overrides, expected):
+    assert TASK.composed(*overrides).recipe.unfreeze == expected
+
+
+def test_a_shared_recipe_builds_upon_the_tasks_own():
+    plain, ema = (dict(TASK.composed(o).recipe) for o in ("recipe=finetune", "recipe=ema"))
+    assert {key for key in plain if plain[key] != ema[key]} == {"ema"}
 
 
 @pytest.mark.parametrize("name", TASK.experiments)

@@ -55,6 +55,24 @@ def test_a_class_table_can_be_given_on_the_command_line():
     assert cfg.data.classes == {0: "background", 255: "cell"}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["recipe.unfreeze={c5: 1}"], {"c5": 1}),
+        (["recipe=gradual"], {"c5": 1, "c4": 2, "c3": 4}),
+        (["recipe=gradual", "recipe.unfreeze.c2=5"], {"c5": 1, "c4": 2, "c3": 4, "c2": 5}),
+        (["recipe=gradual", "~recipe.unfreeze.c3"], {"c5": 1, "c4": 2}),
+    ],
+)
+def test_stages_to_unfreeze_can_be_named_on_the_command_line(overrides, expected):
+    assert TASK.composed(*overrides).recipe.unfreeze == expected
+
+
+def test_a_shared_recipe_builds_upon_the_tasks_own():
+    plain, ema = (dict(TASK.composed(o).recipe) for o in ("recipe=finetune", "recipe=ema"))
+    assert {key for key in plain if plain[key] != ema[key]} == {"ema"}
+
+
 @pytest.mark.parametrize("name", TASK.experiments)
 def test_an_experiment_says_its_command_and_what_to_expect(name):
     TASK.check_header(name)

@@ -19,6 +19,7 @@ def test_evaluate_gives_the_scores_of_the_run(trained, root, tmp_path, finished)
             root / "images",
             "--output=scores.json",
             "--device=cpu",
+            "--precision=32",
         ],
         tmp_path,
     )
@@ -46,6 +47,7 @@ def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(
             "--output=out",
             f"--annotations={annotations}",
             "--device=cpu",
+            "--precision=32",
             "--threshold=0",
         ],
         tmp_path,

@@ -20,7 +20,7 @@ def test_a_run_leaves_a_complete_folder(trained):
     events = {name for name in names if name.startswith("tensorboard/events.out.tfevents")}
     expected = {"config.yaml", "environment.json", "metrics.csv", "metrics.json"}
     expected |= {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    expected |= {"curves.png", "predictions.png", "tensorboard/hparams.yaml"}
+    expected |= {"audit.json", "curves.png", "predictions.png", "tensorboard/hparams.yaml"}
     assert events
     assert names - events == expected
     for picture in ("curves.png", "predictions.png"):

@@ -49,7 +49,7 @@ def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(first):
     events = {name for name in names if name.startswith("tensorboard/events.out.tfevents")}
     expected = {"config.yaml", "environment.json", "metrics.csv", "metrics.json", "cases.csv"}
     expected |= {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    expected |= {"curves.png", "predictions.png", "tensorboard/hparams.yaml"}
+    expected |= {"audit.json", "curves.png", "predictions.png", "tensorboard/hparams.yaml"}
     assert events
     assert names - events == expected
     assert list(run.parent.iterdir()) == [run]
@@ -75,6 +75,24 @@ def test_the_configuration_and_the_machine_are_kept(first, seg_root):
     assert environment["versions"]["torch"] == version("torch")
 
 
+def test_an_automatic_batch_size_leaves_the_run_of_that_number(
+    seg_root, seg_command, in_process, tmp_path, capsys
+):
+    """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
+    runs = {}
+    for value in ("auto", "2"):
+        options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={value}"
+        command = seg_command(seg_root, tmp_path / value, *SPLIT, *options)
+        in_process("train_seg.py", command, tmp_path)
+        runs[value] = loaded(tmp_path / value)
+        assert OmegaConf.load(tmp_path / value / "config.yaml").recipe.batch_size == 2
+    assert "2 (20 steps per epoch of 40 images)" in capsys.readouterr().out
+    assert runs["auto"]["keel_run"] == runs["2"]["keel_run"]
+    assert runs["auto"]["state_dict"].keys() == runs["2"]["state_dict"].keys()
+    for name, value in runs["auto"]["state_dict"].items():
+        assert torch.equal(value, runs["2"]["state_dict"][name]), name
+
+
 def test_the_best_epoch_is_that_of_the_highest_validation_dice(first):
     run, _ = first
     table = [row for row in rows(run / "metrics.csv") if row["val/dice"]]
@@ -98,7 +116,7 @@ def test_the_report_is_the_mean_of_the_test_cases(first):
         assert report["scores"][name]["dice"] == pytest.approx(means[-1])
     assert report["scores"]["mean"]["dice"] == pytest.approx(sum(means) / 3)
     assert report["scored split"] == "test"
-    assert report["frozen"] == "stem: 3 tensors, none moved"
+    assert report["audit"] == "stem: 3 tensors, none moved; 89 of 89 trained tensors moved"
 
 
 def test_the_terminal_says_what_is_run_and_what_came_out(first, seg_root):
@@ -115,7 +133,8 @@ def test_the_terminal_says_what_is_run_and_what_came_out(first, seg_root):
         f"run folder {run}",
         "epoch 2/2 train/loss",
         "Scores of the best checkpoint on test",
-        "frozen: stem: 3 tensors, none moved",
+        "audit: epoch 1: stem frozen (3 tensors); 89 tensors train, peak lr c2 0.00025,",
+        "audit: stem: 3 tensors, none moved; 89 of 89 trained tensors moved",
         f"everything is in {run}",
     ):
         assert fact in said

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, valu
 )
 def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reason):
     choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
-    decision = choose_freeze(choice, usual=2)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe())
     assert (decision.value, decision.reason) == (value, reason)
 
 
@@ -46,12 +47,26 @@ def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reaso
 def test_another_freeze_is_refused(freeze):
     message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
     with pytest.raises(ValueError, match=message):
-        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2)
+        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2, recipe=Recipe())
 
 
 def test_a_task_may_freeze_nothing_of_loaded_weights():
-    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0)
+    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0, recipe=Recipe())
     assert (decision.value, decision.reason) == ("0", "loaded weights learn, statistics stay")
+
+
+@pytest.mark.parametrize(
+    ("weights", "freeze", "value", "reason"),
+    [
+        ("imagenet", "auto", "4", "c4 is to be unfrozen"),
+        ("imagenet", 5, "5", "as told"),
+        ("random", "auto", "0", "no weights were loaded"),
+    ],
+)
+def test_the_last_stage_that_is_to_be_unfrozen_is_frozen(weights, freeze, value, reason):
+    choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe(unfreeze={"c3": 2, "c4": 1}))
+    assert (decision.value, decision.reason) == (value, reason)
 
 
 def test_weights_of_an_unset_variable_are_refused():

@@ -6,7 +6,7 @@ import torch
 from backbones import build_backbone
 from backbones.layers.gate import record_gates
 from tasks.common.gates import check_gates, gate_losses, mean_share
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 
 
 def test_a_target_without_gates_is_refused():

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from tasks.common.machine import Decision, accelerator, describe, precision, prepare_cpu
+from tasks.common.machine import (
+    Decision,
+    accelerator,
+    autocast,
+    describe,
+    free_memory,
+    own_memory,
+    precision,
+    prepare_cpu,
+)
 
 
 @pytest.fixture
@@ -78,7 +87,7 @@ def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value)
 
 
 def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*precision=bf16 or 32"):
+    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*on a CPU use bf16 or 32"):
         precision("fp16", device="cpu")
 
 
@@ -132,3 +141,40 @@ def test_the_description_names_the_gpu(pretend):
 
 def test_a_decision_prints_its_reason():
     assert str(Decision(value="cpu", reason="no CUDA device")) == "cpu (no CUDA device)"
+
+
+@pytest.mark.parametrize(("wanted", "dtype"), [("32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, dtype):
+    layer = torch.nn.Linear(2, 2)
+    with autocast(wanted, device="cpu"):
+        assert layer(torch.zeros(1, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("most", "used", "expected"),
+    [(None, None, 3000), ("max", "5", 3000), ("2048000", "1024000", 1000), ("9", "10", 0)],
+)
+def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path, most, used, expected):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:   3000 kB\n")
+    if most is not None:
+        group = tmp_path / "sys" / "fs" / "cgroup"
+        group.mkdir(parents=True)
+        (group / "memory.max").write_text(f"{most}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+    assert free_memory(tmp_path) == expected * 1024
+
+
+def test_free_memory_is_unknown_where_linux_does_not_tell(tmp_path):
+    assert free_memory(tmp_path) is None
+
+
+def test_own_memory_follows_an_allocation():
+    before, _ = own_memory()
+    block = torch.ones(25_000_000)  # 100 MB
+    during, _ = own_memory()
+    del block
+    after, most = own_memory()
+    assert 90e6 < during - before < 130e6
+    assert most > during - 5e6  # the kernel counts the peak less exactly
+    assert after < during

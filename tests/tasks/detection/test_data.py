@@ -77,6 +77,41 @@ def test_training_batches_are_grouped_by_shape(train, val):
     assert sum(len(shape) > 1 for shape in shapes) <= 2
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_a_cache_changes_no_sample(train, val, workers, in_channels):
+    options = {"transform": train_transform(color_jitter=0.3), "in_channels": in_channels}
+    plain = module(train, val, **options)
+    cached = module(train, val, workers=workers, decoded=True, **options)
+    for kind in ("train_dataloader", "val_dataloader"):
+        ours, theirs = getattr(cached, kind)(), getattr(plain, kind)()
+        for epoch in (0, 1, 2):
+            assert epoch_of(ours, epoch) == epoch_of(theirs, epoch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cached_image_is_read_once_by_all_workers(train, val, workers):
+    """After the first epoch the files may go."""
+    loader = module(train, val, workers=workers, decoded=True).train_dataloader()
+    first = epoch_of(loader)
+    for record in train.images:
+        record.path.unlink()
+    for epoch in (1, 2):
+        assert sorted(epoch_of(loader, epoch)) == sorted(first)
+
+
+def test_a_transform_cannot_spoil_the_cache(train, val):
+    def blacken(*, image, bboxes, index):
+        image[...] = 0
+        return {"image": image, "bboxes": bboxes, "index": index}
+
+    blacken.set_random_seed = lambda _seed: None
+    dataset = module(train, val, decoded=True, transform=blacken).train_dataloader().dataset
+    dataset[0], dataset[0]
+    dataset.transform = None
+    assert dataset[0][0].any()
+
+
 def test_workers_live_on_from_epoch_to_epoch(train, val):
     assert module(train, val, workers=2).train_dataloader().persistent_workers
     assert not module(train, val).train_dataloader().persistent_workers

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.common.backbone import BackboneChoice
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import load_detector
 from tasks.detection.data import DetectionDataModule, Splits, coco_splits
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_names_itself_the_step_and_the_images(splits, 
             return {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(bad)}
 
     network, module.network = module.network, Spoilt()
-    module.network.backbone = network.backbone
+    module.network.backbone, module.network.roi_heads = network.backbone, network.roi_heads
     ids = {record.image_id for record in splits.train.images}
     message = rf"not finite at step 0: .*'loss_b': {bad}.*, images \[\d, \d\]\. Lower recipe.lr"
     with pytest.raises(FloatingPointError, match=message) as error:

@@ -71,7 +71,7 @@ def test_every_line_of_a_run_on_pictures(pictures):
     assert list(found) == [
         *("data", "classes", "train", "val", "test"),
         *("backbone", "weights", "norm", "frozen", "decoder", "input", "patch", "loss"),
-        *("recipe", "batch", "lr", "precision", "device", "cpu", "warning"),
+        *("recipe", "batch", "lr", "precision", "device", "cpu", "workers", "cache", "warning"),
     ]
     assert found["data"] == str(pictures)
     assert found["classes"] == (

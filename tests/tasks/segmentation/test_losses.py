@@ -9,15 +9,12 @@ from monai.losses import DiceCELoss, DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
 from tasks.segmentation.cases import IGNORE, ClassTable
-from tasks.segmentation.losses import (
-    LOSSES,
-    SMOOTH,
+from tasks.segmentation.deep_supervision import (
     DeepSupervision,
-    LossOptions,
     _resized,
-    build_loss,
     deep_supervision_weights,
 )
+from tasks.segmentation.losses import LOSSES, SMOOTH, LossOptions, build_loss
 
 EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
 LAYERED = ClassTable(names=("a", "b", "c"), values=((1,), (2,), (3,)), exclusive=False)
@@ -35,8 +32,8 @@ def random_batch(classes, size=(6, 5)):
     return logits, torch.randint(2, (2, count, *size), dtype=torch.uint8)
 
 
-def loss_of(classes, **options):
-    return build_loss(LossOptions(**options), classes)
+def loss_of(classes, label_smoothing=0.0, **options):
+    return build_loss(LossOptions(**options), classes, label_smoothing=label_smoothing)
 
 
 def layers_of(labels, classes):
@@ -299,8 +296,6 @@ def test_the_loss_brings_nothing_into_a_checkpoint():
         ({"dice_weight": -0.1}, r"^loss\.dice_weight takes a number of at least 0, got -0\.1\.$"),
         ({"alpha": 0, "beta": 0}, r"^loss\.alpha and loss\.beta are both 0; one must be above\.$"),
         ({"ce_weight": 0, "dice_weight": 0}, r"^loss\.ce_weight and loss\.dice_weight are both 0"),
-        ({"label_smoothing": 1.0}, r"^loss\.label_smoothing takes a number below 1, got 1\.0\.$"),
-        ({"label_smoothing": -0.1}, r"^loss\.label_smoothing takes a number of at least 0, got"),
         ({"focal_tversky_gamma": 0.75}, r"^loss\.focal_tversky_gamma takes a number from 1 on"),
         ({"class_weights": (1, 0.0)}, r"^loss\.class_weights are numbers above 0, got \(1, 0.0"),
         ({"class_weights": "12"}, r"^loss\.class_weights are numbers above 0, got '12'\.$"),
@@ -309,6 +304,13 @@ def test_the_loss_brings_nothing_into_a_checkpoint():
 def test_options_that_make_no_loss_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LossOptions(**options)
+
+
+def test_a_loss_without_cross_entropy_is_not_smoothed():
+    with pytest.raises(
+        ValueError, match=r"^recipe\.label_smoothing=0\.1 is of cross entropy.*loss\.name=tversky"
+    ):
+        loss_of(EXCLUSIVE, label_smoothing=0.1, name="tversky")
 
 
 def test_classes_that_do_not_fit_the_loss_are_refused():

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from tasks.common.backbone import BackboneChoice
-from tasks.common.optim import Recipe
+from tasks.common.recipe import Recipe
 from tasks.segmentation.build import new_segmenter
 from tasks.segmentation.cases import ClassTable, class_table
 from tasks.segmentation.check import look
 from tasks.segmentation.checkpoint import load_segmenter
 from tasks.segmentation.data import SegmentationDataModule
+from tasks.segmentation.deep_supervision import DeepSupervision
 from tasks.segmentation.input import InputOptions
-from tasks.segmentation.losses import DeepSupervision, LossOptions, build_loss
+from tasks.segmentation.losses import LossOptions, build_loss
 from tasks.segmentation.metrics import case_scores
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.segment import segment

@@ -1,0 +1,43 @@
+"""Everything that can be measured, by name."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from backbones.choose import choose
+from tasks.benchmark import detection, evaluation, loading, segmentation
+from tasks.benchmark.clock import Comparison
+
+
+def chosen(
+    names: Sequence[str], *, small: bool, data: Path | None
+) -> dict[str, Callable[[], Comparison]]:
+    """Return what builds each comparison, by name.
+
+    Args:
+        names: What is wanted; everything when empty.
+        small: Whether images are tiny: the figures mean nothing, but everything runs.
+        data: The root of COCO-format data; the generated sample when None.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    known = _catalogue(small=small, data=data)
+    return {name: choose(known, name, what="benchmark") for name in names or known}
+
+
+def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comparison]]:
+    size, side = ((96, 128), 64) if small else ((480, 640), 256)
+    batch = 2 if small else 8
+    table: dict[str, Callable[[], Comparison]] = {}
+    for name in ("resnet18", "resnet50"):
+        table[f"detection-{name}"] = partial(detection.training, name, batch=2, size=size)
+        table[f"detect-{name}"] = partial(detection.inference, name, size=size)
+    table["segmentation-resnet34"] = partial(
+        segmentation.training, "resnet34", batch=batch, side=side
+    )
+    table["segment-resnet34"] = partial(segmentation.inference, "resnet34", batch=batch, side=side)
+    images = 50 if small else 5000
+    table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)
+    table["loading"] = partial(loading.comparison, data)
+    return table

@@ -1,0 +1,299 @@
+"""The proof, in every run, of what was frozen and what was trained."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from backbones import Backbone
+from tasks.common.gather import alike
+from tasks.common.ledger import (
+    StageLine,
+    digest,
+    faults,
+    group_lines,
+    listed,
+    named_tensors,
+    stage_lines,
+    stage_of_names,
+)
+from tasks.common.report import print_line
+from tasks.common.run_folder import write_json
+from tasks.common.stages import STAGES, stages_text
+
+
+class AuditError(ValueError):
+    """What trains is not what the configuration says."""
+
+
+class Audit(Callback):
+    """Checks what is frozen and what trains, at every point where it can go wrong.
+
+    A phase begins with the first batch, and where stages are unfrozen. Then every parameter must
+    be in one group, the stages that ought to be frozen must be so and in eval mode, and those that
+    were frozen until now must have the bits they began with. After the first step of a phase every
+    other parameter must have a gradient. At the end all that is frozen must have the bits it began
+    with, and every tensor that had a gradient must have moved. One whose gradient was always 0,
+    such as that of a class that no batch had, may stay; it is reported.
+
+    What the tensors were at the start, as fingerprints, goes through checkpoints, so that a
+    resumed run is compared with the weights that the first one loaded.
+
+    Args:
+        backbone: Whose stages are frozen.
+        frozen: How many of them ought to be in an epoch, from 0.
+        path: Of ``audit.json``; None writes none.
+
+    Attributes:
+        phases: What trained in each phase, a line per stage.
+        record: The contents of ``audit.json``.
+        report: What was seen, in one line, once training has ended.
+    """
+
+    def __init__(
+        self, backbone: Backbone, frozen: Callable[[int], int], *, path: Path | None
+    ) -> None:
+        self.backbone = backbone
+        self.frozen = frozen
+        self.path = path
+        self.phases: list[list[StageLine]] = []
+        self.report = "training did not end"
+        self._start: dict[str, str] = {}
+        self._felt: set[str] = set()  # names of parameters that had a gradient other than 0
+        self._cold = -1  # stages that are frozen in this phase; below 0 before the first
+        self._first = False  # whether a phase's first step is still to come
+        self._rates: list[float] = []  # of the groups, if this batch ends with a step
+        self.record: dict[str, Any] = {"phases": [], "failures": []}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run has to know."""
+        return {"start": self._start, "felt": sorted(self._felt), "frozen": self._cold}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._start, self._felt = dict(state_dict["start"]), set(state_dict["felt"])
+        self._cold = state_dict["frozen"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Take the fingerprints of every tensor, unless a checkpoint had them."""
+        if not self._start:
+            self._start = {n: digest(t) for n, t in named_tensors(pl_module).items()}
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Begin a phase where one begins.
+
+        Raises:
+            AuditError: If something is not as it ought to be.
+        """
+        cold = self.frozen(trainer.current_epoch)
+        if self.phases and cold == self._cold:
+            return
+        optimizer = trainer.optimizers[0]
+        wrong = list(faults(pl_module, self.backbone, optimizer, frozen=cold))
+        wrong += self._moved(pl_module, STAGES[: max(self._cold, cold)])
+        self._cold, self._first = cold, True
+        lines = stage_lines(pl_module, self.backbone, optimizer)
+        self.phases.append(lines)
+        self.record["phases"].append(
+            {
+                "first epoch": trainer.current_epoch + 1,
+                "first step": trainer.global_step + 1,
+                "frozen": list(STAGES[:cold]),
+                "stages": [asdict(line) for line in lines],
+                "groups": group_lines(pl_module, optimizer),
+            }
+        )
+        self._settle(trainer, wrong, when=f"before the first step of {_epoch(trainer)}")
+        if trainer.is_global_zero and self.path is not None:
+            print_line(f"audit: {_phase_text(trainer.current_epoch, cold, lines)}")
+
+    def on_before_optimizer_step(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        optimizer: Optimizer,
+    ) -> None:
+        """Remember the learning rates: the schedule goes on before the batch ends."""
+        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
+        batch: Any,  # noqa: ANN401, ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Look at the gradients of a step, as long as some parameter has not had one.
+
+        Raises:
+            AuditError: If after the first step of a phase a parameter has none, or a tensor moved
+                that is frozen, or did not move that ought to.
+        """
+        rates, self._rates = self._rates, []
+        if not rates:
+            return
+        waiting = _trainable(pl_module).keys() - self._felt
+        if not (self._first or waiting):
+            return
+        after = f"after the first step of {_epoch(trainer)}"
+        without = [n for n, p in _trainable(pl_module).items() if p.grad is None]
+        if self._first and without:
+            self._settle(trainer, [_no_gradient(without)], when=after)
+        felt = _felt(pl_module, trainer.optimizers[0], rates, waiting)
+        if felt is None:  # the gradient scaler has left this step out
+            return
+        self._felt |= felt
+        if self._first:
+            self._first = False
+            self._settle(trainer, self._still_or_moved(pl_module), when=after)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare every tensor with what it was.
+
+        Raises:
+            AuditError: If one that is frozen moved, or one that had a gradient did not.
+        """
+        now = {name: digest(tensor) for name, tensor in named_tensors(pl_module).items()}
+        stages = stage_of_names(pl_module, self.backbone)
+        cold = [name for name in now if stages[name] in self._frozen_names]
+        trained = _trainable(pl_module)
+        still = sorted(n for n in trained if now[n] == self._start[n])
+        self.record["compared"] = {
+            "frozen throughout": {name: now[name] for name in cold},
+            "trained": len(trained),
+            "did not move": still,
+        }
+        self.report = (
+            f"{', '.join(self._frozen_names)}: {len(cold)} tensors, none moved"
+            if cold
+            else "nothing was frozen to the end"
+        )
+        self.report += f"; {len(trained) - len(still)} of {len(trained)} trained tensors moved"
+        if trainer.world_size > 1:
+            self.report += f", alike in {trainer.world_size} processes"
+        if still:
+            self.report += f" ({listed(still)} had a gradient of 0)"
+        self.record["report"] = self.report
+        wrong = self._still_or_moved(pl_module)
+        if not alike([now[name] for name in trained]):
+            wrong.append(
+                "the processes have different weights; use trainer.strategy=ddp, or report this as "
+                "a defect of Keel"
+            )
+        self._settle(trainer, wrong, when="at the end")
+
+    def check_kept(self, module: nn.Module) -> None:
+        """Compare what is frozen to the end with the start once more, in weights that were loaded.
+
+        Raises:
+            AuditError: If a tensor differs.
+        """
+        if wrong := self._moved(module, self._frozen_names):
+            raise AuditError(f"audit of the best checkpoint: {wrong[0]}.")
+
+    @property
+    def _frozen_names(self) -> tuple[str, ...]:
+        return STAGES[: max(0, self._cold)]
+
+    def _moved(self, module: nn.Module, stages: Iterable[str]) -> list[str]:
+        """Return what to say of tensors of frozen stages that are not what they were."""
+        names, stages = stage_of_names(module, self.backbone), set(stages)
+        tensors = named_tensors(module)
+        moved = [n for n in names if names[n] in stages and digest(tensors[n]) != self._start[n]]
+        if not moved:
+            return []
+        total = sum(stage in stages for stage in names.values())
+        return [
+            f"{len(moved)} of {total} tensors of frozen stages moved: {listed(moved)}; look for "
+            "code that writes to them, or report this as a defect of Keel"
+        ]
+
+    def _still_or_moved(self, module: nn.Module) -> list[str]:
+        """Return what to say of frozen tensors that moved and of others that ought to have."""
+        trained = _trainable(module)
+        felt = [name for name in trained if name in self._felt]
+        still = [name for name in felt if digest(trained[name]) == self._start[name]]
+        wrong = self._moved(module, self._frozen_names)
+        if still:
+            wrong.append(
+                f"{len(still)} of {len(trained)} trained tensors had a gradient and did not move: "
+                f"{listed(still)}; look for code that writes them back"
+            )
+        return wrong
+
+    def _settle(self, trainer: Trainer, wrong: list[str], *, when: str) -> None:
+        """Write ``audit.json``, and stop the run if something is wrong."""
+        self.record["failures"] += wrong
+        if trainer.is_global_zero and self.path is not None:
+            write_json(self.path, self.record)
+        if wrong:
+            raise AuditError(
+                f"audit {when}: {'; '.join(wrong)}. The run is stopped; its checkpoints are kept."
+            )
+
+
+def _epoch(trainer: Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}"
+
+
+def _trainable(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in named_tensors(module).items() if tensor.requires_grad}
+
+
+def _felt(
+    module: nn.Module, optimizer: Optimizer, rates: list[float], names: Iterable[str]
+) -> set[str] | None:
+    """Return which parameters have a gradient that can move them; None if one is not finite.
+
+    Beside a weight of 1 float32 has no room for a step of 1e-8: then it may stay.
+    """
+    trained = _trainable(module)
+    gradients = [p.grad for p in trained.values() if p.grad is not None]
+    if not bool(torch.stack([g.isfinite().all() for g in gradients]).all()):
+        return None
+    lr = {
+        id(p): rate
+        for group, rate in zip(optimizer.param_groups, rates, strict=True)
+        for p in group["params"]
+    }
+    moves = {
+        name: (trained[name].sub(gradient, alpha=lr[id(trained[name])]) != trained[name]).any()
+        for name in names
+        if (gradient := trained[name].grad) is not None
+    }
+    told = torch.stack([*moves.values()]).tolist() if moves else []  # waits for the device once
+    return {name for name, move in zip(moves, told, strict=True) if move}
+
+
+def _no_gradient(names: list[str]) -> str:
+    return (
+        f"{len(names)} parameters ought to train and got no gradient: {listed(names)}; the loss "
+        "does not depend on them. Freeze their stage with backbone.freeze, take them out of the "
+        "network, or look for a detach() on the way"
+    )
+
+
+def _phase_text(epoch: int, cold: int, lines: list[StageLine]) -> str:
+    """Return what trains from an epoch on, in one line."""
+    tensors = sum(line.tensors for line in lines if line.stage in STAGES[:cold])
+    frozen = f"{stages_text(cold)} frozen" + (f" ({tensors} tensors)" if cold else "")
+    rates = {line.stage: line.peak_lr for line in lines if line.trainable}
+    shown = ", ".join(f"{stage} {lr:.3g}" for stage, lr in rates.items())
+    return (
+        f"epoch {epoch + 1}: {frozen}; {sum(line.trainable for line in lines)} tensors train, "
+        f"peak lr {shown}"
+    )

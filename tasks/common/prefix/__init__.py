@@ -1,0 +1,1 @@
+"""What frozen stages make of pre-drawn views of the images, computed once and kept."""

@@ -1,0 +1,171 @@
+"""What a recipe does to a run of either task, and the audit without a run."""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from tasks.common.config import register_configs
+from tasks.detection import assemble as detection
+from tasks.detection.checkpoint import load_detector
+from tasks.detection.model import DetectorOptions
+from tasks.segmentation import assemble as segmentation
+from tasks.segmentation.checkpoint import load_segmenter
+from tasks.segmentation.config import register_segmentation
+from tests.scripts.conftest import CONFIGS
+
+THAW = (
+    "backbone.freeze=5",
+    "recipe.epochs=2",
+    "recipe.unfreeze={c5: 1}",
+    "recipe.ema=0.5",
+    "recipe.label_smoothing=0.1",
+    "recipe.lr_decay=0.5",
+    "recipe.restarts=1",
+)
+
+
+def _register_detection():
+    register_configs({"model": DetectorOptions()})
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    script: str
+    command: Any
+    register: Any
+    assemble: Any
+    load: Any
+
+
+@pytest.fixture(params=["detection", "segmentation"])
+def task(request, root, seg_root, command, seg_command):
+    """A task's script, its command line, and what makes and reads its networks."""
+    if request.param == "detection":
+        parts = partial(command, root), _register_detection, detection.assemble, load_detector
+        return Task(request.param, "train_det.py", *parts)
+    parts = partial(seg_command, seg_root), register_segmentation, segmentation.assemble
+    return Task(request.param, "train_seg.py", *parts, load_segmenter)
+
+
+def built(task, arguments):
+    """The network that a run with this seed begins with."""
+    task.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS / task.name)):
+        return task.assemble(compose(task.name, overrides=arguments)).module
+
+
+def moved(before, after):
+    """The stages of which a tensor moved, those of which none did, and the rest of the network."""
+    places = {"conv1": "stem", "bn1": "stem", **{f"layer{k}": f"c{k + 1}" for k in range(1, 5)}}
+    found = {}
+    for name, tensor in after.items():
+        inner = name.partition("backbone.")[2].removeprefix("body.").partition(".")[0]
+        same = torch.equal(tensor, before[name])
+        found.setdefault(places.get(inner, "head"), set()).add(same)
+    return found
+
+
+def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, in_process, capsys):
+    arguments = task.command(tmp_path / "r", *THAW)
+    start = built(task, arguments).state_dict()
+    in_process(task.script, arguments, tmp_path)
+    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
+    for state in (saved["state_dict"], saved["current_model_state"]):
+        still = {stage for stage, same in moved(start, state).items() if same == {True}}
+        assert still == {"stem", "c2", "c3", "c4"}
+    audit = json.loads((tmp_path / "r" / "audit.json").read_text())
+    assert [phase["first epoch"] for phase in audit["phases"]] == [1, 2]
+    assert [len(phase["frozen"]) for phase in audit["phases"]] == [5, 4]
+    rates = {line["stage"]: line["peak_lr"] for line in audit["phases"][0]["stages"]}
+    head = rates["head"]
+    assert [rates[f"c{k}"] for k in (5, 4, 3)] == pytest.approx([head, head / 2, head / 4])
+    best = tmp_path / "r" / "checkpoints" / "best.ckpt"
+    kept = torch.load(best, weights_only=True)["state_dict"]
+    for name, tensor in task.load(best)[0].state_dict().items():
+        assert torch.equal(tensor, kept[f"network.{name}"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for fact in ("c5 trains from epoch 2", "1 warm restart;", "decay 0.5"):
+        assert fact in said
+    assert f"audit: {audit['report']}" in said
+
+
+def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(
+    task, tmp_path, in_process, capsys
+):
+    thaw = "backbone.freeze=5", "recipe.unfreeze={c5: 1}", "recipe.epochs=2", "audit=only"
+    in_process(task.script, task.command(tmp_path / "r", *thaw), tmp_path)
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["audit.json"]
+    written = json.loads((tmp_path / "r" / "audit.json").read_text())
+    assert [phase["first epoch"] for phase in written["phases"]] == [1, 2]
+    (first,), (second,) = (phase["phases"] for phase in written["phases"])
+    trains = [{line["stage"]: line["trainable"] for line in p["stages"]} for p in (first, second)]
+    assert trains[0]["c5"] == 0
+    assert trains[1]["c5"] == 15
+    assert trains[0]["head"] == trains[1]["head"] > 0
+    said = capsys.readouterr().out
+    assert "From epoch 1 on: stem, c2, c3, c4, c5 frozen" in said
+    assert "From epoch 2 on: stem, c2, c3, c4 frozen" in said
+    assert "epoch 1/2" not in " ".join(said.split())
+
+
+def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path, in_process):
+    wrong = "recipe.backbone_lr_factor=0", "audit=only"
+    message = (
+        r"^error: audit before the first step of epoch 1: to be trained at a learning rate of 0"
+    )
+    with pytest.raises(SystemExit, match=message):
+        in_process(task.script, task.command(tmp_path / "r", *wrong), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("audit=onyl", "unknown audit 'onyl'; did you mean 'only'"),
+        ("recipe.unfreeze={c5: 2}", r"recipe\.unfreeze\.c5 takes a number of epochs from 1 to 1"),
+        ("recipe.unfreeze={c5: 1}", r"recipe\.unfreeze names c5, .*Set backbone\.freeze=5"),
+        ("recipe.unfreeze={c9: 1}", r"unknown stage in recipe\.unfreeze 'c9'"),
+        ("recipe.frozen_until=9", r"recipe\.frozen_until=9 leaves none of recipe\.epochs="),
+    ],
+)
+def test_what_cannot_be_is_answered_before_a_folder_is_made(
+    task, tmp_path, override, message, in_process
+):
+    overrides = "recipe.epochs=2", override
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        in_process(task.script, task.command(tmp_path / "r", *overrides), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_recipe_is_answered_with_the_nearest_shared_one(task, tmp_path, in_process):
+    with pytest.raises(SystemExit, match=r"no recipe=gradul; did you mean 'gradual'\? Kn.*ema"):
+        in_process(task.script, ["recipe=gradul"], tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_thaw_as_one_does(task, tmp_path, finished):
+    """Each sees other images; DDP has to gather the gradients of what thaws later as well."""
+    more = "trainer.devices=2", "trainer.strategy=ddp", *THAW[:3]
+    output = finished(task.script, task.command(tmp_path / "r", *more), tmp_path)
+    report = json.loads((tmp_path / "r" / "audit.json").read_text())["report"]
+    assert report.startswith("stem, c2, c3, c4: ")
+    assert report.endswith("tensors moved, alike in 2 processes")
+    assert f"audit: {report}" in output
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_learns_as_an_eager_one(root, tmp_path, command, in_process):
+    losses = []
+    for name in ("eager", "compiled"):
+        folder = tmp_path / name
+        options = [f"trainer.compile={name == 'compiled'}", "trainer.max_steps=2"]
+        in_process("train_det.py", command(root, folder, *options), tmp_path)
+        rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+        losses.append([float(row["train/loss"]) for row in rows if row["train/loss"]])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
