@@ -72,10 +72,6 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path, self.best_model_score = str(path), score
             trainer.save_checkpoint(path)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return Lightning's state, and the last validation's step."""
-        return {**super().state_dict(), "validated_step": self.validated_step}
-
     def on_load_checkpoint(
         self,
         trainer: Trainer,
@@ -87,7 +83,6 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, and copy its checkpoint into this run's folder."""
-        self.validated_step = state_dict["validated_step"]
         self.current_score = state_dict["current_score"]
         if not state_dict["best_model_path"]:  # none yet
             return

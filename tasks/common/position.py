@@ -58,7 +58,6 @@ def settle(loop: dict[str, Any], trainer: Trainer) -> None:
     _count(batches["current"], begun=where.batches, done=where.batches)
     for total in (batches["total"], loop[val]["total"]):
         _count(total, begun=total["completed"], done=total["completed"])
-    batches["is_last_batch"] = False
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = trainer.global_step
 
 

@@ -14,8 +14,12 @@ from tasks.detection.module import DetectionModule
 from tasks.segmentation.module import SegmentationModule
 from tests.same_checkpoints import differences
 
-# Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum.
-OPTIONS = "recipe.epochs=2", "recipe.accumulate=2", "backbone.drop_path=0.2"
+# Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum,
+# an average of the weights, and stages that begin to train in the second epoch.
+OPTIONS = (
+    *("recipe.epochs=2", "recipe.accumulate=2", "recipe.ema=0.9"),
+    *("backbone.drop_path=0.2", "backbone.freeze=5", "recipe.unfreeze={c5: 1, c4: 1}"),
+)
 
 
 def rows(run):

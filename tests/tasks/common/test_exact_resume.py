@@ -186,9 +186,15 @@ def test_a_run_may_be_stopped_again_and_again(tmp_path, whole):
     assert differences(whole[0], resume.parent) == []
 
 
-@pytest.mark.parametrize("at", [("train", 0, 4), ("train", 1, 1)])
 @pytest.mark.parametrize(
-    "options", [{"steps": 8}, {"every": 3}, {"ema": False}], ids=["steps", "every", "plain"]
+    ("at", "options"),
+    [
+        (("train", 0, 4), {"steps": 8}),
+        (("train", 1, 1), {"steps": 8}),
+        (("val", 0, 1), {"steps": 8}),
+        (("train", 0, 4), {"every": 3}),
+        (("train", 1, 3), {"ema": False}),
+    ],
 )
 def test_so_is_a_run_of_so_many_steps_or_of_fewer_validations(tmp_path, at, options):
     straight, _ = run(tmp_path / "whole", Net(), **options)
@@ -223,6 +229,16 @@ def test_a_scheduler_may_repeat_sigterm(tmp_path, whole, capfd):
     assert "interrupted after 5 steps; 5 steps are saved: go on with" in said.out
     rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt")
     assert first + rest == whole[1]
+
+
+def test_what_is_saved_is_not_saved_again(tmp_path):
+    """Told in a validation, the run stops where the next epoch begins."""
+    run(tmp_path, Net(("val", 1, 0)))
+    steps = [
+        torch.load(tmp_path / name, weights_only=True)["global_step"]
+        for name in ("previous.ckpt", "last.ckpt")
+    ]
+    assert steps == [3, 6]
 
 
 def test_the_line_of_a_resumed_epoch_has_the_mean_loss_of_all_of_it(tmp_path, capsys):
