@@ -124,11 +124,7 @@ def assemble(cfg: DictConfig) -> Parts:
     model = replace(model, norm=decoder_norm.value)
     inputs, normalisation, patch = _resolved(inputs, splits.train.facts, norm.value, model)
     _check_turns(augment, inputs)
-    if inputs.neighbours and splits.train.facts[0].flat:
-        raise ValueError(
-            f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
-            "beside them. Leave it out."
-        )
+    _check_neighbours(inputs, splits)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
     network, card = new_segmenter(
         choice,
@@ -163,20 +159,8 @@ def assemble(cfg: DictConfig) -> Parts:
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
-    size = splits.decoded_size()
-    loading = choose_loading(options, where, size=size)
-    data = SegmentationDataModule(
-        train=(splits.train.cases, splits.train.facts),
-        val=splits.val.cases,
-        test=(splits.test or splits.val).cases,
-        options=inputs,
-        preprocessing=card.preprocessing,
-        batch_size=recipe.batch_size,
-        transform=PatchTransform(augment),
-        workers=loading.processes,
-        seed=cfg.seed,
-        memory=size if loading.cached else 0,
-    )
+    loading = choose_loading(options, where, size=splits.decoded_size())
+    data = _data(cfg, splits, inputs, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
         check_prefix(cache, network.backbone, recipe=recipe, options=options)
         slices = sum(case.shape[0] for case in splits.train.facts)
@@ -205,6 +189,40 @@ def assemble(cfg: DictConfig) -> Parts:
         data=data,
         cache=data.cache,
     )
+
+
+def _data(
+    cfg: DictConfig,
+    splits: Splits,
+    inputs: InputOptions,
+    card: SegmenterCard,
+    *,
+    augment: AugmentOptions,
+    recipe: Recipe,
+    loading: Loading,
+) -> SegmentationDataModule:
+    """Return the batches of a run."""
+    return SegmentationDataModule(
+        train=(splits.train.cases, splits.train.facts),
+        val=splits.val.cases,
+        test=(splits.test or splits.val).cases,
+        options=inputs,
+        preprocessing=card.preprocessing,
+        batch_size=recipe.batch_size,
+        transform=PatchTransform(augment),
+        workers=loading.processes,
+        seed=cfg.seed,
+        memory=splits.decoded_size() if loading.cached else 0,
+    )
+
+
+def _check_neighbours(inputs: InputOptions, splits: Splits) -> None:
+    """Raise if slices are wanted beside those of flat images."""
+    if inputs.neighbours and splits.train.facts[0].flat:
+        raise ValueError(
+            f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
+            "beside them. Leave it out."
+        )
 
 
 def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
