@@ -27,6 +27,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, and print each table as soon as it is there."""
     options = arguments()
+    if options.repeats < 1:
+        raise ValueError(f"--repeats takes an integer of at least 1, got {options.repeats}.")
     from tasks.benchmark.catalogue import chosen
     from tasks.benchmark.clock import measure
     from tasks.benchmark.report import markdown, write

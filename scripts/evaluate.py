@@ -22,9 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     detection = parser.add_argument_group("detection only")
     detection.add_argument(
-        "--precision",
-        default="auto",
-        help="bf16, fp16 or 32; auto takes bf16 if the machine has it",
+        "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
     )
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
@@ -44,7 +42,7 @@ def score_detector(options: argparse.Namespace, device: str) -> Mapping[str, Any
         raise ValueError("--cases is for segmenters; leave it out.")
     detector, card = load_detector(options.checkpoint)
     split = read_annotations(options.truth, options.images, classes=card.classes)
-    with autocast(options.precision, device=device):
+    with autocast(options.precision or "auto", device=device):
         scores = evaluate(detector.to(device), card, split)
     print_ap(f"{split.source}: {len(split.images)} images", scores, card.classes)
     return scores
@@ -56,6 +54,8 @@ def score_segmenter(options: argparse.Namespace, device: str) -> Mapping[str, An
     from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
     from tasks.segmentation.metrics import write_case_scores
 
+    if options.precision is not None:
+        raise ValueError("--precision is for detectors; a segmenter computes in float32.")
     segmenter, card = load_segmenter(options.checkpoint)
     split, unit = read_cases(options.truth, options.images, card)
     cases, summary = evaluate(segmenter.to(device), card, split, tolerance=options.tolerance)

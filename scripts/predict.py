@@ -24,9 +24,7 @@ def arguments() -> argparse.Namespace:
         "--threshold", type=float, help="lowest score drawn in the overlays (0.5)"
     )
     detection.add_argument(
-        "--precision",
-        default="auto",
-        help="bf16, fp16 or 32; auto takes bf16 if the machine has it",
+        "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
     )
     detection.add_argument(
         "--annotations", type=Path, help="COCO file that gives the images their ids"
@@ -43,7 +41,7 @@ def detect(options: argparse.Namespace, device: str) -> Iterator[str]:
     detector, card = load_detector(options.checkpoint)
     files = find_images(options.source)
     ids = read_image_ids(options.annotations) if options.annotations else None
-    with autocast(options.precision, device=device):
+    with autocast(options.precision or "auto", device=device):
         yield from predict_files(
             detector.to(device),
             card,
@@ -60,10 +58,10 @@ def segment(options: argparse.Namespace, device: str) -> Iterator[str]:
     from tasks.segmentation.checkpoint import load_segmenter
     from tasks.segmentation.predict import find_cases, predict_cases
 
-    if options.threshold is not None or options.annotations is not None:
+    if any(o is not None for o in (options.threshold, options.annotations, options.precision)):
         raise ValueError(
-            f"--threshold and --annotations are for detectors, and {options.checkpoint} is a "
-            "segmenter; leave them out."
+            "--threshold, --annotations and --precision are for detectors, and "
+            f"{options.checkpoint} is a segmenter; leave them out."
         )
     segmenter, card = load_segmenter(options.checkpoint)
     cases = find_cases(options.source, channels=card.channels)

@@ -31,12 +31,13 @@ def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comp
     batch = 2 if small else 8
     table: dict[str, Callable[[], Comparison]] = {}
     for name in ("resnet18", "resnet50"):
-        table[f"detection-{name}"] = partial(detection.training, name, batch=2, size=size)
-        table[f"detect-{name}"] = partial(detection.inference, name, size=size)
-    table["segmentation-resnet34"] = partial(
-        segmentation.training, "resnet34", batch=batch, side=side
-    )
-    table["segment-resnet34"] = partial(segmentation.inference, "resnet34", batch=batch, side=side)
+        table[f"detection-training-{name}"] = partial(detection.training, name, batch=2, size=size)
+        table[f"detection-inference-{name}"] = partial(detection.inference, name, size=size)
+        table[f"detection-freezing-{name}"] = partial(detection.freezing, name, batch=2, size=size)
+    unet = {"batch": batch, "side": side}
+    table["segmentation-training"] = partial(segmentation.training, "resnet34", **unet)
+    table["segmentation-inference"] = partial(segmentation.inference, "resnet34", **unet)
+    table["segmentation-freezing"] = partial(segmentation.freezing, "resnet34", **unet)
     images = 50 if small else 5000
     table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)
     table["loading"] = partial(loading.comparison, data)

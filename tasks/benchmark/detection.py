@@ -1,6 +1,6 @@
 """Faster R-CNN of torchvision, as documented and with Keel's precision, beside Keel's."""
 
-from functools import cache, partial
+from functools import partial
 from typing import Final
 
 import torch
@@ -26,7 +26,6 @@ FREEZES: Final = (0, 2, 4)
 Size = tuple[int, int]
 
 
-@cache
 def calibrated(name: str) -> dict[str, Tensor]:
     """Return random weights of torchvision's, with batch statistics of noise.
 
@@ -56,11 +55,12 @@ def torchvision_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
 
 
 def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
-    """Return ours, of the same architecture and weights."""
+    """Return ours, of the same architecture and with the weights of torchvision's."""
+    theirs = torchvision_detector(name, size=size, freeze=freeze)
     backbone = build_backbone(name, weights="random", norm="frozen_batch", freeze=freeze)
-    backbone.load_state_dict(calibrated(name))
     options = DetectorOptions(min_size=min(size), max_size=max(size))
     detector = build_detector(backbone, num_classes=CLASSES, options=options)
+    detector.load_state_dict(theirs.state_dict())
     return detector.to(memory_format=torch.channels_last)
 
 
@@ -120,6 +120,21 @@ def training(name: str, *, batch: int, size: Size) -> Comparison:
         title=f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}",
         systems=systems,
         base=base,
+    )
+
+
+def freezing(name: str, *, batch: int, size: Size) -> Comparison:
+    """Compare Keel's training step with frozen stages to that with none."""
+    systems: dict[str, Make] = {
+        f"Keel, freeze {freeze}": partial(
+            make_training, SYSTEMS[2], name, batch=batch, size=size, freeze=freeze
+        )
+        for freeze in FREEZES
+    }
+    return Comparison(
+        title=f"Freezing, Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}",
+        systems=systems,
+        base=dict.fromkeys(systems, "Keel, freeze 0"),
     )
 
 

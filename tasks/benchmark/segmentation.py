@@ -17,7 +17,7 @@ from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 CLASSES: Final = 3
 SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, bf16 and channels_last", "Keel")
-FREEZES: Final = (2, 4)
+FREEZES: Final = (0, 2, 4)
 
 
 def _network(system: str, name: str, *, freeze: int) -> nn.Module:
@@ -68,18 +68,29 @@ def make_inference(system: str, name: str, *, batch: int, side: int) -> Inferenc
 
 
 def training(name: str, *, batch: int, side: int) -> Comparison:
-    """Compare training steps; Keel's with frozen stages too."""
+    """Compare training steps."""
     systems: dict[str, Make] = {
         system: partial(make_training, system, name, batch=batch, side=side) for system in SYSTEMS
     }
-    for freeze in FREEZES:
-        systems[f"{SYSTEMS[2]}, freeze {freeze}"] = partial(
-            make_training, SYSTEMS[2], name, batch=batch, side=side, freeze=freeze
-        )
     return Comparison(
         title=f"U-Net {name}, training step, {batch} x {side}x{side}",
         systems=systems,
         base=dict.fromkeys(systems, SYSTEMS[0]),
+    )
+
+
+def freezing(name: str, *, batch: int, side: int) -> Comparison:
+    """Compare Keel's training step with frozen stages to that with none."""
+    systems: dict[str, Make] = {
+        f"Keel, freeze {freeze}": partial(
+            make_training, SYSTEMS[2], name, batch=batch, side=side, freeze=freeze
+        )
+        for freeze in FREEZES
+    }
+    return Comparison(
+        title=f"Freezing, U-Net {name}, training step, {batch} x {side}x{side}",
+        systems=systems,
+        base=dict.fromkeys(systems, "Keel, freeze 0"),
     )
 
 

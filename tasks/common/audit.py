@@ -186,7 +186,7 @@ class Audit(Callback):
         if trainer.world_size > 1:
             self.report += f", alike in {trainer.world_size} processes"
         if still:
-            self.report += f" ({listed(still)} had a gradient of 0)"
+            self.report += f" ({listed(still)} had no gradient that could move it)"
         self.record["report"] = self.report
         wrong = self._still_or_moved(pl_module)
         if not alike([now[name] for name in trained]):
@@ -241,9 +241,7 @@ class Audit(Callback):
         if trainer.is_global_zero and self.path is not None:
             write_json(self.path, self.record)
         if wrong:
-            raise AuditError(
-                f"audit {when}: {'; '.join(wrong)}. The run is stopped; its checkpoints are kept."
-            )
+            raise AuditError(f"audit {when}: {'; '.join(wrong)}. Nothing is trained any further.")
 
 
 def _epoch(trainer: Trainer) -> str:
@@ -265,18 +263,24 @@ def _felt(
     gradients = [p.grad for p in trained.values() if p.grad is not None]
     if not bool(torch.stack([g.isfinite().all() for g in gradients]).all()):
         return None
-    lr = {
-        id(p): rate
+    groups = {
+        id(p): (group, rate)
         for group, rate in zip(optimizer.param_groups, rates, strict=True)
         for p in group["params"]
     }
     moves = {
-        name: (trained[name].sub(gradient, alpha=lr[id(trained[name])]) != trained[name]).any()
+        name: (p.sub(_direction(p.grad, group), alpha=rate) != p).any()
         for name in names
-        if (gradient := trained[name].grad) is not None
+        if (p := trained[name]).grad is not None
+        for group, rate in [groups[id(p)]]
     }
     told = torch.stack([*moves.values()]).tolist() if moves else []  # waits for the device once
     return {name for name, move in zip(moves, told, strict=True) if move}
+
+
+def _direction(gradient: Tensor, group: dict[str, Any]) -> Tensor:
+    """Return what the first step with a gradient goes along: AdamW's is of size 1."""
+    return gradient / (gradient.abs() + group["eps"]) if "eps" in group else gradient
 
 
 def _no_gradient(names: list[str]) -> str:

@@ -52,6 +52,7 @@ def audit_only(
         AuditError: If what trains is not what the configuration says.
         ValueError: If the recipe does not fit the backbone.
     """
+    parts.data.cache = None  # one batch is no reason to fill it
     base, stages = parts.backbone.frozen, len(parts.backbone.stages())
     check_unfreezing(parts.recipe, base=base, stages=stages)
     print_facts(text.title, facts)

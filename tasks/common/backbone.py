@@ -125,7 +125,8 @@ def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Deci
         reason = "no weights were loaded"
         if choice.loaded and recipe.unfreeze:
             last = max(recipe.unfreeze, key=STAGES.index)
-            return Decision(value=str(STAGES.index(last) + 1), reason=f"{last} is to be unfrozen")
+            count = STAGES.index(last) + 1
+            return Decision(value=str(count), reason=f"the recipe unfreezes them down to {last}")
         if choice.loaded:
             reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
         return Decision(value=str(usual if choice.loaded else 0), reason=reason)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from backbones.files import read_checkpoint
 from tasks.common import machine
 from tasks.common.machine import Decision
+from tasks.common.resume import find_start
 from tasks.common.trainer import Machine
 
 _STEPS_PER_EPOCH: Final = 20
@@ -77,7 +78,11 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], TrialPar
             f"recipe.batch_size=auto is for one device, and trainer.devices is "
             f"{cfg.trainer.devices}, which could decide differently; give a number."
         )
-    decision = _saved(Path(cfg.resume)) if cfg.resume is not None else _decided(cfg, assemble)
+    decision = (
+        _saved(find_start(Path(cfg.resume))[0])
+        if cfg.resume is not None
+        else _decided(cfg, assemble)
+    )
     cfg.recipe.batch_size = int(decision.value)
     return decision
 
@@ -115,6 +120,7 @@ def _saved(path: Path) -> Decision:
 
 def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts]) -> Decision:
     trial = cfg.copy()
+    trial.cache.views = 0
     trial.recipe.batch_size = 1  # the least learning rate; the trials set their own number
     parts = assemble(trial)
     parts.data.workers = 0

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
@@ -62,6 +63,9 @@ def exit_on_error(main: Callable[[], T]) -> T:
     """
     try:
         return main()
+    except KeyboardInterrupt:  # training answers it by itself
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, FloatingPointError, InstantiationException) as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
             raise

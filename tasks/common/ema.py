@@ -1,6 +1,6 @@
 """A moving average of the weights, which is what is validated and kept."""
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning import LightningModule, Trainer
@@ -8,12 +8,15 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+_BITS: Final = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class MovingAverage(WeightAveraging):
     """Lightning's average of weights and running statistics, with an exponential decay.
 
-    Step ``n``, from 1, has the decay ``min(decay, (1 + n) / (10 + n))``, so that a short run does
-    not keep its first weights (TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``).
+    It begins with the weights after the first step. The ``n``-th step after that has the decay
+    ``min(decay, (1 + n) / (10 + n))``, so that a short run does not keep its first weights
+    (TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``).
     Validation runs on the average; a checkpoint has it as ``state_dict``, and the weights that
     training goes on from as ``current_model_state``.
 
@@ -40,5 +43,7 @@ class MovingAverage(WeightAveraging):
         if not average.is_floating_point():  # a counter
             return current
         decay = torch.clamp((1 + count) / (10 + count), max=self.decay)
-        # Unlike decay * a + (1 - decay) * b it gives back a where b is the same.
-        return torch.lerp(average, current, (1 - decay).to(average.dtype))
+        mixed = torch.lerp(average, current, (1 - decay).to(average.dtype))
+        # Arithmetic gives 0 for -0, and for denormals where they are flushed: compare bits.
+        bits = _BITS[average.element_size()]
+        return torch.where(average.view(bits) == current.view(bits), current, mixed)

@@ -150,5 +150,6 @@ def _check_epochs(recipe: Recipe) -> None:
             raise ValueError(
                 f"recipe.unfreeze.{stage} takes a number of epochs from {least} to "
                 f"{recipe.epochs - 1}, got {epoch!r}; recipe.epochs is {recipe.epochs}, "
-                f"recipe.frozen_until {recipe.frozen_until}."
+                f"recipe.frozen_until {recipe.frozen_until}. A command line adds to the recipe's "
+                f"own stages: ~recipe.unfreeze.{stage} takes one out."
             )

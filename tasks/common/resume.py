@@ -23,6 +23,11 @@ def find_start(wanted: Path) -> tuple[Path, str]:
     """
     folder = wanted / "checkpoints" if wanted.is_dir() else wanted.parent
     if not wanted.is_dir() and wanted.name != LAST:
+        if not wanted.is_file():
+            raise FileNotFoundError(
+                f"resume={wanted}: no such run folder or checkpoint; give the folder of a run, "
+                "such as runs/detection/<run>."
+            )
         return wanted, str(wanted)
     faults: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +16,7 @@ from backbones.files import read_checkpoint
 from tasks.common.audit import Audit
 from tasks.common.checkpoint import CardT, check_resume
 from tasks.common.curves import draw_curves
+from tasks.common.data_module import ResumableDataModule
 from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
 from tasks.common.loading import Loading
@@ -53,7 +54,7 @@ class Parts(Protocol):
         """The network and its loop."""
 
     @property
-    def data(self) -> LightningDataModule:
+    def data(self) -> ResumableDataModule:
         """Its batches."""
 
     @property

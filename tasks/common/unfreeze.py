@@ -61,7 +61,8 @@ def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
         if index >= base:
             raise ValueError(
                 f"recipe.unfreeze names {stage}, which is not frozen at the start: frozen is "
-                f"{stages_text(base)}. Set backbone.freeze={index + 1}, or leave {stage} out."
+                f"{stages_text(base)} (of random weights nothing is, by itself). Load weights, set "
+                f"backbone.freeze={index + 1}, or leave {stage} out: ~recipe.unfreeze.{stage}."
             )
     expected = STAGES[base - len(recipe.unfreeze) : base][::-1]
     for stage in expected:

@@ -46,9 +46,12 @@ def run(cfg: DictConfig) -> float:
     """
     only = is_audit_only(cfg.audit)
     folder = new_folder(cfg.run_dir, parent=Path("runs/segmentation"), name=cfg.backbone.name)
+    cfg_batch_size = cfg.recipe.batch_size
     batch_size = settle_batch_size(cfg, assemble)
     parts = assemble(cfg)
-    said = {**facts(parts), "batch size": str(batch_size)}
+    said = facts(parts)
+    if cfg_batch_size == "auto":
+        said["batch size"] = str(batch_size)
     if only:
         return audit_only(parts, text=_TEXT, facts=said, folder=folder)
     outcome = carry_out(cfg, parts, parts.card, text=_TEXT, facts=said, folder=folder)

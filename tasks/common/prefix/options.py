@@ -86,6 +86,11 @@ def check_prefix(
             f"{views} takes at most as many views as there are epochs, {recipe.epochs}: the others "
             "would never be seen."
         )
+    if options.compile:
+        raise ValueError(
+            f"{views} runs the backbone from its frozen stages on, which trainer.compile=true does "
+            "not compile; leave one of them out."
+        )
     if options.devices > 1:
         raise ValueError(
             f"{views} takes trainer.devices=1, got {options.devices}: each process sees other "
