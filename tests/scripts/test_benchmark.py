@@ -42,8 +42,11 @@ def test_everything_can_be_measured(tmp_path, in_process, name):
 
 
 def test_both_detectors_of_a_comparison_are_the_same_function():
-    theirs = detection.torchvision_detector("resnet18", size=(64, 96), freeze=2).eval()
-    ours = detection.keel_detector("resnet18", size=(64, 96), freeze=2).eval()
+    made = []
+    for make in (detection.torchvision_detector, detection.keel_detector):
+        torch.manual_seed(0)
+        made.append(make("resnet18", size=(64, 96), freeze=2).eval())
+    theirs, ours = made
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         (found,), (expected,) = ours([image]), theirs([image])

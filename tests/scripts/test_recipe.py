@@ -129,7 +129,7 @@ def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path, 
     [
         ("audit=onyl", "unknown audit 'onyl'; did you mean 'only'"),
         ("recipe.unfreeze={c5: 2}", r"recipe\.unfreeze\.c5 takes a number of epochs from 1 to 1"),
-        ("recipe.unfreeze={c5: 1}", r"recipe\.unfreeze names c5, .*Set backbone\.freeze=5"),
+        ("recipe.unfreeze={c5: 1}", r"recipe\.unfreeze names c5, .*set backbone\.freeze=5"),
         ("recipe.unfreeze={c9: 1}", r"unknown stage in recipe\.unfreeze 'c9'"),
         ("recipe.frozen_until=9", r"recipe\.frozen_until=9 leaves none of recipe\.epochs="),
     ],
