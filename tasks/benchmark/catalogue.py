@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from backbones.choose import choose
-from tasks.benchmark import detection, evaluation, loading, segmentation
+from tasks.benchmark import detection, evaluation, loading, optimizers, segmentation
 from tasks.benchmark.clock import Comparison
 
 
@@ -38,6 +38,7 @@ def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comp
     table["segmentation-training"] = partial(segmentation.training, "resnet34", **unet)
     table["segmentation-inference"] = partial(segmentation.inference, "resnet34", **unet)
     table["segmentation-freezing"] = partial(segmentation.freezing, "resnet34", **unet)
+    table["optimizer"] = partial(optimizers.comparison, "resnet18" if small else "resnet50")
     images = 50 if small else 5000
     table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)
     table["loading"] = partial(loading.comparison, data)
