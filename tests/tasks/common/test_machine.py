@@ -151,10 +151,19 @@ def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, 
 
 
 @pytest.mark.parametrize(
-    ("most", "used", "expected"),
-    [(None, None, 3000), ("max", "5", 3000), ("2048000", "1024000", 1000), ("9", "10", 0)],
+    ("most", "used", "stat", "expected"),
+    [
+        (None, None, None, 3000),
+        ("max", "5", "", 3000),
+        ("2048000", "1024000", "anon 1024000\n", 1000),
+        ("2048000", "1024000", "file 9\ninactive_file 512000\nactive_file 9\n", 1500),
+        ("9", "10", "inactive_file 0\n", 0),
+    ],
 )
-def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path, most, used, expected):
+def test_free_memory_is_that_of_the_container_where_it_has_less(
+    tmp_path, most, used, stat, expected
+):
+    """All but what it uses; its cache of files counts as free."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:   3000 kB\n")
     if most is not None:
@@ -162,6 +171,7 @@ def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path, most, 
         group.mkdir(parents=True)
         (group / "memory.max").write_text(f"{most}\n")
         (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(stat)
     assert free_memory(tmp_path) == expected * 1024
 
 
