@@ -131,7 +131,13 @@ def assemble(cfg: DictConfig) -> Parts:
         check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
         decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
         encoder = DetectionEncoder(module.network, splits.train, decides=decides)
-        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
+        data.keep_prefix(
+            cache,
+            encoder,
+            collate=collate_entries,
+            precision=where.precision.value,
+            device=where.accelerator.value,
+        )
     return Parts(
         recipe=recipe,
         options=options,

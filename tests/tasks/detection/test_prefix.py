@@ -57,7 +57,7 @@ def data_for(split, module, *, precision="32-true", **cache):
     )
     encoder = DetectionEncoder(module.network, split, decides={})
     options = CacheOptions(**{"views": 2} | cache)
-    data.keep_prefix(options, encoder, collate=collate_entries, precision=precision)
+    data.keep_prefix(options, encoder, collate=collate_entries, precision=precision, device="cpu")
     return data
 
 
