@@ -92,7 +92,7 @@ def measure(
     step, data = _parts(case.task, cfg)
     cache = data.cache
     options = replace(cache.options, where="disk", folder=str(folder / "cache"))
-    given = {"collate": cache.collate, "precision": cache.precision}
+    given = {"collate": cache.collate, "precision": cache.precision, "device": cache.device}
     on_disk = PrefixCache(options, cache.encoder, cache.samples, **given)
     filled = {}
     for where, each in (("memory", cache), ("disk", on_disk)):

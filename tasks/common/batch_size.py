@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 
 from backbones.files import read_checkpoint
 from tasks.common import machine
+from tasks.common.ema import MovingAverage
 from tasks.common.machine import Decision
+from tasks.common.recipe import Recipe
 from tasks.common.resume import find_start
 from tasks.common.trainer import Machine
 
@@ -40,6 +42,10 @@ class TrialParts(Protocol):
     """What is needed of the parts that a task assembles."""
 
     @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+
+    @property
     def where(self) -> Machine:
         """The device and the precision."""
 
@@ -58,7 +64,8 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], TrialPar
     A resumed run takes what it had. Otherwise it is the largest power of two with which an epoch
     has 20 steps, the effective batch is at most twice ``recipe.lr_images``, and training fills at
     most 80 % of the memory. On a GPU that is tried out with real steps of parts that are then
-    thrown away; on a CPU it is at most 8, and judged by the memory that two images take.
+    thrown away; on a CPU it is at most 8, and judged by the memory that two images take. Where the
+    number decides the network (``backbone.norm=auto``), that network is tried out as well.
 
     Args:
         cfg: The composed configuration.
@@ -119,15 +126,29 @@ def _saved(path: Path) -> Decision:
 
 
 def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts]) -> Decision:
-    trial = cfg.copy()
-    trial.cache.views = 0
-    trial.recipe.batch_size = 1  # the least learning rate; the trials set their own number
-    parts = assemble(trial)
-    parts.data.workers = 0
+    parts = _trial_parts(cfg, assemble, batch_size=1)
     images = len(parts.data.train_dataloader().dataset)  # type: ignore[arg-type]
     most = limit(images, lr_images=cfg.recipe.lr_images, accumulate=cfg.recipe.accumulate)
     decide = _by_trial if parts.where.accelerator.value == "cuda" else _by_estimate
-    return decide(parts, most)
+    decision, tried = decide(parts, most), repr(parts.module)
+    del parts  # its memory is to be had again
+    gc.collect()
+    parts = _trial_parts(cfg, assemble, batch_size=int(decision.value))
+    # With fewer images it may be the first network again, which has been tried with more.
+    return decision if repr(parts.module) == tried else decide(parts, decision)
+
+
+def _trial_parts(
+    cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts], *, batch_size: int
+) -> TrialParts:
+    """Return the parts of a run, to be thrown away; the trials set their own number of images."""
+    trial = cfg.copy()
+    trial.cache.views = 0
+    trial.recipe.batch_size = batch_size
+    trial.recipe.lr_images *= batch_size  # the learning rate of one image, the least
+    parts = assemble(trial)
+    parts.data.workers = 0
+    return parts
 
 
 def _by_trial(parts: TrialParts, most: Decision) -> Decision:
@@ -192,6 +213,7 @@ def _by_estimate(parts: TrialParts, most: Decision) -> Decision:
 def _train(parts: TrialParts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
+    ema = parts.recipe.ema
     trainer = lightning.Trainer(
         accelerator=parts.where.accelerator.value,
         devices=1,
@@ -203,6 +225,7 @@ def _train(parts: TrialParts, *, batch_size: int) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        callbacks=[MovingAverage(ema)] if ema else [],  # a second copy of the weights
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")

@@ -55,6 +55,7 @@ class ResumableDataModule(lightning.LightningDataModule):
         *,
         collate: Callable[[list[Entry]], Any],
         precision: str,
+        device: str,
     ) -> None:
         """Give the training batches as what the frozen stages make of them.
 
@@ -63,12 +64,18 @@ class ResumableDataModule(lightning.LightningDataModule):
             encoder: Of the task.
             collate: Makes a batch of entries.
             precision: Of the arithmetic, by Lightning's name.
+            device: That the run trains on, ``cuda`` or ``cpu``.
 
         Raises:
             ValueError: If the cache does not fit, or the backbone cannot be divided.
         """
         self.cache = PrefixCache(
-            options, encoder, self.training_set(), collate=collate, precision=precision
+            options,
+            encoder,
+            self.training_set(),
+            collate=collate,
+            precision=precision,
+            device=device,
         )
 
     def state_dict(self) -> dict[str, int | None]:

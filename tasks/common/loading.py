@@ -14,6 +14,7 @@ CACHES: Final = ("auto", "memory", "none")
 _MOST_WORKERS: Final = 8
 _MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
 _SHARE: Final = 4  # a quarter of the free memory, at most
+_SHARED_SHARE: Final = 2  # half of what processes can share; workers send their batches there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +40,22 @@ class Loading:
         return self.cache.value == "memory"
 
 
-def choose_loading(options: TrainerOptions, where: Machine, *, size: int) -> Loading:
+def choose_loading(
+    options: TrainerOptions, where: Machine, *, size: int, shared: int | None = None
+) -> Loading:
     """Return how a run loads its images.
 
     Args:
         options: What the user wants.
         where: The device.
-        size: Bytes of all images that are seen in each epoch, decoded.
+        size: Bytes of all images that are read in each epoch, decoded.
+        shared: Bytes that processes can share, if the images are to lie there.
 
     Raises:
-        ValueError: If ``trainer.cache`` is unknown.
+        ValueError: As `choose_cache`.
     """
     free = machine.free_memory()
-    cache = choose_cache(options.cache, size=size * options.devices, free=free)
+    cache = choose_cache(options.cache, size=size * options.devices, free=free, shared=shared)
     workers = choose_workers(
         options.workers,
         device=where.accelerator.value,
@@ -61,22 +65,39 @@ def choose_loading(options: TrainerOptions, where: Machine, *, size: int) -> Loa
     return Loading(workers=workers, cache=cache)
 
 
-def choose_cache(wanted: str, *, size: int, free: int | None) -> Decision:
+def choose_cache(
+    wanted: str, *, size: int, free: int | None, shared: int | None = None
+) -> Decision:
     """Return whether decoded images stay in memory: if they fill a quarter of it at most.
+
+    And half at most of what processes can share, where they lie in that.
 
     Args:
         wanted: One of `CACHES`.
         size: Bytes of the images in all processes.
         free: Bytes of memory; None if unknown.
+        shared: Bytes that processes can share; None if that has no limit.
 
     Raises:
-        ValueError: If ``wanted`` is unknown.
+        ValueError: If ``wanted`` is unknown, or ``memory`` and more than processes can share.
     """
     choose(dict.fromkeys(CACHES), wanted, what="trainer.cache")
+    if wanted == "memory" and shared is not None and size > shared:
+        raise ValueError(
+            f"trainer.cache=memory needs {_gigabytes(size)} of shared memory for decoded images, "
+            f"and {_gigabytes(shared)} are free in /dev/shm: enlarge it (docker run --shm-size), "
+            "or take auto or none."
+        )
     if wanted != "auto":
         return Decision(value=wanted, reason="as told")
     if free is None:
         return Decision(value="none", reason="this system does not say how much memory is free")
+    if shared is not None and size * _SHARED_SHARE > shared:
+        return Decision(
+            value="none",
+            reason=f"decoded images are {_gigabytes(size)}, more than half of "
+            f"{_gigabytes(shared)} free in /dev/shm",
+        )
     fits = size * _SHARE <= free
     return Decision(
         value="memory" if fits else "none",

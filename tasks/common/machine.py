@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -116,7 +117,8 @@ def cores() -> int:
 def free_memory(root: Path = Path("/")) -> int | None:
     """Return the bytes of memory that are still to be had, or None where Linux does not say.
 
-    A container's own limit counts, too: the version 2 of cgroups, as it is seen from within.
+    A container's own limit counts, too: the version 2 of cgroups, as it is seen from within. Files
+    that it read a while ago (``inactive_file``) count as used there, and are given back.
 
     Args:
         root: Where ``proc`` and ``sys`` are.
@@ -128,12 +130,30 @@ def free_memory(root: Path = Path("/")) -> int | None:
     if found is None:
         return None
     free = int(found[1]) * 1024
-    group = root / "sys/fs/cgroup"
     try:
-        most, used = ((group / f"memory.{name}").read_text("ascii") for name in ("max", "current"))
+        most, used, parts = (
+            (root / f"sys/fs/cgroup/memory.{name}").read_text("ascii")
+            for name in ("max", "current", "stat")
+        )
     except OSError:
         return free
-    return min(free, max(0, int(most) - int(used))) if most.strip().isdecimal() else free
+    if not most.strip().isdecimal():
+        return free
+    cached = re.search(r"^inactive_file (\d+)$", parts, re.MULTILINE)
+    spare = int(most) - int(used) + (int(cached[1]) if cached else 0)
+    return min(free, max(0, spare))
+
+
+def free_shared_memory(folder: Path = Path("/dev/shm")) -> int | None:  # noqa: S108 (asked only)
+    """Return the bytes that processes can still share, or None where the system has no such limit.
+
+    Linux has a file system for it; Docker gives that 64 MB unless it is told ``--shm-size``, and
+    Python falls back to a file on the disk where it is full.
+
+    Args:
+        folder: Where it is.
+    """
+    return shutil.disk_usage(folder).free if folder.exists() else None
 
 
 def own_memory() -> tuple[int, int]:

@@ -11,7 +11,7 @@ from backbones import Backbone
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.loading import Loading, choose_loading
-from tasks.common.machine import Decision
+from tasks.common.machine import Decision, free_shared_memory
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
@@ -114,8 +114,10 @@ def assemble(cfg: DictConfig) -> Parts:
         truths={"val": splits.val.truth, "test": tested.truth},
         devices=options.devices,
     )
-    pixels = sum(image.width * image.height for image in (*splits.train.images, *splits.val.images))
-    loading = choose_loading(options, where, size=pixels * card.in_channels)
+    read = splits.val.images if cache.views else (*splits.train.images, *splits.val.images)
+    pixels = sum(image.width * image.height for image in read)
+    shared = free_shared_memory()
+    loading = choose_loading(options, where, size=pixels * card.in_channels, shared=shared)
     data = DetectionDataModule(
         train=splits.train,
         val=splits.val,
@@ -131,7 +133,13 @@ def assemble(cfg: DictConfig) -> Parts:
         check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
         decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
         encoder = DetectionEncoder(module.network, splits.train, decides=decides)
-        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
+        data.keep_prefix(
+            cache,
+            encoder,
+            collate=collate_entries,
+            precision=where.precision.value,
+            device=where.accelerator.value,
+        )
     return Parts(
         recipe=recipe,
         options=options,

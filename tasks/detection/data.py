@@ -12,7 +12,8 @@ from tasks.common.paths import existing_folder, listed
 from tasks.common.sampling import ASPECT_BINS
 from tasks.detection.annotations import Annotations
 from tasks.detection.coco import read_coco
-from tasks.detection.dataset import DetectionDataset, check_images, collate
+from tasks.detection.dataset import DetectionDataset, check_images, collate, decoded_images
+from tasks.detection.decoded import DecodedImages
 from tasks.detection.sample import write_sample
 from tasks.detection.transforms import SeededTransform
 from tasks.detection.voc import read_image_sets, read_voc, split_names
@@ -158,7 +159,8 @@ class DetectionDataModule(ResumableDataModule):
         seed: Of order and augmentation, 0 or above.
         transform: Of the training images only; see `train_transform`.
         in_channels: 3 for RGB, 1 for gray.
-        decoded: Keep the decoded images of train and val in memory; see `DetectionDataset`.
+        decoded: Keep the decoded images of train and val in memory, from the first loader on; see
+            `DecodedImages`. Those of train are not kept where entries of a prefix cache are read.
 
     Raises:
         ValueError: If the splits differ in their classes, one has no box, ``batch_size`` is below
@@ -191,21 +193,17 @@ class DetectionDataModule(ResumableDataModule):
         self.transform = transform
         self.in_channels = in_channels
         self.decoded = decoded
+        self._kept: dict[str, DecodedImages] = {}
 
     def training_set(self) -> DetectionDataset:
-        """Return the images to learn from."""
-        return DetectionDataset(
-            self.train,
-            transform=self.transform,
-            seed=self.seed,
-            in_channels=self.in_channels,
-            cache=self.decoded,
-        )
+        """Return the images to learn from, each decoded whenever it is asked for."""
+        return self._training_set(None)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
+        decoded = None if self.cache is not None else self._decoded("train", self.train)
         return self.training_loader(
-            self.training_set(),
+            self._training_set(decoded),
             aspect_ratios=[record.width / record.height for record in self.train.images],
             batch_size=self.batch_size,
             bins=ASPECT_BINS,
@@ -214,16 +212,33 @@ class DetectionDataModule(ResumableDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches, in order."""
-        return self._in_order(self.val, cache=self.decoded)
+        return self._in_order(self.val, self._decoded("val", self.val))
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test batches, in order."""
         if self.test is None:
             raise ValueError("there is no test split; give test, or do not run the test.")
-        return self._in_order(self.test, cache=False)  # seen once
+        return self._in_order(self.test, None)  # seen once
 
-    def _in_order(self, split: Annotations, *, cache: bool) -> DataLoader[Any]:
-        dataset = DetectionDataset(split, seed=self.seed, in_channels=self.in_channels, cache=cache)
+    def _decoded(self, name: str, split: Annotations) -> DecodedImages | None:
+        """Return the one memory of a split's images, if they are kept."""
+        if self.decoded and name not in self._kept:
+            self._kept[name] = decoded_images(split, in_channels=self.in_channels)
+        return self._kept.get(name)
+
+    def _training_set(self, decoded: DecodedImages | None) -> DetectionDataset:
+        return DetectionDataset(
+            self.train,
+            transform=self.transform,
+            seed=self.seed,
+            in_channels=self.in_channels,
+            decoded=decoded,
+        )
+
+    def _in_order(self, split: Annotations, decoded: DecodedImages | None) -> DataLoader[Any]:
+        dataset = DetectionDataset(
+            split, seed=self.seed, in_channels=self.in_channels, decoded=decoded
+        )
         return self.ordered_loader(
             dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
         )

@@ -52,7 +52,8 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         transform: See `train_transform`; None for the images as they are.
         seed: Of the run, 0 or above.
         in_channels: 3 for RGB, 1 for gray.
-        cache: Decode each image once only; see `DecodedImages`. It changes no sample.
+        decoded: Of these images, to decode each once only; see `decoded_images`. None decodes an
+            image whenever it is asked for. It changes no sample.
 
     Raises:
         ValueError: If ``in_channels`` is neither 1 nor 3. By a sample: if its file is not an
@@ -67,19 +68,14 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         transform: SeededTransform | None = None,
         seed: int = 0,
         in_channels: int = 3,
-        cache: bool = False,
+        decoded: DecodedImages | None = None,
     ) -> None:
         _check_channels(in_channels)
         self.annotations = annotations
         self.transform = transform
         self.seed = seed
         self.in_channels = in_channels
-        self._decoded = None
-        if cache:
-            channels = (3,) if in_channels == 3 else ()
-            self._decoded = DecodedImages(
-                [(record.height, record.width, *channels) for record in annotations.images]
-            )
+        self._decoded = decoded
 
     def __len__(self) -> int:
         return len(self.annotations.images)
@@ -104,6 +100,19 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             "image_id": record.image_id,
         }
         return torch.from_numpy(_planes(image)), target
+
+
+def decoded_images(annotations: Annotations, *, in_channels: int) -> DecodedImages:
+    """Return memory for every image of a split; the datasets of the split can share it.
+
+    Args:
+        annotations: The split.
+        in_channels: Of the datasets: 3 for RGB, 1 for gray.
+    """
+    channels = (3,) if in_channels == 3 else ()
+    return DecodedImages(
+        [(record.height, record.width, *channels) for record in annotations.images]
+    )
 
 
 def _read_checked(record: ImageRecord, *, in_channels: int) -> NDArray[np.uint8]:

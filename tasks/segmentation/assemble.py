@@ -167,7 +167,13 @@ def assemble(cfg: DictConfig) -> Parts:
         check_views(cache.views, inputs, slices=slices)
         decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
         encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
-        data.keep_prefix(cache, encoder, collate=collate_entries, precision=where.precision.value)
+        data.keep_prefix(
+            cache,
+            encoder,
+            collate=collate_entries,
+            precision=where.precision.value,
+            device=where.accelerator.value,
+        )
     choices = Choices(
         norm=norm,
         decoder_norm=decoder_norm,

@@ -32,7 +32,10 @@ def test_segmentation_finds_its_files_again_with_the_same_losses(
     ("options", "message"),
     [
         (["backbone.freeze=2"], "cache.views=1 takes at least 3 frozen stages, and 2 are frozen"),
-        (["backbone=timm/resnet18", "backbone.freeze=4"], "a TimmBackbone cannot be divided"),
+        (
+            ["backbone=timm/resnet18", "backbone.init=he", "backbone.freeze=4"],
+            "a TimmBackbone cannot be divided",
+        ),
     ],
 )
 def test_detection_refuses_before_anything_is_written(

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones import Backbone
-from tasks.common.prefix.entry import Entry, Place
+from tasks.common.prefix.entry import Entry, Place, same_entry
 from tasks.common.prefix.key import prefix_key
 from tasks.common.prefix.options import DTYPES, CacheOptions
 from tasks.common.prefix.store import DiskStore, MemoryStore, NoStore, Store
@@ -44,9 +44,10 @@ class PrefixCache:
         samples: The task's training set; takes ``(view, index)``.
         collate: Makes a batch of entries; a function of a module, for it is sent to workers.
         precision: Of the arithmetic, by Lightning's name.
+        device: That the run trains on, ``cuda`` or ``cpu``.
 
     Attributes:
-        bytes: The size of all entries' features.
+        bytes: The size of all entries' features, by that of the first that was computed.
         count: How many images there are.
         frozen: How many stages are frozen.
 
@@ -62,19 +63,19 @@ class PrefixCache:
         *,
         collate: Callable[[list[Entry]], Any],
         precision: str,
+        device: str,
     ) -> None:
         self.options = options
         self.encoder = encoder
         self.samples = samples
         self.collate = collate
         self.precision = precision
+        self.device = device
         self.frozen = encoder.backbone.frozen
-        first = self._computed(self.samples[0, 0])
-        self._dtypes = {name: feature.dtype for name, feature in first.features.items()}
-        pixels = encoder.pixels()
-        self.count = len(pixels)
-        kept = sum(feature.nbytes for feature in self._rounded(first).features.values())
-        self.bytes = options.views * kept * sum(pixels) // pixels[0]
+        self._dtypes: dict[str, torch.dtype] = {}
+        self._pixels = encoder.pixels()
+        self.count = len(self._pixels)
+        self.bytes = self._size_of_all(self._first(), index=0)
         self.store = self._new_store()
         self.store.turn_to(self._key())
         self.check_room()
@@ -96,12 +97,10 @@ class PrefixCache:
         what = f"{views} of {self.count} images"
         if self.options.where == "none":
             return f"{what}, nothing kept: every epoch computes the same again"
-        dtypes = {str(d).removeprefix("torch.") for d in self._dtypes.values()}
-        dtype = self.options.dtype if DTYPES[self.options.dtype] else "/".join(sorted(dtypes))
         missing = len(self._missing())
         there = f", {self._total() - missing} of {self._total()} there already"
         return (
-            f"{what}: {_size(self.bytes)} in {dtype} "
+            f"{what}: {_size(self.bytes)} in {self._dtype()} "
             f"{'in memory' if self.options.where == 'memory' else f'in {self.options.folder}'} "
             f"({_size(self.store.room())} free{there if missing < self._total() else ''})"
         )
@@ -150,9 +149,37 @@ class PrefixCache:
             generator=torch.Generator(),  # the global one is the training's
         )
         for place, sample in zip(missing, loader, strict=True):
-            self.store.put(place, self._rounded(self._computed(sample)))
+            entry = self._rounded(self._computed(sample))
+            if place == missing[0]:
+                self.bytes = self._size_of_all(entry, index=place[1])
+                self.check_room()
+            self.store.put(place, entry)
         seconds = time.monotonic() - started
-        print_line(f"prefix cache: {len(missing)} of {self._total()} computed in {seconds:.0f} s")
+        print_line(
+            f"prefix cache: {len(missing)} of {self._total()} computed in {seconds:.0f} s; "
+            f"{_size(self.bytes)} in {self._dtype()}"
+        )
+
+    def _first(self) -> Entry:
+        """Return an entry as the run's device computes it; the weights are still elsewhere."""
+        backbone = self.encoder.backbone
+        before = next(backbone.parameters()).device
+        backbone.to(self.device)
+        try:
+            return self._rounded(self._computed(self.samples[0, 0]))
+        finally:
+            backbone.to(before)
+
+    def _size_of_all(self, entry: Entry, *, index: int) -> int:
+        """Return the bytes of all entries' features, by those of one."""
+        kept = sum(feature.nbytes for feature in entry.features.values())
+        return self.options.views * kept * sum(self._pixels) // self._pixels[index]
+
+    def _dtype(self) -> str:
+        """Return in what features are kept."""
+        if DTYPES[self.options.dtype]:
+            return self.options.dtype
+        return "/".join(sorted({str(d).removeprefix("torch.") for d in self._dtypes.values()}))
 
     def _new_store(self) -> Store:
         if self.options.where == "memory":
@@ -169,7 +196,10 @@ class PrefixCache:
         return [place for place in places if place not in self.store]
 
     def _computed(self, sample: Any) -> Entry:  # noqa: ANN401 (the task's)
-        """Return what the frozen stages make of a sample, as training would."""
+        """Return what the frozen stages make of a sample, as training would.
+
+        Its dtypes, which autocast decides by device, are those that entries are returned in.
+        """
         device = next(self.encoder.backbone.parameters()).device
         dtype = _AUTOCAST[self.precision]
         # torchvision's resizing draws a number, which must not be one of the training's.
@@ -178,7 +208,9 @@ class PrefixCache:
             torch.no_grad(),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
         ):
-            return self.encoder.encode(sample, device)
+            entry = self.encoder.encode(sample, device)
+        self._dtypes.update({name: feature.dtype for name, feature in entry.features.items()})
+        return entry
 
     def _rounded(self, entry: Entry) -> Entry:
         """Return an entry in the precision in which it is kept.
@@ -199,21 +231,23 @@ class PrefixCache:
         return Entry(features, entry.truth)
 
     def _compare(self) -> None:
-        """Raise unless an entry that an earlier run left is what this one would compute."""
-        place = next(p for p in [(0, i) for i in range(self.count)] if p in self.store)
-        found, now = self.store[place], self._rounded(self._computed(self.samples[place]))
-        pairs = [(found.features, now.features), (found.truth, now.truth)]
-        if not all(a.keys() == b.keys() for a, b in pairs) or not all(
-            torch.equal(a[name], b[name]) for a, b in pairs for name in a
-        ):
-            folder = getattr(self.store, "folder", "")
-            raise ValueError(
-                f"{folder} holds other features than this run computes, though everything that "
-                "it is known by is the same; delete it, or take another cache.folder."
-            )
+        """Raise unless an entry of each view is what this run would compute."""
+        for view in range(self.options.views):
+            there = ((view, index) for index in range(self.count))
+            place = next((place for place in there if place in self.store), None)
+            if place is None:
+                continue
+            now = self._rounded(self._computed(self.samples[place]))
+            if not same_entry(self.store[place], now):
+                folder = getattr(self.store, "folder", "")
+                raise ValueError(
+                    f"{folder} holds other features than this run computes in view "
+                    f"{view}, though everything that it is known by is the same; delete it, or "
+                    "take another cache.folder."
+                )
 
     def _key(self) -> str:
-        decides = [self.options.dtype, self.precision, self.encoder.identity()]
+        decides = [self.options.dtype, self.precision, self.device, self.encoder.identity()]
         return prefix_key(self.encoder.backbone, decides)
 
 
@@ -224,7 +258,7 @@ class PrefixDataset(Dataset[Entry]):
         store: Holds them.
         views: Epoch e has view e % views.
         length: How many images there are.
-        dtypes: In which each feature was computed, and is returned.
+        dtypes: In which each feature was computed, and is returned; known when the store is filled.
     """
 
     def __init__(

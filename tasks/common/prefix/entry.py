@@ -23,6 +23,15 @@ class Entry(NamedTuple):
     truth: dict[str, Tensor]
 
 
+def same_entry(one: Entry, other: Entry) -> bool:
+    """Return whether two entries are equal in names, dtypes and every bit."""
+    return all(
+        a.keys() == b.keys()
+        and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
 def keep_maps(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the features of a batch of one image as an entry holds them, (H, W, C)."""
     return {name: x[0].permute(1, 2, 0).contiguous().cpu() for name, x in features.items()}

@@ -2,15 +2,28 @@
 
 import json
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import albumentations
+import cv2
+import numpy as np
 import torch
+import torchvision
 from torch import nn
 
 from backbones import Backbone
 
 _FORMAT: Final = 1
+_VERSIONS: Final = {  # whose code decides an entry: it reads, augments, resizes, computes
+    "keel": version("keel-backbones"),
+    "albumentations": albumentations.__version__,
+    "numpy": np.__version__,
+    "opencv": cv2.__version__,
+    "torch": torch.__version__,
+    "torchvision": torchvision.__version__,
+}
 
 
 def prefix_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON values)
@@ -18,7 +31,7 @@ def prefix_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON v
 
     Args:
         backbone: Whose frozen stages are run: their weights, their structure, the conventions.
-        decides: Data, augmentation, sizes and precision, in plain values.
+        decides: Data, augmentation, sizes, precision and device, in plain values.
     """
     stages = [module for stage in backbone.stages()[: backbone.frozen] for module in stage]
     about = {
@@ -27,7 +40,7 @@ def prefix_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON v
         "structure": [repr(module) for module in stages],
         "channels": backbone.channels,
         "conventions": repr(backbone.conventions),
-        "torch": torch.__version__,
+        "versions": _VERSIONS,
         "decides": decides,
     }
     return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from tasks.common import batch_size as auto
 from tasks.common import machine
 from tasks.common.batch_size import limit, settle_batch_size
 from tasks.common.machine import Decision
+from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine
 
 GB = 10**9
@@ -55,15 +56,16 @@ class Parts:
     where: Machine
     module: Network
     data: Data
+    recipe: Recipe
 
 
-def parts_on(device, *, images):
+def parts_on(device, *, images, ema=0.0):
     where = Machine(
         accelerator=Decision(value=device, reason=""),
         precision=Decision(value="32-true", reason=""),
         cpu=Decision(value="1 threads", reason=""),
     )
-    return Parts(where, Network(), Data(images))
+    return Parts(where, Network(), Data(images), Recipe(ema=ema))
 
 
 def settled(parts, **changes):
@@ -161,6 +163,45 @@ def test_a_gpu_is_filled_by_doubling(gpu, images, scale, tries, value, reason):
     assert tried == tries
     assert decision.value == value
     assert reason in decision.reason
+
+
+def with_norm(cfg):
+    """Return parts with the norm that `choose_norm` takes without weights."""
+    parts = parts_on("cuda", images=10_000)
+    is_batch = cfg.recipe.batch_size >= 8
+    parts.module.norm = torch.nn.BatchNorm2d(1) if is_batch else torch.nn.GroupNorm(1, 1)
+    parts.peak_lr = 1 * cfg.recipe.batch_size / cfg.recipe.lr_images
+    return parts
+
+
+@pytest.mark.parametrize(("batch_share", "value"), [(0.04, "16"), (0.09, "8"), (0.15, "4")])
+def test_the_network_of_the_decided_number_is_tried_out(monkeypatch, batch_share, value):
+    """Here 16 images fit with a group norm; with a batch norm as many as ``batch_share`` says."""
+
+    def share(parts, *, batch_size):
+        assert parts.peak_lr == 1 / 16
+        is_batch = isinstance(parts.module.norm, torch.nn.BatchNorm2d)
+        return batch_size * (batch_share if is_batch else 0.04)
+
+    monkeypatch.setattr(auto, "_gpu_share", share)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
+    assert settle_batch_size(config(), with_norm).value == value
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_moving_average_takes_its_memory_in_the_trial(monkeypatch, memory, ema):
+    class Average(lightning.Callback):
+        def __init__(self, decay):
+            self.decay = decay
+
+        def on_train_batch_end(self, *_):
+            seen.append(self.decay)
+
+    seen = []
+    monkeypatch.setattr(auto, "MovingAverage", Average)
+    memory(free=100 * GB, two=GB)
+    settled(parts_on("cpu", images=100, ema=ema))
+    assert seen == ([ema] * 2 if ema else [])
 
 
 def test_an_image_too_large_for_the_gpu_is_refused(gpu):

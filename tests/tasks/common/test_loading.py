@@ -49,6 +49,21 @@ def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, 
     assert reason in decision.reason
 
 
+@pytest.mark.parametrize(("shared", "value"), [(None, "memory"), (200, "memory"), (199, "none")])
+def test_images_fill_half_of_the_shared_memory_at_most(shared, value):
+    decision = choose_cache("auto", size=100, free=1000, shared=shared)
+    assert decision.value == value
+    assert ("half of" in decision.reason) == (value == "none")
+
+
+def test_more_than_the_shared_memory_is_refused():
+    """Python would put it on the disk."""
+    assert choose_cache("memory", size=100, free=None, shared=100).value == "memory"
+    message = r"needs 1 GB of shared memory .* and 0.064 GB are free in /dev/shm: enlarge it"
+    with pytest.raises(ValueError, match=message):
+        choose_cache("memory", size=10**9, free=10**12, shared=64 * 10**6)
+
+
 def test_an_unknown_cache_is_refused():
     with pytest.raises(ValueError, match=r"unknown trainer.cache 'memroy'; did you mean 'memory'"):
         choose_cache("memroy", size=1, free=1)

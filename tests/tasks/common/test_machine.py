@@ -1,5 +1,7 @@
 """Every decision about the machine, with the hardware pretended."""
 
+import os
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from tasks.common.machine import (
     autocast,
     describe,
     free_memory,
+    free_shared_memory,
     own_memory,
     precision,
     prepare_cpu,
@@ -151,10 +154,19 @@ def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, 
 
 
 @pytest.mark.parametrize(
-    ("most", "used", "expected"),
-    [(None, None, 3000), ("max", "5", 3000), ("2048000", "1024000", 1000), ("9", "10", 0)],
+    ("most", "used", "stat", "expected"),
+    [
+        (None, None, None, 3000),
+        ("max", "5", "", 3000),
+        ("2048000", "1024000", "anon 1024000\n", 1000),
+        ("2048000", "1024000", "file 9\ninactive_file 512000\nactive_file 9\n", 1500),
+        ("9", "10", "inactive_file 0\n", 0),
+    ],
 )
-def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path, most, used, expected):
+def test_free_memory_is_that_of_the_container_where_it_has_less(
+    tmp_path, most, used, stat, expected
+):
+    """All but what it uses; its cache of files counts as free."""
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:   3000 kB\n")
     if most is not None:
@@ -162,11 +174,18 @@ def test_free_memory_is_that_of_the_container_where_it_has_less(tmp_path, most, 
         group.mkdir(parents=True)
         (group / "memory.max").write_text(f"{most}\n")
         (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(stat)
     assert free_memory(tmp_path) == expected * 1024
 
 
 def test_free_memory_is_unknown_where_linux_does_not_tell(tmp_path):
     assert free_memory(tmp_path) is None
+
+
+def test_free_shared_memory_is_that_of_its_file_system(tmp_path):
+    found = os.statvfs(tmp_path)
+    assert free_shared_memory(tmp_path) == pytest.approx(found.f_bavail * found.f_frsize, rel=0.01)
+    assert free_shared_memory(tmp_path / "none") is None
 
 
 def test_own_memory_follows_an_allocation():

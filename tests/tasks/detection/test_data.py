@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import cv2
 import lightning
 import pytest
 import torch
 
+from tasks.detection import data as data_module
 from tasks.detection.data import DetectionDataModule
 from tasks.detection.transforms import train_transform
 
@@ -98,6 +101,26 @@ def test_a_cached_image_is_read_once_by_all_workers(train, val, workers):
         record.path.unlink()
     for epoch in (1, 2):
         assert sorted(epoch_of(loader, epoch)) == sorted(first)
+
+
+def test_a_split_has_one_memory_however_many_loaders(train, val, monkeypatch):
+    made = []
+    monkeypatch.setattr(data_module, "decoded_images", lambda split, **_: made.append(split))
+    data = module(train, val, test=val, decoded=True)
+    data.training_set()
+    assert made == []
+    for _ in range(2):
+        data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    assert made == [train, val]
+
+
+def test_no_training_image_is_kept_beside_a_prefix_cache(train, val, monkeypatch):
+    made = []
+    monkeypatch.setattr(data_module, "decoded_images", lambda split, **_: made.append(split))
+    data = module(train, val, decoded=True)
+    data.cache = SimpleNamespace(workers=int, dataset=[], collate=None)
+    data.train_dataloader(), data.val_dataloader()
+    assert made == [val]
 
 
 def test_a_transform_cannot_spoil_the_cache(train, val):

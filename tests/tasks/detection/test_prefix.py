@@ -57,7 +57,7 @@ def data_for(split, module, *, precision="32-true", **cache):
     )
     encoder = DetectionEncoder(module.network, split, decides={})
     options = CacheOptions(**{"views": 2} | cache)
-    data.keep_prefix(options, encoder, collate=collate_entries, precision=precision)
+    data.keep_prefix(options, encoder, collate=collate_entries, precision=precision, device="cpu")
     return data
 
 
@@ -83,7 +83,6 @@ def train(folder, module, data, *, precision="32-true", stop_at=None, resume=Non
         accelerator="cpu",
         precision=precision,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,

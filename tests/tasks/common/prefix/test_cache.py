@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from backbones import build_backbone
 from tasks.common.prefix import cache as module
-from tasks.common.prefix import store
+from tasks.common.prefix import key, store
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.prefix.fill import FillPrefixCache
@@ -36,12 +36,14 @@ class Encoder:
         self.backbone = build_backbone("resnet18", weights="random", **options).train()
         self.calls = 0
         self.augmentation = "flip"
+        self.dtype = None
 
     def encode(self, sample, device):
         self.calls += 1
         torch.rand(3)
-        features = self.backbone.frozen_features(sample[None].to(device))
-        return Entry(keep_maps(features), {"sum": sample.sum()})
+        features = keep_maps(self.backbone.frozen_features(sample[None].to(device)))
+        features = {name: x.to(self.dtype or x.dtype) for name, x in features.items()}
+        return Entry(features, {"sum": sample.sum()})
 
     def pixels(self):
         return [side * side for side in SIDES]
@@ -50,13 +52,14 @@ class Encoder:
         return {"augmentation": self.augmentation}
 
 
-def cache_for(encoder, *, precision="32-true", **options):
+def cache_for(encoder, *, precision="32-true", device="cpu", **options):
     return PrefixCache(
         CacheOptions(**{"views": 2} | options),
         encoder,
         Noise(),
         collate=list,
         precision=precision,
+        device=device,
     )
 
 
@@ -117,16 +120,72 @@ def test_files_are_found_again_by_the_same_run_only(encoder, tmp_path):
         return encoder.calls
 
     assert computed() == 6
-    assert computed() == 1  # the one that is compared
-    assert computed(views=3) == 3 + 1
+    assert computed() == 2  # one of each view is compared
+    assert computed(views=3) == 3 + 2
     assert computed(dtype="bf16") == 6
     assert computed(precision="bf16-mixed") == 6
     encoder.augmentation = "none"
     assert computed() == 6
     encoder.backbone.layer4[0].conv1.weight.data.add_(1)  # is not frozen
-    assert computed() == 1
+    assert computed() == 2
     encoder.backbone.bn1.running_mean.add_(1)
     assert computed() == 6
+
+
+def test_another_device_or_version_has_files_of_its_own(encoder, monkeypatch):
+    names = ("albumentations", "keel", "numpy", "opencv", "torch", "torchvision")
+    found = [cache_for(encoder, where="none")._key()]
+    cache = cache_for(encoder, where="none")
+    cache.device = "cuda"
+    found.append(cache._key())
+    cache.device = "cpu"
+    for name in names:
+        with monkeypatch.context() as patch:
+            patch.setitem(key._VERSIONS, name, "0")
+            found.append(cache._key())
+    assert len(set(found)) == 2 + len(names)
+    assert cache._key() == found[0]
+
+
+@pytest.mark.parametrize("where", ["memory", "disk", "none"])
+def test_what_is_computed_in_training_decides_the_dtype(encoder, tmp_path, where):
+    """Autocast has other lists on a GPU: what a CPU rounds to bfloat16 may be float32 there."""
+    encoder.dtype = torch.bfloat16
+    cache = cache_for(encoder, where=where, folder=str(tmp_path))
+    dataset, told = cache.dataset, cache.bytes
+    encoder.dtype = torch.float32
+    cache.fill(workers=0)
+    found = dataset[1, 1].features["c4"]
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, found.bfloat16().float())
+    if where != "none":
+        assert cache.bytes == 2 * told
+        assert "in float32" in cache.fact()
+
+
+def test_what_turns_out_larger_than_the_room_is_refused(encoder, monkeypatch):
+    encoder.dtype = torch.bfloat16
+    cache = cache_for(encoder)
+    room = cache.bytes * 3 // 2
+    monkeypatch.setattr(store, "free_memory", lambda: room)
+    encoder.dtype = torch.float32
+    with pytest.raises(ValueError, match=r"the prefix cache needs 0\.1 MB more"):
+        cache.fill(workers=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_size_that_is_told_is_that_of_the_gpu(encoder):
+    """There autocast leaves group norms in float32."""
+    options = {"out_features": ["c4", "c5"], "freeze": 4, "norm": "group"}
+    encoder.backbone = build_backbone("resnet18", weights="random", **options).train()
+    cache = cache_for(encoder, precision="bf16-mixed", device="cuda")
+    told = cache.bytes
+    assert next(encoder.backbone.parameters()).device.type == "cpu"
+    encoder.backbone.cuda()
+    cache.fill(workers=0)
+    assert cache.bytes == told
+    assert cache.store[0, 0].features["c4"].dtype == torch.float32
 
 
 def test_a_filling_that_was_interrupted_goes_on(encoder, tmp_path):
@@ -135,13 +194,14 @@ def test_a_filling_that_was_interrupted_goes_on(encoder, tmp_path):
     cache.store._path((1, 1)).unlink()
     encoder.calls = 0
     cache.fill(workers=0)
-    assert encoder.calls == 2  # one of them is compared
+    assert encoder.calls == 1 + 2  # one of each view is compared
 
 
-def test_files_that_hold_something_else_are_refused(encoder, tmp_path):
+@pytest.mark.parametrize("view", [0, 1])
+def test_files_that_hold_something_else_are_refused(encoder, tmp_path, view):
     cache = cache_for(encoder, where="disk", folder=str(tmp_path))
     cache.fill(workers=0)
-    cache.store.put((0, 0), cache.store[0, 1])
+    cache.store.put((view, 0), cache.store[view, 1])
     with pytest.raises(ValueError, match=r"holds other features than this run computes.*delete it"):
         cache.fill(workers=0)
 
