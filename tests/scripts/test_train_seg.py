@@ -186,8 +186,10 @@ def test_evaluate_gives_the_scores_of_the_run(first, seg_root, tmp_path, in_proc
 
 def test_a_segmenter_takes_no_options_of_detectors(first, seg_root, tmp_path, in_process):
     line = [first[0] / "checkpoints" / "best.ckpt", seg_root / "images", "--device=cpu"]
-    for option in ("--threshold=0.3", "--annotations=a.json"):
-        with pytest.raises(SystemExit, match=r"^error: --threshold and .* is a segmenter; leave"):
+    for option in ("--threshold=0.3", "--annotations=a.json", "--precision=bf16"):
+        with pytest.raises(
+            SystemExit, match=r"^error: --threshold, .* and .* is a segmenter; leave"
+        ):
             in_process("predict.py", [*line, option], tmp_path)
     assert list(tmp_path.iterdir()) == []
 

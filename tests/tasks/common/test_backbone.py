@@ -58,7 +58,7 @@ def test_a_task_may_freeze_nothing_of_loaded_weights():
 @pytest.mark.parametrize(
     ("weights", "freeze", "value", "reason"),
     [
-        ("imagenet", "auto", "4", "c4 is to be unfrozen"),
+        ("imagenet", "auto", "4", "the recipe unfreezes them down to c4"),
         ("imagenet", 5, "5", "as told"),
         ("random", "auto", "0", "no weights were loaded"),
     ],

@@ -49,7 +49,7 @@ def test_what_is_frozen_is_a_function_of_the_epoch(options, base, stages, expect
             {"c2": 1},
             0,
             5,
-            r"names c2, .* frozen is nothing\. Set backbone.freeze=2, or leave",
+            r"names c2, .* frozen is nothing .*Load weights, set backbone.freeze=2, or leave",
         ),
         ({"c5": 1}, 4, 4, r"names c5, which this backbone does not have: its stages are stem, c2"),
         ({"c3": 1}, 4, 5, r"leaves c4 frozen between stages that train; name c4 too"),

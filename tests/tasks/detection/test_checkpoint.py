@@ -57,6 +57,7 @@ def test_a_checkpoint_gives_the_same_detections(tmp_path):
     loaded, card = load_detector(save(tmp_path / "a.ckpt", detector))
     assert card == CARD
     assert not loaded.training
+    detector.to(memory_format=torch.channels_last)  # in which detectors are trained and loaded
     image = torch.rand(3, 64, 80)
     with torch.no_grad():
         (expected,), (found,) = detector([image]), loaded([image])

@@ -71,7 +71,17 @@ def test_every_line_of_a_run_on_pictures(pictures):
     assert list(found) == [
         *("data", "classes", "train", "val", "test"),
         *("backbone", "weights", "norm", "frozen", "decoder", "input", "patch", "loss"),
-        *("recipe", "batch", "lr", "precision", "device", "cpu", "workers", "cache", "warning"),
+        *(
+            "recipe",
+            "batch",
+            "lr",
+            "precision",
+            "device",
+            "cpu",
+            "workers",
+            "decoded images",
+            "warning",
+        ),
     ]
     assert found["data"] == str(pictures)
     assert found["classes"] == (
