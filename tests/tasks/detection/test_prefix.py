@@ -5,11 +5,13 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 
 from tasks.common.backbone import BackboneChoice
 from tasks.common.callbacks import LastCheckpoint
 from tasks.common.prefix.fill import FillPrefixCache
 from tasks.common.prefix.options import CacheOptions
+from tasks.common.random_state import ExactState
 from tasks.common.recipe import Recipe
 from tasks.detection.build import new_detector
 from tasks.detection.data import DetectionDataModule
@@ -68,12 +70,12 @@ class Watch(lightning.Callback):
         self.stop_at, self.losses = stop_at, []
 
     def on_train_batch_start(self, trainer, *_):
-        if trainer.global_step == self.stop_at:
-            raise RuntimeError("stopped")
         torch.manual_seed(trainer.global_step)  # of the sampling of proposals
 
-    def on_train_batch_end(self, _trainer, _module, outputs, *_):
+    def on_train_batch_end(self, trainer, _module, outputs, *_):
         self.losses.append(outputs["loss"].item())
+        if trainer.global_step - 1 == self.stop_at:  # the step after the saved ones is lost
+            raise RuntimeError("stopped")
 
 
 def train(folder, module, data, *, precision="32-true", stop_at=None, resume=None, callbacks=()):
@@ -83,6 +85,7 @@ def train(folder, module, data, *, precision="32-true", stop_at=None, resume=Non
         accelerator="cpu",
         precision=precision,
         logger=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -126,13 +129,14 @@ def test_a_resumed_run_goes_on_with_the_prefix_of_its_checkpoint(split, tmp_path
     """Into a network that was drawn with another seed, and with another way of keeping."""
     module = module_for(split)
     whole = train(tmp_path, module, data_for(split, module, where="none"))
-    last = [LastCheckpoint(tmp_path / "last.ckpt")]
+    last = [LastCheckpoint(tmp_path / "last.ckpt", minutes=0), ExactState()]
     module = module_for(split)
     with pytest.raises(RuntimeError, match="stopped"):
         train(tmp_path, module, data_for(split, module), stop_at=3, callbacks=last)
     module = module_for(split, seed=7)
     data = data_for(split, module, where="disk", folder=str(tmp_path / "cache"))
-    assert train(tmp_path, module, data, resume=tmp_path / "last.ckpt") == whole[3:]
+    resumed = {"resume": tmp_path / "last.ckpt", "callbacks": [ExactState()]}
+    assert train(tmp_path, module, data, **resumed) == whole[3:]
 
 
 def test_a_batch_is_padded_behind_the_frozen_stages(split):
