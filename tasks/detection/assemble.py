@@ -41,7 +41,7 @@ class Parts:
         norm: The backbone's norm, and why.
         freeze: How many stages are frozen, and why.
         card: What the checkpoint will say of the detector.
-        run: What decides how a run goes on: recipe, seed, frozen stages and devices.
+        run: What decides how a run goes on: recipe, augmentation, seed, frozen stages and devices.
         module: The detector and its loop.
         data: Its batches.
         cache: What the frozen stages return, if it is kept.
@@ -101,6 +101,7 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     run = {
         "recipe": asdict(recipe),
+        "augment": plain_values(cfg.augment),
         "seed": cfg.seed,
         "frozen": int(freeze.value),
         "devices": options.devices,
