@@ -33,11 +33,13 @@ def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comp
     for name in ("resnet18", "resnet50"):
         table[f"detection-training-{name}"] = partial(detection.training, name, batch=2, size=size)
         table[f"detection-inference-{name}"] = partial(detection.inference, name, size=size)
-        table[f"detection-freezing-{name}"] = partial(detection.freezing, name, batch=2, size=size)
+        table[f"detection-freezing-{name}"] = partial(
+            detection.freezing_steps, name, batch=2, size=size
+        )
     unet = {"batch": batch, "side": side}
     table["segmentation-training"] = partial(segmentation.training, "resnet34", **unet)
     table["segmentation-inference"] = partial(segmentation.inference, "resnet34", **unet)
-    table["segmentation-freezing"] = partial(segmentation.freezing, "resnet34", **unet)
+    table["segmentation-freezing"] = partial(segmentation.freezing_steps, "resnet34", **unet)
     table["optimizer"] = partial(optimizers.comparison, "resnet18" if small else "resnet50")
     images = 50 if small else 5000
     table["evaluation"] = partial(evaluation.comparison, images=images, detections=100)

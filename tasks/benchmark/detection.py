@@ -12,6 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
 from tasks.benchmark.clock import Comparison, Make
+from tasks.benchmark.freezing import FREEZES, freezing
 from tasks.benchmark.steps import Inference, TrainingStep, device
 from tasks.common.groups import parameter_groups
 from tasks.common.optim import build_optimizer
@@ -21,7 +22,6 @@ from tasks.detection.model import DetectorOptions, build_detector
 BOXES: Final = 14  # per image, as in BCCD
 CLASSES: Final = 3
 SYSTEMS: Final = ("torchvision, as documented", "torchvision, bf16 and channels_last", "Keel")
-FREEZES: Final = (0, 2, 4)
 
 Size = tuple[int, int]
 
@@ -123,19 +123,10 @@ def training(name: str, *, batch: int, size: Size) -> Comparison:
     )
 
 
-def freezing(name: str, *, batch: int, size: Size) -> Comparison:
+def freezing_steps(name: str, *, batch: int, size: Size) -> Comparison:
     """Compare Keel's training step with frozen stages to that with none."""
-    systems: dict[str, Make] = {
-        f"Keel, freeze {freeze}": partial(
-            make_training, SYSTEMS[2], name, batch=batch, size=size, freeze=freeze
-        )
-        for freeze in FREEZES
-    }
-    return Comparison(
-        title=f"Freezing, Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}",
-        systems=systems,
-        base=dict.fromkeys(systems, "Keel, freeze 0"),
-    )
+    what = f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}"
+    return freezing(what, partial(make_training, SYSTEMS[2], name, batch=batch, size=size))
 
 
 def inference(name: str, *, size: Size) -> Comparison:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from backbones import build_backbone
 from tasks.benchmark.clock import Comparison, Make
+from tasks.benchmark.freezing import freezing
 from tasks.benchmark.steps import Inference, TrainingStep, device
 from tasks.common.groups import parameter_groups
 from tasks.common.optim import build_optimizer
@@ -17,7 +18,6 @@ from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 CLASSES: Final = 3
 SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, bf16 and channels_last", "Keel")
-FREEZES: Final = (0, 2, 4)
 
 
 def _network(system: str, name: str, *, freeze: int) -> nn.Module:
@@ -79,19 +79,10 @@ def training(name: str, *, batch: int, side: int) -> Comparison:
     )
 
 
-def freezing(name: str, *, batch: int, side: int) -> Comparison:
+def freezing_steps(name: str, *, batch: int, side: int) -> Comparison:
     """Compare Keel's training step with frozen stages to that with none."""
-    systems: dict[str, Make] = {
-        f"Keel, freeze {freeze}": partial(
-            make_training, SYSTEMS[2], name, batch=batch, side=side, freeze=freeze
-        )
-        for freeze in FREEZES
-    }
-    return Comparison(
-        title=f"Freezing, U-Net {name}, training step, {batch} x {side}x{side}",
-        systems=systems,
-        base=dict.fromkeys(systems, "Keel, freeze 0"),
-    )
+    what = f"U-Net {name}, training step, {batch} x {side}x{side}"
+    return freezing(what, partial(make_training, SYSTEMS[2], name, batch=batch, side=side))
 
 
 def inference(name: str, *, batch: int, side: int) -> Comparison:

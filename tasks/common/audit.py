@@ -20,12 +20,13 @@ from tasks.common.ledger import (
     group_lines,
     listed,
     named_tensors,
+    phase_text,
     stage_lines,
     stage_of_names,
 )
 from tasks.common.report import print_line
 from tasks.common.run_folder import write_json
-from tasks.common.stages import STAGES, stages_text
+from tasks.common.stages import STAGES
 
 
 class AuditError(ValueError):
@@ -117,7 +118,7 @@ class Audit(Callback):
         )
         self._settle(trainer, wrong, when=f"before the first step of {_epoch(trainer)}")
         if trainer.is_global_zero and self.path is not None:
-            print_line(f"audit: {_phase_text(trainer.current_epoch, cold, lines)}")
+            print_line(f"audit: {phase_text(trainer.current_epoch, cold, lines)}")
 
     def on_before_optimizer_step(
         self,
@@ -288,16 +289,4 @@ def _no_gradient(names: list[str]) -> str:
         f"{len(names)} parameters ought to train and got no gradient: {listed(names)}; the loss "
         "does not depend on them. Freeze their stage with backbone.freeze, take them out of the "
         "network, or look for a detach() on the way"
-    )
-
-
-def _phase_text(epoch: int, cold: int, lines: list[StageLine]) -> str:
-    """Return what trains from an epoch on, in one line."""
-    tensors = sum(line.tensors for line in lines if line.stage in STAGES[:cold])
-    frozen = f"{stages_text(cold)} frozen" + (f" ({tensors} tensors)" if cold else "")
-    rates = {line.stage: line.peak_lr for line in lines if line.trainable}
-    shown = ", ".join(f"{stage} {lr:.3g}" for stage, lr in rates.items())
-    return (
-        f"epoch {epoch + 1}: {frozen}; {sum(line.trainable for line in lines)} tensors train, "
-        f"peak lr {shown}"
     )

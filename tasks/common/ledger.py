@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones import Backbone
-from tasks.common.stages import HEAD, STAGES, stage_modules, stage_of_tensors
+from tasks.common.stages import HEAD, STAGES, stage_modules, stage_of_tensors, stages_text
 
 _NAMED: Final = 3  # in a message
 
@@ -157,3 +157,21 @@ def _group_faults(module: nn.Module, optimizer: Optimizer) -> Iterator[str]:
             f"to be trained at a learning rate of 0: {listed(still)}; freeze what is not to train "
             "with backbone.freeze"
         )
+
+
+def phase_text(epoch: int, cold: int, lines: list[StageLine]) -> str:
+    """Return what trains from an epoch on, in one line.
+
+    Args:
+        epoch: From 0.
+        cold: How many stages are frozen.
+        lines: Of `stage_lines`.
+    """
+    tensors = sum(line.tensors for line in lines if line.stage in STAGES[:cold])
+    frozen = f"{stages_text(cold)} frozen" + (f" ({tensors} tensors)" if cold else "")
+    rates = {line.stage: line.peak_lr for line in lines if line.trainable}
+    shown = ", ".join(f"{stage} {lr:.3g}" for stage, lr in rates.items())
+    return (
+        f"epoch {epoch + 1}: {frozen}; {sum(line.trainable for line in lines)} tensors train, "
+        f"peak lr {shown}"
+    )
