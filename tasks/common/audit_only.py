@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import lightning
 
@@ -12,8 +12,8 @@ from backbones import Backbone
 from backbones.choose import choose
 from tasks.common.audit import Audit
 from tasks.common.ledger import StageLine
+from tasks.common.parts import Parts
 from tasks.common.report import print_facts, print_line, print_scores
-from tasks.common.run import Parts, TaskText
 from tasks.common.run_folder import write_json
 from tasks.common.stages import stages_text
 from tasks.common.unfreeze import Unfreezing, check_unfreezing, phases
@@ -31,9 +31,7 @@ def is_audit_only(mode: str) -> bool:
     return choose(_MODES, mode, what="audit")
 
 
-def audit_only(
-    parts: Parts, *, text: TaskText[Any], facts: Mapping[str, str], folder: Path
-) -> float:
+def audit_only(parts: Parts, *, title: str, facts: Mapping[str, str], folder: Path) -> float:
     """Take one step on a real batch in every phase of the recipe, on a copy of the network.
 
     Each step is at the highest learning rate, on one device, and in float32 where the run would
@@ -41,7 +39,7 @@ def audit_only(
 
     Args:
         parts: Of the run.
-        text: How the task calls things.
+        title: Of the banner.
         facts: The banner.
         folder: Where to write ``audit.json``.
 
@@ -55,13 +53,13 @@ def audit_only(
     parts.data.cache = None  # one batch is no reason to fill it
     base, stages = parts.backbone.frozen, len(parts.backbone.stages())
     check_unfreezing(parts.recipe, base=base, stages=stages)
-    print_facts(text.title, facts)
+    print_facts(title, facts)
     records = []
     for epoch, frozen in phases(parts.recipe, base=base, stages=stages).items():
         audit = _step(parts, frozen)
         (lines,) = audit.phases
-        title = f"From epoch {epoch + 1} on: {stages_text(frozen)} frozen"
-        print_scores(title, _COLUMNS, {line.stage: _cells(line) for line in lines})
+        phase = f"From epoch {epoch + 1} on: {stages_text(frozen)} frozen"
+        print_scores(phase, _COLUMNS, {line.stage: _cells(line) for line in lines})
         print_line(f"audit of one step: {audit.report}\n")
         records.append({"first epoch": epoch + 1, **audit.record})
     write_json(folder / "audit.json", {"audit": "only", "phases": records})

@@ -5,21 +5,18 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
 import lightning
 import torch
-from lightning import LightningModule
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
 
 from backbones.files import read_checkpoint
 from tasks.common import machine
 from tasks.common.ema import MovingAverage
 from tasks.common.machine import Decision
-from tasks.common.recipe import Recipe
+from tasks.common.parts import Parts
 from tasks.common.resume import find_start
-from tasks.common.trainer import Machine
 
 _STEPS_PER_EPOCH: Final = 20
 _LR_REACH: Final = 2  # how far from `lr_images` the linear rule is relied on
@@ -28,37 +25,7 @@ _FULL: Final = 0.8
 _TRIAL_STEPS: Final = 2  # the optimiser's state is there from the second on
 
 
-class BatchedData(Protocol):
-    """What is needed of a data module."""
-
-    batch_size: int
-    workers: int
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches to learn from."""
-
-
-class TrialParts(Protocol):
-    """What is needed of the parts that a task assembles."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-
-    @property
-    def where(self) -> Machine:
-        """The device and the precision."""
-
-    @property
-    def module(self) -> LightningModule:
-        """The network and its loop."""
-
-    @property
-    def data(self) -> BatchedData:
-        """Its batches."""
-
-
-def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts]) -> Decision:
+def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], Parts]) -> Decision:
     """Put a number where ``cfg.recipe.batch_size`` is ``auto``, and return it with the reason.
 
     A resumed run takes what it had. Otherwise it is the largest power of two with which an epoch
@@ -125,9 +92,9 @@ def _saved(path: Path) -> Decision:
     return Decision(value=str(recipe.get("batch_size", 1)), reason="that of the run resumed")
 
 
-def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts]) -> Decision:
+def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], Parts]) -> Decision:
     parts = _trial_parts(cfg, assemble, batch_size=1)
-    images = len(parts.data.train_dataloader().dataset)  # type: ignore[arg-type]
+    images = len(parts.data.train_dataloader().dataset)
     most = limit(images, lr_images=cfg.recipe.lr_images, accumulate=cfg.recipe.accumulate)
     decide = _by_trial if parts.where.accelerator.value == "cuda" else _by_estimate
     decision, tried = decide(parts, most), repr(parts.module)
@@ -139,8 +106,8 @@ def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts]) -> D
 
 
 def _trial_parts(
-    cfg: DictConfig, assemble: Callable[[DictConfig], TrialParts], *, batch_size: int
-) -> TrialParts:
+    cfg: DictConfig, assemble: Callable[[DictConfig], Parts], *, batch_size: int
+) -> Parts:
     """Return the parts of a run, to be thrown away; the trials set their own number of images."""
     trial = cfg.copy()
     trial.cache.views = 0
@@ -151,7 +118,7 @@ def _trial_parts(
     return parts
 
 
-def _by_trial(parts: TrialParts, most: Decision) -> Decision:
+def _by_trial(parts: Parts, most: Decision) -> Decision:
     """Double the batch until the GPU's memory is full."""
     total = torch.cuda.mem_get_info()[1]
     fitting, share = 0, 0.0
@@ -174,7 +141,7 @@ def _by_trial(parts: TrialParts, most: Decision) -> Decision:
     )
 
 
-def _gpu_share(parts: TrialParts, *, batch_size: int) -> float:
+def _gpu_share(parts: Parts, *, batch_size: int) -> float:
     """Return the share of the GPU's memory that training fills; infinity if it is not enough."""
     free, total = torch.cuda.mem_get_info()
     others = total - free - torch.cuda.memory_reserved()
@@ -189,7 +156,7 @@ def _gpu_share(parts: TrialParts, *, batch_size: int) -> float:
     return (others + torch.cuda.max_memory_reserved()) / total
 
 
-def _by_estimate(parts: TrialParts, most: Decision) -> Decision:
+def _by_estimate(parts: Parts, most: Decision) -> Decision:
     """Measure what two images take, and multiply: a CPU's memory is not tried out with impunity."""
     if (free := machine.free_memory()) is None:
         raise ValueError(
@@ -210,7 +177,7 @@ def _by_estimate(parts: TrialParts, most: Decision) -> Decision:
     return Decision(value=str(_CPU_MOST), reason="a CPU gains little from more")
 
 
-def _train(parts: TrialParts, *, batch_size: int) -> None:
+def _train(parts: Parts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
     ema = parts.recipe.ema

@@ -38,6 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         with replacing(path) as partial:
             super().save_checkpoint(checkpoint, partial, storage_options)
+            with partial.open("rb") as file:  # on the disk before it has the name: power may fail
+                os.fsync(file.fileno())
             if path.name == LAST and path.exists():
                 path.replace(path.with_name(PREVIOUS))
 

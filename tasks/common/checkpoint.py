@@ -1,6 +1,6 @@
-"""What every checkpoint of ours holds beside its weights, and when a run may go on from it."""
+"""What every checkpoint of ours holds beside its weights."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -24,7 +24,7 @@ CardT = TypeVar("CardT", bound=Card)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Wording:
     """How messages speak of a task.
 
     Attributes:
@@ -39,8 +39,10 @@ class Task:
 
 
 TASKS: Final = {
-    "detection": Task(noun="detector", script="scripts/train_det.py", runs="runs/detection"),
-    "segmentation": Task(noun="segmenter", script="scripts/train_seg.py", runs="runs/segmentation"),
+    "detection": Wording(noun="detector", script="scripts/train_det.py", runs="runs/detection"),
+    "segmentation": Wording(
+        noun="segmenter", script="scripts/train_seg.py", runs="runs/segmentation"
+    ),
 }
 
 
@@ -128,57 +130,6 @@ def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Pat
     except RuntimeError as error:
         noun = TASKS[checkpoint["keel"]["task"]].noun
         raise ValueError(f"{path} lacks weights of the {noun} it describes: {error}") from error
-
-
-def check_resume(
-    path: Path, parse: Callable[[Mapping[str, Any]], CardT], card: CardT, *, run: Mapping[str, Any]
-) -> None:
-    """Raise unless a checkpoint is of the same run as the one that is to go on from it.
-
-    Where the first weights came from may differ: a resumed run does not load them.
-
-    Args:
-        path: The checkpoint.
-        parse: As in `read_card`.
-        card: Of the network that was built for the run.
-        run: What else decides how a run goes on, as the module saves it: its recipe, seed and
-            number of frozen stages.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, is of another network, of other classes or of another
-            recipe, or leaves nothing to train.
-    """
-    now = card.to_dict()
-    checkpoint, described = read_card(path, parse, task=now["task"])
-    saved = described.to_dict()
-    origins = ("mean", "std", "epsilon", "provenance")
-    pairs = {key: (now[key], saved[key]) for key in now if key not in origins}
-    before = plain(checkpoint.get("keel_run", {}))
-    pairs |= {key: (plain(value), before.get(key)) for key, value in run.items()}
-    differ = [text for key, (a, b) in pairs.items() for text in _differences(key, a, b)]
-    if differ:
-        raise ValueError(
-            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run; to "
-            "train on in another way start a new run with backbone.weights set to the checkpoint."
-        )
-    # One is saved within the last validation, before Lightning counts the epoch as completed.
-    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    if done >= run["recipe"]["epochs"]:
-        raise ValueError(
-            f"{path} has {done} of {run['recipe']['epochs']} epochs behind it: nothing is left to "
-            "train. Score it with scripts/evaluate.py, or start a new run with backbone.weights "
-            "set to it."
-        )
-
-
-def _differences(name: str, now: Any, saved: Any) -> Iterator[str]:  # noqa: ANN401 (JSON values)
-    """Yield a phrase for every value that differs, however deep it lies."""
-    if isinstance(now, Mapping) and isinstance(saved, Mapping):
-        for key in dict.fromkeys([*now, *saved]):
-            yield from _differences(f"{name}.{key}", now.get(key), saved.get(key))
-    elif now != saved:
-        yield f"{name} is {now!r}, the checkpoint's is {saved!r}"
 
 
 def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,12 +27,14 @@ class ResumableDataModule(lightning.LightningDataModule):
         seed: Of order and augmentation, 0 or above.
 
     Attributes:
+        batch_size: Samples per batch and rank.
         cache: Gives the training samples as its entries instead; None for the samples.
 
     Raises:
         ValueError: If ``workers`` is below 0.
     """
 
+    batch_size: int
     cache: PrefixCache | None = None
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:

@@ -5,86 +5,54 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, TypeVar
 
-from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from backbones import Backbone
 from backbones.files import read_checkpoint
 from tasks.common.audit import Audit
-from tasks.common.checkpoint import CardT, check_resume
+from tasks.common.audit_only import audit_only, is_audit_only
+from tasks.common.batch_size import settle_batch_size
+from tasks.common.checkpoint import TASKS, Card
+from tasks.common.continuation import check_resume
 from tasks.common.curves import draw_curves
-from tasks.common.data_module import ResumableDataModule
 from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
-from tasks.common.loading import Loading
-from tasks.common.prefix.cache import PrefixCache
+from tasks.common.parts import Parts
 from tasks.common.prefix.fill import filling
-from tasks.common.recipe import Recipe
-from tasks.common.report import print_facts
+from tasks.common.report import print_facts, print_line
 from tasks.common.resume import find_start
-from tasks.common.run_folder import write_environment, write_json, write_text
-from tasks.common.trainer import Machine, TrainerOptions, build_trainer
+from tasks.common.run_folder import new_folder, write_environment, write_json, write_text
+from tasks.common.trainer import build_trainer
 from tasks.common.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 
-
-class Parts(Protocol):
-    """What is needed of the parts that a task assembles."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-
-    @property
-    def options(self) -> TrainerOptions:
-        """Where to train."""
-
-    @property
-    def where(self) -> Machine:
-        """What the options came to on this machine."""
-
-    @property
-    def run(self) -> dict[str, Any]:
-        """What decides how a run goes on, in plain values."""
-
-    @property
-    def module(self) -> LightningModule:
-        """The network and its loop."""
-
-    @property
-    def data(self) -> ResumableDataModule:
-        """Its batches."""
-
-    @property
-    def loading(self) -> Loading:
-        """How images get to the network."""
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the network that has stages."""
-
-    @property
-    def cache(self) -> PrefixCache | None:
-        """What the frozen stages return, if it is kept."""
+PartsT = TypeVar("PartsT", bound=Parts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskText(Generic[CardT]):
-    """How a task calls things.
+class Task(Generic[PartsT]):
+    """What a task adds to a run.
 
     Attributes:
+        name: A key of `tasks.common.checkpoint.TASKS`.
         title: Of the banner.
-        parse: Makes a card of what a checkpoint holds.
         monitor: The metric that chooses the best checkpoint; higher is better.
         shown: Metrics to print after each epoch and to draw.
+        parse: Makes a card of what a checkpoint holds.
+        assemble: Builds the parts of a run of a configuration.
+        facts: Of the banner.
+        show: Prints the scores of the best checkpoint, and writes what only this task writes.
     """
 
+    name: str
     title: str
-    parse: Callable[[Mapping[str, Any]], CardT]
     monitor: str
     shown: tuple[str, ...]
+    parse: Callable[[Mapping[str, Any]], Card]
+    assemble: Callable[[DictConfig], PartsT]
+    facts: Callable[[PartsT], dict[str, str]]
+    show: Callable[[PartsT, "Outcome"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +60,7 @@ class Outcome:
     """What a run came to.
 
     Attributes:
+        folder: Of the run.
         best: The chosen checkpoint.
         score: Its validation score.
         epoch: Of the checkpoint, from 1.
@@ -101,6 +70,7 @@ class Outcome:
         is_first: Whether this process is the one that writes and prints.
     """
 
+    folder: Path
     best: Path
     score: float
     epoch: int
@@ -110,37 +80,57 @@ class Outcome:
     is_first: bool
 
 
-def carry_out(
-    cfg: DictConfig,
-    parts: Parts,
-    card: CardT,
-    *,
-    text: TaskText[CardT],
-    facts: Mapping[str, str],
-    folder: Path,
-) -> Outcome:
-    """Train, choose the best checkpoint, test it, and write what every run folder holds.
+def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
+    """Train, validate and test as ``cfg`` says; return the best validation score.
+
+    With ``audit=only`` nothing is trained and NaN is returned.
+
+    What is wrong with the configuration, the data or the weights is found out before the first
+    step, and before anything is written.
 
     Args:
-        cfg: With ``resume``; written to the folder.
-        parts: Of the run.
-        card: What the checkpoint says of the network.
-        text: How the task calls things.
-        facts: The banner.
-        folder: The run folder, not made yet.
+        cfg: The composed configuration.
+        task: What is trained.
 
     Raises:
-        ValueError: If ``resume`` does not fit, or the trainer's options do not.
-        FileNotFoundError: If ``resume`` is missing.
+        ValueError: If a value, the data or the weights do not fit; nothing was trained.
+        FileNotFoundError: If data or weights are missing.
+        ConnectionError: If weights have to be downloaded and cannot be.
         AuditError: If what trains is not what the configuration says; checkpoints are kept.
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
+    only = is_audit_only(cfg.audit)
+    folder = new_folder(cfg.run_dir, parent=Path(TASKS[task.name].runs), name=cfg.backbone.name)
+    is_auto = cfg.recipe.batch_size == "auto"
+    batch_size = settle_batch_size(cfg, task.assemble)
+    parts = task.assemble(cfg)
+    facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {})}
+    if only:
+        return audit_only(parts, title=task.title, facts=facts, folder=folder)
+    outcome = _carry_out(cfg, parts, task, facts=facts, folder=folder)
+    if outcome.is_first:
+        _write_report(outcome, parts, task)
+        task.show(parts, outcome)
+        print_line(f"audit: {outcome.audit}")
+        print_line(f"{outcome.seconds:.0f} s in all; everything is in {folder}")
+    return outcome.score
+
+
+def _carry_out(
+    cfg: DictConfig,
+    parts: PartsT,
+    task: Task[PartsT],
+    *,
+    facts: Mapping[str, str],
+    folder: Path,
+) -> Outcome:
+    """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     started = time.monotonic()
     resume = None
     if cfg.resume is not None:
         resume, fact = find_start(Path(cfg.resume))
-        check_resume(resume, text.parse, card, run=parts.run)
+        check_resume(resume, task.parse, parts.card, run=parts.run)
         facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(
@@ -148,14 +138,14 @@ def carry_out(
         parts.recipe,
         parts.where,
         folder=folder,
-        monitor=text.monitor,
-        shown=text.shown[:2],
+        monitor=task.monitor,
+        shown=task.shown[:2],
         callbacks=[*callbacks, *filling(parts.cache, workers=parts.loading.processes)],
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
-        print_facts(text.title, {**facts, "run folder": str(folder)})
+        print_facts(task.title, {**facts, "run folder": str(folder)})
     if parts.options.compile:
         parts.backbone.compile()
     fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
@@ -164,6 +154,7 @@ def carry_out(
     audit.check_kept(parts.module)
     checkpoint = read_checkpoint(Path(chosen))
     return Outcome(
+        folder=folder,
         best=Path(chosen),
         score=float("nan") if best.best_model_score is None else best.best_model_score.item(),
         epoch=checkpoint["epoch"] + 1,
@@ -188,28 +179,14 @@ def _callbacks(parts: Parts, folder: Path) -> tuple[Audit, list[Callback]]:
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]
 
 
-def write_report(
-    folder: Path,
-    outcome: Outcome,
-    *,
-    text: TaskText[CardT],
-    scores: Mapping[str, Any],
-    scored_split: str,
-) -> None:
-    """Write ``metrics.json`` and ``curves.png``.
-
-    Args:
-        folder: The run folder.
-        outcome: Of `carry_out`.
-        text: How the task calls things.
-        scores: Of the best checkpoint.
-        scored_split: What they were measured on.
-    """
+def _write_report(outcome: Outcome, parts: PartsT, task: Task[PartsT]) -> None:
+    """Write ``metrics.json`` and ``curves.png``."""
+    folder = outcome.folder
     write_json(
         folder / "metrics.json",
         {
-            "scored split": scored_split,
-            "scores": scores,
+            "scored split": parts.scored,
+            "scores": parts.module.scores["test"],
             "val": outcome.val,
             "best epoch": outcome.epoch,
             "audit": outcome.audit,
@@ -219,6 +196,6 @@ def write_report(
     draw_curves(
         folder / "metrics.csv",
         folder / "curves.png",
-        monitor=text.monitor,
-        scores=text.shown,
+        monitor=task.monitor,
+        scores=task.shown,
     )

@@ -1,22 +1,20 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from backbones import Backbone
+from tasks.common import parts
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
+from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision, free_shared_memory
-from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
-from tasks.detection.annotations import Annotations
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import DetectionDataModule, Splits
@@ -28,44 +26,24 @@ _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a run is made of.
+class Parts(parts.Parts):
+    """What a detection run is made of.
 
     Attributes:
-        recipe: How to train.
-        options: Where to train.
-        where: What the options came to on this machine.
-        loading: How images are loaded, and why.
-        splits: The data.
-        tested: The test split, or the validation split where there is none.
-        norm: The backbone's norm, and why.
-        freeze: How many stages are frozen, and why.
         card: What the checkpoint will say of the detector.
-        run: What decides how a run goes on: recipe, augmentation, seed, frozen stages and devices.
         module: The detector and its loop.
         data: Its batches.
-        cache: What the frozen stages return, if it is kept.
+        splits: What they are of.
+        norm: The backbone's norm, and why.
+        freeze: How many stages are frozen, and why.
     """
 
-    recipe: Recipe
-    options: TrainerOptions
-    where: Machine
-    loading: Loading
-    splits: Splits
-    tested: Annotations
-    norm: Decision
-    freeze: Decision
     card: DetectorCard
-    run: dict[str, Any]
     module: DetectionModule
     data: DetectionDataModule
-    cache: PrefixCache | None
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the detector that has stages."""
-        body: Backbone = self.module.network.backbone.body
-        return body
+    splits: Splits
+    norm: Decision
+    freeze: Decision
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -81,78 +59,91 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe = Recipe(**plain_values(cfg.recipe))
-    options = TrainerOptions(**cfg.trainer)
-    cache = CacheOptions(**cfg.cache)
+    recipe, options = Recipe(**plain_values(cfg.recipe)), TrainerOptions(**cfg.trainer)
+    choice, cache = BackboneChoice(**plain_values(cfg.backbone)), CacheOptions(**cfg.cache)
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
-    tested = splits.test or splits.val
-    choice = BackboneChoice(**plain_values(cfg.backbone))
-    norm, freeze = (
-        choose_norm(choice, batch_size=recipe.batch_size),
-        choose_freeze(choice, usual=_FROZEN, recipe=recipe),
-    )
+    norm = choose_norm(choice, batch_size=recipe.batch_size)
+    freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
+    frozen = int(freeze.value)
     network, card = new_detector(
         choice,
         DetectorOptions(**plain_values(cfg.model)),
         data=splits.train,
         norm=norm.value,
-        freeze=int(freeze.value),
+        freeze=frozen,
     )
-    run = {
-        "recipe": asdict(recipe),
-        "augment": plain_values(cfg.augment),
-        "seed": cfg.seed,
-        "frozen": int(freeze.value),
-        "devices": options.devices,
-        "cache": cache.decides(),
-    }
+    own = {"augment": plain_values(cfg.augment)}
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        run=run,
-        truths={"val": splits.val.truth, "test": tested.truth},
+        run=course(recipe, options, where, cache, seed=cfg.seed, frozen=frozen, own=own),
+        truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=options.devices,
     )
-    read = splits.val.images if cache.views else (*splits.train.images, *splits.val.images)
-    pixels = sum(image.width * image.height for image in read)
-    shared = free_shared_memory()
-    loading = choose_loading(options, where, size=pixels * card.in_channels, shared=shared)
-    data = DetectionDataModule(
+    loading = choose_loading(
+        options,
+        where,
+        size=_decoded_size(splits, cached=bool(cache.views)) * card.in_channels,
+        shared=free_shared_memory(),
+    )
+    data = _data(cfg, splits, card, batch_size=recipe.batch_size, loading=loading)
+    if cache.views:
+        check_prefix(cache, module.backbone, recipe=recipe, options=options)
+        _keep_prefix(cfg, cache, data, module, where=where)
+    return Parts(
+        recipe=recipe,
+        options=options,
+        where=where,
+        loading=loading,
+        card=card,
+        module=module,
+        data=data,
+        has_test=splits.test is not None,
+        splits=splits,
+        norm=norm,
+        freeze=freeze,
+    )
+
+
+def _decoded_size(splits: Splits, *, cached: bool) -> int:
+    """Return the pixels that each epoch reads; those of train lie in a prefix cache, if any."""
+    read = splits.val.images if cached else (*splits.train.images, *splits.val.images)
+    return sum(image.width * image.height for image in read)
+
+
+def _data(
+    cfg: DictConfig, splits: Splits, card: DetectorCard, *, batch_size: int, loading: Loading
+) -> DetectionDataModule:
+    """Return the batches of a run."""
+    return DetectionDataModule(
         train=splits.train,
         val=splits.val,
-        test=tested,
-        batch_size=recipe.batch_size,
+        test=splits.tested,
+        batch_size=batch_size,
         workers=loading.processes,
         seed=cfg.seed,
         transform=instantiate(cfg.augment),
         in_channels=card.in_channels,
         decoded=loading.cached,
     )
-    if cache.views:
-        check_prefix(cache, module.network.backbone.body, recipe=recipe, options=options)
-        decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
-        encoder = DetectionEncoder(module.network, splits.train, decides=decides)
-        data.keep_prefix(
-            cache,
-            encoder,
-            collate=collate_entries,
-            precision=where.precision.value,
-            device=where.accelerator.value,
-        )
-    return Parts(
-        recipe=recipe,
-        options=options,
-        where=where,
-        loading=loading,
-        splits=splits,
-        tested=tested,
-        norm=norm,
-        freeze=freeze,
-        card=card,
-        run=run,
-        module=module,
-        data=data,
-        cache=data.cache,
+
+
+def _keep_prefix(
+    cfg: DictConfig,
+    cache: CacheOptions,
+    data: DetectionDataModule,
+    module: DetectionModule,
+    *,
+    where: Machine,
+) -> None:
+    """Give the batches as what the frozen stages make of them."""
+    decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
+    data.keep_prefix(
+        cache,
+        DetectionEncoder(module.network, data.train, decides=decides),
+        collate=collate_entries,
+        precision=where.precision.value,
+        device=where.accelerator.value,
     )

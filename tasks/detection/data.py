@@ -33,6 +33,11 @@ class Splits:
     val: Annotations
     test: Annotations | None
 
+    @property
+    def tested(self) -> Annotations:
+        """What the final figure is of: validation where there is no test split."""
+        return self.test or self.val
+
     def checked(self, policy: Literal["error", "skip"]) -> "Splits":
         """Return the splits after `check_images` of each.
 

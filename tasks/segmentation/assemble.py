@@ -1,18 +1,16 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from backbones import Backbone
+from tasks.common import parts
 from tasks.common.backbone import BackboneChoice, choose_freeze
-from tasks.common.checkpoint import plain
 from tasks.common.config import plain_values
+from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
-from tasks.common.prefix.cache import PrefixCache
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
@@ -61,42 +59,24 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a run is made of.
+class Parts(parts.Parts):
+    """What a segmentation run is made of.
 
     Attributes:
-        recipe: How to train.
-        options: Where to train.
-        where: What the options came to on this machine.
-        loading: How images are loaded, and why.
-        loss: What is minimised.
-        splits: The data.
-        choices: What was left to us.
         card: What the checkpoint will say of the segmenter.
-        run: What decides how a run goes on: recipe, loss, seed, data split, frozen stages and
-            devices.
         module: The segmenter and its loop.
         data: Its batches.
-        cache: What the frozen stages return, if it is kept.
+        splits: What they are of.
+        loss: What is minimised.
+        choices: What was left to us.
     """
 
-    recipe: Recipe
-    options: TrainerOptions
-    where: Machine
-    loading: Loading
-    loss: LossOptions
-    splits: Splits
-    choices: Choices
     card: SegmenterCard
-    run: dict[str, Any]
     module: SegmentationModule
     data: SegmentationDataModule
-    cache: PrefixCache | None
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the segmenter that has stages."""
-        return self.module.network.backbone
+    splits: Splits
+    loss: LossOptions
+    choices: Choices
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -115,8 +95,7 @@ def assemble(cfg: DictConfig) -> Parts:
     recipe, loss = Recipe(**plain_values(cfg.recipe)), LossOptions(**plain_values(cfg.loss))
     options, choice = TrainerOptions(**cfg.trainer), BackboneChoice(**plain_values(cfg.backbone))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
-    augment = AugmentOptions(**plain_values(cfg.augment))
-    cache = CacheOptions(**cfg.cache)
+    augment, cache = AugmentOptions(**plain_values(cfg.augment)), CacheOptions(**cfg.cache)
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
@@ -126,6 +105,7 @@ def assemble(cfg: DictConfig) -> Parts:
     _check_turns(augment, inputs)
     _check_neighbours(inputs, splits)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
+    frozen = int(freeze.value)
     network, card = new_segmenter(
         choice,
         model,
@@ -133,74 +113,54 @@ def assemble(cfg: DictConfig) -> Parts:
         data=splits.train.cases,
         channels=splits.train.facts[0].channels,
         norm=norm.value,
-        freeze=int(freeze.value),
+        freeze=frozen,
     )
-    run = plain(  # as it comes back from a checkpoint
-        {
-            "recipe": asdict(recipe),
-            "loss": asdict(loss),
-            "augment": asdict(augment),
-            "split": asdict(split_options),
-            "cases": splits.digests(),
-            "seed": cfg.seed,
-            "frozen": int(freeze.value),
-            "devices": options.devices,
-            "cache": cache.decides(),
-        }
-    )
+    own = {
+        "loss": asdict(loss),
+        "augment": asdict(augment),
+        "split": asdict(split_options),
+        "cases": splits.digests(),
+    }
+    labelled = build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
-        loss=DeepSupervision(
-            build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
-        ),
+        loss=DeepSupervision(labelled),
         recipe=recipe,
         card=card,
-        run=run,
+        run=course(recipe, options, where, cache, seed=cfg.seed, frozen=frozen, own=own),
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
     loading = choose_loading(options, where, size=splits.decoded_size())
-    data = _data(cfg, splits, inputs, card, augment=augment, recipe=recipe, loading=loading)
+    data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
-        check_prefix(cache, network.backbone, recipe=recipe, options=options)
-        slices = sum(case.shape[0] for case in splits.train.facts)
-        check_views(cache.views, inputs, slices=slices)
-        decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
-        encoder = PatchEncoder(network, splits.train.cases, options=inputs, decides=decides)
-        data.keep_prefix(
-            cache,
-            encoder,
-            collate=collate_entries,
-            precision=where.precision.value,
-            device=where.accelerator.value,
-        )
-    choices = Choices(
-        norm=norm,
-        decoder_norm=decoder_norm,
-        freeze=freeze,
-        normalisation=normalisation,
-        patch=patch,
-    )
+        check_prefix(cache, module.backbone, recipe=recipe, options=options)
+        check_views(cache.views, inputs, slices=sum(case.shape[0] for case in splits.train.facts))
+        _keep_prefix(cfg, cache, data, module, augment=augment, where=where)
     return Parts(
         recipe=recipe,
         options=options,
         where=where,
         loading=loading,
-        loss=loss,
-        splits=splits,
-        choices=choices,
         card=card,
-        run=run,
         module=module,
         data=data,
-        cache=data.cache,
+        has_test=splits.test is not None,
+        splits=splits,
+        loss=loss,
+        choices=Choices(
+            norm=norm,
+            decoder_norm=decoder_norm,
+            freeze=freeze,
+            normalisation=normalisation,
+            patch=patch,
+        ),
     )
 
 
 def _data(
     cfg: DictConfig,
     splits: Splits,
-    inputs: InputOptions,
     card: SegmenterCard,
     *,
     augment: AugmentOptions,
@@ -211,14 +171,35 @@ def _data(
     return SegmentationDataModule(
         train=(splits.train.cases, splits.train.facts),
         val=splits.val.cases,
-        test=(splits.test or splits.val).cases,
-        options=inputs,
+        test=splits.tested.cases,
+        options=card.input,
         preprocessing=card.preprocessing,
         batch_size=recipe.batch_size,
         transform=PatchTransform(augment),
         workers=loading.processes,
         seed=cfg.seed,
         memory=splits.decoded_size() if loading.cached else 0,
+    )
+
+
+def _keep_prefix(
+    cfg: DictConfig,
+    cache: CacheOptions,
+    data: SegmentationDataModule,
+    module: SegmentationModule,
+    *,
+    augment: AugmentOptions,
+    where: Machine,
+) -> None:
+    """Give the batches as what the frozen stages make of them."""
+    inputs = module.card.input
+    decides = {"input": asdict(inputs), "augment": asdict(augment), "seed": cfg.seed}
+    data.keep_prefix(
+        cache,
+        PatchEncoder(module.network, data.train.split, options=inputs, decides=decides),
+        collate=collate_entries,
+        precision=where.precision.value,
+        device=where.accelerator.value,
     )
 
 

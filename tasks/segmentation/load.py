@@ -47,6 +47,11 @@ class Splits:
     test: Side | None
     warnings: tuple[str, ...]
 
+    @property
+    def tested(self) -> Side:
+        """What the final figure is of: validation where there is no test split."""
+        return self.test or self.val
+
     def digests(self) -> dict[str, str]:
         """Return a digest of the names of each split's cases: what a resumed run must find."""
         sides = {"train": self.train, "val": self.val, "test": self.test}

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -102,6 +103,24 @@ def command():
 @pytest.fixture(scope="session")
 def in_process():
     return _in_process
+
+
+def _stop_at(patch, module, *, batch):
+    """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
+    step, seen = module.training_step, []
+
+    def spy(self, *inputs):
+        seen.append(None)
+        if len(seen) == batch + 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, *inputs)
+
+    patch.setattr(module, "training_step", spy)
+
+
+@pytest.fixture(scope="session")
+def stop_at():
+    return _stop_at
 
 
 @pytest.fixture(scope="session")

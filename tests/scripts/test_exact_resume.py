@@ -29,19 +29,6 @@ def rows(run):
     return [row for row in logged if not any(key.startswith("test/") for key in row)]
 
 
-def stop_at(patch, module, *, batch):
-    """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
-    step, seen = module.training_step, []
-
-    def spy(self, *inputs):
-        seen.append(None)
-        if len(seen) == batch + 1:
-            signal.raise_signal(signal.SIGTERM)
-        return step(self, *inputs)
-
-    patch.setattr(module, "training_step", spy)
-
-
 @pytest.fixture(scope="session")
 def tasks(root, command, seg_root, seg_command):
     """Of each task: its script, its module, and a command for a run folder."""
@@ -62,7 +49,7 @@ def tasks(root, command, seg_root, seg_command):
     ("task", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
 def test_a_run_that_sigterm_stopped_goes_on_exactly(
-    tasks, task, batch, damaged, tmp_path, in_process, monkeypatch, capsys
+    tasks, task, batch, damaged, tmp_path, in_process, stop_at, monkeypatch, capsys
 ):
     """In the second epoch, in the middle of an accumulation."""
     script, module, line = tasks[task]

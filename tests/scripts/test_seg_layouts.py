@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from tasks.segmentation.checkpoint import load_segmenter
+from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.predict import find_cases, predict_cases
 
 SPLIT = "data.val=[p3]", "data.test=[p4]"
@@ -170,16 +171,20 @@ def step_of(run):
     ],
 )
 def test_a_layout_is_trained_resumed_and_predicted(
-    write, tmp_path, seg_command, in_process, monkeypatch, capsys
+    write, tmp_path, seg_command, in_process, stop_at, monkeypatch, capsys
 ):
     for draw in ("tasks.common.run.draw_curves", "tasks.segmentation.run.draw_predictions"):
         monkeypatch.setattr(draw, lambda *_, **__: None)  # see test_train_seg.py
     layout = write(tmp_path / "data", np.random.default_rng(0))
-    line = seg_command(tmp_path / "data", tmp_path / "a", *layout.options, "recipe.optimizer=sgd")
-    in_process("train_seg.py", [*line, "debug=one_step"], tmp_path)
+    options = *layout.options, "recipe.optimizer=sgd", "trainer.max_steps=2"
+    line = seg_command(tmp_path / "data", tmp_path / "a", *options)
+    with monkeypatch.context() as patch:
+        stop_at(patch, SegmentationModule, batch=0)
+        with pytest.raises(SystemExit):
+            in_process("train_seg.py", line, tmp_path)
     line[line.index(f"run_dir={tmp_path / 'a'}")] = f"run_dir={tmp_path / 'b'}"
     last = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    in_process("train_seg.py", [*line, f"resume={last}", "trainer.max_steps=2"], tmp_path)
+    in_process("train_seg.py", [*line, f"resume={last}"], tmp_path)
     assert (step_of(tmp_path / "a"), step_of(tmp_path / "b")) == (1, 2)
     scored = "test" if "data.test=[p4]" in line else "val"
     assert f"Scores of the best checkpoint on {scored}" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision.ops import FrozenBatchNorm2d
 
-from tasks.common.checkpoint import check_resume
+from tasks.common.continuation import check_resume
 from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.model import DetectorOptions
 
@@ -34,16 +34,17 @@ CARD = DetectorCard(
 
 
 def run_of(epochs, **recipe):
-    return {"recipe": {"epochs": epochs, "lr": 0.1, **recipe}, "seed": 0, "frozen": 2}
+    decided = {"epochs": epochs, "lr": 0.1, **recipe}
+    return {"recipe": decided, "seed": 0, "frozen": 2, "max_steps": -1}
 
 
-def save(path, detector, card=CARD, *, epochs=1, of=2):
+def save(path, detector, card=CARD, *, epochs=1, of=2, steps=-1):
     """Write a checkpoint as Lightning and `DetectionModule` do."""
     state = {f"network.{key}": value for key, value in detector.state_dict().items()}
     progress = {"current": {"processed": epochs}}
     loops = {"fit_loop": {"epoch_progress": progress}}
-    cards = {"keel": card.to_dict(), "keel_run": run_of(of)}
-    torch.save({"state_dict": state, "loops": loops, **cards}, path)
+    cards = {"keel": card.to_dict(), "keel_run": run_of(of) | {"max_steps": steps}}
+    torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
     return path
 
 
@@ -166,6 +167,12 @@ def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
     path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3, of=3)
     with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*evaluate.py"):
         check_resume(path, DetectorCard.from_dict, CARD, run=run_of(3))
+
+
+def test_a_run_that_has_taken_all_its_steps_has_nothing_to_go_on_with(tmp_path):
+    path = save(tmp_path / "last.ckpt", CARD.build(), steps=8)
+    with pytest.raises(ValueError, match=r"has 1 of 2 epochs behind it, 8 steps of 8: nothing"):
+        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2) | {"max_steps": 8})
 
 
 def test_the_epsilon_comes_back():

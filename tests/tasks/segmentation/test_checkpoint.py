@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tasks.common.checkpoint import check_resume
+from tasks.common.continuation import check_resume
 from tasks.segmentation.cases import ClassTable, class_table
 from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
 from tasks.segmentation.dataset import whole_input
@@ -62,7 +62,8 @@ every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
 
 
 def run_of(epochs, **recipe):
-    return {"recipe": {"epochs": epochs, "lr": 0.1, **recipe}, "loss": {"name": "ce"}, "seed": 0}
+    shared = {"recipe": {"epochs": epochs, "lr": 0.1, **recipe}, "seed": 0, "max_steps": -1}
+    return shared | {"loss": {"name": "ce"}}
 
 
 def save(path, network, card=CARD, *, epochs=1, of=2, **changes):
@@ -70,7 +71,7 @@ def save(path, network, card=CARD, *, epochs=1, of=2, **changes):
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
     loops = {"fit_loop": {"epoch_progress": {"current": {"processed": epochs}}}}
     cards = {"keel": card.to_dict() | changes, "keel_run": run_of(of)}
-    torch.save({"state_dict": state, "loops": loops, **cards}, path)
+    torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
     return path
 
 
@@ -235,9 +236,11 @@ def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
     [
         (run_of(2, lr=5.0), "recipe.lr is 5.0, the checkpoint's is 0.1"),
         ({**run_of(2), "loss": {"name": "dice"}}, "loss.name is 'dice', the checkpoint's is 'ce'"),
+        ({**run_of(2), "max_steps": 9}, "max_steps is 9, the checkpoint's is -1"),
+        ({**run_of(2), "precision": "32"}, "precision is '32', the checkpoint's is None"),
     ],
 )
-def test_a_run_with_another_recipe_or_loss_may_not_go_on(path, run, message):
+def test_a_run_on_another_course_may_not_go_on(path, run, message):
     with pytest.raises(ValueError, match=message):
         check_resume(path, SegmenterCard.from_dict, CARD, run=run)
 
@@ -251,11 +254,16 @@ def test_a_run_cannot_go_on_from_a_detector(tmp_path):
 def test_lists_and_tuples_of_a_run_are_the_same(tmp_path):
     """A configuration comes with lists, a dataclass with tuples."""
     network = CARD.build()
-    run = {"recipe": {"epochs": 2}, "split": {"val": ("2*",), "fractions": (0.7, 0.1, 0.2)}}
+    run = {
+        "recipe": {"epochs": 2},
+        "max_steps": -1,
+        "split": {"val": ("2*",), "fractions": (0.7, 0.1, 0.2)},
+    }
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
     loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
     path = tmp_path / "last.ckpt"
-    torch.save({"state_dict": state, "loops": loops, "keel": CARD.to_dict(), "keel_run": run}, path)
+    parts = {"state_dict": state, "loops": loops, "global_step": 8}
+    torch.save({**parts, "keel": CARD.to_dict(), "keel_run": run}, path)
     check_resume(path, SegmenterCard.from_dict, CARD, run=run)
     other = {**run, "split": {"val": ("3*",), "fractions": (0.7, 0.1, 0.2)}}
     with pytest.raises(ValueError, match=r"resume.*: split\.val is \['3\*'\], the checkpoint's is"):

@@ -1,0 +1,98 @@
+"""When a run may go on from a checkpoint: if nothing that decides its course has changed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.checkpoint import CardT, plain, read_card
+from tasks.common.machine import PRECISIONS
+from tasks.common.prefix.options import CacheOptions
+from tasks.common.recipe import Recipe
+from tasks.common.trainer import Machine, TrainerOptions
+
+_OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
+
+
+def course(
+    recipe: Recipe,
+    options: TrainerOptions,
+    where: Machine,
+    cache: CacheOptions,
+    *,
+    seed: int,
+    frozen: int,
+    own: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what decides the course of a run beside its network, as a checkpoint keeps it.
+
+    Args:
+        recipe: How to train.
+        options: How many processes train, and for how many steps.
+        where: The precision.
+        cache: Whether views repeat.
+        seed: Of all random numbers.
+        frozen: How many stages are frozen at the start.
+        own: What else the task has, such as its augmentation.
+    """
+    return {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "frozen": frozen,
+        "devices": options.devices,
+        "max_steps": options.max_steps,
+        "precision": _OUR_NAMES[where.precision.value],
+        "cache": cache.decides(),
+        **own,
+    }
+
+
+def check_resume(
+    path: Path, parse: Callable[[Mapping[str, Any]], CardT], card: CardT, *, run: Mapping[str, Any]
+) -> None:
+    """Raise unless a checkpoint is of the same run as the one that is to go on from it.
+
+    Where the first weights came from may differ: a resumed run does not load them.
+
+    Args:
+        path: The checkpoint.
+        parse: As in `read_card`.
+        card: Of the network that was built for the run.
+        run: What else decides how it goes on, from `course`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, is of another network, of other classes or of another
+            course, or leaves nothing to train.
+    """
+    now = card.to_dict()
+    checkpoint, described = read_card(path, parse, task=now["task"])
+    saved = described.to_dict()
+    origins = ("mean", "std", "epsilon", "provenance")
+    pairs = {key: (now[key], saved[key]) for key in now if key not in origins}
+    before = plain(checkpoint.get("keel_run", {}))
+    pairs |= {key: (plain(value), before.get(key)) for key, value in run.items()}
+    differ = [text for key, (a, b) in pairs.items() for text in _differences(key, a, b)]
+    if differ:
+        raise ValueError(
+            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run; to "
+            "train on in another way start a new run with backbone.weights set to the checkpoint."
+        )
+    # One is saved within the last validation, before Lightning counts the epoch as completed.
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps: int = checkpoint["global_step"]
+    if done >= run["recipe"]["epochs"] or steps == run["max_steps"]:
+        raise ValueError(
+            f"{path} has {done} of {run['recipe']['epochs']} epochs behind it, {steps} steps"
+            f"{f' of {steps}' if steps == run['max_steps'] else ''}: nothing is left to train. "
+            "Score it with scripts/evaluate.py, or start a new run with backbone.weights set to it."
+        )
+
+
+def _differences(name: str, now: Any, saved: Any) -> Iterator[str]:  # noqa: ANN401 (JSON values)
+    """Yield a phrase for every value that differs, however deep it lies."""
+    if isinstance(now, Mapping) and isinstance(saved, Mapping):
+        for key in dict.fromkeys([*now, *saved]):
+            yield from _differences(f"{name}.{key}", now.get(key), saved.get(key))
+    elif now != saved:
+        yield f"{name} is {now!r}, the checkpoint's is {saved!r}"

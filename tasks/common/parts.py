@@ -1,0 +1,64 @@
+"""What a run is made of, whatever its task."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from backbones import Backbone
+from tasks.common.checkpoint import Card
+from tasks.common.data_module import ResumableDataModule
+from tasks.common.loading import Loading
+from tasks.common.module import TaskModule
+from tasks.common.prefix.cache import PrefixCache
+from tasks.common.recipe import Recipe
+from tasks.common.trainer import Machine, TrainerOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a task assembles.
+
+    Attributes:
+        recipe: How to train.
+        options: Where to train.
+        where: What the options came to on this machine.
+        loading: How images are loaded, and why.
+        card: What the checkpoint will say of the network.
+        module: The network and its loop.
+        data: Its batches.
+        has_test: Whether there is a test split; without one validation is scored in its place.
+    """
+
+    recipe: Recipe
+    options: TrainerOptions
+    where: Machine
+    loading: Loading
+    card: Card
+    module: TaskModule
+    data: ResumableDataModule
+    has_test: bool
+
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the network that has stages."""
+        return self.module.backbone
+
+    @property
+    def scored(self) -> str:
+        """The split that the best checkpoint is tested on: ``test``, or ``val`` without one."""
+        return "test" if self.has_test else "val"
+
+    @property
+    def heading(self) -> str:
+        """The line above the scores that a run ends with."""
+        split = self.scored if self.has_test else "val (there is no test split)"
+        return f"Scores of the best checkpoint on {split}"
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What decides how the run goes on, in plain values."""
+        return dict(self.module.run)
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """What the frozen stages return, if it is kept."""
+        return self.data.cache
