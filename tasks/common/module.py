@@ -20,7 +20,6 @@ class TaskModule(lightning.LightningModule):
 
     Args:
         network: What is trained; its state is what a checkpoint is loaded for.
-        backbone: The part of it that has stages.
         recipe: Optimiser, learning rate and schedule.
         card: Goes into every checkpoint.
         run: What else decides how the run goes on, in plain values; saved for `check_resume`.
@@ -36,7 +35,6 @@ class TaskModule(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        backbone: Backbone,
         *,
         recipe: Recipe,
         card: Card,
@@ -44,8 +42,8 @@ class TaskModule(lightning.LightningModule):
         devices: int,
     ) -> None:
         super().__init__()
-        check_gates(backbone, recipe)
         self.network = network
+        check_gates(self.backbone, recipe)
         self.recipe = recipe
         self.card = card
         self.run = run

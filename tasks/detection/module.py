@@ -51,8 +51,7 @@ class DetectionModule(TaskModule):
         truths: Mapping[str, Mapping[str, Any]],
         devices: int = 1,
     ) -> None:
-        body = network.backbone.body
-        super().__init__(network, body, recipe=recipe, card=card, run=run, devices=devices)
+        super().__init__(network, recipe=recipe, card=card, run=run, devices=devices)
         self.truths = truths
         self.results: dict[int, list[Result]] = {}
 

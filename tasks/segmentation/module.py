@@ -54,8 +54,7 @@ class SegmentationModule(TaskModule):
         tolerance: float,
         devices: int = 1,
     ) -> None:
-        body = network.backbone
-        super().__init__(network, body, recipe=recipe, card=card, run=run, devices=devices)
+        super().__init__(network, recipe=recipe, card=card, run=run, devices=devices)
         self.loss = loss
         self.tolerance = tolerance
         self.cases: dict[str, Scores] = {}
