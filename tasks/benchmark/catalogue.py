@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from backbones.choose import choose
 from tasks.benchmark import detection, evaluation, loading, optimizers, segmentation
 from tasks.benchmark.clock import Comparison
@@ -35,6 +37,11 @@ def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comp
         table[f"detection-inference-{name}"] = partial(detection.inference, name, size=size)
         table[f"detection-freezing-{name}"] = partial(
             detection.freezing_steps, name, batch=2, size=size
+        )
+    if small or torch.cuda.is_available():  # on a CPU a step takes minutes
+        large = (96, 128) if small else (800, 1333)
+        table["detection-training-gpu"] = partial(
+            detection.training, "resnet50", batch=batch * 2, size=large
         )
     unet = {"batch": batch, "side": side}
     table["segmentation-training"] = partial(segmentation.training, "resnet34", **unet)

@@ -78,7 +78,7 @@ def _losses(batch: int, size: Size, network: nn.Module) -> Tensor:
     corners = torch.rand(batch, BOXES, 2) * torch.tensor([width * 0.8, height * 0.8])
     boxes = torch.cat([corners, corners + height * 0.15], dim=2).to(device())
     labels = torch.ones(BOXES, dtype=torch.int64, device=device())
-    images = list(torch.rand(batch, 3, height, width).to(device()))
+    images = list(torch.rand(batch, 3, height, width, device=device()))
     losses: dict[str, Tensor] = network(images, [{"boxes": b, "labels": labels} for b in boxes])
     return torch.stack(list(losses.values())).sum()
 

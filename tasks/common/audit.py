@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones import Backbone
 from tasks.common.gather import alike
+from tasks.common.gradients import felt_gradients
 from tasks.common.ledger import (
     StageLine,
     digest,
@@ -74,12 +76,19 @@ class Audit(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run has to know."""
-        return {"start": self._start, "felt": sorted(self._felt), "frozen": self._cold}
+        return {
+            "start": self._start,
+            "felt": sorted(self._felt),
+            "frozen": self._cold,
+            "phases": self.record["phases"],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self._start, self._felt = dict(state_dict["start"]), set(state_dict["felt"])
         self._cold = state_dict["frozen"]
+        if not self.record["phases"]:  # else training has ended, and its best checkpoint is tested
+            self.record["phases"] = list(state_dict["phases"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Take the fingerprints of every tensor, unless a checkpoint had them."""
@@ -104,19 +113,20 @@ class Audit(Callback):
         optimizer = trainer.optimizers[0]
         wrong = list(faults(pl_module, self.backbone, optimizer, frozen=cold))
         wrong += self._moved(pl_module, STAGES[: max(self._cold, cold)])
-        self._cold, self._first = cold, True
         lines = stage_lines(pl_module, self.backbone, optimizer)
         self.phases.append(lines)
-        self.record["phases"].append(
-            {
-                "first epoch": trainer.current_epoch + 1,
-                "first step": trainer.global_step + 1,
-                "frozen": list(STAGES[:cold]),
-                "stages": [asdict(line) for line in lines],
-                "groups": group_lines(pl_module, optimizer),
-            }
-        )
-        self._settle(trainer, wrong, when=f"before the first step of {_epoch(trainer)}")
+        if cold != self._cold or not self.record["phases"]:  # else a resumed run goes on in one
+            self.record["phases"].append(
+                {
+                    "first epoch": trainer.current_epoch + 1,
+                    "first step": trainer.global_step + 1,
+                    "frozen": list(STAGES[:cold]),
+                    "stages": [asdict(line) for line in lines],
+                    "groups": group_lines(pl_module, optimizer),
+                }
+            )
+        self._cold, self._first = cold, True
+        self._settle(wrong, when=f"before the first step of {_epoch(trainer)}")
         if trainer.is_global_zero and self.path is not None:
             print_line(f"audit: {phase_text(trainer.current_epoch, cold, lines)}")
 
@@ -153,14 +163,14 @@ class Audit(Callback):
         after = f"after the first step of {_epoch(trainer)}"
         without = [n for n, p in _trainable(pl_module).items() if p.grad is None]
         if self._first and without:
-            self._settle(trainer, [_no_gradient(without)], when=after)
-        felt = _felt(pl_module, trainer.optimizers[0], rates, waiting)
+            self._settle([_no_gradient(without)], when=after)
+        felt = felt_gradients(_trainable(pl_module), trainer.optimizers[0], rates, waiting)
         if felt is None:  # the gradient scaler has left this step out
             return
         self._felt |= felt
         if self._first:
             self._first = False
-            self._settle(trainer, self._still_or_moved(pl_module), when=after)
+            self._settle(self._still_or_moved(pl_module), when=after)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare every tensor with what it was.
@@ -195,16 +205,20 @@ class Audit(Callback):
                 "the processes have different weights; use trainer.strategy=ddp, or report this as "
                 "a defect of Keel"
             )
-        self._settle(trainer, wrong, when="at the end")
+        self._settle(wrong, when="at the end")
 
     def check_kept(self, module: nn.Module) -> None:
         """Compare what is frozen to the end with the start once more, in weights that were loaded.
 
         Raises:
-            AuditError: If a tensor differs.
+            AuditError: If a tensor differs, or training ended without a verdict.
         """
-        if wrong := self._moved(module, self._frozen_names):
-            raise AuditError(f"audit of the best checkpoint: {wrong[0]}.")
+        wrong = self._moved(module, self._frozen_names)
+        if "report" not in self.record:
+            wrong.append(
+                "training ended before it could be audited; report this as a defect of Keel"
+            )
+        self._settle(wrong, when="of the best checkpoint")
 
     @property
     def _frozen_names(self) -> tuple[str, ...]:
@@ -236,13 +250,18 @@ class Audit(Callback):
             )
         return wrong
 
-    def _settle(self, trainer: Trainer, wrong: list[str], *, when: str) -> None:
+    def _settle(self, wrong: list[str], *, when: str) -> None:
         """Write ``audit.json``, and stop the run if something is wrong."""
         self.record["failures"] += wrong
-        if trainer.is_global_zero and self.path is not None:
-            write_json(self.path, self.record)
+        if self.path is not None:
+            _write(self.path, self.record)
         if wrong:
             raise AuditError(f"audit {when}: {'; '.join(wrong)}. Nothing is trained any further.")
+
+
+@rank_zero_only
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_json(path, record)
 
 
 def _epoch(trainer: Trainer) -> str:
@@ -251,37 +270,6 @@ def _epoch(trainer: Trainer) -> str:
 
 def _trainable(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named_tensors(module).items() if tensor.requires_grad}
-
-
-def _felt(
-    module: nn.Module, optimizer: Optimizer, rates: list[float], names: Iterable[str]
-) -> set[str] | None:
-    """Return which parameters have a gradient that can move them; None if one is not finite.
-
-    Beside a weight of 1 float32 has no room for a step of 1e-8: then it may stay.
-    """
-    trained = _trainable(module)
-    gradients = [p.grad for p in trained.values() if p.grad is not None]
-    if not bool(torch.stack([g.isfinite().all() for g in gradients]).all()):
-        return None
-    groups = {
-        id(p): (group, rate)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True)
-        for p in group["params"]
-    }
-    moves = {
-        name: (p.sub(_direction(p.grad, group), alpha=rate) != p).any()
-        for name in names
-        if (p := trained[name]).grad is not None
-        for group, rate in [groups[id(p)]]
-    }
-    told = torch.stack([*moves.values()]).tolist() if moves else []  # waits for the device once
-    return {name for name, move in zip(moves, told, strict=True) if move}
-
-
-def _direction(gradient: Tensor, group: dict[str, Any]) -> Tensor:
-    """Return what the first step with a gradient goes along: AdamW's is of size 1."""
-    return gradient / (gradient.abs() + group["eps"]) if "eps" in group else gradient
 
 
 def _no_gradient(names: list[str]) -> str:

@@ -151,8 +151,12 @@ class LastCheckpoint(Checkpoint):
             self._pause(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Save or stop before the validation, which may take long, fail, or swap weights."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        """Save or stop before the validation, which may take long, fail, or swap weights.
+
+        Not after the last of ``max_steps``: Lightning would not go on with the validation there.
+        """
+        ended = trainer.global_step == trainer.max_steps
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not ended:
             self._pause(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from tasks.common.backbone import BackboneChoice
 from tasks.common.checkpoint import CardT, plain, read_card
 from tasks.common.machine import PRECISIONS
 from tasks.common.prefix.options import CacheOptions
@@ -19,6 +20,7 @@ def course(
     options: TrainerOptions,
     where: Machine,
     cache: CacheOptions,
+    choice: BackboneChoice,
     *,
     seed: int,
     frozen: int,
@@ -26,11 +28,15 @@ def course(
 ) -> dict[str, Any]:
     """Return what decides the course of a run beside its network, as a checkpoint keeps it.
 
+    The names are those of the configuration. The device is not in it: a run may go on elsewhere,
+    though not exactly.
+
     Args:
         recipe: How to train.
-        options: How many processes train, and for how many steps.
+        options: How many processes train, for how many steps, and whether it is compiled.
         where: The precision.
         cache: Whether views repeat.
+        choice: Which paths are dropped.
         seed: Of all random numbers.
         frozen: How many stages are frozen at the start.
         own: What else the task has, such as its augmentation.
@@ -38,10 +44,13 @@ def course(
     return {
         "recipe": asdict(recipe),
         "seed": seed,
-        "frozen": frozen,
-        "devices": options.devices,
-        "max_steps": options.max_steps,
-        "precision": _OUR_NAMES[where.precision.value],
+        "backbone": {"freeze": frozen, "drop_path": choice.drop_path},
+        "trainer": {
+            "devices": options.devices,
+            "max_steps": options.max_steps,
+            "precision": _OUR_NAMES[where.precision.value],
+            "compile": options.compile,
+        },
         "cache": cache.decides(),
         **own,
     }
@@ -52,7 +61,8 @@ def check_resume(
 ) -> None:
     """Raise unless a checkpoint is of the same run as the one that is to go on from it.
 
-    Where the first weights came from may differ: a resumed run does not load them.
+    Where the first weights came from may differ: a resumed run does not load them. What they expect
+    of an image may not.
 
     Args:
         path: The checkpoint.
@@ -68,23 +78,23 @@ def check_resume(
     now = card.to_dict()
     checkpoint, described = read_card(path, parse, task=now["task"])
     saved = described.to_dict()
-    origins = ("mean", "std", "epsilon", "provenance")
-    pairs = {key: (now[key], saved[key]) for key in now if key not in origins}
     before = plain(checkpoint.get("keel_run", {}))
-    pairs |= {key: (plain(value), before.get(key)) for key, value in run.items()}
-    differ = [text for key, (a, b) in pairs.items() for text in _differences(key, a, b)]
+    pairs = [(key, now[key], saved[key]) for key in now if key != "provenance"]
+    pairs += [(key, plain(value), before.get(key)) for key, value in run.items()]
+    differ = [text for pair in pairs for text in _differences(*pair)]
     if differ:
         raise ValueError(
-            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run; to "
-            "train on in another way start a new run with backbone.weights set to the checkpoint."
+            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, and "
+            "name what was auto there if this machine decides otherwise; to train on in another "
+            "way start a new run with backbone.weights set to the checkpoint."
         )
     # One is saved within the last validation, before Lightning counts the epoch as completed.
     done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    steps: int = checkpoint["global_step"]
-    if done >= run["recipe"]["epochs"] or steps == run["max_steps"]:
+    steps, most = checkpoint["global_step"], run["trainer"]["max_steps"]
+    if done >= run["recipe"]["epochs"] or steps == most:
         raise ValueError(
             f"{path} has {done} of {run['recipe']['epochs']} epochs behind it, {steps} steps"
-            f"{f' of {steps}' if steps == run['max_steps'] else ''}: nothing is left to train. "
+            f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
             "Score it with scripts/evaluate.py, or start a new run with backbone.weights set to it."
         )
 

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tasks.common.loading import prepare_worker
 from tasks.common.position import Position, position
 from tasks.common.prefix.cache import Encoder, PrefixCache
 from tasks.common.prefix.entry import Entry
 from tasks.common.prefix.options import CacheOptions
 from tasks.common.sampling import AspectRatioBatchSampler, EpochSampler
-from tasks.common.stop import leave_stopping_to_the_run
 
 
 class ResumableDataModule(lightning.LightningDataModule):
@@ -170,13 +169,7 @@ class ResumableDataModule(lightning.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=prepare_worker,
             # Without its own, each new iterator advances the global one by a number.
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-def _prepare_worker(_worker: int) -> None:
-    """Keep OpenCV's threads out of a worker: there are as many workers as cores already."""
-    cv2.setNumThreads(0)
-    leave_stopping_to_the_run()

@@ -132,6 +132,11 @@ def faults(
     awake = [names[id(m)] for stage, m in stage_modules(backbone) if stage in cold and m.training]
     if awake:
         yield f"frozen and yet in train mode, where statistics move: {listed(awake)}"
+    asleep = [
+        names[id(m)] for stage, m in stage_modules(backbone) if stage not in cold and not m.training
+    ]
+    if asleep:
+        yield f"to be trained, and in eval mode, where statistics stay: {listed(asleep)}"
 
 
 def _group_faults(module: nn.Module, optimizer: Optimizer) -> Iterator[str]:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
+
 from backbones.choose import choose
 from tasks.common import machine
 from tasks.common.machine import Decision
+from tasks.common.stop import leave_stopping_to_the_run
 from tasks.common.trainer import Machine, TrainerOptions
 
 CACHES: Final = ("auto", "memory", "none")
@@ -128,6 +131,12 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
         return Decision(value=str(spare), reason=f"all but one of {cores} cores")
     work = "images are decoded once, what is left is augmentation" if cached else "enough to decode"
     return Decision(value=str(most), reason=f"{work}; {cores} cores")
+
+
+def prepare_worker(_worker: int) -> None:
+    """Keep OpenCV's threads out of a process that loads: there are as many of them as cores."""
+    cv2.setNumThreads(0)
+    leave_stopping_to_the_run()
 
 
 def _gigabytes(size: int) -> str:

@@ -1,6 +1,5 @@
 """What the training loops of all tasks share: fixed groups, scores, and what a checkpoint says."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,20 +50,20 @@ class TaskModule(lightning.LightningModule):
         self.scores: dict[str, Any] = {}
 
     @property
-    @abstractmethod
     def backbone(self) -> Backbone:
         """The part of the network that has stages."""
+        raise NotImplementedError
 
-    @abstractmethod
     def forget(self) -> None:
         """Forget what the epoch before found; a split is about to be scored."""
+        raise NotImplementedError
 
-    @abstractmethod
     def score(self, split: str) -> None:
         """Fill ``scores[split]`` with what was found, of all processes, and log it."""
+        raise NotImplementedError
 
     def log_step(self, loss: Tensor, *, batch_size: int) -> None:
-        """Log the loss of a step, and the highest learning rate, that of the head."""
+        """Log the loss of a step, and the learning rate of the head."""
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch_size)
 

@@ -29,7 +29,8 @@ def build_optimizer(
         precision: Lightning's name of it.
     """
     choose(dict.fromkeys(OPTIMIZERS), recipe.optimizer, what="optimizer")
-    fused = precision != "16-mixed" and not (recipe.clip and precision.endswith("mixed"))
+    unfused = precision == "16-mixed" or (recipe.clip and precision.endswith("mixed"))
+    fused = None if unfused else True  # None leaves the choice of another kernel to torch
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)

@@ -100,6 +100,7 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
+    started = time.monotonic()
     only = is_audit_only(cfg.audit)
     folder = new_folder(cfg.run_dir, parent=Path(TASKS[task.name].runs), name=cfg.backbone.name)
     is_auto = cfg.recipe.batch_size == "auto"
@@ -108,7 +109,7 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {})}
     if only:
         return audit_only(parts, title=task.title, facts=facts, folder=folder)
-    outcome = _carry_out(cfg, parts, task, facts=facts, folder=folder)
+    outcome = _carry_out(cfg, parts, task, facts=facts, folder=folder, started=started)
     if outcome.is_first:
         _write_report(outcome, parts, task)
         task.show(parts, outcome)
@@ -124,9 +125,9 @@ def _carry_out(
     *,
     facts: Mapping[str, str],
     folder: Path,
+    started: float,
 ) -> Outcome:
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
-    started = time.monotonic()
     resume = None
     if cfg.resume is not None:
         resume, fact = find_start(Path(cfg.resume))
@@ -153,11 +154,12 @@ def _carry_out(
     trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
     audit.check_kept(parts.module)
     checkpoint = read_checkpoint(Path(chosen))
+    steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
     return Outcome(
         folder=folder,
         best=Path(chosen),
         score=float("nan") if best.best_model_score is None else best.best_model_score.item(),
-        epoch=checkpoint["epoch"] + 1,
+        epoch=-(-checkpoint["global_step"] // steps),
         val=checkpoint["keel_scores"],
         audit=audit.report,
         seconds=time.monotonic() - started,

@@ -73,12 +73,12 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm.value,
         freeze=frozen,
     )
-    own = {"augment": plain_values(cfg.augment)}
+    own = {"augment": plain_values(cfg.augment), "data": splits.digests()}
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        run=course(recipe, options, where, cache, seed=cfg.seed, frozen=frozen, own=own),
+        run=course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own),
         truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=options.devices,
     )

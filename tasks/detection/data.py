@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,10 @@ class Splits:
     def tested(self) -> Annotations:
         """What the final figure is of: validation where there is no test split."""
         return self.test or self.val
+
+    def digests(self) -> dict[str, str]:
+        """Return a digest of the images' names and boxes that a resumed run must find again."""
+        return {name: _digest(split) for name, split in (("train", self.train), ("val", self.val))}
 
     def checked(self, policy: Literal["error", "skip"]) -> "Splits":
         """Return the splits after `check_images` of each.
@@ -247,6 +252,15 @@ class DetectionDataModule(ResumableDataModule):
         return self.ordered_loader(
             dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
         )
+
+
+def _digest(split: Annotations) -> str:
+    found = sha256()
+    for record in split.images:
+        about = record.image_id, record.path.name, record.height, record.width
+        found.update(repr(about).encode())
+        found.update(record.boxes.tobytes() + record.labels.tobytes())
+    return found.hexdigest()[:16]
 
 
 def _check_boxes(split: Annotations, purpose: str) -> None:

@@ -127,7 +127,7 @@ def assemble(cfg: DictConfig) -> Parts:
         loss=DeepSupervision(labelled),
         recipe=recipe,
         card=card,
-        run=course(recipe, options, where, cache, seed=cfg.seed, frozen=frozen, own=own),
+        run=course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own),
         tolerance=cfg.tolerance,
         devices=options.devices,
     )

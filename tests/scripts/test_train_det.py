@@ -109,7 +109,9 @@ def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_pr
     in_process("train_det.py", command(root, tmp_path / "r", "debug=one_step"), tmp_path)
     assert [row["step"] for row in rows(tmp_path / "r") if row["val/ap"]] == ["1"]
     assert (tmp_path / "r" / "curves.png").is_file()
-    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["scores"]["ap"] >= 0
+    report = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert report["scores"]["ap"] >= 0
+    assert report["best epoch"] == 1
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones import Backbone
+from tasks.common.loading import prepare_worker
 from tasks.common.prefix.entry import Entry, Place, same_entry
 from tasks.common.prefix.key import prefix_key
 from tasks.common.prefix.options import DTYPES, CacheOptions
@@ -146,6 +147,7 @@ class PrefixCache:
             batch_size=None,
             collate_fn=_same,
             num_workers=workers,
+            worker_init_fn=prepare_worker,
             generator=torch.Generator(),  # the global one is the training's
         )
         for place, sample in zip(missing, loader, strict=True):
@@ -247,7 +249,9 @@ class PrefixCache:
                 )
 
     def _key(self) -> str:
-        decides = [self.options.dtype, self.precision, self.device, self.encoder.identity()]
+        # Sums on a CPU come out otherwise with another number of threads.
+        device = f"cpu, {torch.get_num_threads()} threads" if self.device == "cpu" else self.device
+        decides = [self.options.dtype, self.precision, device, self.encoder.identity()]
         return prefix_key(self.encoder.backbone, decides)
 
 

@@ -87,7 +87,7 @@ class Plant(lightning.Callback):
                 self.act(pl_module.network)
 
 
-def audited(tmp_path, *plants, freeze=2, epochs=2, resume=None, loop=None, **options):
+def audited(tmp_path, *plants, freeze=2, epochs=2, stop=None, resume=None, loop=None, **options):
     recipe = Recipe(epochs=epochs, **options)
     module = Loop(recipe, freeze=freeze, **(loop or {}))
     frozen = partial(frozen_stages, recipe, base=freeze, stages=5)
@@ -96,7 +96,7 @@ def audited(tmp_path, *plants, freeze=2, epochs=2, resume=None, loop=None, **opt
     callbacks = [Unfreezing(module.network.backbone, frozen, epochs=epochs), *early, audit]
     trainer = lightning.Trainer(
         accelerator="cpu",
-        max_epochs=epochs,
+        max_epochs=epochs if stop is None else stop,
         callbacks=[*callbacks, *(plant for plant in plants if plant.late)],
         logger=False,
         enable_checkpointing=False,
@@ -182,6 +182,10 @@ def write_back(network):
         (
             Plant("on_train_epoch_start", lambda n: n.backbone.freeze(3)),
             r"before .* 1: to be trained, and requires_grad is False: backbone\.c3\.0\.weight, ",
+        ),
+        (
+            Plant("on_train_epoch_start", lambda n: n.backbone.c4.eval()),
+            r"before .* 1: to be trained, and in eval mode.*: backbone\.c4, backbone\.c4\.0, ",
         ),
         (
             Plant("on_train_batch_start", wake, late=True),
@@ -291,6 +295,26 @@ def test_the_kept_checkpoint_is_compared_as_well(tmp_path):
     move("backbone.stem.1.bias")(module.network.requires_grad_(False))
     with pytest.raises(AuditError, match=r"of the best checkpoint: 1 of 12 .*\.stem\.1\.bias"):
         audit.check_kept(module)
+    (failure,) = json.loads((tmp_path / "audit.json").read_text())["failures"]
+    assert failure.startswith("1 of 12 tensors of frozen stages moved: backbone.stem.1.bias")
+
+
+def test_training_that_was_not_audited_to_its_end_is_a_failure(tmp_path):
+    _, module = audited(tmp_path, epochs=1)
+    audit = Audit(module.network.backbone, lambda _epoch: 2, path=tmp_path / "audit.json")
+    with pytest.raises(AuditError, match=r"of the best checkpoint: training ended before it could"):
+        audit.check_kept(module)
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_the_record_of_a_resumed_run_has_all_phases(tmp_path, stopped):
+    """Whether it was stopped within a phase or where the next begins."""
+    options = {"freeze": 5, "unfreeze": {"c5": 1, "c4": 3}}
+    whole, _ = audited(tmp_path, epochs=4, **options)
+    audited(tmp_path, epochs=4, stop=stopped, **options)
+    resumed, _ = audited(tmp_path, epochs=4, resume=tmp_path / "kept.ckpt", **options)
+    assert resumed.record["phases"] == whole.record["phases"]
+    assert [phase["first epoch"] for phase in whole.record["phases"]] == [1, 2, 4]
 
 
 def test_a_step_that_is_left_out_for_infinite_gradients_is_not_looked_at(tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from tasks.common.backbone import BackboneChoice
 from tasks.common.continuation import course
 from tasks.common.machine import Decision
 from tasks.common.prefix.options import CacheOptions
@@ -19,20 +20,24 @@ def machine(precision):
     return Machine(accelerator=told, precision=told, cpu=told)
 
 
-def told(options=OPTIONS, precision="bf16-mixed", cache=None):
+def told(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0):
+    where, cache = machine(precision), cache or CacheOptions()
+    choice = BackboneChoice(name="resnet18", drop_path=drop_path)
     own = {"augment": {"flip": 0.5}}
-    cache = cache or CacheOptions()
-    return course(RECIPE, options, machine(precision), cache, seed=4, frozen=2, own=own)
+    return course(RECIPE, options, where, cache, choice, seed=4, frozen=2, own=own)
 
 
 def test_the_course_is_what_the_configuration_calls_it():
     assert told() == {
         "recipe": asdict(RECIPE),
         "seed": 4,
-        "frozen": 2,
-        "devices": 1,
-        "max_steps": 7,
-        "precision": "bf16",  # as trainer.precision takes it
+        "backbone": {"freeze": 2, "drop_path": 0.0},
+        "trainer": {
+            "devices": 1,
+            "max_steps": 7,
+            "precision": "bf16",  # as trainer.precision takes it
+            "compile": False,
+        },
         "cache": {"views": 0, "dtype": "auto"},
         "augment": {"flip": 0.5},
     }
@@ -43,6 +48,8 @@ def test_the_course_is_what_the_configuration_calls_it():
     [
         {"options": replace(OPTIONS, max_steps=8)},
         {"options": replace(OPTIONS, devices=2)},
+        {"options": replace(OPTIONS, compile=True)},
+        {"drop_path": 0.2},
         {"precision": "32-true"},
         {"precision": "16-mixed"},
         {"cache": CacheOptions(views=2)},

@@ -205,6 +205,14 @@ def test_so_is_a_run_of_so_many_steps_or_of_fewer_validations(tmp_path, at, opti
     assert differences(tmp_path / "whole", tmp_path / "b") == []
 
 
+def test_a_signal_in_the_last_of_so_many_steps_lets_the_run_end(tmp_path):
+    """Lightning would not go on with the validation after it."""
+    losses, status = run(tmp_path, Net(("train", 0, 4)), steps=3, minutes=0)
+    assert (len(losses), status) == (5, 0)
+    saved = [torch.load(tmp_path / f"{n}.ckpt", weights_only=True) for n in ("best", "last")]
+    assert [checkpoint["global_step"] for checkpoint in saved] == [3, 3]
+
+
 def test_a_second_ctrl_c_stops_at_once_and_leaves_what_was_saved(tmp_path, whole, capfd):
     at = ("train", 1, 3)
     first, status = run(tmp_path / "a", Net(at, times=2))

@@ -33,9 +33,10 @@ CARD = DetectorCard(
 )
 
 
-def run_of(epochs, **recipe):
+def run_of(epochs, *, steps=-1, **recipe):
     decided = {"epochs": epochs, "lr": 0.1, **recipe}
-    return {"recipe": decided, "seed": 0, "frozen": 2, "max_steps": -1}
+    given = {"backbone": {"freeze": 2}, "trainer": {"max_steps": steps}}
+    return {"recipe": decided, "seed": 0, **given}
 
 
 def save(path, detector, card=CARD, *, epochs=1, of=2, steps=-1):
@@ -43,7 +44,7 @@ def save(path, detector, card=CARD, *, epochs=1, of=2, steps=-1):
     state = {f"network.{key}": value for key, value in detector.state_dict().items()}
     progress = {"current": {"processed": epochs}}
     loops = {"fit_loop": {"epoch_progress": progress}}
-    cards = {"keel": card.to_dict(), "keel_run": run_of(of) | {"max_steps": steps}}
+    cards = {"keel": card.to_dict(), "keel_run": run_of(of, steps=steps)}
     torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
     return path
 
@@ -155,7 +156,11 @@ def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
         (run_of(3), "recipe.epochs is 3, the checkpoint's is 2"),
         (run_of(2, lr=5.0), "recipe.lr is 5.0, the checkpoint's is 0.1"),
         ({**run_of(2), "seed": 1}, "seed is 1, the checkpoint's is 0"),
-        ({**run_of(2), "frozen": 0}, "frozen is 0, the checkpoint's is 2"),
+        (
+            {**run_of(2), "backbone": {"freeze": 0}},
+            "backbone.freeze is 0, the checkpoint's is 2",
+        ),
+        (run_of(2, steps=9), "trainer.max_steps is 9, the checkpoint's is -1"),
     ],
 )
 def test_a_run_with_another_recipe_may_not_go_on(path, run, message):
@@ -172,7 +177,7 @@ def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
 def test_a_run_that_has_taken_all_its_steps_has_nothing_to_go_on_with(tmp_path):
     path = save(tmp_path / "last.ckpt", CARD.build(), steps=8)
     with pytest.raises(ValueError, match=r"has 1 of 2 epochs behind it, 8 steps of 8: nothing"):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2) | {"max_steps": 8})
+        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, steps=8))
 
 
 def test_the_epsilon_comes_back():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,28 @@ def test_coco_splits_find_images_in_folders_of_their_own(tmp_path, write_coco):
     for split, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "test")):
         assert split.images[0].path == tmp_path / f"{name}_images" / f"{name}0.png"
         assert list(split.classes) == ["dog", "cat"]
+
+
+def test_a_digest_tells_other_names_and_boxes_and_not_another_place(tmp_path, write_coco):
+    write_coco("train", count=4)
+    write_coco("val", count=3)
+
+    def read(root):
+        return coco_splits(root=root, train="annotations/train.json", val="annotations/val.json")
+
+    first = read(tmp_path)
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert read(moved).digests() == first.digests()
+    record = first.train.images[0]
+    for other in (
+        replace(record, path=Path("other.png")),
+        replace(record, boxes=record.boxes + 1),
+        replace(record, labels=record.labels[::-1] + 1),
+    ):
+        changed = replace(first.train, images=[other, *first.train.images[1:]])
+        found = replace(first, train=changed).digests()
+        assert found["train"] != first.digests()["train"]
+        assert found["val"] == first.digests()["val"]
 
 
 def test_coco_splits_with_other_classes_in_validation_are_refused(tmp_path, write_coco):
