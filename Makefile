@@ -32,8 +32,8 @@ format: .venv/ready ## Format, and mend what lint can mend
 lock: .venv/ready ## Pin the newest versions that fit, in requirements.lock
 	scripts/lock.sh
 
-clean: ## Remove the environment, the caches and the sample set; runs stay
-	rm -rf .venv sample .*_cache
+clean: ## Remove the environment, all caches and the sample set; runs stay
+	rm -rf .venv sample cache .*_cache
 
 # uv where it is installed; else pip fetches uv into the environment; else pip alone.
 .venv/ready: pyproject.toml requirements.lock

@@ -41,7 +41,7 @@ def _catalogue(*, small: bool, data: Path | None) -> dict[str, Callable[[], Comp
     if small or torch.cuda.is_available():  # on a CPU a step takes minutes
         large = (96, 128) if small else (800, 1333)
         table["detection-training-gpu"] = partial(
-            detection.training, "resnet50", batch=batch * 2, size=large
+            detection.training, "resnet50", batch=batch * 2, size=large, freezes=(2,)
         )
     unet = {"batch": batch, "side": side}
     table["segmentation-training"] = partial(segmentation.training, "resnet34", **unet)

@@ -105,11 +105,13 @@ def make_inference(system: str, name: str, *, size: Size) -> Inference:
     return Inference(network, [image], low=system != SYSTEMS[0])
 
 
-def training(name: str, *, batch: int, size: Size) -> Comparison:
+def training(
+    name: str, *, batch: int, size: Size, freezes: tuple[int, ...] = FREEZES
+) -> Comparison:
     """Compare training steps, for each number of frozen stages."""
     systems: dict[str, Make] = {}
     base: dict[str, str] = {}
-    for freeze in FREEZES:
+    for freeze in freezes:
         for system in SYSTEMS:
             key = f"{system}, freeze {freeze}"
             systems[key] = partial(

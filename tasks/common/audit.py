@@ -22,6 +22,7 @@ from tasks.common.ledger import (
     group_lines,
     listed,
     named_tensors,
+    norm_names,
     phase_text,
     stage_lines,
     stage_of_names,
@@ -71,6 +72,7 @@ class Audit(Callback):
         self._felt: set[str] = set()  # names of parameters that had a gradient other than 0
         self._cold = -1  # stages that are frozen in this phase; below 0 before the first
         self._first = False  # whether a phase's first step is still to come
+        self._starts = True  # whether an epoch's first step is still to come
         self._rates: list[float] = []  # of the groups, if this batch ends with a step
         self.record: dict[str, Any] = {"phases": [], "failures": []}
 
@@ -148,7 +150,7 @@ class Audit(Callback):
         batch: Any,  # noqa: ANN401, ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Look at the gradients of a step, as long as some parameter has not had one.
+        """Look at the gradients of an epoch's first step, if some parameter has not had one yet.
 
         Raises:
             AuditError: If after the first step of a phase a parameter has none, or a tensor moved
@@ -157,8 +159,9 @@ class Audit(Callback):
         rates, self._rates = self._rates, []
         if not rates:
             return
+        starts, self._starts = self._starts or self._first, False
         waiting = _trainable(pl_module).keys() - self._felt
-        if not (self._first or waiting):
+        if not (self._first or (starts and waiting)):
             return
         after = f"after the first step of {_epoch(trainer)}"
         without = [n for n, p in _trainable(pl_module).items() if p.grad is None]
@@ -172,6 +175,16 @@ class Audit(Callback):
             self._first = False
             self._settle(self._still_or_moved(pl_module), when=after)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what is frozen with what it was.
+
+        Raises:
+            AuditError: If it moved.
+        """
+        self._starts = True
+        if wrong := self._moved(pl_module, self._frozen_names):
+            self._settle(wrong, when=f"at the end of {_epoch(trainer)}")
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare every tensor with what it was.
 
@@ -181,10 +194,12 @@ class Audit(Callback):
         now = {name: digest(tensor) for name, tensor in named_tensors(pl_module).items()}
         stages = stage_of_names(pl_module, self.backbone)
         cold = [name for name in now if stages[name] in self._frozen_names]
+        norms = [name for name in norm_names(pl_module) if name not in cold]
         trained = _trainable(pl_module)
         still = sorted(n for n in trained if now[n] == self._start[n])
         self.record["compared"] = {
             "frozen throughout": {name: now[name] for name in cold},
+            "frozen norms of other stages": {name: now[name] for name in sorted(norms)},
             "trained": len(trained),
             "did not move": still,
         }
@@ -193,6 +208,8 @@ class Audit(Callback):
             if cold
             else "nothing was frozen to the end"
         )
+        if norms:
+            self.report += f"; {len(norms)} of frozen norms beyond them, none moved"
         self.report += f"; {len(trained) - len(still)} of {len(trained)} trained tensors moved"
         if trainer.world_size > 1:
             self.report += f", alike in {trainer.world_size} processes"
@@ -225,15 +242,15 @@ class Audit(Callback):
         return STAGES[: max(0, self._cold)]
 
     def _moved(self, module: nn.Module, stages: Iterable[str]) -> list[str]:
-        """Return what to say of tensors of frozen stages that are not what they were."""
-        names, stages = stage_of_names(module, self.backbone), set(stages)
-        tensors = named_tensors(module)
-        moved = [n for n in names if names[n] in stages and digest(tensors[n]) != self._start[n]]
+        """Return what to say of tensors of frozen stages and norms that are not what they were."""
+        names, tensors = stage_of_names(module, self.backbone), named_tensors(module)
+        stages, norms = set(stages), norm_names(module)
+        frozen = [n for n in names if names[n] in stages or n in norms]
+        moved = [n for n in frozen if digest(tensors[n]) != self._start[n]]
         if not moved:
             return []
-        total = sum(stage in stages for stage in names.values())
         return [
-            f"{len(moved)} of {total} tensors of frozen stages moved: {listed(moved)}; look for "
+            f"{len(moved)} of {len(frozen)} frozen tensors moved: {listed(moved)}; look for "
             "code that writes to them, or report this as a defect of Keel"
         ]
 

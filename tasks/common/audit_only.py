@@ -12,7 +12,7 @@ from backbones import Backbone
 from backbones.choose import choose
 from tasks.common.audit import Audit
 from tasks.common.ledger import StageLine
-from tasks.common.parts import Parts
+from tasks.common.parts import RunParts
 from tasks.common.report import print_facts, print_line, print_scores
 from tasks.common.run_folder import write_json
 from tasks.common.stages import stages_text
@@ -31,7 +31,7 @@ def is_audit_only(mode: str) -> bool:
     return choose(_MODES, mode, what="audit")
 
 
-def audit_only(parts: Parts, *, title: str, facts: Mapping[str, str], folder: Path) -> float:
+def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder: Path) -> float:
     """Take one step on a real batch in every phase of the recipe, on a copy of the network.
 
     Each step is at the highest learning rate, on one device, and in float32 where the run would
@@ -67,7 +67,7 @@ def audit_only(parts: Parts, *, title: str, facts: Mapping[str, str], folder: Pa
     return math.nan
 
 
-def _step(parts: Parts, frozen: int) -> Audit:
+def _step(parts: RunParts, frozen: int) -> Audit:
     """Take a step on a copy with so many stages frozen."""
     names = {id(module): name for name, module in parts.module.named_modules()}
     module = deepcopy(parts.module)

@@ -15,8 +15,9 @@ from backbones.files import read_checkpoint
 from tasks.common import machine
 from tasks.common.ema import MovingAverage
 from tasks.common.machine import Decision
-from tasks.common.parts import Parts
+from tasks.common.parts import RunParts
 from tasks.common.resume import find_start
+from tasks.common.unfreeze import check_unfreezing, frozen_stages
 
 _STEPS_PER_EPOCH: Final = 20
 _LR_REACH: Final = 2  # how far from `lr_images` the linear rule is relied on
@@ -25,7 +26,7 @@ _FULL: Final = 0.8
 _TRIAL_STEPS: Final = 2  # the optimiser's state is there from the second on
 
 
-def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], Parts]) -> Decision:
+def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts]) -> Decision:
     """Put a number where ``cfg.recipe.batch_size`` is ``auto``, and return it with the reason.
 
     A resumed run takes what it had. Otherwise it is the largest power of two with which an epoch
@@ -92,7 +93,7 @@ def _saved(path: Path) -> Decision:
     return Decision(value=str(recipe.get("batch_size", 1)), reason="that of the run resumed")
 
 
-def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], Parts]) -> Decision:
+def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts]) -> Decision:
     parts = _trial_parts(cfg, assemble, batch_size=1)
     images = len(parts.data.train_dataloader().dataset)
     most = limit(images, lr_images=cfg.recipe.lr_images, accumulate=cfg.recipe.accumulate)
@@ -106,8 +107,8 @@ def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], Parts]) -> Decisi
 
 
 def _trial_parts(
-    cfg: DictConfig, assemble: Callable[[DictConfig], Parts], *, batch_size: int
-) -> Parts:
+    cfg: DictConfig, assemble: Callable[[DictConfig], RunParts], *, batch_size: int
+) -> RunParts:
     """Return the parts of a run, to be thrown away; the trials set their own number of images."""
     trial = cfg.copy()
     trial.cache.views = 0
@@ -115,10 +116,14 @@ def _trial_parts(
     trial.recipe.lr_images *= batch_size  # the learning rate of one image, the least
     parts = assemble(trial)
     parts.data.workers = 0
+    base, stages = parts.backbone.frozen, len(parts.backbone.stages())
+    check_unfreezing(parts.recipe, base=base, stages=stages)
+    last = frozen_stages(parts.recipe, parts.recipe.epochs - 1, base=base, stages=stages)
+    parts.backbone.freeze(last)  # what takes the most memory
     return parts
 
 
-def _by_trial(parts: Parts, most: Decision) -> Decision:
+def _by_trial(parts: RunParts, most: Decision) -> Decision:
     """Double the batch until the GPU's memory is full."""
     total = torch.cuda.mem_get_info()[1]
     fitting, share = 0, 0.0
@@ -141,7 +146,7 @@ def _by_trial(parts: Parts, most: Decision) -> Decision:
     )
 
 
-def _gpu_share(parts: Parts, *, batch_size: int) -> float:
+def _gpu_share(parts: RunParts, *, batch_size: int) -> float:
     """Return the share of the GPU's memory that training fills; infinity if it is not enough."""
     free, total = torch.cuda.mem_get_info()
     others = total - free - torch.cuda.memory_reserved()
@@ -156,7 +161,7 @@ def _gpu_share(parts: Parts, *, batch_size: int) -> float:
     return (others + torch.cuda.max_memory_reserved()) / total
 
 
-def _by_estimate(parts: Parts, most: Decision) -> Decision:
+def _by_estimate(parts: RunParts, most: Decision) -> Decision:
     """Measure what two images take, and multiply: a CPU's memory is not tried out with impunity."""
     if (free := machine.free_memory()) is None:
         raise ValueError(
@@ -177,7 +182,7 @@ def _by_estimate(parts: Parts, most: Decision) -> Decision:
     return Decision(value=str(_CPU_MOST), reason="a CPU gains little from more")
 
 
-def _train(parts: Parts, *, batch_size: int) -> None:
+def _train(parts: RunParts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
     ema = parts.recipe.ema

@@ -30,6 +30,7 @@ def draw_curves(
     *,
     monitor: str | None = None,
     mode: Literal["max", "min"] = "max",
+    best_epoch: int | None = None,
     scores: Sequence[str] = (),
 ) -> None:
     """Write the picture of `curves_figure`, which appears complete or not at all.
@@ -39,13 +40,16 @@ def draw_curves(
         path: The .png to write; its folder is made.
         monitor: As in `curves_figure`.
         mode: As in `curves_figure`.
+        best_epoch: As in `curves_figure`.
         scores: As in `curves_figure`.
 
     Raises:
         FileNotFoundError: If ``metrics_csv`` is not there.
         ValueError: As `curves_figure`.
     """
-    figure = curves_figure(metrics_csv, monitor=monitor, mode=mode, scores=scores)
+    figure = curves_figure(
+        metrics_csv, monitor=monitor, mode=mode, best_epoch=best_epoch, scores=scores
+    )
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
@@ -55,6 +59,7 @@ def curves_figure(
     *,
     monitor: str | None = None,
     mode: Literal["max", "min"] = "max",
+    best_epoch: int | None = None,
     scores: Sequence[str] = (),
 ) -> Figure:
     """Return a figure with one panel per kind of metric that was logged.
@@ -69,6 +74,8 @@ def curves_figure(
         monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
             One that was not logged, as after a short run, is not marked and is no error.
         mode: Whether the largest or the smallest value of ``monitor`` is the best.
+        best_epoch: The best one, from 1, where it is known; not marked if the table, as that of a
+            resumed run, does not have it.
         scores: The ``val/*`` columns to draw; all of them if not given.
 
     Raises:
@@ -99,7 +106,11 @@ def curves_figure(
     for axes, (title, series) in zip(row, panels.items(), strict=True):
         _draw_panel(axes, series, title=title)
         if marked in series and marked.startswith("val/"):
-            _mark_best(axes, marked, series[marked], mode=mode)
+            x, values = series[marked]
+            best = int(np.argmax(values) if mode == "max" else np.argmin(values))
+            if best_epoch is None or best_epoch in x:
+                best = best if best_epoch is None else x.index(best_epoch)
+                _mark(axes, marked, x[best], values[best])
     return figure
 
 
@@ -168,15 +179,10 @@ def _draw_panel(axes: Axes, series: Series, *, title: str) -> None:
     axes.grid(alpha=0.25)
 
 
-def _mark_best(
-    axes: Axes, name: str, points: tuple[list[float], list[float]], *, mode: str
-) -> None:
-    x, values = points
-    best = int(np.argmax(values) if mode == "max" else np.argmin(values))
-    axes.axvline(x[best], color="0.4", linestyle=":", zorder=0)
+def _mark(axes: Axes, name: str, at: float, value: float) -> None:
+    axes.axvline(at, color="0.4", linestyle=":", zorder=0)
     axes.plot(
-        x[best], values[best], marker="*", markersize=14, color="black", linestyle="", zorder=4,
+        at, value, marker="*", markersize=14, color="black", linestyle="", zorder=4,
         label="_", gid="best",
     )  # fmt: skip
-    kind = axes.get_xlabel()
-    axes.set_title(f"{axes.get_title()}: best {name} {values[best]:.3f}, {kind} {x[best]:.0f}")
+    axes.set_title(f"{axes.get_title()}: best {name} {value:.3f}, {axes.get_xlabel()} {at:.0f}")

@@ -40,11 +40,11 @@ def fit(
     except StopRequest as stop:
         _tell(f"interrupted after {trainer.global_step} steps", trainer, last, resume=resume)
         raise SystemExit(128 + stop.number) from stop
-    except (KeyboardInterrupt, SystemExit) as stop:  # at once, or before the first step
+    except (KeyboardInterrupt, SIGTERMException) as stop:  # at once, or before the first step
         _tell(f"stopped in step {trainer.global_step + 1}", trainer, last, resume=resume)
         told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
         raise SystemExit(128 + told) from stop
-    except Exception:
+    except (Exception, SystemExit):
         _tell(f"an error in step {trainer.global_step + 1}", trainer, last, resume=resume)
         raise
     if trainer.global_step > best.validated_step:  # max_steps came in the middle of an epoch

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import Backbone
 from tasks.common.stages import HEAD, STAGES, stage_modules, stage_of_tensors, stages_text
@@ -47,6 +48,13 @@ def stage_of_names(module: nn.Module, backbone: Backbone) -> dict[str, str]:
     """Return the stage, or `HEAD`, of each of `named_tensors`."""
     stage_of = stage_of_tensors(backbone)
     return {name: stage_of.get(id(t), HEAD) for name, t in named_tensors(module).items()}
+
+
+def norm_names(module: nn.Module) -> set[str]:
+    """Return the names, of `named_tensors`, of all that batch norms hold whose statistics stay."""
+    norms = {n: m for n, m in module.named_modules() if isinstance(m, FrozenBatchNorm2d)}
+    names = (f"{n}.{name}" for n, m in norms.items() for name, _ in m.named_buffers())
+    return {name.removeprefix("network.") for name in names}
 
 
 def digest(tensor: Tensor) -> str:

@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lightning import LightningModule
+
 from backbones import Backbone
 from tasks.common.checkpoint import Card
 from tasks.common.data_module import ResumableDataModule
 from tasks.common.loading import Loading
-from tasks.common.module import TaskModule
 from tasks.common.prefix.cache import PrefixCache
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class RunParts:
     """What a task assembles.
 
     Attributes:
@@ -23,7 +24,9 @@ class Parts:
         where: What the options came to on this machine.
         loading: How images are loaded, and why.
         card: What the checkpoint will say of the network.
+        run: What decides how the run goes on, from `tasks.common.continuation.course`.
         module: The network and its loop.
+        backbone: The part of the network that has stages.
         data: Its batches.
         has_test: Whether there is a test split; without one validation is scored in its place.
     """
@@ -33,14 +36,11 @@ class Parts:
     where: Machine
     loading: Loading
     card: Card
-    module: TaskModule
+    run: dict[str, Any]
+    module: LightningModule
+    backbone: Backbone
     data: ResumableDataModule
     has_test: bool
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the network that has stages."""
-        return self.module.backbone
 
     @property
     def scored(self) -> str:
@@ -54,9 +54,9 @@ class Parts:
         return f"Scores of the best checkpoint on {split}"
 
     @property
-    def run(self) -> dict[str, Any]:
-        """What decides how the run goes on, in plain values."""
-        return dict(self.module.run)
+    def scores(self) -> dict[str, Any]:
+        """Of `scored`, once it has been tested."""
+        raise NotImplementedError
 
     @property
     def cache(self) -> PrefixCache | None:

@@ -19,7 +19,7 @@ from tasks.common.continuation import check_resume
 from tasks.common.curves import draw_curves
 from tasks.common.ema import MovingAverage
 from tasks.common.fit import fit
-from tasks.common.parts import Parts
+from tasks.common.parts import RunParts
 from tasks.common.prefix.fill import filling
 from tasks.common.report import print_facts, print_line
 from tasks.common.resume import find_start
@@ -27,7 +27,7 @@ from tasks.common.run_folder import new_folder, write_environment, write_json, w
 from tasks.common.trainer import build_trainer
 from tasks.common.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 
-PartsT = TypeVar("PartsT", bound=Parts)
+PartsT = TypeVar("PartsT", bound=RunParts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,11 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     """
     started = time.monotonic()
     only = is_audit_only(cfg.audit)
+    if only and cfg.resume is not None:
+        raise ValueError(
+            f"audit=only looks at how a run begins, and resume={cfg.resume} goes on with one, "
+            "which audits itself; leave one of them out."
+        )
     folder = new_folder(cfg.run_dir, parent=Path(TASKS[task.name].runs), name=cfg.backbone.name)
     is_auto = cfg.recipe.batch_size == "auto"
     batch_size = settle_batch_size(cfg, task.assemble)
@@ -167,7 +172,7 @@ def _carry_out(
     )
 
 
-def _callbacks(parts: Parts, folder: Path) -> tuple[Audit, list[Callback]]:
+def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     """Return what freezes, proves and averages, in this order, and the proof by itself.
 
     The audit looks at the weights that were trained before the average takes their place.
@@ -188,7 +193,7 @@ def _write_report(outcome: Outcome, parts: PartsT, task: Task[PartsT]) -> None:
         folder / "metrics.json",
         {
             "scored split": parts.scored,
-            "scores": parts.module.scores["test"],
+            "scores": parts.scores,
             "val": outcome.val,
             "best epoch": outcome.epoch,
             "audit": outcome.audit,
@@ -199,5 +204,6 @@ def _write_report(outcome: Outcome, parts: PartsT, task: Task[PartsT]) -> None:
         folder / "metrics.csv",
         folder / "curves.png",
         monitor=task.monitor,
+        best_epoch=outcome.epoch,
         scores=task.shown,
     )

@@ -1,17 +1,18 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from tasks.common import parts
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision, free_shared_memory
+from tasks.common.parts import RunParts
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
@@ -26,7 +27,7 @@ _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(parts.Parts):
+class Parts(RunParts):
     """What a detection run is made of.
 
     Attributes:
@@ -44,6 +45,11 @@ class Parts(parts.Parts):
     splits: Splits
     norm: Decision
     freeze: Decision
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Of `scored`, once it has been tested."""
+        return self.module.scores["test"]
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -74,6 +80,7 @@ def assemble(cfg: DictConfig) -> Parts:
         freeze=frozen,
     )
     own = {"augment": plain_values(cfg.augment), "data": splits.digests()}
+    run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
@@ -90,7 +97,7 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     data = _data(cfg, splits, card, batch_size=recipe.batch_size, loading=loading)
     if cache.views:
-        check_prefix(cache, module.backbone, recipe=recipe, options=options)
+        check_prefix(cache, network.backbone.body, recipe=recipe, options=options)
         _keep_prefix(cfg, cache, data, module, where=where)
     return Parts(
         recipe=recipe,
@@ -98,7 +105,9 @@ def assemble(cfg: DictConfig) -> Parts:
         where=where,
         loading=loading,
         card=card,
+        run=run,
         module=module,
+        backbone=network.backbone.body,
         data=data,
         has_test=splits.test is not None,
         splits=splits,

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from backbones import Backbone
 from backbones.layers.gate import record_gates
-from tasks.common.gates import gate_losses, mean_share
+from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.module import TaskModule
+from tasks.common.optim import scheduled_optimizer
 from tasks.common.recipe import Recipe
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.metrics import Result, coco_ap, to_results
@@ -22,7 +23,7 @@ Batch = tuple[list[Tensor], list[dict[str, Any]]]
 """Images (C, H, W), uint8, and targets with ``boxes``, ``labels`` and ``image_id``."""
 
 
-class DetectionModule(TaskModule):
+class DetectionModule(lightning.LightningModule):
     """Train a Faster R-CNN, and score it by COCO AP.
 
     Args:
@@ -32,14 +33,7 @@ class DetectionModule(TaskModule):
         run: What else decides how the run goes on, in plain values; saved for `check_resume`.
         truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
         devices: How many processes share a batch; scales the learning rate.
-
-    Attributes:
-        scores: Of each split that was scored: the twelve numbers of COCO by name.
-        results: Of the split scored last: the detections by image.
     """
-
-    network: FasterRCNN
-    card: DetectorCard
 
     def __init__(
         self,
@@ -51,15 +45,16 @@ class DetectionModule(TaskModule):
         truths: Mapping[str, Mapping[str, Any]],
         devices: int = 1,
     ) -> None:
-        super().__init__(network, recipe=recipe, card=card, run=run, devices=devices)
+        super().__init__()
+        check_gates(network.backbone.body, recipe)
+        self.network = network
+        self.recipe = recipe
+        self.card = card
+        self.run = run
         self.truths = truths
+        self.devices = devices
+        self.scores: dict[str, dict[str, float]] = {}
         self.results: dict[int, list[Result]] = {}
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the detector that has stages."""
-        body: Backbone = self.network.backbone.body
-        return body
 
     def training_step(self, batch: Batch | FrozenBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the sum of the detector's four losses, and of what gates are to do.
@@ -82,16 +77,19 @@ class DetectionModule(TaskModule):
                 f"the loss is not finite at step {self.global_step}: {found}, images {ids}. Lower "
                 "recipe.lr, set recipe.clip, or use trainer.precision=32."
             )
-        self.log_step(total, batch_size=len(targets))
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(targets))
         self.log_dict(
             {f"train/{name}": loss.detach() for name, loss in losses.items()} | mean_share(gates),
             batch_size=len(targets),
         )
         return total
 
-    def forget(self) -> None:
+    def on_validation_epoch_start(self) -> None:
         """Forget the detections of the epoch before."""
         self.results = {}
+
+    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Keep the detections for the end of the epoch."""
@@ -104,20 +102,46 @@ class DetectionModule(TaskModule):
 
     test_step = validation_step
 
-    def score(self, split: str) -> None:
-        """Gather the detections of all processes, score them in the first, tell the others."""
+    def on_validation_epoch_end(self) -> None:
+        """Score the detections of the validation split."""
+        if not self.trainer.sanity_checking:
+            self._score("val")
 
-        def ap(results: dict[int, list[Result]]) -> dict[str, float]:
-            return coco_ap(self.truths[split], [r for i in sorted(results) for r in results[i]])
+    def on_test_epoch_end(self) -> None:
+        """Score the detections of the test split."""
+        self._score("test")
 
-        self.scores[split] = scores = score_together(self.results, ap)
-        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card and the last validation's scores beside the weights."""
+        checkpoint["keel"] = self.card.to_dict()
+        checkpoint["keel_run"] = dict(self.run)
+        checkpoint["keel_scores"] = self.scores.get("val", {})
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return the recipe's optimiser over fixed groups, and its schedule, a value per step."""
+        return scheduled_optimizer(
+            self.network,
+            self.network.backbone.body,
+            recipe=self.recipe,
+            devices=self.devices,
+            steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
+        )
 
     def _losses(self, batch: Batch | FrozenBatch) -> dict[str, Tensor]:
         if isinstance(batch, FrozenBatch):
             return losses_from(self.network, batch)
         losses: dict[str, Tensor] = self.network(_unit_range(batch[0]), batch[1])
         return losses
+
+    def _score(self, split: str) -> None:
+        """Gather the detections of all processes, score them in the first, tell the others."""
+
+        def score(results: dict[int, list[Result]]) -> dict[str, float]:
+            return coco_ap(self.truths[split], [r for i in sorted(results) for r in results[i]])
+
+        self.scores[split] = scores = score_together(self.results, score)
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
 
 def _unit_range(images: list[Tensor]) -> list[Tensor]:

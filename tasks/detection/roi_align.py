@@ -6,6 +6,7 @@ RoIAlign is one sparse matrix times the table of feature vectors, which ``embedd
 on contiguous rows and on all threads.
 """
 
+import math
 from typing import Final
 
 import torch
@@ -49,10 +50,10 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
         if levels[0].device.type != "cpu":
             pooled: Tensor = super().forward(x, boxes, image_shapes)
             return pooled
-        image_size = max(height for height, _ in image_shapes)
-        exponents = torch.tensor(
-            [round(torch.tensor(level.shape[-2] / image_size).log2().item()) for level in levels]
-        )
+        sides = [max(side) for side in zip(*image_shapes, strict=True)]
+        axis = 0 if sides[0] > sides[1] else 1  # the longer one, which padding changes less
+        ratios = [level.shape[axis - 2] / sides[axis] for level in levels]
+        exponents = torch.tensor([round(math.log2(ratio)) for ratio in ratios])
         rois = torch.cat(boxes)  # (R, 4)
         images = torch.repeat_interleave(torch.tensor([len(b) for b in boxes]))  # (R,)
         size = (rois[:, 2:] - rois[:, :2]).clamp(min=0).prod(dim=1).sqrt()

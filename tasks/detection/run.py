@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> float:
 def _show(parts: Parts, outcome: Outcome) -> None:
     detector, card = load_detector(outcome.best)
     draw_predictions(detector, card, parts.splits.val, outcome.folder / "predictions.png")
-    print_ap(parts.heading, parts.module.scores["test"], card.classes)
+    print_ap(parts.heading, parts.scores, card.classes)
 
 
 _TASK: Final = Task(

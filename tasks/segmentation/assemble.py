@@ -1,16 +1,17 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from tasks.common import parts
 from tasks.common.backbone import BackboneChoice, choose_freeze
 from tasks.common.config import plain_values
 from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
 from tasks.common.machine import Decision
+from tasks.common.parts import RunParts
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
@@ -59,7 +60,7 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(parts.Parts):
+class Parts(RunParts):
     """What a segmentation run is made of.
 
     Attributes:
@@ -77,6 +78,11 @@ class Parts(parts.Parts):
     splits: Splits
     loss: LossOptions
     choices: Choices
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Of `scored`, once it has been tested."""
+        return self.module.scores["test"]
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -122,6 +128,7 @@ def assemble(cfg: DictConfig) -> Parts:
         "cases": splits.digests(),
     }
     labelled = build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
+    run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
         loss=DeepSupervision(labelled),
@@ -134,7 +141,7 @@ def assemble(cfg: DictConfig) -> Parts:
     loading = choose_loading(options, where, size=splits.decoded_size())
     data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
-        check_prefix(cache, module.backbone, recipe=recipe, options=options)
+        check_prefix(cache, network.backbone, recipe=recipe, options=options)
         check_views(cache.views, inputs, slices=sum(case.shape[0] for case in splits.train.facts))
         _keep_prefix(cfg, cache, data, module, augment=augment, where=where)
     return Parts(
@@ -143,7 +150,9 @@ def assemble(cfg: DictConfig) -> Parts:
         where=where,
         loading=loading,
         card=card,
+        run=run,
         module=module,
+        backbone=network.backbone,
         data=data,
         has_test=splits.test is not None,
         splits=splits,

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from backbones import Backbone
 from backbones.layers.gate import record_gates
-from tasks.common.gates import gate_losses, mean_share
+from tasks.common.gates import check_gates, gate_losses, mean_share
 from tasks.common.gather import score_together
-from tasks.common.module import TaskModule
+from tasks.common.optim import scheduled_optimizer
 from tasks.common.recipe import Recipe
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import CaseSample
@@ -23,7 +24,7 @@ Batch = tuple[Tensor, Tensor] | FrozenPatches
 """Patches and their labels; the patches, or what frozen stages have made of them."""
 
 
-class SegmentationModule(TaskModule):
+class SegmentationModule(lightning.LightningModule):
     """Train a U-Net on patches, and score it on whole cases.
 
     Args:
@@ -40,9 +41,6 @@ class SegmentationModule(TaskModule):
         cases: Of the split scored last: the scores of each case.
     """
 
-    network: ResNetUNet
-    card: SegmenterCard
-
     def __init__(
         self,
         network: ResNetUNet,
@@ -54,15 +52,17 @@ class SegmentationModule(TaskModule):
         tolerance: float,
         devices: int = 1,
     ) -> None:
-        super().__init__(network, recipe=recipe, card=card, run=run, devices=devices)
+        super().__init__()
+        check_gates(network.backbone, recipe)
+        self.network = network
         self.loss = loss
+        self.recipe = recipe
+        self.card = card
+        self.run = run
         self.tolerance = tolerance
+        self.devices = devices
+        self.scores: dict[str, Scores] = {}
         self.cases: dict[str, Scores] = {}
-
-    @property
-    def backbone(self) -> Backbone:
-        """The part of the segmenter that has stages."""
-        return self.network.backbone
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss.
@@ -80,13 +80,16 @@ class SegmentationModule(TaskModule):
                 f"the loss is {loss.item()} at step {self.global_step}. Lower recipe.lr, set "
                 "recipe.clip, or use trainer.precision=32."
             )
-        self.log_step(loss, batch_size=len(labels))
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(labels))
         self.log_dict(mean_share(gates), batch_size=len(labels))
         return loss
 
-    def forget(self) -> None:
+    def on_validation_epoch_start(self) -> None:
         """Forget the cases of the epoch before."""
         self.cases = {}
+
+    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: CaseSample, batch_idx: int) -> None:  # noqa: ARG002
         """Score a case by the overlap; distances would take longer than the network."""
@@ -96,18 +99,31 @@ class SegmentationModule(TaskModule):
         """Score a case by everything."""
         self.cases[batch.name] = self._scored(batch, surfaces=True)
 
-    def score(self, split: str) -> None:
-        """Score the cases of all processes together, and log the scores per class."""
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation split."""
+        if not self.trainer.sanity_checking:
+            self._summarise("val")
 
-        def both(cases: dict[str, Scores]) -> dict[str, Any]:
-            return {"cases": cases, "summary": summarise(cases, self.card.classes)}
+    def on_test_epoch_end(self) -> None:
+        """Score the test split."""
+        self._summarise("test")
 
-        together = score_together(self.cases, both)
-        self.cases, self.scores[split] = together["cases"], together["summary"]
-        for name, row in self.scores[split].items():
-            suffix = "" if name == "mean" else f"/{name}"
-            shown = {key: row[key] for key in (*METRICS, "miss_rate") if key in row}
-            self.log_dict({f"{split}/{key}{suffix}": value for key, value in shown.items()})
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card and the last validation's scores beside the weights."""
+        checkpoint["keel"] = self.card.to_dict()
+        checkpoint["keel_run"] = dict(self.run)
+        checkpoint["keel_scores"] = self.scores.get("val", {})
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return the recipe's optimiser over fixed groups, and its schedule, a value per step."""
+        return scheduled_optimizer(
+            self.network,
+            self.network.backbone,
+            recipe=self.recipe,
+            devices=self.devices,
+            steps=int(self.trainer.estimated_stepping_batches),
+            precision=str(self.trainer.precision),
+        )
 
     def _logits(self, batch: Batch) -> Any:  # noqa: ANN401 (a tensor, or one per level)
         if isinstance(batch, FrozenPatches):
@@ -125,3 +141,16 @@ class SegmentationModule(TaskModule):
             tolerance=self.tolerance,
             surfaces=surfaces,
         )
+
+    def _summarise(self, split: str) -> None:
+        """Score the cases of all processes together, and log the scores per class."""
+
+        def both(cases: dict[str, Scores]) -> dict[str, Any]:
+            return {"cases": cases, "summary": summarise(cases, self.card.classes)}
+
+        together = score_together(self.cases, both)
+        self.cases, self.scores[split] = together["cases"], together["summary"]
+        for name, row in self.scores[split].items():
+            suffix = "" if name == "mean" else f"/{name}"
+            shown = {key: row[key] for key in (*METRICS, "miss_rate") if key in row}
+            self.log_dict({f"{split}/{key}{suffix}": value for key, value in shown.items()})

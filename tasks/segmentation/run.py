@@ -30,7 +30,7 @@ def _show(parts: Parts, outcome: Outcome) -> None:
     segmenter, card = load_segmenter(outcome.best)
     draw_predictions(segmenter, card, parts.splits.val.cases, outcome.folder / "predictions.png")
     unit = parts.splits.train.facts[0].unit
-    print_summary(parts.heading, parts.module.scores["test"], unit=unit)
+    print_summary(parts.heading, parts.scores, unit=unit)
 
 
 _TASK: Final = Task(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import Backbone
 from tasks.common.audit import Audit, AuditError
@@ -81,7 +82,7 @@ class Plant(lightning.Callback):
         self.act, self.at, self.late = act, at, late
         setattr(self, hook, self._hook)
 
-    def _hook(self, trainer, pl_module, *_):
+    def _hook(self, trainer, pl_module, *_, **__):
         if trainer.global_step >= self.at:
             with torch.no_grad():
                 self.act(pl_module.network)
@@ -189,15 +190,19 @@ def write_back(network):
         ),
         (
             Plant("on_train_batch_start", wake, late=True),
-            r"after the first step of epoch 1: 3 of 12 tensors .*: backbone\.c2\.1\.running_mean",
+            r"after the first step of epoch 1: 3 of 12 frozen .*: backbone\.c2\.1\.running_mean",
         ),
         (
             Plant("on_train_batch_end", move("backbone.stem.0.weight")),
-            r"after .* 1: 1 of 12 tensors of frozen stages moved: backbone\.stem\.0\.weight; look",
+            r"after .* 1: 1 of 12 frozen tensors moved: backbone\.stem\.0\.weight; look",
         ),
         (
             Plant("on_train_batch_end", move("backbone.c2.1.running_var"), at=4),
-            r"at the end: 1 of 12 tensors of frozen .*: backbone\.c2\.1\.running_var; look",
+            r"at the end of epoch 2: 1 of 12 frozen .*: backbone\.c2\.1\.running_var; look",
+        ),
+        (
+            Plant("on_train_epoch_end", move("backbone.c2.1.running_var"), at=4, late=True),
+            r"at the end: 1 of 12 frozen .*: backbone\.c2\.1\.running_var; look",
         ),
         (
             Plant("on_train_batch_end", write_back),
@@ -217,7 +222,7 @@ def test_a_planted_defect_stops_the_run(tmp_path, plant, message):
 
 def test_a_stage_that_moved_before_it_thaws_stops_the_run(tmp_path):
     """After its last step as a frozen one, so that only the comparison at the thaw can see it."""
-    plant = Plant("on_train_epoch_end", move("backbone.c5.1.num_batches_tracked"))
+    plant = Plant("on_train_epoch_end", move("backbone.c5.1.num_batches_tracked"), late=True)
     message = r"^audit before the first step of epoch 2: 1 of 30 .*: backbone\.c5\.1\.num_batches"
     with pytest.raises(AuditError, match=message):
         audited(tmp_path, plant, freeze=5, unfreeze={"c5": 1})
@@ -296,7 +301,28 @@ def test_the_kept_checkpoint_is_compared_as_well(tmp_path):
     with pytest.raises(AuditError, match=r"of the best checkpoint: 1 of 12 .*\.stem\.1\.bias"):
         audit.check_kept(module)
     (failure,) = json.loads((tmp_path / "audit.json").read_text())["failures"]
-    assert failure.startswith("1 of 12 tensors of frozen stages moved: backbone.stem.1.bias")
+    assert failure.startswith("1 of 12 frozen tensors moved: backbone.stem.1.bias")
+
+
+def test_norms_whose_statistics_stay_are_audited_in_every_stage(tmp_path):
+    frozen_norm = FrozenBatchNorm2d(8)
+    swap = Plant("setup", lambda n: setattr(n, "norm", frozen_norm))
+    audit, _ = audited(tmp_path, swap)
+    assert audit.report == (
+        "stem, c2: 12 tensors, none moved; 4 of frozen norms beyond them, none moved; "
+        "11 of 11 trained tensors moved"
+    )
+    names = {f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")}
+    assert audit.record["compared"]["frozen norms of other stages"].keys() == names
+    spoil = Plant("on_train_batch_end", move("norm.running_mean"))
+    with pytest.raises(AuditError, match=r"after .* 1: 1 of 16 frozen .*moved: norm\.running_mean"):
+        audited(tmp_path, swap, spoil)
+
+
+def test_a_write_in_a_later_step_is_found_at_the_end_of_the_epoch(tmp_path):
+    late = Plant("on_train_batch_end", move("backbone.stem.0.weight"), at=2)
+    with pytest.raises(AuditError, match=r"^audit at the end of epoch 1: 1 of 12 frozen tensors"):
+        audited(tmp_path, late)
 
 
 def test_training_that_was_not_audited_to_its_end_is_a_failure(tmp_path):

@@ -1,6 +1,6 @@
 """``recipe.batch_size=auto`` with the memory pretended; a run with it is in the scripts' tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lightning
 import pytest
@@ -51,21 +51,33 @@ class Data:
         return DataLoader(torch.zeros(self.images), batch_size=self.batch_size)
 
 
+class Stages:
+    def __init__(self):
+        self.frozen = 4
+
+    def stages(self):
+        return [[]] * 5
+
+    def freeze(self, count):
+        self.frozen = count
+
+
 @dataclass
 class Parts:
     where: Machine
     module: Network
     data: Data
     recipe: Recipe
+    backbone: Stages = field(default_factory=Stages)
 
 
-def parts_on(device, *, images, ema=0.0):
+def parts_on(device, *, images, ema=0.0, **recipe):
     where = Machine(
         accelerator=Decision(value=device, reason=""),
         precision=Decision(value="32-true", reason=""),
         cpu=Decision(value="1 threads", reason=""),
     )
-    return Parts(where, Network(), Data(images), Recipe(ema=ema))
+    return Parts(where, Network(), Data(images), Recipe(ema=ema, **recipe))
 
 
 def settled(parts, **changes):
@@ -99,6 +111,20 @@ def gpu(monkeypatch):
     monkeypatch.setattr(auto, "_gpu_share", share)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
     return tried, scale
+
+
+def test_the_stages_of_the_last_epoch_are_tried_out(memory):
+    memory(free=100 * GB, two=GB)
+    tried = []
+
+    def assemble(_cfg):
+        tried.append(parts_on("cpu", images=100, epochs=5, unfreeze={"c4": 2, "c3": 4}))
+        return tried[-1]
+
+    settle_batch_size(config(), assemble)
+    assert {parts.backbone.frozen for parts in tried} == {2}
+    with pytest.raises(ValueError, match=r"names c5, which is not frozen at the start"):
+        settled(parts_on("cpu", images=100, epochs=5, unfreeze={"c5": 2}))
 
 
 @pytest.mark.parametrize(
