@@ -86,7 +86,7 @@ def check_resume(
         raise ValueError(
             f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, and "
             "name what was auto there if this machine decides otherwise; to train on in another "
-            "way start a new run with backbone.weights set to the checkpoint."
+            "way start a new run with backbone.weights set to the checkpoint, for its backbone."
         )
     # One is saved within the last validation, before Lightning counts the epoch as completed.
     done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]

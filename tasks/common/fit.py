@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tasks.common.callbacks import BestCheckpoint, LastCheckpoint
 from tasks.common.report import print_line
 from tasks.common.resume import PREVIOUS
-from tasks.common.stop import StopRequest
+from tasks.common.stop import StopRequest, end_loaders
 
 
 def fit(
@@ -38,13 +38,15 @@ def fit(
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except StopRequest as stop:
+        end_loaders()
         _tell(f"interrupted after {trainer.global_step} steps", trainer, last, resume=resume)
         raise SystemExit(128 + stop.number) from stop
-    except (KeyboardInterrupt, SIGTERMException) as stop:  # at once, or before the first step
+    except (KeyboardInterrupt, SystemExit) as stop:  # at once: Lightning makes one of the other
+        end_loaders()
         _tell(f"stopped in step {trainer.global_step + 1}", trainer, last, resume=resume)
         told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
         raise SystemExit(128 + told) from stop
-    except (Exception, SystemExit):
+    except Exception:
         _tell(f"an error in step {trainer.global_step + 1}", trainer, last, resume=resume)
         raise
     if trainer.global_step > best.validated_step:  # max_steps came in the middle of an epoch

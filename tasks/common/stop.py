@@ -1,5 +1,7 @@
 """Signals that ask a run to stop, and when it does."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 import threading
@@ -45,6 +47,8 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():  # only there they can be
             for number in _SIGNALS:
                 signal.signal(number, self._note)
+        atexit.unregister(end_loaders)
+        atexit.register(end_loaders)  # before multiprocessing's own, which waits for them
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
@@ -60,7 +64,17 @@ class StopSignals:
 def leave_stopping_to_the_run() -> None:
     """Ignore, in a process that loads data, what the terminal or a scheduler sends to all.
 
-    The run still needs the process to finish its step, and ends it afterwards.
+    The run still needs the process to finish its step, and ends it afterwards: `end_loaders`.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_loaders() -> None:
+    """Kill the processes that load data: they ignore the signal by which Python would end them."""
+    if loaders := [child for child in multiprocessing.active_children() if child.daemon]:
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # torch's handler raises for one that is killed
+        for loader in loaders:
+            loader.kill()

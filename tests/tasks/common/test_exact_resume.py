@@ -7,6 +7,8 @@ The tasks' own runs are compared in ``tests/scripts``.
 import math
 import random
 import signal
+import subprocess
+import sys
 
 import lightning
 import numpy as np
@@ -211,6 +213,23 @@ def test_a_signal_in_the_last_of_so_many_steps_lets_the_run_end(tmp_path):
     assert (len(losses), status) == (5, 0)
     saved = [torch.load(tmp_path / f"{n}.ckpt", weights_only=True) for n in ("best", "last")]
     assert [checkpoint["global_step"] for checkpoint in saved] == [3, 3]
+
+
+def test_a_process_does_not_wait_for_loaders_that_ignore_its_signals():
+    """As after a stop, when something still holds the loader: Python would wait for ever."""
+    program = """
+import torch
+from torch.utils.data import DataLoader
+from tasks.common.loading import prepare_worker
+from tasks.common.stop import StopSignals
+options = {"num_workers": 2, "persistent_workers": True, "worker_init_fn": prepare_worker}
+loader = DataLoader(torch.zeros(4), **options)
+next(iter(loader))
+StopSignals().listen(speaks=False)
+raise SystemExit(143)
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    assert done.returncode == 143
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_what_was_saved(tmp_path, whole, capfd):
