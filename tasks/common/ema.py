@@ -1,14 +1,13 @@
 """A moving average of the weights, which is what is validated and kept."""
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
-
-_BITS: Final = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+from torch import Tensor, nn
 
 
 class MovingAverage(WeightAveraging):
@@ -20,17 +19,18 @@ class MovingAverage(WeightAveraging):
     Validation runs on the average; a checkpoint has it as ``state_dict``, and the weights that
     training goes on from as ``current_model_state``.
 
-    Where Lightning's falls short: a tensor that does not move keeps its very bits; the final test,
-    which loads a checkpoint, is of the average. No checkpoint may be written in the middle of a
-    validation, when the two are exchanged, and none of ours is.
+    Where Lightning's falls short: what is frozen is copied and keeps its bits; the average lies
+    where the weights are; the final test, which loads a checkpoint, is of it. No checkpoint may be
+    written in the middle of a validation, when the two are exchanged, and none of ours is.
 
     Args:
         decay: From 0 to below 1.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(avg_fn=self._average)
+        super().__init__(multi_avg_fn=self._average)
         self.decay = decay
+        self._moving: set[int] = set()  # where the tensors lie that are averaged
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the average where the weights will be: they are moved there later."""
@@ -44,11 +44,34 @@ class MovingAverage(WeightAveraging):
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
-    def _average(self, average: Tensor, current: Tensor, count: Tensor) -> Tensor:
-        if not average.is_floating_point():  # a counter
-            return current
-        decay = torch.clamp((1 + count) / (10 + count), max=self.decay)
-        mixed = torch.lerp(average, current, (1 - decay).to(average.dtype))
-        # Arithmetic gives 0 for -0, and for denormals where they are flushed: compare bits.
-        bits = _BITS[average.element_size()]
-        return torch.where(average.view(bits) == current.view(bits), current, mixed)
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 (Lightning's signature)
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Average what moves after a step."""
+        self._moving = {tensor.data_ptr() for tensor in _moving(pl_module)}
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _average(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
+        n = int(count)
+        decay = min(self.decay, (1 + n) / (10 + n))
+        pairs = list(zip(averages, currents, strict=True))
+        moves = [c.is_floating_point() and c.data_ptr() in self._moving for _, c in pairs]
+        moving = [pair for pair, moved in zip(pairs, moves, strict=True) if moved]
+        still = [pair for pair, moved in zip(pairs, moves, strict=True) if not moved]
+        if moving:
+            torch._foreach_lerp_([a for a, _ in moving], [c for _, c in moving], 1 - decay)
+        for average, current in still:  # arithmetic would give 0 for -0, and flush denormals
+            average.copy_(current)
+
+
+def _moving(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters that are trained, and the running statistics that follow the images."""
+    yield from (p for p in module.parameters() if p.requires_grad)
+    for inner in module.modules():
+        if inner.training and isinstance(inner, nn.modules.batchnorm._NormBase):
+            yield from inner.buffers(recurse=False)
