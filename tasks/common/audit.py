@@ -72,18 +72,14 @@ class Audit(Callback):
         self._felt: set[str] = set()  # names of parameters that had a gradient other than 0
         self._cold = -1  # stages that are frozen in this phase; below 0 before the first
         self._first = False  # whether a phase's first step is still to come
-        self._starts = True  # whether an epoch's first step is still to come
+        self._starts = False  # whether an epoch's first step is still to come
         self._rates: list[float] = []  # of the groups, if this batch ends with a step
         self.record: dict[str, Any] = {"phases": [], "failures": []}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run has to know."""
-        return {
-            "start": self._start,
-            "felt": sorted(self._felt),
-            "frozen": self._cold,
-            "phases": self.record["phases"],
-        }
+        told = {"start": self._start, "felt": sorted(self._felt), "frozen": self._cold}
+        return {**told, "phases": self.record["phases"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
@@ -96,6 +92,10 @@ class Audit(Callback):
         """Take the fingerprints of every tensor, unless a checkpoint had them."""
         if not self._start:
             self._start = {n: digest(t) for n, t in named_tensors(pl_module).items()}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Look at the first step; an epoch that is resumed in its middle has had it."""
+        self._starts = True
 
     def on_train_batch_start(
         self,
@@ -159,7 +159,7 @@ class Audit(Callback):
         rates, self._rates = self._rates, []
         if not rates:
             return
-        starts, self._starts = self._starts or self._first, False
+        starts, self._starts = self._starts, False
         waiting = _trainable(pl_module).keys() - self._felt
         if not (self._first or (starts and waiting)):
             return
@@ -169,8 +169,10 @@ class Audit(Callback):
             self._settle([_no_gradient(without)], when=after)
         felt = felt_gradients(_trainable(pl_module), trainer.optimizers[0], rates, waiting)
         if felt is None:  # the gradient scaler has left this step out
+            self._starts = starts
             return
-        self._felt |= felt
+        if starts:  # a run in one go does not look where a resumed one begins
+            self._felt |= felt
         if self._first:
             self._first = False
             self._settle(self._still_or_moved(pl_module), when=after)
@@ -181,7 +183,6 @@ class Audit(Callback):
         Raises:
             AuditError: If it moved.
         """
-        self._starts = True
         if wrong := self._moved(pl_module, self._frozen_names):
             self._settle(wrong, when=f"at the end of {_epoch(trainer)}")
 
