@@ -135,6 +135,7 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(
             root / "images",
             "--output=scores.json",
             "--device=cpu",
+            "--precision=32",  # as the run
         ],
         tmp_path,
     )
