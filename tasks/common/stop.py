@@ -73,8 +73,7 @@ def leave_stopping_to_the_run() -> None:
 def end_loaders() -> None:
     """Kill the processes that load data: they ignore the signal by which Python would end them."""
     if loaders := [child for child in multiprocessing.active_children() if child.daemon]:
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # torch's handler raises for one that is killed
+        # torch's handler raises for one that is killed.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for loader in loaders:
             loader.kill()

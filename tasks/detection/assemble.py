@@ -85,7 +85,7 @@ def assemble(cfg: DictConfig) -> Parts:
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        run=course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own),
+        run=run,
         truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=options.devices,
     )

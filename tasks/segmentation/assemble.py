@@ -134,7 +134,7 @@ def assemble(cfg: DictConfig) -> Parts:
         loss=DeepSupervision(labelled),
         recipe=recipe,
         card=card,
-        run=course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own),
+        run=run,
         tolerance=cfg.tolerance,
         devices=options.devices,
     )

@@ -52,6 +52,14 @@ def test_lines_hold_the_numbers_of_the_file(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("epoch", "mark"), [(3, [[3, 0.625]]), (9, None)])
+def test_the_best_epoch_of_the_checkpoint_rules(tmp_path, epoch, mark):
+    """The table of a resumed run may lack it; the best of the rest is not the best."""
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/dice", best_epoch=epoch)
+    assert lines(figure).get("best") == mark
+    assert any("best" in axes.get_title() for axes in figure.axes) == (mark is not None)
+
+
 def test_only_the_scores_that_were_asked_for_are_drawn(tmp_path):
     figure = curves_figure(write(tmp_path, TWO_EPOCHS), scores=["val/dice"])
     assert {name for name in lines(figure) if name.startswith("val/")} == {"val/dice", "val/loss"}

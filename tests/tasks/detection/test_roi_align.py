@@ -61,3 +61,15 @@ def test_under_autocast_the_pooling_is_in_float32_and_rounded_once(pyramid, boxe
     # are rounded to float32, 1e-5 px at 200 px.
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(40, 256), (256, 40)])
+def test_the_padding_of_a_strip_changes_no_level(shape):
+    """Padded from 40 to 64, a scale by the short side would be wrong by a factor of 2."""
+    padded = [64 if side == 40 else side for side in shape]
+    strides = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
+    maps = {name: _map([side // stride for side in padded]) for name, stride in strides.items()}
+    boxes = [torch.tensor([[3.0, 2.0, 30.0, 25.0], [0.0, 0.0, 36.0, 38.0]]).double()] * 2
+    theirs = MultiScaleRoIAlign(LEVELS, 7, 2)(maps, boxes, [tuple(padded)] * 2)
+    ours = PyramidRoIAlign(LEVELS, 7, sampling_ratio=2)(maps, boxes, [shape] * 2)
+    torch.testing.assert_close(ours, theirs)
