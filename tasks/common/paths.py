@@ -1,5 +1,6 @@
 """Find the files of a data set, and say what is there when one is missing."""
 
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,41 @@ from typing import Final
 from backbones.choose import nearest
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+# What file managers and archives leave in folders, beside names with a leading dot.
+_LITTER: Final = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is no part of a data set, by its own name.
+
+    Names with a leading dot are (``.DS_Store``; ``._0001.jpg`` holds the attributes that macOS
+    keeps beside ``0001.jpg``), and what Windows and archive tools leave behind. The folders
+    above it are not looked at.
+
+    Args:
+        path: The file or folder; it need not exist.
+
+    Example:
+        >>> is_hidden(Path("images/._0001.jpg")), is_hidden(Path(".data/0001.jpg"))
+        (True, False)
+    """
+    return path.name.startswith(".") or path.name.lower() in _LITTER
+
+
+def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files of a folder and of all folders below it, sorted, without hidden ones.
+
+    Args:
+        folder: The folder; links to folders in it are not followed.
+        suffixes: Which endings count, in small letters and with the dot; case does not matter.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        found += [Path(place, name) for name in names if name.lower().endswith(tuple(suffixes))]
+    return sorted(path for path in found if not is_hidden(path))
 
 
 def listed(names: Sequence[str], *, limit: int = 5) -> str:

@@ -1,0 +1,62 @@
+"""Read text and JSON files that people and other tools wrote."""
+
+import codecs
+import json
+from pathlib import Path
+from typing import Any, Final
+
+# UTF-32's mark begins with that of UTF-16, so it is looked for first.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, or of a UTF-16 or UTF-32 file with a byte order mark.
+
+    A byte order mark is left out. Line ends stay as they are stored.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the bytes are not text in that encoding; with the file, the line and the
+            byte. No other encoding is guessed: a wrong guess changes names silently.
+    """
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}: line {line} has the byte 0x{content[error.start]:02x}, which is not "
+            f"{encoding.removesuffix('-sig').upper()}; expected UTF-8 text. Save the file as UTF-8 "
+            f"(from Latin-1: iconv -f LATIN1 -t UTF-8 {path.name})."
+        ) from error
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON holds anything
+    """Return what a JSON file holds; see `read_text` for its encoding.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not text or not JSON; with the file, line and column.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
+            "is the file complete?"
+        ) from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: JSON that is nested too deeply to be read.") from error
