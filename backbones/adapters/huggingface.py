@@ -1,6 +1,6 @@
 """Our backbones as those of transformers, for DETR, MaskFormer and whatever takes a backbone."""
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from transformers import AutoBackbone, AutoConfig, PreTrainedConfig, PreTrainedM
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.modeling_outputs import BackboneOutput
 
-from backbones import Backbone, build_backbone
+from backbones import Backbone, Conventions, build_backbone
 
 
 class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore[no-untyped-call]
@@ -21,8 +21,10 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
 
     Attributes:
         name: A registered name, or ``timm/<name>``.
-        weights: A tag or a file, loaded when a model is made from this configuration, and not when
-            one is read with ``from_pretrained``, whose own weights come after; None for random.
+        weights: A tag or a file, None for random. Loaded when a model is made from this
+            configuration. ``from_pretrained`` takes what its checkpoint holds, and from here only
+            the tensors that the checkpoint lacks: of other features, another number of channels or
+            another backbone.
         in_channels: Channels of the image.
         norm: A key of `backbones.NORMS`. DETR replaces ``batch`` by fixed statistics of its own,
             and leaves ``frozen_batch`` as it is.
@@ -33,6 +35,7 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
         deformable: Stages with deformable convolutions.
         deformable_version: Of these.
         image_mean: What the weights expect of an image, per channel; None until they are loaded.
+            A checkpoint's own stay, also where single tensors come from ``weights``.
         image_std: As ``image_mean``.
         epsilon: Of every batch norm; None until weights are loaded.
     """
@@ -81,7 +84,8 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         - Output: ``feature_maps``, a tuple of (N, channels[i], H / stride, W / stride).
 
     Raises:
-        ValueError: As `backbones.build_backbone`.
+        ValueError: As `backbones.build_backbone`, from ``from_pretrained`` too where the checkpoint
+            lacks tensors.
     """
 
     config_class = KeelBackboneConfig
@@ -95,11 +99,12 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         super().__init__(config)
         channels = _channels(config.name)
         self.num_features = list(channels.values())
-        last = config.stage_names.index(config.out_features[-1])
-        self.body = _build(config, config.stage_names[: last + 1])
-        expected = self.body.conventions
-        config.image_mean, config.image_std = list(expected.mean), list(expected.std)
-        config.epsilon = expected.epsilon
+        self._awaited = torch.empty(0).is_meta  # transformers is about to load a checkpoint
+        self.body = _build(config, weights="random" if self._awaited else config.weights)
+        self._told = _told(config) if self._awaited else None
+        if self._awaited:
+            self.body.provenance = " ".join(filter(None, ["from_pretrained", config.name_or_path]))
+        self._adopt(self._told or self.body.conventions)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -143,7 +148,62 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         return self
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave everything as it is: the backbone has drawn or loaded its weights by itself."""
+        """Draw or load every tensor that has no value yet, once one of a module's has none.
+
+        transformers calls this for module after module, children first, when a model is made and
+        when a checkpoint has been loaded, which marks the tensors that it held.
+        """
+        if not self._awaited and self.config.weights not in (None, "random"):
+            return  # loaded when the body was built
+        if not all(_is_set(tensor) for tensor in _tensors(module, recurse=False).values()):
+            self._fill()
+
+    def _fill(self) -> None:
+        """Give every tensor without a value that of a backbone built anew, buffers included."""
+        own = _tensors(self.body)
+        missing = {name: tensor for name, tensor in own.items() if not _is_set(tensor)}
+        source = self._anew(missing)
+        given = _tensors(source)
+        for name, tensor in missing.items():
+            if name in given:
+                tensor.data.copy_(given[name])
+            else:  # of a module that somebody put in the place of ours
+                super()._init_weights(self.body.get_submodule(name.rpartition(".")[0]))  # type: ignore[no-untyped-call]
+            tensor._is_hf_initialized = True  # type: ignore[attr-defined]
+        if len(missing) == len(own):
+            self.body.provenance = source.provenance
+        else:
+            self.body.provenance += (
+                f"; it lacks {len(missing)} of {len(own)} tensors, such as {next(iter(missing))}, "
+                f"which are of {source.provenance}"
+            )
+        if self._told is None or len(missing) == len(own):
+            self._adopt(source.conventions)
+
+    def _anew(self, missing: Mapping[str, Tensor]) -> Backbone:
+        """Return a backbone with the values of what is missing."""
+        config, weights = self.config, self.config.weights
+        names = {id(tensor): name for name, tensor in _tensors(self.body).items()}
+        frozen = [m for stage in self.body.stages()[: config.freeze] for m in stage]
+        fixed = {names[id(t)] for m in frozen for t in _tensors(m).values()} & missing.keys()
+        # Without weights build_backbone refuses to fix what was never trained.
+        never_fixed = weights is None and config.norm != "frozen_batch" and not fixed
+        try:
+            with torch.device("cpu"):
+                return _build(config, weights="random" if never_fixed else weights)
+        except (OSError, ValueError) as error:
+            error.add_note(
+                f"config.weights={weights!r} are needed for {len(missing)} tensors that the "
+                f"checkpoint lacks, such as {next(iter(missing))}; weights='random' draws them."
+            )
+            raise
+
+    def _adopt(self, conventions: Conventions) -> None:
+        """Take over what weights expect of an image, and write it into the configuration."""
+        self.body.adopt(conventions)
+        expected = self.body.conventions
+        self.config.image_mean, self.config.image_std = list(expected.mean), list(expected.std)
+        self.config.epsilon = expected.epsilon
 
 
 @cache
@@ -153,15 +213,15 @@ def _channels(name: str) -> dict[str, int]:
         return build_backbone(name).channels
 
 
-def _build(config: KeelBackboneConfig, features: list[str]) -> Backbone:
-    """Return the backbone; without its weights where transformers is about to load others."""
-    awaited = torch.empty(0).is_meta
-    body = build_backbone(
+def _build(config: KeelBackboneConfig, *, weights: str | None) -> Backbone:
+    """Return the backbone; stages past the last wanted one are not built."""
+    last = config.stage_names.index(config.out_features[-1])
+    return build_backbone(
         config.name,
-        weights="random" if awaited else config.weights,
+        weights=weights,
         in_channels=config.in_channels,
         norm=config.norm,
-        out_features=features,
+        out_features=config.stage_names[: last + 1],
         output_stride=config.output_stride,
         freeze=config.freeze,
         drop_path=config.drop_path,
@@ -169,23 +229,27 @@ def _build(config: KeelBackboneConfig, features: list[str]) -> Backbone:
         deformable=config.deformable,
         deformable_version=config.deformable_version,
     )
-    if not awaited:
-        return body
-    kept = {id(tensor) for tensor in body.state_dict(keep_vars=True).values()}
-    if any(id(buffer) not in kept for buffer in body.buffers()):
-        raise ValueError(
-            f"{config.name!r} has tensors that are in no checkpoint, which from_pretrained cannot "
-            "restore; build it with AutoBackbone.from_config, and load its state dict."
-        )
-    if config.image_mean is None or config.image_std is None or config.epsilon is None:
-        return body
-    expected = replace(
-        body.conventions,
-        mean=tuple(config.image_mean),
-        std=tuple(config.image_std),
-        epsilon=config.epsilon,
-    )
-    return body.adopt(expected)
+
+
+def _told(config: KeelBackboneConfig) -> Conventions | None:
+    """Return what a saved configuration says of images, for as many channels as are wanted now."""
+    mean, std, epsilon = config.image_mean, config.image_std, config.epsilon
+    if mean is None or std is None or epsilon is None:
+        return None
+    told = Conventions(mean=tuple(mean), std=tuple(std), epsilon=epsilon)
+    return told if len(mean) == config.in_channels else told.for_channels(config.in_channels)
+
+
+def _tensors(module: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:
+    """Return every parameter and buffer by its path, those that are never saved too."""
+    parameters = module.named_parameters(recurse=recurse, remove_duplicate=False)
+    buffers = module.named_buffers(recurse=recurse, remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}
+
+
+def _is_set(tensor: Tensor) -> bool:
+    """Whether transformers has loaded it, or `KeelBackbone` has filled it."""
+    return getattr(tensor, "_is_hf_initialized", False)
 
 
 AutoConfig.register(KeelBackboneConfig.model_type, KeelBackboneConfig)

@@ -1,0 +1,262 @@
+"""Tensors that a checkpoint of transformers lacks: loaded or drawn, never memory as it was."""
+
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from transformers import DetrConfig, DetrForObjectDetection, PreTrainedModel, set_seed
+
+from backbones import build_backbone, list_backbones, registry
+from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
+from backbones.resnet.model import ResNet
+from backbones.resnet.variants import VARIANTS
+from tests.backbones.adapters.test_huggingface import SMALL, config
+
+CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3, "backbone": "resnet18"}
+NAMES = ["resnet18", "dynamic_resnet18", "cbam_resnet18", "res2net50_26w_4s", "resnetv2_18"]
+OPTIONS = [
+    {"deformable": ["c4", "c5"]},
+    {"norm": "group"},
+    {"norm": "none"},
+    {"norm": "frozen_batch", "weights": "random"},
+    {"init": "scaled"},
+    {"init": "zero_last"},
+    {"out_features": ["c2"]},
+    {"in_channels": 4},
+]
+CONFIGS = [{"name": name} for name in NAMES] + [{"name": "resnet18", **o} for o in OPTIONS]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of a resnet18, with conventions of its own."""
+    path = tmp_path / "weights.pth"
+    body = build_backbone("resnet18")
+    for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(1, 2)
+    torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
+    return path
+
+
+def state_of(path):
+    return torch.load(path)["state_dict"]
+
+
+@contextmanager
+def initialising(*, seeded):
+    """What transformers' own tests do to `_initialize_weights`: seed every call, or skip it."""
+    original = PreTrainedModel._initialize_weights
+
+    def replaced(self, module, is_custom_code=False):
+        if seeded:
+            set_seed(0)
+            original(self, module, is_custom_code)
+
+    PreTrainedModel._initialize_weights = replaced
+    try:
+        yield
+    finally:
+        PreTrainedModel._initialize_weights = original
+
+
+def emptied(model_class, made):
+    """Return a model made without data, whose memory is NaN wherever it can be, then drawn."""
+    with torch.device("meta"):
+        model = model_class(copy.deepcopy(made))
+    model.to_empty(device="cpu")
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data.fill_(float("nan") if tensor.is_floating_point() else 99)
+    model.init_weights()
+    return model
+
+
+def models():
+    detr = DetrConfig(backbone_config=config(), num_labels=3, **SMALL)
+    yield pytest.param(DetrForObjectDetection, detr, id="detr")
+    for options in CONFIGS:
+        yield pytest.param(KeelBackbone, KeelBackboneConfig(**options), id=str(options))
+
+
+# After transformers' tests `test_can_init_all_missing_weights` and
+# `test_init_weights_can_init_buffers`.
+
+
+@pytest.mark.parametrize(("model_class", "made"), models())
+def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, made):
+    with initialising(seeded=True):
+        expected = model_class(copy.deepcopy(made)).state_dict()
+        found = model_class.from_pretrained(None, config=copy.deepcopy(made), state_dict={})
+    torch.testing.assert_close(dict(found.state_dict()), dict(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("model_class", "made"), models())
+def test_buffers_are_those_of_the_modules_themselves(model_class, made):
+    with initialising(seeded=False):
+        expected = dict(model_class(copy.deepcopy(made)).named_buffers())
+    found = dict(emptied(model_class, made).named_buffers())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def check_drawn(options):
+    found = emptied(KeelBackbone, KeelBackboneConfig(**options)).body.state_dict()
+    reference = build_backbone(**{"weights": "random", **options}).state_dict()
+    assert all(x.isfinite().all() for x in found.values())
+    for key, expected in reference.items():
+        if expected.numel() == 1 or expected.std() == 0:  # statistics, norms, offsets, gates
+            torch.testing.assert_close(found[key], expected, rtol=0, atol=0)
+        elif expected.numel() > 1000:
+            torch.testing.assert_close(found[key].std(), expected.std(), rtol=0.2, atol=0)
+    for key, value in found.items():
+        kind = key.rpartition(".")[2]
+        if kind in ("running_mean", "running_var", "num_batches_tracked"):
+            assert (value == (kind == "running_var")).all()
+
+
+@pytest.mark.parametrize("options", CONFIGS, ids=str)
+def test_everything_is_drawn_as_ours_are(options):
+    check_drawn(options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_drawn_as_ours_are(name):
+    assert name in list_backbones()
+    check_drawn({"name": name})
+
+
+class WithGrid(ResNet):
+    """A network with a buffer that is in no state dict, as those of Swin are."""
+
+    def __init__(self, options):
+        super().__init__(VARIANTS["resnet18"], options)
+        self.register_buffer("grid", torch.arange(5.0), persistent=False)
+
+
+def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry._REGISTRY, "with_grid", WithGrid)
+    model = KeelBackbone(KeelBackboneConfig(name="with_grid", out_features=["c2"]))
+    model.save_pretrained(tmp_path)
+    other = KeelBackbone.from_pretrained(tmp_path)
+    torch.testing.assert_close(other.body.grid, torch.arange(5.0))
+    own, saved = other.body.state_dict(), model.body.state_dict()
+    torch.testing.assert_close(dict(own), dict(saved), rtol=0, atol=0)
+
+
+# Checkpoints that lack something.
+
+
+def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights):
+    """Its own backbone was narrower in every stage but the stem."""
+    other = KeelBackboneConfig(name="resnet50", norm="frozen_batch", weights="random")
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **SMALL))
+    detr.save_pretrained(tmp_path / "detr")
+    made = config(weights=str(weights), norm="frozen_batch", freeze=2)
+    loaded = DetrForObjectDetection.from_pretrained(
+        tmp_path / "detr", backbone_config=made, ignore_mismatched_sizes=True
+    )
+    body = loaded.model.backbone.model.body
+    state, saved = state_of(weights), detr.model.backbone.model.body.state_dict()
+    shared = [k for k, v in body.state_dict().items() if k in saved and v.shape == saved[k].shape]
+    assert "conv1.weight" in shared
+    for key, value in body.state_dict().items():
+        expected = saved[key] if key in shared else state[key]
+        torch.testing.assert_close(value, expected, rtol=0, atol=0, msg=key)
+    assert str(weights) in body.provenance
+    lacks = len(body.state_dict()) - len(shared)
+    assert f"it lacks {lacks} of {len(body.state_dict())} tensors, such as layer" in body.provenance
+    assert body.conventions.mean == tuple(CARD["mean"])
+    assert loaded.config.backbone_config.image_std == CARD["std"]
+    assert body.frozen == 2
+    trained = {key.split(".")[0] for key, p in body.named_parameters() if p.requires_grad}
+    assert trained == {"layer2", "layer3", "layer4"}
+
+
+def test_further_features_come_from_the_weights(tmp_path, weights):
+    model = KeelBackbone(config(weights=str(weights), out_features=["c4"]))
+    model.body.layer1[0].conv1.weight.data.zero_()  # stands for what was trained since
+    model.save_pretrained(tmp_path / "saved")
+    other = KeelBackbone.from_pretrained(tmp_path / "saved", out_features=["c3", "c5"])
+    own, state = other.body.state_dict(), state_of(weights)
+    for key in own:
+        if key != "layer1.0.conv1.weight":
+            torch.testing.assert_close(own[key], state[key], rtol=0, atol=0)
+    assert not own["layer1.0.conv1.weight"].any()
+    assert other.channels == [128, 512]
+    assert "it lacks 30 of 120 tensors, such as layer4" in other.body.provenance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype):
+    KeelBackbone(config(weights=str(weights))).save_pretrained(tmp_path / "saved")
+    other = KeelBackbone.from_pretrained(
+        tmp_path / "saved", in_channels=4, ignore_mismatched_sizes=True, dtype=dtype
+    )
+    expected = build_backbone("resnet18", weights=weights, in_channels=4)
+    own = other.body.state_dict()
+    for key, value in expected.state_dict().items():
+        torch.testing.assert_close(own[key], value.to(own[key].dtype), rtol=0, atol=0)
+    assert own["conv1.weight"].dtype == dtype
+    assert other.body.conventions == expected.conventions
+    assert other.config.image_mean == [0.1, 0.2, 0.3, 0.1]
+
+
+def test_what_was_drawn_is_drawn_for_another_number_of_channels(tmp_path):
+    KeelBackbone(config()).save_pretrained(tmp_path)
+    other = KeelBackbone.from_pretrained(tmp_path, in_channels=1, ignore_mismatched_sizes=True)
+    weight = other.body.conv1.weight
+    assert weight.shape == (64, 1, 7, 7)
+    assert weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.1)  # 2 / fan-out
+    assert "it lacks 1 of 120 tensors, such as conv1.weight" in other.body.provenance
+    assert other.body.provenance.endswith("which are of random initialisation")
+
+
+def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
+    model = KeelBackbone.from_pretrained(None, config=config(weights=str(weights)), state_dict={})
+    expected = build_backbone("resnet18", weights=weights)
+    torch.testing.assert_close(dict(model.body.state_dict()), dict(expected.state_dict()))
+    assert model.body.conventions == expected.conventions
+    assert model.config.epsilon == model.body.bn1.eps == 1e-3
+    assert model.body.provenance == expected.provenance
+
+
+def test_a_whole_checkpoint_says_where_it_is_from(tmp_path, weights):
+    KeelBackbone(config(weights=str(weights))).save_pretrained(tmp_path / "saved")
+    weights.unlink()
+    body = KeelBackbone.from_pretrained(tmp_path / "saved").body
+    assert body.provenance == f"from_pretrained {tmp_path / 'saved'}"
+    assert body.conventions.mean == tuple(CARD["mean"])
+    assert body.bn1.eps == 1e-3
+
+
+def test_weights_that_are_gone_are_not_replaced_by_random_ones(tmp_path, weights):
+    made = config(weights=str(weights), out_features=["c4"])
+    KeelBackbone(made).save_pretrained(tmp_path / "saved")
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no weight file[\s\S]*weights='random' draws"):
+        KeelBackbone.from_pretrained(tmp_path / "saved", out_features=["c5"])
+    drawn = KeelBackbone.from_pretrained(
+        tmp_path / "saved", out_features=["c5"], weights="random"
+    ).body
+    assert drawn.layer4[0].bn1.running_var.eq(1).all()
+    assert "such as layer4.0.conv1.weight, which are of random" in drawn.provenance
+
+
+@pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}], ids=str)
+def test_what_was_never_trained_is_not_fixed(tmp_path, options):
+    KeelBackbone(config()).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"would fix what was never trained[\s\S]*weights=None are"
+    ):
+        KeelBackbone.from_pretrained(
+            tmp_path, in_channels=1, ignore_mismatched_sizes=True, **options
+        )
+
+
+def test_frozen_stages_of_a_checkpoint_stand_beside_drawn_ones(tmp_path):
+    KeelBackbone(config(out_features=["c2"])).save_pretrained(tmp_path)
+    body = KeelBackbone.from_pretrained(tmp_path, out_features=["c3"], freeze=2).body
+    assert body.frozen == 2
+    assert body.layer2[0].conv1.weight.std() > 0
