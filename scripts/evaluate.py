@@ -24,6 +24,11 @@ def arguments() -> argparse.Namespace:
     detection.add_argument(
         "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
     )
+    detection.add_argument(
+        "--one-based",
+        action=argparse.BooleanOptionalAction,
+        help="whether Pascal-VOC coordinates count from 1; as in training where not given",
+    )
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
@@ -41,10 +46,14 @@ def score_detector(options: argparse.Namespace, device: str) -> Mapping[str, Any
     if options.cases is not None:
         raise ValueError("--cases is for segmenters; leave it out.")
     detector, card = load_detector(options.checkpoint)
-    split = read_annotations(options.truth, options.images, classes=card.classes)
+    one_based = card.one_based if options.one_based is None else options.one_based
+    split = read_annotations(
+        options.truth, options.images, classes=card.classes, one_based=one_based
+    )
     with autocast(options.precision or "auto", device=device):
         scores = evaluate(detector.to(device), card, split)
-    print_ap(f"{split.source}: {len(split.images)} images", scores, card.classes)
+    title = f"{split.source}: {len(split.images)} images"
+    print_ap(title, scores, card.classes, limit=card.options.scored_detections)
     return scores
 
 

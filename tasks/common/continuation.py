@@ -12,6 +12,7 @@ from tasks.common.prefix.options import CacheOptions
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
 
+_NOT_COMPARED: Final = ("provenance", "one_based")  # digests of the data tell how it was read
 _OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
 
 
@@ -79,7 +80,7 @@ def check_resume(
     checkpoint, described = read_card(path, parse, task=now["task"])
     saved = described.to_dict()
     before = plain(checkpoint.get("keel_run", {}))
-    pairs = [(key, now[key], saved[key]) for key in now if key != "provenance"]
+    pairs = [(key, now[key], saved[key]) for key in now if key not in _NOT_COMPARED]
     pairs += [(key, plain(value), before.get(key)) for key, value in run.items()]
     differ = [text for pair in pairs for text in _differences(*pair)]
     if differ:

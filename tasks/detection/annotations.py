@@ -43,6 +43,7 @@ class Annotations:
             ``annotations`` (crowd regions included, degenerate boxes left out) and ``categories``.
         cleaned: How many annotations were changed, by reason, such as
             ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
+        one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
     """
 
     source: Path
@@ -51,6 +52,7 @@ class Annotations:
     images: Sequence[ImageRecord]
     truth: Mapping[str, Any]
     cleaned: Mapping[str, int]
+    one_based: bool = True
 
     @property
     def num_boxes(self) -> int:

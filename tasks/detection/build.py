@@ -40,6 +40,7 @@ def new_detector(
         output_stride=choice.output_stride,
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
+        one_based=data.one_based,
     )
     network = build_detector(backbone, num_classes=len(data.classes), options=options)
     return network, card

@@ -31,6 +31,7 @@ class DetectorCard:
         output_stride: The backbone's.
         deformable: The backbone's stages with deformable convolutions.
         deformable_version: Of these, 1 or 2.
+        one_based: Whether coordinates of Pascal-VOC files count from 1; not used for COCO files.
     """
 
     backbone: str
@@ -46,6 +47,7 @@ class DetectorCard:
     output_stride: int = 32
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
+    one_based: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; see `card_dict`."""

@@ -26,8 +26,10 @@ from tasks.detection.coco_match import (
 )
 
 RECALLS: Final = np.linspace(0, 1, 101)
-LIMITS: Final = (1, 10, 100)
+USUAL_LIMIT: Final = 100
 """How many detections of a class count in an image, those of the highest scores."""
+
+_LOWER: Final = (1, 10)  # COCO's other limits, of AR
 
 Entry = Mapping[str, Any]
 Places = dict[Any, int]
@@ -39,16 +41,20 @@ class Evaluation:
 
     Attributes:
         category_ids: Of the K classes, ascending.
-        precision: (T, R, K, A), the highest at a recall or above it, with 100 detections.
+        limits: The M limits, ascending.
+        precision: (T, R, K, A), the highest at a recall or above it, with the last limit.
         recall: (T, K, A, M).
     """
 
     category_ids: Sequence[Any]
+    limits: tuple[int, ...]
     precision: Floats
     recall: Floats
 
 
-def evaluate(truth: Mapping[str, Any], results: Sequence[Entry]) -> Evaluation:
+def evaluate(
+    truth: Mapping[str, Any], results: Sequence[Entry], *, limit: int = USUAL_LIMIT
+) -> Evaluation:
     """Return precision and recall as pycocotools counts them; changes neither argument.
 
     Objects of a category that ``truth`` does not list are left out, as by pycocotools. Ids are
@@ -59,10 +65,16 @@ def evaluate(truth: Mapping[str, Any], results: Sequence[Entry]) -> Evaluation:
     Args:
         truth: A COCO dictionary.
         results: Detections in COCO's results format.
+        limit: How many detections of a class count in an image, at least 10; pycocotools's
+            ``params.maxDets`` are then ``[1, 10, limit]``.
 
     Raises:
-        ValueError: If a result is of an image that ``truth`` does not list.
+        ValueError: If a result is of an image that ``truth`` does not list, or ``limit`` is too
+            low.
     """
+    if limit < _LOWER[-1]:
+        raise ValueError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")
+    limits = (*_LOWER, limit)
     images, classes = _places(truth["images"]), _places(truth["categories"])
     unknown = {result["image_id"] for result in results} - images.keys()
     if unknown:
@@ -71,10 +83,10 @@ def evaluate(truth: Mapping[str, Any], results: Sequence[Entry]) -> Evaluation:
             f"such as {min(unknown, key=str)!r}. Score results with the split they were made on."
         )
     targets = _read_targets(truth["annotations"], images, classes)
-    found = _read_found(results, images, classes)
-    right, wrong = judge(found, targets)
-    precision, recall = _curves(found, targets, right, wrong, num_classes=len(classes))
-    return Evaluation(category_ids=list(classes), precision=precision, recall=recall)
+    found = _read_found(results, images, classes, limit=limit)
+    judged = judge(found, targets)
+    precision, recall = _curves(found, targets, judged, num_classes=len(classes), limits=limits)
+    return Evaluation(category_ids=list(classes), limits=limits, precision=precision, recall=recall)
 
 
 def _places(entries: Sequence[Entry]) -> Places:
@@ -97,13 +109,13 @@ def _read_targets(entries: Sequence[Entry], images: Places, classes: Places) -> 
     )
 
 
-def _read_found(entries: Sequence[Entry], images: Places, classes: Places) -> Found:
+def _read_found(entries: Sequence[Entry], images: Places, classes: Places, *, limit: int) -> Found:
     groups, labels = _groups(entries, images, classes)
     scores = np.array([entry["score"] for entry in entries], float)
     order = np.lexsort((-scores, groups))
     order = order[groups[order] >= 0]
     ranks = rank(groups[order])
-    order, ranks = order[ranks < LIMITS[-1]], ranks[ranks < LIMITS[-1]]
+    order, ranks = order[ranks < limit], ranks[ranks < limit]
     return Found(
         groups=groups[order],
         labels=labels[order],
@@ -125,22 +137,28 @@ def _boxes(entries: Sequence[Entry]) -> Floats:
 
 
 def _curves(
-    found: Found, targets: Targets, right: Bools, wrong: Bools, *, num_classes: int
+    found: Found,
+    targets: Targets,
+    judged: tuple[Bools, Bools],
+    *,
+    num_classes: int,
+    limits: Sequence[int],
 ) -> tuple[Floats, Floats]:
     """Return precision (T, R, K, A) and recall (T, K, A, M)."""
+    right, wrong = judged
     # By class and falling score; equal scores stay in the order of the images.
     order = np.lexsort((-found.scores, found.labels))
     right, wrong, ranks = right[:, :, order], wrong[:, :, order], found.ranks[order]
     ends = np.searchsorted(found.labels[order], np.arange(num_classes + 1))
     precision = np.full((len(IOUS), len(RECALLS), num_classes, len(AREAS)), -1.0)
-    recall = np.full((len(IOUS), num_classes, len(AREAS), len(LIMITS)), -1.0)
+    recall = np.full((len(IOUS), num_classes, len(AREAS), len(limits)), -1.0)
     for area in range(len(AREAS)):
         regular = targets.labels[~targets.ignored[:, area]]
         for label, positives in zip(*np.unique(regular, return_counts=True), strict=True):
             own = slice(ends[label], ends[label + 1])
             tp, fp = right[area, :, own], wrong[area, :, own]  # (T, detections of the class)
             precision[:, :, label, area] = _precision(tp, fp, positives)
-            for index, limit in enumerate(LIMITS):
+            for index, limit in enumerate(limits):
                 hits = np.count_nonzero(tp & (ranks[own] < limit), axis=1)
                 recall[:, label, area, index] = hits / positives
     return precision, recall

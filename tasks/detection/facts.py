@@ -7,16 +7,30 @@ from tasks.common.stages import stages_text
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import Splits
+from tasks.detection.limits import crowded
 
 
 def facts(parts: Parts) -> dict[str, str]:
     """Return the banner's lines by name: data, model, recipe and machine."""
+    warnings = _warnings(parts.splits, parts.card)
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
+        **{f"warning {n}" if n > 1 else "warning": text for n, text in enumerate(warnings, 1)},
     }
+
+
+def _warnings(splits: Splits, card: DetectorCard) -> list[str]:
+    """Return what a user should know of the splits, a sentence each."""
+    said = []
+    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        found = card.options.detections_per_image
+        remedy = "model.detections_per_image="
+        if part and (text := crowded(part.truth, found=found, remedy=remedy)):
+            said.append(f"{name}: {text}")
+    return said
 
 
 def _data_facts(splits: Splits) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tasks.detection.coco_eval import Evaluation, evaluate
+from tasks.detection.coco_eval import USUAL_LIMIT, Evaluation, evaluate
 from tasks.detection.coco_match import Floats
 
 Result = dict[str, Any]
@@ -39,7 +39,9 @@ def to_results(
     ]
 
 
-def coco_ap(truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, float]:
+def coco_ap(
+    truth: Mapping[str, Any], results: Sequence[Result], *, limit: int = USUAL_LIMIT
+) -> dict[str, float]:
     """Return COCO's twelve statistics, and AP and AP50 of each class.
 
     Crowd regions are ignored as COCO does: a detection inside one counts neither way. A statistic
@@ -53,11 +55,14 @@ def coco_ap(truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, fl
     Args:
         truth: A COCO dictionary; see `tasks.detection.annotations.Annotations.truth`.
         results: Detections in COCO's results format, boxes in pixels of the original image.
+        limit: How many detections of a class count in an image, those of the highest scores. COCO
+            counts 100; a detector that returns more is judged by all of them.
 
     Returns:
-        ``ap``, ``ap50``, ... and ``ap/<class>``, ``ap50/<class>``, each in [0, 1] or NaN.
+        ``ap``, ``ap50``, ... and ``ap/<class>``, ``ap50/<class>``, each in [0, 1] or NaN; the
+        recall with ``limit`` detections is called ``ar_100`` with 100, ``ar_300`` with 300.
     """
-    evaluation = evaluate(truth, results)
+    evaluation = evaluate(truth, results, limit=limit)
     scores = {name: _mean(values) for name, values in _statistics(evaluation).items()}
     names = {category["id"]: category["name"] for category in truth["categories"]}
     for index, category_id in enumerate(evaluation.category_ids):
@@ -79,7 +84,7 @@ def _statistics(evaluation: Evaluation) -> dict[str, Floats]:
         "ap_large": precision[..., 3],
         "ar_1": recall[..., 0, 0],
         "ar_10": recall[..., 0, 1],
-        "ar_100": recall[..., 0, 2],
+        f"ar_{evaluation.limits[-1]}": recall[..., 0, 2],
         "ar_small": recall[..., 1, 2],
         "ar_medium": recall[..., 2, 2],
         "ar_large": recall[..., 3, 2],

@@ -16,10 +16,12 @@ from torchvision.models.detection.rpn import RPNHead
 
 from backbones import FPN, Backbone, BackboneWithFPN
 from backbones.choose import choose
+from tasks.detection.coco_eval import USUAL_LIMIT
 from tasks.detection.roi_align import PyramidRoIAlign
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
+_PROPOSALS: Final = 1000  # torchvision's, per image; fewer than the detections would be a limit too
 _STAGES: Final = ["c2", "c3", "c4", "c5"]
 _RUNS: Final = [_STAGES[i:j] for i in range(4) for j in range(i + 1, 5)]
 """RoIs are dealt out to levels by their size, which takes a pyramid without gaps."""
@@ -42,7 +44,8 @@ class DetectorOptions:
         min_size: Images are resized so that the shorter side is this, in pixels ...
         max_size: ... unless the longer one would exceed this.
         rois_per_image: Proposals sampled per image to train the box head.
-        detections_per_image: At most so many are returned per image, best first.
+        detections_per_image: At most so many are returned per image, best first. Images with more
+            objects need more.
         score_threshold: Detections below it are dropped; AP wants it low.
     """
 
@@ -57,6 +60,11 @@ class DetectorOptions:
     rois_per_image: int = 512
     detections_per_image: int = 100
     score_threshold: float = 0.05
+
+    @property
+    def scored_detections(self) -> int:
+        """How many detections of a class count in an image: COCO's 100, or all there can be."""
+        return max(USUAL_LIMIT, self.detections_per_image)
 
     def __post_init__(self) -> None:
         """Refuse sizes and counts that no detector can have."""
@@ -166,5 +174,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
         box_predictor=_FullPredictor(options.head_width, num_classes + 1),
         box_score_thresh=options.score_threshold,
         box_detections_per_img=options.detections_per_image,
+        rpn_pre_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
+        rpn_post_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
         box_batch_size_per_image=options.rois_per_image,
     )

@@ -138,7 +138,8 @@ class DetectionModule(lightning.LightningModule):
         """Gather the detections of all processes, score them in the first, tell the others."""
 
         def score(results: dict[int, list[Result]]) -> dict[str, float]:
-            return coco_ap(self.truths[split], [r for i in sorted(results) for r in results[i]])
+            found = [r for i in sorted(results) for r in results[i]]
+            return coco_ap(self.truths[split], found, limit=self.card.options.scored_detections)
 
         self.scores[split] = scores = score_together(self.results, score)
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})

@@ -4,11 +4,13 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.report import print_line
 from tasks.common.run import Outcome, Task, run_task
 from tasks.detection.assemble import Parts, assemble
 from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.evaluate import print_ap
 from tasks.detection.facts import facts
+from tasks.detection.limits import crowded
 from tasks.detection.predict import draw_predictions
 
 
@@ -27,7 +29,11 @@ def run(cfg: DictConfig) -> float:
 def _show(parts: Parts, outcome: Outcome) -> None:
     detector, card = load_detector(outcome.best)
     draw_predictions(detector, card, parts.splits.val, outcome.folder / "predictions.png")
-    print_ap(parts.heading, parts.scores, card.classes)
+    tested, options = parts.splits.tested, card.options
+    print_ap(parts.heading, parts.scores, card.classes, limit=options.scored_detections)
+    found, remedy = options.detections_per_image, "model.detections_per_image="
+    if text := crowded(tested.truth, found=found, remedy=remedy):
+        print_line(f"warning: {text}")
 
 
 _TASK: Final = Task(

@@ -4,6 +4,7 @@ import hashlib
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -75,13 +76,14 @@ def read_voc(
                 regions=regions,
             )
         )
-    return annotations_of(
+    annotations = annotations_of(
         images,
         source=folder,
         classes=chosen,
         category_ids=range(1, len(chosen) + 1),
         ignored_reason=DIFFICULT,
     )
+    return replace(annotations, one_based=one_based)
 
 
 def read_image_sets(root: Path) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """The detector that comes of what was chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_the_preprocessing_is_that_of_the_weights(tmp_path):
     assert network.transform.image_mean == list(card.mean)
     assert network.transform.image_std == list(card.std)
     assert str(weights) in card.provenance
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_the_card_says_how_coordinates_were_counted(one_based):
+    data = replace(DATA, one_based=one_based)
+    choice = BackboneChoice(name="resnet18", weights="random")
+    _, card = new_detector(choice, OPTIONS, data=data, norm="group", freeze=1)
+    assert card.one_based is one_based
 
 
 def test_images_of_four_channels_are_refused():

@@ -80,6 +80,15 @@ def test_a_card_survives_its_dictionary():
     assert CARD.to_dict()["task"] == "detection"
 
 
+def test_the_card_of_an_earlier_version_counts_coordinates_from_1(path):
+    values = CARD.to_dict()
+    del values["one_based"]
+    assert DetectorCard.from_dict(values) == CARD
+    assert CARD.one_based
+    # A run on 0-based files that began with that version goes on: the data's digest is compared.
+    check_resume(path, DetectorCard.from_dict, replace(CARD, one_based=False), run=run_of(2))
+
+
 def test_a_card_is_plain_values():
     def plain(value):
         if isinstance(value, dict):

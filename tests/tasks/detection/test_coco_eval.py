@@ -67,22 +67,27 @@ def whole(annotations):
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def by_pycocotools(truth, results):
+def by_pycocotools(truth, results, *, limit=100):
+    """Not summarised by pycocotools: with other limits, it takes AP from a limit of 100."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = copy.deepcopy(truth)
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation.params.maxDets = [1, 10, limit]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
+        if limit == 100:
+            evaluation.summarize()
     return evaluation
 
 
-def assert_same_bits(truth, results, expected):
-    ours = evaluate(truth, results)
+def assert_same_bits(truth, results, expected, *, limit=100):
+    ours = evaluate(truth, results, limit=limit)
     np.testing.assert_array_equal(ours.precision, expected.eval["precision"][..., -1])
     np.testing.assert_array_equal(ours.recall, expected.eval["recall"])
+    if limit != 100:
+        return
     numbers = list(coco_ap(truth, results).values())[:12]
     np.testing.assert_array_equal(np.nan_to_num(numbers, nan=-1), expected.stats)
 
@@ -96,6 +101,25 @@ def test_precision_recall_and_the_twelve_numbers_have_the_bits_of_pycocotools(ca
         assert_same_bits(truth, results, expected)
         measured.append(expected.stats)
     assert (np.max(measured, axis=0) > 0.05).all()  # the cases reach every one of the numbers
+
+
+@pytest.mark.parametrize("limit", [10, 12, 60, 300])
+def test_with_another_limit_the_arrays_have_the_bits_of_pycocotools(limit):
+    for case, seed in ((awkward, 0), (smooth, 1), (smooth, 2)):
+        truth, results = case(seed)
+        expected = by_pycocotools(truth, results, limit=limit)
+        assert_same_bits(truth, results, expected, limit=limit)
+        # The first numbers of pycocotools's summary, by its own rule, at the last of the limits.
+        known = expected.eval["precision"][..., 0, -1]
+        recalls = expected.eval["recall"][..., 0, -1]
+        scores = coco_ap(truth, results, limit=limit)
+        assert scores["ap"] == known[known > -1].mean()
+        assert scores[f"ar_{limit}"] == recalls[recalls > -1].mean()
+
+
+def test_a_limit_below_those_of_recall_is_refused():
+    with pytest.raises(ValueError, match=r"limit is 9; expected at least 10 detections"):
+        evaluate(*awkward(0), limit=9)
 
 
 def test_the_cases_have_what_makes_evaluators_differ():

@@ -103,13 +103,17 @@ def test_a_folder_is_read_as_pascal_voc(tmp_path, write_coco):
     )
     split = read_annotations(tmp_path / "xml", tmp_path / "images", classes=CARD.classes)
     assert split.images[0].boxes.tolist() == [[0, 0, 10, 20]]
+    zero = read_annotations(
+        tmp_path / "xml", tmp_path / "images", classes=CARD.classes, one_based=False
+    )
+    assert zero.images[0].boxes.tolist() == [[1, 1, 10, 20]]
     assert evaluate(Knows(split), CARD, split)["ap/dog"] == pytest.approx(1.0)
 
 
 def test_the_table_has_a_row_per_class_and_per_size(capsys):
     scores = {"ap": 0.5, "ap50": 0.75, "ap/cat": 0.25, "ap50/cat": 1.0, "ap/dog": math.nan}
     scores |= {"ap50/dog": math.nan, "ap_small": 0.1, "ap_medium": 0.2, "ap_large": math.nan}
-    print_ap("Scores", scores, ("cat", "dog"))
+    print_ap("Scores", scores, ("cat", "dog"), limit=150)
     lines = capsys.readouterr().out.replace("│", " ").splitlines()
     rows = [" ".join(line.split()) for line in lines]
     assert "all classes 0.500 0.750" in rows
@@ -117,3 +121,4 @@ def test_the_table_has_a_row_per_class_and_per_size(capsys):
     assert "dog - -" in rows
     assert "boxes under 32 x 32 px 0.100 -" in rows
     assert "larger boxes - -" in rows
+    assert "AP is over the best 150 detections of a class in an image, at most." in lines

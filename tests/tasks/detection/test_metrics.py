@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tasks.detection.metrics import coco_ap, to_results
+from tasks.detection.model import DetectorOptions
 
 NAMES = {1: "cat", 7: "dog", 90: "red cell"}
 ORDER = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
@@ -160,6 +161,21 @@ def test_a_hundred_detections_of_an_image_count():
     scores = coco_ap(tiny(boxes), found(*boxes))
     assert scores["ap/cell"] == scores["ap"] == pytest.approx(1.0)
     assert scores["ar_10"] == pytest.approx(10 / 12)
+
+
+@pytest.mark.parametrize("count", [100, 150, 300])
+def test_all_that_a_detector_may_return_count(count):
+    """150 perfect detections have a recall of 100 / 150 with COCO's limit: AP 67 / 101."""
+    truth = tiny([[20 * i, 0, 10, 10] for i in range(count)])
+    results = [entry | {"score": 0.9} for entry in truth["annotations"]]
+    scores = coco_ap(
+        truth, results, limit=DetectorOptions(detections_per_image=300).scored_detections
+    )
+    assert scores["ap"] == scores["ap/cell"] == scores["ar_300"] == pytest.approx(1.0)
+    usual = DetectorOptions(detections_per_image=5).scored_detections
+    assert usual == 100
+    reached = {100: 1.0, 150: 67 / 101, 300: 34 / 101}[count]
+    assert coco_ap(truth, results, limit=usual)["ap"] == pytest.approx(reached)
 
 
 def test_a_detection_in_a_crowd_counts_neither_way():

@@ -49,6 +49,15 @@ def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version
         torch.testing.assert_close(mine["boxes"], reference["boxes"], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize(("count", "proposals"), [(5, 1000), (1000, 1000), (1500, 1500)])
+def test_there_are_as_many_proposals_as_detections(count, proposals):
+    backbone = build_backbone("resnet18", weights="random")
+    options = DetectorOptions(detections_per_image=count)
+    rpn = build_detector(backbone, num_classes=1, options=options).eval().rpn
+    assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == proposals
+    assert rpn.train().post_nms_top_n() >= proposals
+
+
 def test_a_frozen_batch_backbone_takes_the_same_state_dict():
     _, ours = twins("v1", norm="frozen_batch")
     assert not any("num_batches_tracked" in key for key in ours.backbone.body.state_dict())

@@ -1,6 +1,7 @@
 """The training loop of a detector, on a few generated images."""
 
 import math
+from dataclasses import replace
 
 import lightning
 import pytest
@@ -181,6 +182,23 @@ def test_validation_scores_each_image_once_with_the_data_sets_ids(splits, tmp_pa
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     expected = {f"val/{name}": value for name, value in scores.items()}
     assert logged == pytest.approx(expected, nan_ok=True, abs=1e-6)  # logged as float32
+
+
+def test_detections_beyond_the_hundredth_count_where_the_detector_returns_more(splits):
+    """150 boxes of one class that are all found, in training's own validation."""
+    entries = [{"bbox": [3.0 * i, 0, 2, 9], "area": 18.0, "iscrowd": 0} for i in range(150)]
+    entries = [e | {"id": 1 + i, "image_id": 7, "category_id": 3} for i, e in enumerate(entries)]
+    categories = [{"id": 3, "name": "cell"}]
+    truth = {"images": [{"id": 7}], "annotations": entries, "categories": categories}
+    for count, reached in ((100, 67 / 101), (150, 1.0)):
+        module = module_for(splits)
+        options = replace(module.card.options, detections_per_image=count)
+        module.card = replace(module.card, options=options)
+        module.truths = {"val": truth}
+        module.results = {7: [entry | {"score": 0.9} for entry in entries]}
+        module.log_dict = lambda _scores: None
+        module._score("val")
+        assert module.scores["val"]["ap"] == pytest.approx(reached)
 
 
 def test_the_test_has_scores_of_its_own(splits, tmp_path):
