@@ -9,10 +9,10 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from tasks.common.flat_image import ORIENTATION, read_pages, tiff_tags
 from tasks.common.paths import IMAGE_SUFFIXES, existing_file
 from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
 from tasks.segmentation.damage import decoding
-from tasks.segmentation.flat import ORIENTATION, read_pages, tiff_tags
 from tasks.segmentation.volumes import TOLERANCE, affine_of, flat_text, read_volume
 
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii")

@@ -11,8 +11,8 @@ from PIL import Image as Pillow
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from tasks.common.atomic import replacing
+from tasks.common.flat_image import tiff_tags
 from tasks.segmentation.cases import ClassTable, Geometry, Labels, decode
-from tasks.segmentation.flat import tiff_tags
 from tasks.segmentation.readers import is_volume, suffix_of
 
 _LOSSLESS: Final = (".png", ".tif", ".tiff", ".bmp")

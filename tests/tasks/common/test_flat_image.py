@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tasks.segmentation.flat import read_pages
+from tasks.common.flat_image import read_pages
 
 
 def pixels_of(channels, dtype):
