@@ -23,11 +23,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from tasks.common.config import register_configs
 from tasks.common.machine import describe, prepare_cpu
 from tasks.common.prefix.cache import PrefixCache
 from tasks.detection import assemble as detection
-from tasks.detection.model import DetectorOptions
+from tasks.detection.config import register_detection
 from tasks.detection.prefix import FrozenBatch, losses_from
 from tasks.detection.sample import write_sample
 from tasks.segmentation import assemble as segmentation
@@ -119,7 +118,7 @@ def _configuration(case: Case, *, images: int, precision: str, folder: Path) -> 
     """Return the run of a case on generated images."""
     counts = {"train": images, "val": 1, "test": 1}
     if case.task == "detection":
-        register_configs({"model": DetectorOptions()})
+        register_detection()
         write_sample(folder / "data", images=counts, size=480)
         inputs = ["data=coco", "recipe=finetune"]
     else:

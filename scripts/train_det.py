@@ -8,8 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from tasks.common.command_line import check_overrides, exit_on_error
-from tasks.common.config import register_configs
-from tasks.detection.model import DetectorOptions
+from tasks.detection.config import register_detection
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "detection"
 
@@ -24,7 +23,7 @@ def train(cfg: DictConfig) -> float:
 
 def main() -> None:
     """Answer typos, then train."""
-    register_configs({"model": DetectorOptions()})
+    register_detection()
     check_overrides(CONFIGS, "detection", sys.argv[1:])
     train()
 

@@ -22,7 +22,7 @@ from tasks.benchmark.clock import Comparison
 from tasks.detection.data import DetectionDataModule, coco_splits
 from tasks.detection.dataset import collate
 from tasks.detection.sample import write_sample
-from tasks.detection.transforms import train_transform
+from tasks.detection.transforms import AugmentOptions, train_transform
 
 ANNOTATIONS: Final = "annotations/instances_{}.json"
 BATCH: Final = 4
@@ -58,7 +58,7 @@ def ours(root: Path, *, decoded: bool) -> DataLoader[Any]:
         val=splits.val,
         test=None,
         batch_size=BATCH,
-        transform=train_transform(flip=0.5),
+        transform=train_transform(AugmentOptions(flip=0.5)),
         decoded=decoded,
     ).train_dataloader()
 

@@ -58,7 +58,12 @@ def course(
 
 
 def check_resume(
-    path: Path, parse: Callable[[Mapping[str, Any]], CardT], card: CardT, *, run: Mapping[str, Any]
+    path: Path,
+    parse: Callable[[Mapping[str, Any]], CardT],
+    card: CardT,
+    *,
+    run: Mapping[str, Any],
+    usual: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise unless a checkpoint is of the same run as the one that is to go on from it.
 
@@ -70,6 +75,8 @@ def check_resume(
         parse: As in `read_card`.
         card: Of the network that was built for the run.
         run: What else decides how it goes on, from `course`.
+        usual: The task's defaults by group, for options that a checkpoint of an earlier version
+            does not name.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -81,7 +88,11 @@ def check_resume(
     saved = described.to_dict()
     before = plain(checkpoint.get("keel_run", {}))
     pairs = [(key, now[key], saved[key]) for key in now if key not in _NOT_COMPARED]
-    pairs += [(key, plain(value), before.get(key)) for key, value in run.items()]
+    defaults = plain({"recipe": asdict(Recipe()), **(usual or {})})
+    pairs += [
+        (key, plain(value), _completed(before.get(key), value, defaults.get(key, {})))
+        for key, value in run.items()
+    ]
     differ = [text for pair in pairs for text in _differences(*pair)]
     if differ:
         raise ValueError(
@@ -98,6 +109,18 @@ def check_resume(
             f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
             "Score it with scripts/evaluate.py, or start a new run with backbone.weights set to it."
         )
+
+
+def _completed(saved: Any, now: Any, defaults: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON values)
+    """Return the options of a group with the defaults of those that were not there yet.
+
+    Where the group was that of a function (``_target_``) and is that of a dataclass now, the
+    function's name is left out.
+    """
+    if not isinstance(saved, Mapping) or not isinstance(now, Mapping):
+        return saved
+    new = {key: value for key, value in defaults.items() if key in now and key not in saved}
+    return {**new, **{key: value for key, value in saved.items() if key != "_target_"}}
 
 
 def _differences(name: str, now: Any, saved: Any) -> Iterator[str]:  # noqa: ANN401 (JSON values)

@@ -42,6 +42,7 @@ class Task(Generic[PartsT]):
         parse: Makes a card of what a checkpoint holds.
         assemble: Builds the parts of a run of a configuration.
         facts: Of the banner.
+        usual: Defaults by group of the task's own options that decide the course of a run.
         show: Prints the scores of the best checkpoint, and writes what only this task writes.
     """
 
@@ -52,6 +53,7 @@ class Task(Generic[PartsT]):
     parse: Callable[[Mapping[str, Any]], Card]
     assemble: Callable[[DictConfig], PartsT]
     facts: Callable[[PartsT], dict[str, str]]
+    usual: Mapping[str, Any]
     show: Callable[[PartsT, "Outcome"], None]
 
 
@@ -136,7 +138,7 @@ def _carry_out(
     resume = None
     if cfg.resume is not None:
         resume, fact = find_start(Path(cfg.resume))
-        check_resume(resume, task.parse, parts.card, run=parts.run)
+        check_resume(resume, task.parse, parts.card, run=parts.run, usual=task.usual)
         facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(

@@ -1,6 +1,6 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from tasks.detection.data import DetectionDataModule, Splits
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.prefix import DetectionEncoder, collate_entries
+from tasks.detection.transforms import AugmentOptions, train_transform
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
@@ -67,6 +68,7 @@ def assemble(cfg: DictConfig) -> Parts:
     """
     recipe, options = Recipe(**plain_values(cfg.recipe)), TrainerOptions(**cfg.trainer)
     choice, cache = BackboneChoice(**plain_values(cfg.backbone)), CacheOptions(**cfg.cache)
+    augment = AugmentOptions(**plain_values(cfg.augment))
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
     norm = choose_norm(choice, batch_size=recipe.batch_size)
@@ -79,7 +81,7 @@ def assemble(cfg: DictConfig) -> Parts:
         norm=norm.value,
         freeze=frozen,
     )
-    own = {"augment": plain_values(cfg.augment), "data": splits.digests()}
+    own = {"augment": asdict(augment), "data": splits.digests()}
     run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
@@ -95,10 +97,10 @@ def assemble(cfg: DictConfig) -> Parts:
         size=_decoded_size(splits, cached=bool(cache.views)) * card.in_channels,
         shared=free_shared_memory(),
     )
-    data = _data(cfg, splits, card, batch_size=recipe.batch_size, loading=loading)
+    data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
         check_prefix(cache, network.backbone.body, recipe=recipe, options=options)
-        _keep_prefix(cfg, cache, data, module, where=where)
+        _keep_prefix(cfg, cache, data, module, augment=augment, where=where)
     return Parts(
         recipe=recipe,
         options=options,
@@ -123,17 +125,23 @@ def _decoded_size(splits: Splits, *, cached: bool) -> int:
 
 
 def _data(
-    cfg: DictConfig, splits: Splits, card: DetectorCard, *, batch_size: int, loading: Loading
+    cfg: DictConfig,
+    splits: Splits,
+    card: DetectorCard,
+    *,
+    augment: AugmentOptions,
+    recipe: Recipe,
+    loading: Loading,
 ) -> DetectionDataModule:
     """Return the batches of a run."""
     return DetectionDataModule(
         train=splits.train,
         val=splits.val,
         test=splits.tested,
-        batch_size=batch_size,
+        batch_size=recipe.batch_size,
         workers=loading.processes,
         seed=cfg.seed,
-        transform=instantiate(cfg.augment),
+        transform=train_transform(augment),
         in_channels=card.in_channels,
         decoded=loading.cached,
     )
@@ -145,10 +153,11 @@ def _keep_prefix(
     data: DetectionDataModule,
     module: DetectionModule,
     *,
+    augment: AugmentOptions,
     where: Machine,
 ) -> None:
     """Give the batches as what the frozen stages make of them."""
-    decides = {"augment": plain_values(cfg.augment), "seed": cfg.seed}
+    decides = {"augment": asdict(augment), "seed": cfg.seed}
     data.keep_prefix(
         cache,
         DetectionEncoder(module.network, data.train, decides=decides),

@@ -1,5 +1,6 @@
 """One detection run: data, detector, training, scores, report."""
 
+from dataclasses import asdict
 from typing import Final
 
 from omegaconf import DictConfig
@@ -12,6 +13,7 @@ from tasks.detection.evaluate import print_ap
 from tasks.detection.facts import facts
 from tasks.detection.limits import crowded
 from tasks.detection.predict import draw_predictions
+from tasks.detection.transforms import AugmentOptions
 
 
 def run(cfg: DictConfig) -> float:
@@ -44,5 +46,6 @@ _TASK: Final = Task(
     parse=DetectorCard.from_dict,
     assemble=assemble,
     facts=facts,
+    usual={"augment": asdict(AugmentOptions())},
     show=_show,
 )

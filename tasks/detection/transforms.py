@@ -2,10 +2,13 @@
 
 import os
 import warnings
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tasks.common.augmentation import check_amounts, check_probabilities, check_zoom
 
 _BOXES: Final = {
     "format": "pascal_voc",
@@ -40,19 +43,11 @@ class SeededTransform(Protocol):
         """
 
 
-def train_transform(
-    *,
-    flip: float = 0.5,
-    vertical_flip: float = 0.0,
-    color_jitter: float = 0.0,
-    scale: tuple[float, float] | None = None,
-    shift: float = 0.0,
-) -> SeededTransform:
-    """Return an augmentation for training, an ``albumentations.Compose``.
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """How training images and their boxes are changed.
 
-    A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
-
-    Args:
+    Attributes:
         flip: Probability of a horizontal flip. 0 if left and right mean something.
         vertical_flip: Probability of a vertical flip, for images without an up, such as
             microscopy.
@@ -60,42 +55,58 @@ def train_transform(
             by a factor from [1 - s, 1 + s], the hue is turned by up to s / 4 of the circle. A
             gray image gets the first two.
         scale: Lowest and highest zoom about the centre; above 1 crops, below 1 pads with gray.
-            The size of the image stays. None for no change.
+            The size of the image stays.
         shift: Largest move in each direction, as a fraction of the side, in [0, 1).
-
-    Raises:
-        ValueError: If an argument is outside its range.
     """
-    _check(flip=flip, vertical_flip=vertical_flip, color_jitter=color_jitter, shift=shift)
-    low, high = scale if scale is not None else (1.0, 1.0)
-    if not 0 < low <= high:
-        raise ValueError(f"scale is {scale}; expected 0 < lowest <= highest, such as (0.8, 1.25).")
+
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    color_jitter: float = 0.0
+    scale: tuple[float, ...] = (1.0, 1.0)
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        check_probabilities(self, "flip", "vertical_flip")
+        check_amounts(self, "color_jitter", "shift", below=1)
+        check_zoom(self.scale)
+
+
+def train_transform(options: AugmentOptions) -> SeededTransform:
+    """Return an augmentation for training, an ``albumentations.Compose``.
+
+    A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
+
+    Args:
+        options: How images are changed.
+    """
+    low, high = options.scale
     # Asks a package registry for its newest version when imported, unless told not to.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations as A
 
-    steps = [A.HorizontalFlip(p=flip), A.VerticalFlip(p=vertical_flip)]
+    steps = [A.HorizontalFlip(p=options.flip), A.VerticalFlip(p=options.vertical_flip)]
     with warnings.catch_warnings():
         # It only warns about a misspelt argument, and then goes on without it.
         warnings.simplefilter("error", UserWarning)
-        if (low, high, shift) != (1.0, 1.0, 0.0):
+        if (low, high, options.shift) != (1.0, 1.0, 0.0):
             steps.append(
                 A.Affine(
                     scale=(low, high),
-                    translate_percent=(-shift, shift),
+                    translate_percent=(-options.shift, options.shift),
                     keep_ratio=True,
                     fill=114,
                     p=1,
                 )
             )
-        if color_jitter:
-            factors = (1 - color_jitter, 1 + color_jitter)
+        if strength := options.color_jitter:
+            factors = (1 - strength, 1 + strength)
             steps.append(
                 A.ColorJitter(
                     brightness=factors,
                     contrast=factors,
                     saturation=factors,
-                    hue=(-color_jitter / 4, color_jitter / 4),
+                    hue=(-strength / 4, strength / 4),
                     p=1,
                 )
             )
@@ -131,12 +142,3 @@ def apply(
     index = np.asarray(result["index"], dtype=np.int64).reshape(-1)
     left = (moved[:, 0] < moved[:, 2]) & (moved[:, 1] < moved[:, 3])
     return changed, moved[left], labels[index[left]]
-
-
-def _check(**values: float) -> None:
-    """Raise unless all are probabilities or strengths."""
-    for name, value in values.items():
-        top = 1 if name.endswith("flip") else 1 - 1e-9
-        if not 0 <= value <= top:
-            expected = "0 to 1" if name.endswith("flip") else "0 to below 1"
-            raise ValueError(f"{name} is {value}; expected {expected}.")

@@ -1,5 +1,6 @@
 """One segmentation run: data, segmenter, training, scores, report."""
 
+from dataclasses import asdict
 from typing import Final
 
 from omegaconf import DictConfig
@@ -9,8 +10,11 @@ from tasks.segmentation.assemble import Parts, assemble
 from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
 from tasks.segmentation.evaluate import print_summary
 from tasks.segmentation.facts import facts
+from tasks.segmentation.losses import LossOptions
 from tasks.segmentation.metrics import write_case_scores
 from tasks.segmentation.predict import draw_predictions
+from tasks.segmentation.splits import SplitOptions
+from tasks.segmentation.transforms import AugmentOptions
 
 
 def run(cfg: DictConfig) -> float:
@@ -41,5 +45,10 @@ _TASK: Final = Task(
     parse=SegmenterCard.from_dict,
     assemble=assemble,
     facts=facts,
+    usual={
+        "augment": asdict(AugmentOptions()),
+        "loss": asdict(LossOptions()),
+        "split": asdict(SplitOptions()),
+    },
     show=_show,
 )

@@ -8,7 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.augmentation import seed_steps
+from tasks.common.augmentation import (
+    check_amounts,
+    check_probabilities,
+    check_zoom,
+    seed_steps,
+)
 from tasks.common.sampling import draw_seed
 from tasks.segmentation.cases import Labels
 
@@ -47,21 +52,10 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
-        for name in ("flip", "vertical_flip", "rotate90"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"augment.{name} takes a probability from 0 to 1, got {value}.")
-        for name in ("rotation", "elastic", "brightness", "noise"):
-            if (value := getattr(self, name)) < 0:
-                raise ValueError(f"augment.{name} takes a number of at least 0, got {value}.")
-        if not 0 <= self.contrast < 1:
-            raise ValueError(
-                f"augment.contrast takes a number from 0 to below 1, got {self.contrast}."
-            )
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(
-                "augment.scale takes the lowest and the highest zoom, such as [0.8, 1.25], got "
-                f"{list(self.scale)}."
-            )
+        check_probabilities(self, "flip", "vertical_flip", "rotate90")
+        check_amounts(self, "rotation", "elastic", "brightness", "noise")
+        check_amounts(self, "contrast", below=1)
+        check_zoom(self.scale)
 
 
 class PatchTransform:

@@ -34,7 +34,7 @@ def tasks(root, command, seg_root, seg_command):
     """Of each task: its script, its module, and a command for a run folder."""
 
     def detector(run, *more):
-        return command(root, run, *OPTIONS, "recipe.optimizer=sgd", *more)
+        return command(root, run, *OPTIONS, "recipe.optimizer=sgd", "augment=strong", *more)
 
     def segmenter(run, *more):
         return seg_command(seg_root, run, *OPTIONS, "recipe.batch_size=1", "augment=strong", *more)

@@ -10,10 +10,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from tasks.common.config import register_configs
 from tasks.detection import assemble as detection
 from tasks.detection.checkpoint import load_detector
-from tasks.detection.model import DetectorOptions
+from tasks.detection.config import register_detection
 from tasks.segmentation import assemble as segmentation
 from tasks.segmentation.checkpoint import load_segmenter
 from tasks.segmentation.config import register_segmentation
@@ -31,7 +30,7 @@ THAW = (
 
 
 def _register_detection():
-    register_configs({"model": DetectorOptions()})
+    register_detection()
 
 
 @dataclass(frozen=True)

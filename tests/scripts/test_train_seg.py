@@ -14,9 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tasks.common.config import register_configs
 from tasks.detection import assemble as detection
-from tasks.detection.model import DetectorOptions
+from tasks.detection.config import register_detection
 from tasks.segmentation import assemble as segmentation
 from tasks.segmentation.config import register_segmentation
 from tests.scripts.conftest import CONFIGS
@@ -225,7 +224,7 @@ def _same_backbone(backbone, checkpoint):
 def test_a_segmenters_backbone_serves_a_detector(first, root, tmp_path, command):
     best = first[0] / "checkpoints" / "best.ckpt"
     options = f"backbone.weights={best}", "backbone.norm=group"
-    register_configs({"model": DetectorOptions()})
+    register_detection()
     parts = _assembled(detection, command(root, tmp_path / "r", *options))
     state = loaded(first[0], "best")["state_dict"]
     parameters = len(list(parts.backbone.parameters()))
@@ -236,7 +235,7 @@ def test_a_segmenters_backbone_serves_a_detector(first, root, tmp_path, command)
 
 
 def test_a_detectors_backbone_serves_a_segmenter(root, seg_root, tmp_path, command, seg_command):
-    register_configs({"model": DetectorOptions()})
+    register_detection()
     parts = _assembled(detection, command(root, tmp_path / "r"))
     state = parts.module.state_dict()
     best = tmp_path / "best.ckpt"

@@ -1,6 +1,6 @@
 """A detector's checkpoint: what comes back is what went in, and nothing else is taken."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from tasks.common.continuation import check_resume
 from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.model import DetectorOptions
+from tasks.detection.transforms import AugmentOptions
 
 CARD = DetectorCard(
     backbone="resnet18",
@@ -39,12 +40,12 @@ def run_of(epochs, *, steps=-1, **recipe):
     return {"recipe": decided, "seed": 0, **given}
 
 
-def save(path, detector, card=CARD, *, epochs=1, of=2, steps=-1):
+def save(path, detector, card=CARD, *, epochs=1, of=2, steps=-1, **more):
     """Write a checkpoint as Lightning and `DetectionModule` do."""
     state = {f"network.{key}": value for key, value in detector.state_dict().items()}
     progress = {"current": {"processed": epochs}}
     loops = {"fit_loop": {"epoch_progress": progress}}
-    cards = {"keel": card.to_dict(), "keel_run": run_of(of, steps=steps)}
+    cards = {"keel": card.to_dict(), "keel_run": {**run_of(of, steps=steps), **more}}
     torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
     return path
 
@@ -175,6 +176,36 @@ def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
 def test_a_run_with_another_recipe_may_not_go_on(path, run, message):
     with pytest.raises(ValueError, match=message):
         check_resume(path, DetectorCard.from_dict, CARD, run=run)
+
+
+USUAL = {"augment": asdict(AugmentOptions())}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        ({"flip": 0.5}, {}, ""),
+        ({"_target_": "tasks.detection.transforms.train_transform", "flip": 0}, {"flip": 0.0}, ""),
+        ({"flip": 0.5}, {"shift": 0.1}, r"augment.shift is 0.1, the checkpoint's is 0.0\."),
+        ({"flip": 0.5, "scale": [1, 2]}, {}, r"augment.scale is \[1.0, 1.0\], .* is \[1, 2\]\."),
+        ({"_target_": "x", "flip": 0}, {}, r"augment.flip is 0.5, the checkpoint's is 0\."),
+    ],
+)
+def test_a_run_with_another_augmentation_may_not_go_on(tmp_path, before, now, message):
+    """An earlier version kept what was given, with the name of the function that took it."""
+    path = save(tmp_path / "last.ckpt", CARD.build(), augment=before)
+    run = {**run_of(2), "augment": asdict(AugmentOptions(**now))}
+    if not message:
+        check_resume(path, DetectorCard.from_dict, CARD, run=run, usual=USUAL)
+        return
+    with pytest.raises(ValueError, match=f"last.ckpt: {message} Use the command"):
+        check_resume(path, DetectorCard.from_dict, CARD, run=run, usual=USUAL)
+
+
+def test_a_recipe_of_an_earlier_version_has_the_defaults_of_what_is_new(path):
+    check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, restarts=0))
+    with pytest.raises(ValueError, match=r"recipe.restarts is 1, the checkpoint's is 0"):
+        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, restarts=1))
 
 
 def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):

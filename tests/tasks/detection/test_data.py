@@ -7,7 +7,7 @@ import torch
 
 from tasks.detection import data as data_module
 from tasks.detection.data import DetectionDataModule
-from tasks.detection.transforms import train_transform
+from tasks.detection.transforms import AugmentOptions, train_transform
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val)
 
 
 def test_validation_and_test_come_in_order_without_augmentation(train, val):
-    data = module(train, val, test=train, transform=train_transform(flip=1.0))
+    data = module(train, val, test=train, transform=train_transform(AugmentOptions(flip=1.0)))
 
     for loader, split in ((data.val_dataloader(), val), (data.test_dataloader(), train)):
         for epoch in (0, 1):
@@ -57,7 +57,10 @@ def test_validation_and_test_come_in_order_without_augmentation(train, val):
 
 
 def test_workers_change_no_sample_and_epochs_do(train, val):
-    options = {"transform": train_transform(color_jitter=0.3, scale=(0.8, 1.2)), "seed": 3}
+    options = {
+        "transform": train_transform(AugmentOptions(color_jitter=0.3, scale=(0.8, 1.2))),
+        "seed": 3,
+    }
     alone = module(train, val, **options).train_dataloader()
     helped = module(train, val, workers=2, **options).train_dataloader()
 
@@ -83,7 +86,10 @@ def test_training_batches_are_grouped_by_shape(train, val):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_a_cache_changes_no_sample(train, val, workers, in_channels):
-    options = {"transform": train_transform(color_jitter=0.3), "in_channels": in_channels}
+    options = {
+        "transform": train_transform(AugmentOptions(color_jitter=0.3)),
+        "in_channels": in_channels,
+    }
     plain = module(train, val, **options)
     cached = module(train, val, workers=workers, decoded=True, **options)
     for kind in ("train_dataloader", "val_dataloader"):

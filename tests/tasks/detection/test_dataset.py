@@ -9,7 +9,7 @@ from PIL import Image
 
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
 from tasks.detection.dataset import DetectionDataset, check_images, collate, read_image
-from tasks.detection.transforms import train_transform
+from tasks.detection.transforms import AugmentOptions, train_transform
 
 WIDTH, HEIGHT = 48, 32
 
@@ -72,7 +72,7 @@ def test_a_sample_is_the_image_and_its_target(save):
 
 
 def test_an_image_without_boxes_has_an_empty_target_of_the_right_shape(save):
-    for transform in (None, train_transform(flip=1)):
+    for transform in (None, train_transform(AugmentOptions(flip=1))):
         dataset = DetectionDataset(
             split_of([save("a.png", picture())], regions=[]), transform=transform
         )
@@ -83,7 +83,9 @@ def test_an_image_without_boxes_has_an_empty_target_of_the_right_shape(save):
         assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
 
 
-@pytest.mark.parametrize("transform", [None, train_transform(flip=1, color_jitter=0.1)])
+@pytest.mark.parametrize(
+    "transform", [None, train_transform(AugmentOptions(flip=1, color_jitter=0.1))]
+)
 def test_gray_samples_have_one_channel(save, transform):
     dataset = DetectionDataset(
         split_of([save("a.png", picture())]), transform=transform, in_channels=1
@@ -95,7 +97,7 @@ def test_gray_samples_have_one_channel(save, transform):
 def test_a_flip_turns_the_image_and_the_box(save):
     split = split_of([save("a.png", picture())])
 
-    image, target = DetectionDataset(split, transform=train_transform(flip=1))[0]
+    image, target = DetectionDataset(split, transform=train_transform(AugmentOptions(flip=1)))[0]
 
     np.testing.assert_array_equal(image.permute(1, 2, 0), picture()[:, ::-1])
     torch.testing.assert_close(target["boxes"], torch.tensor([[36.0, 4.0, 46.0, 12.0]]))
@@ -114,7 +116,7 @@ def test_randomness_depends_on_seed_epoch_and_index(save):
     split = split_of([path, path])
 
     def draw(key, seed=0):
-        jitter = train_transform(color_jitter=0.4, scale=(0.8, 1.2))
+        jitter = train_transform(AugmentOptions(color_jitter=0.4, scale=(0.8, 1.2)))
         return DetectionDataset(split, transform=jitter, seed=seed)[key][0].numpy().tobytes()
 
     assert draw((1, 0)) == draw((1, 0))

@@ -18,7 +18,7 @@ from tasks.detection.data import DetectionDataModule
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.prefix import DetectionEncoder, collate_entries, losses_from
-from tasks.detection.transforms import train_transform
+from tasks.detection.transforms import AugmentOptions, train_transform
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4", "c5"),
@@ -55,7 +55,11 @@ def module_for(split, *, seed=0):
 
 def data_for(split, module, *, precision="32-true", **cache):
     data = DetectionDataModule(
-        train=split, val=split, test=None, batch_size=2, transform=train_transform(flip=0.5)
+        train=split,
+        val=split,
+        test=None,
+        batch_size=2,
+        transform=train_transform(AugmentOptions(flip=0.5)),
     )
     encoder = DetectionEncoder(module.network, split, decides={})
     options = CacheOptions(**{"views": 2} | cache)
