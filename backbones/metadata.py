@@ -91,7 +91,7 @@ def _mmlab(meta: Mapping[str, Any]) -> Statement:
     formats = {_mmlab_images(call) for call in calls if "mean" in call and "std" in call}
     styles = {call.get("style", "pytorch") == "caffe" for call in calls if "depth" in call}
     return Statement(
-        by="the configuration in meta",
+        by="the configuration in meta" if isinstance(text, str) else "",
         images=formats.pop() if len(formats) == 1 else None,
         stride_in_1x1=styles.pop() if len(styles) == 1 else None,
     )
@@ -126,6 +126,7 @@ def _dictionaries(text: str) -> Iterator[dict[str, Any]]:
 
 
 _RESCALE: Final = 1 / 255
+_BESIDE: Final = ("preprocessor_config.json", "config.json")
 
 
 def _hub(content: Mapping[str, Any]) -> Statement:
@@ -133,8 +134,9 @@ def _hub(content: Mapping[str, Any]) -> Statement:
     if isinstance(config.get("pretrained_cfg"), Mapping):
         return _timm(config, by="config.json beside it")
     stride = config.get("downsample_in_bottleneck", False if "layer_type" in config else None)
+    beside = next((f"{name} beside it" for name in _BESIDE if name in content), "")
     return Statement(
-        by="preprocessor_config.json beside it",
+        by=beside,
         images=_transformers(content.get("preprocessor_config.json", {})),
         stride_in_1x1=stride if isinstance(stride, bool) else None,
     )

@@ -9,12 +9,13 @@ from typing import Any, Final
 from torch import Tensor
 
 from backbones.choose import choose
+from backbones.clues import Clues
 from backbones.conventions import CONVENTIONS, ImageFormat
 from backbones.convert import bare_names, unwrap
 from backbones.files import read_checkpoint, read_notes
 from backbones.interface import Conventions
 from backbones.metadata import Statement, stated
-from backbones.origins import Clues, Origin, recognise
+from backbones.origins import Origin, recognise
 from backbones.sources import Source, locate
 
 _HUB_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
@@ -69,7 +70,9 @@ class WeightFile:
             f"different kinds, and this one does not say which.{looked} A wrong mean, std or "
             "channel order costs accuracy and shows nowhere, so say what its training used: "
             f"conventions=<name> (backbone.conventions=<name> for a run), one of "
-            f"{', '.join(CONVENTIONS)}. Nothing was loaded."
+            f"{', '.join(CONVENTIONS)}. Where that cannot be given, save it with the weights: "
+            "torch.save({'state_dict': state, 'keel': {'mean': [...], 'std': [...]}}, path), for "
+            "RGB images in [0, 1]. Nothing was loaded."
         )
 
 

@@ -16,7 +16,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
         "backbones.pickles",
         "backbones.plugins",
     ],
-    ["backbones.convert_names", "backbones.files"],
+    ["backbones.clues", "backbones.convert_names", "backbones.files"],
     ["backbones.interface", "backbones.layers"],
     ["backbones.conventions", "backbones.fpn", "backbones.lookalike", "backbones.resnet"],
     ["backbones.metadata", "backbones.origins", "backbones.sources"],

@@ -111,7 +111,7 @@ FILES = {
         "a detector of torchvision's",
     ),
     "torchvision's segmenter": (
-        lambda s: below("backbone.", s) | {"classifier.0.convs.0.0.weight": torch.ones(1)},
+        lambda s: below("backbone.", s) | {"classifier.4.weight": torch.ones(21, 8, 1, 1)},
         IMAGENET,
         "a segmenter of torchvision's",
     ),

@@ -58,9 +58,9 @@ def test_a_torchvision_file_gives_torchvisions_features(theirs, state, save, suf
 @pytest.mark.parametrize(
     ("wrap", "conventions"),
     [
-        (lambda state: {f"module.{k}": v for k, v in state.items()}, None),
+        (lambda state: {f"module.{k}": v for k, v in state.items()}, "imagenet"),
         (lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}}, "imagenet"),
-        (lambda state: {"model": state, "optimizer": {"lr": 0.1}}, None),
+        (lambda state: {"model": state, "optimizer": {"lr": 0.1}}, "imagenet"),
     ],
     ids=["DataParallel", "Lightning", "a training script"],
 )
@@ -162,7 +162,8 @@ def test_tensors_that_may_be_missing_keep_their_values(shallow, save, refused):
     before = copy.deepcopy(backbone.state_dict())
     path = save(shallow)
     refused(backbone, path, "21 missing, such as layer2", missing=("layer3.*", "layer2.0.bn1.*"))
-    report = load_weights(backbone, path, name="resnet18", missing=("layer2.*",))
+    told = {"missing": ("layer2.*",), "conventions": "imagenet"}
+    report = load_weights(backbone, path, name="resnet18", **told)
     holds(backbone, before | shallow)
     assert report.stages == ((6, 6), (24, 24), (0, 30))
 
@@ -174,7 +175,7 @@ def test_a_shape_that_does_not_fit_is_refused_even_where_it_may_be_missing(shall
 
 def test_a_file_older_than_batch_counters_is_loaded(shallow, save):
     old = {k: v for k, v in shallow.items() if not k.endswith("num_batches_tracked")}
-    report = load_weights(build(), save(old), name="resnet18")
+    report = load_weights(build(), save(old), name="resnet18", conventions="imagenet")
     assert report.stages == ((5, 6), (20, 24))
 
 
@@ -211,7 +212,7 @@ STATISTICS = COUNTERS | {"running statistics, which this norm does not have": 10
 )
 def test_another_norm_takes_what_it_can_hold_and_counts_the_rest(shallow, save, norm, dropped):
     backbone = build(norm=norm, weights="random")
-    report = load_weights(backbone, save(shallow), name="resnet18")
+    report = load_weights(backbone, save(shallow), name="resnet18", conventions="imagenet")
     assert report.dropped == dropped
     assert sum(got for got, _ in report.stages) + sum(dropped.values()) == len(shallow)
     holds(backbone, shallow)

@@ -57,8 +57,9 @@ def test_mean_and_std_follow_the_channels(shallow, save, in_channels, mean, std)
 
 def test_a_gray_image_gives_what_its_copy_in_three_channels_gave(shallow, save):
     path, image = save(shallow), torch.randn(1, 1, 64, 64)
-    gray = build(weights=path, in_channels=1).eval()
-    colour = build(weights=path).eval()
+    file = {"weights": path, "conventions": "imagenet"}
+    gray = build(**file, in_channels=1).eval()
+    colour = build(**file).eval()
     with torch.no_grad():
         same(gray(image), colour(image.expand(1, 3, 64, 64)))
 

@@ -239,7 +239,8 @@ def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_hav
 def test_gates_are_in_a_file_or_not_at_all(tmp_path):
     gated, plain = build_backbone("dynamic_resnet18"), build_backbone("resnet18")
     torch.save(plain.state_dict(), tmp_path / "plain.pth")
-    loaded = build_backbone("dynamic_resnet18", weights=tmp_path / "plain.pth")
+    file = {"weights": tmp_path / "plain.pth", "conventions": "imagenet"}
+    loaded = build_backbone("dynamic_resnet18", **file)
     assert "32 tensors *.gate.* are not in the file and begin afresh" in loaded.provenance
     state = gated.state_dict()
     half = {k: v for k, v in state.items() if "layer2.0.gate" not in k}

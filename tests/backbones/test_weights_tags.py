@@ -98,9 +98,9 @@ def test_a_tag_for_a_backbone_that_nobody_published_is_refused():
 
 def test_a_path_is_a_path_and_not_a_tag(shallow, save, tmp_path, monkeypatch):
     path = save(shallow, "imagenet")  # no suffix
-    holds(build(weights=path), shallow)
+    holds(build(weights=path, conventions="imagenet"), shallow)
     monkeypatch.setenv("HOME", str(tmp_path))
-    holds(build(weights="~/imagenet"), shallow)
+    holds(build(weights="~/imagenet", conventions="imagenet"), shallow)
     for gone in ("gone.pth", "folder/gone", Path("gone"), tmp_path / "gone"):
         with pytest.raises(FileNotFoundError, match=r"^no weight file '.*gone"):
             build(weights=gone)

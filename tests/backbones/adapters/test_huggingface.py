@@ -33,6 +33,9 @@ STAGES = ["c1", "c2", "c3", "c4", "c5"]
 WIDTHS = [64, 64, 128, 256, 512]
 
 
+CARD = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
 def config(**options):
     return KeelBackboneConfig(name="resnet18", **options)
 
@@ -122,7 +125,7 @@ def test_taking_the_choice_back_leaves_the_last_stage(option, image):
 def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
     path = tmp_path / "weights.pth"
     state = build_backbone("resnet18").state_dict()
-    torch.save(state, path)
+    torch.save({"state_dict": state, "keel": CARD}, path)
     model = KeelBackbone(config(weights=str(path), in_channels=1, freeze=2)).train()
     own = model.body.state_dict()
     torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))
@@ -134,7 +137,7 @@ def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
 
 def test_saving_and_reading_gives_the_same(tmp_path, image):
     path = tmp_path / "weights.pth"
-    torch.save(build_backbone("resnet18").state_dict(), path)
+    torch.save({"state_dict": build_backbone("resnet18").state_dict(), "keel": CARD}, path)
     options = {"deformable": ["c4"], "deformable_version": 1, "drop_path": 0.1}
     made = config(weights=str(path), freeze=2, out_features=["c2", "c4"], **options)
     model = KeelBackbone(made)

@@ -163,12 +163,13 @@ def test_a_unet_of_smp_gives_the_same_with_our_encoder(image):
 @pytest.fixture
 def weights(tmp_path):
     path = tmp_path / "weights.pth"
-    torch.save(build_backbone("resnet18").state_dict(), path)
+    card = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    torch.save({"state_dict": build_backbone("resnet18").state_dict(), "keel": card}, path)
     return path
 
 
 def test_a_file_is_loaded_and_the_first_convolution_adapted(weights):
-    state = torch.load(weights)
+    state = torch.load(weights)["state_dict"]
     model = smp.Unet("keel-resnet18", encoder_weights=str(weights), in_channels=1)
     own = model.encoder.body.state_dict()
     torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))

@@ -86,7 +86,7 @@ def test_any_stage_of_any_variant_takes_them(version):
 def test_plain_weights_begin_undeformed(tmp_path):
     plain = build_backbone("resnet18").eval()
     torch.save(plain.state_dict(), tmp_path / "plain.pth")
-    options = {"deformable": ["c4"], "deformable_version": 1}
+    options = {"deformable": ["c4"], "deformable_version": 1, "conventions": "imagenet"}
     ours = build_backbone("resnet18", weights=tmp_path / "plain.pth", **options).eval()
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(ours(x), plain(x))

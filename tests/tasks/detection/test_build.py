@@ -49,7 +49,7 @@ def test_the_detector_is_what_was_chosen():
 def test_the_preprocessing_is_that_of_the_weights(tmp_path):
     weights = tmp_path / "gray.pth"
     torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
-    network, card = build(weights=str(weights), in_channels=1)
+    network, card = build(weights=str(weights), conventions="imagenet", in_channels=1)
     mean = np.mean([0.485, 0.456, 0.406])  # of torchvision's three channels
     assert card.mean == pytest.approx((mean,))
     assert network.transform.image_mean == list(card.mean)

@@ -127,6 +127,6 @@ def test_gray_images_have_one_mean_even_without_weights():
 def test_the_preprocessing_is_that_of_the_weights(tmp_path):
     weights = tmp_path / "own.pth"
     torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
-    network, card = build({"weights": str(weights)})
+    network, card = build({"weights": str(weights), "conventions": "imagenet"})
     assert card.mean == network.backbone.conventions.mean
     assert str(weights) in card.provenance
