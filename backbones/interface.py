@@ -83,10 +83,12 @@ class Backbone(nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
-        unbuilt: Keys in the state dict of the whole model that this backbone has no place for.
-        neutral: State-dict patterns of tensors that a weight file may lack, all of a pattern or
-            none, because they begin close to having no effect: offsets of deformable convolutions
-            begin at 0 (the masks of version 2 at 0.5), gates at 0.88.
+        inner: What every key of the state dict begins with and no name in a weight file: of a model
+            that is wrapped, the way to it. Keys are always paths of parameters.
+        unbuilt: Names in a file of the whole model that this backbone has no place for.
+        neutral: Patterns of names in a weight file that it may lack, all of a pattern or none,
+            because they begin close to having no effect: offsets of deformable convolutions begin
+            at 0 (the masks of version 2 at 0.5), gates at 0.88.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -96,6 +98,7 @@ class Backbone(nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
+    inner: ClassVar[str] = ""
     unbuilt: frozenset[str] = frozenset()
     neutral: ClassVar[tuple[str, ...]] = ()
     stride_in_1x1: bool | None = None
@@ -152,6 +155,19 @@ class Backbone(nn.Module, ABC):
             if isinstance(module, nn.modules.batchnorm._BatchNorm | FrozenBatchNorm2d):
                 module.eps = conventions.epsilon
         return self
+
+    def file_state(self) -> dict[str, Tensor]:
+        """Return parameters and buffers under the names that they have in a weight file."""
+        state = self.state_dict(keep_vars=True)
+        return {key.removeprefix(self.inner): tensor for key, tensor in state.items()}
+
+    def load_file_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load tensors that have the names of `file_state`, every one of it.
+
+        Raises:
+            RuntimeError: As `torch.nn.Module.load_state_dict`.
+        """
+        self.load_state_dict({f"{self.inner}{key}": tensor for key, tensor in state.items()})
 
     def load_tag(self, weights: str | PathLike[str]) -> bool:  # noqa: ARG002 (for those that do)
         """Load weights that this backbone can fetch by itself, and say whether it did.

@@ -106,13 +106,14 @@ def skeleton(build: Callable[[], Backbone]) -> Backbone | None:
 def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
     """Return how many stages, stem first, the file has of the backbone; 0 if they do not fit."""
     try:
-        given = backbone_state(state, first_conv=backbone.first_conv)
+        first_conv = backbone.first_conv.removeprefix(backbone.inner)
+        given = backbone_state(state, first_conv=first_conv)
     except ValueError:
         return 0
     stages = {stage_of(key) for key in given}
-    want = _shapes(backbone.state_dict(), backbone.first_conv)
+    want = _shapes(backbone.file_state(), first_conv)
     there = {key: shape for key, shape in want.items() if stage_of(key) in stages}
-    fits = _shapes(given, backbone.first_conv) == there
+    fits = _shapes(given, first_conv) == there
     return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
 
 

@@ -110,7 +110,7 @@ def load_weights(
     check_finite(given, file=file)
     if images is None:
         raise file.unknown_images()
-    backbone.load_state_dict({**backbone.state_dict(), **given})
+    backbone.load_file_state({**backbone.file_state(), **given})
     backbone.adopt(report.conventions)
     backbone.provenance = str(report)
     return report
@@ -138,7 +138,7 @@ def _prepare(
     backbone: Backbone, file: WeightFile, images: ImageFormat | None, *, kin: Kin
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Return the file's tensors as this backbone takes them, and the report on them."""
-    first_conv, expected = backbone.first_conv, backbone.state_dict()
+    first_conv, expected = backbone.first_conv.removeprefix(backbone.inner), backbone.file_state()
     try:
         given = backbone_state(file.state, first_conv=first_conv)
     except ValueError as error:
@@ -188,7 +188,7 @@ def _converted(
 
 def _fresh(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, int]:
     """Return which of the `Backbone.neutral` patterns a file has nothing of, and their tensors."""
-    keys = {p: [k for k in backbone.state_dict() if fnmatch(k, p)] for p in backbone.neutral}
+    keys = {p: [k for k in backbone.file_state() if fnmatch(k, p)] for p in backbone.neutral}
     return {p: len(names) for p, names in keys.items() if names and not given.keys() & set(names)}
 
 
@@ -239,7 +239,7 @@ def _drop(
 
 def _coverage(backbone: Backbone, given: Mapping[str, Tensor]) -> tuple[tuple[int, int], ...]:
     """Return per stage how many of its tensors are given with their shape, and how many it has."""
-    names = {id(tensor): key for key, tensor in backbone.state_dict(keep_vars=True).items()}
+    names = {id(tensor): key for key, tensor in backbone.file_state().items()}
     counts = []
     for stage in backbone.stages():
         tensors = [t for m in stage for t in m.state_dict(keep_vars=True).values()]

@@ -60,7 +60,7 @@ def check_tensors(
     Raises:
         ValueError: If one is missing, unexpected, or of another shape.
     """
-    expected = backbone.state_dict()
+    expected = backbone.file_state()
     may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
     lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
     extra = [k for k in given if k not in expected]

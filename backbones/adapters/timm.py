@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import timm
 from timm.layers.norm_act import freeze_batch_norm_2d
@@ -56,7 +56,8 @@ class TimmBackbone(Backbone):
 
     ``c{k}`` is the last feature of stride 2**k. The stem is whatever the feature of stride 2 needs,
     or, where there is none (ConvNeXt, Swin), whatever precedes the first feature; either way one
-    frozen stage is the stem, and every further one a feature. Names in the state dict are timm's.
+    frozen stage is the stem, and every further one a feature. State-dict keys are paths, timm's
+    names below ``net.``; state dicts without that (timm's own, older ones of Keel) are loaded too.
 
     Args:
         net: The model, without what lies past its last feature.
@@ -72,6 +73,8 @@ class TimmBackbone(Backbone):
         - Output: as in `Backbone`.
     """
 
+    inner: ClassVar[str] = "net."
+
     def __init__(self, net: nn.Module, plan: Plan, *, name: str) -> None:
         super().__init__()
         self.net = net
@@ -81,11 +84,11 @@ class TimmBackbone(Backbone):
         self._plan = plan
         settings: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
         first = settings.get("first_conv") or ""
-        self.first_conv = f"{first if isinstance(first, str) else first[0]}.weight"
+        self.first_conv = f"net.{first if isinstance(first, str) else first[0]}.weight"
         self.conventions = Conventions(
             mean=tuple(settings["mean"]), std=tuple(settings["std"]), epsilon=_epsilon(net)
         )
-        self.register_state_dict_post_hook(_without_net)  # type: ignore[no-untyped-call]
+        self._activating = _activating(net)
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
 
     def stages(self) -> list[list[nn.Module]]:
@@ -98,7 +101,12 @@ class TimmBackbone(Backbone):
         return found
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the requested feature maps."""
+        """Return the requested feature maps.
+
+        Raises:
+            ValueError: If something has replaced norms whose activation is part of them.
+        """
+        self._check_activations()
         net: Any = self.net
         maps: list[Tensor] = net.forward_intermediates(
             x,
@@ -107,6 +115,22 @@ class TimmBackbone(Backbone):
             output_fmt="NCHW",
         )
         return dict(zip(self.channels, maps, strict=True))
+
+    def _check_activations(self) -> None:
+        """Raise if norms were replaced that apply the activation too, and it went with them.
+
+        transformers' DETR and `torch.nn.SyncBatchNorm.convert_sync_batchnorm` replace batch norms
+        by their class, and timm's batch norm with an activation is one.
+        """
+        for name in self._activating:
+            kind = type(self.net.get_submodule(name))
+            if not kind.__module__.startswith("timm."):
+                raise ValueError(
+                    f"timm/{self.name} has batch norms that also apply the activation, and {name} "
+                    f"is a {kind.__name__} now, which does not: "
+                    "build it with norm='frozen_batch', whose norms stay what they are, or use "
+                    "timm.layers.convert_sync_batchnorm."
+                )
 
     def adopt(self, conventions: Conventions) -> Self:
         """Take over mean and std; the norms keep the epsilon that their architecture has."""
@@ -145,7 +169,7 @@ class TimmBackbone(Backbone):
                 in_chans=in_channels,
             )
             given = model.state_dict()
-            self.load_state_dict({key: given[key] for key in self.state_dict()})
+            self.load_file_state({key: given[key] for key in self.file_state()})
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"{path} does not hold weights of timm/{full}: {error}") from error
         self.adopt(Conventions(mean=mean, std=std).for_channels(in_channels))
@@ -231,15 +255,15 @@ def _epsilon(net: nn.Module) -> float:
     return next((float(eps) for eps in found if eps is not None), Conventions.epsilon)
 
 
-def _without_net(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
-    """Give the keys of a state dict timm's names, in their order."""
-    for key in list(state):
-        if key.startswith(f"{prefix}net."):
-            state[prefix + key.removeprefix(f"{prefix}net.")] = state.pop(key)
+def _activating(net: nn.Module) -> tuple[str, ...]:
+    """Return the names of norms that apply an activation as well."""
+    norms = ((name, m) for name, m in net.named_modules() if hasattr(m, "running_var"))
+    acts = ((name, getattr(m, "act", None)) for name, m in norms)
+    return tuple(name for name, act in acts if act is not None and type(act) is not nn.Identity)
 
 
 def _with_net(_module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Undo `_without_net` before loading."""
+    """Let a state dict be loaded whose keys are timm's names, as Keel once wrote them."""
     for key in list(state):
-        if key.startswith(prefix):
+        if key.startswith(prefix) and not key.startswith(f"{prefix}net."):
             state[f"{prefix}net.{key.removeprefix(prefix)}"] = state.pop(key)

@@ -6,7 +6,6 @@ import math
 import pytest
 import timm
 import torch
-from torch import nn
 
 from backbones import build_backbone
 
@@ -59,7 +58,7 @@ def image(name):
 def test_its_features_are_timms_own(name, backbone, image):
     spread(backbone).eval()
     theirs = timm.create_model(name, features_only=True).eval()
-    own = {key.replace(".", "_"): value for key, value in backbone.state_dict().items()}
+    own = {key.replace(".", "_"): value for key, value in backbone.file_state().items()}
     mine = {key.replace(".", "_"): key for key in theirs.state_dict()}
     given = {key: own[flat] for flat, key in mine.items() if flat in own}
     theirs.load_state_dict(given, strict=False)
@@ -150,15 +149,13 @@ def test_a_count_out_of_range_is_refused(built, count):
         built("resnet18").freeze(count)
 
 
-def test_names_in_the_state_dict_are_timms_own(name, backbone):
+def test_names_in_a_file_are_timms_own(name, backbone):
     whole = set(timm.create_model(name).state_dict())
-    ours = set(backbone.state_dict())
+    ours = set(backbone.file_state())
     assert ours <= whole
     assert whole - ours == backbone.unbuilt
-    nested = nn.ModuleDict({"body": backbone})
-    assert set(nested.state_dict()) == {f"body.{key}" for key in ours}
-    nested.load_state_dict({k: torch.zeros_like(v) for k, v in nested.state_dict().items()})
-    assert all(not t.any() for t in backbone.state_dict().values())
+    assert set(backbone.state_dict()) == {f"net.{key}" for key in ours}
+    assert backbone.first_conv in backbone.state_dict()
 
 
 def test_stages_past_the_last_feature_are_not_built(name, backbone, image):

@@ -4,63 +4,9 @@ import pytest
 import torch
 
 from backbones import build_backbone
+from tests.backbones.adapters.timm_models import FAMILIES
 
 pytestmark = pytest.mark.slow
-
-FAMILIES = [
-    "botnet26t_256",
-    "coat_lite_tiny",
-    "coatnet_nano_rw_224",
-    "cs3darknet_s",
-    "csatv2",
-    "davit_tiny",
-    "densenet121",
-    "dla34",
-    "dpn68",
-    "edgenext_xx_small",
-    "efficientformer_l1",
-    "efficientformerv2_s0",
-    "efficientvit_b0",
-    "efficientvit_m0",
-    "fastvit_t8",
-    "focalnet_tiny_srf",
-    "gcvit_xxtiny",
-    "ghostnet_050",
-    "hgnet_tiny",
-    "hiera_tiny_224",
-    "hrnet_w18_small",
-    "inception_next_atto",
-    "inception_v3",
-    "legacy_seresnet18",
-    "levit_128s",
-    "mambaout_femto",
-    "maxvit_nano_rw_256",
-    "mobilevit_xxs",
-    "mvitv2_tiny",
-    "nest_tiny",
-    "nextvit_small",
-    "nfnet_l0",
-    "poolformer_s12",
-    "pvt_v2_b0",
-    "repghostnet_050",
-    "repvit_m1",
-    "res2net50_26w_4s",
-    "resnest14d",
-    "rexnet_100",
-    "skresnet18",
-    "starnet_s050",
-    "swiftformer_xs",
-    "swin_tiny_patch4_window7_224",
-    "swinv2_tiny_window8_256",
-    "tiny_vit_5m_224",
-    "tf_efficientnetv2_b0",
-    "twins_pcpvt_small",
-    "vgg11",
-    "visformer_tiny",
-    "vit_tiny_patch16_224",
-    "vovnet39a",
-    "xception41",
-]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

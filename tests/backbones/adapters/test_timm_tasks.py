@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from backbones import build_backbone
+from backbones import Conventions, build_backbone
+from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.model import DetectorOptions, build_detector
+from tasks.segmentation.cases import class_table
+from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
+from tasks.segmentation.input import InputOptions
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
 SMALL = {"min_size": 64, "max_size": 64, "rois_per_image": 8, "head_width": 16}
@@ -49,3 +53,60 @@ def test_a_unet_has_one_width_per_feature():
         ValueError, match=r"5 widths; expected one per feature .*: c2, c3, c4, c5\."
     ):
         ResNetUNet(backbone, **parts, options=UNetOptions(norm="batch", channels=(9, 8, 7, 6, 5)))
+
+
+def detector_card(name, options):
+    return DetectorCard(
+        backbone=name,
+        norm="frozen_batch",
+        in_channels=3,
+        options=options,
+        classes=("cell",),
+        category_ids=(1,),
+        mean=Conventions.mean,
+        std=Conventions.std,
+        epsilon=1e-5,
+        provenance="",
+    )
+
+
+def segmenter_card(name, options):
+    return SegmenterCard(
+        backbone=name,
+        norm="batch",
+        channels=1,
+        options=options,
+        classes=class_table({0: "background", 1: "cell"}),
+        input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=8),
+        axis=-1,
+        mean=(0.5,),
+        std=(0.25,),
+        epsilon=1e-5,
+        provenance="",
+    )
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["paths", "timms_names"])
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
+    torch.manual_seed(0)
+    if task == "detection":
+        options = DetectorOptions(fpn_channels=8, **SMALL)
+        card, load, inner = detector_card("timm/regnety_002", options), load_detector, "body.net."
+    else:
+        options = UNetOptions(norm="batch", channels=(16, 16, 8, 8, 8))
+        card, load, inner = segmenter_card("timm/regnety_002", options), load_segmenter, "net."
+    network = card.build()
+    state = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
+    assert sum(f"backbone.{inner}" in key for key in state) > 100
+    if old:  # as they were called when names in a state dict were timm's
+        short = inner.removesuffix("net.")
+        state = {k.replace(f"backbone.{inner}", f"backbone.{short}"): t for k, t in state.items()}
+    path = tmp_path / "best.ckpt"
+    torch.save({"state_dict": state, "keel": card.to_dict()}, path)
+    read, described = load(path)
+    assert described == card
+    assert all(torch.equal(t, network.state_dict()[key]) for key, t in read.state_dict().items())
+    first = build_backbone("timm/regnety_002", weights=path, in_channels=1).state_dict()
+    name = "s4.b1.conv1.conv.weight"
+    assert torch.equal(first[f"net.{name}"], next(t for k, t in state.items() if k.endswith(name)))

@@ -1,0 +1,204 @@
+"""Keys of a state dict are paths of parameters, and older names are still read."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
+from torch.func import functional_call
+from transformers import DetrConfig, DetrForObjectDetection
+
+from backbones import BackboneWithFPN, build_backbone, list_backbones
+from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
+from backbones.adapters.timm import TimmFeatures
+from backbones.fpn import FPN
+from tests.backbones.adapters.timm_models import FAMILIES
+
+QUICK = ["coat_lite_tiny", "convnext_atto", "levit_128s", "regnety_002", "vit_tiny_patch16_224"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
+SMALL = {
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "num_queries": 5,
+}
+
+
+def old_names(state):
+    """A state dict as Keel wrote it when names in it were timm's."""
+    return {key.replace("net.", "", 1): tensor for key, tensor in state.items()}
+
+
+def filled(model):
+    """Give every tensor, counters included, values of its own."""
+    torch.manual_seed(1)
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1) if key.endswith("var") else tensor.uniform_(-0.3, 0.3)
+        elif key.endswith("num_batches_tracked"):
+            tensor.fill_(7)
+    return model
+
+
+@pytest.mark.parametrize("name", [*list_backbones(), *(f"timm/{n}" for n in QUICK)])
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+def test_keys_are_paths(name, norm):
+    without = ("timm/coat_lite_tiny", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
+    if name in without and norm != "batch":
+        return  # no batch norm to freeze
+    check_paths(name, norm)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_keys_are_paths_in_every_family(name):
+    check_paths(f"timm/{name}", "batch")
+
+
+def check_paths(name, norm):
+    with torch.device("meta"):
+        backbone = build_backbone(name, weights="random", norm=norm)
+    nested = nn.ModuleDict({"a": TimmFeatures(backbone)})
+    state = nested.state_dict(keep_vars=True)
+    parameters = dict(nested.named_parameters(remove_duplicate=False))
+    buffers = dict(nested.named_buffers(remove_duplicate=False))
+    assert parameters.keys() <= state.keys() <= parameters.keys() | buffers.keys()
+    for key, tensor in state.items():
+        owner, _, last = key.rpartition(".")
+        assert getattr(nested.get_submodule(owner), last) is tensor
+    assert f"a.backbone.{backbone.first_conv}" in state
+    names = set(backbone.file_state())
+    assert {f"{backbone.inner}{key}" for key in names} == set(backbone.state_dict())
+
+
+@pytest.mark.parametrize("name", ["timm/regnety_002", "timm/convnext_atto", "resnet18"])
+def test_parameters_can_be_given_from_outside(name, image):
+    backbone, other = (filled(build_backbone(name)).eval() for _ in range(2))
+    with torch.no_grad():
+        for tensor in other.parameters():
+            tensor.mul_(0.5)
+    given = dict(other.state_dict())
+    for state in (given, dict(other.named_parameters())):
+        got = functional_call(backbone, state, (image,))
+        for key, value in other(image).items():
+            torch.testing.assert_close(got[key], value)
+    assert any(not torch.equal(v, backbone(image)[k]) for k, v in other(image).items())
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_distributed_checkpoints_are_written_and_read(tmp_path, image):
+    body = filled(build_backbone("timm/regnety_002"))
+    model = BackboneWithFPN(body, FPN(body.channels)).eval()
+    state = get_model_state_dict(model)
+    assert set(state) == set(model.state_dict())
+    dcp.save(state, checkpoint_id=tmp_path, no_dist=True)
+    fresh = build_backbone("timm/regnety_002")
+    other = BackboneWithFPN(fresh, FPN(fresh.channels)).eval()
+    empty = get_model_state_dict(other)
+    dcp.load(empty, checkpoint_id=tmp_path, no_dist=True)
+    set_model_state_dict(other, empty, options=StateDictOptions(strict=True))
+    for key, value in model(image).items():
+        torch.testing.assert_close(other(image)[key], value)
+
+
+@pytest.mark.parametrize("name", ["regnety_002", "convnext_atto"])
+def test_older_names_and_timms_own_are_read(name):
+    state = filled(timm.create_model(name, num_classes=0)).state_dict()
+    body = build_backbone(f"timm/{name}")
+    nested = nn.ModuleDict({"body": body})
+    kept = {key: state[key] for key in body.file_state()}
+    nested.load_state_dict({f"body.{key}": tensor for key, tensor in kept.items()})
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in body.file_state().items())
+    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"net\.wrong\""):
+        body.load_state_dict({**kept, "wrong": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"net\."):
+        body.load_state_dict(dict(list(kept.items())[1:]))
+
+
+def test_older_names_of_fixed_norms_are_read_with_their_counters():
+    state = filled(build_backbone("timm/regnety_002")).state_dict()
+    fixed = build_backbone("timm/regnety_002", weights="random", norm="frozen_batch")
+    fixed.load_state_dict(old_names(state), strict=True)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in fixed.state_dict().items())
+
+
+@pytest.mark.parametrize("spelt", [dict, old_names], ids=["new", "old"])
+def test_a_saved_state_dict_is_a_weight_file(spelt, tmp_path):
+    state = filled(build_backbone("timm/regnety_002")).state_dict()
+    torch.save({"model": {f"module.{k}": v for k, v in spelt(state).items()}}, tmp_path / "a.pth")
+    options = {"weights": tmp_path / "a.pth", "conventions": "imagenet", "in_channels": 1}
+    read = build_backbone("timm/regnety_002", **options, norm="frozen_batch").state_dict()
+    first = "net.stem.conv.weight"
+    torch.testing.assert_close(read.pop(first), state[first].sum(1, keepdim=True))
+    assert all(torch.equal(tensor, state[key]) for key, tensor in read.items())
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_a_copy_reads_both_spellings(clone):
+    body = clone(build_backbone("timm/regnety_002"))
+    state = filled(build_backbone("timm/regnety_002")).state_dict()
+    for spelt in (state, old_names(state)):
+        body.load_state_dict({key: torch.zeros_like(t) for key, t in state.items()})
+        body.load_state_dict(spelt)
+        assert all(torch.equal(tensor, state[key]) for key, tensor in body.state_dict().items())
+
+
+def same(one, other):
+    """Equal but for the alignment of memory, by which sums differ."""
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+@pytest.mark.parametrize("name", ["regnety_002", "convnext_atto", "resnet18"])
+def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
+    if name == "convnext_atto" and norm != "batch":
+        return
+    made = KeelBackboneConfig(
+        name=f"timm/{name}", weights="random", norm=norm, freeze=2, out_features=["c4"]
+    )
+    model = KeelBackbone(made)
+    filled(model.body)
+    model.eval().save_pretrained(tmp_path)
+    other = KeelBackbone.from_pretrained(tmp_path)
+    state = model.state_dict()
+    assert state.keys() == other.state_dict().keys()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in other.state_dict().items())
+    same(other(image).feature_maps, model(image).feature_maps)
+    assert other.body.frozen == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [("regnety_002", "frozen_batch"), ("resnet18", "batch"), ("convnext_atto", "batch")],
+)
+def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
+    made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL)).eval()
+    filled(detr.model.backbone.model.body)
+    detr.save_pretrained(tmp_path)
+    other = DetrForObjectDetection.from_pretrained(tmp_path)
+    state = detr.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in other.state_dict().items())
+    same(other(image).logits, detr(image).logits)
+
+
+def test_an_activation_that_a_replaced_norm_takes_along_is_missed(image):
+    """DETR puts plain fixed norms in the place of batch norms that activate as well."""
+    made = KeelBackboneConfig(name="timm/regnety_002", weights="random")
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL))
+    with pytest.raises(ValueError, match=r"timm/regnety_002.*activation.*norm='frozen_batch'"):
+        detr(image)
+    plain = nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone("timm/regnety_002"))
+    with pytest.raises(ValueError, match=r"batch norms that also apply the activation"):
+        plain(image)
