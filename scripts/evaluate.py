@@ -1,28 +1,47 @@
-"""Score a checkpoint: ``python scripts/evaluate.py CHECKPOINT TRUTH IMAGES``."""
+"""Score a checkpoint, or results of any tool.
+
+``python scripts/evaluate.py CHECKPOINT TRUTH IMAGES`` or
+``python scripts/evaluate.py --results RESULTS TRUTH``.
+"""
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.common.command_line import exit_on_error
+from tasks.common.command_line import count, exit_on_error
 
 
 def arguments() -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
-        description="Print COCO AP of a detector, or Dice and distances of a segmenter, per class."
+        description="Print COCO AP of a detector, or Dice and distances of a segmenter, per class.",
+        usage="%(prog)s [options] CHECKPOINT TRUTH IMAGES\n"
+        "       %(prog)s [options] --results RESULTS TRUTH",
     )
-    parser.add_argument("checkpoint", type=Path, help="of scripts/train_det.py or train_seg.py")
     parser.add_argument(
-        "truth", type=Path, help="COCO file, folder of Pascal-VOC XML, or folder of masks"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="CHECKPOINT (or a run's folder, for its best one), TRUTH (a COCO file, a folder of "
+        "Pascal-VOC XML or of masks) and IMAGES (a folder); with --results TRUTH alone",
     )
-    parser.add_argument("images", type=Path, help="folder of the images")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="score this in place of a checkpoint: a COCO results file, or a folder of masks",
+    )
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     detection = parser.add_argument_group("detection only")
     detection.add_argument(
         "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
+    )
+    detection.add_argument(
+        "--max-detections",
+        type=count,
+        help="per image; as many as in training, or as --results needs, where not given",
     )
     detection.add_argument(
         "--one-based",
@@ -32,59 +51,106 @@ def arguments() -> argparse.Namespace:
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
-        "--tolerance", type=float, default=2.0, help="of NSD, in mm for NIfTI, else pixels"
+        "--tolerance", type=float, help="of NSD, in mm for NIfTI, else pixels (2)"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    expected = ["TRUTH"] if options.results else ["CHECKPOINT", "TRUTH", "IMAGES"]
+    if len(options.paths) != len(expected):
+        parser.error(f"expected {' '.join(expected)}, got {len(options.paths)} paths")
+    return options
 
 
-def score_detector(options: argparse.Namespace, device: str) -> Mapping[str, Any]:
+def refuse(options: argparse.Namespace, *names: str, of: str) -> None:
+    """Raise if an option was given that is for something else."""
+    if given := [name for name in names if getattr(options, name) is not None]:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for {of}; leave it out.")
+
+
+def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of AP, and return the scores."""
     from tasks.common.machine import autocast
     from tasks.detection.checkpoint import load_detector
-    from tasks.detection.evaluate import evaluate, print_ap, read_annotations
+    from tasks.detection.evaluate import evaluate, print_evaluation, read_annotations
 
-    if options.cases is not None:
-        raise ValueError("--cases is for segmenters; leave it out.")
-    detector, card = load_detector(options.checkpoint)
+    refuse(options, "cases", "tolerance", of="segmenters")
+    checkpoint, truth, images = options.paths
+    detector, card = load_detector(checkpoint, detections_per_image=options.max_detections)
     one_based = card.one_based if options.one_based is None else options.one_based
-    split = read_annotations(
-        options.truth, options.images, classes=card.classes, one_based=one_based
-    )
-    with autocast(options.precision or "auto", device=device):
-        scores = evaluate(detector.to(device), card, split)
-    title = f"{split.source}: {len(split.images)} images"
-    print_ap(title, scores, card.classes, limit=card.options.scored_detections)
+    split = read_annotations(truth, images, classes=card.classes, one_based=one_based)
+    with autocast(options.precision or "auto", device=options.device):
+        scores = evaluate(detector.to(options.device), card, split)
+    print_evaluation(split, scores, card)
     return scores
 
 
-def score_segmenter(options: argparse.Namespace, device: str) -> Mapping[str, Any]:
+def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
+    """Print the table of AP of a results file, and return the scores."""
+    from tasks.detection.evaluate import print_results
+    from tasks.detection.results import evaluate_results, read_truth
+
+    refuse(options, "cases", "tolerance", of="segmenters")
+    refuse(options, "precision", "one_based", of="checkpoints")
+    split = read_truth(options.paths[0])
+    scores, limit = evaluate_results(options.results, split, limit=options.max_detections)
+    print_results(options.results, split, scores, limit=limit)
+    return scores
+
+
+def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of Dice and distances, and return the scores."""
     from tasks.segmentation.checkpoint import load_segmenter
     from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
     from tasks.segmentation.metrics import write_case_scores
 
-    if options.precision is not None:
-        raise ValueError("--precision is for detectors; a segmenter computes in float32.")
-    segmenter, card = load_segmenter(options.checkpoint)
-    split, unit = read_cases(options.truth, options.images, card)
-    cases, summary = evaluate(segmenter.to(device), card, split, tolerance=options.tolerance)
-    print_summary(f"{options.truth}: {len(cases)} cases", summary, unit=unit)
+    refuse(options, "precision", "max_detections", "one_based", of="detectors")
+    checkpoint, truth, images = options.paths
+    segmenter, card = load_segmenter(checkpoint)
+    split, unit = read_cases(truth, images, card)
+    cases, summary = evaluate(
+        segmenter.to(options.device), card, split, tolerance=tolerance_of(options)
+    )
+    print_summary(f"{truth}: {len(cases)} cases", summary, unit=unit)
     if options.cases:
         write_case_scores(options.cases, cases)
     return summary
 
 
+def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
+    """Print the table of Dice and distances of a folder of masks, and return the scores."""
+    from tasks.segmentation.evaluate import evaluate_masks, print_summary
+    from tasks.segmentation.metrics import write_case_scores
+
+    refuse(options, "precision", "max_detections", "one_based", of="detectors")
+    cases, summary, unit = evaluate_masks(
+        options.results, options.paths[0], tolerance=tolerance_of(options)
+    )
+    print_summary(f"{options.results}: {len(cases)} cases", summary, unit=unit)
+    if options.cases:
+        write_case_scores(options.cases, cases)
+    return summary
+
+
+def tolerance_of(options: argparse.Namespace) -> float:
+    """Return the tolerance of NSD."""
+    return 2.0 if options.tolerance is None else float(options.tolerance)
+
+
 def main() -> None:
     """Evaluate, and print the table."""
     options = arguments()
-    from tasks.common.checkpoint import task_of
+    from tasks.common.checkpoint import find_checkpoint, task_of
     from tasks.common.machine import accelerator, prepare_cpu
     from tasks.common.run_folder import write_json
 
-    device = accelerator(options.device).value
+    options.device = accelerator(options.device).value
     prepare_cpu(0)
-    score = score_detector if task_of(options.checkpoint) == "detection" else score_segmenter
-    scores = score(options, device)
+    if options.results is not None:
+        score = score_masks if options.results.is_dir() else score_detections
+    else:
+        options.paths[0] = find_checkpoint(options.paths[0])
+        is_detector = task_of(options.paths[0]) == "detection"
+        score = score_detector if is_detector else score_segmenter
+    scores = score(options)
     if options.output:
         write_json(options.output, scores)
 

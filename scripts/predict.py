@@ -1,19 +1,25 @@
-"""Run a checkpoint on images: ``python scripts/predict.py CHECKPOINT SOURCE [--output DIR]``."""
+"""Run a checkpoint on images: ``python scripts/predict.py CHECKPOINT SOURCE... [--output DIR]``."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
-from tasks.common.command_line import exit_on_error
+from tasks.common.command_line import count, exit_on_error
 
 
 def arguments() -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
-        description="Detect or segment, as the checkpoint was trained to, in an image or a folder."
+        description="Detect or segment, as the checkpoint was trained to, in images and folders."
     )
-    parser.add_argument("checkpoint", type=Path, help="of scripts/train_det.py or train_seg.py")
-    parser.add_argument("source", type=Path, help="an image or volume, or a folder of them")
+    parser.add_argument("checkpoint", type=Path, help="or the run's folder, for its best one")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="source",
+        help="an image or volume; a folder, with all below it; a pattern such as 'images/*/*.png'",
+    )
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace files of an earlier prediction"
@@ -29,18 +35,24 @@ def arguments() -> argparse.Namespace:
     detection.add_argument(
         "--annotations", type=Path, help="COCO file that gives the images their ids"
     )
+    detection.add_argument(
+        "--max-detections", type=count, help="per image; as many as in training where not given"
+    )
     return parser.parse_args()
 
 
-def detect(options: argparse.Namespace, device: str) -> Iterator[str]:
+def detect(options: argparse.Namespace, device: str) -> Generator[str, None, None]:
     """Write COCO results and overlays; yield a line per image."""
     from tasks.common.machine import autocast
     from tasks.detection.checkpoint import load_detector
-    from tasks.detection.predict import find_images, predict_files, read_image_ids
+    from tasks.detection.image_ids import match_ids, read_image_ids
+    from tasks.detection.predict import find_images, predict_files
 
-    detector, card = load_detector(options.checkpoint)
-    files = find_images(options.source)
-    ids = read_image_ids(options.annotations) if options.annotations else None
+    files, ids = find_images(options.sources, output=options.output), None
+    if options.annotations:
+        ids, said = match_ids(files, read_image_ids(options.annotations))
+        yield from [said] * bool(said)
+    detector, card = load_detector(options.checkpoint, detections_per_image=options.max_detections)
     with autocast(options.precision or "auto", device=device):
         yield from predict_files(
             detector.to(device),
@@ -53,18 +65,19 @@ def detect(options: argparse.Namespace, device: str) -> Iterator[str]:
     yield f"predictions.json, images.json and overlays are in {options.output}"
 
 
-def segment(options: argparse.Namespace, device: str) -> Iterator[str]:
+def segment(options: argparse.Namespace, device: str) -> Generator[str, None, None]:
     """Write masks and overlays; yield a line per case."""
     from tasks.segmentation.checkpoint import load_segmenter
     from tasks.segmentation.predict import find_cases, predict_cases
 
-    if any(o is not None for o in (options.threshold, options.annotations, options.precision)):
+    names = ("threshold", "annotations", "precision", "max_detections")
+    if given := [name for name in names if getattr(options, name) is not None]:
         raise ValueError(
-            "--threshold, --annotations and --precision are for detectors, and "
-            f"{options.checkpoint} is a segmenter; leave them out."
+            f"--{given[0].replace('_', '-')} is for detectors, and {options.checkpoint} is a "
+            "segmenter; leave it out."
         )
     segmenter, card = load_segmenter(options.checkpoint)
-    cases = find_cases(options.source, channels=card.channels)
+    cases = find_cases(options.sources, channels=card.channels, output=options.output)
     yield from predict_cases(segmenter.to(device), card, cases, output=options.output)
     yield f"masks and overlays are in {options.output}"
 
@@ -72,16 +85,24 @@ def segment(options: argparse.Namespace, device: str) -> Iterator[str]:
 def main() -> None:
     """Predict, and print a line per image."""
     options = arguments()
-    from tasks.common.checkpoint import task_of
+    from tasks.common.checkpoint import find_checkpoint, task_of
     from tasks.common.machine import accelerator, prepare_cpu
     from tasks.common.paths import check_output
 
     check_output(options.output, overwrite=options.overwrite)
     device = accelerator(options.device).value
     prepare_cpu(0)
+    wanted, options.checkpoint = options.checkpoint, find_checkpoint(options.checkpoint)
+    if options.checkpoint != wanted:
+        print(f"checkpoint {options.checkpoint}", flush=True)
     predict = {"detection": detect, "segmentation": segment}[task_of(options.checkpoint)]
-    for line in predict(options, device):
-        print(line, flush=True)
+    try:
+        with closing(predict(options, device)) as lines:
+            for line in lines:
+                print(line, flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; what was done is in {options.output}", flush=True)
+        raise
 
 
 if __name__ == "__main__":

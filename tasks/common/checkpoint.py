@@ -9,8 +9,10 @@ from torch import nn
 
 from backbones.choose import choose
 from backbones.files import read_checkpoint
+from tasks.common.paths import contents, listed
 
 _FORMAT: Final = 1
+_BEST: Final = "best.ckpt"
 
 
 class Card(Protocol):
@@ -60,6 +62,32 @@ def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the dataclass of which `card_dict` made a card; lists are tuples."""
     fields = {key: value for key, value in card.items() if key not in ("task", "format")}
     return with_tuples(fields)
+
+
+def find_checkpoint(wanted: Path) -> Path:
+    """Return the checkpoint that a path stands for: itself, or the best one of a run.
+
+    Args:
+        wanted: A checkpoint, or the folder of a run, or its folder of checkpoints.
+
+    Raises:
+        FileNotFoundError: If there is nothing of the name, or no ``best.ckpt`` in the folder.
+    """
+    if not wanted.exists():
+        raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
+    if not wanted.is_dir():
+        return wanted
+    for folder in (wanted / "checkpoints", wanted):
+        if (folder / _BEST).is_file():
+            return folder / _BEST
+    runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{_BEST}"))
+    others = sorted(wanted.glob("**/*.ckpt")) if not runs else []
+    more = f"; it holds the runs {listed(runs)}" if runs else ""
+    more += f"; there is {listed([str(other) for other in others])}" if others else ""
+    raise FileNotFoundError(
+        f"{wanted} is no run folder with checkpoints/{_BEST}{more}. Give a checkpoint or the "
+        f"folder of one run. {contents(wanted)}"
+    )
 
 
 def task_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What stands between a user's command line and a run: typos answered, errors without a trace."""
 
+import argparse
 import os
 import re
 import signal
@@ -71,6 +72,17 @@ def exit_on_error(main: Callable[[], T]) -> T:
             raise
         cause = error.__cause__ if isinstance(error, HydraException) else None
         sys.exit(f"error: {cause or error}")
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1, for a type of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is something else; argparse names the option.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _said(error: HydraException) -> str:

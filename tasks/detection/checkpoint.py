@@ -1,7 +1,7 @@
 """A detector's checkpoint: it carries its architecture, its classes and its preprocessing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,17 +75,24 @@ class DetectorCard:
         return build_detector(backbone, num_classes=len(self.classes), options=self.options)
 
 
-def load_detector(path: Path) -> tuple[FasterRCNN, DetectorCard]:
+def load_detector(
+    path: Path, *, detections_per_image: int | None = None
+) -> tuple[FasterRCNN, DetectorCard]:
     """Return the detector of a checkpoint, in eval mode, and its card.
 
     Args:
         path: A checkpoint of ``scripts/train_det.py``.
+        detections_per_image: How many it returns per image at most; None for as many as in
+            training.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or is no detector's checkpoint.
     """
     checkpoint, card = read_card(path, DetectorCard.from_dict, task="detection")
+    if detections_per_image is not None:
+        options = replace(card.options, detections_per_image=detections_per_image)
+        card = replace(card, options=options)
     detector = card.build()
     load_network(detector, checkpoint, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tasks.common.advice import advice
 from tasks.common.augmentation import seed_steps
 from tasks.common.paths import contents
 from tasks.common.sampling import Key, draw_seed
@@ -201,8 +202,8 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
-            f"{_instead(annotations)}Repair or remove them; "
-            "on_bad_image=skip leaves out some, never all."
+            f"{_instead(annotations)}Repair or remove them"
+            f"{advice('; on_bad_image=skip leaves out some, never all')}."
         )
     return _without(annotations, set(faults))
 

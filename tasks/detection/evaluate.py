@@ -7,11 +7,13 @@ from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN
 
+from tasks.common.advice import without_training
 from tasks.common.report import print_line, print_scores
 from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.coco import read_coco
 from tasks.detection.dataset import check_images, read_image
+from tasks.detection.limits import crowded, needed
 from tasks.detection.metrics import coco_ap, to_results
 from tasks.detection.predict import detect
 from tasks.detection.voc import read_voc
@@ -33,7 +35,8 @@ def read_annotations(
         ValueError: If the annotations are malformed, have other classes, or an image is damaged.
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
-    return check_images(read(annotations, images, classes=classes), policy="error")
+    with without_training():
+        return check_images(read(annotations, images, classes=classes), policy="error")
 
 
 def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> dict[str, float]:
@@ -75,3 +78,40 @@ def print_ap(
     rows |= {label: (scores[key], math.nan) for label, key in sizes.items()}
     print_scores(title, ("AP", "AP50"), rows)
     print_line(f"AP is over the best {limit} detections of a class in an image, at most.")
+
+
+def print_evaluation(split: Annotations, scores: Mapping[str, float], card: DetectorCard) -> None:
+    """Print the scores of a detector on a split, and what keeps them low whatever it finds.
+
+    Args:
+        split: From `read_annotations`.
+        scores: From `evaluate`.
+        card: Of the checkpoint.
+    """
+    title = f"{split.source}: {len(split.images)} images"
+    if split.source.is_dir():
+        title += f", coordinates from {int(split.one_based)}"
+    print_ap(title, scores, card.classes, limit=card.options.scored_detections)
+    found = card.options.detections_per_image
+    if text := crowded(split.truth, found=found, remedy="--max-detections "):
+        print_line(f"warning: {text}")
+
+
+def print_results(
+    results: Path, split: Annotations, scores: Mapping[str, float], *, limit: int
+) -> None:
+    """Print the scores of a results file.
+
+    Args:
+        results: The file.
+        split: The truth.
+        scores: From `coco_ap`.
+        limit: How many detections of a class counted in an image.
+    """
+    title = f"{results}, on {split.source}: {len(split.images)} images"
+    print_ap(title, scores, split.classes, limit=limit)
+    if limit < needed(split.truth):
+        print_line(
+            f"warning: images have up to {needed(split.truth)} boxes of a class, so their recall "
+            f"cannot reach 1; set --max-detections {needed(split.truth)}"
+        )

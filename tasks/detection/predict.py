@@ -1,10 +1,8 @@
 """Run a trained detector on image files, and show what it finds."""
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -12,34 +10,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from tasks.common.paths import IMAGE_SUFFIXES, listed
+from tasks.common.paths import IMAGE_SUFFIXES
 from tasks.common.run_folder import write_json
+from tasks.common.sources import NamedFile, find_files, output_names, skipped_error
 from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.dataset import DetectionDataset, read_image
-from tasks.detection.metrics import to_results
+from tasks.detection.metrics import Result, to_results
 from tasks.detection.pictures import PredictionSample, prediction_grid, save_overlay
 
+OVERLAYS: Final = "overlays"
 
-def find_images(source: Path) -> list[Path]:
-    """Return the image files that ``source`` stands for, sorted.
+
+def find_images(sources: Sequence[str | Path], *, output: Path) -> list[NamedFile]:
+    """Return the image files of a command line; see `find_files`.
 
     Args:
-        source: An image file, or a folder, whose images (not those of its folders) are taken.
+        sources: Images, folders and patterns.
+        output: The folder to write; overlays in it are not taken for images.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
     """
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise FileNotFoundError(f"no file or folder {str(source)!r}; give an image or a folder.")
-    found = sorted(file for file in source.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise FileNotFoundError(
-            f"no image in {str(source)!r}; expected files that end in {', '.join(IMAGE_SUFFIXES)}."
-        )
-    return found
+    return find_files(sources, suffixes=IMAGE_SUFFIXES, written=[output / OVERLAYS])
 
 
 @torch.inference_mode()
@@ -63,100 +56,88 @@ def detect(detector: FasterRCNN, image: NDArray[np.uint8]) -> dict[str, Tensor]:
 def predict_files(
     detector: FasterRCNN,
     card: DetectorCard,
-    files: Sequence[Path],
+    files: Sequence[NamedFile],
     *,
     output: Path,
     threshold: float,
-    image_ids: dict[str, int] | None = None,
+    image_ids: Sequence[int] | None = None,
 ) -> Iterator[str]:
     """Detect in every file; write overlays and ``predictions.json``; yield a line per file.
 
     ``predictions.json`` is in COCO's results format, every detection in it, with the training
-    data's category ids. ``images.json`` has the files' ids and the categories. Every file is read
-    once before the first detection, so that a damaged one does not end a long run half way.
+    data's category ids. ``images.json`` has the files' ids and the categories. Files are called by
+    their paths below the folder that holds all of them, overlays as well. What cannot be read is
+    skipped. Both JSON files are written however the loop ends, with what was done until then; close
+    the iterator if it is left early.
 
     Args:
         detector: In eval mode.
         card: Of the same checkpoint.
-        files: Images.
+        files: From `find_images`.
         output: The folder to write.
         threshold: Detections below it are left out of the overlays.
-        image_ids: Ids by file name, such as those of an annotation file; 1, 2, ... when None.
+        image_ids: Of the files; 1, 2, ... when None.
 
     Raises:
-        ValueError: If files are missing, no images or truncated, or have no id, or ``threshold`` is
-            no score; before anything is written.
+        ValueError: If ``threshold`` is no score or two files would have one overlay, before
+            anything is written; after the last file, if some had to be skipped.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
-    ids = (
-        image_ids
-        if image_ids is not None
-        else {file.name: number for number, file in enumerate(files, start=1)}
-    )
-    _check_files(files, ids, in_channels=card.in_channels)
-    results, images = [], []
-    same = Counter(file.stem for file in files)  # a.jpg beside a.png
-    for file in files:
-        image = read_image(file, in_channels=card.in_channels)
-        found = detect(detector, image)
-        number = ids[file.name]
-        results += to_results(found, image_id=number, category_ids=card.category_ids)
-        height, width = image.shape[:2]
-        images.append({"id": number, "file_name": file.name, "height": height, "width": width})
-        shown = {name: value[found["scores"] >= threshold] for name, value in found.items()}
-        save_overlay(
-            output / "overlays" / f"{file.stem if same[file.stem] == 1 else file.name}.png",
-            image,
-            shown["boxes"].numpy(),
-            shown["labels"].numpy(),
-            classes=card.classes,
-            scores=shown["scores"].numpy(),
-        )
-        yield f"{file.name}: {len(shown['labels'])} of {len(found['labels'])} detections shown"
-    categories = zip(card.category_ids, card.classes, strict=True)
-    write_json(
-        output / "images.json",
-        {"images": images, "categories": [{"id": i, "name": name} for i, name in categories]},
-    )
-    write_json(output / "predictions.json", results)
-
-
-def _check_files(files: Sequence[Path], ids: Mapping[str, int], *, in_channels: int) -> None:
-    """Raise unless every file has an id and can be read."""
-    if unknown := [file.name for file in files if file.name not in ids]:
-        raise ValueError(
-            f"{len(unknown)} of {len(files)} files are not in the annotation file, such as "
-            f"{unknown[0]!r}; predict without it, or give its images."
-        )
-    damaged: dict[str, Exception] = {}
-    for file in files:
-        try:
-            read_image(file, in_channels=in_channels)
-        except (OSError, ValueError) as error:
-            damaged[file.name] = error
-    if damaged:
-        raise ValueError(
-            f"{len(damaged)} of {len(files)} files cannot be read: {listed(list(damaged))}; "
-            f"expected images. The first: {next(iter(damaged.values()))}"
-        )
-
-
-def read_image_ids(annotation_file: Path) -> dict[str, int]:
-    """Return the image ids of a COCO annotation file by file name.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no COCO file.
-    """
+    overlays = output_names([file.name for file in files], suffixes=IMAGE_SUFFIXES)
+    ids = range(1, len(files) + 1) if image_ids is None else image_ids
+    done: list[tuple[dict[str, Any], list[Result]]] = []
+    faults: dict[str, Exception] = {}
     try:
-        images: list[dict[str, Any]] = json.loads(annotation_file.read_text())["images"]
-        return {Path(entry["file_name"]).name: int(entry["id"]) for entry in images}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{annotation_file} is no COCO annotation file ({error!r}); expected 'images' with "
-            "'id' and 'file_name'."
-        ) from error
+        for file, overlay, number in zip(files, overlays, ids, strict=True):
+            try:
+                image = read_image(file.path, in_channels=card.in_channels)
+            except (OSError, ValueError) as error:
+                faults[file.name] = error
+                yield f"{file.name}: skipped, {error}"
+                continue
+            found = detect(detector, image)
+            done.append(_entry(file, found, image, number=number, card=card))
+            shown = {name: value[found["scores"] >= threshold] for name, value in found.items()}
+            save_overlay(
+                output / OVERLAYS / f"{overlay}.png",
+                image,
+                shown["boxes"].numpy(),
+                shown["labels"].numpy(),
+                classes=card.classes,
+                scores=shown["scores"].numpy(),
+            )
+            yield f"{file.name}: {len(shown['labels'])} of {len(found['labels'])} detections shown"
+    finally:
+        if done:
+            _write(done, card, output=output)
+    if faults:
+        raise skipped_error(faults, total=len(files), output=output)
+
+
+def _entry(
+    file: NamedFile,
+    found: Mapping[str, Tensor],
+    image: NDArray[np.uint8],
+    *,
+    number: int,
+    card: DetectorCard,
+) -> tuple[dict[str, Any], list[Result]]:
+    """Return what COCO's formats say of an image and of what was found in it."""
+    height, width = image.shape[:2]
+    entry = {"id": number, "file_name": file.name, "height": height, "width": width}
+    return entry, to_results(found, image_id=number, category_ids=card.category_ids)
+
+
+def _write(
+    done: Sequence[tuple[dict[str, Any], list[Result]]], card: DetectorCard, *, output: Path
+) -> None:
+    """Write ``images.json`` and ``predictions.json``."""
+    pairs = zip(card.category_ids, card.classes, strict=True)
+    categories = [{"id": number, "name": name} for number, name in pairs]
+    images = [entry for entry, _ in done]
+    write_json(output / "images.json", {"images": images, "categories": categories})
+    write_json(output / "predictions.json", [one for _, results in done for one in results])
 
 
 def draw_predictions(

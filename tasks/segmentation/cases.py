@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.advice import advice
+
 IGNORE: Final = 255
 """The label of a pixel that is neither learnt from nor scored."""
 
@@ -170,11 +172,20 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
         )
     if not 2 <= len(ordered) <= 64:
         raise ValueError(
-            f"the masks have {len(ordered)} different values; expected 2 to 64. Give the table, "
-            "such as data.classes='{0: background, 255: nucleus}'."
+            f"the masks have {len(ordered)} different values; expected 2 to 64. {_table()}"
         )
     names = (BACKGROUND, *(f"class {value}" for value in ordered[1:]))
     return ClassTable(names=names, values=tuple((v,) for v in ordered), inferred=True)
+
+
+def _unknown_values() -> str:
+    training = "Add them to data.classes (the name 'ignore' leaves pixels out), or repair the mask."
+    return advice(training, otherwise="Repair the mask, or give masks of these classes.")
+
+
+def _table() -> str:
+    training = "Give the table, such as data.classes='{0: background, 255: nucleus}'."
+    return advice(training, otherwise="Are these masks of classes?")
 
 
 def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> Labels:
@@ -198,8 +209,7 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
         raise ValueError(
             f"{source} has mask values that are in no class: {shown}"
             f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}; expected "
-            f"{', '.join(map(str, sorted(known)))}. Add them to data.classes (the name 'ignore' "
-            "leaves pixels out), or repair the mask."
+            f"{', '.join(map(str, sorted(known)))}. {_unknown_values()}"
         )
     if classes.exclusive:
         labels = np.full(mask.shape, IGNORE, dtype=np.uint8)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tasks.common.advice import advice
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.readers import check_same_grid, read_image, read_mask
 
@@ -77,7 +78,8 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
         shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
         raise ValueError(
             f"{case_set.source}: {len(faults)} of {len(case_set.cases)} cases cannot be used:"
-            f"{shown}{rest}\nRepair or remove them; on_bad_image=skip leaves out some, never all."
+            f"{shown}{rest}\nRepair or remove them"
+            f"{advice('; on_bad_image=skip leaves out some, never all')}."
         )
     return found
 

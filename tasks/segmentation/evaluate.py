@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 
 from torch import nn
 
-from tasks.common.paths import existing_folder
+from tasks.common.advice import without_training
+from tasks.common.paths import existing_folder, is_hidden
 from tasks.common.report import print_scores
 from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.check import look
@@ -16,7 +17,7 @@ from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.folder import folder_cases, stem_of
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, check_tolerance, summarise
-from tasks.segmentation.readers import suffix_of
+from tasks.segmentation.readers import check_same_grid, read_mask, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
 
@@ -34,9 +35,10 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
         FileNotFoundError: If something is missing.
         ValueError: If images and masks do not match, or have other values or channels.
     """
-    found = _numbered(masks, images) or _named(masks, images, card)
-    cases = CaseSet(source=str(masks), cases=found, classes=card.classes, axis=card.axis)
-    looked = look(cases, policy="error")
+    with without_training():
+        found = _numbered(masks, images) or _named(masks, images, card)
+        cases = CaseSet(source=str(masks), cases=found, classes=card.classes, axis=card.axis)
+        looked = look(cases, policy="error")
     channels = {facts.channels for facts in looked}
     if channels != {card.channels}:
         raise ValueError(
@@ -71,13 +73,21 @@ def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
 
 def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
     """Return the cases of nnU-Net's ``imagesTr`` and ``labelsTr``; none if it is another layout."""
-    files = [f for f in existing_folder(images, what="image folder").iterdir() if suffix_of(f)]
+    files = _files(existing_folder(images, what="image folder"))
     channels: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted(files):
+    for file in files:
         if found := re.fullmatch(r"(.+)_\d{4}", stem_of(PurePath(file.name))):
             channels[found[1]].append(file)
     folder = existing_folder(masks, what="mask folder")
-    truths = {stem_of(PurePath(f.name)): f for f in folder.iterdir() if suffix_of(f)}
+    truths: dict[str, Path] = {}
+    for file in _files(folder):
+        name = stem_of(PurePath(file.name))
+        if name in truths:
+            raise ValueError(
+                f"{folder}: {truths[name].name!r} and {file.name!r} are both the mask of {name!r}; "
+                "expected one. Rename or remove the other."
+            )
+        truths[name] = file
     all_numbered = len(files) == sum(map(len, channels.values()))
     if not (truths and truths.keys() <= channels.keys() and all_numbered):
         return ()
@@ -85,6 +95,46 @@ def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
         Case(name=name, images=tuple(channels[name]), masks=(truth,), patient=name)
         for name, truth in sorted(truths.items())
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted, without hidden ones."""
+    return sorted(f for f in folder.iterdir() if suffix_of(f) and not is_hidden(f))
+
+
+def evaluate_masks(
+    results: Path, masks: Path, *, tolerance: float
+) -> tuple[dict[str, Scores], Scores, str]:
+    """Return the scores of predicted masks of any tool, their summary and unit.
+
+    Args:
+        results: Folder of the predicted masks.
+        masks: Folder of the true ones, of the same names; their values are the classes.
+        tolerance: Of the surface Dice, in the masks' unit.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If a mask has no counterpart, another size or place, or a value that no true
+            mask has; if ``tolerance`` is not above 0.
+    """
+    check_tolerance(tolerance)
+    cases, unit = {}, "px"
+    with without_training():
+        pairs = folder_cases(
+            root=masks.absolute().parent,
+            images=str(results.absolute()),
+            masks=str(masks.absolute()),
+        )
+        for case in pairs.cases:
+            truth, geometry = read_mask(case.masks, pairs.classes, axis=-1)
+            found, _ = read_mask(case.images, pairs.classes, axis=-1)
+            sizes = truth.shape[-3:], found.shape[-3:]
+            check_same_grid(case.masks[0], case.images[0], sizes=sizes)
+            unit = geometry.unit
+            cases[case.name] = case_scores(
+                found, truth, pairs.classes, spacing=geometry.spacing, tolerance=tolerance
+            )
+    return cases, summarise(cases, pairs.classes), unit
 
 
 def evaluate(

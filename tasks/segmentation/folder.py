@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
+from tasks.common.advice import advice
 from tasks.common.paths import contents, existing_folder, listed
 from tasks.segmentation.cases import (
     BACKGROUND,
@@ -103,8 +104,11 @@ def table_of(classes: Mapping[int, str] | None, masks: Iterable[Path]) -> ClassT
             lone = [value for value in values if counts[value] == 1]
             if lone and len(files) >= _SEVERAL:
                 raise ValueError(
-                    f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. If it is "
-                    "a class, name them all with data.classes; if not, repair the mask."
+                    f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. "
+                    + advice(
+                        "If it is a class, name them all with data.classes; if not, repair it.",
+                        otherwise="Repair it.",
+                    )
                 )
         return inferred
     return class_table({int(v) if str(v).isdecimal() else v: n for v, n in classes.items()})

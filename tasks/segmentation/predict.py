@@ -1,18 +1,24 @@
 """Run a trained segmenter on image files, and show what it finds."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tasks.common.paths import contents, listed
+from tasks.common.sources import (
+    NamedFile,
+    find_files,
+    output_names,
+    refuse_same,
+    skipped_error,
+)
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
@@ -21,45 +27,44 @@ from tasks.segmentation.pictures import SegmentationSample, prediction_grid, sav
 from tasks.segmentation.readers import SUFFIXES, is_volume, read_image, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case, scaling_of_file
-from tasks.segmentation.writers import write_mask
+from tasks.segmentation.writers import mask_names, write_mask
+
+MASKS: Final = "masks"
+OVERLAYS: Final = "overlays"
 
 
-def find_cases(source: Path, *, channels: int) -> list[Case]:
-    """Return the cases that ``source`` stands for, by name.
+def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) -> list[Case]:
+    """Return the cases of a command line; see `find_files` for what it can name.
 
-    Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... are the channels of one case, as in
-    nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first has not all
-    of them. Hidden files are passed over.
+    Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... in one folder are the channels of one
+    case, as in nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first
+    has not all of them. A case is called by its path below the folder that holds all files.
 
     Args:
-        source: An image or volume, or a folder of them (not of its folders).
+        sources: Images or volumes, folders and patterns.
         channels: That the segmenter takes.
+        output: The folder to write; masks and overlays in it are not taken for images.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
-        ValueError: If the first of several numbered files is damaged.
+        ValueError: If two cases differ in large and small letters only.
     """
-    if not source.exists():
-        raise FileNotFoundError(f"no file or folder {str(source)!r}. {contents(source)}")
-    files = [source] if source.is_file() else sorted(source.iterdir())
-    files = [f for f in files if f.is_file() and suffix_of(f) and not f.name.startswith(".")]
-    if not files:
-        raise FileNotFoundError(
-            f"no image in {str(source)!r}; expected files that end in {', '.join(SUFFIXES)}."
-        )
-    numbered: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        numbered[re.sub(r"_\d{4}$", "", _stem(file))].append(file)
-    stems = Counter(map(_stem, files))
-    groups: dict[str, list[Path]] = {}
+    written = [output / MASKS, output / OVERLAYS]
+    numbered: dict[str, list[NamedFile]] = defaultdict(list)
+    for file in find_files(sources, suffixes=SUFFIXES, written=written):
+        numbered[re.sub(r"_\d{4}$", "", _stem(file.name))].append(file)
+    groups: dict[str, list[Path]] = {}  # by a name with the suffix
     for name, group in numbered.items():
+        group.sort(key=lambda file: file.name)
         if _are_channels(group, channels):
-            groups[name] = group
-        else:  # a.png beside a.tif keeps its suffix
-            groups |= {f.name if stems[_stem(f)] > 1 else _stem(f): [f] for f in group}
+            suffix = suffix_of(group[0].path)
+            groups[f"{name}{suffix}"] = [file.path for file in group]
+        else:
+            groups |= {file.name: [file.path] for file in group}
+    names = output_names(list(groups), suffixes=SUFFIXES)
     return [
-        Case(name=name, images=tuple(groups[name]), masks=(), patient=name)
-        for name in sorted(groups)
+        Case(name=name, images=tuple(images), masks=(), patient=name)
+        for name, images in zip(names, groups.values(), strict=True)
     ]
 
 
@@ -69,8 +74,9 @@ def predict_cases(
     """Segment every case; write masks in the images' own geometry, and overlays; yield lines.
 
     ``masks/`` holds a file per case (per class where classes overlap) with the training data's mask
-    values, ``overlays/`` a picture of each, of a volume the slice with most in it. Every image is
-    read once before the first is segmented, so that a damaged one does not end a long run half way.
+    values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case is
+    skipped if an image cannot be read, has not the channels that the segmenter takes, or numbers
+    that the normalisation cannot take.
 
     Args:
         segmenter: In eval mode.
@@ -79,20 +85,30 @@ def predict_cases(
         output: The folder to write.
 
     Raises:
-        ValueError: If an image cannot be read, has not the channels that the segmenter takes, or
-            numbers that the normalisation cannot take; before anything is written.
+        ValueError: If two masks would have one name, before anything is written; after the last
+            case, if some had to be skipped.
     """
-    _check(cases, card)
+    refuse_same({case.name: mask_names(case.name, card.classes) for case in cases})
+    faults: dict[str, Exception] = {}
     for case in cases:
-        image, geometry = _read(case, card)
-        labels = _segmented(segmenter, card, image, geometry)
-        write_mask(labels, card.classes, geometry, folder=output / "masks", name=case.name)
+        try:
+            image, geometry = _read(case, card)
+            scaling = scaling_of_file(image, card.input, geometry=geometry)
+        except (OSError, ValueError) as error:
+            faults[case.name] = error
+            yield f"{case.name}: skipped, {error}"
+            continue
+        seen = whole_input(image, scaling, preprocessing=card.preprocessing)
+        labels = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
+        write_mask(labels, card.classes, geometry, folder=output / MASKS, name=case.name)
         z = _fullest(labels, card.classes)
-        overlay = output / "overlays" / f"{case.name}.png"
         picture, shown = (_upright(a, geometry) for a in (image[:, z], labels[..., z, :, :]))
+        overlay = output / OVERLAYS / f"{case.name}.png"
         save_overlay(overlay, picture, shown, classes=card.classes)
         where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
         yield f"{case.name}: {_found(labels, card.classes)}{where}"
+    if faults:
+        raise skipped_error(faults, total=len(cases), output=output)
 
 
 def draw_predictions(
@@ -139,15 +155,11 @@ def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))
 
 
-def _segmented(
-    segmenter: nn.Module, card: SegmenterCard, image: Image, geometry: Geometry
-) -> Labels:
-    scaling = scaling_of_file(image, card.input, geometry=geometry)
-    seen = whole_input(image, scaling, preprocessing=card.preprocessing)
-    return segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
-
-
 def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry]:
+    if other := [path for path in case.images if not suffix_of(path)]:
+        raise ValueError(
+            f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
+        )
     image, geometry = read_image(case.images, axis=card.axis)
     if len(image) != card.channels:
         raise ValueError(
@@ -157,22 +169,6 @@ def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry]:
     if not np.isfinite(image).all():
         raise ValueError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
     return image, geometry
-
-
-def _check(cases: Sequence[Case], card: SegmenterCard) -> None:
-    """Raise unless every case can be read."""
-    faults: dict[str, Exception] = {}
-    for case in cases:
-        try:
-            image, geometry = _read(case, card)
-            scaling_of_file(image, card.input, geometry=geometry)
-        except (OSError, ValueError) as error:
-            faults[case.name] = error
-    if faults:
-        raise ValueError(
-            f"{len(faults)} of {len(cases)} cases cannot be segmented: {listed(list(faults))}. "
-            f"The first: {next(iter(faults.values()))}"
-        )
 
 
 def _fullest(labels: Labels, classes: ClassTable) -> int:
@@ -192,13 +188,18 @@ def _found(labels: Labels, classes: ClassTable) -> str:
     return ", ".join(parts)
 
 
-def _are_channels(files: Sequence[Path], channels: int) -> bool:
+def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:
     """Return whether files of one name and different numbers are the channels of one case."""
-    numbers = [_stem(file)[-5:] for file in files]
+    numbers = [_stem(file.name)[-5:] for file in files]
     if channels == 1 or numbers != [f"_{number:04d}" for number in range(channels)]:
         return False
-    return is_volume(files[0]) or len(read_image(files[:1], axis=-1)[0]) < channels
+    if is_volume(files[0].path):
+        return True
+    try:
+        return len(read_image([files[0].path], axis=-1)[0]) < channels
+    except (OSError, ValueError):  # the case is skipped when its turn comes
+        return True
 
 
-def _stem(file: Path) -> str:
-    return file.name[: -len(suffix_of(file))]
+def _stem(name: str) -> str:
+    return name[: len(name) - len(suffix_of(Path(name)))]

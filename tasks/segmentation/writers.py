@@ -39,17 +39,21 @@ def write_mask(
     Returns:
         The files, which appear complete or not at all.
     """
-    if classes.exclusive:
-        masks = {name: decode(labels, classes)}
-    else:
-        names = [c.replace("/", "-") for c in classes.names]  # a class names no folder
-        masks = {f"{name}_{c}": labels[k] == 1 for k, c in enumerate(names)}
+    layers = [decode(labels, classes)] if classes.exclusive else [layer == 1 for layer in labels]
+    masks = dict(zip(mask_names(name, classes), layers, strict=True))
     written = []
     for stem, mask in masks.items():
         values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
         write = _write_volume if is_volume(geometry.source) else _write_flat
         written.append(write(values, geometry, folder / stem))
     return written
+
+
+def mask_names(name: str, classes: ClassTable) -> list[str]:
+    """Return the names, without suffixes, of the masks that `write_mask` writes of a case."""
+    if classes.exclusive:
+        return [name]
+    return [f"{name}_{c.replace('/', '-')}" for c in classes.names]  # a class names no folder
 
 
 def _write_volume(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:

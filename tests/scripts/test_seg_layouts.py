@@ -196,7 +196,7 @@ def test_a_layout_is_trained_resumed_and_predicted(
         shutil.copy(file, new)
     segmenter, card = load_segmenter(tmp_path / "b" / "checkpoints" / "best.ckpt")
     assert card.channels == layout.channels
-    cases = find_cases(new, channels=card.channels)
+    cases = find_cases([new], channels=card.channels, output=tmp_path / "out")
     (said,) = predict_cases(segmenter, card, cases, output=tmp_path / "out")
     assert said.startswith("p4: ")
     with (tmp_path / "b" / "cases.csv").open(newline="") as file:

@@ -185,10 +185,11 @@ def test_evaluate_gives_the_scores_of_the_run(first, seg_root, tmp_path, in_proc
 
 def test_a_segmenter_takes_no_options_of_detectors(first, seg_root, tmp_path, in_process):
     line = [first[0] / "checkpoints" / "best.ckpt", seg_root / "images", "--device=cpu"]
-    for option in ("--threshold=0.3", "--annotations=a.json", "--precision=bf16"):
-        with pytest.raises(
-            SystemExit, match=r"^error: --threshold, .* and .* is a segmenter; leave"
-        ):
+    for option in ("--threshold=0", "--annotations=a", "--precision=bf16", "--max-detections=9"):
+        message = (
+            f"^error: {option.partition('=')[0]} is for detectors, and .* is a segmenter; leave"
+        )
+        with pytest.raises(SystemExit, match=message):
             in_process("predict.py", [*line, option], tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -9,6 +9,7 @@ from tasks.common.checkpoint import (
     TASKS,
     card_dict,
     card_values,
+    find_checkpoint,
     plain,
     read_card,
     task_of,
@@ -86,3 +87,30 @@ def test_a_card_becomes_lists_all_the_way_down():
     assert plain(nested) == {"a": [[1, 2], [3, [4]]], "b": {"c": [None, "x", 1.5]}}
     assert with_tuples({"a": [1, [2]], "b": "x"}) == {"a": (1, [2]), "b": "x"}
     assert CARD.to_dict() == {"task": "detection", "format": 1, "name": "a", "sizes": [1, 2]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a finished run, beside one that was stopped before its first validation."""
+    for name in ("runs/first/checkpoints/best.ckpt", "runs/second/checkpoints/last.ckpt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    return tmp_path / "runs" / "first"
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(run):
+    best = run / "checkpoints" / "best.ckpt"
+    assert find_checkpoint(run) == find_checkpoint(best.parent) == find_checkpoint(best) == best
+    other = run.parent / "second" / "checkpoints" / "last.ckpt"
+    assert find_checkpoint(other) == other
+
+
+def test_a_folder_without_a_best_checkpoint_is_refused_with_what_is_there(run):
+    with pytest.raises(FileNotFoundError, match=r"runs is no run folder .*the runs 'first'\. Give"):
+        find_checkpoint(run.parent)
+    with pytest.raises(
+        FileNotFoundError, match=r"second is no run folder .*is '.*last.ckpt'\. Give"
+    ):
+        find_checkpoint(run.parent / "second")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint or run folder '.*firts'.*'first'"):
+        find_checkpoint(run.parent / "firts")

@@ -1,5 +1,6 @@
 """Typos answered before anything heavy is imported."""
 
+import argparse
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
-from tasks.common.command_line import check_overrides, exit_on_error
+from tasks.common.command_line import check_overrides, count, exit_on_error
 
 
 @pytest.fixture
@@ -142,3 +143,10 @@ def test_answering_a_typo_imports_neither_torch_nor_lightning(configs):
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_count_is_a_whole_number_from_1():
+    assert count("300") == 300
+    for text in ("0", "-1", "1.5", "many", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"at least 1, got '{text}'"):
+            count(text)

@@ -12,13 +12,7 @@ from torch import nn
 
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.model import DetectorOptions
-from tasks.detection.predict import (
-    detect,
-    draw_predictions,
-    find_images,
-    predict_files,
-    read_image_ids,
-)
+from tasks.detection.predict import detect, draw_predictions, find_images, predict_files
 
 CARD = DetectorCard(
     backbone="resnet18",
@@ -65,7 +59,8 @@ def folder(tmp_path):
 
 def predict(folder, output, **options):
     values = {"output": output, "threshold": 0.5} | options
-    return list(predict_files(Answers(), CARD, find_images(folder), **values))
+    files = find_images([folder], output=output)
+    return list(predict_files(Answers(), CARD, files, **values))
 
 
 def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
@@ -74,16 +69,11 @@ def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_images_of_a_folder_are_found_in_order(folder):
-    assert [file.name for file in find_images(folder)] == ["a.JPG", "b.png", "c.png"]
-    assert find_images(folder / "b.png") == [folder / "b.png"]
-
-
-def test_nothing_to_find_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*nowhere'; give an image"):
-        find_images(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no image in '.*'; expected files that end in"):
-        find_images(tmp_path)
+def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_none(folder):
+    for _ in range(2):
+        found = find_images([folder], output=folder / "out")
+        assert [file.name for file in found] == ["a.JPG", "b.png", "c.png"]
+        list(predict_files(Answers(), CARD, found, output=folder / "out", threshold=0.5))
 
 
 def test_an_image_is_shown_to_the_detector_as_rgb_in_unit_range():
@@ -149,51 +139,82 @@ def test_images_of_one_name_have_overlays_of_their_own(folder, tmp_path):
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 4
 
 
-def test_the_ids_of_an_annotation_file_are_taken(folder, tmp_path):
-    entries = [{"file_name": f"x/{n}", "id": i} for n, i in (("b.png", 7), ("c.png", 1))]
-    (tmp_path / "a.json").write_text(json.dumps({"images": entries}))
-    ids = read_image_ids(tmp_path / "a.json")
-    assert ids == {"b.png": 7, "c.png": 1}
-    predict(folder / "b.png", tmp_path / "out", image_ids=ids)
+def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
+    for name in ("x", "y"):
+        (folder / name).mkdir()
+        Image.new("RGB", (30, 20)).save(folder / name / "1.jpg")
+    lines = predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22])
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    ids = {entry["file_name"]: entry["id"] for entry in images}
+    assert ids == {"a.JPG": 5, "b.png": 6, "c.png": 7, "x/1.jpg": 11, "y/1.jpg": 22}
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert {result["image_id"] for result in results} == {7}
+    assert [result["image_id"] for result in results] == [5, 5, 6, 6, 7, 7, 11, 11, 22, 22]
+    assert sorted((tmp_path / "out" / "overlays").glob("*/1.png")) == [
+        tmp_path / "out" / "overlays" / name / "1.png" for name in ("x", "y")
+    ]
+    assert lines[-1] == "y/1.jpg: 1 of 2 detections shown"
 
 
-@pytest.mark.parametrize("ids", [{"b.png": 1}, {}])
-def test_files_without_an_id_are_refused_before_any_is_written(folder, tmp_path, ids):
-    message = rf"{3 - len(ids)} of 3 files are not in the annotation file, such as 'a.JPG'"
+def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    (folder / "0.jpg").touch()
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    lines, message = [], r"3 of 5 images were skipped: '0.jpg', 'b.png', 'gone.jpg'; the results of"
+    files = find_images([folder], output=tmp_path / "out")
     with pytest.raises(ValueError, match=message):
-        predict(folder, tmp_path / "out", image_ids=ids)
+        lines.extend(predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5))
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert [(entry["id"], entry["file_name"]) for entry in images] == [(2, "a.JPG"), (4, "c.png")]
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
+
+
+def test_each_skipped_file_has_a_line(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    lines = predict_files(
+        Answers(), CARD, find_images([folder], output=tmp_path), output=tmp_path, threshold=0.5
+    )
+    assert [next(lines).partition(",")[0] for _ in range(3)][1] == "b.png: skipped"
+
+
+def test_where_every_file_is_damaged_nothing_is_written(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    with pytest.raises(
+        ValueError, match=r"1 of 1 images were skipped: 'b.png'; nothing is written"
+    ):
+        predict(folder / "b.png", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", ["no json", "{}", "[]", '{"images": [{"id": 1}]}'])
-def test_a_file_without_image_ids_is_refused(tmp_path, content):
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"a.json is no COCO annotation file .*'file_name'"):
-        read_image_ids(tmp_path / "a.json")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
+    """By Ctrl-C in the middle of a detection, or out of memory in a large image."""
+
+    class Fails(Answers):
+        def forward(self, images):
+            if len(self.shown) == 2:
+                raise error
+            return super().forward(images)
+
+    files = find_images([folder], output=tmp_path / "out")
+    with pytest.raises(error):
+        list(predict_files(Fails(), CARD, files, output=tmp_path / "out", threshold=0.5))
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert [entry["file_name"] for entry in images] == ["a.JPG", "b.png"]
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 4
 
 
-def test_a_file_that_is_no_image_is_named(folder, tmp_path):
-    (folder / "b.png").write_bytes(b"GIF89a no image")
-    message = r"1 of 1 files cannot be read: 'b.png'; .* The first: .*b.png cannot be decoded"
-    with pytest.raises(ValueError, match=message):
-        predict(folder / "b.png", tmp_path / "out")
+def test_what_was_done_is_kept_where_the_loop_is_left(folder, tmp_path):
+    files = find_images([folder], output=tmp_path / "out")
+    lines = predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5)
+    next(lines)
+    lines.close()
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
 
 
-def test_damaged_files_are_named_before_the_first_detection(folder, tmp_path):
-    for index in range(6):
-        (folder / f"d{index}.jpg").touch()
-    (folder / "e.png").mkdir()
-    detector = Answers()
-    message = r"7 of 10 files cannot be read: 'd0.jpg', .*'d4.jpg' and 2 more; .*d0.jpg is empty"
-    with pytest.raises(ValueError, match=message):
-        list(
-            predict_files(
-                detector, CARD, find_images(folder), output=tmp_path / "out", threshold=0.5
-            )
-        )
-    assert detector.shown == []
+def test_names_that_would_share_an_overlay_are_refused_before_any_is_written(folder, tmp_path):
+    Image.new("RGB", (30, 20)).save(folder / "B.png")
+    with pytest.raises(ValueError, match=r"of 'B.png' and 'b.png', would be called"):
+        predict(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -68,7 +68,7 @@ def noise(*shape, seed=0):
 
 
 def predicted(segmenter, its_card, source, output):
-    cases = find_cases(source, channels=its_card.channels)
+    cases = find_cases([source], channels=its_card.channels, output=output)
     return list(predict_cases(segmenter, its_card, cases, output=output))
 
 
@@ -181,17 +181,58 @@ def _nan(path):
         ("z.tif", _nan, r"z\.tif has numbers that are NaN or infinite; repair it"),
     ],
 )
-def test_a_bad_image_is_refused_before_any_is_segmented(name, write, message, tmp_path):
-    Image.fromarray(noise(20, 20)).save(tmp_path / "a.png")
+def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
+    name, write, message, tmp_path
+):
+    for good in ("a", "zz"):
+        Image.fromarray(noise(20, 20)).save(tmp_path / f"{good}.png")
     write(tmp_path / name)
-    start = r"^1 of 2 cases cannot be segmented: '?z'?\. The first: .*"
+    start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
     with pytest.raises(ValueError, match=start + message):
         predicted(levels(0), card(), tmp_path, tmp_path / "out")
+    for folder in ("masks", "overlays"):
+        written = sorted(path.name for path in (tmp_path / "out" / folder).iterdir())
+        assert written == ["a.png", "zz.png"]
+
+
+def test_a_file_that_is_no_image_by_its_name_is_skipped(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"1 of 1 .*'notes.txt'; nothing .* no image by its name"):
+        predicted(levels(0), card(), tmp_path / "notes.txt", tmp_path / "out")
+
+
+def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
+    images = {name: noise(20, 20, seed=seed) for seed, name in enumerate("ab")}
+    for name, image in images.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "in" / name / "1.png")
+    lines = predicted(levels(0), card(), tmp_path / "in", tmp_path / "in" / "out")
+    assert [line.partition(":")[0] for line in lines] == ["a/1", "b/1"]
+    for name, image in images.items():
+        mask = np.asarray(Image.open(tmp_path / "in" / "out" / "masks" / name / "1.png"))
+        np.testing.assert_array_equal(mask, expected(image))
+    # What was written is no image of the next call.
+    assert len(find_cases([tmp_path / "in"], channels=1, output=tmp_path / "in" / "out")) == 2
+
+
+def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path):
+    for name in ("a.png", "a_b.png"):
+        Image.fromarray(noise(20, 20)).save(tmp_path / name)
+    classes = ClassTable(names=("b_x", "x"), values=((1,), (1,)), exclusive=False)
+    its_card = card(classes=classes)
+    with pytest.raises(ValueError, match=r"of 'a' and 'a_b', would be called 'a_b_x'"):
+        predicted(levels(0), its_card, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_first_channel_does_not_end_the_search(tmp_path):
+    for name in ("a_0000.png", "a_0001.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"]}
+
+
 def names(folder, channels):
-    found = find_cases(folder, channels=channels)
+    found = find_cases([folder], channels=channels, output=folder / "out")
     return {case.name: [path.name for path in case.images] for case in found}
 
 
@@ -220,10 +261,10 @@ def test_files_of_one_stem_keep_their_suffix_and_what_is_no_image_is_passed_over
 def test_a_source_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(FileNotFoundError, match=r"no image in .*; expected files that end in .jp"):
-        find_cases(tmp_path, channels=1)
+        find_cases([tmp_path], channels=1, output=tmp_path)
     gone = re.escape(str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError, match=rf"no file or folder '{gone}'\."):
-        find_cases(tmp_path / "gone", channels=1)
+        find_cases([tmp_path / "gone"], channels=1, output=tmp_path)
 
 
 def test_the_picture_of_a_split_has_cases_from_all_of_it(tmp_path, monkeypatch):
