@@ -1,5 +1,7 @@
 """What a banner says of a recipe and a machine."""
 
+from collections.abc import Sequence
+
 from tasks.common.loading import Loading
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
@@ -32,6 +34,19 @@ def recipe_facts(
         "workers": str(loading.workers),
         "decoded images": str(loading.cache),
     }
+
+
+def warning_facts(warnings: Sequence[str]) -> dict[str, str]:
+    """Return the lines of a banner for what a user should know of the data, by name.
+
+    Args:
+        warnings: A sentence each.
+
+    Example:
+        >>> warning_facts(["a", "b"])
+        {'warning': 'a', 'warning 2': 'b'}
+    """
+    return {"warning" if n == 0 else f"warning {n + 1}": text for n, text in enumerate(warnings)}
 
 
 def _recipe_parts(recipe: Recipe) -> tuple[str, ...]:

@@ -29,7 +29,30 @@ def read_text(path: Path) -> str:
             byte. No other encoding is guessed: a wrong guess changes names silently.
     """
     content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    return decoded(content, marked(content) or "utf-8", path=path)
+
+
+def marked(content: bytes) -> str | None:
+    """Return the encoding that a byte order mark tells, as Python calls it; None without one.
+
+    Args:
+        content: Of a file.
+    """
+    return next((name for mark, name in _MARKS if content.startswith(mark)), None)
+
+
+def decoded(content: bytes, encoding: str, *, path: Path) -> str:
+    """Return the text of a file.
+
+    Args:
+        content: Of the file.
+        encoding: As Python calls it.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If the bytes are not text in that encoding; with the file, the line and the
+            byte.
+    """
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:

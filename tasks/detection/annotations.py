@@ -44,6 +44,7 @@ class Annotations:
         cleaned: How many annotations were changed, by reason, such as
             ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
         one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
+        warnings: What a user should know of them, a sentence each.
     """
 
     source: Path
@@ -53,6 +54,7 @@ class Annotations:
     truth: Mapping[str, Any]
     cleaned: Mapping[str, int]
     one_based: bool = True
+    warnings: Sequence[str] = ()
 
     @property
     def num_boxes(self) -> int:

@@ -18,10 +18,11 @@ from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.data import DetectionDataModule, Splits
+from tasks.detection.data import DetectionDataModule
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.prefix import DetectionEncoder, collate_entries
+from tasks.detection.splits import Splits
 from tasks.detection.transforms import AugmentOptions, train_transform
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision

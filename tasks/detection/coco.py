@@ -1,6 +1,5 @@
 """Read a COCO annotation file."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,8 +8,11 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.common.text import read_json
 from tasks.detection.annotations import Annotations
-from tasks.detection.boxes import LabelledImage, Region, annotations_of
+from tasks.detection.boxes import LabelledImage, Region
+from tasks.detection.labelled import LabelledSet
+from tasks.detection.outlines import Outline, outline
 
 CROWD: Final = "crowd, kept for evaluation only"
 
@@ -20,10 +22,11 @@ def read_coco(
 ) -> Annotations:
     """Return one split of a data set in COCO's format.
 
-    Labels are 1..K in the order of the category ids, which may have gaps. What becomes of boxes
-    that are empty or reach outside their image is said in `annotations_of`; sizes of images are
-    taken from the file. No image file is looked at: `check_images` finds those that are missing or
-    of another size.
+    Labels are 1..K in the order of the category ids, which may have gaps; spaces around names are
+    no part of them. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons
+    or run lengths of ``segmentation``, crowd or not. What becomes of boxes that are empty or reach
+    outside their image is said in `annotations_of`; sizes of images are taken from the file. No
+    image file is looked at: `check_images` finds those that are missing or of another size.
 
     Args:
         annotation_file: The JSON file, such as ``annotations/instances_train.json``.
@@ -36,26 +39,46 @@ def read_coco(
         FileNotFoundError: If the annotation file or the folder is missing.
         ValueError: If the file is not JSON, has no images or categories, lacks a key, repeats an
             id, or refers to an image or category that it does not have; if a bounding box is not
-            four numbers; if its categories do not fit ``classes``. Always with the file, and with
-            the annotation and the value where there is one.
+            four numbers, or missing without a ``segmentation`` to draw it around; if its
+            categories do not fit ``classes``; if the boxes are in another format or other pixels.
+            Always with the file, and with the annotation and the value where there is one.
+    """
+    return labelled_coco(annotation_file, image_folder, classes=classes).annotations()
+
+
+def labelled_coco(
+    annotation_file: Path, image_folder: Path, *, classes: Sequence[str] | None
+) -> LabelledSet:
+    """Return what a COCO file says, to be cleaned or divided; see `read_coco`.
+
+    Args:
+        annotation_file: The JSON file.
+        image_folder: Where the images are.
+        classes: Class names that fix the labels.
+
+    Raises:
+        FileNotFoundError: If the annotation file or the folder is missing.
+        ValueError: See `read_coco`.
     """
     annotation_file, image_folder = Path(annotation_file), Path(image_folder)
     existing_file(annotation_file, what="annotation file")
     existing_folder(image_folder, what="image folder")
+    content = read_json(annotation_file)
     try:
-        content = _load(annotation_file)
+        _check(content)
         categories = _categories(content["categories"], classes)
         images = _images(content["images"], image_folder)
         _place(content["annotations"], images, categories)
     except ValueError as error:
         raise ValueError(f"{annotation_file}: {error}") from error
-    return annotations_of(
-        list(images.values()),
+    labelled = LabelledSet(
         source=annotation_file,
+        images=list(images.values()),
         classes=categories.classes,
         category_ids=categories.ids,
         ignored_reason=CROWD,
     )
+    return labelled.judged("xywh").counted_from(0, "COCO")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +91,8 @@ class _Categories:
     names: Mapping[int, str]
 
 
-def _load(annotation_file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the three lists of the file."""
-    try:
-        content = json.loads(annotation_file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
-            "is the file complete?"
-        ) from error
+def _check(content: object) -> None:
+    """Raise unless it is an object with the three lists."""
     if not isinstance(content, dict):
         raise ValueError(  # noqa: TRY004 - the content of a file is a value, not an argument's type
             f"the file holds a {type(content).__name__}; expected an object with the keys images, "
@@ -88,7 +104,6 @@ def _load(annotation_file: Path) -> dict[str, list[dict[str, Any]]]:
             got = "missing" if key not in content else "not a list of objects"
             found = listed(sorted(content)) or "nothing"
             raise ValueError(f"the key {key!r} is {got}; the file has {found}.")
-    return content
 
 
 def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | None) -> _Categories:
@@ -96,17 +111,18 @@ def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | N
     names: dict[int, str] = {}
     for entry in entries:
         number, name = _integer(entry, "id", what="category"), entry.get("name")
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name.strip():
             raise ValueError(f"category {number}: name is {name!r}; expected a text.")
+        name = name.strip()
         if number in names or name in names.values():
             raise ValueError(f"category {number} ({name!r}) is there twice, by its id or its name.")
         names[number] = name
     if not names:
         raise ValueError("the file has no categories; expected at least one.")
     chosen = [names[number] for number in sorted(names)] if classes is None else list(classes)
-    _check_classes(chosen, list(names.values()))
+    _check_classes([name.strip() for name in chosen], list(names.values()))
     by_name = {name: number for number, name in names.items()}
-    ids = [by_name[name] for name in chosen]
+    ids = [by_name[name.strip()] for name in chosen]
     labels = {number: label for label, number in enumerate(ids, start=1)}
     return _Categories(classes=chosen, ids=ids, labels=labels, names=names)
 
@@ -121,7 +137,7 @@ def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
         raise ValueError(
             f"no category {listed(missing)}{hint(missing[0], known)}; "
             f"it has {listed(known, limit=10)}. "
-            "Expected every class that the model was trained for; rename the categories to match."
+            "Expected a category for every class; rename the categories to match."
         )
 
 
@@ -173,8 +189,9 @@ def _place(
                 f"{what}: category_id {category} is not the id of a category; there are {known}."
             )
         if category in categories.labels:
-            region = _region(entry, categories.labels[category], what=what)
-            images[number].regions.append(region)
+            image = images[number]
+            region = _region(entry, categories.labels[category], image, what=what)
+            image.regions.append(region)
         else:
             refused[categories.names[category]] += 1
     if refused:
@@ -185,21 +202,49 @@ def _place(
         )
 
 
-def _region(entry: Mapping[str, Any], label: int, *, what: str) -> Region:
+def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what: str) -> Region:
     """Return one annotation as a region."""
-    bbox, area, crowd = entry.get("bbox"), entry.get("area"), entry.get("iscrowd", 0)
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
+    area, crowd = entry.get("area"), entry.get("iscrowd", 0)
     if area is not None and not (_is_number(area) and 0 <= area < math.inf):
         raise ValueError(f"{what}: area is {area!r}; expected a number of square pixels.")
     if crowd not in (0, 1):
         raise ValueError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
+    bbox, found = _box(entry, image, what=what)
     x, y, width, height = (float(value) for value in bbox)
+    if area is None and found:
+        area = found.area
     return Region(
         label=label,
         bbox=(x, y, width, height),
         ignored=bool(crowd),
         area=None if area is None else float(area),
+        outlined=found is not None,
+    )
+
+
+def _box(
+    entry: Mapping[str, Any], image: LabelledImage, *, what: str
+) -> tuple[Sequence[float], Outline | None]:
+    """Return the bounding box, and the outline if that had to stand in for it."""
+    bbox: Any = entry.get("bbox")
+    empty = bbox in (None, [], {}, "", [0, 0, 0, 0])
+    if not empty and (
+        not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox))
+    ):
+        raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
+    if not empty:
+        return bbox, None
+    try:
+        found = outline(entry.get("segmentation"), height=image.height, width=image.width)
+    except ValueError as error:
+        raise ValueError(f"{what} has no bbox, and its {error}") from error
+    if found:
+        return found.bbox, found
+    if bbox == [0, 0, 0, 0]:
+        return bbox, None
+    raise ValueError(
+        f"{what}: bbox is {bbox!r}, and there is no segmentation to draw it around; expected "
+        "4 numbers [x, y, width, height]."
     )
 
 

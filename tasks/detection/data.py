@@ -1,10 +1,9 @@
 """Splits of a detection data set, and the batches made of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -12,91 +11,68 @@ from tasks.common.data_module import ResumableDataModule
 from tasks.common.paths import existing_folder, listed
 from tasks.common.sampling import ASPECT_BINS
 from tasks.detection.annotations import Annotations
-from tasks.detection.coco import read_coco
-from tasks.detection.dataset import DetectionDataset, check_images, collate, decoded_images
+from tasks.detection.coco import labelled_coco
+from tasks.detection.dataset import DetectionDataset, collate, decoded_images
 from tasks.detection.decoded import DecodedImages
+from tasks.detection.labelled import LabelledSet
 from tasks.detection.sample import write_sample
+from tasks.detection.splits import Splits, with_given
 from tasks.detection.transforms import SeededTransform
-from tasks.detection.voc import read_image_sets, read_voc, split_names
+from tasks.detection.voc import labelled_voc, numbered
+from tasks.detection.voc_files import VocFiles, read_image_sets
 
 
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """A data set in its parts, all with the classes of the training split.
-
-    Attributes:
-        train: To learn from.
-        val: To choose the checkpoint with.
-        test: For the final figure; None if there is none.
-    """
-
-    train: Annotations
-    val: Annotations
-    test: Annotations | None
-
-    @property
-    def tested(self) -> Annotations:
-        """What the final figure is of: validation where there is no test split."""
-        return self.test or self.val
-
-    def digests(self) -> dict[str, str]:
-        """Return a digest of the images' names and boxes that a resumed run must find again."""
-        return {name: _digest(split) for name, split in (("train", self.train), ("val", self.val))}
-
-    def checked(self, policy: Literal["error", "skip"]) -> "Splits":
-        """Return the splits after `check_images` of each.
-
-        Args:
-            policy: What to do about image files that are missing, truncated or of another size.
-        """
-        return Splits(
-            train=check_images(self.train, policy=policy),
-            val=check_images(self.val, policy=policy),
-            test=None if self.test is None else check_images(self.test, policy=policy),
-        )
-
-
-def coco_splits(
+def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file is divided)
     *,
     root: str | Path,
     train: str,
-    val: str,
+    val: str | None,
     test: str | None = None,
     train_images: str = "images",
     val_images: str | None = None,
     test_images: str | None = None,
     classes: Sequence[str] | None = None,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    group: str | None = None,
 ) -> Splits:
-    """Return the splits of a data set with a COCO annotation file for each.
+    """Return the splits of a data set with a COCO annotation file for each, or with one for all.
 
     The class list of the training file rules: the others are read with it, whatever their ids.
+    Without a validation file the training file is divided, stratified by class: into train, val
+    and test, or into train and val where there is a test file.
 
     Args:
         root: The folder that the other paths are relative to.
-        train: Annotation file of the training split.
-        val: Annotation file of the validation split.
-        test: Annotation file of the test split; None for no test.
+        train: Annotation file of the training split, or of all images.
+        val: Annotation file of the validation split; None to divide the training file.
+        test: Annotation file of the test split; None for no test, or one that is divided off.
         train_images: Image folder of the training split.
         val_images: Image folder of the validation split; None for that of the training split.
         test_images: Image folder of the test split; None for that of the training split.
         classes: Class names that fix the labels, such as those of a checkpoint; None for those of
             the training file, by category id.
+        fractions: Of train, val and test where the training file is divided; 0 for no test.
+        seed: Of that division.
+        group: A regular expression that finds in a file name what stays on one side, such as the
+            video of a frame; None for images that can be parted.
 
     Raises:
         FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
-        ValueError: If a file is malformed or its classes do not fit; see `read_coco`.
+        ValueError: If a file is malformed or its classes do not fit; see `read_coco`. If there are
+            too few images to divide, ``group`` finds nothing in a name, or a group lies on two
+            sides.
     """
     base = existing_folder(Path(root), what="root")
-    learnt = read_coco(base / train, base / train_images, classes=classes)
+    learnt = labelled_coco(base / train, base / train_images, classes=classes)
 
-    def held_out(file: str, images: str | None) -> Annotations:
-        return read_coco(base / file, base / (images or train_images), classes=learnt.classes)
+    def held_out(file: str, images: str | None) -> LabelledSet:
+        return labelled_coco(base / file, base / (images or train_images), classes=learnt.classes)
 
-    return Splits(
-        train=learnt,
-        val=held_out(val, val_images),
-        test=None if test is None else held_out(test, test_images),
-    )
+    given = {} if val is None else {"val": held_out(val, val_images)}
+    if test is not None:
+        given["test"] = held_out(test, test_images)
+    return with_given(learnt, given, fractions=fractions, seed=seed, group=group)
 
 
 def voc_splits(
@@ -104,15 +80,18 @@ def voc_splits(
     root: str | Path,
     annotations: str = "Annotations",
     images: str = "JPEGImages",
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     classes: Sequence[str] | None = None,
     one_based: bool = True,
+    group: str | None = None,
 ) -> Splits:
     """Return the splits of a data set in Pascal VOC's layout.
 
-    They are those of ``ImageSets/Main/{train,val,test}.txt``; where that has none of the three, the
-    XML files are split at random. The classes of the training split rule.
+    They are those of ``ImageSets/Main/{train,val,test}.txt``, with the classes of the training
+    split. Without train and val, the images of ``trainval.txt``, or all, are divided at random,
+    stratified by class, with the classes of all. XML files in folders ``train``, ``val`` (or
+    ``valid``) and ``test`` are split so.
 
     Args:
         root: The folder that the other paths are relative to.
@@ -120,37 +99,30 @@ def voc_splits(
         images: Folder of the images.
         fractions: Of train, val and test in a random split; 0 for no test.
         seed: Of the random split.
-        classes: Class names that fix the labels; None for those that occur in training, sorted.
+        classes: Class names that fix the labels; None for those that occur, sorted.
         one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
+        group: See `coco_splits`.
 
     Raises:
         FileNotFoundError: If a folder or file is missing; see `read_voc`.
         ValueError: If only one of train and val has a file of names, there are too few images to
-            split, or a file is malformed or has other classes; see `read_voc`.
+            split, or a file is malformed or has other classes; see `read_voc`. As `coco_splits`
+            for ``group``.
     """
     base = existing_folder(Path(root), what="root")
-    folder = existing_folder(base / annotations, what="annotation folder")
-    names = read_image_sets(base)
-    if not names:
-        stems = [file.stem for file in folder.glob("*.xml")]
-        names = split_names(stems, fractions=fractions, seed=seed)
-    if not (names.get("train") and names.get("val")):
-        raise ValueError(
-            f"{base}: names for {listed([split for split in names if names[split]])} only; "
-            "expected train and val, from ImageSets/Main/*.txt or by fractions above 0."
-        )
+    found = VocFiles(base / annotations, base / images)
+    sets = read_image_sets(base)
+    sides = found.sides(sets)
 
-    def read(split: str, classes: Sequence[str] | None) -> Annotations:
-        return read_voc(
-            folder, base / images, names=names[split], classes=classes, one_based=one_based
-        )
+    def read(side: str, classes: Sequence[str] | None) -> LabelledSet:
+        return labelled_voc(found, sides[side], classes=classes, one_based=one_based)
 
     learnt = read("train", classes)
-    return Splits(
-        train=learnt,
-        val=read("val", learnt.classes),
-        test=read("test", learnt.classes) if names.get("test") else None,
+    given = {side: read(side, learnt.classes) for side in ("val", "test") if side in sides}
+    splits = with_given(
+        learnt, given, fractions=fractions, seed=seed, group=group, prepare=numbered
     )
+    return replace(splits, notes=(*sets.warnings, *splits.notes))
 
 
 class DetectionDataModule(ResumableDataModule):
@@ -252,15 +224,6 @@ class DetectionDataModule(ResumableDataModule):
         return self.ordered_loader(
             dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
         )
-
-
-def _digest(split: Annotations) -> str:
-    found = sha256()
-    for record in split.images:
-        about = record.image_id, record.path.name, record.height, record.width
-        found.update(repr(about).encode())
-        found.update(record.boxes.tobytes() + record.labels.tobytes())
-    return found.hexdigest()[:16]
 
 
 def _check_boxes(split: Annotations, purpose: str) -> None:

@@ -1,24 +1,24 @@
 """What the banner says before the first step: what will be trained on what."""
 
-from tasks.common.facts import recipe_facts
+from tasks.common.facts import recipe_facts, warning_facts
 from tasks.common.machine import Decision
 from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
 from tasks.detection.assemble import Parts
 from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.data import Splits
 from tasks.detection.limits import crowded
+from tasks.detection.splits import Splits
 
 
 def facts(parts: Parts) -> dict[str, str]:
-    """Return the banner's lines by name: data, model, recipe and machine."""
-    warnings = _warnings(parts.splits, parts.card)
+    """Return the banner's lines by name: data, model, recipe, machine and warnings."""
+    warnings = [*parts.splits.warnings, *_warnings(parts.splits, parts.card)]
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
-        **{f"warning {n}" if n > 1 else "warning": text for n, text in enumerate(warnings, 1)},
+        **warning_facts(warnings),
     }
 
 

@@ -1,19 +1,18 @@
 """A look at every case before a run: what cannot be used, and what should be known."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from tasks.common.advice import advice
+from tasks.common.doubles import Seen, doubles
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.readers import check_same_grid, read_image, read_mask
 
 _SHOWN = 5
-_PAIRS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,29 +123,16 @@ def findings(
         for index in classes.scored
         if counts[side][index] == 0
     ]
-    return said + _doubles(sides)
+    return said + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
 
 
-def _doubles(sides: dict[str, Sequence[CaseFacts]]) -> list[str]:
-    """Return a sentence per image that is in two splits, and on those that are twice in one."""
-    places: dict[str, list[tuple[str, CaseFacts]]] = defaultdict(list)
-    for side, cases in sides.items():
-        for facts in cases:
-            if facts.blank:
-                continue
-            places[facts.digest].append((side, facts))
-    across, within = [], []
-    for same in places.values():
-        for (side, one), (other_side, other) in pairwise(same):
-            masks = "" if one.mask_digest == other.mask_digest else " with different masks"
-            if side == other_side:
-                within.append(f"{one.name} and {other.name} in {side} are the same image{masks}")
-            else:
-                where = f"{one.name} in {side} and {other.name} in {other_side}"
-                across.append(f"{where} are the same image{masks}")
-    more = len(within) - _PAIRS
-    rest = [f"{more} more pairs in one split are the same image"] if more > 0 else []
-    return [*across, *within[:_PAIRS], *rest]
+def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:
+    """Return the cases whose images can be told apart."""
+    return [
+        Seen(name=facts.name, digest=facts.digest, label_digest=facts.mask_digest)
+        for facts in cases
+        if not facts.blank
+    ]
 
 
 def _facts(case: Case, case_set: CaseSet) -> CaseFacts:

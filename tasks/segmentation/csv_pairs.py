@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.common.splits import SIDES
 from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.folder import layered_table, stem_of, table_of
-from tasks.segmentation.splits import SIDES
 
 _COLUMNS: Final = ("image", "mask", "name", "patient", "split")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.common.facts import recipe_facts
+from tasks.common.facts import recipe_facts, warning_facts
 from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
 from tasks.segmentation.assemble import Parts
@@ -13,17 +13,13 @@ from tasks.segmentation.losses import LossOptions
 
 def facts(parts: Parts) -> dict[str, str]:
     """Return the banner's lines by name: data, model, recipe and machine."""
-    warnings = {
-        "warning" if n == 0 else f"warning {n + 1}": text
-        for n, text in enumerate(parts.splits.warnings)
-    }
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
-        **warnings,
+        **warning_facts(parts.splits.warnings),
     }
 
 

@@ -1,20 +1,16 @@
 """Split cases into those to learn from, to choose with and to test on; patients stay whole."""
 
-import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 
 from tasks.common.paths import hint, listed
+from tasks.common.splits import SIDES, check_fractions, group_of, refuse_leaks
 from tasks.segmentation.cases import Case, CaseSet
-
-SIDES: Final = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +41,7 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        shares = self.fractions
-        numbers = isinstance(shares, Sequence) and all(isinstance(s, int | float) for s in shares)
-        if (
-            not numbers
-            or len(shares) != 3
-            or not (min(shares[:2]) > 0 <= shares[2] and math.isclose(sum(shares), 1, abs_tol=1e-6))
-        ):
-            raise ValueError(
-                "data.fractions takes the shares of train, val and test with the sum 1, the first "
-                f"two above 0, such as [0.7, 0.1, 0.2], got "
-                f"{list(shares) if isinstance(shares, Sequence) else shares!r}."
-            )
+        check_fractions(self.fractions)
         for name, least in (("seed", 0), ("folds", 2), ("limit", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -103,7 +88,8 @@ def split_cases(
     shuffled = np.random.default_rng(options.seed).permutation(len(patients))
     order = [patients[index] for index in shuffled]
     sides = _sides(cases, order, options)
-    _refuse_leaks(cases, sides)
+    members = [(case.name, case.patient, side) for case, side in zip(cases, sides, strict=True)]
+    refuse_leaks(members, option="patient", what="case")
     train, val, test = (
         [case for case, its in zip(cases, sides, strict=True) if its == side] for side in SIDES
     )
@@ -136,28 +122,7 @@ def patient_of(name: str, pattern: str | None) -> str:
         >>> patient_of("site_a/p07_2", r"(p\d+)_\d")
         'p07'
     """
-    if pattern is None:
-        return name
-    if not isinstance(pattern, str):
-        raise ValueError(  # noqa: TRY004 (a user's option)
-            rf"patient is {pattern!r}; expected a regular expression such as '(\w+)_\d+'."
-        )
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"patient is {pattern!r}, no regular expression: {error}.") from None
-    if expression.groups != 1:
-        raise ValueError(
-            f"patient is {pattern!r} with {expression.groups} groups; expected one group in "
-            r"parentheses, the patient, such as '(\w+)_\d+'. Write (?:...) for the others."
-        )
-    found = expression.search(name)
-    if not found or not found[1]:
-        raise ValueError(
-            f"patient is {pattern!r}, which finds no patient in the case name {name!r}; expected "
-            "one in every name. Change the expression, or rename the case."
-        )
-    return found[1]
+    return group_of(name, pattern, option="patient", what="case")
 
 
 def _sides(cases: Sequence[Case], order: Sequence[str], options: SplitOptions) -> list[str]:
@@ -247,18 +212,6 @@ def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[
         home[patient] = cases.index(min(cases))
         cases[home[patient]] += sizes[patient]
     return [[p for p in order if home[p] == fold] for fold in range(number)]
-
-
-def _refuse_leaks(cases: Sequence[Case], sides: Sequence[str]) -> None:
-    """Raise an error if a patient lies on two sides."""
-    first: dict[str, tuple[str, str]] = {}
-    for case, side in zip(cases, sides, strict=True):
-        other, its = first.setdefault(case.patient, (case.name, side))
-        if side != its:
-            raise ValueError(
-                f"patient {case.patient!r} would be on two sides: case {other!r} in {its}, case "
-                f"{case.name!r} in {side}. Put all cases of a patient on one side."
-            )
 
 
 def _limited(train: Sequence[Case], order: Sequence[str], limit: int) -> list[Case]:

@@ -168,7 +168,10 @@ def test_classes_that_do_not_fit_are_refused(read, classes, message):
         (changed("annotations", 1, image_id=11), "annotation 3: image_id 11 is not the id of any"),
         (changed("annotations", 1, category_id=1), "annotation 3: category_id 1 is not .* 2, 9"),
         (changed("annotations", 1, category_id=None), "annotation 3: category_id is None"),
-        (changed("annotations", 1, bbox=None), "annotation 3: bbox is None; expected 4 numbers"),
+        (
+            changed("annotations", 1, bbox=None),
+            "annotation 3: bbox is None, and there is no segmentation .*; expected 4 numbers",
+        ),
         (changed("annotations", 1, bbox=[1, 2, 3]), r"annotation 3: bbox is \[1, 2, 3\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, "4"]), r"bbox is \[1, 2, 3, '4'\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, True]), r"bbox is \[1, 2, 3, True\]"),
@@ -188,7 +191,7 @@ def test_a_malformed_file_is_refused_with_the_place_and_the_value(read, what, me
 def test_nan_in_a_box_is_dropped_and_counted(read):
     annotations = read(changed("annotations", 1, bbox=[float("nan"), 0, 5, 5]))
 
-    assert annotations.cleaned["no area"] == 1
+    assert annotations.cleaned["with NaN or infinity"] == 1
     assert annotations.num_boxes == 1
 
 
@@ -265,3 +268,68 @@ def score(coco, detections):
     evaluation.accumulate()
     evaluation.summarize()
     return evaluation.stats
+
+
+def test_boxes_are_drawn_around_outlines_where_they_are_missing(read):
+    runs = {"size": [100, 200], "counts": [205, 10, 19785]}  # rows 5 to 14 of the third column
+    good = content()
+    for entry, values in zip(
+        good["annotations"],
+        (
+            {"bbox": None, "segmentation": [[1, 2, 4, 2, 4, 6]]},
+            {"bbox": [], "segmentation": runs, "area": None},
+            {"bbox": [0, 0, 0, 0], "segmentation": runs, "area": None},
+        ),
+        strict=True,
+    ):
+        entry.update(values)
+    del good["annotations"][0]["bbox"]
+
+    annotations = read(good)
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, [[1, 2, 4, 6], [2, 5, 3, 15]])
+    assert [entry["area"] for entry in annotations.truth["annotations"]] == [6, 10, 10]
+    assert [entry["bbox"] for entry in annotations.truth["annotations"]][2] == [2, 5, 1, 10]
+    assert annotations.cleaned == {
+        "crowd, kept for evaluation only": 1,
+        "drawn around their outlines": 3,
+    }
+
+
+def test_an_outline_that_is_none_is_refused_with_its_annotation(read):
+    message = r"annotation 3 has no bbox, and its segmentation has RLE of size \[5, 5\]"
+    runs = {"size": [5, 5], "counts": [25]}
+    with pytest.raises(ValueError, match=message):
+        read(changed("annotations", 1, bbox=[], segmentation=runs))
+
+
+def test_spaces_around_a_category_are_no_part_of_its_name(read):
+    annotations = read(changed("categories", 0, name=" dog "))
+
+    assert list(annotations.classes) == ["cat", "dog"]
+    assert list(read(changed("categories", 0, name=" dog "), classes=["dog ", "cat"]).classes) == [
+        "dog ",
+        "cat",
+    ]
+    with pytest.raises(ValueError, match=r"category 2 \('cat'\) is there twice"):
+        read(changed("categories", 0, name="cat "))
+
+
+def test_boxes_of_another_format_are_refused_with_the_file(read):
+    good = content()
+    good["annotations"] = [
+        {"image_id": 10, "category_id": 2, "bbox": [x, 20, x + 30, 70]} for x in range(0, 150, 10)
+    ]
+
+    with pytest.raises(ValueError, match=r"instances.json: \d+ of 15 boxes fit no image as \[x, y"):
+        read(good)
+
+
+def test_a_file_in_utf16_is_read_and_one_in_latin1_refused_with_its_name(tmp_path, read):
+    read(content())
+    file = tmp_path / "instances.json"
+    file.write_bytes(json.dumps(content()).encode("utf-16"))
+    assert read_coco(file, tmp_path / "images").num_boxes == 2
+    file.write_bytes('{"images": "é"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"instances.json: line 1 has the byte 0xe9"):
+        read_coco(file, tmp_path / "images")

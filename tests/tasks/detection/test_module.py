@@ -12,11 +12,12 @@ from tasks.common.backbone import BackboneChoice
 from tasks.common.recipe import Recipe
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import load_detector
-from tasks.detection.data import DetectionDataModule, Splits, coco_splits
+from tasks.detection.data import DetectionDataModule, coco_splits
 from tasks.detection.metrics import coco_ap
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.sample import write_sample
+from tasks.detection.splits import Splits
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4"),

@@ -1,10 +1,13 @@
+import json
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tasks.detection.data import Splits, coco_splits, voc_splits
+from tasks.detection.data import coco_splits, voc_splits
+from tasks.detection.splits import Splits
 
 
 def test_coco_splits_read_each_file_with_the_classes_of_training(tmp_path, write_coco):
@@ -159,7 +162,7 @@ def test_voc_splits_follow_the_image_sets(tmp_path):
     assert list(splits.val.classes) == list(splits.test.classes) == ["cat", "dog"]
     assert splits.val.images[0].labels.tolist() == [2]
     (tmp_path / "ImageSets" / "Main" / "val.txt").unlink()
-    with pytest.raises(ValueError, match="names for 'train', 'test' only; expected train and val"):
+    with pytest.raises(ValueError, match=r"names for 'train', 'test' only; expected train.txt and"):
         voc_splits(root=tmp_path)
 
 
@@ -209,3 +212,196 @@ def test_bccd_is_read_split_by_split():
     parts = (splits.train, splits.val, splits.test)
     assert [len(part.images) for part in parts] == [205, 87, 72]
     assert [part.num_boxes for part in parts] == [2804, 1137, 945]
+
+
+def one_file(root, names, *, classes=("cat",), labels=None):
+    """Write a COCO file with an image and a box for each name."""
+    (root / "images").mkdir(exist_ok=True)
+    images, boxes = [], []
+    for number, name in enumerate(names):
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(root / "images" / name)
+        images.append({"id": number, "file_name": name, "width": 20, "height": 10})
+        box = {
+            "image_id": number,
+            "category_id": (labels or {}).get(number, 1),
+            "bbox": [2, 2, 5, 5],
+        }
+        boxes.append(box)
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    content = {"images": images, "annotations": boxes, "categories": categories}
+    (root / "instances_default.json").write_text(json.dumps(content))
+
+
+def parts_of(splits):
+    return [stems(part) for part in (splits.train, splits.val, splits.test) if part is not None]
+
+
+def test_a_single_coco_file_is_divided_by_the_seed(tmp_path):
+    names = [f"{n:02d}.png" for n in range(20)]
+    one_file(tmp_path, names)
+
+    def read(**options):
+        return coco_splits(root=tmp_path, train="instances_default.json", val=None, **options)
+
+    splits = read()
+    assert [len(part) for part in parts_of(splits)] == [14, 3, 3]
+    assert sorted(chain(*parts_of(splits))) == [name[:2] for name in names]
+    assert stems(splits.train) == sorted(stems(splits.train))
+    assert parts_of(read()) == parts_of(splits) != parts_of(read(seed=1))
+    assert [len(part) for part in parts_of(read(fractions=[0.75, 0.25, 0]))] == [15, 5]
+    ids = [record.image_id for record in splits.val.images]
+    assert [f"{number:02d}" for number in ids] == stems(splits.val)
+    assert splits.checked("error").warnings == ()
+
+
+def test_a_coco_file_without_validation_keeps_its_test_file(tmp_path, write_coco):
+    one_file(tmp_path, [f"{n:02d}.png" for n in range(20)], classes=("cat", "dog"))
+    write_coco("test", count=4)
+
+    splits = coco_splits(
+        root=tmp_path, train="instances_default.json", val=None, test="annotations/test.json"
+    )
+
+    assert [len(part) for part in parts_of(splits)] == [16, 4, 4]
+    assert stems(splits.test) == ["test0", "test1", "test2", "test3"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_images_of_a_group_stay_on_one_side(tmp_path, seed):
+    names = [f"clip{n % 7}/frame_{n:03d}.png" for n in range(35)]
+    one_file(tmp_path, names)
+
+    splits = coco_splits(
+        root=tmp_path,
+        train="instances_default.json",
+        val=None,
+        group=r"^(clip\d+)/",
+        seed=seed,
+        fractions=(0.6, 0.2, 0.2),
+    )
+
+    clips = [
+        {r.path.parent.name for r in part.images}
+        for part in (splits.train, splits.val, splits.test)
+    ]
+    assert sum(map(len, clips)) == len(set.union(*clips)) == 7
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rare_class_is_learnt_whatever_the_seed(tmp_path, seed):
+    one_file(
+        tmp_path,
+        [f"{n:02d}.png" for n in range(30)],
+        classes=("cat", "dog", "owl"),
+        labels={7: 3, 8: 2, 21: 2},
+    )
+    write_voc(tmp_path, [f"{n:02d}" for n in range(29)])
+    write_voc(tmp_path, ["29"], label="owl")
+
+    coco = coco_splits(root=tmp_path, train="instances_default.json", val=None, seed=seed)
+    voc = voc_splits(root=tmp_path, seed=seed)
+
+    assert {n for record in coco.train.images for n in record.labels.tolist()} == {1, 2, 3}
+    assert {n for record in voc.train.images for n in record.labels.tolist()} == {1, 2}
+
+
+def test_a_group_that_lists_put_on_two_sides_is_refused(tmp_path):
+    write_voc(tmp_path, ["a_1", "a_2", "b_1"])
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a_1")
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a_2\nb_1")
+
+    assert len(voc_splits(root=tmp_path).val.images) == 2
+    with pytest.raises(
+        ValueError,
+        match=r"group 'a' would be on two sides: image 'a_1.jpg' in train, image 'a_2.jpg' in val",
+    ):
+        voc_splits(root=tmp_path, group=r"^(\w)_")
+
+
+def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path):
+    one_file(tmp_path, ["a.png", "b.png"])
+
+    def read(**options):
+        return coco_splits(root=tmp_path, train="instances_default.json", val=None, **options)
+
+    with pytest.raises(
+        ValueError, match=r"default.json: the images are too few: 2 cannot be split"
+    ):
+        read()
+    with pytest.raises(ValueError, match=r"the groups of images are too few: 1 cannot be split"):
+        read(group="(png)")
+    with pytest.raises(ValueError, match=r"group is .* finds no group in the image name 'a.png'"):
+        read(group=r"clip(\d)")
+    with pytest.raises(ValueError, match=r"data.fractions takes the shares"):
+        read(fractions=(0.5, 0.6, 0))
+
+
+def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
+    write_voc(tmp_path, [f"{n:02d}" for n in range(20)])
+    sets = tmp_path / "ImageSets" / "Main"
+    sets.mkdir(parents=True)
+    (sets / "trainval.txt").write_text("\n".join(f"{n:02d}" for n in range(10)))
+
+    splits = voc_splits(root=tmp_path)
+    assert sorted(chain(*parts_of(splits))) == [f"{n:02d}" for n in range(10)]
+    assert [record.image_id for record in splits.train.images] == list(range(1, 8))
+    (sets / "test.txt").write_text("15\n16")
+    splits = voc_splits(root=tmp_path)
+    assert stems(splits.test) == ["15", "16"]
+    assert sorted(stems(splits.train) + stems(splits.val)) == [f"{n:02d}" for n in range(10)]
+    (sets / "train.txt").write_text("00\n01\n00\n")
+    (sets / "val.txt").write_text("02 1\n")
+    splits = voc_splits(root=tmp_path)
+    assert parts_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
+    assert splits.notes == ("train.txt names 1 images again: each is taken once",)
+
+
+def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):
+    for folder, names in (("train", "abc"), ("valid", "d"), ("test", "e")):
+        write_voc(tmp_path, names)
+        for kind in ("Annotations", "JPEGImages"):
+            (tmp_path / kind / folder).mkdir()
+            for file in (tmp_path / kind).glob("*.*"):
+                file.rename(file.parent / folder / file.name)
+
+    splits = voc_splits(root=tmp_path)
+
+    assert parts_of(splits) == [["a", "b", "c"], ["d"], ["e"]]
+    assert splits.val.truth["images"][0]["file_name"] == "valid/d.jpg"
+
+
+def test_an_empty_voc_folder_is_named_with_what_is_there(tmp_path):
+    write_voc(tmp_path, [])
+    (tmp_path / "Annotations" / "notes.txt").touch()
+
+    with pytest.raises(ValueError, match=r"Annotations: no XML files; .* holds 'notes.txt'"):
+        voc_splits(root=tmp_path)
+
+
+def test_hidden_files_stop_no_voc_run(tmp_path):
+    write_voc(tmp_path, "abcdefgh")
+    for name in ("._a.xml", ".DS_Store", "Thumbs.db"):
+        (tmp_path / "Annotations" / name).write_bytes(b"\0\5\x16\7")
+        (tmp_path / "JPEGImages" / name.replace("xml", "jpg")).write_bytes(b"\0\5\x16\7")
+
+    splits = voc_splits(root=tmp_path)
+
+    assert sorted(chain(*parts_of(splits))) == list("abcdefgh")
+
+
+def test_boxes_counted_from_another_number_are_told_of(tmp_path):
+    write_voc(tmp_path, "abcdef")
+
+    assert voc_splits(root=tmp_path, one_based=False).notes == (
+        "12 sides of boxes begin at 1 and none at 0, but one_based=false counts pixels from 0: if "
+        "the boxes are counted from 1, all lie a pixel off",
+    )
+    file = tmp_path / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("<xmin>1", "<xmin>0"))
+    assert voc_splits(root=tmp_path).notes == (
+        "1 sides of boxes begin at 0, but one_based=true counts pixels from 1: if the boxes are "
+        "counted from 0, all lie a pixel off",
+    )
+    assert voc_splits(root=tmp_path, one_based=False).notes == ()

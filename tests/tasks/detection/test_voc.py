@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.detection.coco import read_coco
-from tasks.detection.voc import read_image_sets, read_voc, split_names
+from tasks.detection.voc import read_voc
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 
@@ -53,12 +53,23 @@ def test_zero_based_boxes_are_taken_as_they_are(voc):
 
 
 def test_a_stray_click_is_dropped_and_counted(voc):
-    document_ = document(item(box=(5, 5, 5, 5)), item(box=(5, 5, 9, 5)), item(box=(9, 5, 5, 9)))
+    document_ = document(item(box=(5, 5, 5, 5)), item(box=(5, 5, 9, 5)), item(box=(5, 5, 5, 9)))
 
     annotations = voc({"a": document_}, classes=["cat"])
 
     assert annotations.num_boxes == 0
     assert annotations.cleaned == {"no area": 3}
+
+
+@pytest.mark.parametrize("box", [(10, 2, 1, 20), (1, 20, 10, 2), (10, 20, 1, 2)])
+def test_corners_in_the_other_order_are_put_in_order_and_counted(voc, box):
+    one, zero = (
+        voc({"a": document(item(box=box))}, one_based=one_based) for one_based in (True, False)
+    )
+
+    np.testing.assert_array_equal(one.images[0].boxes, [[0, 1, 10, 20]])
+    np.testing.assert_array_equal(zero.images[0].boxes, [[1, 2, 10, 20]])
+    assert one.cleaned == zero.cleaned == {"with corners put in order": 1}
 
 
 def test_difficult_objects_are_scored_as_crowd_and_not_learnt(voc):
@@ -121,7 +132,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "y"><!ENTITY z "&x;&x;">]>' + document(item("&z;
         (document(item(), height="-3"), "height is '-3' in <size>"),
         (document(item(box=(1, 2, "x", 4))), "a.xml: object 'cat': xmax is 'x'; expected a number"),
         (document(item(keys=("a", "ymin", "xmax", "ymax"))), "object 'cat': xmin is None"),
-        (document(), "Annotations: no objects in 1 files; expected classes to be given"),
+        (document(), "Annotations: no objects in 1 files; expected at least one"),
     ],
 )
 def test_a_malformed_file_is_refused_with_the_place_and_the_value(voc, text, message):
@@ -144,9 +155,7 @@ def test_objects_outside_the_classes_are_refused_with_the_nearest_class(voc):
 
 def test_missing_files_are_named_and_counted(voc):
     voc({"a": document(item())})
-    with pytest.raises(
-        FileNotFoundError, match=r"1 of 2 annotation files .*'b.xml'.*holds 'a.xml'"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 annotation files .*: 'b'.*holds 'a.xml'"):
         voc({}, names=["a", "b"])
 
 
@@ -158,7 +167,7 @@ def test_an_image_that_does_not_exist_is_taken_to_be_a_jpeg(voc, tmp_path):
 
 
 def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
-    with pytest.raises(ValueError, match=r"no XML files; .*is empty\. Expected at least one"):
+    with pytest.raises(ValueError, match=r"no XML files; .*is empty\. Expected one per image"):
         voc({})
     with pytest.raises(ValueError, match=r"names is empty. Expected at least one image"):
         voc({"a": document(item())}, names=[])
@@ -166,66 +175,6 @@ def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
         read_voc(tmp_path / "Annotation", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"image folder .*does not exist"):
         read_voc(tmp_path / "Annotations", tmp_path / "images")
-
-
-def test_image_sets_are_read_from_files_with_one_or_two_columns(tmp_path):
-    sets = tmp_path / "ImageSets" / "Main"
-    sets.mkdir(parents=True)
-    (sets / "train.txt").write_text("000005\n000007  1\n\n")
-    (sets / "val.txt").write_text("000009 -1\n")
-
-    assert read_image_sets(tmp_path) == {"train": ["000005", "000007"], "val": ["000009"]}
-    assert read_image_sets(sets) == {}
-
-
-def test_a_split_has_every_name_once_in_the_asked_proportions():
-    names = [f"{n:03d}" for n in range(200)]
-
-    parts = split_names(names, fractions=(0.7, 0.2, 0.1), seed=3)
-
-    assert {split: len(part) for split, part in parts.items()} == {
-        "train": 140,
-        "val": 40,
-        "test": 20,
-    }
-    assert sorted(parts["train"] + parts["val"] + parts["test"]) == names
-
-
-def test_a_split_depends_on_the_seed_and_not_on_the_order():
-    names = [f"{n:03d}" for n in range(50)]
-
-    parts = split_names(names, fractions=(0.5, 0.5, 0), seed=0)
-
-    assert split_names(names[::-1], fractions=(0.5, 0.5, 0), seed=0) == parts
-    assert split_names(names, fractions=(0.5, 0.5, 0), seed=1) != parts
-    assert parts["train"] != names[:25]
-
-
-def test_a_small_fraction_gets_a_name_and_a_fraction_of_zero_none():
-    parts = split_names("abc", fractions=(0.98, 0.01, 0.01), seed=0)
-    assert [len(part) for part in parts.values()] == [1, 1, 1]
-
-    parts = split_names("abc", fractions=(0.99, 0.01, 0), seed=0)
-    assert [len(part) for part in parts.values()] == [2, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("names", "fractions", "message"),
-    [
-        (
-            "ab",
-            (0.5, 0.4, 0.2),
-            r"fractions are \(0.5, 0.4, 0.2\); expected 3 from 0 to 1 with the sum 1",
-        ),
-        ("ab", (1.2, -0.2, 0), "fractions are"),
-        ("abc", (0.7, 0.3), r"fractions are \(0.7, 0.3\); expected 3"),
-        ("aab", (0.5, 0.5, 0), "names has 'a' more than once"),
-        ("ab", (0.5, 0.25, 0.25), "2 names cannot be split"),
-    ],
-)
-def test_impossible_splits_are_refused(names, fractions, message):
-    with pytest.raises(ValueError, match=message):
-        split_names(names, fractions=fractions, seed=0)
 
 
 @pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason="needs bccd in ../shared/data")
@@ -252,3 +201,24 @@ def objects(annotations):
         for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True):
             found[record.path.name, size].append((label, *box))
     return {name: sorted(boxes) for name, boxes in found.items()}
+
+
+def test_widths_in_place_of_edges_are_refused_with_the_folder(voc):
+    boxes = [(x, y, 15, 25) for x in range(2, 160, 20) for y in (5, 60)]
+
+    with pytest.raises(
+        ValueError, match=r"Annotations: \d+ of 16 boxes fit no image as \[x1, y1, x2, y2\], such"
+    ):
+        voc({"a": document(*[item(box=box) for box in boxes])})
+
+
+def test_two_files_of_one_image_are_refused(voc):
+    text = document(item()).replace("<annotation>", "<annotation><filename>b.jpg</filename>")
+    voc({"b": text})
+
+    with pytest.raises(ValueError, match=r"a.jpg.xml and a.xml are both of the image 'a.jpg'"):
+        voc({"a.jpg": text, "a": text})
+
+
+def test_sizes_that_tools_write_as_floats_are_read(voc):
+    assert voc({"a": document(item(), width="200.0")}).images[0].width == 200

@@ -1,0 +1,54 @@
+"""Say which images are there twice, in one split or in two."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+_PAIRS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """An image as far as it matters for whether it is another one.
+
+    Attributes:
+        name: For the message.
+        digest: Equal for equal images.
+        label_digest: Equal for equal labels.
+    """
+
+    name: str
+    digest: str
+    label_digest: str
+
+
+def doubles(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]:
+    """Return a sentence per image that is in two splits, and on those that are twice in one.
+
+    Args:
+        sides: The images of each split, by its name.
+        labels: What belongs to an image, such as ``masks``, for the message.
+
+    Example:
+        >>> cell = Seen(name="a", digest="5f", label_digest="1")
+        >>> doubles({"train": [cell], "val": [cell]}, labels="masks")
+        ['a in train and a in val are the same image']
+    """
+    places: dict[str, list[tuple[str, Seen]]] = defaultdict(list)
+    for side, images in sides.items():
+        for seen in images:
+            places[seen.digest].append((side, seen))
+    across, within = [], []
+    for same in places.values():
+        for (side, one), (other_side, other) in pairwise(same):
+            differ = "" if one.label_digest == other.label_digest else f" with different {labels}"
+            if side == other_side:
+                within.append(f"{one.name} and {other.name} in {side} are the same image{differ}")
+            else:
+                where = f"{one.name} in {side} and {other.name} in {other_side}"
+                across.append(f"{where} are the same image{differ}")
+    more = len(within) - _PAIRS
+    rest = [f"{more} more pairs in one split are the same image"] if more > 0 else []
+    return [*across, *within[:_PAIRS], *rest]

@@ -1,0 +1,171 @@
+"""Judge whether boxes are in the format and the pixels that their file's layout asks for.
+
+A file can be well formed and its boxes mean something else: corners where a size belongs, shares
+of the image where pixels belong. No single box tells; all boxes of a split do.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stored = Literal["xywh", "xyxy"]
+_Boxes = NDArray[np.float64]
+
+_SLACK: Final = 0.02  # of an image's side, and a pixel: how far a careless box reaches out
+_UNIT_SLACK: Final = 0.05
+_SUSPECT: Final = 0.02  # of the boxes outside, where another format fits all
+_FEW: Final = 0.1  # of the boxes outside, to be told of
+_MOST: Final = 0.5
+_ALL: Final = 0.99  # a stray box does not speak against a format
+_MANY: Final = 10  # boxes, from which a rule without exception is no accident
+_CORNER: Final = 0.55  # of the images' sides that no box reaches beyond
+
+_READINGS: Final[Mapping[str, Callable[[_Boxes], _Boxes]]] = {
+    "[x, y, width, height]": lambda b: np.stack(
+        [b[:, 0], b[:, 1], b[:, 0] + b[:, 2], b[:, 1] + b[:, 3]], axis=1
+    ),
+    "[x1, y1, x2, y2]": lambda b: b,
+    "[centre x, centre y, width, height]": lambda b: np.stack(
+        [
+            b[:, 0] - b[:, 2] / 2,
+            b[:, 1] - b[:, 3] / 2,
+            b[:, 0] + b[:, 2] / 2,
+            b[:, 1] + b[:, 3] / 2,
+        ],
+        axis=1,
+    ),
+    "[y, x, height, width]": lambda b: np.stack(
+        [b[:, 1], b[:, 0], b[:, 1] + b[:, 3], b[:, 0] + b[:, 2]], axis=1
+    ),
+    "[y1, x1, y2, x2]": lambda b: b[:, [1, 0, 3, 2]],
+    "[x1, x2, y1, y2]": lambda b: b[:, [0, 2, 1, 3]],
+}
+_DECLARED: Final[Mapping[Stored, str]] = {
+    "xywh": "[x, y, width, height]",
+    "xyxy": "[x1, y1, x2, y2]",
+}
+
+
+def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list[str]:
+    """Return what is suspect about the boxes of a split, a sentence each.
+
+    Boxes that are not finite or have no width or height are not judged. A box fits if it reaches
+    at most 2 % of the side and a pixel over its image, whichever of its corners comes first.
+
+    Args:
+        numbers: (B, 4), the four numbers of each box as its file has them.
+        sizes: (B, 2), width and height of each box's image in pixels.
+        stored: The layout's format: ``xywh`` as COCO's, or ``xyxy`` as that of Pascal VOC.
+
+    Raises:
+        ValueError: If most boxes lie within 0..1; if some do not fit and another format fits all;
+            if most do not fit. With the likely reason.
+    """
+    boxes, sizes = _judged(numbers, sizes, stored)
+    if not len(boxes):
+        return []
+    declared = _DECLARED[stored]
+    shares = _refuse_shares(boxes, sizes, declared)
+    spread = np.sort(_READINGS[declared](boxes).reshape(-1, 2, 2), axis=1).reshape(-1, 4)  # [B,4]
+    outside = ~_inside(spread, sizes)
+    odd = outside | _mixed_order(boxes) if stored == "xyxy" else outside
+    other = _other_reading(boxes, sizes, declared) if odd.any() else None
+    if other and len(boxes) > 1 and odd.mean() >= _SUSPECT:
+        raise ValueError(
+            f"{odd.sum()} of {len(boxes)} boxes fit no image as {declared}, such as "
+            f"{_shown(boxes, sizes, odd)}, while they fit as {other}; expected {declared} in "
+            "pixels. Convert the boxes."
+        )
+    if outside.sum() > 2 and outside.mean() >= _MOST:
+        reach = spread[:, 2:].max(axis=0)
+        raise ValueError(
+            f"{outside.sum()} of {len(boxes)} boxes reach far out of their images, such as "
+            f"{_shown(boxes, sizes, outside)}; they reach to x = {reach[0]:g}, y = {reach[1]:g}, "
+            "as if drawn in images of another size. Expected pixels of the images as they are: "
+            "scale the boxes."
+        )
+    return [*shares, *_suspicions(spread, sizes, outside)]
+
+
+def _judged(
+    numbers: NDArray[Any], sizes: NDArray[Any], stored: Stored
+) -> tuple[_Boxes, NDArray[np.float64]]:
+    """Return the boxes that say something, with the sizes of their images."""
+    boxes = np.asarray(numbers, np.float64).reshape(-1, 4)
+    with np.errstate(all="ignore"):
+        extent = boxes[:, 2:] - boxes[:, :2] if stored == "xyxy" else boxes[:, 2:]  # [B,2]
+        kept = np.isfinite(boxes).all(axis=1) & (extent != 0).all(axis=1)
+    return boxes[kept], np.asarray(sizes, np.float64).reshape(-1, 2)[kept]
+
+
+def _refuse_shares(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> list[str]:
+    """Raise if most boxes are shares of the image, and say so if some may be."""
+    low, high = -_UNIT_SLACK, 1 + _UNIT_SLACK
+    unit = np.all((boxes >= low) & (boxes <= high), axis=1) & np.all(sizes > 8, axis=1)  # [B]
+    if not unit.any():
+        return []
+    example = _shown(boxes, sizes, unit)
+    whole = (boxes[unit] == boxes[unit].round()).all()
+    if unit.mean() < _MOST or (whole and unit.sum() < _MANY):
+        return [f"{unit.sum()} of {len(boxes)} boxes lie within 0..1, such as {example}"]
+    raise ValueError(
+        f"{unit.sum()} of {len(boxes)} boxes lie within 0..1, such as {example}: they are shares "
+        f"of the image, as YOLO's are; expected {declared} in pixels. Multiply them by the width "
+        "and the height of their images."
+    )
+
+
+def _inside(xyxy: _Boxes, sizes: NDArray[np.float64]) -> NDArray[Any]:
+    """Return which boxes lie in their image, but for the slack."""
+    slack = sizes * _SLACK + 1  # [B,2]
+    low, high = xyxy[:, :2] >= -slack, xyxy[:, 2:] <= sizes + slack
+    return np.asarray(np.all(low & high, axis=1))
+
+
+def _mixed_order(boxes: _Boxes) -> NDArray[Any]:
+    """Return which boxes have a last corner before the first, where that is no habit of a tool.
+
+    Boxes drawn from right to left are few, and a tool that swaps the corners swaps all. Widths
+    in place of right edges come after the left edge in some boxes and before it in others.
+    """
+    turned = boxes[:, 2:] < boxes[:, :2]  # [B,2]
+    odd = np.asarray(np.any(turned, axis=1))
+    if len(boxes) < _MANY or odd.mean() < _MOST / 2 or turned.all():
+        return np.zeros(len(boxes), dtype=bool)
+    return odd
+
+
+def _other_reading(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> str | None:
+    """Return the first other format in which the boxes fit."""
+    for name, reading in _READINGS.items():
+        xyxy = reading(boxes)
+        ordered = (xyxy[:, :2] < xyxy[:, 2:]).all(axis=1)
+        if name != declared and (ordered & _inside(xyxy, sizes)).mean() >= _ALL:
+            return name
+    return None
+
+
+def _suspicions(xyxy: _Boxes, sizes: NDArray[np.float64], outside: NDArray[Any]) -> list[str]:
+    """Return what may be wrong about boxes of which most fit."""
+    said = []
+    if outside.sum() > 1 and outside.mean() >= _FEW:
+        said.append(
+            f"{outside.sum()} of {len(xyxy)} boxes reach far out of their images: were they drawn "
+            "in images of another size?"
+        )
+    reach = (xyxy[:, 2:] / sizes).max(axis=0)
+    if len(xyxy) >= _MANY and (reach < _CORNER).all():
+        said.append(
+            f"all {len(xyxy)} boxes lie in the upper left {reach[0]:.0%} x {reach[1]:.0%} of their "
+            "images: were they drawn in smaller images, or are they in per cent?"
+        )
+    return said
+
+
+def _shown(boxes: _Boxes, sizes: NDArray[np.float64], which: NDArray[Any]) -> str:
+    """Return the first of the boxes with the size of its image."""
+    first = int(which.argmax())
+    numbers = ", ".join(f"{value:g}" for value in boxes[first])
+    return f"[{numbers}] in an image of {sizes[first, 0]:g}x{sizes[first, 1]:g}"
