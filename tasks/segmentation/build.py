@@ -86,6 +86,7 @@ def new_segmenter(
         output_stride=choice.output_stride,
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
+        exif=data.exif,
     )
     network = ResNetUNet(
         backbone, num_classes=len(data.classes.names), in_channels=in_channels, options=options

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.advice import advice
+from tasks.common.orientation import UPRIGHT
 
 IGNORE: Final = 255
 """The label of a pixel that is neither learnt from nor scored."""
@@ -67,12 +68,16 @@ class Geometry:
         unit: Of the spacing: ``"mm"``, or ``"px"`` where the file says nothing.
         axis: Which axis of a canonically oriented (RAS) volume the slices lie along; None for a
             flat image.
+        orientation: Of a flat image, 1 to 8, as EXIF counts: how the file is to be shown.
+        turned: Whether the pixels were turned upright by it.
     """
 
     source: Path
     spacing: tuple[float, float, float]
     unit: str
     axis: int | None
+    orientation: int = UPRIGHT
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +110,8 @@ class CaseSet:
         axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the canonical (RAS)
             orientation, or -1 for the one with the largest spacing (the last among equals).
         channel_names: Of the image's channels, where the data set names them.
+        exif: What becomes of images and masks that are to be shown turned; see
+            `tasks.common.orientation.turned`.
     """
 
     source: str
@@ -112,6 +119,7 @@ class CaseSet:
     classes: ClassTable
     axis: int = -1
     channel_names: tuple[str, ...] = ()
+    exif: str = "refuse"
 
 
 def class_table(given: Mapping[int, str]) -> ClassTable:

@@ -9,6 +9,8 @@ import numpy as np
 
 from tasks.common.advice import advice
 from tasks.common.doubles import Seen, doubles
+from tasks.common.orientation import ADVICE, UPRIGHT, TurnedError
+from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.readers import check_same_grid, read_image, read_mask
 
@@ -32,6 +34,7 @@ class CaseFacts:
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
         mask_digest: Equal for equal labels.
+        turned: How many of image and mask are to be shown turned, as EXIF says.
     """
 
     name: str
@@ -46,6 +49,7 @@ class CaseFacts:
     blank: bool
     digest: str
     mask_digest: str
+    turned: int = 0
 
 
 def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
@@ -60,16 +64,26 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
         ValueError: With the first five faults and the number of all: a file that is missing or
             damaged, image and mask of different sizes or places, a mask value of no class, NaN or
             infinity in an image, other channels than the first case has, volumes among flat images.
+            Whatever the policy, if a case is to be shown turned and ``exif`` of the set is
+            ``refuse``.
     """
     if policy not in ("error", "skip"):
         raise ValueError(f"on_bad_image takes error or skip, got {policy!r}.")
     read: list[CaseFacts] = []
     faults: list[str] = []
+    turned: list[str] = []
     for case in case_set.cases:
         try:
             read.append(_facts(case, case_set))
+        except TurnedError as error:
+            turned.append(f"{case.name} {error.fault}")
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")
+    if turned:
+        raise ValueError(
+            f"{case_set.source}: {len(turned)} of {len(case_set.cases)} cases are to be shown "
+            f"turned: {listed(turned)}. {ADVICE}"
+        )
     found, odd = _alike(read)
     faults += odd
     if faults and (policy == "error" or not found):
@@ -136,8 +150,9 @@ def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:
 
 
 def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
-    image, geometry = read_image(case.images, axis=case_set.axis)
-    labels, _ = read_mask(case.masks, case_set.classes, axis=case_set.axis)
+    axis, exif = case_set.axis, case_set.exif
+    image, geometry = read_image(case.images, axis=axis, exif=exif)
+    labels, of_mask = read_mask(case.masks, case_set.classes, axis=axis, exif=exif)
     check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
     wrong = image.size - int(np.isfinite(image).sum())
     if wrong:
@@ -159,6 +174,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         blank=bool(image.min() == image.max()),
         digest=_digest(image),
         mask_digest=_digest(labels),
+        turned=sum(found.orientation != UPRIGHT for found in (geometry, of_mask)),
     )
 
 

@@ -32,6 +32,8 @@ class SegmenterCard:
         output_stride: The backbone's.
         deformable: The backbone's stages with deformable convolutions.
         deformable_version: Of these, 1 or 2.
+        exif: What becomes of images that are to be shown turned; see `CaseSet`. Checkpoints that do
+            not say used them as stored.
     """
 
     backbone: str
@@ -48,6 +50,7 @@ class SegmenterCard:
     output_stride: int = 32
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
+    exif: str = "ignore"
 
     @property
     def in_channels(self) -> int:

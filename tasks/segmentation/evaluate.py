@@ -37,7 +37,9 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
     """
     with without_training():
         found = _numbered(masks, images) or _named(masks, images, card)
-        cases = CaseSet(source=str(masks), cases=found, classes=card.classes, axis=card.axis)
+        cases = CaseSet(
+            source=str(masks), cases=found, classes=card.classes, axis=card.axis, exif=card.exif
+        )
         looked = look(cases, policy="error")
     channels = {facts.channels for facts in looked}
     if channels != {card.channels}:

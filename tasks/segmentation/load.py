@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.common.checkpoint import with_tuples
+from tasks.common.orientation import DONE, check_exif
 from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.check import CaseFacts, findings, look
@@ -56,7 +57,10 @@ class Splits:
         """Return a digest of the names of each split's cases: what a resumed run must find."""
         sides = {"train": self.train, "val": self.val, "test": self.test}
         names = {k: [c.name for c in side.cases.cases] for k, side in sides.items() if side}
-        return {k: sha256("\n".join(n).encode()).hexdigest()[:16] for k, n in names.items()}
+        upright = ["turned by EXIF"] if self.train.cases.exif == "apply" else []
+        return {
+            k: sha256("\n".join(n + upright).encode()).hexdigest()[:16] for k, n in names.items()
+        }
 
     def decoded_size(self) -> int:
         """Return the bytes of all images and labels as arrays."""
@@ -74,7 +78,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     """Return the data set that the ``data`` group names, checked, and how it was split.
 
     Args:
-        node: The group: the options of `SplitOptions`, and ``_target_`` with its arguments.
+        node: The group: the options of `SplitOptions`, ``exif`` of `CaseSet`, and ``_target_`` with
+            its arguments.
         policy: ``error`` or ``skip``; see `look`.
 
     Raises:
@@ -86,8 +91,10 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in names}
     options = SplitOptions(**with_tuples(chosen | _patterns(chosen)))
-    source = {key: value for key, value in values.items() if key not in names}
-    case_set: CaseSet = instantiate(source, _convert_="all")
+    source = {key: value for key, value in values.items() if key not in (*names, "exif")}
+    exif = str(values.get("exif", "refuse"))
+    check_exif(exif)
+    case_set: CaseSet = replace(instantiate(source, _convert_="all"), exif=exif)
     looked = look(case_set, policy=policy)
     axes = Counter(facts.axis for facts in looked if facts.axis is not None)
     if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
@@ -99,6 +106,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     train, val = _side(sides[0], known), _side(sides[1], known)
     test = None if sides[2] is None else _side(sides[2], known)
     said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
+    if count := sum(facts.turned for facts in looked):
+        said = [f"{count} files are to be shown turned (EXIF); {DONE[exif]}", *said]
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
         said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]

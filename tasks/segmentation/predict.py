@@ -160,7 +160,7 @@ def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry]:
         raise ValueError(
             f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
         )
-    image, geometry = read_image(case.images, axis=card.axis)
+    image, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
     if len(image) != card.channels:
         raise ValueError(
             f"{case.images[0]} has {len(image)} channels in {len(case.images)} files, but the "
@@ -196,7 +196,7 @@ def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:
     if is_volume(files[0].path):
         return True
     try:
-        return len(read_image([files[0].path], axis=-1)[0]) < channels
+        return len(read_image([files[0].path], axis=-1, exif="ignore")[0]) < channels
     except (OSError, ValueError):  # the case is skipped when its turn comes
         return True
 

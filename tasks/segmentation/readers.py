@@ -9,10 +9,10 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from tasks.common.flat_image import ORIENTATION, read_pages, tiff_tags
+from tasks.common.flat_image import read_flat
+from tasks.common.orientation import turned
 from tasks.common.paths import IMAGE_SUFFIXES, existing_file
 from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
-from tasks.segmentation.damage import decoding
 from tasks.segmentation.volumes import TOLERANCE, affine_of, flat_text, read_volume
 
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii")
@@ -31,13 +31,13 @@ def is_volume(path: Path) -> bool:
     return suffix_of(path) in VOLUME_SUFFIXES
 
 
-def read_image(paths: Sequence[Path], *, axis: int) -> tuple[Image, Geometry]:
+def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tuple[Image, Geometry]:
     """Return an image (C, D, H, W) in the numbers that are stored, and how it lies on disk.
 
     Gray is one channel, colour three (RGB); palettes and CMYK become RGB, transparency is dropped,
-    two levels are 0 and 255. An EXIF orientation is not applied, since masks are drawn on the
-    stored pixels. The pages of a TIFF file are slices. Volumes are turned to the closest canonical
-    (RAS) orientation, then their slice axis comes first; a fourth axis holds channels.
+    two levels are 0 and 255; `read_flat` says more. The pages of a TIFF file are slices. Volumes
+    are turned to the closest canonical (RAS) orientation, then their slice axis comes first; a
+    fourth axis holds channels.
 
     Whole numbers stay whole: uint8, uint16, int16 or int32. Others become float32, as do volumes
     with a scale in their header.
@@ -46,13 +46,15 @@ def read_image(paths: Sequence[Path], *, axis: int) -> tuple[Image, Geometry]:
         paths: One file, or one per group of channels.
         axis: See `CaseSet`; of flat images it is not used. With -1 a volume of one slice is cut
             where it has one, and spacings within 1 % are equal.
+        exif: What becomes of flat images that are to be shown turned; see
+            `tasks.common.orientation.turned`.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a file is damaged or of a kind that is not read, or differs from the first
-            in size or place.
+            in size or place, or is to be shown turned and ``exif`` is ``refuse``.
     """
-    files = [_read(path, axis=axis) for path in paths]
+    files = [_read(path, axis=axis, exif=exif) for path in paths]
     first, geometry = files[0]
     for path, (pixels, _) in zip(paths[1:], files[1:], strict=True):
         check_same_grid(paths[0], path, sizes=(first.shape[1:], pixels.shape[1:]))
@@ -60,16 +62,20 @@ def read_image(paths: Sequence[Path], *, axis: int) -> tuple[Image, Geometry]:
     return np.ascontiguousarray(_storable(joined, source=paths[0])), geometry
 
 
-def read_mask(paths: Sequence[Path], classes: ClassTable, *, axis: int) -> tuple[Labels, Geometry]:
+def read_mask(
+    paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
+) -> tuple[Labels, Geometry]:
     """Return the labels of a mask and how it lies on disk.
 
-    Of a palette file the indices are read, not the colours. Two levels are 0 and 255, as in OpenCV
-    and in Pillow's gray. Three equal channels are one.
+    The stored numbers are read: of a palette file the indices, not the colours, and MinIsWhite
+    inverts nothing. Two levels are 0 and 255, as in OpenCV and in Pillow's gray. Three equal
+    channels are one.
 
     Args:
         paths: One file, or one per class where classes overlap; in these all but 0 is the class.
         classes: What the values stand for.
         axis: As for the image.
+        exif: As for the image; the mask is turned by its own orientation.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -80,7 +86,7 @@ def read_mask(paths: Sequence[Path], classes: ClassTable, *, axis: int) -> tuple
         expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"
         names = [path.name for path in paths]
         raise ValueError(f"a mask has {len(paths)} files, {names}; expected {expected}.")
-    masks = [_mask(path, axis=axis) for path in paths]
+    masks = [_mask(path, axis=axis, exif=exif) for path in paths]
     values, geometry = masks[0]
     own = not classes.exclusive and set(classes.values) == {(1,)}  # a file per class, even if one
     if len(paths) == 1 and not (own and len(classes.names) == 1):
@@ -95,7 +101,7 @@ def read_mask(paths: Sequence[Path], classes: ClassTable, *, axis: int) -> tuple
 
 def mask_values(path: Path) -> list[int]:
     """Return the different values of a mask file, sorted; errors are those of `read_mask`."""
-    return [int(value) for value in np.unique(_mask(path, axis=-1)[0])]
+    return [int(value) for value in np.unique(_mask(path, axis=-1, exif="ignore")[0])]
 
 
 def check_same_grid(
@@ -115,7 +121,7 @@ def check_same_grid(
         turned = sizes[0] == (*sizes[1][:-2], sizes[1][-1], sizes[1][-2])
         raise ValueError(
             f"{other} has the size {_by(sizes[1])}, but {first} has {_by(sizes[0])}"
-            f"{' (turned by an EXIF orientation? Save it upright)' if turned else ''}."
+            f"{' (turned by an EXIF orientation? See data.exif)' if turned else ''}."
         )
     if not is_volume(first):
         return
@@ -128,40 +134,34 @@ def check_same_grid(
         )
 
 
-def _read(path: Path, *, axis: int, indices: bool = False) -> tuple[Pixels, Geometry]:
-    """Return (C, D, H, W); ``indices`` are those of a palette, in place of its colours."""
+def _read(path: Path, *, axis: int, exif: str, stored: bool = False) -> tuple[Pixels, Geometry]:
+    """Return (C, D, H, W); ``stored`` as of `read_flat`."""
     existing_file(path, what="image")
     if is_volume(path):
         values, geometry = read_volume(path, axis=axis)
         return _storable(values, source=path), geometry
-    with decoding(path):
-        turned = tiff_tags(path).get(ORIENTATION, 1)
-    if turned != 1:
-        raise ValueError(
-            f"{path} is to be shown turned (TIFF orientation {turned}), which some tools do and "
-            "others do not; save it upright."
-        )
-    with decoding(path):
-        pages = read_pages(path, indices=indices)
-    sizes = [page.shape for page in pages]
-    if len(set(sizes)) > 1:
-        raise ValueError(
-            f"{path} has pages of different sizes, {_by(sizes[0])} and others; expected slices of "
-            "one size. Save the page that is meant."
-        )
+    found = read_flat(path, stored=stored)
+    pages = turned(found.pages, found.orientation, exif=exif, path=path)
     stack = np.stack([page.reshape(*page.shape[:2], -1) for page in pages])  # [D,H,W,C]
     pixels = _storable(np.moveaxis(stack, -1, 0), source=path)
-    return pixels, Geometry(source=path, spacing=(1.0, 1.0, 1.0), unit="px", axis=None)
+    return pixels, Geometry(
+        source=path,
+        spacing=(1.0, 1.0, 1.0),
+        unit="px",
+        axis=None,
+        orientation=found.orientation,
+        turned=exif == "apply",
+    )
 
 
-def _mask(path: Path, *, axis: int) -> tuple[NDArray[np.integer[Any]], Geometry]:
+def _mask(path: Path, *, axis: int, exif: str) -> tuple[NDArray[np.integer[Any]], Geometry]:
     """Return (D, H, W) of whole numbers."""
     if suffix_of(path) in (".jpg", ".jpeg"):
         raise ValueError(
             f"{path} is a JPEG, which changes the numbers near edges; expected a mask in a format "
             "that keeps them, such as PNG. Make it again from its source."
         )
-    pixels, geometry = _read(path, axis=axis, indices=True)
+    pixels, geometry = _read(path, axis=axis, exif=exif, stored=True)
     values = pixels[0]
     if (pixels[1:] != values).any():
         raise ValueError(

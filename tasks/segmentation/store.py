@@ -97,14 +97,14 @@ def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
 
     Args:
         case: With a mask.
-        split: Whose classes and axis it is read with.
+        split: Whose classes, axis and ``exif`` it is read with.
         options: How it is normalised.
 
     Raises:
         ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
     """
-    image, geometry = read_image(case.images, axis=split.axis)
-    labels, _ = read_mask(case.masks, split.classes, axis=split.axis)
+    image, geometry = read_image(case.images, axis=split.axis, exif=split.exif)
+    labels, _ = read_mask(case.masks, split.classes, axis=split.axis, exif=split.exif)
     return Loaded(
         case=case,
         image=image,

@@ -11,7 +11,8 @@ from PIL import Image as Pillow
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from tasks.common.atomic import replacing
-from tasks.common.flat_image import tiff_tags
+from tasks.common.orientation import TAG, UPRIGHT, as_stored
+from tasks.common.tiff import tiff_tags
 from tasks.segmentation.cases import ClassTable, Geometry, Labels, decode
 from tasks.segmentation.readers import is_volume, suffix_of
 
@@ -26,7 +27,8 @@ def write_mask(
     """Write the labels of a case in the geometry and file type of its image.
 
     A NIfTI file has the image's affine, shape, orientation and unit. A flat image keeps its type if
-    that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. The numbers are the mask
+    that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. Its pixels lie as those
+    of the image file do, and it notes the same EXIF orientation. The numbers are the mask
     values of the class table; where classes overlap, each has a file of 0 and 1 with its name.
 
     Args:
@@ -83,7 +85,8 @@ def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
     if suffix not in _LOSSLESS or (suffix == ".bmp" and mask.dtype != np.uint8):
         suffix = ".png"
     path = stem.with_name(stem.name + suffix)
-    pages = [Pillow.fromarray(page) for page in mask]
+    way = geometry.orientation
+    pages = [Pillow.fromarray(as_stored(p, way) if geometry.turned else p) for p in mask]
     with replacing(path) as partial:
         if suffix in (".tif", ".tiff"):
             known = tiff_tags(geometry.source)
@@ -91,7 +94,12 @@ def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
             for tag in _RESOLUTION:
                 if tag in known:
                     tags[tag] = known[tag]
+            if way != UPRIGHT:
+                tags[TAG] = way
             pages[0].save(partial, save_all=True, append_images=pages[1:], tiffinfo=tags)
         else:
-            pages[0].save(partial)
+            notes = Pillow.Exif()
+            if way != UPRIGHT:
+                notes[TAG] = way
+            pages[0].save(partial, **({"exif": notes} if suffix == ".png" else {}))
     return path

@@ -1,55 +1,76 @@
-"""TIFF files in all the shapes that they come in: no channel and no bit is dropped."""
+"""Flat images that are damaged, and those that become gray or RGB."""
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from tasks.common.flat_image import read_pages
+from tasks.common.flat_image import read_flat
 
-
-def pixels_of(channels, dtype):
-    values = np.random.default_rng(0).integers(0, 250, (6, 5, channels))
-    return (values + 0.25).astype(dtype)  # whole numbers drop the quarter
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("channels", [2, 3, 4, 5, 7])
-@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
-@pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_every_sample_of_a_pixel_is_a_channel(tmp_path, dtype, channels, photometric, planar):
-    if photometric == "rgb" and channels < 3:
-        pytest.skip("no such colour")
-    pixels = pixels_of(channels, dtype)
-    stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
-    unspecified = (0,) * (channels - (3 if photometric == "rgb" else 1))
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        stored,
-        photometric=photometric,
-        planarconfig=planar,
-        extrasamples=unspecified,
-    )
-    (page,) = read_pages(tmp_path / "a.tif", indices=False)
-    np.testing.assert_array_equal(page, pixels)
-    assert page.dtype == dtype
+def save(path, picture, kind, **options):
+    Image.fromarray(picture).save(path, kind, **options)
+    return path
 
 
-@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits", "zstd"])
-def test_compressed_files_are_read(tmp_path, compression):
-    pixels = pixels_of(4, "uint16")
-    options = {"photometric": "minisblack", "planarconfig": "contig"}
-    tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression, **options)
-    np.testing.assert_array_equal(read_pages(tmp_path / "a.tif", indices=False)[0], pixels)
+@pytest.mark.parametrize("channels", [None, 1, 3])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_a_truncated_file_is_refused_with_its_name(tmp_path, kind, channels):
+    path = save(tmp_path / "a.x", PICTURE, kind)
+    content = path.read_bytes()
+    for kept in (0, 30, len(content) // 2, len(content) - 12):
+        path.write_bytes(content[:kept])
+        with pytest.raises(ValueError, match=r"a\.x cannot be decoded"):
+            read_flat(path, channels=channels)
 
 
-@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
-def test_a_sample_that_is_called_alpha_is_left_out(tmp_path, kind):
-    pixels = pixels_of(4, "uint8")
-    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[kind])
-    np.testing.assert_array_equal(read_pages(tmp_path / "a.tif", indices=False)[0], pixels[..., :3])
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_a_png_damaged_in_its_middle_is_refused(tmp_path, channels):
+    path = save(tmp_path / "a.png", PICTURE, "PNG")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"a\.png .*the check sum of its IDAT is wrong"):
+        read_flat(path, channels=channels)
 
 
-def test_pages_stay_pages(tmp_path):
-    pixels = np.stack([pixels_of(4, "uint16"), pixels_of(4, "uint16") + 1])
-    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
-    np.testing.assert_array_equal(np.stack(read_pages(tmp_path / "a.tif", indices=False)), pixels)
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_everything_becomes_gray_or_rgb_as_pillow_makes_it(tmp_path, mode, channels):
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    smooth = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)
+    colours = np.stack([smooth, smooth[::-1], 255 - smooth], axis=-1)
+    picture = Image.fromarray(colours).convert("RGBA" if mode == "LA" else "RGB").convert(mode)
+    picture.save(tmp_path / "a.x", kind)
+
+    (page,) = read_flat(tmp_path / "a.x", channels=channels).pages
+
+    expected = np.asarray(picture.convert("RGB").convert("RGB" if channels == 3 else "L"))
+    assert page.shape == expected.shape
+    assert np.abs(page.astype(int) - expected).max() <= 1  # of rounding
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_colours_of_16_bits_stay_so_in_png(tmp_path, channels):
+    deep = PICTURE.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "a.png"), deep[..., ::-1])
+
+    np.testing.assert_array_equal(read_flat(tmp_path / "a.png", channels=channels).pages[0], deep)
+
+
+def test_what_is_neither_gray_nor_rgb_is_refused(tmp_path):
+    five = np.zeros((4, 4, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", five, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(ValueError, match=r"a\.tif .*it has 5 channels, which are neither"):
+        read_flat(tmp_path / "a.tif", channels=3)
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    for channels in (None, 3):
+        with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
+            read_flat(tmp_path / "a.png", channels=channels)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from PIL import Image
 
 from tasks.segmentation.load import _patterns, read_splits
 from tasks.segmentation.splits import SplitOptions
@@ -44,6 +45,38 @@ def sides(splits):
 
 def names(side):
     return [case.name for case in side.cases.cases]
+
+
+def turn(root, folder, name, way):
+    """Note an EXIF orientation in a file; its pixels stay."""
+    path = root / folder / f"{name}.png"
+    notes = Image.Exif()
+    notes[274] = way
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=notes)
+
+
+def test_files_to_be_shown_turned_are_refused_or_counted(root):
+    turn(root, "images", "p0_0", 3)
+    turn(root, "images", "p4_1", 6)
+    turn(root, "masks", "p4_1", 6)
+
+    for policy in ("error", "skip"):
+        with pytest.raises(
+            ValueError, match=r"2 of 10 cases .*p0_0 .*orientation 3.*exif=apply if"
+        ):
+            read(root, policy=policy)
+    assert read(root, exif="apply")[0].warnings[0] == (
+        "3 files are to be shown turned (EXIF); they are turned upright, boxes and masks lie on "
+        "the upright image (data.exif=apply)"
+    )
+    ignored, _ = read(root, exif="ignore")
+    assert "3 files are to be shown turned (EXIF); they are used as stored" in ignored.warnings[0]
+    assert ignored.train.cases.exif == "ignore"
+    assert ignored.digests() != read(root, exif="apply")[0].digests()
+    with pytest.raises(ValueError, match="unknown exif 'aply'; did you mean 'apply'"):
+        read(root, exif="aply")
 
 
 def test_a_folder_becomes_three_sides_with_facts(root):

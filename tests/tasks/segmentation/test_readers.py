@@ -2,11 +2,14 @@
 
 import gzip
 import re
+import struct
+import zlib
 
 import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tasks.segmentation.cases import IGNORE, ClassTable, class_table
@@ -47,6 +50,24 @@ def volume(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def gray_png(values, *, bits):
+    """Return a PNG file of one row with few bits, which Pillow does not write."""
+    row, packed = values[0], 0
+    for value in row:
+        packed = packed << bits | int(value)
+    size = -(-len(row) * bits // 8)
+    packed <<= size * 8 - len(row) * bits
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", len(row), 1, bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" + packed.to_bytes(size, "big"))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
 
 
 def turned(ras, code):
@@ -165,7 +186,9 @@ def test_pages_of_different_sizes_are_refused(save):
     first, other = Image.fromarray(noise(4, 5)), Image.fromarray(noise(4, 6))
     path = save("a.tif", first, save_all=True, append_images=[other])
 
-    with pytest.raises(ValueError, match=r"a\.tif has pages of different sizes, 4 x 5 and others"):
+    with pytest.raises(
+        ValueError, match=r"a\.tif .*it has pages of different sizes, 4 x 5 and 4 x 6"
+    ):
         read_image([path], axis=-1)
 
 
@@ -174,7 +197,7 @@ def test_a_jpeg_is_what_pillow_reads_and_is_not_turned(save):
     exif[274] = 6
     path = save("a.jpg", noise(16, 24, 3), exif=exif)
 
-    pixels, _ = read_image([path], axis=-1)
+    pixels, _ = read_image([path], axis=-1, exif="ignore")
 
     with Image.open(path) as picture:
         np.testing.assert_array_equal(pixels[:, 0], np.asarray(picture).transpose(2, 0, 1))
@@ -187,11 +210,40 @@ def test_of_a_jpeg_with_several_pictures_the_first_is_read(save):
     assert (read_image([path], axis=-1)[0] == 200).all()
 
 
-def test_a_turned_tiff_is_refused(save):
-    path = save("a.tif", noise(4, 5), tiffinfo={274: 6})
+def test_a_mask_is_turned_by_its_own_orientation(save):
+    mask = np.array([[0, 1, 255], [255, 0, 0]], dtype=np.uint8)
+    path = save("a.tif", mask, tiffinfo={274: 6})
 
-    with pytest.raises(ValueError, match=r"a\.tif is to be shown turned \(TIFF orientation 6\)"):
-        read_image([path], axis=-1)
+    labels, geometry = read_mask([path], TABLE, axis=-1, exif="apply")
+
+    assert labels.tolist() == [[[2, 0], [0, 1], [0, 2]]]  # by hand: a quarter clockwise
+    assert (geometry.orientation, geometry.turned) == (6, True)
+    with pytest.raises(ValueError, match=r"a\.tif is to be shown turned \(EXIF orientation 6\)"):
+        read_mask([path], TABLE, axis=-1)
+    assert mask_values(path) == [0, 1, 255]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
+def test_a_mask_has_the_stored_numbers_where_the_smallest_is_white(tmp_path, dtype):
+    stored = np.zeros((10, 10), dtype)
+    stored[0] = 1  # a tenth is the class
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    one = 255 if dtype == "bool" else 1
+    table = class_table({0: "background", one: "cell"})
+
+    labels, _ = read_mask([tmp_path / "a.tif"], table, axis=-1)
+
+    np.testing.assert_array_equal(labels[0], stored.astype(np.uint8))
+    assert mask_values(tmp_path / "a.tif") == [0, one]
+
+
+def test_gray_of_two_bits_is_0_to_3_in_a_mask(tmp_path):
+    mask = np.array([[0, 1, 2, 3]], np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(gray_png(mask, bits=2))
+
+    assert mask_values(path) == [0, 1, 2, 3]
+    assert read_image([path], axis=-1)[0].ravel().tolist() == [0, 85, 170, 255]  # Pillow's
 
 
 def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
@@ -364,7 +416,7 @@ def test_channels_of_different_size_or_place_are_refused_with_both_files(volume,
     with pytest.raises(ValueError, match=r"c\.png is a flat image, but .*a\.nii is a volume"):
         check_same_grid(path, save("c.png", noise(4, 5)), sizes=((1, 4, 5), (1, 4, 5)))
     with pytest.raises(
-        ValueError, match=r"size 1 x 5 x 4.*turned by an EXIF orientation\? Save it"
+        ValueError, match=r"size 1 x 5 x 4.*turned by an EXIF orientation\? See data"
     ):
         read_image([save("c.png", noise(4, 5)), save("d.png", noise(5, 4))], axis=0)
 

@@ -6,6 +6,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
@@ -209,6 +210,33 @@ def test_a_tiff_file_without_a_resolution_gets_none(tmp_path):
 
     with Image.open(path) as picture:
         assert 282 not in picture.tag_v2
+
+
+@pytest.mark.parametrize("exif", ["apply", "ignore"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+@pytest.mark.parametrize("way", [3, 6, 8])
+def test_a_mask_lies_as_its_turned_image_does(tmp_path, name, way, exif):
+    notes = Image.Exif()
+    notes[274] = way
+    kind = {"tiffinfo": {274: way}} if name == "a.tif" else {"exif": notes}
+    picture = np.zeros((4, 5, 3), np.uint8)
+    picture[0, :2] = 255  # the object, in the stored pixels
+    Image.fromarray(picture).save(tmp_path / name, **kind)
+    image, geometry = read_image([tmp_path / name], axis=-1, exif=exif)
+
+    labels = (image[0] > 127).astype(np.uint8)
+    [path] = write_mask(labels, LARGE, geometry, folder=tmp_path / "out", name="m")
+
+    if name == "a.tif":  # Pillow turns these while it loads them
+        with tifffile.TiffFile(path) as source:
+            stored, noted = source.pages[0].asarray(), source.pages[0].tags["Orientation"].value
+    else:
+        with Image.open(path) as mask:
+            stored, noted = np.asarray(mask), mask.getexif()[274]
+    assert noted == way
+    np.testing.assert_array_equal(stored == 300, picture[..., 0] > 127)
+    again, _ = read_image([path], axis=-1, exif=exif)
+    np.testing.assert_array_equal(again[0] == 300, labels == 1)
 
 
 def test_classes_that_overlap_have_files_of_their_own(tmp_path):
