@@ -97,9 +97,10 @@ def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
             if way != UPRIGHT:
                 tags[TAG] = way
             pages[0].save(partial, save_all=True, append_images=pages[1:], tiffinfo=tags)
-        else:
+        elif way != UPRIGHT and suffix == ".png":
             notes = Pillow.Exif()
-            if way != UPRIGHT:
-                notes[TAG] = way
-            pages[0].save(partial, **({"exif": notes} if suffix == ".png" else {}))
+            notes[TAG] = way
+            pages[0].save(partial, exif=notes)
+        else:
+            pages[0].save(partial)
     return path
