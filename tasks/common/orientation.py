@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from backbones.choose import choose
+from tasks.common.advice import advice
 
 Exif = Literal["apply", "refuse", "ignore"]
 """What becomes of an image that is to be shown turned; see `turned`."""
@@ -21,19 +22,22 @@ _POLICIES: Final = {"apply": None, "refuse": None, "ignore": None}
 # What a file holds that notes an orientation; "Raw profile" is what ImageMagick writes in PNG.
 _MARKS: Final = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"XML:com.adobe.xmp")
 _MARKED: Final = re.compile(b"|".join((*_MARKS, b"Raw profile type ")))
-ADVICE: Final = (
-    "Choose exif=apply if boxes or masks were drawn on the upright image (CVAT, Label Studio, "
-    "labelme and whatever runs in a browser), exif=ignore if on the pixels as they are stored; "
-    "it is data.exif in a run, --exif in predict.py and evaluate.py. Or save the images upright."
-)
-
-
 DONE: Final = {
     "apply": "they are turned upright, boxes and masks lie on the upright image (data.exif=apply)",
     "ignore": "they are used as stored, boxes and masks lie on the stored pixels "
     "(data.exif=ignore)",
 }
 """What was done about them, for the banner."""
+
+
+def exif_advice() -> str:
+    """Return what to do about images that are to be shown turned."""
+    option = advice("data.exif", otherwise="--exif")
+    return (
+        f"Give {option}=apply if boxes or masks were drawn on the upright image (CVAT, labelme, "
+        f"Label Studio and whatever runs in a browser), {option}=ignore if on the pixels as they "
+        "are stored; docs/data.md names more tools. Or save the images upright."
+    )
 
 
 class TurnedError(ValueError):
@@ -45,7 +49,9 @@ class TurnedError(ValueError):
 
     def __init__(self, path: Path, orientation: int) -> None:
         self.fault = f"is to be shown turned (EXIF orientation {orientation})"
-        super().__init__(f"{path} {self.fault}, and tools differ in whether they do so. {ADVICE}")
+        super().__init__(
+            f"{path} {self.fault}, and tools differ in whether they do so. {exif_advice()}"
+        )
 
 
 def check_exif(policy: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.common.advice import advice
 from tasks.common.doubles import Seen, doubles
-from tasks.common.orientation import ADVICE, UPRIGHT, TurnedError
+from tasks.common.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.readers import check_same_grid, read_image, read_mask
@@ -82,7 +82,7 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     if turned:
         raise ValueError(
             f"{case_set.source}: {len(turned)} of {len(case_set.cases)} cases are to be shown "
-            f"turned: {listed(turned)}. {ADVICE}"
+            f"turned: {listed(turned)}. {exif_advice()}"
         )
     found, odd = _alike(read)
     faults += odd
