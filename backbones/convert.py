@@ -9,15 +9,28 @@ WRAPPERS: Final = (
     "state_dict_ema",
     "model_ema",
     "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model_state_dict",
+    "ema_model",
+    "ema",
     "teacher",
     "state_dict",
     "model",
     "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "module",
+    "backbone",
+    "encoder",
     "blobs",
     "online_network_state_dict",
     "student",
 )
 """Keys under which frameworks keep state dicts, averaged ones first, as timm does."""
+
+_DEEPEST: Final = 4
+"""How many wrappers may be around one another."""
 
 _HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.", "n_averaged")
 """How the names of classifiers, projections and counters begin, which a backbone does not have."""
@@ -27,30 +40,55 @@ def unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     """Return the tensors of a checkpoint, whatever a framework wrapped around them.
 
     Args:
-        checkpoint: A state dict, or a checkpoint that holds one under one of `WRAPPERS`.
+        checkpoint: A state dict, or a checkpoint that holds one: under one of `WRAPPERS`, or under
+            whatever key, if there is only one such key.
 
     Returns:
         The keys that led to them, joined by dots, and the tensors by name.
 
     Raises:
-        ValueError: If there is no state dict in it.
+        ValueError: If there is no state dict in it, or several of which none is known.
 
     Example:
         >>> import torch
         >>> unwrap({"model": {"state_dict": {"x": torch.zeros(1)}}, "epoch": 3})
         ('model.state_dict', {'x': tensor([0.])})
     """
-    for key in WRAPPERS:
-        if isinstance(inner := checkpoint.get(key), Mapping) and _has_tensors(inner):
-            deeper, tensors = unwrap(inner)
-            return f"{key}.{deeper}".rstrip("."), tensors
+    led: list[str] = []
+    while len(led) < _DEEPEST and (key := _wrapper(checkpoint)) is not None:
+        led.append(key)
+        checkpoint = checkpoint[key]
     tensors = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(
             "expected a state dict (names and tensors, bare or under "
-            f"{', '.join(WRAPPERS)}), got the keys {sorted(map(str, checkpoint))[:8]}."
+            f"{', '.join(WRAPPERS)}, or under a key of its own), got the keys "
+            f"{sorted(map(str, checkpoint))[:8]}."
         )
-    return "", tensors
+    return ".".join(led), tensors
+
+
+def _wrapper(checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the key under which the weights are; None if they are here, or nowhere.
+
+    Raises:
+        ValueError: If several unknown keys hold a whole state dict.
+    """
+    if (known := next((key for key in WRAPPERS if _leads(checkpoint.get(key))), None)) is not None:
+        return known
+    if _is_whole(checkpoint):
+        return None
+    found = [key for key, value in checkpoint.items() if isinstance(key, str) and _leads(value)]
+    averaged = [key for key in found if "ema" in key.lower().split("_")]
+    found = averaged if len(averaged) == 1 else found
+    if len(found) > 1:
+        raise ValueError(
+            f"several keys hold a state dict, {', '.join(map(repr, found))}; expected one. Save "
+            "the one that is meant by itself: torch.save(checkpoint[key], path)."
+        )
+    # Names without a dot, as Caffe2's, are a state dict under a known key only.
+    loose = (key for key in WRAPPERS if _has_tensors(checkpoint.get(key)))
+    return found[0] if found else next(loose, None)
 
 
 def bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,9 +159,31 @@ def below(
     return {k: v for k, v in own.items() if not k.startswith(without)}
 
 
-def _has_tensors(value: Mapping[str, Any]) -> bool:
-    """Return whether there is a tensor in a mapping, or under one of the wrappers in it."""
-    inner = (value.get(key) for key in WRAPPERS)
-    return any(isinstance(item, Tensor) for item in value.values()) or any(
-        isinstance(item, Mapping) and _has_tensors(item) for item in inner
+def _has_tensors(value: object, *, depth: int = _DEEPEST) -> bool:
+    """Return whether there is a tensor in a mapping, or a state dict somewhere below it."""
+    if not isinstance(value, Mapping) or not depth:
+        return False
+    if any(isinstance(item, Tensor) for item in value.values()):
+        return True
+    known = any(_has_tensors(value.get(key), depth=depth - 1) for key in WRAPPERS)
+    return known or any(_leads(item, depth=depth - 1) for item in value.values())
+
+
+def _is_whole(value: Mapping[Any, Any]) -> bool:
+    """Return whether a mapping is a state dict: tensors by the dotted names of modules.
+
+    What optimisers keep is no such thing: it is numbered, or has a mapping for each name.
+    """
+    return any(
+        isinstance(key, str) and "." in key and isinstance(item, Tensor)
+        for key, item in value.items()
+    )
+
+
+def _leads(value: object, *, depth: int = _DEEPEST) -> bool:
+    """Return whether a mapping is a whole state dict, or has one below its keys."""
+    if not isinstance(value, Mapping) or not depth:
+        return False
+    return _is_whole(value) or any(
+        isinstance(key, str) and _leads(item, depth=depth - 1) for key, item in value.items()
     )

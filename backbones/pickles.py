@@ -2,8 +2,7 @@
 
 import pickle
 from collections import OrderedDict
-from io import BufferedReader
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import torch
 from torch import Tensor
@@ -97,7 +96,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
-def read_pickle(file: BufferedReader) -> object:
+def read_pickle(file: BinaryIO) -> object:
     """Return what a pickle holds, with tensors for its NumPy arrays.
 
     Containers, numbers, strings and NumPy arrays are admitted. Even NumPy's own classes are not

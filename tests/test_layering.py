@@ -13,6 +13,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
         "backbones.choose",
         "backbones.convert",
         "backbones.download",
+        "backbones.formats",
         "backbones.pickles",
         "backbones.plugins",
     ],

@@ -9,6 +9,9 @@ X = torch.zeros(1)
 OURS = {"conv1.weight": X, "bn1.weight": X + 1, "layer1.0.conv1.weight": X + 2}
 
 
+OPTIMIZER = {"state": {0: {"exp_avg": X}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+
+
 def prefixed(prefix):
     return {prefix + name: tensor for name, tensor in OURS.items()}
 
@@ -65,6 +68,14 @@ def test_none_or_several_candidates_are_refused(state, count):
         ({"state_dict": prefixed("a."), "state_dict_ema": OURS, "arch": "x"}, "state_dict_ema"),
         ({"student": prefixed("a."), "teacher": OURS}, "teacher"),
         ({"state_dict": {}, "model": {"epoch": 1}, "blobs": OURS}, "blobs"),
+        *[({key: OURS, "epoch": 3}, key) for key in ("net", "module", "network", "model_state")],
+        ({"encoder": OURS, "decoder": prefixed("a.")}, "encoder"),
+        ({"backbone": OURS, "head": prefixed("a.")}, "backbone"),
+        ({"net": prefixed("a."), "ema": {"decay": 0.9, "module": OURS}}, "ema.module"),
+        ({"epoch": torch.tensor(3), "my_own": OURS, "optimizer": OPTIMIZER}, "my_own"),
+        ({"run": {"best": {"weights": OURS}}, "config": {"lr": 1}}, "run.best.weights"),
+        ({"net_g": prefixed("a."), "net_g_ema": OURS}, "net_g_ema"),
+        ({"ema": {"decay": X}, "net_g": OURS}, "net_g"),
     ],
     ids=[
         "bare",
@@ -77,6 +88,17 @@ def test_none_or_several_candidates_are_refused(state, count):
         "timm's average",
         "dino",
         "empty wrappers",
+        "net",
+        "module",
+        "network",
+        "model_state",
+        "an encoder of two parts",
+        "a backbone of two parts",
+        "an average in a module",
+        "an unknown key, beside an optimiser",
+        "unknown keys",
+        "an average under an unknown key",
+        "an average that is none",
     ],
 )
 def test_a_state_dict_is_found_in_what_frameworks_wrap_around_it(checkpoint, under):
@@ -88,3 +110,15 @@ def test_a_checkpoint_without_tensors_is_refused_with_its_keys(checkpoint):
     keys = ", ".join(map(repr, checkpoint))
     with pytest.raises(ValueError, match=rf"^expected a state dict .*, got the keys \[{keys}\]\.$"):
         unwrap(checkpoint)
+
+
+def test_two_unknown_keys_that_hold_a_state_dict_are_named():
+    message = r"^several keys hold a state dict, 'net_g', 'net_d'; expected one\. Save the one"
+    with pytest.raises(ValueError, match=message):
+        unwrap({"net_g": OURS, "net_d": prefixed("a."), "epoch": 3})
+
+
+def test_a_checkpoint_that_holds_itself_ends():
+    endless = dict(OURS)
+    endless["model"] = endless
+    assert unwrap(endless) == ("model.model.model.model", OURS)
