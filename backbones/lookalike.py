@@ -1,6 +1,6 @@
 """What a weight file looks like that does not fit: the registered backbone, or another family."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from typing import Final
@@ -80,10 +80,22 @@ def describe(
         known: As in `lookalikes`.
         stride_in_1x1: As in `lookalikes`.
     """
-    if family := next(_families(state), ""):
-        return f" This looks like {family}, which is not built here."
-    names = lookalikes(state, known, stride_in_1x1=stride_in_1x1)
+    family = family_of(state)
+    return said(family, [] if family else lookalikes(state, known, stride_in_1x1=stride_in_1x1))
+
+
+def said(family: str, names: Sequence[str]) -> str:
+    """Return the sentence of `describe`, of what is known."""
+    if family:
+        return (
+            f" This looks like {family}, which is none of our own; backbone=timm/<name> has many."
+        )
     return f" This looks like {' or '.join(names[:3])}." if names else ""
+
+
+def family_of(state: Mapping[str, Tensor]) -> str:
+    """Return the family of networks, none of ours, that a file's names are of, if there is one."""
+    return next(_families(state), "")
 
 
 def _families(state: Mapping[str, Tensor]) -> Iterator[str]:

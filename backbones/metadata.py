@@ -131,6 +131,8 @@ _BESIDE: Final = ("preprocessor_config.json", "config.json")
 
 def _hub(content: Mapping[str, Any]) -> Statement:
     config = content.get("config.json", {})
+    if "architecture" in config and _numbers(config.get("mean")):  # timm's before 0.9
+        config = {"pretrained_cfg": config}
     if isinstance(config.get("pretrained_cfg"), Mapping):
         return _timm(config, by="config.json beside it")
     stride = config.get("downsample_in_bottleneck", False if "layer_type" in config else None)

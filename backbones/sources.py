@@ -25,6 +25,20 @@ _TAGS: Final = {
 """Our tags, and torchvision's names for the same weights."""
 
 
+_FAMILY: Final = "timm/"
+HUB_NAMES: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What the hub calls every weight file, those in several parts too: the notes beside it are about
+it."""
+
+_RUN: Final = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""Where a run folder of ours has its weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A weight file, and what its publisher says of it.
@@ -63,7 +77,44 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
             return _address(text)
         if not (Path(text).suffix or os.sep in text or Path(text).is_file()):
             return _tag(text, name)
-    return Source(path=Path(text).expanduser(), label=text)
+    path = Path(text).expanduser()
+    return Source(path=_in_folder(path) if path.is_dir() else path, label=text)
+
+
+def timms_name(name: str) -> str:
+    """Return what timm calls a backbone: its name without ``timm/`` and without a tag.
+
+    Example:
+        >>> timms_name("timm/resnet18.a1_in1k"), timms_name("resnet50")
+        ('resnet18', 'resnet50')
+    """
+    return name.removeprefix(_FAMILY).partition(".")[0]
+
+
+def in_timm(name: str) -> bool:
+    """Return whether ``timm/<name>`` can be built, by the timm that is installed, if one is."""
+    try:
+        hub = import_module("backbones.adapters.hub")
+    except ModuleNotFoundError:
+        return False
+    return name.startswith(_FAMILY) and bool(hub.is_known(timms_name(name)))
+
+
+def _in_folder(folder: Path) -> Path:
+    """Return the weight file of a folder: as the hub lays it out, or of a run of ours."""
+    for name in (*HUB_NAMES, *_RUN):
+        if (path := folder / name).is_file():
+            return path
+    there = sorted(path.name for path in folder.iterdir())
+    if {"data.pkl", "data"} <= set(there):
+        raise ValueError(
+            f"{folder} is a torch file that was unpacked, as macOS does by itself; give the file "
+            f"as it was downloaded, or pack it again: zip -0 -r {folder.name}.pth {folder.name}."
+        )
+    raise ValueError(
+        f"{folder} is a folder without {', '.join((*HUB_NAMES, *_RUN))}; give the weight file. It "
+        f"holds {', '.join(map(repr, there[:8])) or 'nothing'}."
+    )
 
 
 def _tag(tag: str, name: str) -> Source:
@@ -72,7 +123,7 @@ def _tag(tag: str, name: str) -> Source:
     except ValueError:
         raise ValueError(
             f"no weights are published for {name!r}, got {tag!r}; give a file, such as "
-            f"/path/to/file.pth, or timm:{name} where timm has it."
+            f"/path/to/file.pth, or timm:{timms_name(name)} where timm has it."
         ) from None
     known = {ours: full for ours, full in _TAGS.items() if full in published}
     known |= {full: full for full in published}

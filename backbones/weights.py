@@ -10,11 +10,17 @@ from typing import Final
 from torch import Tensor
 
 from backbones.conventions import ImageFormat
-from backbones.convert import backbone_state
+from backbones.convert import backbone_state, prefixes
 from backbones.convert_names import preactivation_norms
 from backbones.interface import Backbone, Conventions
 from backbones.lookalike import STATISTICS, Known, stage_of
-from backbones.weights_check import Kin, check_finite, check_stride, check_tensors
+from backbones.weights_check import (
+    Kin,
+    check_architecture,
+    check_finite,
+    check_stride,
+    check_tensors,
+)
 from backbones.weights_file import WeightFile, open_weights
 
 _STAGES: Final = ("layer", "norms.")
@@ -100,8 +106,9 @@ def load_weights(
         ConnectionError: If the weights have to be downloaded and cannot be.
     """
     file = open_weights(weights, name=name)
-    images, by = file.images(conventions)
     kin = Kin(name=name, known=known or {})
+    check_architecture(file, kin=kin)
+    images, by = file.images(conventions)
     given, report = _prepare(backbone, file, images, kin=kin)
     report = replace(report, images="not known" if images is None else f"{images} ({by})")
     missing = (*missing, *_fresh(backbone, given))
@@ -139,8 +146,9 @@ def _prepare(
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Return the file's tensors as this backbone takes them, and the report on them."""
     first_conv, expected = backbone.first_conv.removeprefix(backbone.inner), backbone.file_state()
+    is_ours = bool(prefixes(file.state, first_conv)) or not prefixes(file.as_named, first_conv)
     try:
-        given = backbone_state(file.state, first_conv=first_conv)
+        given = backbone_state(file.state if is_ours else file.as_named, first_conv=first_conv)
     except ValueError as error:
         raise ValueError(
             f"{file.source.path} does not hold weights of {kin.name!r}: {error}{kin.look(file)}"

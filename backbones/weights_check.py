@@ -1,5 +1,6 @@
 """Whether weights fit a backbone; if they do not, what they are and what can be done."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -7,7 +8,8 @@ from fnmatch import fnmatch
 from torch import Tensor, nn
 
 from backbones.interface import Backbone
-from backbones.lookalike import Known, describe, lookalikes, skeleton
+from backbones.lookalike import Known, family_of, lookalikes, said, skeleton
+from backbones.sources import in_timm, timms_name
 from backbones.weights_file import WeightFile
 
 
@@ -25,8 +27,14 @@ class Kin:
 
     def look(self, file: WeightFile) -> str:
         """Return a sentence about which other backbone a file is of."""
+        return said(family_of(file.state), self.likely(file))
+
+    def likely(self, file: WeightFile) -> list[str]:
+        """Return the names of the other backbones that a file may be of."""
         others = {name: build for name, build in self.known.items() if name != self.name}
-        return describe(file.state, others, stride_in_1x1=self.stride(file))
+        if family_of(file.state):
+            return []
+        return lookalikes(file.state, others, stride_in_1x1=self.stride(file))
 
     def stride(self, file: WeightFile) -> bool | None:
         """Return whether the file's bottlenecks stride in the 1x1; None if nobody knows."""
@@ -36,6 +44,30 @@ class Kin:
             backbone = skeleton(self.known[file.said.architecture])
             return None if backbone is None else backbone.stride_in_1x1
         return file.origin.stride_in_1x1
+
+
+def check_architecture(file: WeightFile, *, kin: Kin) -> None:
+    """Raise if a file says that it is of another network, whose shapes may be the same.
+
+    Args:
+        file: The file.
+        kin: The backbone among the others; ``timm/<name>`` is timm's ``<name>``.
+
+    Raises:
+        ValueError: If it does; it names the backbones that it is of, if there are any.
+    """
+    said = file.said.architecture
+    if said is None or file.origin.name == "Keel" or timms_name(said) == timms_name(kin.name):
+        return
+    names = [name for name in (said, f"timm/{said}") if name in kin.known or in_timm(name)]
+    use = (
+        f"use backbone {' or '.join(map(repr, names))}, or" if names else "it is none of ours: use"
+    )
+    raise ValueError(
+        f"{file.source.path} is of a {said}, says {file.said.by}, and was not loaded into "
+        f"{kin.name!r}: networks of the same shapes can compute different things; {use} other "
+        "weights."
+    )
 
 
 def check_tensors(
@@ -75,9 +107,10 @@ def check_tensors(
     detail = "; ".join(
         f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
     )
+    names = kin.likely(file)
     raise ValueError(
-        f"the weights do not fit {kin.name!r}: {detail}.{kin.look(file)} Nothing was loaded; "
-        f"{_advice(backbone, extra)}\n{table}"
+        f"the weights do not fit {kin.name!r}: {detail}.{said(family_of(file.state), names)} "
+        f"Nothing was loaded; {_advice(backbone, extra, names=names, file=file)}\n{table}"
     )
 
 
@@ -111,8 +144,13 @@ def check_stride(backbone: Backbone, file: WeightFile, *, kin: Kin) -> None:
     )
 
 
-def _advice(backbone: Backbone, extra: list[str]) -> str:
+def _advice(backbone: Backbone, extra: list[str], *, names: list[str], file: WeightFile) -> str:
     """Return what to do about weights that do not fit."""
+    if len(names) == 1:
+        return (
+            f"use backbone {names[0]!r}, for a run backbone={names[0]} "
+            f"backbone.weights={shlex.quote(file.source.label)}."
+        )
     placeholders = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
     if any(key.rpartition(".")[0] in placeholders for key in extra):
         return (

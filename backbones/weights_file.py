@@ -1,10 +1,9 @@
 """A weight file opened: whose it is, its tensors under our names, the images it wants."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
@@ -16,10 +15,7 @@ from backbones.files import read_checkpoint, read_notes
 from backbones.interface import Conventions
 from backbones.metadata import Statement, stated
 from backbones.origins import Origin, recognise
-from backbones.sources import Source, locate
-
-_HUB_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
-"""What the hub calls every weight file: the notes beside it are about it."""
+from backbones.sources import HUB_NAMES, Source, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +27,7 @@ class WeightFile:
         origin: Who wrote it.
         said: What it says of itself.
         state: Its tensors under our names; something may stand before them all.
+        as_named: Its tensors under its own names, for backbones that have those: timm's.
         count: How many tensors the file has.
         wrapper: The keys that led to them in the file, joined by dots.
     """
@@ -39,6 +36,7 @@ class WeightFile:
     origin: Origin
     said: Statement
     state: Mapping[str, Tensor]
+    as_named: Mapping[str, Tensor]
     count: int
     wrapper: str
 
@@ -84,7 +82,7 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
         name: The backbone's registered name.
 
     Raises:
-        ValueError: If it is broken, holds no tensors, or is of another network by its own account.
+        ValueError: If it is broken, or holds no tensors.
         FileNotFoundError: If it does not exist.
         ConnectionError: If it has to be downloaded and cannot be.
     """
@@ -97,18 +95,13 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
         raise ValueError(f"{source.path} does not hold weights of {name!r}: {error}") from error
     state = bare_names(tensors)
     origin = recognise(Clues(state=state, content=content, wrapper=wrapper))
-    said = stated(content, state, hub=origin.hub or source.path.name in _HUB_NAMES)
-    if origin.name != "Keel" and said.architecture not in (None, name):
-        raise ValueError(
-            f"{os.fspath(source.path)} is of a {said.architecture}, says {said.by}, and was not "
-            f"loaded into {name!r}: networks of the same shapes can compute different things. Use "
-            f"backbone {said.architecture!r}, or other weights."
-        )
+    said = stated(content, state, hub=origin.hub or source.path.name in HUB_NAMES)
     return WeightFile(
         source=source,
         origin=origin,
         said=said,
         state=origin.rename(state),
+        as_named=state,
         count=len(tensors),
         wrapper=wrapper,
     )

@@ -18,9 +18,15 @@ from torch.hub import get_dir
 
 from backbones.choose import nearest
 from backbones.download import failure, fetch, offline
+from backbones.sources import timms_name
 
 _FILES: Final = ("model.safetensors", "pytorch_model.bin")
 _NOTES: Final = ("config.json", "preprocessor_config.json")
+
+
+def is_known(name: str) -> bool:
+    """Return whether timm has a model of that name, without a tag."""
+    return bool(timm.is_model(name))
 
 
 def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[float, ...]]:
@@ -42,10 +48,12 @@ def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[
         hint = f"; did you mean {close!r}?" if close else ""
         raise ValueError(f"timm has no weights {model!r}{hint} timm.list_pretrained() lists all.")
     # timm's blurpool and average-pooling variants have the names and shapes of plain ones.
-    if config.architecture != name and timm.is_model(name):
+    own = timms_name(name)
+    if config.architecture != own and timm.is_model(own):
+        others = f", or weights such as timm:{own}" if timm.is_model_pretrained(own) else ""
         raise ValueError(
             f"timm's {model!r} is a {config.architecture}, and cannot be loaded into {name!r}; "
-            f"use backbone {config.architecture!r}, or weights such as timm:{name}."
+            f"use backbone 'timm/{config.architecture}'{others}."
         )
     if config.hf_hub_id:
         repository, _, revision = config.hf_hub_id.partition("@")

@@ -1,6 +1,7 @@
 """A file of another network is answered with what it is, and one that strides elsewhere refused."""
 
 import pickle
+import re
 from functools import partial
 
 import pytest
@@ -44,6 +45,19 @@ def test_a_file_of_another_network_is_called_by_its_name(save, file_of, into):
     message = rf"^the weights do not fit '{into}': .*\. This looks like {file_of}.*\. Nothing was"
     with pytest.raises(ValueError, match=message):
         build_backbone(into, weights=path)
+
+
+def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(tmp_path):
+    """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
+    model = no_memory(torchvision.models.resnet50)
+    state = {k: torch.ones(v.shape) for k, v in model.state_dict().items()}
+    path = tmp_path / "R-50.pkl"
+    blobs = {k: v.numpy() for k, v in spelling.caffe2(state).items()}
+    path.write_bytes(pickle.dumps(blobs, protocol=2))
+    command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
+    with pytest.raises(ValueError, match=rf"looks like resnet50_caffe\. Nothing .*{command}"):
+        build_backbone("resnet34", weights=str(path))
+    build_backbone("resnet50_caffe", weights=str(path), out_features=["c2"])
 
 
 def test_part_of_a_network_looks_like_all_that_begin_so():

@@ -1,0 +1,122 @@
+"""timm's own files as its hub lays them out, into timm's networks and into ours."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
+
+from backbones import build_backbone, list_backbones
+from backbones.adapters import hub
+from backbones.sources import in_timm, timms_name
+
+FAMILIES = ["resnet18", "convnext_atto", "regnety_002", "resnetv2_18", "mobilenetv3_small_050"]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def laid(request, tmp_path_factory):
+    """A model of timm's with statistics that matter, and its folder, written by timm itself."""
+    torch.manual_seed(1)
+    model = timm.create_model(request.param, pretrained=False)
+    with torch.no_grad():
+        model.train()(torch.rand(2, 3, 64, 64))
+    folder = tmp_path_factory.mktemp(request.param)
+    save_for_hf(model.eval(), str(folder), safe_serialization="both")
+    return SimpleNamespace(name=request.param, model=model, folder=folder)
+
+
+def same(backbone, model, image):
+    with torch.no_grad():
+        expected = model.forward_intermediates(image, intermediates_only=True)
+        found = list(backbone.eval()(image).values())
+    torch.testing.assert_close(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", ""])
+def test_a_file_of_timms_hub_is_loaded_into_timms_network(laid, file, image):
+    backbone = build_backbone(f"timm/{laid.name}", weights=laid.folder / file)
+    same(backbone, laid.model, image)
+    stated = timm.get_pretrained_cfg(laid.name)
+    assert (backbone.conventions.mean, backbone.conventions.std) == (stated.mean, stated.std)
+    assert "(config.json beside it)" in backbone.provenance
+
+
+@pytest.mark.parametrize("weights", ["hf:timm/x.a1_in1k", "timm:{}"])
+def test_the_hub_and_timms_names_are_read_by_the_same_code(laid, weights, image, monkeypatch):
+    def download(_repository, name, **_):
+        path = laid.folder / name
+        if not path.is_file():
+            raise hub.EntryNotFoundError(name)
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    backbone = build_backbone(f"timm/{laid.name}", weights=weights.format(laid.name))
+    same(backbone, laid.model, image)
+
+
+def test_a_file_of_timms_hub_is_loaded_into_our_network_of_that_name(laid, image):
+    if laid.name not in list_backbones():
+        with pytest.raises(ValueError, match=rf"unknown backbone '{laid.name}'"):
+            build_backbone(laid.name, weights=laid.folder)
+        return
+    ours = build_backbone(laid.name, weights=laid.folder).eval()
+    with torch.no_grad():
+        expected = laid.model.forward_features(image)
+        torch.testing.assert_close(ours(image)["c5"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_configuration_from_before_timm_0_9_is_read(laid, tmp_path):
+    config = json.loads((laid.folder / "config.json").read_text())
+    flat = config["pretrained_cfg"] | {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    text = json.dumps(flat | {"architecture": laid.name, "num_features": 9})
+    (tmp_path / "config.json").write_text(text)
+    save_file(load_file(laid.folder / "model.safetensors"), tmp_path / "model.safetensors")
+    backbone = build_backbone(f"timm/{laid.name}", weights=tmp_path)
+    assert backbone.conventions.mean == (0.1, 0.2, 0.3)
+    other = "resnet34" if laid.name != "resnet34" else "resnet18"
+    with pytest.raises(ValueError, match=rf"is of a {laid.name}, says config\.json beside it"):
+        build_backbone(f"timm/{other}", weights=tmp_path)
+
+
+def test_a_file_of_gray_images_is_loaded(tmp_path, image):
+    model = timm.create_model("regnety_002", in_chans=1, num_classes=3).eval()
+    save_for_hf(model, str(tmp_path))
+    backbone = build_backbone("timm/regnety_002", weights=tmp_path, in_channels=1)
+    same(backbone, model, image[:, :1])
+    assert len(backbone.conventions.mean) == 1
+
+
+@pytest.mark.parametrize("into", ["resnet18", "timm/resnet18", "timm/convnext_atto"])
+@pytest.mark.parametrize("architecture", ["resnet34", "resnetblur18", "gone_net", "regnety_002"])
+def test_advice_names_backbones_that_exist(into, architecture, tmp_path):
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "model.safetensors")
+    config = {"architecture": architecture, "pretrained_cfg": {"mean": [0.5] * 3, "std": [1.0] * 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=rf"is of a {architecture}, says config") as caught:
+        build_backbone(into, weights=tmp_path)
+    named = [
+        part for part in str(caught.value).split("'") if part.startswith((architecture, "timm/"))
+    ]
+    named.remove(into) if into in named else None
+    for name in named:
+        assert name in list_backbones() or timm.is_model(timms_name(name))
+    assert bool(named) == timm.is_model(architecture)
+
+
+def test_timms_names_of_another_network_advise_backbones_that_exist():
+    with pytest.raises(ValueError, match=r"use backbone 'timm/resnetblur50', or weights such as"):
+        hub.timm_file("resnetblur50", name="resnet50")
+    with pytest.raises(ValueError, match=r"use backbone 'timm/resnetblur50', or weights such as"):
+        hub.timm_file("resnetblur50", name="timm/resnet50")
+    with pytest.raises(ValueError, match=r"or timm:resnet18 where timm has it"):
+        build_backbone("timm/resnet18", weights="no_such_tag")
+
+
+def test_what_timm_can_build_is_known():
+    assert in_timm("timm/resnet18")
+    assert in_timm("timm/resnet18.a1_in1k")
+    assert not in_timm("resnet18")
+    assert not in_timm("timm/resnet18_of_nobody")
