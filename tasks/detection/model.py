@@ -169,7 +169,9 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             (_ASPECT_RATIOS,) * len(options.anchor_sizes),
         ),
         rpn_head=_FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
-        box_roi_pool=PyramidRoIAlign(fpn.levels[:-1], _ROI_SIZE),
+        box_roi_pool=PyramidRoIAlign(
+            fpn.levels[:-1], _ROI_SIZE, strides=[backbone.strides[name] for name in channels]
+        ),
         box_head=box_head,
         box_predictor=_FullPredictor(options.head_width, num_classes + 1),
         box_score_thresh=options.score_threshold,

@@ -171,3 +171,28 @@ def test_torchvision_takes_the_pyramid_as_it_is():
     with torch.no_grad():
         (found,) = detector.eval()([torch.rand(3, 64, 64)])
     assert found["boxes"].shape[1] == 4
+
+
+class Found(torch.nn.Module):
+    """A detector that takes one image and returns tensors, as torch.jit.trace wants them."""
+
+    def __init__(self, detector):
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image):
+        (found,) = self.detector([image])
+        return found["boxes"], found["labels"], found["scores"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+def test_a_trace_finds_on_other_images_what_the_detector_finds():
+    """Other images have other numbers of proposals, detections and pixels."""
+    backbone = build_backbone("resnet18")
+    options = DetectorOptions(min_size=64, max_size=128, score_threshold=0.0, head_width=16)
+    detector = Found(build_detector(backbone, num_classes=2, options=options)).eval()
+    traced = torch.jit.trace(detector, torch.rand(3, 64, 96), check_trace=False)
+    for size in [(64, 96), (64, 96), (96, 64), (64, 128)]:
+        image = torch.rand(3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(traced(image), detector(image), rtol=1e-4, atol=1e-3)
