@@ -11,12 +11,13 @@ from backbones.choose import choose
 from backbones.interface import Backbone
 from backbones.layers.conv import ConvNorm, conv
 from backbones.layers.norm import norm_factory
+from backbones.torchscript import NoTorchScript
 
 ExtraLevels = Literal["pool", "conv", "none"]
 _EXTRA: Final[dict[str, int]] = {"pool": 1, "conv": 2, "none": 0}
 
 
-class FPN(nn.Module):
+class FPN(NoTorchScript, nn.Module):
     """A top-down pathway with lateral connections.
 
     Source: Lin et al., arXiv:1612.03144, figure 3. Extra levels: p6 by subsampling p5 (Faster
@@ -111,7 +112,7 @@ def _coarsest(channels: Mapping[str, int]) -> int:
     return numbers[-1]
 
 
-class BackboneWithFPN(nn.Module):
+class BackboneWithFPN(NoTorchScript, nn.Module):
     """A backbone and the pyramid on top of it, as one image-to-pyramid module.
 
     Args:

@@ -9,6 +9,8 @@ from typing import ClassVar, NoReturn, Self
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from backbones.torchscript import NoTorchScript
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
@@ -72,7 +74,7 @@ class BackboneOptions:
             )
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(NoTorchScript, nn.Module, ABC):
     """Maps an image to feature maps named by stage: ``"c{k}"`` has stride 2**k.
 
     With a smaller ``output_stride`` a feature keeps its name and `strides` tells the truth.

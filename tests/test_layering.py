@@ -16,6 +16,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
         "backbones.formats",
         "backbones.pickles",
         "backbones.plugins",
+        "backbones.torchscript",
     ],
     ["backbones.clues", "backbones.convert_names", "backbones.files"],
     ["backbones.interface", "backbones.layers"],

@@ -12,12 +12,13 @@ import segmentation_models_pytorch.encoders as smp_encoders
 from torch import Tensor, nn
 
 from backbones import Backbone, build_backbone, list_backbones
+from backbones.torchscript import NoTorchScript
 from backbones.weights import adapt_first_conv
 
 PREFIX: Final = "keel-"
 
 
-class SmpEncoder(nn.Module):
+class SmpEncoder(NoTorchScript, nn.Module):
     """A backbone under smp's contract for encoders.
 
     smp builds it by name; ``encoder.body`` is the backbone, with its `freeze` and its conventions.
@@ -144,13 +145,6 @@ class SmpEncoder(nn.Module):
             self.body = self._build(weights=state_dict.name)
             return None
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
-
-    def __prepare_scriptable__(self) -> None:
-        """Say why there is no TorchScript; torch.jit.script calls this first."""
-        raise RuntimeError(
-            "torch.jit.script does not take backbones, whose features come by name; use "
-            "torch.export.export, torch.compile or torch.jit.trace."
-        )
 
     def _build(self, *, weights: str = "random") -> Backbone:
         return build_backbone(

@@ -38,7 +38,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels."""
-        squeezed = F.relu(self.fc1(x.mean((2, 3), keepdim=True)), inplace=True)
+        squeezed = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
         weighed: Tensor = x * self.fc2(squeezed).sigmoid()
         return weighed
 
@@ -76,7 +76,7 @@ class _ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        mean, most = (self.fc2(F.relu(self.fc1(p), inplace=True)) for p in pooled)
+        mean, most = (self.fc2(F.relu(self.fc1(p))) for p in pooled)
         weighed: Tensor = x * (mean + most).sigmoid()
         return weighed
 

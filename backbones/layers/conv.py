@@ -2,9 +2,11 @@
 
 from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, fixed_affine
+from backbones.torchscript import NoTorchScript
 
 
 def conv(
@@ -37,19 +39,23 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     convolution with the weight ``w * s`` and the bias ``t``: no pass over the activations, and
     none of them kept for the backward pass. Gradients reach ``w`` (and an eval-mode batch norm's
     own weight and bias) through the product. Under autocast the product is made in float32, the
-    convolution runs in the low precision. The modules' own forward hooks do not see this path.
+    convolution runs in the low precision. Modules that do more are called as they are: those with
+    hooks, of a subclass or with a forward of their own, replaced ones, and all while torch.fx
+    traces.
 
     Args:
         conv: Any convolution, deformable ones included, with or without a bias.
         norm: Any norm of the same number of channels.
         x: (N, C, H, W).
     """
-    fixed = fixed_affine(norm)
-    # A convolution that does more in its forward or in a hook before it is called as it is.
-    plain_call = type(conv).forward is nn.Conv2d.forward and not conv._forward_pre_hooks
-    if fixed is None or not plain_call:
+    convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
+    seen = watched(norm)
+    as_they_are = seen or not convolves or watched(conv) or isinstance(x, fx.Proxy)
+    fixed = None if as_they_are else fixed_affine(norm)
+    if fixed is None:
         plain: Tensor = norm(conv(x))
-        return plain
+        # The caller rectifies in place; a hook may keep what it saw.
+        return plain.clone() if seen or (isinstance(norm, nn.Identity) and watched(conv)) else plain
     scale, shift = fixed
     if conv.bias is not None:
         shift = shift + conv.bias * scale
@@ -58,7 +64,7 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-class ConvNorm(nn.Sequential):
+class ConvNorm(NoTorchScript, nn.Sequential):
     """A convolution and its norm, under the keys ``0`` and ``1`` that torchvision gives them.
 
     Args:

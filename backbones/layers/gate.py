@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 Branch = Callable[[Tensor], Tensor]
 _OPEN: Final = 0.5
@@ -40,7 +40,7 @@ class Openness(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         hidden = max(4, channels // _REDUCTION)
-        super().__init__(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
+        super().__init__(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         last = self[2]
         if isinstance(last, nn.Linear):
             nn.init.zeros_(last.weight)
@@ -57,8 +57,8 @@ class Gate(nn.Module):
 
     In training the gate is soft. In eval mode it is hard: a sample whose ``g`` is below 0.5 skips
     the block, which is then not computed for it. While a graph is captured (`torch.export`,
-    `torch.compile`, tracing) the branch is computed for all samples and dropped for those that
-    skip: the same values, without the saving, as the captured graph cannot depend on the data.
+    `torch.compile`, torch.fx, tracing) the branch is computed for all samples and dropped for those
+    that skip: the same values, without the saving, as the captured graph cannot depend on the data.
 
     Source: the adaptive inference graphs of Veit and Belongie, arXiv:1711.11503, with a soft gate
     in place of the sampled one.
@@ -77,7 +77,7 @@ class Gate(nn.Module):
         if self.training:
             return skip + share * branch(x)
         share = torch.where(share >= _OPEN, share, 0.0)
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call, attr-defined]
+        if _captured(x):
             return skip + share * branch(x)
         runs = share.flatten().nonzero().flatten()
         if len(runs) == 0:
@@ -86,6 +86,12 @@ class Gate(nn.Module):
             return skip + share * branch(x)
         residual = share[runs] * branch(x[runs])
         return skip.index_add(0, runs, residual.to(skip.dtype))
+
+
+def _captured(x: Tensor) -> bool:
+    """Whether a graph is being captured, which must not depend on the data."""
+    compiled = torch.compiler.is_compiling()
+    return compiled or isinstance(x, fx.Proxy) or torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
 
 
 def _add(_channels: int) -> nn.Module:

@@ -68,12 +68,18 @@ def norm_factory(name: str) -> NormFactory:
     return choose(NORMS, name, what="norm")
 
 
+_FORWARDS: Final = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward, FrozenBatchNorm2d.forward)
+
+
 def fixed_affine(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return ``(scale, shift)``, each (C,), of a batch norm whose statistics do not move.
 
     Such a norm is ``x * scale + shift``: a `FrozenBatchNorm2d` always, any other batch norm in
-    eval mode. Gradients reach the norm's own weight and bias. None for every other module.
+    eval mode. Gradients reach the norm's own weight and bias. None for every other module, a
+    subclass with a forward of its own included.
     """
+    if type(norm).forward not in _FORWARDS or "forward" in vars(norm):
+        return None
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
         if norm.training or norm.running_mean is None or not norm.affine:
             return None

@@ -15,8 +15,10 @@ from torchvision.ops import StochasticDepth
 
 from backbones.layers.attention import Attention
 from backbones.layers.conv import conv, conv_norm
+from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory
 from backbones.resnet.shortcut import shortcut
+from backbones.torchscript import NoTorchScript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class BlockShape:
     drop_path: float = 0.0
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(NoTorchScript, nn.Module):
     """``relu(shortcut(x) + branch(x))``, the sum by way of a gate.
 
     Args:
@@ -95,7 +97,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        return F.relu(self.gate(self.branch, x, self.downsample(x)), inplace=True)
+        total = self.gate(self.branch, x, self.downsample(x))
+        return F.relu(total, inplace=not watched(self.gate))
 
     def _end(self, shape: BlockShape, parts: BlockParts) -> None:
         """Build what follows the convolutions, last, as torchvision orders its parameters."""

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 from backbones.choose import choose
 from backbones.interface import Backbone, BackboneOptions
 from backbones.layers.attention import ATTENTIONS
+from backbones.layers.conv import conv_norm
 from backbones.layers.deform import CONVS
 from backbones.layers.gate import GATES
+from backbones.layers.hooks import ReLU
 from backbones.layers.norm import NormFactory, norm_factory
 from backbones.resnet.blocks import BasicBlock, BlockParts, BlockShape, Bottleneck, ResidualBlock
 from backbones.resnet.init import initialise
 from backbones.resnet.plan import StagePlan, features_of, in_order, plan_stages
 from backbones.resnet.preact import PreActBasic, PreActBlock, PreActBottleneck
 from backbones.resnet.res2 import Res2Bottleneck
-from backbones.resnet.stem import STEMS
+from backbones.resnet.stem import STEMS, DeepStem
 from backbones.resnet.variants import ResNetSpec
 
 _BLOCKS: Final[dict[str, type[ResidualBlock | PreActBlock]]] = {
@@ -69,6 +71,7 @@ class ResNet(Backbone):
         self.stride_in_1x1 = None if block.expansion == 1 else spec.stride_in_1x1
         self.conv1 = stem.build(options.in_channels, spec.stem_width, norm)
         self.bn1 = norm(spec.stem_width)
+        self.relu: nn.Module = ReLU()  # a module, for those who run the children one by one
         self.maxpool = stem.make_pool()
         channels, strides = {"c1": spec.stem_width}, {"c1": stem.stride}
         for k, plan in enumerate(plan_stages(spec, options, expansion=block.expansion), start=1):
@@ -111,7 +114,10 @@ class ResNet(Backbone):
 
     def _enter(self, x: Tensor) -> Tensor:
         """Return what the stem makes of the image."""
-        return F.relu(self.conv1.normed(self.bn1, x), inplace=True)
+        stem, norm = self.conv1, self.bn1
+        x = stem.normed(norm, x) if isinstance(stem, DeepStem) else conv_norm(stem, norm, x)
+        out: Tensor = self.relu(x)
+        return out
 
     def _leave(self, name: str, x: Tensor) -> Tensor:  # noqa: ARG002 (those that override it need it)
         """Return what is handed out of a stage's output."""
@@ -133,7 +139,8 @@ class PreActResNet(ResNet):
     def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
         super().__init__(spec, options)
         norm = norm_factory((options or BackboneOptions()).norm)
-        self.bn1 = nn.Identity()  # the first block normalises
+        self.bn1 = nn.Identity()  # the first block normalises ...
+        self.relu = nn.Identity()  # ... and rectifies
         self.norms = nn.ModuleDict({name: norm(width) for name, width in self.channels.items()})
 
     def stages(self) -> list[list[nn.Module]]:

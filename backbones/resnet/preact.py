@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from backbones.layers.conv import conv, conv_norm
 from backbones.resnet.blocks import BlockParts, BlockShape, drop_path, refuse_groups
+from backbones.torchscript import NoTorchScript
 
 
-class PreActBlock(nn.Module):
+class PreActBlock(NoTorchScript, nn.Module):
     """``shortcut + branch(relu(norm(x)))``, the sum by way of a gate.
 
     A shortcut that is a projection sees ``relu(norm(x))`` too, an identity sees ``x``.

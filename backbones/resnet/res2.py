@@ -56,7 +56,8 @@ class Res2Bottleneck(ResidualBlock):
     def residual(self, x: Tensor) -> Tensor:
         """Return the residual."""
         x = F.relu(conv_norm(self.conv1, self.bn1, x), inplace=True)
-        *parts, rest = torch.split(x, self.width, dim=1)
+        split = torch.split(x, self.width, dim=1)  # torch.fx can index it, and not unpack it
+        *parts, rest = [split[k] for k in range(len(self.convs) + 1)]
         done: list[Tensor] = []
         for part, convolution, norm in zip(parts, self.convs, self.bns, strict=True):
             ladder = self.join(part, done)

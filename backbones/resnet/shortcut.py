@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backbones.choose import choose
 from backbones.layers.conv import ConvNorm, conv, conv_norm
 from backbones.layers.norm import NormFactory
+from backbones.torchscript import NoTorchScript
 
 
 class ZeroPadShortcut(nn.Module):
@@ -60,7 +61,7 @@ class MeanPool(nn.Module):
         )
 
 
-class MeanProjection(nn.Sequential):
+class MeanProjection(NoTorchScript, nn.Sequential):
     """A mean, a 1x1 convolution and a norm, under timm's keys ``1`` and ``2``.
 
     Source: He et al., arXiv:1812.01187, figure 2c.

@@ -8,34 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.layers.conv import conv, conv_norm
+from backbones.layers.hooks import ReLU, watched
 from backbones.layers.norm import NormFactory
-
-
-class ConvStem(nn.Conv2d):
-    """One convolution.
-
-    Args:
-        in_channels: Of the image.
-        out_channels: Of the result.
-        kernel_size: An odd one.
-        stride: Of the convolution.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int
-    ) -> None:
-        padding = kernel_size // 2
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
-        )
-
-    def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
-        """Return ``norm(self(x))``; see `conv_norm`."""
-        return conv_norm(self, norm, x)
 
 
 class DeepStem(nn.Sequential):
@@ -54,30 +31,33 @@ class DeepStem(nn.Sequential):
         super().__init__(
             conv(in_channels, half, 3, stride=2),
             norm(half),
-            nn.ReLU(inplace=True),
+            ReLU(),
             conv(half, half, 3),
             norm(half),
-            nn.ReLU(inplace=True),
+            ReLU(),
             conv(half, out_channels, 3),
         )
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         """Return ``norm(self(x))``; see `conv_norm`."""
-        first, norm1, _, second, norm2, _, third = self
-        for convolution, between in ((first, norm1), (second, norm2)):
-            x = F.relu(conv_norm(cast("nn.Conv2d", convolution), between, x), inplace=True)
+        if watched(self):
+            plain: Tensor = norm(self(x))
+            return plain
+        first, norm1, relu1, second, norm2, relu2, third = self
+        x = relu1(conv_norm(cast("nn.Conv2d", first), norm1, x))
+        x = relu2(conv_norm(cast("nn.Conv2d", second), norm2, x))
         return conv_norm(cast("nn.Conv2d", third), norm, x)
 
 
-Stem = ConvStem | DeepStem
+Stem = nn.Conv2d | DeepStem
 
 
 def _conv7(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
-    return ConvStem(in_channels, out_channels, kernel_size=7, stride=2)
+    return conv(in_channels, out_channels, 7, stride=2)
 
 
 def _conv3(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
-    return ConvStem(in_channels, out_channels, kernel_size=3, stride=1)
+    return conv(in_channels, out_channels, 3)
 
 
 def _deep(in_channels: int, out_channels: int, norm: NormFactory) -> Stem:

@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from backbones.torchscript import NoTorchScript
+
 _CANONICAL_SIZE: Final = 224.0
 _CANONICAL_LEVEL: Final = 4
 
 
-class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
+class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
     """torchvision's ``MultiScaleRoIAlign``, several times faster on a CPU.
 
     A RoI of area ``s**2`` pools from level ``floor(4 + log2(s / 224))`` (Lin et al.,

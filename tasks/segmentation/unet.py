@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from backbones import Backbone
 from backbones.choose import choose
 from backbones.layers.conv import ConvNorm
+from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
+from backbones.torchscript import NoTorchScript
 
 _ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
 WIDTHS: Final = (256, 128, 64, 32, 16)
@@ -75,7 +77,7 @@ def _transposed(channels: int, factor: int) -> nn.Module:
 _UPSAMPLING: Final = {"nearest": _nearest, "bilinear": _bilinear, "transposed": _transposed}
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(NoTorchScript, nn.Module):
     """Upsample, join with the skip connection, and convolve twice.
 
     Args:
@@ -117,12 +119,13 @@ class DecoderBlock(nn.Module):
         x = self.upsample(x)
         if skip is not None:
             x = self.attention1(torch.cat([x, skip], dim=1))
-        x = F.relu(self.conv1(x), inplace=True)
-        out: Tensor = self.attention2(F.relu(self.conv2(x), inplace=True))
+        x = F.relu(self.conv1(x), inplace=not watched(self.conv1))
+        x = F.relu(self.conv2(x), inplace=not watched(self.conv2))
+        out: Tensor = self.attention2(x)
         return out
 
 
-class ResNetUNet(nn.Module):
+class ResNetUNet(NoTorchScript, nn.Module):
     """A U-Net whose encoder is a backbone of ours.
 
     Images of any size are padded by their edge to a multiple of the coarsest stride, and the result
@@ -256,10 +259,17 @@ def smallest_side(network: ResNetUNet) -> int:
 
 def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
     """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide."""
-    height, width = x.shape[-2:]
-    down = max(-(-height // multiple) * multiple, smallest) - height
-    right = max(-(-width // multiple) * multiple, smallest) - width
-    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
+    down, right = (_more(side, multiple=multiple, smallest=smallest) for side in x.shape[-2:])
+    traced = isinstance(down, Tensor)  # a trace is for every size
+    return F.pad(x, (0, right, 0, down), mode="replicate") if traced or down or right else x
+
+
+def _more(side: int | Tensor, *, multiple: int, smallest: int) -> int:
+    """Return how much a side lacks."""
+    wanted = -(-side // multiple) * multiple
+    if isinstance(wanted, Tensor):  # what a size is while torch.jit.trace runs
+        return cast("int", wanted.clamp(min=smallest) - side)
+    return max(wanted, smallest) - cast("int", side)
 
 
 def _any_heads(

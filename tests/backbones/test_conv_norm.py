@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
@@ -53,9 +53,9 @@ def test_values_and_gradients_are_those_of_the_plain_path(make_conv, make_norm):
 
 
 @pytest.mark.parametrize("name", ["batch in eval", "frozen"])
-def test_fixed_statistics_never_run_the_norm(name):
+def test_fixed_statistics_never_run_the_norm(name, monkeypatch):
     norm = NORMS[name]()
-    norm.forward = None  # calling it would raise
+    monkeypatch.setattr(type(norm), "__call__", None)  # calling it would raise
     assert conv_norm(CONVOLUTIONS["3x3"](), norm, torch.randn(1, 8, 4, 4)).shape == (1, 12, 4, 4)
 
 
@@ -94,5 +94,31 @@ def test_a_convolution_that_does_more_than_convolve_is_called_as_it_is():
     norm.running_mean.uniform_(-1, 1)
     pruned = prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", amount=0.5)
     pruned.weight_orig.data.mul_(3)
-    for convolution in (Doubled(3, 4, 3), pruned):
+    patched = nn.Conv2d(3, 4, 3)
+    patched.forward = Doubled.forward.__get__(Doubled(3, 4, 3))
+    wrapped = nn.Sequential(nn.Conv2d(3, 4, 3))  # what LoRA puts in a convolution's place
+    for convolution in (Doubled(3, 4, 3), pruned, patched, wrapped):
         torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))
+
+
+def test_a_norm_that_does_more_than_normalise_is_called_as_it_is():
+    """timm's batch norms rectify as well."""
+
+    class Rectifying(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    norm, patched = Rectifying(4).eval(), nn.BatchNorm2d(4).eval()
+    patched.forward = lambda x: -x
+    convolution, x = nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
+    for module in (norm, patched):
+        torch.testing.assert_close(conv_norm(convolution, module, x), module(convolution(x)))
+
+
+@pytest.mark.parametrize(
+    "parametrise", [parametrizations.weight_norm, parametrizations.spectral_norm]
+)
+def test_a_parametrised_convolution_has_its_weight(parametrise):
+    convolution, norm = parametrise(nn.Conv2d(3, 4, 3)).eval(), fill(nn.BatchNorm2d(4)).eval()
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))

@@ -186,6 +186,7 @@ class Found(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
 def test_a_trace_finds_on_other_images_what_the_detector_finds():
     """Other images have other numbers of proposals, detections and pixels."""
     backbone = build_backbone("resnet18")
@@ -196,3 +197,11 @@ def test_a_trace_finds_on_other_images_what_the_detector_finds():
         image = torch.rand(3, *size)
         with torch.no_grad():
             torch.testing.assert_close(traced(image), detector(image), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused_in_plain_words():
+    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=DetectorOptions())
+    for module in (detector, detector.roi_heads.box_roi_pool):
+        with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
+            torch.jit.script(module)

@@ -229,3 +229,24 @@ def test_a_copy_trains_by_itself():
     twin.load_state_dict(network.state_dict())
     train_step(twin, torch.rand(2, 3, 32, 32))
     assert all(p.grad is None for p in network.parameters())
+
+
+SIZES = [(1, 96, 64), (3, 128, 160), (2, 100, 70), (1, 33, 47), (2, 20, 20)]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("traced_at", [(2, 96, 64), (2, 100, 70)])
+@pytest.mark.parametrize("backbone_norm", ["batch", "instance"])
+def test_a_trace_takes_other_sizes_and_batches(traced_at, backbone_norm):
+    network = unet(backbone_norm=backbone_norm).eval()
+    count, *sides = traced_at
+    traced = torch.jit.trace(network, torch.rand(count, 3, *sides), check_trace=False)
+    for other, *size in SIZES:
+        image = torch.rand(other, 3, *size)
+        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused_in_plain_words():
+    with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
+        torch.jit.script(unet())
