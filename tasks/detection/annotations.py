@@ -20,6 +20,7 @@ class ImageRecord:
         width: In pixels, as the annotation file says.
         boxes: (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``; no crowd. B may be 0.
         labels: (B,), int64, in 1..K; ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
+        file_name: As the data set gives it, below its image folder; empty for that of ``path``.
     """
 
     path: Path
@@ -28,6 +29,12 @@ class ImageRecord:
     width: int
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    file_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call the image in a message."""
+        return self.file_name or self.path.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,7 @@ class Annotations:
         cleaned: How many annotations were changed, by reason, such as
             ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
         one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
+        image_folder: Where the images are.
         warnings: What a user should know of them, a sentence each.
     """
 
@@ -54,6 +62,7 @@ class Annotations:
     truth: Mapping[str, Any]
     cleaned: Mapping[str, int]
     one_based: bool = True
+    image_folder: Path = Path()
     warnings: Sequence[str] = ()
 
     @property

@@ -164,6 +164,7 @@ def _clean(
         width=image.width,
         boxes=boxes[learnt],
         labels=np.array([region.label for region in regions], dtype=np.int64)[learnt],
+        file_name=image.file_name,
     )
     return record, [region for region, reason in zip(regions, fault, strict=True) if not reason]
 

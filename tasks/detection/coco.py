@@ -73,6 +73,7 @@ def labelled_coco(
         raise ValueError(f"{annotation_file}: {error}") from error
     labelled = LabelledSet(
         source=annotation_file,
+        image_folder=image_folder,
         images=list(images.values()),
         classes=categories.classes,
         category_ids=categories.ids,

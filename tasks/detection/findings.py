@@ -104,7 +104,7 @@ def _repeated_boxes(sides: Mapping[str, Annotations]) -> list[str]:
         counts = [(record, repeated_boxes(record)) for record in part.images]
         total = sum(count for _, count in counts)
         if total:
-            first = next(record.path.name for record, count in counts if count)
+            first = next(record.name for record, count in counts if count)
             many = total >= _SHARE * part.num_boxes
             harm = ": what finds each once has found half. Remove the copies" if many else ""
             said.append(
@@ -144,8 +144,8 @@ def _seen(sides: Mapping[str, Annotations]) -> dict[str, list[Seen]]:
     contents = dict(_copies(paths))
     return {
         side: [
-            Seen(name=name, digest=contents[record.path], label_digest=_labels(record))
-            for record, name in zip(part.images, _names(part.images), strict=True)
+            Seen(name=record.name, digest=contents[record.path], label_digest=_labels(record))
+            for record in part.images
             if record.path in contents
         ]
         for side, part in sides.items()
@@ -177,10 +177,6 @@ def _end_of(path: Path) -> bytes:
 
 def _content_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _names(images: Sequence[ImageRecord]) -> list[str]:
-    return [record.path.name for record in images]
 
 
 def _labels(record: ImageRecord) -> str:

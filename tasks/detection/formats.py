@@ -15,8 +15,8 @@ _Boxes = NDArray[np.float64]
 
 _SLACK: Final = 0.02  # of an image's side, and a pixel: how far a careless box reaches out
 _UNIT_SLACK: Final = 0.05
-_SUSPECT: Final = 0.02  # of the boxes outside, where another format fits all
-_FEW: Final = 0.1  # of the boxes outside, to be told of
+_FEW: Final = 0.1  # of the boxes outside
+_FEWER: Final = 0.02  # the same for centres, which leave the image at its edges only
 _MOST: Final = 0.5
 _ALL: Final = 0.99  # a stray box does not speak against a format
 _MANY: Final = 10  # boxes, from which a rule without exception is no accident
@@ -72,12 +72,14 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
     outside = ~_inside(spread, sizes)
     odd = outside | _mixed_order(boxes) if stored == "xyxy" else outside
     other = _other_reading(boxes, sizes, declared) if odd.any() else None
-    if other and len(boxes) > 1 and odd.mean() >= _SUSPECT:
-        raise ValueError(
+    if other:
+        text = (
             f"{odd.sum()} of {len(boxes)} boxes fit no image as {declared}, such as "
-            f"{_shown(boxes, sizes, odd)}, while they fit as {other}; expected {declared} in "
-            "pixels. Convert the boxes."
+            f"{_shown(boxes, sizes, odd)}, while they fit as {other}"
         )
+        if odd.mean() > _MOST or (odd.sum() > 1 and odd.mean() >= _least(other)):
+            raise ValueError(f"{text}; expected {declared} in pixels. Convert the boxes.")
+        shares.append(text)
     if outside.sum() > 2 and outside.mean() >= _MOST:
         reach = spread[:, 2:].max(axis=0)
         raise ValueError(
@@ -87,6 +89,11 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
             "scale the boxes."
         )
     return [*shares, *_suspicions(spread, sizes, outside)]
+
+
+def _least(reading: str) -> float:
+    """Return the share of boxes outside that is no carelessness where a reading fits."""
+    return _FEWER if "centre" in reading else _FEW
 
 
 def _judged(

@@ -18,6 +18,7 @@ class LabelledSet:
 
     Attributes:
         source: The file or folder they were read from.
+        image_folder: Where the images are.
         images: All of them.
         classes: Names of the K classes.
         category_ids: The data set's own id of each class, in the same order.
@@ -27,6 +28,7 @@ class LabelledSet:
     """
 
     source: Path
+    image_folder: Path
     images: Sequence[LabelledImage]
     classes: Sequence[str]
     category_ids: Sequence[int]
@@ -82,7 +84,7 @@ class LabelledSet:
             ignored_reason=self.ignored_reason,
             warnings=self.warnings,
         )
-        return replace(annotations, one_based=self.one_based)
+        return replace(annotations, one_based=self.one_based, image_folder=self.image_folder)
 
     def divided(
         self, *, fractions: tuple[float, float, float], seed: int, group: str | None
@@ -111,10 +113,12 @@ class LabelledSet:
         try:
             sides = draw_sides(sizes, labels, fractions=fractions, seed=seed)
         except ValueError as error:
-            what = "images" if group is None else "groups of images"
+            what, more = "images", "Add images"
+            if group is not None:
+                what, more = f"groups that data.group={group!r} finds", "Add groups, change it"
             raise ValueError(
-                f"{self.source}: the {what} are too few: {error} Add images, or set a fraction "
-                "of 0 for the test."
+                f"{self.source}: the {what} are too few: {error} {more}, or set a fraction of 0 "
+                "for the test."
             ) from error
         parts = {
             side: [i for i, home in zip(self.images, homes, strict=True) if sides[home] == side]

@@ -98,6 +98,7 @@ def labelled_voc(
     _refuse_shared(images, list(roots))
     labelled = LabelledSet(
         source=found.folder,
+        image_folder=found.images,
         images=images,
         classes=chosen,
         category_ids=range(1, len(chosen) + 1),

@@ -84,6 +84,17 @@ def test_boxes_of_larger_images_are_refused_and_of_smaller_ones_told_of():
     assert "of 60 boxes reach far out of their images: were they drawn in images of" in said
 
 
+def test_a_careless_box_among_large_objects_is_told_of():
+    boxes = np.array([[20, 15, 160, 80], [30, 20, 150, 70], [10, 5, 170, 90], [20, 15, 190, 80]])
+
+    (said,) = judge(boxes, np.tile([200, 100], (4, 1)), stored="xywh")
+
+    assert said == (
+        "1 of 4 boxes fit no image as [x, y, width, height], such as [20, 15, 190, 80] in an image "
+        "of 200x100, while they fit as [x1, y1, x2, y2]"
+    )
+
+
 def test_what_one_careless_annotator_does_is_not_refused():
     boxes, sizes = drawn()
     boxes[0] = [-5, -5, 40, 40]

@@ -330,7 +330,9 @@ def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path):
         ValueError, match=r"default.json: the images are too few: 2 cannot be split"
     ):
         read()
-    with pytest.raises(ValueError, match=r"the groups of images are too few: 1 cannot be split"):
+    with pytest.raises(
+        ValueError, match=r"the groups that data.group='\(png\)' finds are too few: 1"
+    ):
         read(group="(png)")
     with pytest.raises(ValueError, match=r"group is .* finds no group in the image name 'a.png'"):
         read(group=r"clip(\d)")
