@@ -1,15 +1,18 @@
 """Find the files of a data set, and say what is there when one is missing."""
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Final
+from urllib.parse import unquote
 
 from backbones.choose import nearest
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
+_SEARCHED: Final = 20_000  # files below a folder, for one that is named and not there
 
 # What file managers and archives leave in folders, beside names with a leading dot.
 _LITTER: Final = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
@@ -134,9 +137,129 @@ def contents(path: Path) -> str:
     Args:
         path: A file or folder, which may be missing.
     """
-    folder = next((place for place in (path, *path.absolute().parents) if place.is_dir()), Path())
+    folder = next(
+        (place for place in (path, *path.absolute().parents) if _is_folder(place)), Path()
+    )
     # A folder of a million images is not listed for a message that shows eight of them.
     names = sorted(entry.name for entry in islice(folder.iterdir(), 1000))
     if not names:
         return f"{str(folder)!r} is empty."
     return f"{str(folder)!r} holds {listed(names, limit=8)}{hint(path.name, names)}."
+
+
+def name_here(folder: Path, name: str) -> str:
+    r"""Return a path that another file names, with ``/`` for Windows' ``\`` where that is the file.
+
+    Args:
+        folder: What the path is relative to.
+        name: As it is written; it stays so if it exists, or if no way of reading it exists.
+
+    Example:
+        >>> name_here(Path("no-such-folder"), r"images\1.jpg")
+        'images\\1.jpg'
+    """
+    turned = name.replace("\\", "/")
+    if turned != name and not _is_file(folder / name) and _is_file(folder / turned):
+        return turned
+    return name
+
+
+def named_file(folder: Path, name: str, *, what: str) -> Path:
+    """Return the file that another file names.
+
+    Args:
+        folder: What the path is relative to.
+        name: As it is written; see `name_here`.
+        what: The noun for the message, with the place that names it.
+
+    Raises:
+        FileNotFoundError: If it is missing, with what `not_found` says.
+    """
+    path = folder / name_here(folder, name)
+    if _is_file(path):
+        return path
+    raise FileNotFoundError(not_found(folder, name, what=what))
+
+
+def not_found(folder: Path, name: str, *, what: str) -> str:
+    """Return what to say of a file that another file names and that is not there.
+
+    Args:
+        folder: What the path is relative to.
+        name: As it is written, which is how it is shown.
+        what: The noun for the message, such as ``"image"``.
+    """
+    shown = repr(name).replace("\\\\", "\\")  # a backslash as it is written
+    if _is_folder(folder / name):
+        return f"{what} {shown} is a folder below {str(folder)!r}; expected a file."
+    path = PureWindowsPath(name)  # which parts names at both slashes
+    below = "" if path.root or path.drive else f" below {str(folder)!r}"
+    said = f"{what} {shown} does not exist{below}"
+    places = [
+        place
+        for place in list(folder.absolute().parents)[:2]
+        if _is_file(place / name_here(place, name))
+    ]
+    there = _alike(folder, path.name)
+    if not there and not places:
+        return f"{said}. {contents(folder / name)}"
+    if not there:
+        return f"{said}, but below {str(places[0])!r}; give that folder, or change the paths."
+    found = listed(there, limit=3)
+    return f"{said}; {str(folder)!r} holds {found}: {_advice(path.name, there[0], places)}."
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file; one that is too long for a file system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder, as `_is_file`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _alike(folder: Path, base: str) -> list[str]:
+    """Return the paths below a folder whose last part is a name or is written nearly as it."""
+    same, near, other = [], [], []
+    for path in islice(_walk(folder), _SEARCHED):
+        if path.name == base:
+            same.append(path)
+        elif _plain(path.name) == _plain(base):
+            near.append(path)
+        elif _plain(path.stem) == _plain(PurePath(base).stem):
+            other.append(path)
+    found = same or near or other
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(Path(name))]
+        yield from (Path(place, name) for name in names)
+
+
+def _plain(name: str) -> str:
+    """Return a name without what makes two spellings of it: case, accents' form, %20, spaces."""
+    return unicodedata.normalize("NFC", unquote(name)).strip().casefold()
+
+
+def _advice(base: str, found: str, places: Sequence[Path]) -> str:
+    """Return what to do about a file that is there under another path."""
+    name = PurePath(found).name
+    if name == base:
+        folder = f"give {str(places[0])!r} as the folder" if places else "give another folder"
+        return f"write the paths as they are in there, or {folder}"
+    if _plain(name) != _plain(base):
+        return f"{base!r} has another suffix"
+    if unquote(base) != base and _plain(base) == name.casefold():
+        return "codes such as %20 are not read; write the name itself"
+    if base.casefold() == name.casefold():
+        return "capital and small letters differ; write the name as the file has it"
+    return "spaces or the form of accents differ; write the name as the file has it"
