@@ -51,7 +51,7 @@ class Annotations:
         cleaned: How many annotations were changed, by reason, such as
             ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
         one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
-        image_folder: Where the images are.
+        image_folder: What the names of the images are relative to; None where each lies.
         warnings: What a user should know of them, a sentence each.
     """
 
@@ -62,7 +62,7 @@ class Annotations:
     truth: Mapping[str, Any]
     cleaned: Mapping[str, int]
     one_based: bool = True
-    image_folder: Path = Path()
+    image_folder: Path | None = None
     warnings: Sequence[str] = ()
 
     @property

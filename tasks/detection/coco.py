@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.common.paths import existing_file, existing_folder, hint, listed, name_here
 from tasks.common.text import read_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region
@@ -26,7 +26,7 @@ def read_coco(
     no part of them. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons
     or run lengths of ``segmentation``, crowd or not. What becomes of boxes that are empty or reach
     outside their image is said in `annotations_of`; sizes of images are taken from the file. No
-    image file is looked at: `check_images` finds those that are missing or of another size.
+    image file is read: `check_images` finds those that are missing or of another size.
 
     Args:
         annotation_file: The JSON file, such as ``annotations/instances_train.json``.
@@ -158,7 +158,7 @@ def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, Lab
         if height <= 0 or width <= 0:
             raise ValueError(f"{what}: {width}x{height} pixels; expected both above 0.")
         images[number] = LabelledImage(
-            path=folder / name,
+            path=folder / name_here(folder, name),
             file_name=name,
             image_id=number,
             height=height,

@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 
 from tasks.common.advice import advice
 from tasks.common.augmentation import seed_steps
-from tasks.common.paths import contents
 from tasks.common.sampling import Key, draw_seed
 from tasks.detection.annotations import Annotations, ImageRecord
 from tasks.detection.decoded import DecodedImages
+from tasks.detection.missing import missing_text
 from tasks.detection.transforms import SeededTransform, apply
 
 SKIPPED: Final = "on an image that was skipped"
@@ -193,7 +193,7 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for record in annotations.images:
             if fault := _fault(record):
-                faults[record.image_id] = f"{record.path.name} {fault}"
+                faults[record.image_id] = f"{record.name} {fault}"
     if not faults:
         return annotations
     total = len(annotations.images)
@@ -202,17 +202,10 @@ def check_images(annotations: Annotations, *, policy: Literal["error", "skip"]) 
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
-            f"{_instead(annotations)}Repair or remove them"
+            f"{missing_text(annotations)}Repair or remove them"
             f"{advice('; on_bad_image=skip leaves out some, never all')}."
         )
     return _without(annotations, set(faults))
-
-
-def _instead(annotations: Annotations) -> str:
-    """Return what the folder of the first missing image holds, if an image is missing."""
-    paths = (record.path for record in annotations.images)
-    missing = next((path for path in paths if not path.exists()), None)
-    return f"{contents(missing)} " if missing else ""
 
 
 def _without(annotations: Annotations, image_ids: set[int]) -> Annotations:

@@ -113,7 +113,8 @@ def test_coco_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco
     assert kept.val.cleaned["images skipped"] == 7
     message = (
         r"val.json: 7 of 8 images cannot be used: val0.png does not exist; .*val4.png does not "
-        r"exist; and 2 more\. '.*images' holds 'train0.png', .* \(nearest: 'val7.png'\)\. Repair"
+        r"exist; and 2 more\. Image 'val0.png' does not exist below '.*images'\. '.*images' holds "
+        r"'train0.png', .* \(nearest: 'val7.png'\)\. Repair"
     )
     with pytest.raises(ValueError, match=message):
         splits.checked("error")
@@ -132,7 +133,10 @@ def test_voc_images_that_are_missing_are_named_or_left_out(tmp_path):
 
     assert stems(kept.train) == stems(splits.train)
     assert stems(kept.val) == stems(splits.val)[1:]
-    message = rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. '.*JPEGImages' holds '"
+    message = (
+        rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. Image '{lost}.jpg' does not "
+        r"exist below '.*JPEGImages'\. '.*JPEGImages' holds '"
+    )
     with pytest.raises(ValueError, match=message):
         splits.checked("error")
     (tmp_path / "JPEGImages").rename(tmp_path / "images")
@@ -407,3 +411,43 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path):
         "counted from 0, all lie a pixel off",
     )
     assert voc_splits(root=tmp_path, one_based=False).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "images/1.png",
+            r"Image 'images/1.png' does not exist below .*/images' holds '1.png': wri",
+        ),
+        (r"images\1.png", r"Image 'images\\1.png' does not exist below .* holds '1.png': write"),
+        (
+            "../x/1.png",
+            r"Image '../x/1.png' does not exist below .* holds '1.png': write the paths",
+        ),
+        ("/data/1.png", r"Image '/data/1.png' does not exist; .* holds '1.png': write the paths"),
+        (r"C:\data\1.png", r"Image 'C:\\data\\1.png' does not exist; .* holds '1.png': write"),
+        ("2.png", r"Image '2.png' does not exist below .* holds 'sub/2.png': write the paths"),
+        ("a%20b.png", r"Image 'a%20b.png' .* holds 'a b.png': codes such as %20 are not read"),
+        ("1.PNG", r"Image '1.PNG' .* holds '1.png': capital and small letters differ"),
+    ],
+)
+def test_a_path_that_is_none_is_shown_with_what_is_there(tmp_path, name, message):
+    one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
+    file = tmp_path / "instances_default.json"
+    file.write_text(file.read_text().replace('"1.png"', json.dumps(name)))
+    splits = coco_splits(root=tmp_path, train=file.name, val=None)
+
+    with pytest.raises(ValueError, match=message):
+        splits.checked("error")
+
+
+def test_windows_paths_are_read_where_they_are_files(tmp_path):
+    one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
+    file = tmp_path / "instances_default.json"
+    file.write_text(file.read_text().replace("sub/2.png", r"sub\\2.png"))
+
+    splits = coco_splits(root=tmp_path, train=file.name, val=None).checked("error")
+
+    paths = {r.path for part in (splits.train, splits.val, splits.test) for r in part.images}
+    assert tmp_path / "images" / "sub" / "2.png" in paths
