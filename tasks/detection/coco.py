@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+from tasks.common.advice import advice
 from tasks.common.paths import existing_file, existing_folder, hint, listed, name_here
 from tasks.common.text import read_json
 from tasks.detection.annotations import Annotations
@@ -198,8 +199,9 @@ def _place(
     if refused:
         found = ", ".join(f"{name!r} ({times})" for name, times in refused.items())
         raise ValueError(
-            f"annotations of categories that are not in classes: {found}; expected only "
-            f"{listed(categories.classes, limit=10)}. Remove them, or train with these classes too."
+            "annotations of categories that are not "
+            f"{advice('in classes', otherwise='classes of the checkpoint')}: {found}; expected "
+            f"only {listed(categories.classes, limit=10)}. Remove them, or train with these too."
         )
 
 

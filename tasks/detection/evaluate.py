@@ -93,12 +93,18 @@ def print_evaluation(split: Annotations, scores: Mapping[str, float], card: Dete
         title += f", coordinates from {int(split.one_based)}"
     print_ap(title, scores, card.classes, limit=card.options.scored_detections)
     found = card.options.detections_per_image
-    if text := crowded(split.truth, found=found, remedy="--max-detections "):
+    too_many = crowded(split.truth, found=found, remedy="--max-detections ")
+    for text in (*split.warnings, *[too_many] * bool(too_many)):
         print_line(f"warning: {text}")
 
 
 def print_results(
-    results: Path, split: Annotations, scores: Mapping[str, float], *, limit: int
+    results: Path,
+    split: Annotations,
+    scores: Mapping[str, float],
+    *,
+    limit: int,
+    suspicions: Sequence[str],
 ) -> None:
     """Print the scores of a results file.
 
@@ -107,11 +113,15 @@ def print_results(
         split: The truth.
         scores: From `coco_ap`.
         limit: How many detections of a class counted in an image.
+        suspicions: About its boxes.
     """
     title = f"{results}, on {split.source}: {len(split.images)} images"
     print_ap(title, scores, split.classes, limit=limit)
+    said = [*split.warnings, *(f"{results}: {text}" for text in suspicions)]
     if limit < needed(split.truth):
-        print_line(
-            f"warning: images have up to {needed(split.truth)} boxes of a class, so their recall "
-            f"cannot reach 1; set --max-detections {needed(split.truth)}"
+        said.append(
+            f"images have up to {needed(split.truth)} boxes of a class, so their recall cannot "
+            f"reach 1; set --max-detections {needed(split.truth)}"
         )
+    for text in said:
+        print_line(f"warning: {text}")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
+from tasks.common.advice import without_training
 from tasks.common.paths import IMAGE_SUFFIXES
 from tasks.common.run_folder import write_json
 from tasks.common.sources import NamedFile, find_files, output_names, skipped_error
@@ -91,7 +92,8 @@ def predict_files(
     try:
         for file, overlay, number in zip(files, overlays, ids, strict=True):
             try:
-                image = read_image(file.path, in_channels=card.in_channels)
+                with without_training():
+                    image = read_image(file.path, in_channels=card.in_channels)
             except (OSError, ValueError) as error:
                 faults[file.name] = error
                 yield f"{file.name}: skipped, {error}"

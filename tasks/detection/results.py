@@ -5,11 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Final
 
+import numpy as np
+
 from tasks.common.paths import existing_file, listed
 from tasks.common.text import read_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.coco import read_coco
 from tasks.detection.coco_eval import USUAL_LIMIT
+from tasks.detection.formats import judge
 from tasks.detection.limits import needed
 from tasks.detection.metrics import Result, coco_ap
 
@@ -37,8 +40,8 @@ def read_truth(annotations: Path) -> Annotations:
     return read_coco(annotations, annotations.parent)
 
 
-def read_results(path: Path, truth: Mapping[str, Any]) -> list[Result]:
-    """Return the detections of a file that fits the truth.
+def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], list[str]]:
+    """Return the detections of a file that fits the truth, and what is suspect about their boxes.
 
     Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. Of a ``predictions.json``
     of ours the names in the ``images.json`` beside it have to be those of the truth.
@@ -49,8 +52,9 @@ def read_results(path: Path, truth: Mapping[str, Any]) -> list[Result]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such list, a detection lacks a value or has one that is none, or
-            images or categories are not among those of the truth, as in a file for another set.
+        ValueError: If it is no such list, a detection lacks a value or has one that is none;
+            if images or categories are not among those of the truth, as in a file for another
+            set; if the boxes are in another format or other pixels.
     """
     content = read_json(existing_file(path, what="file of results"))
     if not isinstance(content, list):
@@ -62,15 +66,16 @@ def read_results(path: Path, truth: Mapping[str, Any]) -> list[Result]:
         _check_images(results, truth["images"])
         _check_categories(results, truth["categories"])
         _check_names(path, truth["images"])
+        said = _suspicions(results, truth["images"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return results
+    return results, said
 
 
 def evaluate_results(
     path: Path, split: Annotations, *, limit: int | None
-) -> tuple[dict[str, float], int]:
-    """Return COCO's statistics of a results file of any tool, and how many detections counted.
+) -> tuple[dict[str, float], int, list[str]]:
+    """Return COCO's statistics of a results file, how many detections counted, and suspicions.
 
     Args:
         path: JSON in COCO's results format; see `read_results`.
@@ -83,7 +88,8 @@ def evaluate_results(
         ValueError: If it is malformed, or of other images or categories.
     """
     counted = needed(split.truth) if limit is None else max(USUAL_LIMIT, limit)
-    return coco_ap(split.truth, read_results(path, split.truth), limit=counted), counted
+    results, said = read_results(path, split.truth)
+    return coco_ap(split.truth, results, limit=counted), counted, said
 
 
 def _result(entry: object, position: int) -> Result:
@@ -121,7 +127,7 @@ def _check_images(results: Sequence[Result], images: Sequence[Mapping[str, Any]]
         return
     numbers = {Path(image["file_name"]).stem: image["id"] for image in images}
     first = Path(str(unknown[0])).stem
-    reason = "was the file made for another set?"
+    reason = "Was the file made for another set?"
     if first in numbers:
         reason = f"{unknown[0]!r} is the file name of the image {numbers[first]!r}: give its id."
     elif str(unknown[0]) in set(map(str, known)):
@@ -160,6 +166,14 @@ def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
                 f"the image {image['id']} is {name!r} in {beside}, but {image['file_name']!r} in "
                 "the truth. Predict with --annotations, for the ids of the truth."
             )
+
+
+def _suspicions(results: Sequence[Result], images: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what `judge` says of the boxes in the images of the truth."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    numbers = np.array([result["bbox"] for result in results], np.float64).reshape(-1, 4)
+    of_each = np.array([sizes[result["image_id"]] for result in results], np.float64)
+    return judge(numbers, of_each.reshape(-1, 2), stored="xywh")
 
 
 def _some(ids: Collection[Any]) -> str:

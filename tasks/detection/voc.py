@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tasks.common.advice import advice
 from tasks.common.paths import hint, listed
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage
@@ -105,7 +106,8 @@ def labelled_voc(
         ignored_reason=DIFFICULT,
         one_based=one_based,
     )
-    option = f"one_based={str(one_based).lower()}"
+    training, scoring = f"one_based={str(one_based).lower()}", "--one-based"
+    option = advice(training, otherwise=scoring if one_based else "--no-one-based")
     return labelled.judged("xyxy").counted_from(int(one_based), option)
 
 

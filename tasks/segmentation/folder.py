@@ -127,7 +127,11 @@ def layered_table(names: Sequence[str], classes: Mapping[int, str] | None) -> Cl
     if classes is not None:
         raise ValueError(
             f"classes is {dict(classes)}, but {listed(names)} have masks of their own, whose "
-            "values stand for no class. Remove classes."
+            "values stand for no class. "
+            + advice(
+                "Remove classes.",
+                otherwise="Give one mask per image, as the segmenter was trained on.",
+            )
         )
     special = [name for name in names if name in (BACKGROUND, IGNORED)]
     if special:

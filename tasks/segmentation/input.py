@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.choose import choose
+from tasks.common.advice import advice
 from tasks.common.machine import Decision
 from tasks.segmentation.cases import Image
 
@@ -143,7 +144,11 @@ def _imagenet(image: Image, options: InputOptions) -> Range:  # noqa: ARG001 (th
         if low < 0 or high > 1:
             raise ValueError(
                 f"has values from {low:g} to {high:g}, but input.normalisation=imagenet expects "
-                "whole numbers from 0, or numbers from 0 to 1; use zscore, percentile or window"
+                "whole numbers from 0, or numbers from 0 to 1; "
+                + advice(
+                    "use zscore, percentile or window",
+                    otherwise="give images like those of the training, which used it",
+                )
             )
     return _constant(0.0, top, channels=len(image))
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tasks.common.advice import without_training
 from tasks.common.sources import (
     NamedFile,
     find_files,
@@ -92,8 +93,9 @@ def predict_cases(
     faults: dict[str, Exception] = {}
     for case in cases:
         try:
-            image, geometry = _read(case, card)
-            scaling = scaling_of_file(image, card.input, geometry=geometry)
+            with without_training():
+                image, geometry = _read(case, card)
+                scaling = scaling_of_file(image, card.input, geometry=geometry)
         except (OSError, ValueError) as error:
             faults[case.name] = error
             yield f"{case.name}: skipped, {error}"

@@ -86,10 +86,11 @@ def test_annotations_with_other_classes_are_refused(tmp_path, write_coco):
 def test_a_missing_image_is_an_error_before_anything_is_scored(tmp_path, write_coco):
     write_coco("val", count=3)
     (tmp_path / "images" / "val1.png").unlink()
-    with pytest.raises(ValueError, match=r"1 of 3 images .*val1.png does not exist. .* holds"):
+    with pytest.raises(ValueError, match=r"1 of 3 images .*val1.png does not exist. .* holds") as e:
         read_annotations(
             tmp_path / "annotations" / "val.json", tmp_path / "images", classes=CARD.classes
         )
+    assert str(e.value).endswith("Repair or remove them.")  # on_bad_image is an option of training
 
 
 def test_a_folder_is_read_as_pascal_voc(tmp_path, write_coco):

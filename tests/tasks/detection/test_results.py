@@ -63,8 +63,8 @@ def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding):
     truth, results = write(*made())
     expected = by_pycocotools(truth, results)
     truth, results = write(*made(), encoding=encoding)
-    scores, limit = evaluate_results(results, read_truth(truth), limit=None)
-    assert limit == 100
+    scores, limit, said = evaluate_results(results, read_truth(truth), limit=None)
+    assert (limit, said) == (100, [])
     assert scores["ap"] == expected
     assert 0.05 < scores["ap"] < 0.95
     assert {"ap/cat", "ap50/dog"} <= scores.keys()
@@ -80,13 +80,14 @@ def test_as_many_detections_count_as_there_are_boxes_of_a_class(write, capsys, l
         one["id"] += 1  # pycocotools takes 0 for "no match"
     file, results = write(truth, found)
     split = read_truth(file)
-    scores, used = evaluate_results(results, split, limit=limit)
+    scores, used, _ = evaluate_results(results, split, limit=limit)
     assert used == counted
     assert scores["ap"] == by_pycocotools(file, results, counted)
     assert scores["ap"] == pytest.approx(67 / 101 if counted == 100 else 1.0)
-    print_results(results, split, scores, limit=used)
+    print_results(results, split, scores, limit=used, suspicions=["odd"])
     said = capsys.readouterr().out
     assert ("warning: images have up to 150 boxes of a class" in said) == (counted == 100)
+    assert f"warning: {results}: odd" in said
     assert f"the best {counted} detections" in said
 
 
@@ -129,7 +130,7 @@ def test_the_file_of_another_set_is_refused(write):
     for one in results:
         one["image_id"] += 1000
     truth, results = write(truth, results)
-    with pytest.raises(ValueError, match=r"6 of 6 images .* was the file made for another set\?"):
+    with pytest.raises(ValueError, match=r"6 of 6 images .* Was the file made for another set\?"):
         read_results(results, read_truth(truth).truth)
 
 
@@ -178,8 +179,28 @@ def test_ids_that_our_own_prediction_counted_out_are_not_taken_for_the_truths(
     (tmp_path / "images.json").write_text(json.dumps({"images": [entry], "categories": []}))
     split = read_truth(truth)
     if fits:
-        assert len(read_results(results, split.truth)) == 30
+        assert len(read_results(results, split.truth)[0]) == 30
         return
     message = r"image 14 is '001.jpg' in .*images.json, but 'x/002.jpg' in the truth.*--annotations"
     with pytest.raises(ValueError, match=message):
         read_results(results, split.truth)
+
+
+def test_boxes_in_another_format_are_refused(write):
+    truth, results = made()
+    for one in results:
+        x, y, width, height = one["bbox"]
+        one["bbox"] = [x, y, x + width, y + height]
+    truth, results = write(truth, results)
+    message = r"r.json: .* boxes fit no image as .x, y, width, height., .* as .x1, y1, x2, y2."
+    with pytest.raises(ValueError, match=message):
+        read_results(results, read_truth(truth).truth)
+
+
+def test_boxes_in_a_corner_are_suspect(write):
+    truth, results = made()
+    for one in results:
+        one["bbox"] = [side / 4 for side in one["bbox"]]
+    truth, results = write(truth, results)
+    _, (said,) = read_results(results, read_truth(truth).truth)
+    assert "lie in the upper left" in said

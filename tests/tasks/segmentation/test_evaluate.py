@@ -11,7 +11,7 @@ from torch import nn
 
 from tasks.segmentation.cases import ClassTable, class_table
 from tasks.segmentation.checkpoint import SegmenterCard
-from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
+from tasks.segmentation.evaluate import evaluate, evaluate_masks, print_summary, read_cases
 from tasks.segmentation.input import InputOptions
 from tasks.segmentation.unet import UNetOptions
 
@@ -152,9 +152,12 @@ def test_mask_values_of_no_class_are_refused(folders):
     other = card(class_table({0: "background", 8: "cell"}))
     with pytest.raises(ValueError, match=r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
         read_cases(*folders, other)
-    assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in str(
-        caught.value
-    )
+    said = str(caught.value)
+    assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in said
+    # These are options of training, not of evaluate.py.
+    assert "data.classes" not in said
+    assert "on_bad_image" not in said
+    assert said.endswith("Repair or remove them.")
 
 
 def test_other_channels_are_refused(folders):
@@ -193,3 +196,49 @@ def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
     split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
     cases, _ = evaluate(Light(), card(), split, tolerance=1)
     assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}
+
+
+def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(folders):
+    masks, images = folders
+    found = masks.parent / "found"
+    for name, pixels in (("a", block(10, 10, 7)), ("d", block(4, 5, 7))):
+        write(found, **{name: pixels})
+    write(found, b=block(0, 0, 0), c=block(0, 0, 0))
+    split, _ = read_cases(masks, images, card())
+    expected, summary = evaluate(Light(), card(), split, tolerance=1)
+    cases, total, unit = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
+    assert unit == "px"
+    for name in "acd":
+        assert cases[name]["class 7"] == pytest.approx(expected[name]["cell"], nan_ok=True)
+    assert total["class 7"]["dice"] == summary["cell"]["dice"]
+
+
+def test_predicted_masks_that_do_not_fit_are_refused(folders):
+    masks, _ = folders
+    write(masks.parent / "found", **dict.fromkeys("abc", block(0, 0, 0)))
+    with pytest.raises(ValueError, match=r"1 of 4 masks without an image \('d'\)"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+    write(masks.parent / "found", d=block(0, 0, 0)[:30])
+    with pytest.raises(ValueError, match=r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+    write(masks.parent / "found", d=block(2, 2, 9))
+    with pytest.raises(ValueError, match=r"d.png .* in no class: 9 .* Repair the mask, or give"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+
+
+def test_two_masks_of_one_case_of_nnunet_are_refused(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7))
+    Image.fromarray(block(10, 10, 7)).save(tmp_path / "labelsTr" / "x.tif")
+    with pytest.raises(ValueError, match=r"'x.png' and 'x.tif' are both the mask of 'x'"):
+        read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+
+
+def test_hidden_files_beside_nnunets_are_passed_over(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7))
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder / "._x_0000.png").write_bytes(b"x")
+        (tmp_path / folder / "._x.png").write_bytes(b"x")
+    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+    assert [case.name for case in split.cases] == ["x"]

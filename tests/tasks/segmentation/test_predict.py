@@ -177,7 +177,7 @@ def _nan(path):
     [
         ("z.png", _truncated, r"z\.png cannot be decoded"),
         ("z.png", _colour, r"z\.png has 3 channels in 1 files, but .* trained on 1; give"),
-        ("z.tif", _large, r"z\.tif has values from 3 to 3, .*use zscore"),
+        ("z.tif", _large, r"z\.tif has values from 3 to 3, .*; give images like those"),
         ("z.tif", _nan, r"z\.tif has numbers that are NaN or infinite; repair it"),
     ],
 )
