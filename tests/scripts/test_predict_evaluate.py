@@ -1,8 +1,11 @@
 """A finished run's checkpoint, scored and used by the other scripts."""
 
 import json
+import signal
+import time
 
 import pytest
+import torch
 from pycocotools.coco import COCO
 
 from tasks.detection.metrics import coco_ap
@@ -61,3 +64,136 @@ def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(
     expected = json.loads((run / "metrics.json").read_text())["scores"]
     assert scores["ap"] == pytest.approx(expected["ap"], abs=1e-6)
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 4
+
+
+def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, in_process, capsys):
+    """The others' results are written, and the exit code is not 0."""
+    run, _ = trained
+    content = (root / "images" / "test_0000.png").read_bytes()
+    for name in ("a/1.png", "b/1.png", "b/cut.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content[: 99 if "cut" in name else None])
+    entries = [{"file_name": "a/1.png", "id": 11}, {"file_name": "b\\1.png", "id": 22}]
+    entries += [{"file_name": "b/cut.png", "id": 33}]
+    (tmp_path / "ids.json").write_text(json.dumps({"images": entries}), encoding="utf-16")
+    line = [run, "a", "b/*.png", "--annotations=ids.json", "--output=out", "--device=cpu"]
+    with pytest.raises(
+        SystemExit, match=r"^error: 1 of 3 images were skipped: 'b/cut.png'; the res"
+    ):
+        in_process("predict.py", [*line, "--precision=32", "--max-detections=3"], tmp_path)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"checkpoint {run / 'checkpoints' / 'best.ckpt'}")
+    assert "b/cut.png: skipped, " in printed
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert {entry["file_name"]: entry["id"] for entry in images} == {"a/1.png": 11, "b/1.png": 22}
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [result["image_id"] for result in results] == [11] * 3 + [22] * 3
+    assert sorted((tmp_path / "out" / "overlays").glob("*/*.png")) == [
+        tmp_path / "out" / "overlays" / folder / "1.png" for folder in "ab"
+    ]
+
+
+def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path, in_process):
+    run, _ = trained
+    truth = root / "annotations" / "instances_test.json"
+    common = ["--device=cpu", "--precision=32"]
+    in_process("evaluate.py", [run, truth, root / "images", "--output=e.json", *common], tmp_path)
+    sources = sorted((root / "images").glob("test_*.png"))
+    line = [run, *sources, f"--annotations={truth}", "--output=out", *common]
+    in_process("predict.py", line, tmp_path)
+    results = ["--results=out/predictions.json", truth, "--output=r.json"]
+    in_process("evaluate.py", results, tmp_path)
+    scores = [json.loads((tmp_path / name).read_text()) for name in ("e.json", "r.json")]
+    assert scores[0] == scores[1]
+    assert scores[0]["ar_100"] > 0
+
+
+def _voc(path, name, box):
+    corners = "".join(
+        f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=False)
+    )
+    path.mkdir(exist_ok=True)
+    (path / f"{name}.xml").write_text(
+        "<annotation><size><width>64</width><height>64</height><depth>3</depth></size><object>"
+        f"<name>disk</name><bndbox>{corners}</bndbox></object></annotation>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("in_card", "option", "read"),
+    [
+        (None, (), [9, 9, 30, 40]),  # a card of an earlier version
+        (True, (), [9, 9, 30, 40]),
+        (False, (), [10, 10, 30, 40]),
+        (False, ("--one-based",), [9, 9, 30, 40]),
+        (True, ("--no-one-based",), [10, 10, 30, 40]),
+    ],
+)
+def test_coordinates_are_counted_as_in_training(
+    trained, root, tmp_path, in_process, monkeypatch, in_card, option, read
+):
+    run, _ = trained
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["keel"].pop("one_based")
+    checkpoint["keel"] |= {} if in_card is None else {"one_based": in_card}
+    torch.save(checkpoint, tmp_path / "c.ckpt")
+    _voc(tmp_path / "xml", "test_0000", (10, 10, 30, 40))
+    seen = []
+
+    def spy(_detector, _card, split):
+        seen.extend(split.images[0].boxes.tolist())
+        return coco_ap(split.truth, [])
+
+    monkeypatch.setattr("tasks.detection.evaluate.evaluate", spy)
+    line = ["c.ckpt", "xml", root / "images", "--device=cpu", "--precision=32", *option]
+    in_process("evaluate.py", line, tmp_path)
+    assert seen == [read]
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "message"),
+    [
+        ("evaluate.py", ["RUN", "t.json"], "expected CHECKPOINT TRUTH IMAGES, got 2 paths"),
+        ("evaluate.py", ["--results=r.json", "t.json", "x"], "expected TRUTH, got 2 paths"),
+        ("evaluate.py", ["--max-detections=0", "a"], "--max-detections: expected a whole number"),
+        ("predict.py", ["RUN"], "required: source"),
+    ],
+)
+def test_a_command_line_that_does_not_fit_is_refused(
+    trained, tmp_path, in_process, capsys, script, line, message
+):
+    line = [str(trained[0]) if part == "RUN" else part for part in line]
+    with pytest.raises(SystemExit, match="2"):
+        in_process(script, line, tmp_path)
+    assert message in capsys.readouterr().err
+
+
+def test_options_of_the_other_kind_are_refused(trained, root, tmp_path, in_process):
+    line = [trained[0], root / "annotations" / "instances_test.json", root / "images"]
+    for option in ("--cases=c.csv", "--tolerance=1"):
+        message = f"^error: {option.partition('=')[0]} is for segmenters; leave it out"
+        with pytest.raises(SystemExit, match=message):
+            in_process("evaluate.py", [*line, option, "--device=cpu"], tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path, started):
+    """After the first line, in a process of its own."""
+    run, _ = trained
+    images = tmp_path / "many"
+    images.mkdir()
+    content = (root / "images" / "test_0000.png").read_bytes()
+    for number in range(400):
+        (images / f"{number:03d}.png").write_bytes(content)
+    line = [run, images, "--output=out", "--device=cpu", "--precision=32"]
+    with started("predict.py", line, tmp_path) as process:
+        while "detections shown" not in process.stdout.readline():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; what was done is in out" in rest
+    done = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert 1 <= len(done) < 400
+    assert {result["image_id"] for result in results} == {entry["id"] for entry in done}
