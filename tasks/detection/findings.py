@@ -49,7 +49,7 @@ def _classes_without_boxes(sides: Mapping[str, Annotations]) -> list[str]:
         names = [name for name, gone in zip(train.classes, lost, strict=True) if gone]
         rest = [name for name, gone in zip(train.classes, lost, strict=True) if not gone]
         first = " (category 0, as Roboflow adds it)" if _is_roboflow(train, lost) else ""
-        plain = len(rest) <= 10 and all(re.fullmatch(r"[\w-]+", name) for name in rest)
+        plain = 0 < len(rest) <= 10 and all(re.fullmatch(r"[\w-]+", name) for name in rest)
         take = f"; data.classes=[{','.join(rest)}] leaves it out" if plain else ""
         said.append(
             f"no split has a box of {listed(names)}{first}: it is not learnt, and its AP is not "

@@ -333,3 +333,17 @@ def test_a_file_in_utf16_is_read_and_one_in_latin1_refused_with_its_name(tmp_pat
     file.write_bytes('{"images": "é"}'.encode("latin-1"))
     with pytest.raises(ValueError, match=r"instances.json: line 1 has the byte 0xe9"):
         read_coco(file, tmp_path / "images")
+
+
+def test_boxes_that_are_counted_from_one_are_told_of(read):
+    good = content()
+    good["annotations"] = [
+        {"image_id": 10, "category_id": 2, "bbox": [1, y, 30, 20]} for y in range(1, 70, 10)
+    ]
+
+    assert read(good).warnings == (
+        "8 sides of boxes begin at 1 and none at 0, but COCO counts pixels from 0: if the boxes "
+        "are counted from 1, all lie a pixel off",
+    )
+    good["annotations"][3]["bbox"][0] = 0
+    assert read(good).warnings == ()

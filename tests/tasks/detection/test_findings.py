@@ -154,3 +154,12 @@ def test_files_of_one_size_are_told_apart(read, tmp_path):
         image[-1, 0, 0] ^= 1
     files = {"train": "train.json", "val": "val.json"}
     assert coco_splits(root=tmp_path, **files).checked("error").warnings == ()
+
+
+def test_where_no_class_has_a_box_no_class_list_is_advised(read):
+    splits = read(["red"], train=[[]], val=[[]])
+
+    assert splits.warnings == (
+        "no split has a box of 'red': it is not learnt, and its AP is not defined and left out of "
+        "the mean",
+    )
