@@ -85,12 +85,15 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and what of them was loaded.
         first_conv: State-dict key of the convolution that sees the image.
-        inner: What every key of the state dict begins with and no name in a weight file: of a model
-            that is wrapped, the way to it. Keys are always paths of parameters.
+        key_prefix: What every key of the state dict begins with and no name in a weight file: of a
+            model that is wrapped, the way to it. Keys are always paths of parameters.
         unbuilt: Names in a file of the whole model that this backbone has no place for.
         neutral: Patterns of names in a weight file that it may lack, all of a pattern or none,
             because they begin close to having no effect: offsets of deformable convolutions begin
             at 0 (the masks of version 2 at 0.5), gates at 0.88.
+        never_trained: Keys of parameters that are never trained, whatever is frozen.
+        possible_norms: Names of norms that it can be built with; None for all of `backbones.NORMS`.
+        possible_inits: Names that ``init`` can have; None for all of `backbones.resnet.init.INITS`.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
     """
@@ -100,15 +103,21 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
     first_conv: str = "conv1.weight"
-    inner: ClassVar[str] = ""
+    key_prefix: ClassVar[str] = ""
     unbuilt: frozenset[str] = frozenset()
     neutral: ClassVar[tuple[str, ...]] = ()
+    never_trained: frozenset[str] = frozenset()
+    possible_norms: tuple[str, ...] | None = None
+    possible_inits: tuple[str, ...] | None = None
     stride_in_1x1: bool | None = None
     _frozen = 0
 
     @abstractmethod
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the modules of each stage, stem first; together they hold every parameter."""
+        """Return the modules of each stage, stem first; together they hold every parameter.
+
+        The k-th stage makes c{k}; one of a stride that the backbone leaves out is empty.
+        """
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -161,7 +170,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     def file_state(self) -> dict[str, Tensor]:
         """Return parameters and buffers under the names that they have in a weight file."""
         state = self.state_dict(keep_vars=True)
-        return {key.removeprefix(self.inner): tensor for key, tensor in state.items()}
+        return {key.removeprefix(self.key_prefix): tensor for key, tensor in state.items()}
 
     def load_file_state(self, state: Mapping[str, Tensor]) -> None:
         """Load tensors that have the names of `file_state`, every one of it.
@@ -169,7 +178,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         Raises:
             RuntimeError: As `torch.nn.Module.load_state_dict`.
         """
-        self.load_state_dict({f"{self.inner}{key}": tensor for key, tensor in state.items()})
+        self.load_state_dict({f"{self.key_prefix}{key}": tensor for key, tensor in state.items()})
 
     def load_tag(self, weights: str | PathLike[str]) -> bool:  # noqa: ARG002 (for those that do)
         """Load weights that this backbone can fetch by itself, and say whether it did.

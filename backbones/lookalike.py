@@ -118,7 +118,7 @@ def skeleton(build: Callable[[], Backbone]) -> Backbone | None:
 def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
     """Return how many stages, stem first, the file has of the backbone; 0 if they do not fit."""
     try:
-        first_conv = backbone.first_conv.removeprefix(backbone.inner)
+        first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
         given = backbone_state(state, first_conv=first_conv)
     except ValueError:
         return 0

@@ -55,7 +55,7 @@ class LoadReport:
         lines = [f"weights from {self.source}", f"  origin: {self.origin}"]
         lines += [f"  images: {self.images}"]
         rows = zip(names, self.stages, strict=True)
-        lines += [f"  {name:<5}{got:>4} of {all_:>4} tensors" for name, (got, all_) in rows]
+        lines += [f"  {name:<5}{got:>4} of {all_:>4} tensors" for name, (got, all_) in rows if all_]
         lines += [f"  dropped: {count} of {reason}" for reason, count in self.dropped.items()]
         return "\n".join([*lines, *(f"  converted: {what}" for what in self.converted)])
 
@@ -145,7 +145,8 @@ def _prepare(
     backbone: Backbone, file: WeightFile, images: ImageFormat | None, *, kin: Kin
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Return the file's tensors as this backbone takes them, and the report on them."""
-    first_conv, expected = backbone.first_conv.removeprefix(backbone.inner), backbone.file_state()
+    expected = backbone.file_state()
+    first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
     is_ours = bool(prefixes(file.state, first_conv)) or not prefixes(file.as_named, first_conv)
     try:
         given = backbone_state(file.state if is_ours else file.as_named, first_conv=first_conv)

@@ -6,12 +6,14 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import timm
-from timm.layers.norm_act import freeze_batch_norm_2d
-from timm.models import FeatureInfo
+import torch
 from torch import Tensor, nn
 
 from backbones import Backbone, BackboneOptions, Conventions
 from backbones.adapters.hub import timm_file
+from backbones.adapters.timm_create import create, sizes_of
+from backbones.adapters.timm_features import TimmFeatures as TimmFeatures
+from backbones.adapters.timm_norms import activating, epsilon_of, norms_of, with_norm
 from backbones.adapters.timm_stages import Plan, plan_stages, prune
 from backbones.choose import choose, nearest
 
@@ -31,15 +33,17 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
     if options.init != BackboneOptions.init or options.deformable:
         raise ValueError(
             f"timm/{name} draws its weights itself and has its own convolutions: leave out init "
-            f"and deformable, got init={options.init!r} and deformable={options.deformable!r}."
+            "and deformable (in a run backbone.init, or backbone.init=auto, and "
+            f"backbone.deformable), got init={options.init!r} and "
+            f"deformable={options.deformable!r}."
         )
     given: dict[str, Any] = {"in_chans": options.in_channels}
     if options.drop_path:
         given["drop_path_rate"] = options.drop_path
-    make = partial(timm.create_model, model, num_classes=0, **given)
     try:
+        make = partial(create, model, {**given, **sizes_of(model, given)})
         plan = plan_stages(make, wanted=options.out_features, output_stride=options.output_stride)
-        net = make() if options.output_stride == 32 else make(output_stride=options.output_stride)
+        net = make(output_stride=options.output_stride)
     except ValueError as error:
         raise ValueError(f"timm/{name} cannot be built: {error}") from error
     except (AssertionError, RuntimeError, TypeError) as error:  # how timm's models refuse
@@ -48,7 +52,10 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
             f"({error!r}); leave these options out, or take another model."
         ) from error
     prune(net, plan.last)
-    return TimmBackbone(_with_norm(net, options.norm, name=name), plan, name=model)
+    norms = norms_of(net)
+    backbone = TimmBackbone(with_norm(net, options.norm, name=name), plan, name=model)
+    backbone.possible_norms = norms
+    return backbone
 
 
 class TimmBackbone(Backbone):
@@ -56,7 +63,8 @@ class TimmBackbone(Backbone):
 
     ``c{k}`` is the last feature of stride 2**k. The stem is whatever the feature of stride 2 needs,
     or, where there is none (ConvNeXt, Swin), whatever precedes the first feature; either way one
-    frozen stage is the stem, and every further one a feature. State-dict keys are paths, timm's
+    frozen stage is the stem, two reach c2 and k reach c{k}, whether or not there are all of them
+    (a plain ViT has c4 alone). State-dict keys are paths, timm's
     names below ``net.``; state dicts without that (timm's own, older ones of Keel) are loaded too.
 
     Args:
@@ -73,7 +81,8 @@ class TimmBackbone(Backbone):
         - Output: as in `Backbone`.
     """
 
-    inner: ClassVar[str] = "net."
+    key_prefix: ClassVar[str] = "net."
+    possible_inits = (BackboneOptions.init,)  # which stands for timm's own
 
     def __init__(self, net: nn.Module, plan: Plan, *, name: str) -> None:
         super().__init__()
@@ -81,18 +90,19 @@ class TimmBackbone(Backbone):
         self.name = name
         self.channels, self.strides = dict(plan.channels), dict(plan.strides)
         self.unbuilt = plan.unbuilt
+        self.never_trained = frozenset(f"{self.key_prefix}{key}" for key in plan.fixed)
         self._plan = plan
         settings: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
         first = settings.get("first_conv") or ""
         self.first_conv = f"net.{first if isinstance(first, str) else first[0]}.weight"
         self.conventions = Conventions(
-            mean=tuple(settings["mean"]), std=tuple(settings["std"]), epsilon=_epsilon(net)
+            mean=tuple(settings["mean"]), std=tuple(settings["std"]), epsilon=epsilon_of(net)
         )
-        self._activating = _activating(net)
+        self._activating = activating(net)
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the stem and one stage per feature that was built."""
+        """Return the stem, c2, c3 and so on; empty for a stride that the model leaves out."""
         found: list[list[nn.Module]] = []
         for stage in self._plan.stages:
             loose = [self.net.get_parameter(key) for key in stage.parameters]
@@ -104,17 +114,34 @@ class TimmBackbone(Backbone):
         """Return the requested feature maps.
 
         Raises:
-            ValueError: If something has replaced norms whose activation is part of them.
+            ValueError: If something has replaced norms whose activation is part of them, or the
+                model does not take images of this size.
         """
         self._check_activations()
         net: Any = self.net
-        maps: list[Tensor] = net.forward_intermediates(
-            x,
-            indices=list(self._plan.indices.values()),
-            intermediates_only=True,
-            output_fmt="NCHW",
-        )
+        try:
+            maps: list[Tensor] = net.forward_intermediates(
+                x,
+                indices=list(self._plan.indices.values()),
+                intermediates_only=True,
+                output_fmt="NCHW",
+            )
+        except (AssertionError, RuntimeError) as error:  # how timm's models refuse
+            self._refuse_size(x, error)
+            raise
         return dict(zip(self.channels, maps, strict=True))
+
+    def _refuse_size(self, x: Tensor, error: Exception) -> None:
+        """Raise another error if this one can be due to the size of the images."""
+        height, width = self.net.pretrained_cfg["input_size"][1:]  # type: ignore[index]
+        if x.shape[-2:] == (height, width) or isinstance(error, torch.OutOfMemoryError):
+            return
+        raise ValueError(
+            f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
+            f"{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
+            f"input.patch=[{height},{width}], or model.min_size={height} and model.max_size="
+            f"{height} for square ones), or take a backbone for any size."
+        ) from error
 
     def _check_activations(self) -> None:
         """Raise if norms were replaced that apply the activation too, and it went with them.
@@ -140,8 +167,8 @@ class TimmBackbone(Backbone):
     def freeze(self, count: int) -> Self:
         """Freeze as in `Backbone.freeze`; what timm itself keeps fixed stays so."""
         super().freeze(count)
-        for key in self._plan.fixed:
-            self.net.get_parameter(key).requires_grad_(False)  # noqa: FBT003 (torch's signature)
+        for key in self.never_trained:
+            self.get_parameter(key).requires_grad_(False)  # noqa: FBT003 (torch's signature)
         return self
 
     def load_tag(self, weights: str | PathLike[str]) -> bool:
@@ -177,43 +204,6 @@ class TimmBackbone(Backbone):
         return True
 
 
-class TimmFeatures(nn.Module):
-    """A backbone of ours in the shape of ``timm.create_model(..., features_only=True)``.
-
-    Args:
-        backbone: Any of ours.
-
-    Attributes:
-        feature_info: timm's: channels, reduction (stride) and module of each feature.
-        pretrained_cfg: What ``timm.data.resolve_data_config`` reads: mean, std and channels.
-
-    Shape:
-        - Input: as of the backbone.
-        - Output: a list of its feature maps, finest first.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-        names = {id(module): name for name, module in self.named_modules()}
-        stages = [names.get(id(stage[-1]), "") for stage in backbone.stages()]
-        info = [
-            {
-                "num_chs": backbone.channels[name],
-                "reduction": backbone.strides[name],
-                "module": stages[min(int(name[1:]), len(stages)) - 1],
-            }
-            for name in backbone.channels
-        ]
-        self.feature_info = FeatureInfo(info, out_indices=tuple(range(len(info))))
-        mean, std = backbone.conventions.mean, backbone.conventions.std
-        self.pretrained_cfg = {"mean": mean, "std": std, "input_size": (len(mean), 224, 224)}
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the feature maps, finest first."""
-        return list(self.backbone(x).values())
-
-
 def _known(name: str) -> str:
     """Return a name that timm knows, or say which one was probably meant."""
     architecture, dot, tag = name.partition(".")
@@ -229,37 +219,6 @@ def _known(name: str) -> str:
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
         choose(dict.fromkeys(tags), tag, what=f"tag of timm/{architecture}")
     return name
-
-
-def _with_norm(net: nn.Module, norm: str, *, name: str) -> nn.Module:
-    """Return the model with fixed batch statistics, or as it is."""
-    if norm == "batch":
-        return net
-    if norm != "frozen_batch":
-        raise ValueError(
-            f"timm/{name} comes with its own norms: norm takes 'batch', which leaves them as they "
-            f"are, or 'frozen_batch', which fixes its batch norms; got {norm!r}."
-        )
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
-        raise ValueError(
-            f"timm/{name} has no batch norm that norm='frozen_batch' could fix; give norm='batch', "
-            "which leaves its norms as they are."
-        )
-    frozen: nn.Module = freeze_batch_norm_2d(net)  # type: ignore[no-untyped-call]
-    return frozen
-
-
-def _epsilon(net: nn.Module) -> float:
-    """Return the epsilon of the model's batch norms; ours where it has none."""
-    found = (getattr(m, "eps", None) for m in net.modules() if hasattr(m, "running_var"))
-    return next((float(eps) for eps in found if eps is not None), Conventions.epsilon)
-
-
-def _activating(net: nn.Module) -> tuple[str, ...]:
-    """Return the names of norms that apply an activation as well."""
-    norms = ((name, m) for name, m in net.named_modules() if hasattr(m, "running_var"))
-    acts = ((name, getattr(m, "act", None)) for name, m in norms)
-    return tuple(name for name, act in acts if act is not None and type(act) is not nn.Identity)
 
 
 def _with_net(_module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Make = Callable[..., Any]  # timm has no type for its models
-"""Builds the model; keyword ``output_stride`` is given only where it is not 32."""
+"""Builds the model; takes the keyword ``output_stride``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class Plan:
         last: The index past which nothing is built.
         channels: Of each wanted feature.
         strides: Of each wanted feature.
-        stages: The stem and one per feature down to the last wanted one.
+        stages: The stem, c2, c3 and so on, down to the last wanted one; empty for a stride of which
+            the model has no feature.
         unbuilt: Keys in the state dict of the whole model that lie past it.
         fixed: Parameters that timm itself does not train.
     """
@@ -53,7 +54,7 @@ def plan_stages(make: Make, *, wanted: Sequence[str] | None, output_stride: int)
 
     A parameter is in the stage of the first feature that depends on it, as the autograd graph of
     one forward pass shows. A model without a feature of stride 2 has a stem all the same: what
-    precedes the module that returns its first feature.
+    precedes the module after which timm first hands out a feature, such as a ViT's first block.
 
     Args:
         make: Builds the model, on the device of the context.
@@ -72,7 +73,8 @@ def plan_stages(make: Make, *, wanted: Sequence[str] | None, output_stride: int)
         last = names[kept[-1]]
         built = {name: index for name, index in names.items() if index <= last}
         prune(model, last)
-        stages = _stages(model.eval(), built, size=model.pretrained_cfg["input_size"])
+        size, first = model.pretrained_cfg["input_size"], _first(nominal)
+        stages = _stages(model.eval(), built, first=first, size=size)
     info = _info(model)
     return Plan(
         indices={name: names[name] for name in kept},
@@ -117,6 +119,11 @@ def _names(model: Any) -> dict[str, int]:  # noqa: ANN401
     return names
 
 
+def _first(model: Any) -> int:  # noqa: ANN401
+    """Return timm's index of the first feature that is coarser than the image."""
+    return next(index for index, f in enumerate(_info(model)) if f["reduction"] > 1)
+
+
 def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted names, finest first."""
     if wanted is None:
@@ -132,6 +139,7 @@ def _stages(
     model: Any,  # noqa: ANN401
     names: dict[str, int],
     *,
+    first: int,
     size: tuple[int, int, int],
 ) -> tuple[Stage, ...]:
     """Return what each stage consists of; everything is in one of them."""
@@ -145,17 +153,16 @@ def _stages(
         stride = size[1] / feature.shape[2]  # 37 instead of 32 where convolutions are not padded
         if not 0.7 < stride / _info(model)[names[name]]["reduction"] < 1.4:
             raise ValueError(f"its feature {name} has a stride of {stride:g}. Take another model.")
-    stem = 0 if "c1" in names else 1
+    numbers = [int(name.removeprefix("c")) - 1 for name in names]
     stage_of: dict[int, int] = {}
-    for number, feature in enumerate(maps, start=stem):
+    for number, feature in zip(numbers, maps, strict=True):
         for parameter in _leaves(feature):
             stage_of.setdefault(parameter, number)
-    if stem:
-        first = _info(model)[next(iter(names.values()))]["module"]
-        for parameter in _before(model, first):
-            if stage_of.get(parameter) == 1:
+    if numbers[0]:
+        for parameter in _before(model, _info(model)[first]["module"]):
+            if stage_of.get(parameter) == numbers[0]:
                 stage_of[parameter] = 0
-    return _split(model, stage_of, count=len(names) + stem)
+    return _split(model, stage_of, count=numbers[-1] + 1)
 
 
 def _channels(model: nn.Module, size: tuple[int, int, int]) -> int:

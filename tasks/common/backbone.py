@@ -1,8 +1,10 @@
 """Which backbone, with which weights, norm and frozen stages; what is left to us is explained."""
 
 from dataclasses import dataclass
+from functools import cache, partial
 
 from backbones import Backbone, build_backbone
+from backbones.lookalike import skeleton
 from tasks.common.machine import Decision
 from tasks.common.recipe import Recipe
 from tasks.common.stages import STAGES
@@ -27,7 +29,8 @@ class BackboneChoice:
         in_channels: Of the image; None for what the task's data have, in detection 3 (RGB).
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         drop_path: Stochastic depth of the last block, from 0 to below 1.
-        init: How random weights are drawn: ``he``, ``zero_last`` or ``scaled``.
+        init: How random weights are drawn: ``he``, ``zero_last`` or ``scaled``; ``auto`` is
+            ``zero_last`` where the backbone can do that, and its own way where not.
         deformable: Stages, such as c4 and c5, whose 3x3 convolutions are deformable.
         deformable_version: 1 learns offsets, 2 masks as well.
     """
@@ -89,25 +92,66 @@ def build_chosen(
         freeze=freeze,
         output_stride=choice.output_stride,
         drop_path=choice.drop_path,
-        init=choice.init,
+        init=_init(choice),
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
     )
+
+
+@cache
+def outline(name: str) -> Backbone | None:
+    """Return a backbone without data, to be asked what it has and what it can be built with.
+
+    Args:
+        name: A registered name.
+
+    Returns:
+        None where there is none of that name, or where its builder needs data.
+    """
+    return skeleton(partial(build_backbone, name))
+
+
+def norms_of(choice: BackboneChoice) -> tuple[str, ...] | None:
+    """Return the norms that the backbone can be built with; None for all there are."""
+    backbone = outline(choice.name)
+    return None if backbone is None else backbone.possible_norms
 
 
 def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     """Return the backbone's norm.
 
     Loaded batch norms keep their statistics (``frozen_batch``), which small batches would spoil. A
-    random backbone takes ``batch`` from 8 images per device on, ``group`` below.
+    random backbone takes ``batch`` from 8 images per device on, ``group`` below. A backbone that
+    comes with norms of its own, such as any of timm's, keeps them where it cannot do that.
     """
     if choice.norm != "auto":
         return Decision(value=choice.norm, reason="as told")
+    best = _best_norm(choice, batch_size=batch_size)
+    able = norms_of(choice)
+    if able is None or best.value in able:
+        return best
+    why = "it has no batch norm"
+    if "frozen_batch" in able:
+        why = f"it cannot have others, though {batch_size} images are few for its batch norms"
+    return Decision(value=able[0], reason=f"{choice.name} keeps its own norms: {why}")
+
+
+def _best_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
+    """Return the norm of a backbone that can have any."""
     if choice.loaded:
         return Decision(value="frozen_batch", reason="loaded statistics are kept")
     if batch_size < SMALL_BATCH:
         return Decision(value="group", reason=f"no weights, {batch_size} images per batch")
     return Decision(value="batch", reason="no weights to keep statistics of")
+
+
+def _init(choice: BackboneChoice) -> str:
+    """Return how random weights are drawn."""
+    if choice.init != "auto":
+        return choice.init
+    backbone = outline(choice.name)
+    able = None if backbone is None else backbone.possible_inits
+    return "zero_last" if able is None or "zero_last" in able else able[0]
 
 
 def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Decision:

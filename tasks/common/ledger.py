@@ -9,7 +9,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import Backbone
 from tasks.common.stages import HEAD, STAGES, stage_modules, stage_of_tensors, stages_text
@@ -51,10 +50,18 @@ def stage_of_names(module: nn.Module, backbone: Backbone) -> dict[str, str]:
 
 
 def norm_names(module: nn.Module) -> set[str]:
-    """Return the names, of `named_tensors`, of all that batch norms hold whose statistics stay."""
-    norms = {n: m for n, m in module.named_modules() if isinstance(m, FrozenBatchNorm2d)}
+    """Return the names, of `named_tensors`, of all that batch norms hold whose statistics stay.
+
+    That is every module whose scale is a buffer beside a running variance, whosever class it is:
+    torchvision's and timm's frozen norms, detectron2's and transformers' copies.
+    """
+    norms = {n: m for n, m in module.named_modules() if _is_fixed_norm(m)}
     names = (f"{n}.{name}" for n, m in norms.items() for name, _ in m.named_buffers())
     return {name.removeprefix("network.") for name in names}
+
+
+def _is_fixed_norm(module: nn.Module) -> bool:
+    return {"weight", "running_var"} <= {name for name, _ in module.named_buffers(recurse=False)}
 
 
 def digest(tensor: Tensor) -> str:
@@ -133,7 +140,9 @@ def faults(
     free = [n for n, p in parameters.items() if stages[n] in cold and p.requires_grad]
     if free:
         yield f"frozen and yet taking a gradient: {listed(free)}"
-    stuck = [n for n, p in parameters.items() if stages[n] not in cold and not p.requires_grad]
+    still = {id(backbone.get_parameter(key)) for key in backbone.never_trained}
+    warm = {n: p for n, p in parameters.items() if stages[n] not in cold and id(p) not in still}
+    stuck = [n for n, p in warm.items() if not p.requires_grad]
     if stuck:
         yield f"to be trained, and requires_grad is False: {listed(stuck)}"
     names = {id(inner): name.removeprefix("network.") for name, inner in module.named_modules()}

@@ -7,8 +7,8 @@ from torch import nn
 
 from backbones import Backbone
 
-STAGES: Final = ("stem", "c2", "c3", "c4", "c5")
-"""From the image inwards; a backbone may end before c5."""
+STAGES: Final = ("stem", "c2", "c3", "c4", "c5", "c6")
+"""From the image inwards, by stride; ours end at c5 or before, some of timm's have a c6."""
 
 HEAD: Final = "head"
 """Everything that is not of the backbone's stages."""

@@ -22,8 +22,10 @@ from tasks.detection.roi_align import PyramidRoIAlign
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
 _PROPOSALS: Final = 1000  # torchvision's, per image; fewer than the detections would be a limit too
-_STAGES: Final = ["c2", "c3", "c4", "c5"]
-_RUNS: Final = [_STAGES[i:j] for i in range(4) for j in range(i + 1, 5)]
+FEATURES: Final = ["c2", "c3", "c4", "c5"]
+"""That a pyramid can stand on."""
+
+_RUNS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]
 """RoIs are dealt out to levels by their size, which takes a pyramid without gaps."""
 
 
@@ -36,7 +38,8 @@ class DetectorOptions:
             convolution. ``v2`` is its ``_v2``: four normalised convolutions and one linear layer,
             two RPN convolutions (Li et al., arXiv:2111.11429).
         head_width: Width of the box head's linear layers.
-        features: The backbone's features that the pyramid stands on.
+        features: The backbone's features that the pyramid stands on; a run leaves out those that
+            its backbone does not have, as transformers of one stride, with their anchors.
         fpn_channels: Width of the pyramid.
         fpn_norm: Norm of the pyramid; ``none`` in v1, ``batch`` in v2.
         anchor_sizes: Side of the anchors of each pyramid level in pixels of the resized image,

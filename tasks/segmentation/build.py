@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tasks.common.backbone import SMALL_BATCH, BackboneChoice, build_chosen, choose_norm
+from tasks.common.backbone import SMALL_BATCH, BackboneChoice, build_chosen, choose_norm, norms_of
 from tasks.common.machine import Decision
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.checkpoint import SegmenterCard
@@ -15,7 +15,8 @@ def choose_norms(
 ) -> tuple[Decision, Decision]:
     """Return the norm of the backbone, and that of the decoder.
 
-    ``model.norm`` is for both, unless ``backbone.norm`` says otherwise. Left to us, the backbone's
+    ``model.norm`` is for both, unless ``backbone.norm`` says otherwise or the backbone cannot be
+    built with it. Left to us, the backbone's
     follows from its weights as in `tasks.common.backbone.choose_norm`; the decoder, which is never
     loaded, takes ``batch`` from 8 images per device on, ``group`` below.
 
@@ -30,7 +31,8 @@ def choose_norms(
         decoder = Decision(value="group", reason=f"{batch_size} images per batch")
     else:
         decoder = Decision(value="batch", reason=f"{batch_size} images per batch")
-    if choice.norm == "auto" and options.norm != "auto":
+    able = norms_of(choice)
+    if choice.norm == "auto" and options.norm != "auto" and (able is None or options.norm in able):
         return Decision(value=options.norm, reason="that of the decoder"), decoder
     return choose_norm(choice, batch_size=batch_size), decoder
 

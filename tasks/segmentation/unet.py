@@ -36,7 +36,8 @@ class UNetOptions:
         attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
         upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
         channels: Of the decoder's blocks, coarsest first: one per feature of the backbone; of the
-            default a backbone with fewer features takes the last ones.
+            default a backbone with fewer features takes the last ones, one with more the first
+            several times.
         image_skip: Whether the last block, at the image's resolution, sees the image itself.
     """
 
@@ -238,8 +239,8 @@ class ResNetUNet(NoTorchScript, nn.Module):
 def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]:
     """Return one width per feature of the backbone, coarsest first."""
     count = len(backbone.strides)
-    if options.channels == WIDTHS and count < len(WIDTHS):
-        return WIDTHS[-count:]
+    if options.channels == WIDTHS:
+        return (WIDTHS[0],) * (count - len(WIDTHS)) + WIDTHS[-count:]
     if len(options.channels) != count:
         raise ValueError(
             f"model.channels has {len(options.channels)} widths; expected one per feature of the "

@@ -18,9 +18,12 @@ def test_a_feature_depends_on_its_own_stage_and_none_after_it(name):
         maps = backbone(torch.zeros(1, *size))
         ids = [i for stage in stages for i in {id(p) for p in stage}]  # CoaT shares modules
         assert sorted(ids) == sorted(id(p) for p in backbone.parameters())
-        stem = len(stages) - len(maps)
-        assert stem == ("c1" not in maps)
-        for number, (key, value) in enumerate(maps.items(), start=stem):
+        numbers = [int(key.removeprefix("c")) - 1 for key in maps]
+        assert len(stages) == numbers[-1] + 1
+        gaps = set(range(1, len(stages))) - set(numbers)
+        assert not any(stages[gap] for gap in gaps)
+        assert stages[0]
+        for number, (key, value) in zip(numbers, maps.items(), strict=True):
             assert value.shape[1] == backbone.channels[key]
             assert 0.7 < size[1] / value.shape[2] / backbone.strides[key] < 1.4
             later = [p for stage in stages[number + 1 :] for p in stage]

@@ -79,7 +79,7 @@ def check_paths(name, norm):
         assert getattr(nested.get_submodule(owner), last) is tensor
     assert f"a.backbone.{backbone.first_conv}" in state
     names = set(backbone.file_state())
-    assert {f"{backbone.inner}{key}" for key in names} == set(backbone.state_dict())
+    assert {f"{backbone.key_prefix}{key}" for key in names} == set(backbone.state_dict())
 
 
 @pytest.mark.parametrize("name", ["timm/regnety_002", "timm/convnext_atto", "resnet18"])

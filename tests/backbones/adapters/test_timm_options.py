@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from backbones import build_backbone
-from backbones.adapters.timm import TimmFeatures
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -18,6 +17,52 @@ def test_dilation_keeps_names_and_tells_the_stride(stride):
     maps = backbone(torch.rand(2, 3, 64, 64))
     assert {k: 64 // x.shape[2] for k, x in maps.items()} == backbone.strides
     assert list(backbone.strides.values()) == [min(s, stride) for s in (2, 4, 8, 16, 32)]
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize(
+    "name", ["hardcorenas_a", "lcnet_050", "mobilenetv3_small_050", "mobilenetv4_conv_small"]
+)
+def test_mobilenets_dilate_as_timms_own_features_do(name, stride):
+    """smp's ``tu-`` encoders are these."""
+    torch.manual_seed(0)
+    backbone = build_backbone(f"timm/{name}", output_stride=stride).eval()
+    theirs = timm.create_model(name, features_only=True, output_stride=stride).eval()
+    own = backbone.file_state()
+    theirs.load_state_dict({key: own[key] for key in theirs.state_dict()})
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        for (key, got), expected in zip(backbone(image).items(), theirs(image), strict=True):
+            torch.testing.assert_close(got, expected)
+            assert 64 // got.shape[2] == backbone.strides[key]
+    assert list(backbone.strides.values()) == [min(s, stride) for s in (2, 4, 8, 16, 32)]
+
+
+def test_stages_are_named_by_stride_where_there_are_gaps():
+    vit = build_backbone("timm/test_vit", weights="random", freeze=2)
+    assert list(vit.channels) == ["c4"]
+    assert [bool(stage) for stage in vit.stages()] == [True, False, False, True]
+    names = {id(p): name for name, p in vit.named_parameters()}
+    stem, body = ({names[id(p)] for m in vit.stages()[k] for p in m.parameters()} for k in (0, 3))
+    assert any("patch_embed" in name for name in stem)
+    assert not any("blocks" in name for name in stem)
+    assert {name.split(".")[2] for name in body if "blocks" in name} == set("012345")
+    assert vit.frozen == 2
+    assert {name for name, p in vit.named_parameters() if p.requires_grad} == body
+    assert not any(p.requires_grad for p in vit.freeze(4).parameters())
+    with pytest.raises(ValueError, match=r"freeze takes 0 to 4 stages, got 5"):
+        vit.freeze(5)
+
+
+def test_a_transformer_takes_images_of_any_size():
+    vit = build_backbone("timm/test_vit").eval()
+    assert vit(torch.rand(1, 3, 96, 64))["c4"].shape[2:] == (6, 4)
+    plain = timm.create_model("test_vit", num_classes=0).eval()
+    plain.load_state_dict({**plain.state_dict(), **vit.file_state()}, strict=True)
+    size = vit.net.pretrained_cfg["input_size"]
+    image = torch.rand(1, *size)
+    expected = plain.forward_intermediates(image, indices=1, intermediates_only=True)[0]
+    torch.testing.assert_close(vit(image)["c4"], expected)
 
 
 def test_a_model_that_cannot_be_dilated_says_so():
@@ -140,23 +185,3 @@ def test_it_can_be_copied_and_stays_frozen(clone, image):
     stem, body = other.train().stages()[0], other.stages()[2]
     assert not any(m.training for part in stem for m in part.modules())
     assert all(m.training for part in body for m in part.modules())
-
-
-def test_our_features_have_timms_shape(image):
-    backbone = build_backbone("resnet18").eval()
-    ours = TimmFeatures(backbone).eval()
-    theirs = timm.create_model("resnet18", features_only=True).eval()
-    theirs.load_state_dict(backbone.state_dict(), strict=True)
-    for own, expected in zip(ours(image), theirs(image), strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
-    assert ours.feature_info.channels() == theirs.feature_info.channels()
-    assert ours.feature_info.reduction() == theirs.feature_info.reduction()
-    modules = dict(ours.named_modules())
-    assert [modules[n] for n in ours.feature_info.module_name()][1:] == [
-        backbone.layer1,
-        backbone.layer2,
-        backbone.layer3,
-        backbone.layer4,
-    ]
-    config = timm.data.resolve_data_config(model=ours)
-    assert config["mean"] == backbone.conventions.mean

@@ -1,0 +1,80 @@
+"""How a model of timm is built: for images of any size and dilated, where it can be."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import timm
+import torch
+from torch import nn
+
+ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)
+"""What lets timm's transformers take images of other sizes, by family; the first that is taken."""
+
+
+def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> Any:  # noqa: ANN401
+    """Return a model of timm without a classifier, on the device of the context.
+
+    Args:
+        model: timm's name.
+        given: Options of ``timm.create_model``.
+        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
+
+    Raises:
+        TypeError: If the model does not take these options; its others as they come.
+    """
+    if output_stride == 32:
+        return timm.create_model(model, num_classes=0, **given)
+    try:
+        return timm.create_model(model, num_classes=0, output_stride=output_stride, **given)
+    except TypeError as refused:
+        return _dilated(model, given, output_stride=output_stride, refused=refused)
+
+
+def sizes_of(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option of `ANY_SIZE` that a model takes beside what is given.
+
+    Args:
+        model: timm's name.
+        given: Options of ``timm.create_model``.
+    """
+    for option in ANY_SIZE[:-1]:
+        try:
+            with torch.device("meta"):
+                create(model, {**given, **option})
+        except TypeError:
+            continue
+        return option
+    return {}
+
+
+def _dilated(
+    model: str, given: Mapping[str, Any], *, output_stride: int, refused: TypeError
+) -> Any:  # noqa: ANN401
+    """Return a model with the blocks of the dilated network that timm makes for features alone.
+
+    MobileNetV3 and its kin (LCNet, FBNetV3, MobileNetV4, HardCoReNAS) have their dilation there
+    only, under the same names.
+    """
+    net: Any = timm.create_model(model, num_classes=0, **given)
+    try:
+        features: Any = timm.create_model(
+            model, features_only=True, output_stride=output_stride, **given
+        )
+    except (TypeError, AssertionError, RuntimeError):
+        raise refused from None
+    if not isinstance(getattr(features, "blocks", None), nn.Module):
+        raise refused
+    theirs = {key: tensor.shape for key, tensor in features.blocks.state_dict().items()}
+    ours = {key: tensor.shape for key, tensor in net.blocks.state_dict().items()}
+    if any(shape != ours.get(key) for key, shape in theirs.items()):
+        raise refused
+    for index, block in enumerate(features.blocks):
+        net.blocks[index] = block
+    info = {feature["module"]: feature for feature in features.feature_info.info}
+    for feature in net.feature_info:
+        feature["reduction"] = info[feature["module"]]["reduction"]
+    return net

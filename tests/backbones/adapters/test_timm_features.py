@@ -1,0 +1,105 @@
+"""Our features in timm's shape: the named modules are the features, the settings timm's."""
+
+from functools import partial
+
+import pytest
+import timm
+import torch
+
+from backbones import build_backbone, list_backbones
+from backbones.adapters.timm import TimmFeatures
+from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
+
+QUICK = ["resnet18", "mobilenetv3_small_050", "resnetv2_18", "test_convnext", "test_vit"]
+OURS = [
+    "resnet18",
+    "resnet18d",
+    "resnetv2_18",
+    "resnet20_cifar",
+    "resnetv2_110_cifar",
+    "dynamic_resnet18",
+    "res2net50_26w_4s",
+]
+SLOW = [
+    *(name for name in list_backbones() if name not in OURS and "1001" not in name),
+    *(f"timm/{name}" for name in FAMILIES if name not in QUICK and name != "vgg11"),
+]
+
+
+def keep_copy(seen, path, _module, _inputs, output):
+    seen[path] = output.clone()  # as it is now: it may be written to
+
+
+def test_our_features_have_timms_shape(image):
+    backbone = build_backbone("resnet18").eval()
+    ours = TimmFeatures(backbone).eval()
+    theirs = timm.create_model("resnet18", features_only=True).eval()
+    theirs.load_state_dict(backbone.state_dict(), strict=True)
+    for own, expected in zip(ours(image), theirs(image), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
+    assert ours.feature_info.channels() == theirs.feature_info.channels()
+    assert ours.feature_info.reduction() == theirs.feature_info.reduction()
+    assert set(ours.state_dict()) == {f"backbone.{key}" for key in backbone.state_dict()}
+    modules = dict(ours.named_modules())
+    assert [modules[n] for n in ours.feature_info.module_name()][1:] == [
+        backbone.layer1,
+        backbone.layer2,
+        backbone.layer3,
+        backbone.layer4,
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *OURS,
+        *(f"timm/{name}" for name in QUICK),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+    ],
+)
+@torch.no_grad()
+def test_the_named_module_returns_the_feature(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(name)
+    for mode in (False, True):
+        model = TimmFeatures(backbone).train(mode)
+        seen = {}
+        for path in model.feature_info.module_name():
+            module = model.get_submodule(path)
+            keep = partial(keep_copy, seen, path)
+            module.register_forward_hook(keep)
+        side = 64
+        if name.removeprefix("timm/") in ONE_SIZE:
+            side = model.default_cfg["input_size"][1]
+        features = model(torch.rand(2, 3, side, side))
+        for path, feature in zip(model.feature_info.module_name(), features, strict=True):
+            assert torch.equal(seen[path], feature), path
+
+
+def test_modules_keep_their_own_names_where_they_are_the_feature():
+    model = TimmFeatures(build_backbone("timm/resnet18"))
+    assert model.feature_info.module_name() == [
+        "backbone.net.act1",
+        *(f"backbone.net.layer{k}" for k in range(1, 5)),
+    ]
+    assert not model.taps
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_vit", "timm/mobilenetv3_small_050"])
+def test_timms_tools_find_what_they_read(name, channels):
+    backbone = build_backbone(name, in_channels=channels)
+    model = TimmFeatures(backbone)
+    assert model.default_cfg == model.pretrained_cfg
+    config = timm.data.resolve_data_config(model=model)
+    assert config["mean"] == backbone.conventions.mean
+    assert config["std"] == backbone.conventions.std
+    assert len(backbone.conventions.mean) == channels == config["input_size"][0]
+    first = model.get_submodule(model.default_cfg["first_conv"])
+    assert first.weight.shape[1] == channels
+    timm.data.create_transform(**{**config, "input_size": (channels, 32, 32)})
+    if name.startswith("timm/"):
+        theirs = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+        assert config["crop_pct"] == theirs.crop_pct
+        assert config["interpolation"] == theirs.interpolation
+        assert config["input_size"][1:] == theirs.input_size[1:]

@@ -1,0 +1,138 @@
+"""Both tasks on a model of every family of timm, with no option but the backbone's name."""
+
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+
+from backbones.adapters.timm_norms import FrozenBatchNorm1d
+from tasks.common.backbone import BackboneChoice, build_chosen, choose_freeze, choose_norm
+from tasks.common.groups import parameter_groups
+from tasks.common.ledger import faults
+from tasks.common.recipe import Recipe
+from tasks.detection.build import fitted, new_detector
+from tasks.detection.model import DetectorOptions
+from tasks.segmentation.build import choose_norms
+from tasks.segmentation.unet import ResNetUNet, UNetOptions
+from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
+
+QUICK = ["mobilenetv3_small_050", "test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
+NAMES = [
+    *QUICK,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
+]
+CLASSES = SimpleNamespace(classes=["cell"], category_ids=[1], one_based=False)
+SMALL = {"fpn_channels": 8, "rois_per_image": 8, "head_width": 16}
+
+
+def choice_of(name, weights="random"):
+    return BackboneChoice(name=f"timm/{name}", weights=weights, init="auto")
+
+
+def side_of(name):
+    return timm.get_pretrained_cfg(name).input_size[1] if name in ONE_SIZE else 64
+
+
+def step(network, backbone, losses, *, frozen):
+    """A step of SGD; what is to train moves, and what is frozen does not."""
+    recipe = Recipe()
+    optimizer = torch.optim.SGD(parameter_groups(network, backbone, recipe=recipe, lr=0.01))
+    assert list(faults(network, backbone, optimizer, frozen=frozen)) == []
+    sum(losses).backward()
+    optimizer.step()
+    cold = [p for stage in backbone.stages()[:frozen] for m in stage for p in m.parameters()]
+    assert all(p.grad is None for p in cold)
+    assert all(p.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detector_takes_a_step(name):
+    torch.manual_seed(0)
+    choice, side = choice_of(name), side_of(name)
+    norm = choose_norm(choice, batch_size=2)
+    freeze = int(choose_freeze(choice, usual=2, recipe=Recipe()).value)
+    options = DetectorOptions(**SMALL, min_size=side, max_size=side)
+    network, card = new_detector(choice, options, data=CLASSES, norm=norm.value, freeze=freeze)
+    assert set(card.options.features) == set(network.backbone.body.channels)
+    target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]), "labels": torch.tensor([1])}
+    images = [torch.rand(3, side, side) for _ in range(2)]
+    losses = network.train()(images, [target, target])
+    step(network, network.backbone.body, losses.values(), frozen=freeze)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unet_takes_a_step(name):
+    torch.manual_seed(0)
+    choice, side = choice_of(name), side_of(name)
+    for told in ("auto", "instance"):  # of the decoder, which the backbone cannot have
+        norm, decoder = choose_norms(choice, UNetOptions(norm=told), batch_size=2)
+        assert norm.value == "batch"
+    backbone = build_chosen(choice, in_channels=3, norm=norm.value, freeze=1)
+    options = UNetOptions(norm=decoder.value, deep_supervision=True)
+    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options).train()
+    levels = network(torch.rand(2, 3, side, side))
+    levels = [levels] if isinstance(levels, torch.Tensor) else levels  # of one feature
+    assert levels[0].shape == (2, 2, side, side)
+    step(network, backbone, [level.square().mean() for level in levels], frozen=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loaded_batch_norms_are_fixed_and_others_stay(name):
+    choice = choice_of(name, weights="imagenet")
+    norm = choose_norm(choice, batch_size=2).value
+    with torch.device("meta"):
+        network = timm.create_model(name, num_classes=0)
+        backbone = build_chosen(choice_of(name), in_channels=3, norm=norm, freeze=2)
+    batch = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norm == ("frozen_batch" if batch else "batch")
+    left = [m for m in backbone.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert left == []
+
+
+def test_fixed_norms_of_tokens_are_those_of_the_batch_norm():
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(5, eps=1e-3)
+    norm(torch.rand(9, 5) * 3)
+    fixed = FrozenBatchNorm1d(5, eps=norm.eps)
+    fixed.load_state_dict(norm.state_dict())
+    for shape in [(7, 5), (7, 5, 3)]:
+        x = torch.rand(shape)
+        torch.testing.assert_close(fixed(x), norm.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "sizes"),
+    [
+        ("timm/test_vit", ("c4",), (128, 256)),
+        ("timm/levit_128s", ("c4", "c5"), (128, 256, 512)),
+        ("timm/nest_tiny", ("c2", "c3", "c4"), (32, 64, 128, 256)),
+        ("resnet18", ("c2", "c3", "c4", "c5"), (32, 64, 128, 256, 512)),
+        ("timm/regnety_002", ("c2", "c3", "c4", "c5"), (32, 64, 128, 256, 512)),
+    ],
+)
+def test_a_detector_stands_on_the_features_there_are(name, features, sizes):
+    options = fitted(DetectorOptions(), BackboneChoice(name=name))
+    assert (options.features, options.anchor_sizes) == (features, sizes)
+
+
+def test_an_image_of_another_size_is_refused_with_the_size():
+    backbone = build_chosen(choice_of("levit_128s"), in_channels=3, norm="batch", freeze=0)
+    with pytest.raises(
+        ValueError, match=r"made for images of 224 x 224 and failed on images of 64"
+    ):
+        backbone(torch.rand(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": "zero_last"}, r"in a run backbone\.init, or backbone\.init=auto"),
+        ({"norm": "group"}, r"in a run backbone\.norm=auto takes what it can"),
+        ({"deformable": ("c4",)}, r"backbone\.deformable"),
+    ],
+)
+def test_what_is_told_and_cannot_be_is_refused_as_it_is_spelt(options, message):
+    choice = BackboneChoice(name="timm/test_resnet", weights="random", **options)
+    with pytest.raises(ValueError, match=message):
+        build_chosen(choice, in_channels=3, norm=options.get("norm", "batch"), freeze=0)
