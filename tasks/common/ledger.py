@@ -145,13 +145,13 @@ def faults(
     stuck = [n for n, p in warm.items() if not p.requires_grad]
     if stuck:
         yield f"to be trained, and requires_grad is False: {listed(stuck)}"
-    names = {id(inner): name.removeprefix("network.") for name, inner in module.named_modules()}
-    awake = [names[id(m)] for stage, m in stage_modules(backbone) if stage in cold and m.training]
+    names = {id(m): name.removeprefix("network.") for name, m in module.named_modules()}
+    # A stage may hold loose parameters, in a list that is no module of the network.
+    inner = [(stage, m) for stage, m in stage_modules(backbone) if id(m) in names]
+    awake = [names[id(m)] for stage, m in inner if stage in cold and m.training]
     if awake:
         yield f"frozen and yet in train mode, where statistics move: {listed(awake)}"
-    asleep = [
-        names[id(m)] for stage, m in stage_modules(backbone) if stage not in cold and not m.training
-    ]
+    asleep = [names[id(m)] for stage, m in inner if stage not in cold and not m.training]
     if asleep:
         yield f"to be trained, and in eval mode, where statistics stay: {listed(asleep)}"
 

@@ -17,8 +17,10 @@ from tasks.common.groups import parameter_groups
 from tasks.common.ledger import digest
 from tasks.common.optim import build_optimizer
 from tasks.common.recipe import Recipe
-from tasks.common.stages import STAGES
+from tasks.common.stages import STAGES as ALL_STAGES
 from tasks.common.unfreeze import Unfreezing, frozen_stages
+
+STAGES = ALL_STAGES[:5]
 
 
 class Tiny(Backbone):
