@@ -64,6 +64,9 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "backbones.adapters.huggingface": CORE | {"transformers"},
     "backbones.adapters.smp": CORE | {"segmentation_models_pytorch"},
     "backbones.adapters.timm": CORE | {"timm"},
+    "backbones.adapters.timm_create": CORE | {"timm"},
+    "backbones.adapters.timm_features": CORE | {"timm"},
+    "backbones.adapters.timm_norms": CORE | {"timm"},
     "tasks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }

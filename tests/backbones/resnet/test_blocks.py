@@ -120,6 +120,15 @@ def test_initialisations_set_what_ends_a_residual_branch(name, init, scale):
     torch.testing.assert_close(blocks[1].residual(x), scale * blocks[0].residual(x))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch", "none"])
+def test_the_deepest_network_does_not_overflow_as_drawn(norm):
+    torch.manual_seed(0)
+    backbone = build_backbone("resnetv2_1001_cifar", weights="random", norm=norm).eval()
+    for name, feature in backbone(torch.randn(1, 3, 32, 32)).items():
+        assert 0.1 < feature.abs().max() < 10, name
+
+
 def test_he_initialisation_has_the_variance_of_the_fan_out():
     weight = build_backbone("resnet18").layer4[1].conv1.weight
     assert weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
