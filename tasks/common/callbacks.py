@@ -125,12 +125,14 @@ class LastCheckpoint(Checkpoint):
 
     Attributes:
         saved_step: How many steps the checkpoint has behind it.
+        has_saved: Whether this run has saved one.
     """
 
     def __init__(self, path: Path, *, minutes: float = math.inf) -> None:
         self.path = path
         self.minutes = minutes
         self.saved_step = 0
+        self.has_saved = False
         self._saved_at = 0.0
         self._stop = StopSignals()
 
@@ -153,11 +155,17 @@ class LastCheckpoint(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save or stop before the validation, which may take long, fail, or swap weights.
 
-        Not after the last of ``max_steps``: Lightning would not go on with the validation there.
+        Before the last one save in any case: all of the training is behind it. But not after the
+        last of ``max_steps``: Lightning would not go on with the validation there.
         """
-        ended = trainer.global_step == trainer.max_steps
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not ended:
-            self._pause(trainer)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if trainer.global_step == trainer.max_steps:
+            return
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        if is_last and trainer.global_step != self.saved_step:
+            self._save(trainer)
+        self._pause(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save; the best checkpoint was chosen before, after the validation."""
@@ -186,6 +194,7 @@ class LastCheckpoint(Checkpoint):
             logger.save()  # else a killed process loses rows of steps that are in the checkpoint
         trainer.save_checkpoint(self.path)
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self.has_saved = True
 
 
 class EpochLine(Callback):

@@ -125,6 +125,12 @@ def read_card(
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("keel")
     told = choose(TASKS, task, what="task")
+    if isinstance(card, Mapping) and card.get("task") in set(TASKS) - {task}:
+        other = TASKS[str(card["task"])]
+        raise ValueError(
+            f"{path} is the checkpoint of a {other.noun}; expected that of a {told.noun}, which "
+            f"{told.script} writes, such as {told.runs}/<run>/checkpoints/best.ckpt."
+        )
     if not isinstance(card, Mapping) or card.get("task") != task:
         raise ValueError(
             f"{path} is no checkpoint of a Keel {told.noun}: it has the keys "

@@ -20,6 +20,8 @@ from hydra.errors import (
 )
 from omegaconf import DictConfig, OmegaConf
 
+from tasks.common.ending import EndingError
+
 T = TypeVar("T")
 
 # With these options Hydra prints something and runs nothing.
@@ -60,14 +62,18 @@ def exit_on_error(main: Callable[[], T]) -> T:
     ``HYDRA_FULL_ERROR=1`` shows the trace as well.
 
     Args:
-        main: Raises ValueError, OSError or FloatingPointError with a message that says what to do.
+        main: Raises ValueError, OSError, FloatingPointError or EndingError with a message that
+            says what to do.
     """
     try:
         return main()
     except KeyboardInterrupt:  # training answers it by itself
         sys.stderr.write("\ninterrupted\n")
         sys.exit(128 + signal.SIGINT)
-    except (ValueError, OSError, FloatingPointError, InstantiationException) as error:
+    except (
+        *(ValueError, OSError, FloatingPointError),
+        *(EndingError, InstantiationException),
+    ) as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
             raise
         cause = error.__cause__ if isinstance(error, HydraException) else None

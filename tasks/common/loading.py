@@ -1,23 +1,25 @@
 """How images get to the network: by how many processes, and decoded how often."""
 
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 import cv2
 
 from backbones.choose import choose
 from tasks.common import machine
 from tasks.common.machine import Decision
+from tasks.common.scratch import free_scratch, scratch_folder
 from tasks.common.stop import leave_stopping_to_the_run
 from tasks.common.trainer import Machine, TrainerOptions
 
-CACHES: Final = ("auto", "memory", "none")
+CACHES: Final = ("auto", "memory", "disk", "none")
 """What ``trainer.cache`` takes."""
 
 _MOST_WORKERS: Final = 8
 _MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
 _SHARE: Final = 4  # a quarter of the free memory, at most
-_SHARED_SHARE: Final = 2  # half of what processes can share; workers send their batches there
+_DISK_SHARE: Final = 2  # half of the free disk, at most: others write there as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Loading:
 
     Attributes:
         workers: How many processes load, and why.
-        cache: Whether decoded images stay in memory, ``memory`` or ``none``, and why.
+        cache: Where decoded images stay: in ``memory``, on ``disk`` or nowhere (``none``), and why.
     """
 
     workers: Decision
@@ -39,12 +41,17 @@ class Loading:
 
     @property
     def cached(self) -> bool:
-        """Whether decoded images stay in memory."""
-        return self.cache.value == "memory"
+        """Whether images are decoded once only."""
+        return self.cache.value != "none"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the scratch file of decoded images lies; None if there is none."""
+        return scratch_folder() if self.cache.value == "disk" else None
 
 
 def choose_loading(
-    options: TrainerOptions, where: Machine, *, size: int, shared: int | None = None
+    options: TrainerOptions, where: Machine, *, size: int, once: Literal["image", "volume"]
 ) -> Loading:
     """Return how a run loads its images.
 
@@ -52,60 +59,72 @@ def choose_loading(
         options: What the user wants.
         where: The device.
         size: Bytes of all images that are read in each epoch, decoded.
-        shared: Bytes that processes can share, if the images are to lie there.
+        once: What is decoded for a sample: an image, or a volume of which it is a small part.
 
     Raises:
         ValueError: As `choose_cache`.
     """
-    free = machine.free_memory()
-    cache = choose_cache(options.cache, size=size * options.devices, free=free, shared=shared)
+    cache = choose_cache(
+        options.cache,
+        size=size * options.devices,
+        free=machine.free_memory(),
+        disk=free_scratch(),
+        prefers_disk=once == "volume",
+    )
     workers = choose_workers(
         options.workers,
         device=where.accelerator.value,
         cores=machine.cores() // options.devices,
-        cached=cache.value == "memory",
+        cached=cache.value != "none",
     )
     return Loading(workers=workers, cache=cache)
 
 
 def choose_cache(
-    wanted: str, *, size: int, free: int | None, shared: int | None = None
+    wanted: str, *, size: int, free: int | None, disk: int, prefers_disk: bool
 ) -> Decision:
-    """Return whether decoded images stay in memory: if they fill a quarter of it at most.
+    """Return where decoded images stay: in memory, if they fill a quarter of it at most.
 
-    And half at most of what processes can share, where they lie in that.
+    If not, and decoding is dear, in a scratch file that fills half of the free disk at most.
 
     Args:
         wanted: One of `CACHES`.
         size: Bytes of the images in all processes.
         free: Bytes of memory; None if unknown.
-        shared: Bytes that processes can share; None if that has no limit.
+        disk: Bytes that are free for scratch files.
+        prefers_disk: Whether ``auto`` may take the disk.
 
     Raises:
-        ValueError: If ``wanted`` is unknown, or ``memory`` and more than processes can share.
+        ValueError: If ``wanted`` is unknown, or ``disk`` and more than is free there.
     """
     choose(dict.fromkeys(CACHES), wanted, what="trainer.cache")
-    if wanted == "memory" and shared is not None and size > shared:
+    place = scratch_folder() or "any folder for temporary files"
+    if wanted == "disk" and size > disk:
         raise ValueError(
-            f"trainer.cache=memory needs {_gigabytes(size)} of shared memory for decoded images, "
-            f"and {_gigabytes(shared)} are free in /dev/shm: enlarge it (docker run --shm-size), "
-            "or take auto or none."
+            f"trainer.cache=disk needs {_gigabytes(size)} for decoded images, and "
+            f"{_gigabytes(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
+            "memory, none or auto."
         )
     if wanted != "auto":
-        return Decision(value=wanted, reason="as told")
-    if free is None:
-        return Decision(value="none", reason="this system does not say how much memory is free")
-    if shared is not None and size * _SHARED_SHARE > shared:
-        return Decision(
-            value="none",
-            reason=f"decoded images are {_gigabytes(size)}, more than half of "
-            f"{_gigabytes(shared)} free in /dev/shm",
-        )
-    fits = size * _SHARE <= free
+        where = f", a scratch file of {_gigabytes(size)} in {place}" if wanted == "disk" else ""
+        return Decision(value=wanted, reason=f"as told{where}")
+    if free is not None and size * _SHARE <= free:
+        fits = f"within a quarter of {_gigabytes(free)} free"
+        return Decision(value="memory", reason=f"decoded images are {_gigabytes(size)}, {fits}")
+    reason = "this system does not say how much memory is free"
+    if free is not None:
+        most = f"a quarter of {_gigabytes(free)} free"
+        reason = f"decoded images are {_gigabytes(size)}, more than {most}"
+    if not prefers_disk:
+        return Decision(value="none", reason=reason)
+    if size * _DISK_SHARE <= disk:
+        there = f"a scratch file of {_gigabytes(size)} in {place} (TMPDIR), {_gigabytes(disk)} free"
+        return Decision(value="disk", reason=f"{reason}; {there}")
     return Decision(
-        value="memory" if fits else "none",
-        reason=f"decoded images are {_gigabytes(size)}, {'' if fits else 'more than '}"
-        f"{'within ' if fits else ''}a quarter of {_gigabytes(free)} free",
+        value="none",
+        reason=f"{reason}, and more than half of {_gigabytes(disk)} free in {place}: every file is "
+        "decoded whenever it is needed, which is slow for volumes; set TMPDIR to a folder with "
+        f"{_gigabytes(size * _DISK_SHARE)} free, or take trainer.cache=disk",
     )
 
 

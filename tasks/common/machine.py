@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -142,18 +141,6 @@ def free_memory(root: Path = Path("/")) -> int | None:
     cached = re.search(r"^inactive_file (\d+)$", parts, re.MULTILINE)
     spare = int(most) - int(used) + (int(cached[1]) if cached else 0)
     return min(free, max(0, spare))
-
-
-def free_shared_memory(folder: Path = Path("/dev/shm")) -> int | None:  # noqa: S108 (asked only)
-    """Return the bytes that processes can still share, or None where the system has no such limit.
-
-    Linux has a file system for it; Docker gives that 64 MB unless it is told ``--shm-size``, and
-    Python falls back to a file on the disk where it is full.
-
-    Args:
-        folder: Where it is.
-    """
-    return shutil.disk_usage(folder).free if folder.exists() else None
 
 
 def own_memory() -> tuple[int, int]:

@@ -55,7 +55,7 @@ class RunParts:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Of `scored`, once it has been tested."""
+        """Of `scored`; empty until it has been tested."""
         raise NotImplementedError
 
     @property

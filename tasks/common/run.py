@@ -1,12 +1,12 @@
 """The way of every run, whatever its task: check, say what will be done, train, test, keep it."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,72 +14,20 @@ from backbones.files import read_checkpoint
 from tasks.common.audit import Audit
 from tasks.common.audit_only import audit_only, is_audit_only
 from tasks.common.batch_size import settle_batch_size
-from tasks.common.checkpoint import TASKS, Card
+from tasks.common.checkpoint import TASKS
 from tasks.common.continuation import check_resume
-from tasks.common.curves import draw_curves
 from tasks.common.ema import MovingAverage
-from tasks.common.fit import fit
+from tasks.common.ending import Ending
+from tasks.common.fit import fit, validate_rest
 from tasks.common.parts import RunParts
 from tasks.common.prefix.fill import filling
-from tasks.common.report import print_facts, print_line
+from tasks.common.report import print_facts
 from tasks.common.resume import find_start
-from tasks.common.run_folder import new_folder, write_environment, write_json, write_text
+from tasks.common.run_folder import new_folder, write_environment, write_text
+from tasks.common.run_report import draw, end_with, report
+from tasks.common.task import Outcome, PartsT, Task
 from tasks.common.trainer import build_trainer
 from tasks.common.unfreeze import Unfreezing, check_unfreezing, frozen_stages
-
-PartsT = TypeVar("PartsT", bound=RunParts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task(Generic[PartsT]):
-    """What a task adds to a run.
-
-    Attributes:
-        name: A key of `tasks.common.checkpoint.TASKS`.
-        title: Of the banner.
-        monitor: The metric that chooses the best checkpoint; higher is better.
-        shown: Metrics to print after each epoch and to draw.
-        parse: Makes a card of what a checkpoint holds.
-        assemble: Builds the parts of a run of a configuration.
-        facts: Of the banner.
-        usual: Defaults by group of the task's own options that decide the course of a run.
-        show: Prints the scores of the best checkpoint, and writes what only this task writes.
-    """
-
-    name: str
-    title: str
-    monitor: str
-    shown: tuple[str, ...]
-    parse: Callable[[Mapping[str, Any]], Card]
-    assemble: Callable[[DictConfig], PartsT]
-    facts: Callable[[PartsT], dict[str, str]]
-    usual: Mapping[str, Any]
-    show: Callable[[PartsT, "Outcome"], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        folder: Of the run.
-        best: The chosen checkpoint.
-        score: Its validation score.
-        epoch: Of the checkpoint, from 1.
-        val: Its validation scores.
-        audit: What was seen of the frozen and the trained tensors.
-        seconds: Since the run began.
-        is_first: Whether this process is the one that writes and prints.
-    """
-
-    folder: Path
-    best: Path
-    score: float
-    epoch: int
-    val: Mapping[str, Any]
-    audit: str
-    seconds: float
-    is_first: bool
 
 
 def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
@@ -100,6 +48,7 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
         ConnectionError: If weights have to be downloaded and cannot be.
         AuditError: If what trains is not what the configuration says; checkpoints are kept.
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
+        EndingError: If something after the training failed; all the rest was done, and is kept.
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
     started = time.monotonic()
@@ -116,12 +65,12 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {})}
     if only:
         return audit_only(parts, title=task.title, facts=facts, folder=folder)
-    outcome = _carry_out(cfg, parts, task, facts=facts, folder=folder, started=started)
+    ending = Ending()
+    outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, started=started)
     if outcome.is_first:
-        _write_report(outcome, parts, task)
-        task.show(parts, outcome)
-        print_line(f"audit: {outcome.audit}")
-        print_line(f"{outcome.seconds:.0f} s in all; everything is in {folder}")
+        report(outcome, parts, task, ending)
+    if ending.faults:
+        end_with(ending, outcome, task, parts)
     return outcome.score
 
 
@@ -129,6 +78,7 @@ def _carry_out(
     cfg: DictConfig,
     parts: PartsT,
     task: Task[PartsT],
+    ending: Ending,
     *,
     facts: Mapping[str, str],
     folder: Path,
@@ -156,22 +106,39 @@ def _carry_out(
         print_facts(task.title, {**facts, "run folder": str(folder)})
     if parts.options.compile:
         parts.backbone.compile()
-    fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
-    chosen = best.best_model_path
-    trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
-    audit.check_kept(parts.module)
-    checkpoint = read_checkpoint(Path(chosen))
+    try:
+        fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
+    except Exception:
+        if trainer.is_global_zero:
+            Ending().do("curves.png", partial(draw, folder, task, epoch=None))
+        raise
+    ending.do(
+        "the last validation", partial(validate_rest, trainer, parts.module, parts.data, best=best)
+    )
+    chosen = Path(best.best_model_path) if best.best_model_path else None
+    checkpoint: dict[str, Any] = {}
+    if chosen is not None:
+        ending.do("the test", partial(_test, trainer, parts, chosen))
+        ending.do("the audit", partial(audit.check_kept, parts.module), brief=True)
+        ending.do(
+            f"reading {chosen}", lambda: checkpoint.update(read_checkpoint(chosen)), brief=True
+        )
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
     return Outcome(
         folder=folder,
-        best=Path(chosen),
+        best=chosen,
         score=float("nan") if best.best_model_score is None else best.best_model_score.item(),
-        epoch=-(-checkpoint["global_step"] // steps),
-        val=checkpoint["keel_scores"],
+        epoch=-(-checkpoint["global_step"] // steps) if checkpoint else None,
+        val=checkpoint.get("keel_scores", {}),
         audit=audit.report,
         seconds=time.monotonic() - started,
         is_first=trainer.is_global_zero,
     )
+
+
+def _test(trainer: Trainer, parts: RunParts, chosen: Path) -> None:
+    """Score the chosen checkpoint on the split that the run ends with."""
+    trainer.test(parts.module, parts.data, ckpt_path=str(chosen), verbose=False, weights_only=True)
 
 
 def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
@@ -186,26 +153,3 @@ def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     audit = Audit(backbone, frozen, path=folder / "audit.json")
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]
-
-
-def _write_report(outcome: Outcome, parts: PartsT, task: Task[PartsT]) -> None:
-    """Write ``metrics.json`` and ``curves.png``."""
-    folder = outcome.folder
-    write_json(
-        folder / "metrics.json",
-        {
-            "scored split": parts.scored,
-            "scores": parts.scores,
-            "val": outcome.val,
-            "best epoch": outcome.epoch,
-            "audit": outcome.audit,
-            "seconds": round(outcome.seconds, 1),
-        },
-    )
-    draw_curves(
-        folder / "metrics.csv",
-        folder / "curves.png",
-        monitor=task.monitor,
-        best_epoch=outcome.epoch,
-        scores=task.shown,
-    )

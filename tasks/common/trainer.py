@@ -12,7 +12,7 @@ from typing import Final
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from tasks.common import machine
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
@@ -20,6 +20,7 @@ from tasks.common.machine import Decision
 from tasks.common.random_state import ExactState
 from tasks.common.recipe import Recipe
 from tasks.common.resume import LAST
+from tasks.common.table_log import TableLogger
 
 _IRRELEVANT: Final = (
     ".*does not have many workers.*",  # a choice of the configuration, shown in the banner
@@ -48,7 +49,8 @@ class TrainerOptions:
         threads: For torch's operators on a CPU; 0 takes one per core.
         workers: Processes that load and augment images; 0 does it in the training process, ``auto``
             asks `tasks.common.loading.choose_workers`. They change no sample.
-        cache: Whether decoded images stay in memory, ``memory`` or ``none``; ``auto`` asks
+        cache: Where decoded images stay: in ``memory``, on ``disk`` in a scratch file below TMPDIR
+            that goes with the run, or nowhere (``none``); ``auto`` asks
             `tasks.common.loading.choose_cache`. It changes no sample.
         compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes
             minutes and saves 2 to 4 % of a step (benchmarks/RESULTS.md).
@@ -225,7 +227,7 @@ def _trainer(
         gradient_clip_val=recipe.clip or None,
         callbacks=callbacks,
         logger=[
-            CSVLogger(folder, name="", version=""),
+            TableLogger(folder, name="", version=""),
             TensorBoardLogger(folder, name="", version="tensorboard"),
         ],
         plugins=[AtomicCheckpointIO()],

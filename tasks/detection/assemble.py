@@ -11,7 +11,7 @@ from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.config import plain_values
 from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
-from tasks.common.machine import Decision, free_shared_memory
+from tasks.common.machine import Decision
 from tasks.common.parts import RunParts
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
@@ -50,8 +50,8 @@ class Parts(RunParts):
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Of `scored`, once it has been tested."""
-        return self.module.scores["test"]
+        """Of `scored`; empty until it has been tested."""
+        return self.module.scores.get("test", {})
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -96,7 +96,7 @@ def assemble(cfg: DictConfig) -> Parts:
         options,
         where,
         size=_decoded_size(splits, cached=bool(cache.views)) * card.in_channels,
-        shared=free_shared_memory(),
+        once="image",
     )
     data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
@@ -145,6 +145,7 @@ def _data(
         transform=train_transform(augment),
         in_channels=card.in_channels,
         decoded=loading.cached,
+        folder=loading.folder,
     )
 
 

@@ -141,8 +141,9 @@ class DetectionDataModule(ResumableDataModule):
         seed: Of order and augmentation, 0 or above.
         transform: Of the training images only; see `train_transform`.
         in_channels: 3 for RGB, 1 for gray.
-        decoded: Keep the decoded images of train and val in memory, from the first loader on; see
+        decoded: Keep the decoded images of train and val, from the first loader on; see
             `DecodedImages`. Those of train are not kept where entries of a prefix cache are read.
+        folder: Where a scratch file for them lies; None keeps them in memory.
 
     Raises:
         ValueError: If the splits differ in their classes, one has no box, ``batch_size`` is below
@@ -161,6 +162,7 @@ class DetectionDataModule(ResumableDataModule):
         transform: SeededTransform | None = None,
         in_channels: int = 3,
         decoded: bool = False,
+        folder: Path | None = None,
     ) -> None:
         super().__init__(workers=workers, seed=seed)
         if batch_size < 1:
@@ -175,6 +177,7 @@ class DetectionDataModule(ResumableDataModule):
         self.transform = transform
         self.in_channels = in_channels
         self.decoded = decoded
+        self.folder = folder
         self._kept: dict[str, DecodedImages] = {}
 
     def training_set(self) -> DetectionDataset:
@@ -205,7 +208,9 @@ class DetectionDataModule(ResumableDataModule):
     def _decoded(self, name: str, split: Annotations) -> DecodedImages | None:
         """Return the one memory of a split's images, if they are kept."""
         if self.decoded and name not in self._kept:
-            self._kept[name] = decoded_images(split, in_channels=self.in_channels)
+            self._kept[name] = decoded_images(
+                split, in_channels=self.in_channels, folder=self.folder
+            )
         return self._kept.get(name)
 
     def _training_set(self, decoded: DecodedImages | None) -> DetectionDataset:

@@ -103,16 +103,19 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return torch.from_numpy(_planes(image)), target
 
 
-def decoded_images(annotations: Annotations, *, in_channels: int) -> DecodedImages:
-    """Return memory for every image of a split; the datasets of the split can share it.
+def decoded_images(
+    annotations: Annotations, *, in_channels: int, folder: Path | None = None
+) -> DecodedImages:
+    """Return room for every image of a split; the datasets of the split can share it.
 
     Args:
         annotations: The split.
         in_channels: Of the datasets: 3 for RGB, 1 for gray.
+        folder: Where a scratch file for them lies; None keeps them in memory.
     """
     channels = (3,) if in_channels == 3 else ()
     return DecodedImages(
-        [(record.height, record.width, *channels) for record in annotations.images]
+        [(record.height, record.width, *channels) for record in annotations.images], folder=folder
     )
 
 

@@ -1,31 +1,37 @@
 """Images that are decoded once, for all processes that load."""
 
 from collections.abc import Callable, Sequence
-from ctypes import c_uint8
 from itertools import accumulate
 from math import prod
 from multiprocessing import Lock
-from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.scratch import Scratch
+
 
 class DecodedImages:
-    """Keeps every image after it was first asked for, in memory that worker processes share.
+    """Keeps every image after it was first asked for, where worker processes share it.
 
     So an image is decoded once in a run, whichever worker asks for it, and kept once, however many
-    there are. All of the memory is taken at the start.
+    there are.
 
     Args:
         shapes: Of each image, by index.
+        folder: Where a scratch file for them lies; None keeps them in memory.
+
+    Raises:
+        OSError: If there is not enough room in ``folder``.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], *, folder: Path | None = None) -> None:
         self._shapes = list(shapes)
-        self._starts = list(accumulate((prod(shape) for shape in shapes), initial=0))
-        self._bytes = RawArray(c_uint8, self._starts[-1])
-        self._filled = RawArray(c_uint8, len(shapes))
+        # Before the images there is a byte for each, 1 once it is there.
+        sizes = (prod(shape) for shape in shapes)
+        self._starts = list(accumulate(sizes, initial=len(self._shapes)))
+        self._scratch = Scratch(self._starts[-1], folder=folder)
         self._lock = Lock()
 
     def get(self, index: int, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -36,13 +42,13 @@ class DecodedImages:
             read: Decodes it. Two workers may do so at once, and write the same.
         """
         start, end = self._starts[index : index + 2]
-        memory = np.frombuffer(memoryview(self._bytes), np.uint8)
-        place = memory[start:end].reshape(self._shapes[index])
+        place = self._scratch.bytes(start, end).reshape(self._shapes[index])
+        mark = self._scratch.bytes(index, index + 1)
         # The lock is for the order of writes: whoever sees the mark sees the whole image.
         with self._lock:
-            is_filled = bool(self._filled[index])
+            is_filled = bool(mark[0])
         if not is_filled:
             place[...] = read()
             with self._lock:
-                self._filled[index] = 1
+                mark[0] = 1
         return place.copy()

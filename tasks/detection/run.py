@@ -1,12 +1,15 @@
 """One detection run: data, detector, training, scores, report."""
 
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from omegaconf import DictConfig
 
 from tasks.common.report import print_line
-from tasks.common.run import Outcome, Task, run_task
+from tasks.common.run import run_task
+from tasks.common.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
 from tasks.detection.checkpoint import DetectorCard, load_detector
 from tasks.detection.evaluate import print_ap
@@ -28,14 +31,27 @@ def run(cfg: DictConfig) -> float:
     return run_task(cfg, _TASK)
 
 
-def _show(parts: Parts, outcome: Outcome) -> None:
-    detector, card = load_detector(outcome.best)
+def _draw(parts: Parts, outcome: Outcome) -> None:
+    detector, card = load_detector(outcome.best_file)
     draw_predictions(detector, card, parts.splits.val, outcome.folder / "predictions.png")
-    tested, options = parts.splits.tested, card.options
-    print_ap(parts.heading, parts.scores, card.classes, limit=options.scored_detections)
+
+
+def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)
+    tested, options = parts.splits.tested, parts.card.options
+    limit = options.scored_detections
+    print_ap(parts.heading, parts.scores, parts.card.classes, limit=limit)
     found, remedy = options.detections_per_image, "model.detections_per_image="
     if text := crowded(tested.truth, found=found, remedy=remedy):
         print_line(f"warning: {text}")
+
+
+def _truth(parts: Parts) -> str:
+    """Return the annotation file and the folder of the images, or what to put there."""
+    tested = parts.splits.tested
+    folders = {record.path.parent for record in tested.images}
+    if Path(tested.source).is_file() and len(folders) == 1:
+        return shlex.join([str(tested.source), str(folders.pop())])
+    return f"<the annotations of {parts.scored}> <the folder of its images>"
 
 
 _TASK: Final = Task(
@@ -47,5 +63,9 @@ _TASK: Final = Task(
     assemble=assemble,
     facts=facts,
     usual={"augment": asdict(AugmentOptions())},
-    show=_show,
+    shows=(
+        Show(what="predictions.png", do=_draw),
+        Show(what="the table of scores", do=_print, scores=True),
+    ),
+    truth=_truth,
 )

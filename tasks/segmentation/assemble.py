@@ -81,8 +81,8 @@ class Parts(RunParts):
 
     @property
     def scores(self) -> dict[str, Any]:
-        """Of `scored`, once it has been tested."""
-        return self.module.scores["test"]
+        """Of `scored`; empty until it has been tested."""
+        return self.module.scores.get("test", {})
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -138,7 +138,7 @@ def assemble(cfg: DictConfig) -> Parts:
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
-    loading = choose_loading(options, where, size=splits.decoded_size())
+    loading = choose_loading(options, where, size=splits.decoded_size(), once="volume")
     data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
     if cache.views:
         check_prefix(cache, network.backbone, recipe=recipe, options=options)
@@ -187,7 +187,9 @@ def _data(
         transform=PatchTransform(augment),
         workers=loading.processes,
         seed=cfg.seed,
-        memory=splits.decoded_size() if loading.cached else 0,
+        cache=loading.cache.value,
+        folder=loading.folder,
+        sizes=(splits.train.sizes(), splits.val.sizes()),
     )
 
 

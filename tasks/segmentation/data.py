@@ -1,7 +1,9 @@
 """The batches of a segmentation run."""
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
@@ -31,8 +33,10 @@ class SegmentationDataModule(ResumableDataModule):
         transform: Of training patches.
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order, patches and augmentation.
-        memory: Bytes of images and masks to keep in memory, of each split and for all workers
-            together; what is more lies in scratch files.
+        cache: Where decoded cases of train and val stay: in ``memory``, on ``disk`` or nowhere
+            (``none``); those of test are read once.
+        folder: Of the scratch file, for ``disk``.
+        sizes: Bytes of each case of train and of val, decoded; see `Side.sizes`.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)
@@ -47,7 +51,9 @@ class SegmentationDataModule(ResumableDataModule):
         transform: PatchTransform | None,
         workers: int = 0,
         seed: int = 0,
-        memory: int = 2 * 1024**3,
+        cache: str = "none",
+        folder: Path | None = None,
+        sizes: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
         super().__init__(workers=workers, seed=seed)
         self.options = options
@@ -55,10 +61,17 @@ class SegmentationDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.transform = transform
         self.facts = train[1]
-        share = memory // max(1, workers)  # each worker fills a memory of its own
-        self.train = CaseStore(train[0], options, limit=share)
-        self.val = CaseStore(val, options, limit=share)
-        self.test = CaseStore(test, options, limit=share)
+        alone = cache == "memory" and workers == 0
+        scratch: Path | Literal["memory"] | None = folder if cache == "disk" else None
+        if cache == "memory" and workers:
+            scratch = "memory"
+        self.train, self.val = (
+            CaseStore(
+                cases, options, limit=sys.maxsize if alone else 0, sizes=each, scratch=scratch
+            )
+            for cases, each in zip((train[0], val), sizes, strict=True)
+        )
+        self.test = CaseStore(test, options, limit=0)
 
     def training_set(self) -> PatchDataset:
         """Return the patches to learn from."""
@@ -73,6 +86,7 @@ class SegmentationDataModule(ResumableDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
+        self.train.open()
         dataset = self.training_set()
         return self.training_loader(
             dataset, aspect_ratios=[1.0] * len(dataset), batch_size=self.batch_size
@@ -80,6 +94,7 @@ class SegmentationDataModule(ResumableDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation cases, in order."""
+        self.val.open()
         return self._in_order(self.val)
 
     def test_dataloader(self) -> DataLoader[Any]:

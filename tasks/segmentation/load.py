@@ -31,6 +31,15 @@ class Side:
     cases: CaseSet
     facts: tuple[CaseFacts, ...]
 
+    def sizes(self) -> list[int]:
+        """Return the bytes of each case's image and labels as arrays."""
+        classes = self.cases.classes
+        layers = 1 if classes.exclusive else len(classes.names)
+        return [
+            prod(case.shape) * (case.channels * np.dtype(case.dtype).itemsize + layers)
+            for case in self.facts
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
@@ -63,15 +72,8 @@ class Splits:
         }
 
     def decoded_size(self) -> int:
-        """Return the bytes of all images and labels as arrays."""
-        classes = self.train.cases.classes
-        layers = 1 if classes.exclusive else len(classes.names)
-        sides = [side for side in (self.train, self.val, self.test) if side is not None]
-        return sum(
-            prod(case.shape) * (case.channels * np.dtype(case.dtype).itemsize + layers)
-            for side in sides
-            for case in side.facts
-        )
+        """Return the bytes of what each epoch reads as arrays: images and labels without test."""
+        return sum(self.train.sizes()) + sum(self.val.sizes())
 
 
 def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:

@@ -5,7 +5,8 @@ from typing import Final
 
 from omegaconf import DictConfig
 
-from tasks.common.run import Outcome, Task, run_task
+from tasks.common.run import run_task
+from tasks.common.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
 from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
 from tasks.segmentation.evaluate import print_summary
@@ -29,12 +30,24 @@ def run(cfg: DictConfig) -> float:
     return run_task(cfg, _TASK)
 
 
-def _show(parts: Parts, outcome: Outcome) -> None:
+def _write_cases(parts: Parts, outcome: Outcome) -> None:
     write_case_scores(outcome.folder / "cases.csv", parts.module.cases)
-    segmenter, card = load_segmenter(outcome.best)
+
+
+def _draw(parts: Parts, outcome: Outcome) -> None:
+    segmenter, card = load_segmenter(outcome.best_file)
     draw_predictions(segmenter, card, parts.splits.val.cases, outcome.folder / "predictions.png")
+
+
+def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)
     unit = parts.splits.train.facts[0].unit
     print_summary(parts.heading, parts.scores, unit=unit)
+
+
+def _truth(parts: Parts) -> str:
+    """Return what to put there: masks of other splits may lie in the same folder."""
+    tolerance = f" --tolerance {parts.module.tolerance:g}"
+    return f"<the folder of {parts.scored}'s masks> <that of its images>{tolerance}"
 
 
 _TASK: Final = Task(
@@ -50,5 +63,10 @@ _TASK: Final = Task(
         "loss": asdict(LossOptions()),
         "split": asdict(SplitOptions()),
     },
-    show=_show,
+    shows=(
+        Show(what="cases.csv", do=_write_cases, scores=True),
+        Show(what="predictions.png", do=_draw),
+        Show(what="the table of scores", do=_print, scores=True),
+    ),
+    truth=_truth,
 )

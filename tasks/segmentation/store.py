@@ -1,17 +1,15 @@
-"""The cases of a split, each decoded once."""
+"""The cases of a split, each decoded once where there is room."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
-from typing import Any, Final
-from weakref import finalize
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.atomic import replacing
+from tasks.common.scratch import Scratch
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.input import InputOptions, Scaling, scaling_of
 from tasks.segmentation.readers import read_image, read_mask
@@ -42,24 +40,36 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads every case once, and keeps it: in memory while there is room, then in a scratch file.
+    """Reads cases, and keeps them: in memory of its own while there is room, then in a scratch.
 
-    A scratch file is mapped into memory, so that a patch of a volume is read without decoding the
-    volume again. The scratch folder goes with the store; worker processes share it.
+    From a scratch a patch of a volume is read without decoding the volume again, and worker
+    processes share it. Without one, what does not fit is read whenever it is asked for.
 
     Args:
         split: The cases.
         options: How they are normalised; ``normalisation`` is not ``auto``.
-        limit: Bytes to keep in memory.
+        limit: Bytes to keep in memory of this process.
+        sizes: Bytes of image and labels of each case, for the scratch.
+        scratch: Whether there is one, and its folder; ``memory`` for one in memory.
     """
 
-    def __init__(self, split: CaseSet, options: InputOptions, *, limit: int) -> None:
+    def __init__(
+        self,
+        split: CaseSet,
+        options: InputOptions,
+        *,
+        limit: int,
+        sizes: Sequence[int] = (),
+        scratch: Path | Literal["memory"] | None = None,
+    ) -> None:
         self.split = split
         self.options = options
         self._room = limit
         self._kept: dict[int, Loaded] = {}
-        self._scratch = Path(mkdtemp(prefix="keel-"))
-        finalize(self, rmtree, self._scratch, ignore_errors=True)  # not in what workers are sent
+        # Numbers of any type begin where they may.
+        self._starts = list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
+        self._folder = scratch
+        self._scratch: Scratch | None = None
 
     def __len__(self) -> int:
         return len(self.split.cases)
@@ -69,27 +79,46 @@ class CaseStore:
 
         Raises:
             ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
+            OSError: If there is not enough room for the scratch.
         """
-        if index not in self._kept:
-            loaded = load_case(self.split.cases[index], self.split, self.options)
-            size = loaded.image.nbytes + loaded.labels.nbytes
-            if size <= self._room:
-                self._room -= size
-            else:
-                image = self._mapped(f"{index}-image", loaded.image)
-                labels = self._mapped(f"{index}-labels", loaded.labels)
-                loaded = replace(loaded, image=image, labels=labels)
+        if index in self._kept:
+            return self._kept[index]
+        loaded = load_case(self.split.cases[index], self.split, self.options)
+        size = loaded.image.nbytes + loaded.labels.nbytes
+        if size <= self._room:
+            self._room -= size
             self._kept[index] = loaded
-        return self._kept[index]
+        elif self._folder is not None and size <= self._starts[index + 1] - self._starts[index]:
+            image, labels = self._placed(index, (loaded.image, loaded.labels))
+            self._kept[index] = loaded = replace(loaded, image=image, labels=labels)
+        return loaded
 
-    def _mapped(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the array as a file that another process may have written already."""
-        path = self._scratch / f"{name}.npy"
-        if not path.exists():
-            with replacing(path) as partial:
-                np.save(partial, array)
-        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return mapped
+    def open(self) -> None:
+        """Take the room of the scratch, if there is one; before workers begin, which share it.
+
+        Raises:
+            OSError: If there is not enough.
+        """
+        if self._folder is not None and self._scratch is None:
+            folder = None if self._folder == "memory" else Path(self._folder)
+            self._scratch = Scratch(self._starts[-1], folder=folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a process is sent that does not inherit the store: not what it has read."""
+        return {**self.__dict__, "_kept": {}}
+
+    def _placed(self, index: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return arrays that lie in the scratch, where another process may write the same."""
+        self.open()
+        start, placed = self._starts[index], []
+        for array in arrays:
+            raw = self._scratch.bytes(start, start + array.nbytes)  # type: ignore[union-attr]
+            place = raw.view(array.dtype).reshape(array.shape)
+            place[...] = array
+            place.flags.writeable = False
+            placed.append(place)
+            start += array.nbytes
+        return placed
 
 
 def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader
 
 from tasks.common.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
-from tasks.common.fit import fit
+from tasks.common.fit import fit, validate_rest
 from tasks.common.random_state import ExactState
 from tasks.common.resume import find_start
 
@@ -251,6 +251,7 @@ def test_steps_after_the_last_validation_are_validated_too(tmp_path, last, best)
     loop = trainer(tmp_path, keeper, epochs=5, max_steps=3)
     keeps = LastCheckpoint(tmp_path / "last.ckpt")
     fit(loop, model, Nothing(model), best=keeper, last=keeps, resume=None)
+    validate_rest(loop, model, Nothing(model), best=keeper)
     assert keeper.validated_step == 2
     assert float(keeper.best_model_score) == pytest.approx(best)
     saved = torch.load(keeper.best_model_path, weights_only=True)

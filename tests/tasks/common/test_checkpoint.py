@@ -76,7 +76,10 @@ def test_a_missing_and_a_damaged_file_have_no_task(tmp_path):
 def test_a_task_does_not_read_the_checkpoint_of_the_other(tmp_path, task, noun):
     (other,) = set(TASKS) - {task}
     path = save(tmp_path / "a.ckpt", card_dict(CARD, task=other))
-    message = rf"no checkpoint of a Keel {noun}: .*{TASKS[task].script} wrote.*{TASKS[task].runs}/"
+    message = (
+        rf"a\.ckpt is the checkpoint of a {TASKS[other].noun}; expected that of a {noun}, which "
+        rf"{TASKS[task].script} writes, such as {TASKS[task].runs}/"
+    )
     with pytest.raises(ValueError, match=message):
         read_card(path, Card.from_dict, task=task)
     assert read_card(path, Card.from_dict, task=other)[1] == CARD

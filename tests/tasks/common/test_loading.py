@@ -1,8 +1,10 @@
 """How many workers, and whether images stay in memory: decided with the hardware pretended."""
 
+from pathlib import Path
+
 import pytest
 
-from tasks.common import machine
+from tasks.common import loading, machine
 from tasks.common.loading import choose_cache, choose_loading, choose_workers
 from tasks.common.machine import Decision
 from tasks.common.trainer import Machine, TrainerOptions
@@ -33,40 +35,65 @@ def test_told_workers_are_taken(device):
     assert told == Decision(value="3", reason="as told")
 
 
+GB = 10**9
+
+
 @pytest.mark.parametrize(
     ("wanted", "size", "free", "value", "reason"),
     [
-        ("auto", 2_000_000_000, 8_000_000_000, "memory", "2 GB, within a quarter of 8 GB free"),
-        ("auto", 2_000_000_001, 8_000_000_000, "none", "2 GB, more than a quarter of 8 GB free"),
+        ("auto", 2 * GB, 8 * GB, "memory", "2 GB, within a quarter of 8 GB free"),
+        ("auto", 2 * GB + 1, 8 * GB, "none", "2 GB, more than a quarter of 8 GB free"),
         ("auto", 1, None, "none", "does not say how much memory is free"),
         ("memory", 9, 8, "memory", "as told"),
         ("none", 1, 100, "none", "as told"),
     ],
 )
 def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, value, reason):
-    decision = choose_cache(wanted, size=size, free=free)
+    decision = choose_cache(wanted, size=size, free=free, disk=0, prefers_disk=False)
     assert decision.value == value
     assert reason in decision.reason
 
 
-@pytest.mark.parametrize(("shared", "value"), [(None, "memory"), (200, "memory"), (199, "none")])
-def test_images_fill_half_of_the_shared_memory_at_most(shared, value):
-    decision = choose_cache("auto", size=100, free=1000, shared=shared)
+@pytest.mark.parametrize(
+    ("free", "disk", "value", "reason"),
+    [
+        (8 * GB, 0, "memory", "2 GB, within a quarter of 8 GB free"),
+        (7 * GB, 4 * GB, "disk", "a scratch file of 2 GB in /scratch (TMPDIR), 4 GB free"),
+        (None, 4 * GB, "disk", "does not say how much memory is free; a scratch file of 2 GB in"),
+        (
+            7 * GB,
+            4 * GB - 1,
+            "none",
+            "decoded images are 2 GB, more than a quarter of 7 GB free, and more than half of 4 GB "
+            "free in /scratch: every file is decoded whenever it is needed, which is slow for "
+            "volumes; set TMPDIR to a folder with 4 GB free, or take trainer.cache=disk",
+        ),
+    ],
+)
+def test_volumes_go_to_the_disk_if_they_fill_half_of_what_is_free(
+    monkeypatch, free, disk, value, reason
+):
+    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
+    decision = choose_cache("auto", size=2 * GB, free=free, disk=disk, prefers_disk=True)
     assert decision.value == value
-    assert ("half of" in decision.reason) == (value == "none")
+    assert reason in decision.reason
 
 
-def test_more_than_the_shared_memory_is_refused():
-    """Python would put it on the disk."""
-    assert choose_cache("memory", size=100, free=None, shared=100).value == "memory"
-    message = r"needs 1 GB of shared memory .* and 0.064 GB are free in /dev/shm: enlarge it"
+def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
+    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
+    decision = choose_cache("disk", size=GB, free=None, disk=GB, prefers_disk=False)
+    assert str(decision) == "disk (as told, a scratch file of 1 GB in /scratch)"
+    message = (
+        r"trainer.cache=disk needs 1 GB for decoded images, and 0.5 GB are free in /scratch: set "
+        r"TMPDIR to a folder with more, or take memory, none or auto\."
+    )
     with pytest.raises(ValueError, match=message):
-        choose_cache("memory", size=10**9, free=10**12, shared=64 * 10**6)
+        choose_cache("disk", size=GB, free=None, disk=GB // 2, prefers_disk=False)
 
 
 def test_an_unknown_cache_is_refused():
     with pytest.raises(ValueError, match=r"unknown trainer.cache 'memroy'; did you mean 'memory'"):
-        choose_cache("memroy", size=1, free=1)
+        choose_cache("memroy", size=1, free=1, disk=1, prefers_disk=True)
 
 
 @pytest.mark.parametrize(("devices", "cache", "workers"), [(1, "memory", 4), (2, "none", 5)])
@@ -79,9 +106,10 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
         precision=Decision(value="32-true", reason=""),
         cpu=Decision(value="1 threads", reason=""),
     )
-    loading = choose_loading(TrainerOptions(devices=devices), gpu, size=3)
-    assert (loading.cache.value, loading.processes) == (cache, workers)
-    assert loading.cached == (cache == "memory")
+    chosen = choose_loading(TrainerOptions(devices=devices), gpu, size=3, once="image")
+    assert (chosen.cache.value, chosen.processes) == (cache, workers)
+    assert chosen.cached == (cache == "memory")
+    assert chosen.folder is None
 
 
 @pytest.mark.parametrize("workers", ["many", -1, 1.5])

@@ -1,7 +1,6 @@
 """Every decision about the machine, with the hardware pretended."""
 
 import mmap
-import os
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from tasks.common.machine import (
     autocast,
     describe,
     free_memory,
-    free_shared_memory,
     own_memory,
     precision,
     prepare_cpu,
@@ -181,12 +179,6 @@ def test_free_memory_is_that_of_the_container_where_it_has_less(
 
 def test_free_memory_is_unknown_where_linux_does_not_tell(tmp_path):
     assert free_memory(tmp_path) is None
-
-
-def test_free_shared_memory_is_that_of_its_file_system(tmp_path):
-    found = os.statvfs(tmp_path)
-    assert free_shared_memory(tmp_path) == pytest.approx(found.f_bavail * found.f_frsize, rel=0.01)
-    assert free_shared_memory(tmp_path / "none") is None
 
 
 def test_own_memory_follows_an_allocation():

@@ -1,5 +1,7 @@
 """The checkpoint that a run goes on from."""
 
+import re
+
 import pytest
 import torch
 
@@ -77,6 +79,51 @@ def test_without_a_whole_one_the_best_is_named(run):
         find_start(run)
 
 
-def test_a_folder_without_checkpoints_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no last\.ckpt in .*checkpoints\. The"):
-        find_start(tmp_path)
+def test_the_folder_of_checkpoints_may_be_given_itself(run):
+    folder = run / "checkpoints"
+    assert find_start(folder) == (folder / "last.ckpt", str(folder / "last.ckpt"))
+
+
+def test_a_run_with_the_best_checkpoint_alone_says_so(run):
+    for name in ("last", "previous"):
+        (run / "checkpoints" / f"{name}.ckpt").unlink()
+    best = re.escape(str(run / "checkpoints" / "best.ckpt"))
+    message = (
+        rf"there is no last\.ckpt in .*checkpoints; resume={best} goes on after the best epoch"
+    )
+    for wanted in (run, run / "checkpoints", run / "checkpoints" / "last.ckpt"):
+        with pytest.raises(FileNotFoundError, match=message):
+            find_start(wanted)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "message"),
+    [
+        ([], "run", r"no such run folder or checkpoint; .*/(\w|-)+' is empty\."),
+        (["ran/config.yaml"], "run", r"no such run folder or checkpoint.*nearest: 'ran'"),
+        (["ran/config.yaml"], "run/checkpoints/last.ckpt", r"no such run folder.* holds 'ran'"),
+        (["run/"], "run", r"there is no checkpoint in .*run/checkpoints\. .*'\S+run' is empty\."),
+        (["run/config.yaml"], "run", r"they were deleted, .*run' holds 'config\.yaml'"),
+        (["run/checkpoints/"], "run", r"they were deleted, .*checkpoints' is empty\."),
+        (["run/checkpoints/"], "run/checkpoints/last.ckpt", r"there is no checkpoint in .*empty"),
+        (["run/checkpoints/epoch3.ckpt"], "run", r"checkpoints' holds 'epoch3\.ckpt'"),
+        (
+            ["runs/1/checkpoints/last.ckpt", "runs/2/checkpoints/best.ckpt", "runs/3/x"],
+            "runs",
+            r"resume=\S+runs: that is no run but a folder of 2, such as '1', '2'; give one\.",
+        ),
+    ],
+)
+def test_what_is_there_instead_is_said(tmp_path, files, wanted, message):
+    for name in files:
+        path = tmp_path / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True)
+        if not name.endswith("/"):
+            path.write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=message):
+        find_start(tmp_path / wanted)
+
+
+def test_a_file_in_place_of_a_run_folder_is_left_to_its_reader(tmp_path):
+    (tmp_path / "run").write_text("no checkpoint")
+    assert find_start(tmp_path / "run") == (tmp_path / "run", str(tmp_path / "run"))

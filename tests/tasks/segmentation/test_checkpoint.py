@@ -175,7 +175,7 @@ def test_a_truncated_checkpoint_is_refused(path):
         load_segmenter(path)
 
 
-@pytest.mark.parametrize("keel", [None, "x", {"task": "detection"}])
+@pytest.mark.parametrize("keel", [None, "x", {"task": "pose"}])
 def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
     torch.save({"state_dict": {}, "keel": keel, "epoch": 1}, tmp_path / "a.pth")
     message = (
@@ -250,7 +250,7 @@ def test_a_run_on_another_course_may_not_go_on(path, run, message):
 
 def test_a_run_cannot_go_on_from_a_detector(tmp_path):
     torch.save({"state_dict": {}, "keel": {"task": "detection"}}, tmp_path / "det.ckpt")
-    with pytest.raises(ValueError, match=r"det.ckpt is no checkpoint of a Keel segmenter"):
+    with pytest.raises(ValueError, match=r"det.ckpt is the checkpoint of a detector; expected"):
         check_resume(tmp_path / "det.ckpt", SegmenterCard.from_dict, CARD, run=run_of(2))
 
 

@@ -1,9 +1,8 @@
 """Cases at hand: what is read, how often, where it is kept, and where the classes are."""
 
-import gc
+import pickle
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,12 +39,15 @@ def reads(monkeypatch):
     return counts
 
 
-def in_memory(cases):
-    """Return for each case whether its arrays lie in memory, all of them read."""
-    kinds = [(type(case.image), type(case.labels)) for case in map(cases.__getitem__, range(3))]
-    return [kind == (np.ndarray, np.ndarray) for kind in kinds]
+def private(cases):
+    """Return for each case whether its arrays lie in memory of the process, all of them read."""
+    return [
+        case.image.flags.owndata or case.image.flags.writeable
+        for case in map(cases.__getitem__, range(3))
+    ]
 
 
+@pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize(
     ("limit", "expected"),  # images and masks have 256 bytes each
     [
@@ -57,10 +59,13 @@ def in_memory(cases):
     ],
 )
 def test_a_case_is_read_once_and_kept_in_memory_while_there_is_room(
-    write_set, reads, limit, expected
+    write_set, reads, tmp_path, place, limit, expected
 ):
     pairs = [noise(seed) for seed in range(3)]
-    cases = CaseStore(write_set(pairs), OPTIONS, limit=limit)
+    scratch = "memory" if place == "memory" else tmp_path
+    cases = CaseStore(
+        write_set(pairs), OPTIONS, limit=limit, sizes=[512, 512, 512], scratch=scratch
+    )
     assert len(cases) == 3
     assert not reads  # until they are asked for
     for _ in range(2):
@@ -70,40 +75,65 @@ def test_a_case_is_read_once_and_kept_in_memory_while_there_is_room(
             assert np.array_equal(loaded.image, image)
             assert np.array_equal(loaded.labels, mask)
             assert loaded.image.dtype == loaded.labels.dtype == np.uint8
-    assert in_memory(cases) == expected
+    assert private(cases) == expected
     assert reads == {"case0": 2, "case1": 2, "case2": 2}  # the image and the mask
 
 
-def test_a_case_that_does_not_fit_leaves_the_room_to_smaller_ones(write_set):
-    cases = CaseStore(write_set([noise(0, side=40), noise(1), noise(2)]), OPTIONS, limit=1024)
-    assert in_memory(cases) == [False, True, True]
+def test_without_a_scratch_what_does_not_fit_is_read_again(write_set, reads):
+    pairs = [noise(seed) for seed in range(3)]
+    cases = CaseStore(write_set(pairs), OPTIONS, limit=512)
+    for _ in range(2):
+        assert all(np.array_equal(cases[i].image, pairs[i][0]) for i in range(3))
+    assert reads == {"case0": 2, "case1": 4, "case2": 4}
 
 
-def test_a_scratch_file_is_all_of_a_case_and_cannot_be_written_to(write_set):
-    data = write_set([noise(0, depth=3, dtype=np.int16)])
-    first, second = (CaseStore(data, OPTIONS, limit=limit)[0] for limit in (10**6, 0))
-    assert second.image.dtype == np.int16
-    assert np.array_equal(first.image, second.image)
-    assert np.array_equal(first.labels, second.labels)
-    assert np.array_equal(first.places[1], second.places[1])
-    assert (first.case, first.geometry) == (second.case, second.geometry)
-    with pytest.raises(ValueError, match="read-only"):
-        second.image[:] = 0
+def test_a_case_that_does_not_fit_leaves_the_room_to_smaller_ones(write_set, tmp_path):
+    data = write_set([noise(0, side=40), noise(1), noise(2)])
+    cases = CaseStore(data, OPTIONS, limit=1024, sizes=[3200, 512, 512], scratch=tmp_path)
+    assert private(cases) == [False, True, True]
 
 
-def test_scratch_files_go_with_the_store_but_not_with_its_workers(write_set):
-    cases = CaseStore(write_set([noise(seed) for seed in range(3)]), OPTIONS, limit=0)
-    loader = DataLoader(cases, num_workers=2, collate_fn=lambda batch: batch[0].labels.sum())
-    sums = list(loader)
-    files = {index: Path(cases[index].image.filename) for index in range(3)}
-    written = {index: path.stat().st_mtime_ns for index, path in files.items()}
-    assert sums == [cases[index].labels.sum() for index in range(3)]
-    assert {index: path.stat().st_mtime_ns for index, path in files.items()} == written
-    folder = files[0].parent
-    assert len(list(folder.iterdir())) == 6  # images and masks, and nothing half written
-    del cases, loader
-    gc.collect()
-    assert not folder.exists()
+def test_a_scratch_has_all_of_a_case_and_cannot_be_written_to(write_set, tmp_path):
+    data = write_set([noise(0, depth=3, side=15), noise(1, depth=3, side=15, dtype=np.int16)])
+    first = CaseStore(data, OPTIONS, limit=10**6)
+    second = CaseStore(data, OPTIONS, limit=0, sizes=[1350, 2025], scratch=tmp_path)
+    for one, other in ((first[i], second[i]) for i in (0, 1)):
+        assert one.image.dtype == other.image.dtype
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.places[1], other.places[1])
+        assert (one.case, one.geometry) == (other.case, other.geometry)
+        assert other.image.flags.aligned
+        with pytest.raises(ValueError, match="read-only"):
+            other.image[:] = 0
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_share_a_scratch_that_leaves_no_file(write_set, tmp_path, start):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    data = write_set([noise(seed) for seed in range(3)])
+    cases = CaseStore(data, OPTIONS, limit=0, sizes=[512] * 3, scratch=folder)
+    cases.open()
+    loader = DataLoader(
+        cases, num_workers=2, collate_fn=total, multiprocessing_context=start, batch_size=1
+    )
+    assert list(loader) == [cases[index].labels.sum() for index in range(3)]
+    assert list(folder.iterdir()) == []
+    written = cases._scratch.bytes(0, 256).reshape(1, 1, 16, 16)  # by a worker, too
+    assert np.array_equal(written, cases[0].image)
+
+
+def total(batch):
+    return batch[0].labels.sum()
+
+
+def test_a_store_is_sent_to_workers_without_the_cases_that_it_has_read(write_set):
+    cases = CaseStore(write_set([noise(0, side=100)]), OPTIONS, limit=10**6)
+    empty = len(pickle.dumps(cases))
+    sent = pickle.loads(pickle.dumps(cases))  # noqa: S301 (our own)
+    assert np.array_equal(sent[0].image, cases[0].image)
+    assert len(pickle.dumps(cases)) == empty
 
 
 def test_a_case_is_what_its_files_hold(write_set):

@@ -1,0 +1,53 @@
+"""Decoded images on the disk, or nowhere, change no run, and nothing is left of them."""
+
+import os
+import signal
+
+import pytest
+
+from tests.same_checkpoints import differences
+
+SPLIT = "data.val=[val_*]", "data.test=[test_*]"
+
+
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]  # torch leaves an empty folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_where_decoded_cases_stay_changes_nothing(
+    seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys, workers
+):
+    """They go to TMPDIR only where they are told to."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    for cache in ("memory", "disk", "none"):
+        options = (*SPLIT, f"trainer.cache={cache}", f"trainer.workers={workers}")
+        in_process("train_seg.py", seg_command(seg_root, tmp_path / cache, *options), tmp_path)
+        said = f"disk (as told, a scratch file of 6.1e-05 GB in {scratch})"
+        assert (said in capsys.readouterr().out) == (cache == "disk")
+        assert files_in(scratch) == []
+    one, *others = (tmp_path / cache / "checkpoints" for cache in ("memory", "disk", "none"))
+    assert [differences(one, other) for other in others] == [[], []]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_killed_leaves_nothing_in_tmpdir(
+    seg_root, seg_command, tmp_path, started, monkeypatch, workers
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    options = (*SPLIT, "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50")
+    line = seg_command(seg_root, tmp_path / "r", *options)
+    with started("train_seg.py", line, tmp_path, start_new_session=True) as process:
+        rows = []
+        while not (row := process.stdout.readline()).startswith("epoch   2/"):
+            assert row, "".join(rows)  # it has ended
+            rows.append(row)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+    assert files_in(scratch) == []
