@@ -101,30 +101,30 @@ def choose_cache(
     place = scratch_folder() or "any folder for temporary files"
     if wanted == "disk" and size > disk:
         raise ValueError(
-            f"trainer.cache=disk needs {_gigabytes(size)} for decoded images, and "
-            f"{_gigabytes(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
+            f"trainer.cache=disk needs {_size(size)} for decoded images, and "
+            f"{_size(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
             "memory, none or auto."
         )
     if wanted != "auto":
-        where = f", a scratch file of {_gigabytes(size)} in {place}" if wanted == "disk" else ""
+        where = f", a scratch file of {_size(size)} in {place}" if wanted == "disk" else ""
         return Decision(value=wanted, reason=f"as told{where}")
     if free is not None and size * _SHARE <= free:
-        fits = f"within a quarter of {_gigabytes(free)} free"
-        return Decision(value="memory", reason=f"decoded images are {_gigabytes(size)}, {fits}")
+        fits = f"within a quarter of {_size(free)} free"
+        return Decision(value="memory", reason=f"decoded images are {_size(size)}, {fits}")
     reason = "this system does not say how much memory is free"
     if free is not None:
-        most = f"a quarter of {_gigabytes(free)} free"
-        reason = f"decoded images are {_gigabytes(size)}, more than {most}"
+        most = f"a quarter of {_size(free)} free"
+        reason = f"decoded images are {_size(size)}, more than {most}"
     if not prefers_disk:
         return Decision(value="none", reason=reason)
     if size * _DISK_SHARE <= disk:
-        there = f"a scratch file of {_gigabytes(size)} in {place} (TMPDIR), {_gigabytes(disk)} free"
+        there = f"a scratch file of {_size(size)} in {place} (TMPDIR), {_size(disk)} free"
         return Decision(value="disk", reason=f"{reason}; {there}")
     return Decision(
         value="none",
-        reason=f"{reason}, and more than half of {_gigabytes(disk)} free in {place}: every file is "
+        reason=f"{reason}, and more than half of {_size(disk)} free in {place}: every file is "
         "decoded whenever it is needed, which is slow for volumes; set TMPDIR to a folder with "
-        f"{_gigabytes(size * _DISK_SHARE)} free, or take trainer.cache=disk",
+        f"{_size(size * _DISK_SHARE)} free, or take trainer.cache=disk",
     )
 
 
@@ -158,5 +158,5 @@ def prepare_worker(_worker: int) -> None:
     leave_stopping_to_the_run()
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2g} GB"
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

@@ -84,7 +84,7 @@ def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
     decision = choose_cache("disk", size=GB, free=None, disk=GB, prefers_disk=False)
     assert str(decision) == "disk (as told, a scratch file of 1 GB in /scratch)"
     message = (
-        r"trainer.cache=disk needs 1 GB for decoded images, and 0.5 GB are free in /scratch: set "
+        r"trainer.cache=disk needs 1 GB for decoded images, and 500 MB are free in /scratch: set "
         r"TMPDIR to a folder with more, or take memory, none or auto\."
     )
     with pytest.raises(ValueError, match=message):
