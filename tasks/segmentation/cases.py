@@ -110,6 +110,7 @@ class CaseSet:
         axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the canonical (RAS)
             orientation, or -1 for the one with the largest spacing (the last among equals).
         channel_names: Of the image's channels, where the data set names them.
+        notes: What a user should know of how it was read, a sentence each.
         exif: What becomes of images and masks that are to be shown turned; see
             `tasks.common.orientation.turned`.
     """
@@ -119,6 +120,7 @@ class CaseSet:
     classes: ClassTable
     axis: int = -1
     channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     exif: str = "refuse"
 
 

@@ -2,13 +2,22 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from tasks.common.paths import existing_file, existing_folder, hint, listed
+from tasks.common.paths import (
+    existing_file,
+    existing_folder,
+    hint,
+    listed,
+    name_here,
+    named_file,
+)
 from tasks.common.splits import SIDES
+from tasks.common.text import read_text
 from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.folder import layered_table, stem_of, table_of
 
@@ -18,7 +27,7 @@ _COLUMNS: Final = ("image", "mask", "name", "patient", "split")
 def csv_cases(
     *, root: str | Path, file: str = "data.csv", classes: Mapping[int, str] | None = None
 ) -> CaseSet:
-    """Return the cases of a CSV file, with commas or semicolons, in UTF-8.
+    r"""Return the cases of a CSV file: cells between commas, semicolons or tabs, UTF-8 or UTF-16.
 
     ========= =================================================================================
     column    cells
@@ -30,7 +39,8 @@ def csv_cases(
     split     ``train``, ``val`` or ``test``
     ========= =================================================================================
 
-    There are no other columns: one that is misspelt would be missed, and a patient with it.
+    There are no other columns: one that is misspelt would be missed, and a patient with it. Of a
+    path with ``\`` the parts are folders where that is the file.
 
     Args:
         root: The folder that paths are relative to.
@@ -82,12 +92,8 @@ class _Row:
 
 def _read(source: Path) -> tuple[list[str], list[_Row]]:
     """Return the columns and the rows."""
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source} is not UTF-8 ({error}). Save it as 'CSV UTF-8'.") from error
-    lines = _lines(text, source)
-    _, columns = next(lines, (1, []))
+    lines = _lines(read_text(source), source)
+    _, columns = next((line for line in lines if any(line[1])), (1, []))
     rows = []
     for number, cells in lines:
         if not any(cells):
@@ -108,17 +114,24 @@ def _read(source: Path) -> tuple[list[str], list[_Row]]:
 
 
 def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line."""
-    head = text.partition("\n")[0]
-    delimiter = ";" if head.count(";") > head.count(",") else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    """Yield the number and the cells of each line.
+
+    Excel writes ``sep=;`` into a line above the columns, and tabs as "Unicode text".
+    """
+    head, _, rest = text.partition("\n")
+    told = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
+    skipped = 1 if told else 0
+    body = rest if told else text
+    columns = body.lstrip("\r\n").partition("\n")[0]
+    delimiter = told[1] if told else max(",;\t", key=columns.count)
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
-            yield reader.line_num, [cell.strip() for cell in cells]
+            yield reader.line_num + skipped, [cell.strip() for cell in cells]
     except csv.Error as error:
+        line = reader.line_num + skipped
         raise ValueError(
-            f"{source}, line {reader.line_num}: {error}. Close every quote, and double those "
-            "within a cell."
+            f"{source}, line {line}: {error}. Close every quote, and double those within a cell."
         ) from error
 
 
@@ -154,11 +167,12 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
 
     def files(columns: Sequence[str]) -> tuple[Path, ...]:
         return tuple(
-            existing_file(base / row.cell(column), what=f"{row.place(column)}: file")
+            named_file(base, row.cell(column), what=f"{row.place(column)}: file")
             for column in columns
         )
 
-    first = PurePath(row.cell(images[0]))
+    pictures, drawn = files(images), files(masks)
+    first = PurePath(name_here(base, row.cell(images[0])))
     name = row.cell("name", stem_of(first) or first.as_posix())
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise ValueError(
@@ -173,8 +187,8 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
         )
     return Case(
         name=name,
-        images=files(images),
-        masks=files(masks),
+        images=pictures,
+        masks=drawn,
         patient=row.cell("patient", name),
         split=split if "split" in row.cells else None,
     )

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from tasks.common.advice import advice
-from tasks.common.paths import contents, existing_folder, listed
+from tasks.common.paths import contents, existing_folder, is_hidden, listed
 from tasks.segmentation.cases import (
     BACKGROUND,
     IGNORED,
@@ -186,7 +186,8 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
     for path in sorted(existing_folder(folder, what=f"{what} folder").rglob("*")):
         relative = path.relative_to(folder)
         name = stem_of(relative)
-        if not name or any(part.startswith(".") for part in relative.parts) or path.is_dir():
+        hidden = any(is_hidden(Path(part)) for part in relative.parts)
+        if not name or hidden or path.is_dir():
             continue
         if name in files:
             raise ValueError(
@@ -216,7 +217,7 @@ def _class_folders(folder: Path, masks: Collection[str], pictures: Collection[st
         or not any(_image_of(name, pictures) in pictures for name in inner)
     ):
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p))
 
 
 def _matched(

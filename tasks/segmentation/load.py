@@ -116,7 +116,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     if len(kept) < len(case_set.cases):
         skipped = [case.name for case in case_set.cases if case.name not in known]
         said = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *said]
-    return Splits(train=train, val=val, test=test, warnings=tuple(said)), options
+    return Splits(train=train, val=val, test=test, warnings=(*case_set.notes, *said)), options
 
 
 def _patterns(values: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 Source: MIC-DKFZ/nnUNet, documentation/dataset_format.md and region_based_training.md.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.common.paths import contents, existing_file, existing_folder, hint, listed
+from tasks.common.paths import (
+    contents,
+    existing_file,
+    existing_folder,
+    hint,
+    is_hidden,
+    listed,
+    named_file,
+)
+from tasks.common.text import read_json
 from tasks.segmentation.cases import BACKGROUND, IGNORED, Case, CaseSet, ClassTable, class_table
 from tasks.segmentation.folder import refuse_unmatched
 from tasks.segmentation.nifti import checked_axis
@@ -47,7 +55,7 @@ def nnunet_cases(
             own.
         axis: Which axis slices lie along, as `CaseSet.axis` says.
         splits: An nnU-Net ``splits_final.json``, relative to ``root``, that says which cases are
-            train and which val; None if it is not to decide.
+            train and which val; others are left out, and counted. None if it is not to decide.
         splits_fold: Which of its folds, from 0.
 
     Raises:
@@ -84,23 +92,22 @@ def nnunet_cases(
         )
         for name, (images, label) in sorted(files.items())
     )
+    notes: tuple[str, ...] = ()
     if splits is not None:
-        cases = _with_split(cases, base / splits, splits_fold)
+        cases, notes = _with_split(cases, base / splits, splits_fold)
     return CaseSet(
-        source=str(base), cases=cases, classes=table, axis=axis, channel_names=tuple(channels)
+        source=str(base),
+        cases=cases,
+        classes=table,
+        axis=axis,
+        channel_names=tuple(channels),
+        notes=notes,
     )
-
-
-def _json(path: Path) -> Any:  # noqa: ANN401 (JSON is anything)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON: {error}. Repair it.") from error
 
 
 def _description(source: Path) -> dict[str, Any]:
     """Return ``dataset.json`` as version 2 has it."""
-    found = _json(source)
+    found = read_json(source)
     if isinstance(found, dict) and "modality" in found and "channel_names" not in found:
         labels = found.get("labels")
         found |= {"channel_names": found["modality"], "file_ending": ".nii.gz"}
@@ -181,7 +188,7 @@ def _found(base: Path, ending: str) -> _Files:
 def _listing(folder: Path, ending: str) -> list[Path]:
     """Return the files of a folder, hidden ones apart."""
     existing_folder(folder, what="nnU-Net folder")
-    paths = [p for p in sorted(folder.glob(f"*{ending}")) if not p.name.startswith(".")]
+    paths = [p for p in sorted(folder.glob(f"*{ending}")) if not is_hidden(p) and p.is_file()]
     if not paths:
         raise ValueError(
             f"{folder}: no files with the file_ending {ending!r} of dataset.json. "
@@ -194,22 +201,30 @@ def _told(base: Path, told: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
     """Return the files that ``dataset.json`` lists."""
     files: _Files = {}
     for name, entry in told.items() if isinstance(told, dict) else [("", told)]:
-        try:
-            images = [base / image for image in entry["images"]]
-            label = base / entry["label"]
-        except (KeyError, TypeError):
+        given = _paths(entry)
+        if not given:
             raise ValueError(
                 f"{source}: dataset has {name!r}: {entry}; expected "
                 '{"images": ["...", ...], "label": "..."} for each case.'
-            ) from None
-        for path in (*images, label):
-            existing_file(path, what=f"{source}: case {name!r}: file")
+            )
+        what = f"{source}: case {name!r}: file"
+        label, *images = (named_file(base, path, what=what) for path in given)
         files[name] = (dict(enumerate(images)), label)
     if not files:
         raise ValueError(
             f"{source}: dataset lists no case; expected one at least, or no 'dataset'."
         )
     return files
+
+
+def _paths(entry: Any) -> list[str]:  # noqa: ANN401 (JSON)
+    """Return the paths of a case, the label first; none if it is malformed."""
+    try:
+        paths = [entry["label"], *entry["images"]]
+    except (KeyError, TypeError):
+        return []
+    whole = all(isinstance(path, str) and path for path in paths)
+    return paths if whole and len(paths) > 1 else []
 
 
 def _refuse_gaps(files: _Files, channels: Sequence[str], *, shared: bool) -> None:
@@ -228,9 +243,11 @@ def _refuse_gaps(files: _Files, channels: Sequence[str], *, shared: bool) -> Non
             )
 
 
-def _with_split(cases: Sequence[Case], path: Path, fold: int) -> tuple[Case, ...]:
-    """Return the cases with the sides of a fold of ``splits_final.json``."""
-    folds = _json(existing_file(path, what="file of splits"))
+def _with_split(
+    cases: Sequence[Case], path: Path, fold: int
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """Return the cases with the sides of a fold of ``splits_final.json``, and what to say of it."""
+    folds = read_json(existing_file(path, what="file of splits"))
     if not isinstance(folds, list) or not all(_is_fold(entry) for entry in folds):
         raise ValueError(
             f'{path}: expected a list of folds, each {{"train": [names], "val": [names]}}.'
@@ -247,12 +264,19 @@ def _with_split(cases: Sequence[Case], path: Path, fold: int) -> tuple[Case, ...
         raise ValueError(f"{path}, fold {fold}: {listed(twice)} is named twice.")
     names = {case.name for case in cases}
     unknown, silent = sorted(set(sides) - names), sorted(names - set(sides))
-    for what, those in (("names cases that are not there", unknown), ("lacks the cases", silent)):
-        if those:
-            raise ValueError(
-                f"{path}, fold {fold} {what}: {listed(those)}; expected each case once."
-            )
-    return tuple(replace(case, split=sides[case.name]) for case in cases)
+    if unknown:
+        raise ValueError(
+            f"{path}, fold {fold} names cases that are not there: {listed(unknown)}"
+            f"{hint(unknown[0], sorted(names))}; expected names of the training cases, without "
+            "channel and suffix."
+        )
+    empty = [side for side in ("train", "val") if not folds[fold][side]]
+    if empty:
+        raise ValueError(f"{path}, fold {fold} has no {empty[0]} case; expected one at least.")
+    left = f"{path.name}, fold {fold} leaves out {len(silent)} of {len(names)} cases: "
+    notes = (left + listed(silent),) if silent else ()
+    kept = (case for case in cases if case.name in sides)
+    return tuple(replace(case, split=sides[case.name]) for case in kept), notes
 
 
 def _is_fold(entry: object) -> bool:

@@ -44,7 +44,8 @@ def read_volume(path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
     """Return (C, D, H, W) in the numbers that the file means, scaled if its header says so.
 
     Args:
-        path: A NIfTI file of 2 to 4 axes, the fourth with channels.
+        path: A NIfTI file of 2 or 3 axes, and one with channels: the fourth or, as NIfTI has
+            vectors, the fifth. Others may have the size 1.
         axis: As `read_image` takes it.
 
     Raises:
@@ -53,12 +54,14 @@ def read_volume(path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
     with decoding(path):
         image = nib.load(path, mmap=False)
         values = np.asanyarray(image.dataobj)
-    if values.ndim not in (2, 3, 4) or values.dtype.kind not in "iuf":
+    further = [size for size in values.shape[3:] if size > 1]  # NIfTI has time before channels
+    if values.ndim < 2 or len(further) > 1 or values.dtype.kind not in "iuf" or not values.size:
         raise ValueError(
-            f"{path} has {values.ndim} axes of {values.dtype}; expected 2 or 3, or 4 with channels "
-            "last, of real numbers."
+            f"{path} has the shape {values.shape} of {values.dtype}; expected 2 or 3 axes, or one "
+            "more with channels, of real numbers."
         )
-    values = values.reshape(*values.shape, *(1,) * (4 - values.ndim))  # [X,Y,Z,C]
+    space = (*values.shape[:3], *(1,) * (3 - values.ndim))
+    values = values.reshape(*space, *(further or [1]))  # [X,Y,Z,C]
     affine = affine_of(image, source=path)
     orientation = nib.orientations.io_orientation(affine)
     values = nib.orientations.apply_orientation(values, orientation)

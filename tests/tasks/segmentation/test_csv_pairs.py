@@ -11,6 +11,7 @@ CLASSES = {0: "background", 255: "nucleus"}
 @pytest.fixture
 def read(tmp_path):
     """Write a table and the files a to d, and read it."""
+    (tmp_path.parent / "out.png").touch()
     for name in "abcd":
         for end in (".png", "_x.png", "_y.png"):
             (tmp_path / f"{name}{end}").touch()
@@ -148,7 +149,10 @@ def test_classes_not_given_are_the_values_of_the_masks(read, tmp_path):
         ),
         (["image,mask", "a,b.png,a_x.png"], "line 2: 3 cells for the 2 columns 'image', 'mask'"),
         (["image,mask", "a.png"], "line 2: 1 cells for the 2 columns"),
-        (["image,mask", "../a.png,a_x.png"], r"line 2, column 'image': '../a' lies outside root"),
+        (
+            ["image,mask", "../out.png,a_x.png"],
+            r"line 2, column 'image': '../out' lies outside root",
+        ),
         (
             ["image,mask,name", "a.png,a_x.png,/tmp/x"],
             "line 2, column 'name': '/tmp/x' lies outside",
@@ -165,10 +169,11 @@ def test_a_malformed_table_is_refused_with_the_line_and_the_column(read, lines, 
 
 def test_missing_files_are_named_with_the_line(read, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"line 3, column 'mask': file .*b_z.png' does not exist; .*b_x.png"
+        FileNotFoundError,
+        match=r"line 3, column 'mask': file 'b_z.png' does not exist below .*b_x.png",
     ):
         read("image,mask", "a.png,a_x.png", "b.png,b_z.png")
-    with pytest.raises(FileNotFoundError, match=r"line 2, column 'image:T2': file .*no.png"):
+    with pytest.raises(FileNotFoundError, match=r"line 2, column 'image:T2': file 'no.png'"):
         read("image:T2,mask", "no.png,a_x.png")
     with pytest.raises(
         FileNotFoundError, match=r"CSV file .*does not exist; .*\(nearest: 'data.csv'\)"
@@ -177,5 +182,48 @@ def test_missing_files_are_named_with_the_line(read, tmp_path):
 
 
 def test_another_encoding_is_refused_with_what_to_do(read):
-    with pytest.raises(ValueError, match=r"data.csv is not UTF-8 \(.*\). Save it as 'CSV UTF-8'"):
+    with pytest.raises(ValueError, match=r"data.csv: line 2 has the byte 0xe9.*expected UTF-8"):
         read("image,mask,name", "a.png,a_x.png,é", encoding="cp1252")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["sep=;", "image;mask;name", "a.png;a_x.png;é,1"],
+        ['"sep=;"', "image;mask;name", "a.png;a_x.png;é,1"],
+        ["sep=|", "image|mask|name", "a.png|a_x.png|é,1"],
+        ["image\tmask\tname", "a.png\ta_x.png\té,1"],
+        ["", "image,mask,name", 'a.png,a_x.png,"é,1"'],
+    ],
+)
+def test_what_excel_writes_otherwise_is_read(read, lines, encoding):
+    assert [case.name for case in read(*lines, encoding=encoding).cases] == ["é,1"]
+
+
+def test_a_fault_below_sep_is_in_the_line_that_an_editor_shows(read):
+    with pytest.raises(FileNotFoundError, match=r"line 3, column 'mask': file 'z.png'"):
+        read("sep=;", "image;mask", "a.png;z.png")
+
+
+def test_a_path_of_windows_is_read_where_that_is_the_file(read, tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in ("1.png", "1_m.png"):
+        (tmp_path / "x" / name).touch()
+
+    (case,) = read("image,mask", r"x\1.png,.\x\1_m.png").cases
+
+    assert case.name == "x/1"
+    assert (case.images, case.masks) == ((tmp_path / "x/1.png",), (tmp_path / "x/1_m.png",))
+
+
+@pytest.mark.parametrize(
+    "path", [r"C:\data\a.png", "../x/a.png", r"..\x\a.png", "images/a.png", "/no/a.png", "A.png"]
+)
+def test_a_path_that_is_not_there_is_shown_as_given_and_its_file_is_found(read, tmp_path, path):
+    with pytest.raises(FileNotFoundError) as caught:
+        read("image,mask", f"{path},a_x.png")
+
+    said = str(caught.value)
+    assert f"line 2, column 'image': file '{path}' does not exist" in said
+    assert f"'{tmp_path}' holds 'a.png': " in said

@@ -386,10 +386,26 @@ def test_a_flat_nifti_file_is_one_slice(volume):
     assert geometry.spacing == pytest.approx((3, 0.5, 0.8))
 
 
-def test_complex_numbers_and_five_axes_are_refused(volume):
-    for values, said in ((noise(2, 2, 2, 1, 2), "5 axes"), (np.ones((2, 2, 2)) * 1j, "complex")):
-        with pytest.raises(ValueError, match=rf"a\.nii has .*{said}.*; expected 2 or 3, or 4"):
+def test_complex_numbers_and_two_axes_beside_space_are_refused(volume):
+    for values, said in (
+        (noise(2, 2, 2, 3, 2), r"\(2, 2, 2, 3, 2\)"),
+        (np.ones((2, 2, 2)) * 1j, "complex"),
+    ):
+        with pytest.raises(ValueError, match=rf"a\.nii has .*{said}.*; expected 2 or 3 axes, or"):
             read_image([volume("a.nii", values)], axis=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((1,), 1), ((1, 1), 1), ((1, 3), 3), ((3, 1), 3), ((1, 1, 1), 1), ((1, 1, 3, 1), 3)],
+)
+def test_axes_of_size_1_beside_space_are_no_channels(volume, shape, channels):
+    """NIfTI has time in the fourth axis and vectors in the fifth, as ITK writes them."""
+    values = noise(4, 5, 6, *shape)
+
+    image, _ = read_image([volume("a.nii", values)], axis=2)
+
+    assert np.array_equal(image, values.reshape(4, 5, 6, channels).transpose(3, 2, 0, 1))
 
 
 def test_several_files_are_channels_in_their_order(volume, save):
