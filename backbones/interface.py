@@ -192,8 +192,20 @@ class Backbone(NoTorchScript, nn.Module, ABC):
 
     @property
     def frozen(self) -> int:
-        """How many stages are frozen, stem first."""
-        return self._frozen
+        """How many stages are frozen, stem first: what `freeze` froze and nobody unfroze since.
+
+        A stage of which any parameter requires a gradient again, by ``requires_grad_(True)`` or
+        another project's ``unfreeze``, is not frozen, and `train` treats it so.
+        """
+        held = self._held()
+        return next((k for k, holds in enumerate(held) if not holds), len(held))
+
+    def _held(self) -> list[bool]:
+        """Return for each stage that `freeze` froze whether it still is."""
+        return [
+            not any(p.requires_grad for module in stage for p in module.parameters())
+            for stage in self.stages()[: self._frozen]
+        ]
 
     def freeze(self, count: int) -> Self:
         """Freeze the first ``count`` stages and unfreeze the others.
@@ -230,7 +242,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 (nn.Module's signature)
         """Set the mode of every stage that is not frozen."""
         super().train(mode)
-        for stage in self.stages()[: self._frozen]:
+        for stage, holds in zip(self.stages(), self._held(), strict=False):
             for module in stage:
-                module.eval()
+                module.train(mode and not holds)
         return self

@@ -81,6 +81,33 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
     return Source(path=_in_folder(path) if path.is_dir() else path, label=text)
 
 
+def published_images(weights: str, *, name: str) -> ImageFormat | None:
+    """Return what the publisher of weights says of their images, without fetching anything.
+
+    Args:
+        weights: See `backbones.weights.load_weights`; None is returned where only the file says it.
+        name: The backbone's registered name, by which tags are looked up.
+
+    Raises:
+        ValueError: If nothing is published by that name, or a package is missing.
+    """
+    if weights.startswith("timm:"):
+        return _timms_images(weights.removeprefix("timm:"), weights, name)
+    if ":" in weights or Path(weights).suffix or os.sep in weights or Path(weights).exists():
+        return None
+    if name.startswith(_FAMILY):
+        whole = name.removeprefix(_FAMILY)
+        model = whole if weights == "imagenet" else f"{timms_name(name)}.{weights}"
+        return _timms_images(model, weights, name)
+    _entry(weights, name)
+    return CONVENTIONS["imagenet"]
+
+
+def _timms_images(model: str, text: str, name: str) -> ImageFormat:
+    config = _hub(text).timm_config(model, name=name)
+    return ImageFormat(mean=tuple(config.mean), std=tuple(config.std))
+
+
 def timms_name(name: str) -> str:
     """Return what timm calls a backbone: its name without ``timm/`` and without a tag.
 
@@ -117,7 +144,8 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _tag(tag: str, name: str) -> Source:
+def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 (torchvision's)
+    """Return torchvision's entry of a tag."""
     try:
         published = {entry.name: entry for entry in get_model_weights(name)}
     except ValueError:
@@ -127,7 +155,11 @@ def _tag(tag: str, name: str) -> Source:
         ) from None
     known = {ours: full for ours, full in _TAGS.items() if full in published}
     known |= {full: full for full in published}
-    entry = published[choose(known, tag, what=f"weights of {name}")]
+    return published[choose(known, tag, what=f"weights of {name}")]
+
+
+def _tag(tag: str, name: str) -> Source:
+    entry = _entry(tag, name)
     file_name = entry.url.rpartition("/")[2]
     sha256 = file_name.rpartition("-")[2].removesuffix(".pth")
     path = fetch(entry.url, sha256=sha256, path=_folder() / file_name)

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from timm.models import PretrainedCfg
 from torch.hub import get_dir
 
 from backbones.choose import nearest
@@ -29,8 +30,8 @@ def is_known(name: str) -> bool:
     return bool(timm.is_model(name))
 
 
-def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[float, ...]]:
-    """Return the file of a pretrained model of timm's, and the mean and std of its images.
+def timm_config(model: str, *, name: str) -> PretrainedCfg:
+    """Return timm's description of a pretrained model, which it has without a network.
 
     Args:
         model: timm's name, such as ``resnet50.a1_in1k``; without the tag its default one.
@@ -38,7 +39,6 @@ def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[
 
     Raises:
         ValueError: If timm has no such weights, or they are of another network.
-        ConnectionError: If they have to be downloaded and cannot be.
     """
     known = timm.list_pretrained()
     names = {*known, *(full.partition(".")[0] for full in known)}
@@ -55,6 +55,17 @@ def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[
             f"timm's {model!r} is a {config.architecture}, and cannot be loaded into {name!r}; "
             f"use backbone 'timm/{config.architecture}'{others}."
         )
+    return config
+
+
+def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[float, ...]]:
+    """Return the file of a pretrained model of timm's, and the mean and std of its images.
+
+    Raises:
+        ValueError: As `timm_config`, whose arguments these are.
+        ConnectionError: If they have to be downloaded and cannot be.
+    """
+    config = timm_config(model, name=name)
     if config.hf_hub_id:
         repository, _, revision = config.hf_hub_id.partition("@")
         path = hub_file(repository, revision=revision or None)

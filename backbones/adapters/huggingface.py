@@ -102,6 +102,7 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         self._awaited = torch.empty(0).is_meta  # transformers is about to load a checkpoint
         self.body = _build(config, weights="random" if self._awaited else config.weights)
         self._told = _told(config) if self._awaited else None
+        self._replaced = self._awaited  # every parameter will be, until the mode is set
         if self._awaited:
             self.body.provenance = " ".join(filter(None, ["from_pretrained", config.name_or_path]))
         self._adopt(self._told or self.body.conventions)
@@ -141,10 +142,10 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
 
         That replaces every parameter by one that is trained, and sets the mode at its end.
         """
+        if self._replaced:
+            self._replaced = False
+            self.body.freeze(self.body._frozen)
         super().train(mode)
-        for stage in self.body.stages()[: self.body.frozen]:
-            for module in stage:
-                module.requires_grad_(False)  # noqa: FBT003 (torch's signature)
         return self
 
     def _init_weights(self, module: nn.Module) -> None:

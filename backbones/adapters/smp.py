@@ -6,12 +6,14 @@ Importing this registers every name of ours under ``keel-``: ``smp.Unet("keel-re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import segmentation_models_pytorch.encoders as smp_encoders
 from torch import Tensor, nn
 
 from backbones import Backbone, build_backbone, list_backbones
+from backbones.adapters import smp_card
+from backbones.sources import published_images
 from backbones.torchscript import NoTorchScript
 from backbones.weights import adapt_first_conv
 
@@ -22,6 +24,9 @@ class SmpEncoder(NoTorchScript, nn.Module):
     """A backbone under smp's contract for encoders.
 
     smp builds it by name; ``encoder.body`` is the backbone, with its `freeze` and its conventions.
+    Both are in the state dict, as the text of the buffer ``card``, and come back with it: a model
+    is saved and restored by smp's own ``save_pretrained`` and ``from_pretrained`` or by state
+    dicts. State dicts without a card load too. A loaded count replaces one of 0 only.
     A feature of stride 2 that the backbone does not have (ConvNeXt) is a map without channels, as
     in smp's own ``tu-`` encoders.
 
@@ -64,7 +69,10 @@ class SmpEncoder(NoTorchScript, nn.Module):
         if wanted != list(body.channels):
             self._wanted = wanted
             body = self._build()
-        self.body = body
+        self.body, self._unfit = body, False
+        self.register_buffer("card", smp_card.blank())
+        self.register_state_dict_pre_hook(_write_card)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_read_card)  # type: ignore[no-untyped-call]
 
     @property
     def out_channels(self) -> list[int]:
@@ -78,7 +86,16 @@ class SmpEncoder(NoTorchScript, nn.Module):
         return max(self.body.strides.values())
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the input and the features, finest first."""
+        """Return the input and the features, finest first.
+
+        Raises:
+            ValueError: If weights that were never trained are fixed by their norm.
+        """
+        if self._unfit:
+            raise ValueError(
+                f"norm='frozen_batch' would fix what was never trained: {self.name!r} has no "
+                "weights. Give encoder_weights='imagenet' or a file, or load a state dict."
+            )
         features = self.body(x)
         if "c1" not in features:
             features["c1"] = x.new_zeros(x.shape[0], 0, x.shape[2] // 2, x.shape[3] // 2)
@@ -94,16 +111,10 @@ class SmpEncoder(NoTorchScript, nn.Module):
         Args:
             in_channels: Of the image.
             pretrained: Whether to keep the weights, of which the first convolution is adapted as
-                in `backbones.weights.adapt_first_conv`; otherwise they are drawn again.
-
-        Raises:
-            ValueError: If weights that were never trained would be fixed by their norm.
+                in `backbones.weights.adapt_first_conv`; otherwise they are drawn again, and with
+                norm='frozen_batch' the encoder does not run before a state dict is loaded.
         """
-        if not pretrained and self._norm == "frozen_batch":
-            raise ValueError(
-                f"norm='frozen_batch' would fix what was never trained: {self.name!r} has no "
-                "weights. Give encoder_weights='imagenet' or a file."
-            )
+        self._unfit = not pretrained and self._norm == "frozen_batch"
         if in_channels == self._in_channels:
             return
         self._in_channels, old = in_channels, self.body
@@ -142,7 +153,11 @@ class SmpEncoder(NoTorchScript, nn.Module):
             ValueError: If these weights do not fit; see `backbones.load_weights`.
         """
         if isinstance(state_dict, _Weights):
-            self.body = self._build(weights=state_dict.name)
+            try:
+                self.body, self._unfit = self._build(weights=state_dict.name), False
+            except OSError as error:
+                error.add_note("encoder_weights=None builds a model whose state dict follows.")
+                raise
             return None
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
@@ -173,6 +188,17 @@ class SmpEncoder(NoTorchScript, nn.Module):
                 f"smp's decoders take features of the strides {expected} (of which the first may "
                 f"be missing); {self.name!r} has {got}. Take another backbone."
             )
+
+
+def _write_card(encoder: SmpEncoder, _prefix: str, _keep: bool) -> None:  # noqa: FBT001
+    smp_card.write(cast("Tensor", encoder.card), encoder.body)
+
+
+def _read_card(encoder: SmpEncoder, state: dict[str, Any], prefix: str, *_: object) -> None:
+    if all(f"{prefix}body.{key}" in state for key in encoder.body.state_dict()):
+        encoder._unfit = False
+    card = state.setdefault(f"{prefix}card", smp_card.blank())
+    smp_card.restore(encoder.body, card, in_channels=encoder._in_channels)
 
 
 @dataclass(frozen=True)
@@ -235,7 +261,11 @@ def _with_ours(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
         if not isinstance(settings, _AnyWeights):
             return function(encoder_name, pretrained)
         name = smp_encoders.encoders[encoder_name]["params"]["name"]
-        expected = build_backbone(name, weights=pretrained).conventions
+        told = None if pretrained == "random" else published_images(pretrained, name=name)
+        if told is None:  # only the file says it
+            expected = build_backbone(name, weights=pretrained).conventions
+        else:
+            expected = told.conventions()
         range_, space = [0, 1], "RGB"
         mean, std = list(expected.mean), list(expected.std)
         return {"input_space": space, "input_range": range_, "mean": mean, "std": std}

@@ -26,6 +26,7 @@ OPTIONS = [
     {"out_features": ["c2"]},
     {"in_channels": 4},
 ]
+TIMM = ["timm/convnext_atto", "timm/swin_tiny_patch4_window7_224", "timm/mobilenetv3_small_050"]
 CONFIGS = [{"name": name} for name in NAMES] + [{"name": "resnet18", **o} for o in OPTIONS]
 
 
@@ -78,6 +79,9 @@ def models():
     yield pytest.param(DetrForObjectDetection, detr, id="detr")
     for options in CONFIGS:
         yield pytest.param(KeelBackbone, KeelBackboneConfig(**options), id=str(options))
+    for name in TIMM:
+        made = KeelBackboneConfig(name=name, out_features=["c2"])
+        yield pytest.param(KeelBackbone, made, id=name)
 
 
 # After transformers' tests `test_can_init_all_missing_weights` and
@@ -143,6 +147,25 @@ def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
     torch.testing.assert_close(other.body.grid, torch.arange(5.0))
     own, saved = other.body.state_dict(), model.body.state_dict()
     torch.testing.assert_close(dict(own), dict(saved), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"), [*((name, "batch") for name in TIMM), (TIMM[-1], "frozen_batch")]
+)
+def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
+    """The position indices of Swin are in no checkpoint."""
+    made = KeelBackboneConfig(name=name, norm=norm, weights="random", freeze=1, out_features=["c2"])
+    model = KeelBackbone(made).eval()
+    model.save_pretrained(tmp_path)
+    other = KeelBackbone.from_pretrained(tmp_path)
+    size = 224 if "224" in name else 64
+    image = torch.rand(1, 3, size, size)
+    torch.testing.assert_close(other(image).feature_maps, model(image).feature_maps)
+    assert other.body.frozen == 1
+    further = KeelBackbone.from_pretrained(tmp_path, out_features=["c2", "c3"])
+    found = further(image).feature_maps
+    torch.testing.assert_close(found[0], model(image).feature_maps[0])
+    assert found[1].isfinite().all()
 
 
 # Checkpoints that lack something.

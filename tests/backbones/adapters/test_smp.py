@@ -234,7 +234,7 @@ def test_preprocessing_is_that_of_the_weights(weights):
 def test_a_norm_is_registered_under_a_name_of_its_own(weights):
     name = register_encoder("resnet18", norm="frozen_batch", encoder_name="keel-resnet18-frozen")
     with pytest.raises(ValueError, match=r"^norm='frozen_batch' would fix what was never trained"):
-        smp.Unet(name, encoder_weights=None)
+        smp.Unet(name, encoder_weights=None)(torch.rand(1, 3, 32, 32))
     model = smp.Unet(name, encoder_weights=str(weights))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.encoder.modules())
 
