@@ -163,6 +163,8 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         """Give every tensor without a value that of a backbone built anew, buffers included."""
         own = _tensors(self.body)
         missing = {name: tensor for name, tensor in own.items() if not _is_set(tensor)}
+        if len(missing) == len(own):
+            self._refuse_older_names()
         source = self._anew(missing)
         given = _tensors(source)
         for name, tensor in missing.items():
@@ -180,6 +182,16 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
             )
         if self._told is None or len(missing) == len(own):
             self._adopt(source.conventions)
+
+    def _refuse_older_names(self) -> None:
+        """Raise where a saved model of timm's holds nothing of itself."""
+        config = self.config
+        if self._told and config.name_or_path and config.name.startswith("timm/"):
+            raise ValueError(
+                f"{config.name_or_path} holds no tensor of {config.name!r} by its name; what an "
+                "earlier version saved has other names: give from_pretrained "
+                r"key_mapping={r'^(.*)body\.(?!net\.)': r'\1body.net.'}."
+            )
 
     def _anew(self, missing: Mapping[str, Tensor]) -> Backbone:
         """Return a backbone with the values of what is missing."""

@@ -1,7 +1,9 @@
 """COCO's evaluation of boxes, in whole arrays: the numbers of pycocotools to the last bit.
 
 Every floating-point operation is one that pycocotools does too, on the same numbers; sums are of
-whole numbers, where the order does not matter.
+whole numbers, where the order does not matter. One exception: an annotation with the id 0 counts
+here as every other; pycocotools takes 0 for "no match", so whatever finds that object is a false
+positive there.
 
 Axes: T IoU thresholds, R recall levels, K classes, A ranges of areas, M limits of detections.
 """
@@ -58,7 +60,7 @@ def evaluate(
     """Return precision and recall as pycocotools counts them; changes neither argument.
 
     Objects of a category that ``truth`` does not list are left out, as by pycocotools. Ids are
-    anything that sorts; those of annotations are not read.
+    anything that sorts; those of annotations are not read, so that 0 is an id as well.
 
     Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
 

@@ -48,7 +48,8 @@ def coco_ap(
     that has nothing to measure, such as ``ap_small`` without small boxes, is NaN (pycocotools
     says -1). AP is the mean over IoU thresholds 0.50 to 0.95, over 101 recall levels.
 
-    Every number has the bits of pycocotools's.
+    Every number has the bits of pycocotools's, except where an annotation has the id 0, which
+    pycocotools takes for "no match" (see `tasks.detection.coco_eval`).
 
     Source: Lin et al., arXiv:1405.0312, through `tasks.detection.coco_eval.evaluate`.
 

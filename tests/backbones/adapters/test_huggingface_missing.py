@@ -1,10 +1,12 @@
 """Tensors that a checkpoint of transformers lacks: loaded or drawn, never memory as it was."""
 
 import copy
+from ast import literal_eval
 from contextlib import contextmanager
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import DetrConfig, DetrForObjectDetection, PreTrainedModel, set_seed
 
@@ -166,6 +168,21 @@ def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
     found = further(image).feature_maps
     torch.testing.assert_close(found[0], model(image).feature_maps[0])
     assert found[1].isfinite().all()
+
+
+def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
+    made = KeelBackboneConfig(name=TIMM[-1], out_features=["c2"])
+    model = KeelBackbone(made).eval()
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    old = {key.replace("body.net.", "body."): value for key, value in state.items()}
+    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    message = r"holds no tensor of 'timm/mobilenetv3_small_050' by its name; .*key_mapping="
+    with pytest.raises(ValueError, match=message) as error:
+        KeelBackbone.from_pretrained(tmp_path)
+    mapping = literal_eval(str(error.value).partition("key_mapping=")[2].rstrip("."))
+    other = KeelBackbone.from_pretrained(tmp_path, key_mapping=mapping)
+    torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()))
 
 
 # Checkpoints that lack something.
