@@ -6,7 +6,6 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,6 @@ def arguments() -> argparse.Namespace:
         help="whether Pascal-VOC coordinates count from 1; as in training where not given",
     )
     segmentation = parser.add_argument_group("segmentation only")
-    segmentation.add_argument(
-        "--exif",
-        choices=("apply", "refuse", "ignore"),
-        help="what becomes of images to be shown turned; as in training where not given",
-    )
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
         "--tolerance", type=float, help="of NSD, in mm for NIfTI, else pixels (2)"
@@ -78,7 +72,7 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.checkpoint import load_detector
     from tasks.detection.evaluate import evaluate, print_evaluation, read_annotations
 
-    refuse(options, "cases", "tolerance", "exif", of="segmenters")
+    refuse(options, "cases", "tolerance", of="segmenters")
     checkpoint, truth, images = options.paths
     detector, card = load_detector(checkpoint, detections_per_image=options.max_detections)
     one_based = card.one_based if options.one_based is None else options.one_based
@@ -94,7 +88,7 @@ def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.evaluate import print_results
     from tasks.detection.results import evaluate_results, read_truth
 
-    refuse(options, "cases", "tolerance", "exif", of="segmenters")
+    refuse(options, "cases", "tolerance", of="segmenters")
     refuse(options, "precision", "one_based", of="checkpoints")
     split = read_truth(options.paths[0])
     scores, limit, said = evaluate_results(options.results, split, limit=options.max_detections)
@@ -111,7 +105,6 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     refuse(options, "precision", "max_detections", "one_based", of="detectors")
     checkpoint, truth, images = options.paths
     segmenter, card = load_segmenter(checkpoint)
-    card = replace(card, exif=options.exif or card.exif)
     split, unit = read_cases(truth, images, card)
     cases, summary = evaluate(
         segmenter.to(options.device), card, split, tolerance=tolerance_of(options)

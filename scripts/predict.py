@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from tasks.common.command_line import count, exit_on_error
@@ -39,12 +38,6 @@ def arguments() -> argparse.Namespace:
     detection.add_argument(
         "--max-detections", type=count, help="per image; as many as in training where not given"
     )
-    segmentation = parser.add_argument_group("segmentation only")
-    segmentation.add_argument(
-        "--exif",
-        choices=("apply", "refuse", "ignore"),
-        help="what becomes of images to be shown turned; as in training where not given",
-    )
     return parser.parse_args()
 
 
@@ -55,8 +48,6 @@ def detect(options: argparse.Namespace, device: str) -> Generator[str, None, Non
     from tasks.detection.image_ids import match_ids, read_image_ids
     from tasks.detection.predict import find_images, predict_files
 
-    if options.exif is not None:
-        raise ValueError("--exif is for segmenters; leave it out.")
     files, ids = find_images(options.sources, output=options.output), None
     if options.annotations:
         ids, said = match_ids(files, read_image_ids(options.annotations))
@@ -86,7 +77,6 @@ def segment(options: argparse.Namespace, device: str) -> Generator[str, None, No
             "segmenter; leave it out."
         )
     segmenter, card = load_segmenter(options.checkpoint)
-    card = replace(card, exif=options.exif or card.exif)
     cases = find_cases(options.sources, channels=card.channels, output=options.output)
     yield from predict_cases(segmenter.to(device), card, cases, output=options.output)
     yield f"masks and overlays are in {options.output}"
