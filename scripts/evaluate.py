@@ -77,7 +77,7 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     detector, card = load_detector(checkpoint, detections_per_image=options.max_detections)
     one_based = card.one_based if options.one_based is None else options.one_based
     split = read_annotations(truth, images, classes=card.classes, one_based=one_based)
-    with autocast(options.precision or "auto", device=options.device):
+    with autocast(options.precision or "auto", device=options.device, option="--precision"):
         scores = evaluate(detector.to(options.device), card, split)
     print_evaluation(split, scores, card)
     return scores
@@ -142,7 +142,7 @@ def main() -> None:
     from tasks.common.machine import accelerator, prepare_cpu
     from tasks.common.run_folder import write_json
 
-    options.device = accelerator(options.device).value
+    options.device = accelerator(options.device, option="--device").value
     prepare_cpu(0)
     if options.results is not None:
         score = score_masks if options.results.is_dir() else score_detections

@@ -53,7 +53,7 @@ def detect(options: argparse.Namespace, device: str) -> Generator[str, None, Non
         ids, said = match_ids(files, read_image_ids(options.annotations))
         yield from [said] * bool(said)
     detector, card = load_detector(options.checkpoint, detections_per_image=options.max_detections)
-    with autocast(options.precision or "auto", device=device):
+    with autocast(options.precision or "auto", device=device, option="--precision"):
         yield from predict_files(
             detector.to(device),
             card,
@@ -90,7 +90,7 @@ def main() -> None:
     from tasks.common.paths import check_output
 
     check_output(options.output, overwrite=options.overwrite)
-    device = accelerator(options.device).value
+    device = accelerator(options.device, option="--device").value
     prepare_cpu(0)
     wanted, options.checkpoint = options.checkpoint, find_checkpoint(options.checkpoint)
     if options.checkpoint != wanted:

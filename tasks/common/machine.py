@@ -26,41 +26,43 @@ class Decision:
         return f"{self.value} ({self.reason})"
 
 
-def accelerator(wanted: str) -> Decision:
+def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision:
     """Return ``cuda`` or ``cpu``.
 
     Args:
         wanted: ``auto``, ``cuda`` or ``cpu``.
+        option: How the caller's user names it.
 
     Raises:
         ValueError: If CUDA is wanted and there is none, or ``wanted`` is unknown.
     """
-    choose(dict.fromkeys(("auto", "cuda", "cpu")), wanted, what="accelerator")
+    choose(dict.fromkeys(("auto", "cuda", "cpu")), wanted, what=option)
     if wanted == "cpu":
         return Decision(value="cpu", reason="as told")
     if torch.cuda.is_available():
         return Decision(value="cuda", reason=torch.cuda.get_device_name())
     if wanted == "cuda":
         raise ValueError(
-            "cuda was asked for, but torch sees no CUDA device; ask for cpu or auto, or look at "
+            f"{option} is cuda, but torch sees no CUDA device; take cpu or auto, or look at "
             "nvidia-smi and torch.version.cuda."
         )
     return Decision(value="cpu", reason="no CUDA device")
 
 
-def precision(wanted: str, *, device: str) -> Decision:
+def precision(wanted: str, *, device: str, option: str = "trainer.precision") -> Decision:
     """Return the precision of the arithmetic, by Lightning's name.
 
     Args:
         wanted: A key of `PRECISIONS`; ``auto`` takes bf16 where the hardware has it.
         device: ``cuda`` or ``cpu``.
+        option: How the caller's user names it.
 
     Raises:
         ValueError: If ``wanted`` is unknown, or fp16 is wanted on a CPU.
     """
-    name = choose(PRECISIONS, wanted, what="precision")
+    name = choose(PRECISIONS, wanted, what=option)
     if wanted == "fp16" and device == "cpu":
-        raise ValueError("the precision fp16 needs a CUDA device; on a CPU use bf16 or 32.")
+        raise ValueError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
     if wanted != "auto":
         return Decision(value=name, reason="as told")
     if device == "cuda":
@@ -72,18 +74,19 @@ def precision(wanted: str, *, device: str) -> Decision:
     return Decision(value="32-true", reason="the CPU has no bf16 instructions")
 
 
-def autocast(wanted: str, *, device: str) -> torch.autocast:
+def autocast(wanted: str, *, device: str, option: str = "trainer.precision") -> torch.autocast:
     """Return the context in which a trained network computes in a precision.
 
     Args:
         wanted: As in `precision`.
         device: ``cuda`` or ``cpu``.
+        option: As in `precision`.
 
     Raises:
         ValueError: As `precision`.
     """
     types = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    dtype = types[precision(wanted, device=device).value]
+    dtype = types[precision(wanted, device=device, option=option).value]
     return torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None)
 
 

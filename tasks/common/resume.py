@@ -13,13 +13,14 @@ PREVIOUS: Final = "previous.ckpt"
 """The one before `LAST`, kept until the training has ended."""
 
 
-def find_start(wanted: Path) -> tuple[Path, str]:
+def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     """Return the checkpoint to go on from, and what to say of it.
 
     That is the one before where the last is damaged, or was not put in place any more.
 
     Args:
         wanted: A checkpoint; or a run folder, or its folder of checkpoints, for the last one.
+        runs: Where the runs of the task lie, for the message.
 
     Raises:
         FileNotFoundError: If nothing is there; with what is there instead.
@@ -28,7 +29,7 @@ def find_start(wanted: Path) -> tuple[Path, str]:
     if not wanted.exists() and (wanted.name != LAST or not wanted.parent.is_dir()):
         raise FileNotFoundError(
             f"resume={wanted}: no such run folder or checkpoint; give the folder of a run, "
-            f"such as runs/detection/<run>. {contents(wanted)}"
+            f"such as {runs}/<run>. {contents(wanted)}"
         )
     if wanted.is_file() and wanted.name != LAST:
         return wanted, str(wanted)

@@ -87,7 +87,7 @@ def _carry_out(
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     resume = None
     if cfg.resume is not None:
-        resume, fact = find_start(Path(cfg.resume))
+        resume, fact = find_start(Path(cfg.resume), runs=TASKS[task.name].runs)
         check_resume(resume, task.parse, parts.card, run=parts.run, usual=task.usual)
         facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)

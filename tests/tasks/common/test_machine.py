@@ -55,12 +55,12 @@ def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
 
 def test_cuda_without_a_device_is_refused(pretend):
     pretend(cuda=False)
-    with pytest.raises(ValueError, match=r"cuda was asked for, but torch sees no CUDA device"):
+    with pytest.raises(ValueError, match=r"trainer.accelerator is cuda, but torch sees no"):
         accelerator("cuda")
 
 
 def test_an_unknown_accelerator_is_refused():
-    with pytest.raises(ValueError, match="unknown accelerator 'cdua'; did you mean 'cuda'"):
+    with pytest.raises(ValueError, match=r"trainer.accelerator 'cdua'; did you mean 'cuda'"):
         accelerator("cdua")
 
 
@@ -89,12 +89,14 @@ def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value)
 
 
 def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(ValueError, match=r"fp16 needs a CUDA device.*on a CPU use bf16 or 32"):
+    with pytest.raises(
+        ValueError, match=r"is fp16, which needs a CUDA device.*CPU take bf16 or 32"
+    ):
         precision("fp16", device="cpu")
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match=r"unknown precision 'bf61'; did you mean 'bf16'"):
+    with pytest.raises(ValueError, match=r"unknown trainer.precision 'bf61'; did you mean 'bf16'"):
         precision("bf61", device="cpu")
 
 
@@ -191,3 +193,19 @@ def test_own_memory_follows_an_allocation():
     assert 90e6 < during - before < 130e6
     assert most > during - 5e6  # the kernel counts the peak less exactly
     assert after < during
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda: accelerator("gpu", option="--device"), "unknown --device 'gpu'"),
+        (lambda: precision("b16", device="cpu", option="--precision"), "unknown --precision 'b16'"),
+        (
+            lambda: autocast("fp16", device="cpu", option="--precision"),
+            "--precision is fp16, which needs a CUDA device; on a CPU take bf16 or 32",
+        ),
+    ],
+)
+def test_a_message_names_the_option_of_the_command(choose, message):
+    with pytest.raises(ValueError, match=message):
+        choose()

@@ -1,11 +1,14 @@
 """The checkpoint that a run goes on from."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
 
-from tasks.common.resume import find_start
+from tasks.common import resume
+
+find_start = partial(resume.find_start, runs="runs/pose")
 
 
 @pytest.fixture
@@ -99,7 +102,11 @@ def test_a_run_with_the_best_checkpoint_alone_says_so(run):
 @pytest.mark.parametrize(
     ("files", "wanted", "message"),
     [
-        ([], "run", r"no such run folder or checkpoint; .*/(\w|-)+' is empty\."),
+        (
+            [],
+            "run",
+            r"no such run folder or checkpoint; .* as runs/pose/<run>\. .*/(\w|-)+' is empty\.",
+        ),
         (["ran/config.yaml"], "run", r"no such run folder or checkpoint.*nearest: 'ran'"),
         (["ran/config.yaml"], "run/checkpoints/last.ckpt", r"no such run folder.* holds 'ran'"),
         (["run/"], "run", r"there is no checkpoint in .*run/checkpoints\. .*'\S+run' is empty\."),
