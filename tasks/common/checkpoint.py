@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.choose import choose
 from backbones.files import read_checkpoint
@@ -20,6 +20,50 @@ class Card(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `card_dict` makes of the card."""
+
+
+class NetworkCard(Card, Protocol):
+    """What the cards of all tasks say of a backbone."""
+
+    @property
+    def backbone(self) -> str:
+        """Its registered name."""
+
+    @property
+    def norm(self) -> str:
+        """The backbone's norm."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the preprocessing, per channel."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of the preprocessing, per channel."""
+
+    @property
+    def epsilon(self) -> float:
+        """Of the backbone's batch norms."""
+
+    @property
+    def provenance(self) -> str:
+        """Where the backbone's first weights came from."""
+
+    @property
+    def output_stride(self) -> int:
+        """The backbone's."""
+
+    @property
+    def deformable(self) -> tuple[str, ...]:
+        """The backbone's stages with deformable convolutions."""
+
+    @property
+    def deformable_version(self) -> int:
+        """Of these, 1 or 2."""
 
 
 CardT = TypeVar("CardT", bound=Card)
@@ -151,16 +195,20 @@ def read_card(
         ) from error
 
 
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors of a Lightning checkpoint's ``network``, by the network's own names."""
+    state = checkpoint.get("state_dict", {})
+    return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+
+
 def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Path) -> None:
     """Load the weights of a Lightning checkpoint whose module calls its network ``network``.
 
     Raises:
         ValueError: If they are not those of the network.
     """
-    state = checkpoint.get("state_dict", {})
-    mine = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
     try:
-        network.load_state_dict(mine)
+        network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:
         noun = TASKS[checkpoint["keel"]["task"]].noun
         raise ValueError(f"{path} lacks weights of the {noun} it describes: {error}") from error

@@ -98,7 +98,7 @@ def check_resume(
         raise ValueError(
             f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, and "
             "name what was auto there if this machine decides otherwise; to train on in another "
-            "way start a new run with backbone.weights set to the checkpoint, for its backbone."
+            "way start a new run with init_from set to the checkpoint."
         )
     # One is saved within the last validation, before Lightning counts the epoch as completed.
     done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -107,7 +107,7 @@ def check_resume(
         raise ValueError(
             f"{path} has {done} of {run['recipe']['epochs']} epochs behind it, {steps} steps"
             f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
-            "Score it with scripts/evaluate.py, or start a new run with backbone.weights set to it."
+            "Score it with scripts/evaluate.py, or start a new run with init_from set to it."
         )
 
 

@@ -114,7 +114,7 @@ class ResumableDataModule(lightning.LightningDataModule):
             raise ValueError(
                 f"the training data has {len(aspect_ratios)} samples, that of the checkpoint had "
                 f"{self._samples}: what the epoch has not seen yet is not known. Use the same "
-                "data, or start a new run with backbone.weights set to the checkpoint."
+                "data, or start a new run with init_from set to the checkpoint."
             )
         # To overfit some batches they must be the same in each epoch.
         shuffle = getattr(self.trainer, "overfit_batches", 0) == 0

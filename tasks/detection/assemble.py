@@ -15,6 +15,7 @@ from tasks.common.machine import Decision
 from tasks.common.parts import RunParts
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
+from tasks.common.start import Start, read_start
 from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import DetectorCard
@@ -39,6 +40,7 @@ class Parts(RunParts):
         splits: What they are of.
         norm: The backbone's norm, and why.
         freeze: How many stages are frozen, and why.
+        start: The trained detector that it begins with, if there is one.
     """
 
     card: DetectorCard
@@ -47,6 +49,7 @@ class Parts(RunParts):
     splits: Splits
     norm: Decision
     freeze: Decision
+    start: Start[DetectorCard] | None
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -72,7 +75,12 @@ def assemble(cfg: DictConfig) -> Parts:
     augment = AugmentOptions(**plain_values(cfg.augment))
     where = prepare(options, seed=cfg.seed)
     splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
-    norm = choose_norm(choice, batch_size=recipe.batch_size)
+    start = read_start(cfg.init_from, DetectorCard.from_dict, choice, task="detection")
+    choice = choice if start is None else start.choice(choice)
+    if start is None:
+        norm = choose_norm(choice, batch_size=recipe.batch_size)
+    else:
+        norm = start.norm(choice)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
     frozen = int(freeze.value)
     network, card = new_detector(
@@ -81,8 +89,9 @@ def assemble(cfg: DictConfig) -> Parts:
         data=splits.train,
         norm=norm.value,
         freeze=frozen,
+        start=start,
     )
-    own = {"augment": asdict(augment), "data": splits.digests()}
+    own = {"augment": asdict(augment), "data": splits.digests(), "init_from": cfg.init_from}
     run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
@@ -116,6 +125,7 @@ def assemble(cfg: DictConfig) -> Parts:
         splits=splits,
         norm=norm,
         freeze=freeze,
+        start=start,
     )
 
 

@@ -4,7 +4,9 @@ from tasks.common.facts import recipe_facts, warning_facts
 from tasks.common.machine import Decision
 from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
+from tasks.common.start import start_facts
 from tasks.detection.assemble import Parts
+from tasks.detection.build import kept_classes
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.limits import crowded
 from tasks.detection.splits import Splits
@@ -16,6 +18,7 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts.card, parts.norm, parts.freeze),
+        **start_facts(parts.start, of=kept_classes, card=parts.card),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
         **warning_facts(warnings),

@@ -14,8 +14,9 @@ from tasks.common.machine import Decision
 from tasks.common.parts import RunParts
 from tasks.common.prefix.options import CacheOptions, check_prefix
 from tasks.common.recipe import Recipe
+from tasks.common.start import Start, read_start
 from tasks.common.trainer import Machine, TrainerOptions, prepare
-from tasks.segmentation.build import choose_norms, new_segmenter
+from tasks.segmentation.build import choose_norms, new_segmenter, resumed_input
 from tasks.segmentation.check import CaseFacts
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.data import SegmentationDataModule
@@ -70,6 +71,7 @@ class Parts(RunParts):
         splits: What they are of.
         loss: What is minimised.
         choices: What was left to us.
+        start: The trained segmenter that it begins with, if there is one.
     """
 
     card: SegmenterCard
@@ -78,6 +80,7 @@ class Parts(RunParts):
     splits: Splits
     loss: LossOptions
     choices: Choices
+    start: Start[SegmenterCard] | None
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -105,7 +108,10 @@ def assemble(cfg: DictConfig) -> Parts:
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
-    norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size)
+    start = read_start(cfg.init_from, SegmenterCard.from_dict, choice, task="segmentation")
+    choice = choice if start is None else start.choice(choice)
+    inputs = resumed_input(inputs, start)
+    norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size, start=start)
     model = replace(model, norm=decoder_norm.value)
     inputs, normalisation, patch = _resolved(inputs, splits.train.facts, norm.value, model)
     _check_turns(augment, inputs)
@@ -120,8 +126,10 @@ def assemble(cfg: DictConfig) -> Parts:
         channels=splits.train.facts[0].channels,
         norm=norm.value,
         freeze=frozen,
+        start=start,
     )
     own = {
+        "init_from": cfg.init_from,
         "loss": asdict(loss),
         "augment": asdict(augment),
         "split": asdict(split_options),
@@ -164,6 +172,7 @@ def assemble(cfg: DictConfig) -> Parts:
             normalisation=normalisation,
             patch=patch,
         ),
+        start=start,
     )
 
 

@@ -1,17 +1,38 @@
 """From a configuration to a segmenter, with the choices left to us made and explained."""
 
 from dataclasses import replace
+from typing import Any, Final
 
 from tasks.common.backbone import SMALL_BATCH, BackboneChoice, build_chosen, choose_norm, norms_of
 from tasks.common.machine import Decision
+from tasks.common.start import (
+    Classes,
+    Start,
+    architecture,
+    check_same,
+    load_start,
+    matched,
+    without_weights,
+)
 from tasks.segmentation.cases import CaseSet
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.input import InputOptions
 from tasks.segmentation.unet import ResNetUNet, UNetOptions
 
+_BUILD: Final = ("norm", "attention", "upsampling", "channels", "image_skip")
+_SEEN: Final = ("normalisation", "window", "neighbours")
+"""Options that decide what a segmenter's tensors are, and what they mean."""
+
+_HEADS: Final = {"segmentation_head.*": 1, "deep_heads.*": 1}
+"""Tensors with rows per class, and how many a class has."""
+
 
 def choose_norms(
-    choice: BackboneChoice, options: UNetOptions, *, batch_size: int
+    choice: BackboneChoice,
+    options: UNetOptions,
+    *,
+    batch_size: int,
+    start: Start[SegmenterCard] | None = None,
 ) -> tuple[Decision, Decision]:
     """Return the norm of the backbone, and that of the decoder.
 
@@ -24,7 +45,12 @@ def choose_norms(
         choice: The backbone's.
         options: The decoder's.
         batch_size: Images per step on one device.
+        start: A trained segmenter to begin with, whose norms they are where nothing is told.
     """
+    if start is not None:
+        own = Decision(value=start.card.options.norm, reason="that of init_from")
+        told = Decision(value=options.norm, reason="as told")
+        return start.norm(choice), own if options.norm == "auto" else told
     if options.norm != "auto":
         decoder = Decision(value=options.norm, reason="as told")
     elif batch_size < SMALL_BATCH:
@@ -46,6 +72,7 @@ def new_segmenter(
     channels: int,
     norm: str,
     freeze: int,
+    start: Start[SegmenterCard] | None = None,
 ) -> tuple[ResNetUNet, SegmenterCard]:
     """Build a segmenter for the classes of ``data``, with loaded weights and frozen stages.
 
@@ -57,6 +84,7 @@ def new_segmenter(
         channels: Of an image.
         norm: The backbone's.
         freeze: How many stages are frozen.
+        start: A trained segmenter to begin with; it brings the weights.
 
     Raises:
         ValueError: If a name or a value is wrong, or the weights do not fit.
@@ -69,7 +97,10 @@ def new_segmenter(
             f"backbone.in_channels is {choice.in_channels}, but images of {channels} channels with "
             f"input.neighbours={inputs.neighbours} make {in_channels}; leave it out."
         )
-    backbone = build_chosen(choice, in_channels=in_channels, norm=norm, freeze=freeze)
+    plain = choice if start is None else without_weights(choice)
+    backbone = build_chosen(plain, in_channels=in_channels, norm=norm, freeze=freeze)
+    if start is not None:
+        backbone = start.adopted(backbone)
     shown = backbone.conventions
     if inputs.normalisation == "zscore":  # has mean 0 and std 1 already
         shown = replace(shown, mean=(0.0,) * in_channels, std=(1.0,) * in_channels)
@@ -90,7 +121,35 @@ def new_segmenter(
         deformable_version=choice.deformable_version,
         exif=data.exif,
     )
+    if start is not None:
+        check_same(start, _architecture(card), _architecture(start.card))
     network = ResNetUNet(
         backbone, num_classes=len(data.classes.names), in_channels=in_channels, options=options
     )
+    if start is not None:
+        load_start(network, start, heads=_HEADS, pairs=kept_classes(start, card).pairs)
     return network, card
+
+
+def kept_classes(start: Start[SegmenterCard], card: SegmenterCard) -> Classes:
+    """Return which classes of a segmenter the one that it begins with has learnt.
+
+    None where the classes of only one exclude each other: their outputs mean other things.
+    """
+    alike = card.classes.exclusive == start.card.classes.exclusive
+    return matched(card.classes.names, start.card.classes.names if alike else ())
+
+
+def resumed_input(inputs: InputOptions, start: Start[SegmenterCard] | None) -> InputOptions:
+    """Return the options of the input with what was left to us taken from a trained segmenter."""
+    if start is None or inputs.normalisation != "auto":
+        return inputs
+    own = start.card.input
+    return replace(inputs, normalisation=own.normalisation, window=own.window)
+
+
+def _architecture(card: SegmenterCard) -> dict[str, Any]:
+    """Return what decides how a segmenter is built and what it sees, by option."""
+    own = {f"model.{name}": getattr(card.options, name) for name in _BUILD}
+    seen = {f"input.{name}": getattr(card.input, name) for name in _SEEN}
+    return architecture(card) | own | seen

@@ -5,7 +5,9 @@ import numpy as np
 from tasks.common.facts import recipe_facts, warning_facts
 from tasks.common.prefix.fill import cache_facts
 from tasks.common.stages import stages_text
+from tasks.common.start import start_facts
 from tasks.segmentation.assemble import Parts
+from tasks.segmentation.build import kept_classes
 from tasks.segmentation.cases import ClassTable
 from tasks.segmentation.load import Side, Splits
 from tasks.segmentation.losses import LossOptions
@@ -16,6 +18,7 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
+        **start_facts(parts.start, of=kept_classes, card=parts.card),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
