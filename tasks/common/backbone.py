@@ -1,7 +1,9 @@
 """Which backbone, with which weights, norm and frozen stages; what is left to us is explained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
+
+import torch
 
 from backbones import Backbone, build_backbone
 from backbones.lookalike import skeleton
@@ -115,6 +117,25 @@ def norms_of(choice: BackboneChoice) -> tuple[str, ...] | None:
     """Return the norms that the backbone can be built with; None for all there are."""
     backbone = outline(choice.name)
     return None if backbone is None else backbone.possible_norms
+
+
+def coarsest_stride(choice: BackboneChoice, *, norm: str) -> int:
+    """Return how many pixels of the image one of the backbone's last feature stands for.
+
+    That is 32 of most, 4 of those for CIFAR, and what ``output_stride`` says of a dilated one.
+
+    Args:
+        choice: Of the backbone, which is built without weights, and without memory where it can be.
+        norm: A norm's name.
+
+    Raises:
+        ValueError: If a name or a value is wrong.
+    """
+    plain = replace(choice, weights="random", conventions=None)
+    build = partial(build_chosen, plain, in_channels=3, norm=norm, freeze=0)
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is drawn again
+        backbone = skeleton(build) or build()
+    return max(backbone.strides.values())
 
 
 def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:

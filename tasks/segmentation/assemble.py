@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from tasks.common.backbone import BackboneChoice, choose_freeze
+from tasks.common.backbone import BackboneChoice, choose_freeze, coarsest_stride
 from tasks.common.config import plain_values
 from tasks.common.continuation import course
 from tasks.common.loading import Loading, choose_loading
@@ -36,7 +36,6 @@ from tasks.segmentation.transforms import AugmentOptions, PatchTransform
 from tasks.segmentation.unet import UNetOptions
 
 _FROZEN = 0  # with 16 images of WBC freezing stem and c2 cost 0.007 of Dice (README)
-_COARSEST = 32  # the stride of c5
 _SPREAD = {"instance", "batch", "sync_batch"}
 """Norms that cannot train on a map of one pixel, of which a last batch may have one only."""
 
@@ -113,7 +112,12 @@ def assemble(cfg: DictConfig) -> Parts:
     inputs = resumed_input(inputs, start)
     norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size, start=start)
     model = replace(model, norm=decoder_norm.value)
-    inputs, normalisation, patch = _resolved(inputs, splits.train.facts, norm.value, model)
+    inputs, normalisation, patch = _resolved(
+        inputs,
+        splits.train.facts,
+        spread=bool(_SPREAD & {norm.value, decoder_norm.value}),
+        coarsest=coarsest_stride(choice, norm=norm.value),
+    )
     _check_turns(augment, inputs)
     _check_neighbours(inputs, splits)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
@@ -244,15 +248,15 @@ def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
 
 
 def _resolved(
-    options: InputOptions, facts: tuple[CaseFacts, ...], norm: str, model: UNetOptions
+    options: InputOptions, facts: tuple[CaseFacts, ...], *, spread: bool, coarsest: int
 ) -> tuple[InputOptions, Decision, str]:
     """Return the options with nothing left to ``auto``, and the reasons."""
     normalisation = choose_normalisation(options, [case.dtype for case in facts])
     patch, reason = choose_patch(
         options,
         [(case.shape[1], case.shape[2]) for case in facts],
-        multiple=_COARSEST,
-        smallest=_COARSEST * (2 if _SPREAD & {norm, model.norm} else 1),
+        multiple=coarsest,
+        smallest=coarsest * (2 if spread else 1),
     )
     patches = choose_patches(options, slices=sum(case.shape[0] for case in facts))
     resolved = replace(options, normalisation=normalisation.value, patch=patch, patches=patches)

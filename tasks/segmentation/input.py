@@ -108,7 +108,8 @@ def choose_patch(
         sides = (
             -(-round(median(size[i] for size in sizes)) // multiple) * multiple for i in (0, 1)
         )
-        height, width = (max(min(side, _LARGEST_PATCH), smallest) for side in sides)
+        largest = _LARGEST_PATCH // multiple * multiple
+        height, width = (max(min(side, largest), smallest) for side in sides)
         return (height, width), f"median of the training images, at most {_LARGEST_PATCH}"
     height, width = options.patch
     if height % multiple or width % multiple:

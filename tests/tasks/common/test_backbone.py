@@ -3,8 +3,9 @@
 import re
 
 import pytest
+import torch
 
-from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm, coarsest_stride
 from tasks.common.recipe import Recipe
 
 
@@ -73,3 +74,23 @@ def test_weights_of_an_unset_variable_are_refused():
     """An empty string would train from scratch, with its random stages frozen."""
     with pytest.raises(ValueError, match="weights is empty; give a tag such as imagenet, a file"):
         BackboneChoice(name="resnet18", weights="")
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "coarsest"),
+    [
+        ("resnet18", 32, 32),
+        ("resnet18", 16, 16),
+        ("resnet50", 8, 8),
+        ("resnet20_cifar", 32, 4),
+        ("wrn_40_4", 32, 4),
+        ("timm/regnety_002", 32, 32),
+        ("timm/resnet18", 16, 16),
+        ("timm/vit_tiny_patch16_224", 32, 16),
+    ],
+)
+def test_the_coarsest_stride_is_that_of_the_backbone(name, output_stride, coarsest):
+    choice = BackboneChoice(name=name, output_stride=output_stride)
+    before = torch.random.get_rng_state()
+    assert coarsest_stride(choice, norm="batch") == coarsest
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -125,6 +125,15 @@ def test_a_patch_is_as_large_as_the_median_image(sizes, smallest, patch):
 
 
 @pytest.mark.parametrize(
+    ("multiple", "size", "patch"), [(4, 99, 100), (8, 300, 256), (14, 300, 252), (16, 70, 80)]
+)
+def test_a_patch_follows_the_stride_of_the_backbone(multiple, size, patch):
+    sizes = [(size, size)]
+    found, _ = choose_patch(InputOptions(), sizes, multiple=multiple, smallest=multiple)
+    assert found == (patch, patch)
+
+
+@pytest.mark.parametrize(
     ("patch", "smallest", "message"),
     [
         ((100, 128), 32, r"input.patch takes multiples of 32, .* got \[100, 128\]"),
