@@ -34,6 +34,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    parser.add_argument(
+        "--exif",
+        choices=("apply", "refuse", "ignore"),
+        help="images to be shown turned; as in training where not given (docs/data.md)",
+    )
     detection = parser.add_argument_group("detection only")
     detection.add_argument(
         "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
@@ -74,9 +79,13 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
 
     refuse(options, "cases", "tolerance", of="segmenters")
     checkpoint, truth, images = options.paths
-    detector, card = load_detector(checkpoint, detections_per_image=options.max_detections)
+    detector, card = load_detector(
+        checkpoint, detections_per_image=options.max_detections, exif=options.exif
+    )
     one_based = card.one_based if options.one_based is None else options.one_based
-    split = read_annotations(truth, images, classes=card.classes, one_based=one_based)
+    split = read_annotations(
+        truth, images, classes=card.classes, one_based=one_based, reading=card.reading
+    )
     with autocast(options.precision or "auto", device=options.device, option="--precision"):
         scores = evaluate(detector.to(options.device), card, split)
     print_evaluation(split, scores, card)
@@ -89,7 +98,7 @@ def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.results import evaluate_results, read_truth
 
     refuse(options, "cases", "tolerance", of="segmenters")
-    refuse(options, "precision", "one_based", of="checkpoints")
+    refuse(options, "precision", "one_based", "exif", of="checkpoints")
     split = read_truth(options.paths[0])
     scores, limit, said = evaluate_results(options.results, split, limit=options.max_detections)
     print_results(options.results, split, scores, limit=limit, suspicions=said)
@@ -104,7 +113,7 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
 
     refuse(options, "precision", "max_detections", "one_based", of="detectors")
     checkpoint, truth, images = options.paths
-    segmenter, card = load_segmenter(checkpoint)
+    segmenter, card = load_segmenter(checkpoint, exif=options.exif)
     split, unit = read_cases(truth, images, card)
     cases, summary = evaluate(
         segmenter.to(options.device), card, split, tolerance=tolerance_of(options)
@@ -122,7 +131,10 @@ def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
 
     refuse(options, "precision", "max_detections", "one_based", of="detectors")
     cases, summary, unit = evaluate_masks(
-        options.results, options.paths[0], tolerance=tolerance_of(options)
+        options.results,
+        options.paths[0],
+        tolerance=tolerance_of(options),
+        exif=options.exif or "refuse",
     )
     print_summary(f"{options.results}: {len(cases)} cases", summary, unit=unit)
     if options.cases:

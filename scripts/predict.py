@@ -25,6 +25,11 @@ def arguments() -> argparse.Namespace:
         "--overwrite", action="store_true", help="replace files of an earlier prediction"
     )
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    parser.add_argument(
+        "--exif",
+        choices=("apply", "refuse", "ignore"),
+        help="images to be shown turned; as in training where not given (docs/data.md)",
+    )
     detection = parser.add_argument_group("detection only")
     detection.add_argument(
         "--threshold", type=float, help="lowest score drawn in the overlays (0.5)"
@@ -52,7 +57,9 @@ def detect(options: argparse.Namespace, device: str) -> Generator[str, None, Non
     if options.annotations:
         ids, said = match_ids(files, read_image_ids(options.annotations))
         yield from [said] * bool(said)
-    detector, card = load_detector(options.checkpoint, detections_per_image=options.max_detections)
+    detector, card = load_detector(
+        options.checkpoint, detections_per_image=options.max_detections, exif=options.exif
+    )
     with autocast(options.precision or "auto", device=device, option="--precision"):
         yield from predict_files(
             detector.to(device),
@@ -76,7 +83,7 @@ def segment(options: argparse.Namespace, device: str) -> Generator[str, None, No
             f"--{given[0].replace('_', '-')} is for detectors, and {options.checkpoint} is a "
             "segmenter; leave it out."
         )
-    segmenter, card = load_segmenter(options.checkpoint)
+    segmenter, card = load_segmenter(options.checkpoint, exif=options.exif)
     cases = find_cases(options.sources, channels=card.channels, output=options.output)
     yield from predict_cases(segmenter.to(device), card, cases, output=options.output)
     yield f"masks and overlays are in {options.output}"

@@ -12,7 +12,12 @@ from tasks.common.prefix.options import CacheOptions
 from tasks.common.recipe import Recipe
 from tasks.common.trainer import Machine, TrainerOptions
 
-_NOT_COMPARED: Final = ("provenance", "one_based")  # digests of the data tell how it was read
+_NOT_COMPARED: Final = (
+    "provenance",
+    "one_based",
+    "exif",
+    "reading",
+)  # digests of the data tell how it was read
 _OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
 
 

@@ -125,3 +125,11 @@ def turned(
     if exif == "refuse":
         raise TurnedError(path, orientation)
     return [upright(page, orientation) for page in pages]
+
+
+def turned_note(orientation: int, *, exif: str) -> str:
+    """Return what was done about the orientation of a file, for the end of a line about it."""
+    if orientation == UPRIGHT:
+        return ""
+    done = "turned upright" if exif == "apply" else "used as stored"
+    return f"; {done} (EXIF orientation {orientation})"

@@ -1,12 +1,14 @@
 """What every detection data set is read into, whatever its file format."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tasks.detection.images import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Annotations:
         one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
         image_folder: What the names of the images are relative to; None where each lies.
         warnings: What a user should know of them, a sentence each.
+        reading: How the image files become 8 bits.
     """
 
     source: Path
@@ -64,6 +67,7 @@ class Annotations:
     one_based: bool = True
     image_folder: Path | None = None
     warnings: Sequence[str] = ()
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def num_boxes(self) -> int:

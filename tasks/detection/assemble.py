@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
@@ -20,6 +19,7 @@ from tasks.common.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.build import new_detector
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.data import DetectionDataModule
+from tasks.detection.load import read_splits
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.prefix import DetectionEncoder, collate_entries
@@ -74,7 +74,7 @@ def assemble(cfg: DictConfig) -> Parts:
     choice, cache = BackboneChoice(**plain_values(cfg.backbone)), CacheOptions(**cfg.cache)
     augment = AugmentOptions(**plain_values(cfg.augment))
     where = prepare(options, seed=cfg.seed)
-    splits: Splits = instantiate(cfg.data).checked(cfg.on_bad_image)
+    splits = read_splits(cfg.data, policy=cfg.on_bad_image)
     start = read_start(cfg.init_from, DetectorCard.from_dict, choice, task="detection")
     choice = choice if start is None else start.choice(choice)
     if start is None:

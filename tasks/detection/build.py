@@ -81,6 +81,7 @@ def new_detector(
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
         one_based=data.one_based,
+        reading=data.reading,
     )
     if start is not None:
         check_same(start, _architecture(card), _architecture(start.card))

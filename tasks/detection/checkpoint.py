@@ -1,7 +1,7 @@
 """A detector's checkpoint: it carries its architecture, its classes and its preprocessing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from torchvision.models.detection import FasterRCNN
 
 from backbones import Conventions, build_backbone
 from tasks.common.checkpoint import card_dict, card_values, load_network, read_card, with_tuples
+from tasks.detection.images import Reading
 from tasks.detection.model import DetectorOptions, build_detector
 
 
@@ -32,6 +33,7 @@ class DetectorCard:
         deformable: The backbone's stages with deformable convolutions.
         deformable_version: Of these, 1 or 2.
         one_based: Whether coordinates of Pascal-VOC files count from 1; not used for COCO files.
+        reading: How image files become 8 bits.
     """
 
     backbone: str
@@ -48,6 +50,7 @@ class DetectorCard:
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
     one_based: bool = True
+    reading: Reading = field(default_factory=Reading)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; see `card_dict`."""
@@ -57,7 +60,10 @@ class DetectorCard:
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card of which `to_dict` made these values."""
         options = DetectorOptions(**with_tuples(card["options"]))
-        return cls(**card_values(card) | {"options": options})
+        return cls(
+            **card_values(card)
+            | {"options": options, "reading": Reading.from_dict(card.get("reading"))}
+        )
 
     def build(self) -> FasterRCNN:
         """Return the detector with random weights."""
@@ -76,7 +82,7 @@ class DetectorCard:
 
 
 def load_detector(
-    path: Path, *, detections_per_image: int | None = None
+    path: Path, *, detections_per_image: int | None = None, exif: str | None = None
 ) -> tuple[FasterRCNN, DetectorCard]:
     """Return the detector of a checkpoint, in eval mode, and its card.
 
@@ -84,6 +90,7 @@ def load_detector(
         path: A checkpoint of ``scripts/train_det.py``.
         detections_per_image: How many it returns per image at most; None for as many as in
             training.
+        exif: What becomes of images that are to be shown turned; None for what training did.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -93,6 +100,8 @@ def load_detector(
     if detections_per_image is not None:
         options = replace(card.options, detections_per_image=detections_per_image)
         card = replace(card, options=options)
+    if exif is not None:
+        card = replace(card, reading=replace(card.reading, exif=exif))
     detector = card.build()
     load_network(detector, checkpoint, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

@@ -10,9 +10,10 @@ from torchvision.models.detection import FasterRCNN
 from tasks.common.advice import without_training
 from tasks.common.report import print_line, print_scores
 from tasks.detection.annotations import Annotations
+from tasks.detection.check import check_images
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.coco import read_coco
-from tasks.detection.dataset import check_images, read_image
+from tasks.detection.images import Reading, read_image
 from tasks.detection.limits import crowded, needed
 from tasks.detection.metrics import coco_ap, to_results
 from tasks.detection.predict import detect
@@ -20,7 +21,12 @@ from tasks.detection.voc import read_voc
 
 
 def read_annotations(
-    annotations: Path, images: Path, *, classes: Sequence[str], one_based: bool = True
+    annotations: Path,
+    images: Path,
+    *,
+    classes: Sequence[str],
+    one_based: bool = True,
+    reading: Reading | None = None,
 ) -> Annotations:
     """Read a split with a checkpoint's classes, and check its images.
 
@@ -29,6 +35,8 @@ def read_annotations(
         images: Folder of the images.
         classes: The checkpoint's classes, in its order.
         one_based: Whether coordinates of Pascal-VOC files count from 1; see `read_voc`.
+        reading: How image files become 8 bits, as the checkpoint says; None for `Reading` by
+            itself.
 
     Raises:
         FileNotFoundError: If something is missing.
@@ -36,7 +44,9 @@ def read_annotations(
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():
-        return check_images(read(annotations, images, classes=classes), policy="error")
+        return check_images(
+            read(annotations, images, classes=classes), policy="error", reading=reading
+        )
 
 
 def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> dict[str, float]:
@@ -52,7 +62,9 @@ def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> di
     """
     results = []
     for record in split.images:
-        found = detect(detector, read_image(record.path, in_channels=card.in_channels))
+        found = detect(
+            detector, read_image(record.path, in_channels=card.in_channels, reading=card.reading)
+        )
         results += to_results(found, image_id=record.image_id, category_ids=split.category_ids)
     return coco_ap(split.truth, results, limit=card.options.scored_detections)
 

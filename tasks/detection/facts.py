@@ -17,6 +17,7 @@ def facts(parts: Parts) -> dict[str, str]:
     warnings = [*parts.splits.warnings, *_warnings(parts.splits, parts.card)]
     return {
         **_data_facts(parts.splits),
+        **({"images": parts.splits.images} if parts.splits.images else {}),
         **_model_facts(parts.card, parts.norm, parts.freeze),
         **start_facts(parts.start, of=kept_classes, card=parts.card),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),

@@ -11,12 +11,14 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from tasks.common.advice import without_training
+from tasks.common.orientation import turned_note
 from tasks.common.paths import IMAGE_SUFFIXES
 from tasks.common.run_folder import write_json
 from tasks.common.sources import NamedFile, find_files, output_names, skipped_error
 from tasks.detection.annotations import Annotations
 from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.dataset import DetectionDataset, read_image
+from tasks.detection.dataset import DetectionDataset
+from tasks.detection.images import open_image
 from tasks.detection.metrics import Result, to_results
 from tasks.detection.pictures import PredictionSample, prediction_grid, save_overlay
 
@@ -93,7 +95,9 @@ def predict_files(
         for file, overlay, number in zip(files, overlays, ids, strict=True):
             try:
                 with without_training():
-                    image = read_image(file.path, in_channels=card.in_channels)
+                    image, orientation = open_image(
+                        file.path, in_channels=card.in_channels, reading=card.reading
+                    )
             except (OSError, ValueError) as error:
                 faults[file.name] = error
                 yield f"{file.name}: skipped, {error}"
@@ -109,7 +113,9 @@ def predict_files(
                 classes=card.classes,
                 scores=shown["scores"].numpy(),
             )
-            yield f"{file.name}: {len(shown['labels'])} of {len(found['labels'])} detections shown"
+            note = turned_note(orientation, exif=card.reading.exif)
+            count = f"{len(shown['labels'])} of {len(found['labels'])} detections shown"
+            yield f"{file.name}: {count}{note}"
     finally:
         if done:
             _write(done, card, output=output)

@@ -1,5 +1,6 @@
 """A detection data set in its parts."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -7,7 +8,7 @@ from typing import Literal
 
 from tasks.common.splits import check_fractions, group_of, refuse_leaks
 from tasks.detection.annotations import Annotations
-from tasks.detection.dataset import check_images
+from tasks.detection.check import check_images, images_facts, look, settle
 from tasks.detection.findings import findings
 from tasks.detection.labelled import LabelledSet
 
@@ -22,6 +23,7 @@ class Splits:
         test: For the final figure; None if there is none.
         notes: What a user should know of how they were read, a sentence each.
         warnings: That, and what was found in them by `checked`.
+        images: What it saw of the image files.
     """
 
     train: Annotations
@@ -29,6 +31,7 @@ class Splits:
     test: Annotations | None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    images: str = ""
 
     @property
     def tested(self) -> Annotations:
@@ -39,17 +42,40 @@ class Splits:
         """Return a digest of the images' names and boxes that a resumed run must find again."""
         return {name: _digest(split) for name, split in (("train", self.train), ("val", self.val))}
 
-    def checked(self, policy: Literal["error", "skip"]) -> "Splits":
-        """Return the splits after `check_images` of each.
+    def checked(
+        self,
+        policy: Literal["error", "skip"],
+        *,
+        exif: str = "refuse",
+        range_: Sequence[float] = (),
+    ) -> "Splits":
+        """Return the splits after a look at every image file, all read in one way.
 
         Args:
-            policy: What to do about image files that are missing, truncated or of another size.
+            policy: What to do about image files that are missing, damaged or of another size; see
+                `check_images`.
+            exif: See `tasks.detection.images.Reading`.
+            range_: See `settle`.
         """
-        train, val = check_images(self.train, policy=policy), check_images(self.val, policy=policy)
-        test = None if self.test is None else check_images(self.test, policy=policy)
-        sides = {"train": train, "val": val} | ({} if test is None else {"test": test})
-        said = (*self.notes, *findings(sides))
-        return replace(self, train=train, val=val, test=test, warnings=said)
+        started = time.monotonic()
+        sides = {"train": self.train, "val": self.val}
+        sides |= {} if self.test is None else {"test": self.test}
+        looked = {name: look(side) for name, side in sides.items()}
+        seconds = time.monotonic() - started
+        every = [facts for side in looked.values() for facts in side]
+        reading = settle(every, exif=exif, range_=range_)
+        found = {
+            name: check_images(side, policy=policy, reading=reading, looked=looked[name])
+            for name, side in sides.items()
+        }
+        return replace(
+            self,
+            train=found["train"],
+            val=found["val"],
+            test=found.get("test"),
+            warnings=(*self.notes, *findings(found)),
+            images=images_facts(looked, reading, seconds=seconds),
+        )
 
 
 def with_given(
@@ -105,6 +131,10 @@ def with_given(
 
 def _digest(split: Annotations) -> str:
     found = sha256()
+    if split.reading.exif == "apply":
+        found.update(b"turned by EXIF")
+    if split.reading.range:
+        found.update(repr(split.reading.range).encode())
     for record in split.images:
         about = record.image_id, record.path.name, record.height, record.width
         found.update(repr(about).encode())

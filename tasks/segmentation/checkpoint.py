@@ -1,12 +1,13 @@
 """A segmenter's checkpoint: it carries its architecture, its classes and its preprocessing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from backbones import Conventions, build_backbone
 from tasks.common.checkpoint import card_dict, card_values, load_network, read_card, with_tuples
+from tasks.common.orientation import check_exif
 from tasks.segmentation.cases import ClassTable
 from tasks.segmentation.dataset import Preprocessing
 from tasks.segmentation.input import InputOptions
@@ -98,17 +99,21 @@ class SegmenterCard:
         )
 
 
-def load_segmenter(path: Path) -> tuple[ResNetUNet, SegmenterCard]:
+def load_segmenter(path: Path, *, exif: str | None = None) -> tuple[ResNetUNet, SegmenterCard]:
     """Return the segmenter of a checkpoint, in eval mode, and its card.
 
     Args:
         path: A checkpoint of ``scripts/train_seg.py``.
+        exif: What becomes of images that are to be shown turned; None for what training did.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or is no segmenter's checkpoint.
     """
     checkpoint, card = read_card(path, SegmenterCard.from_dict, task="segmentation")
+    if exif is not None:
+        check_exif(exif)
+        card = replace(card, exif=exif)
     segmenter = card.build()
     load_network(segmenter, checkpoint, path=path)
     return segmenter.eval(), card

@@ -105,7 +105,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def evaluate_masks(
-    results: Path, masks: Path, *, tolerance: float
+    results: Path, masks: Path, *, tolerance: float, exif: str = "refuse"
 ) -> tuple[dict[str, Scores], Scores, str]:
     """Return the scores of predicted masks of any tool, their summary and unit.
 
@@ -113,6 +113,7 @@ def evaluate_masks(
         results: Folder of the predicted masks.
         masks: Folder of the true ones, of the same names; their values are the classes.
         tolerance: Of the surface Dice, in the masks' unit.
+        exif: What becomes of masks that are to be shown turned; see `CaseSet`.
 
     Raises:
         FileNotFoundError: If a folder is missing.
@@ -128,8 +129,8 @@ def evaluate_masks(
             masks=str(masks.absolute()),
         )
         for case in pairs.cases:
-            truth, geometry = read_mask(case.masks, pairs.classes, axis=-1)
-            found, _ = read_mask(case.images, pairs.classes, axis=-1)
+            truth, geometry = read_mask(case.masks, pairs.classes, axis=-1, exif=exif)
+            found, _ = read_mask(case.images, pairs.classes, axis=-1, exif=exif)
             sizes = truth.shape[-3:], found.shape[-3:]
             check_same_grid(case.masks[0], case.images[0], sizes=sizes)
             unit = geometry.unit

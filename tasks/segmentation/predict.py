@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tasks.common.advice import without_training
+from tasks.common.orientation import turned_note
 from tasks.common.sources import (
     NamedFile,
     find_files,
@@ -108,6 +109,7 @@ def predict_cases(
         overlay = output / OVERLAYS / f"{case.name}.png"
         save_overlay(overlay, picture, shown, classes=card.classes)
         where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
+        where += turned_note(geometry.orientation, exif=card.exif)
         yield f"{case.name}: {_found(labels, card.classes)}{where}"
     if faults:
         raise skipped_error(faults, total=len(cases), output=output)

@@ -24,7 +24,10 @@ from tests.configs.test_segmentation import TASK as SEGMENTATION
 
 SOURCES = Path(__file__).parents[2]
 TASKS = {"detection": DETECTION, "segmentation": SEGMENTATION}
-READ = {("segmentation", "data"): {"exif"}}  # by `read_splits`, for every layout
+READ = {
+    ("segmentation", "data"): {"exif"},
+    ("detection", "data"): {"exif", "range"},
+}  # by `read_splits`, for every layout
 GROUPS = ("backbone", "model", "recipe", "augment", "trainer", "cache", "data", "input", "loss")
 
 

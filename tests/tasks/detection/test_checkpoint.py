@@ -9,6 +9,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from tasks.common.continuation import check_resume
 from tasks.detection.checkpoint import DetectorCard, load_detector
+from tasks.detection.images import Reading
 from tasks.detection.model import DetectorOptions
 from tasks.detection.transforms import AugmentOptions
 
@@ -69,6 +70,13 @@ def test_a_checkpoint_gives_the_same_detections(tmp_path):
         assert torch.equal(found[name], value)
 
 
+def test_exif_can_be_read_in_another_way_than_in_training(path):
+    _, card = load_detector(path, exif="apply")
+    assert card == replace(CARD, reading=Reading(exif="apply"))
+    with pytest.raises(ValueError, match="unknown exif 'aply'"):
+        load_detector(path, exif="aply")
+
+
 def test_the_preprocessing_comes_back(path):
     loaded, _ = load_detector(path)
     assert loaded.transform.image_mean == [0.1, 0.2, 0.3]
@@ -85,6 +93,9 @@ def test_the_card_of_an_earlier_version_counts_coordinates_from_1(path):
     values = CARD.to_dict()
     del values["one_based"]
     assert DetectorCard.from_dict(values) == CARD
+    del values["reading"]  # 16 bits were cut to 8, and EXIF was not looked at
+    old = Reading(exif="ignore", range=(0, 65535))
+    assert DetectorCard.from_dict(values) == replace(CARD, reading=old)
     assert CARD.one_based
     # A run on 0-based files that began with that version goes on: the data's digest is compared.
     check_resume(path, DetectorCard.from_dict, replace(CARD, one_based=False), run=run_of(2))

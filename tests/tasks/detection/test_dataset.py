@@ -1,14 +1,15 @@
 import io
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tasks.detection.boxes import LabelledImage, Region, annotations_of
-from tasks.detection.dataset import DetectionDataset, check_images, collate, read_image
+from tasks.detection.check import check_images
+from tasks.detection.dataset import DetectionDataset, collate
+from tasks.detection.images import read_image
 from tasks.detection.transforms import AugmentOptions, train_transform
 
 WIDTH, HEIGHT = 48, 32
@@ -46,18 +47,6 @@ def split_of(paths, *, sizes=None, regions=None):
         category_ids=[1, 2],
         ignored_reason="crowd",
     )
-
-
-@pytest.mark.parametrize("in_channels", [1, 3])
-def test_the_exif_orientation_is_not_applied(save, in_channels):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to view
-
-    path = save("a.jpg", picture(), exif=exif)
-
-    assert read_image(path, in_channels=in_channels).shape[:2] == (HEIGHT, WIDTH)
-    split = split_of([path])
-    assert check_images(split, policy="error") is split
 
 
 def test_a_sample_is_the_image_and_its_target(save):
@@ -132,7 +121,9 @@ def test_a_size_that_differs_from_the_annotation_is_refused(save):
     with pytest.raises(ValueError, match=r"1 of 1 images .*a.png is 40x30 pixels, but annotated"):
         check_images(split_of([path]), policy="error")
     turned = split_of([path], sizes={"a.png": (30, 40)})
-    with pytest.raises(ValueError, match=r"annotated as 30x40 .turned by its EXIF orientation"):
+    with pytest.raises(
+        ValueError, match=r"annotated as 30x40 .annotated on a turned image. Its own"
+    ):
         DetectionDataset(turned)[0]
 
 
@@ -172,11 +163,9 @@ def test_a_truncated_file_is_refused(save, name, options, share, filler):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)] + filler)
 
-    with pytest.raises(ValueError, match=rf"{name} (is empty or truncated|cannot be decoded)"):
+    with pytest.raises(ValueError, match=rf"{name} cannot be decoded"):
         read_image(path)
-    with pytest.raises(
-        ValueError, match=rf"1 of 1 images .*: {name} (is truncated|cannot be read)"
-    ):
+    with pytest.raises(ValueError, match=rf"1 of 1 images .*: {name} cannot be decoded"):
         check_images(split_of([path]), policy="error")
 
 
@@ -194,9 +183,9 @@ def test_what_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_text("<html>not found</html>")
 
-    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded as an image"):
+    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
         read_image(path)
-    with pytest.raises(ValueError, match=r"a.jpg cannot be read"):
+    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
         check_images(split_of([path]), policy="error")
     with pytest.raises(FileNotFoundError, match=r"b.jpg"):
         read_image(tmp_path / "b.jpg")
@@ -209,58 +198,6 @@ def test_other_numbers_of_channels_are_refused(in_channels, tmp_path):
         DetectionDataset(split_of([]), in_channels=in_channels)
     with pytest.raises(ValueError, match=message):
         read_image(tmp_path / "a.png", in_channels=in_channels)
-
-
-@pytest.fixture
-def damaged(save, tmp_path):
-    """A split of ten images, of which seven cannot be used."""
-    good = [save(f"good{n}.png", picture()) for n in range(3)]
-    small = [save(f"small{n}.png", picture(8, 8)) for n in range(4)]
-    missing = [tmp_path / f"missing{n}.png" for n in range(3)]
-    return split_of([good[0], *small, good[1], *missing, good[2]])
-
-
-def test_the_check_names_five_images_and_counts_the_others(damaged):
-    with pytest.raises(
-        ValueError,
-        match=r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
-        r"missing0.png does not exist; and 2 more\. .*holds 'good0.png'.* Repair",
-    ):
-        check_images(damaged, policy="error")
-
-
-def test_skipping_leaves_the_good_images_in_images_and_truth(damaged):
-    kept = check_images(damaged, policy="skip")
-
-    assert [record.path.name for record in kept.images] == ["good0.png", "good1.png", "good2.png"]
-    ids = [record.image_id for record in kept.images]
-    assert [entry["id"] for entry in kept.truth["images"]] == ids
-    assert [entry["image_id"] for entry in kept.truth["annotations"]] == ids
-    assert [entry["id"] for entry in kept.truth["annotations"]] == [1, 2, 3]
-    assert kept.cleaned == {"images skipped": 7, "on an image that was skipped": 7}
-    assert kept.classes == damaged.classes
-    assert len(damaged.truth["images"]) == 10
-
-
-def test_skipping_every_image_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="1 of 1 images cannot be used"):
-        check_images(split_of([tmp_path / "a.png"]), policy="skip")
-
-
-def test_an_unknown_policy_is_refused(damaged):
-    with pytest.raises(ValueError, match="policy is 'ignore'; expected 'error' or 'skip'"):
-        check_images(damaged, policy="ignore")
-
-
-def test_the_check_decodes_neither_jpeg_nor_png(save, monkeypatch):
-    def refuse(*_args, **_options):
-        raise AssertionError("decoded")
-
-    paths = [save("a.jpg", picture()), save("a.png", picture())]
-    monkeypatch.setattr(cv2, "imdecode", refuse)
-    monkeypatch.setattr(Image.Image, "load", refuse)
-
-    assert len(check_images(split_of(paths), policy="error").images) == 2
 
 
 def test_a_batch_is_a_list_of_images_and_one_of_targets():

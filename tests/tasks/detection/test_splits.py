@@ -81,7 +81,9 @@ def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco
 
     for split in (kept.train, kept.val, kept.test):
         assert [record.image_id for record in split.images] == [0, 2]
-    with pytest.raises(ValueError, match=r"train.json: 1 of 3 images .*train1.png cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"train.json: 1 of 3 images .*train1.png cannot be decoded"
+    ):
         splits.checked("error")
     without = Splits(train=splits.train, val=splits.val, test=None)
     assert without.checked("skip").test is None
