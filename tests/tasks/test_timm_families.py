@@ -31,6 +31,8 @@ def choice_of(name, weights="random"):
 
 
 def side_of(name):
+    if name.startswith(("inception_v", "inception_resnet")):
+        return 96  # their convolutions without padding take 75 at least
     return timm.get_pretrained_cfg(name).input_size[1] if name in ONE_SIZE else 64
 
 
