@@ -65,6 +65,8 @@ def test_a_detector_takes_a_step(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_unet_takes_a_step(name):
+    if name.startswith(("inception_v", "inception_resnet")):
+        pytest.skip("its convolutions without padding give maps that no decoder can join")
     torch.manual_seed(0)
     choice, side = choice_of(name), side_of(name)
     for told in ("auto", "instance"):  # of the decoder, which the backbone cannot have
