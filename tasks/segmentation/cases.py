@@ -1,7 +1,7 @@
 """What a segmentation data set is: cases of one patient each, and classes told by mask values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,8 @@ IGNORE: Final = 255
 """The label of a pixel that is neither learnt from nor scored."""
 
 _LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
+
+_WHITE: Final = 0xFFFFFF
 
 MOST_CLASSES: Final = 254  # their labels have 8 bits, one of which is taken
 
@@ -44,6 +46,9 @@ class ClassTable:
             (sigmoid).
         ignored: Mask values of pixels that are neither learnt from nor scored.
         inferred: Whether the table was made from the masks because none was given.
+        colours: Whether values are colours, 0xRRGGBB, in place of numbers.
+        threshold: Mask values from it on are read as 255, others as 0; None reads them as they are.
+        source: What tells the classes, for messages.
     """
 
     names: tuple[str, ...]
@@ -51,6 +56,13 @@ class ClassTable:
     exclusive: bool = True
     ignored: tuple[int, ...] = ()
     inferred: bool = False
+    colours: bool = False
+    threshold: float | None = None
+    source: str = field(default="data.classes", compare=False)
+
+    def text(self, value: int) -> str:
+        """Return a mask value as a user writes it: a number, or a colour such as #ff0000."""
+        return colour_text(value) if self.colours else str(value)
 
     @property
     def scored(self) -> tuple[int, ...]:
@@ -124,7 +136,19 @@ class CaseSet:
     exif: str = "refuse"
 
 
-def class_table(given: Mapping[int, str]) -> ClassTable:
+def colour_text(colour: int) -> str:
+    """Return a colour 0xRRGGBB as text.
+
+    Example:
+        >>> colour_text(0xFF0000)
+        '#ff0000'
+    """
+    return f"#{colour:06x}"
+
+
+def class_table(
+    given: Mapping[int, str], *, colours: bool = False, source: str = "data.classes"
+) -> ClassTable:
     """Return the table of exclusive classes for ``{value: name}``.
 
     ``background`` comes first wherever it stands; the others keep their order. Values with the
@@ -132,16 +156,19 @@ def class_table(given: Mapping[int, str]) -> ClassTable:
 
     Args:
         given: Such as ``{0: "background", 128: "cytoplasm", 255: "nucleus"}``.
+        colours: Whether the values are colours, 0xRRGGBB.
+        source: What tells the classes, for messages.
 
     Raises:
-        ValueError: If there is no class, or a value is not a whole number from 0 to
-            65535.
+        ValueError: If there is no class, or a value is not a whole number from 0 to 65535, or is no
+            colour.
 
     Example:
         >>> class_table({128: "cytoplasm", 0: "background"}).names
         ('background', 'cytoplasm')
     """
-    right = all(isinstance(value, int) and 0 <= value <= _LARGEST for value in given)
+    largest = _WHITE if colours else _LARGEST
+    right = all(isinstance(value, int) and 0 <= value <= largest for value in given)
     if not right or not all(isinstance(name, str) and name for name in given.values()):
         raise ValueError(
             f"a class table takes mask values from 0 on (16 bits) and names, such as {{0: "
@@ -160,6 +187,8 @@ def class_table(given: Mapping[int, str]) -> ClassTable:
         names=tuple(names),
         values=tuple(tuple(v for v, n in given.items() if n == name) for name in names),
         ignored=tuple(value for value, name in given.items() if name == IGNORED),
+        colours=colours,
+        source=source,
     )
 
 
@@ -188,8 +217,10 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
     return ClassTable(names=names, values=tuple((v,) for v in ordered), inferred=True)
 
 
-def _unknown_values() -> str:
-    training = "Add them to data.classes (the name 'ignore' leaves pixels out), or repair the mask."
+def _unknown_values(classes: ClassTable) -> str:
+    training = (
+        f"Add them to {classes.source} (the name 'ignore' leaves pixels out), or repair the mask."
+    )
     return advice(training, otherwise="Repair the mask, or give masks of these classes.")
 
 
@@ -215,11 +246,13 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
     unknown = ~np.isin(mask, list(known))
     if unknown.any():
         found, counts = np.unique(mask[unknown], return_counts=True)
-        shown = ", ".join(f"{v} ({n} pixels)" for v, n in zip(found[:5], counts[:5], strict=True))
+        pairs = zip(found[:5], counts[:5], strict=True)
+        shown = ", ".join(f"{classes.text(int(v))} ({n} pixels)" for v, n in pairs)
+        kind = "colours" if classes.colours else "mask values"
         raise ValueError(
-            f"{source} has mask values that are in no class: {shown}"
+            f"{source} has {kind} that are in no class: {shown}"
             f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}; expected "
-            f"{', '.join(map(str, sorted(known)))}. {_unknown_values()}"
+            f"{', '.join(map(classes.text, sorted(known)))}. {_unknown_values(classes)}"
         )
     if classes.exclusive:
         labels = np.full(mask.shape, IGNORE, dtype=np.uint8)

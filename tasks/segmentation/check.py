@@ -1,8 +1,8 @@
 """A look at every case before a run: what cannot be used, and what should be known."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,9 @@ from tasks.common.doubles import Seen, doubles
 from tasks.common.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
-from tasks.segmentation.readers import check_same_grid, read_image, read_mask
+from tasks.segmentation.masks import labels_of, read_mask_files
+from tasks.segmentation.palettes import Palette, Palettes
+from tasks.segmentation.readers import check_same_grid, read_image
 
 _SHOWN = 5
 
@@ -34,6 +36,9 @@ class CaseFacts:
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
         mask_digest: Equal for equal labels.
+        rounded: How many mask pixels were nearly whole numbers, and rounded.
+        palettes: Of each mask file; empty for those without.
+        indices: That occur in each mask file with a palette.
         turned: How many of image and mask are to be shown turned, as EXIF says.
     """
 
@@ -50,6 +55,9 @@ class CaseFacts:
     digest: str
     mask_digest: str
     turned: int = 0
+    rounded: int = 0
+    palettes: tuple[Palette, ...] = ()
+    indices: tuple[tuple[int, ...], ...] = ()
 
 
 def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
@@ -84,6 +92,7 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             f"{case_set.source}: {len(turned)} of {len(case_set.cases)} cases are to be shown "
             f"turned: {listed(turned)}. {exif_advice()}"
         )
+    _compare_palettes(read, {case.name: case for case in case_set.cases})
     found, odd = _alike(read)
     faults += odd
     if faults and (policy == "error" or not found):
@@ -124,7 +133,7 @@ def findings(
     if unseen:
         raise ValueError(
             f"train has no pixel of {', '.join(unseen)}: what is never shown is not learnt. Take "
-            "it out of data.classes, or split the cases in another way (data.seed)."
+            f"it out of {classes.source}, or split the cases in another way (data.seed)."
         )
     if not counts["val"][list(classes.scored)].any():
         raise ValueError(
@@ -152,7 +161,8 @@ def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:
 def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     axis, exif = case_set.axis, case_set.exif
     image, geometry = read_image(case.images, axis=axis, exif=exif)
-    labels, of_mask = read_mask(case.masks, case_set.classes, axis=axis, exif=exif)
+    masks = read_mask_files(case.masks, case_set.classes, axis=axis, exif=exif)
+    labels = labels_of(masks, case_set.classes)
     check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
     wrong = image.size - int(np.isfinite(image).sum())
     if wrong:
@@ -174,8 +184,45 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         blank=bool(image.min() == image.max()),
         digest=_digest(image),
         mask_digest=_digest(labels),
-        turned=sum(found.orientation != UPRIGHT for found in (geometry, of_mask)),
+        turned=sum(found.orientation != UPRIGHT for found in (geometry, masks[0].geometry)),
+        rounded=sum(mask.rounded for mask in masks),
+        palettes=tuple(mask.palette for mask in masks),
+        indices=tuple(tuple(np.unique(m.values).tolist()) if m.palette else () for m in masks),
     )
+
+
+def _compare_palettes(read: Sequence[CaseFacts], cases: Mapping[str, Case]) -> None:
+    """Raise ValueError if an index has two colours in the masks of one class."""
+    palettes: dict[int, Palettes] = defaultdict(Palettes)
+    for facts in read:
+        paths = cases[facts.name].masks
+        for number, (palette, used) in enumerate(zip(facts.palettes, facts.indices, strict=True)):
+            palettes[number].add(paths[number], palette, used)
+
+
+def mask_notes(looked: Sequence[CaseFacts]) -> list[str]:
+    """Return what a user should know of how masks were read, a sentence each.
+
+    Args:
+        looked: From `look`.
+    """
+    said = []
+    if rounded := [facts for facts in looked if facts.rounded]:
+        pixels = sum(facts.rounded for facts in rounded)
+        said.append(
+            f"{pixels} mask pixels of {len(rounded)} cases, such as {rounded[0].name}, were within "
+            "0.01 of whole numbers, and rounded"
+        )
+    flat = [facts for facts in looked if facts.flat]
+    drawn = [facts for facts in flat if any(facts.palettes)]
+    plain = [facts for facts in flat if not all(facts.palettes)]
+    if drawn and plain:
+        said.append(
+            f"{len(drawn)} masks have a palette, such as that of {drawn[0].name}, and "
+            f"{len(plain)} have none, such as that of {plain[0].name}: the numbers are read in "
+            "both, not the colours"
+        )
+    return said
 
 
 def _alike(read: list[CaseFacts]) -> tuple[list[CaseFacts], list[str]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Any, Final
 
 from tasks.common.paths import (
     existing_file,
@@ -19,13 +19,18 @@ from tasks.common.paths import (
 from tasks.common.splits import SIDES
 from tasks.common.text import read_text
 from tasks.segmentation.cases import Case, CaseSet
-from tasks.segmentation.folder import layered_table, stem_of, table_of
+from tasks.segmentation.folder import stem_of
+from tasks.segmentation.tables import layered_table, table_of
 
 _COLUMNS: Final = ("image", "mask", "name", "patient", "split")
 
 
 def csv_cases(
-    *, root: str | Path, file: str = "data.csv", classes: Mapping[int, str] | None = None
+    *,
+    root: str | Path,
+    file: str = "data.csv",
+    classes: Mapping[Any, Any] | None = None,
+    threshold: float | None = None,
 ) -> CaseSet:
     r"""Return the cases of a CSV file: cells between commas, semicolons or tabs, UTF-8 or UTF-16.
 
@@ -45,8 +50,10 @@ def csv_cases(
     Args:
         root: The folder that paths are relative to.
         file: The CSV file, within ``root``.
-        classes: What mask values stand for, such as ``{0: background, 255: nucleus}``; None for
-            the values that occur in the masks, all of which are read then.
+        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
+            background, 255: nucleus}``; None for the values that occur in the masks, all of which
+            are read then.
+        threshold: Mask values from it on become 255, others 0; None reads them as they are.
 
     Raises:
         FileNotFoundError: If ``root``, the CSV file or a file in it is missing.
@@ -59,16 +66,20 @@ def csv_cases(
     images, masks = _checked(source, columns)
     cases = [_case(row, base, images=images, masks=masks) for row in rows]
     _refuse_doubles(rows, cases)
+    notes: tuple[str, ...] = ()
     if masks == ["mask"]:
-        table = table_of(classes, (case.masks[0] for case in cases))
+        drawn = [case.masks[0] for case in cases]
+        table, notes = table_of(classes, drawn, threshold=threshold)
     else:
-        table = layered_table([column.removeprefix("mask:") for column in masks], classes)
-    names = [column.removeprefix("image:") for column in images]
+        names = [column.removeprefix("mask:") for column in masks]
+        table = layered_table(names, classes, source="the columns of masks", threshold=threshold)
+    channels = [column.removeprefix("image:") for column in images]
     return CaseSet(
         source=str(source),
         cases=tuple(sorted(cases, key=lambda case: case.name)),
         classes=table,
-        channel_names=() if names == ["image"] else tuple(names),
+        channel_names=() if channels == ["image"] else tuple(channels),
+        notes=notes,
     )
 
 

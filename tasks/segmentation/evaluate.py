@@ -16,8 +16,9 @@ from tasks.segmentation.check import look
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.folder import folder_cases, stem_of
+from tasks.segmentation.masks import read_mask
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, check_tolerance, summarise
-from tasks.segmentation.readers import check_same_grid, read_mask, suffix_of
+from tasks.segmentation.readers import check_same_grid, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
 
@@ -53,7 +54,7 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
 def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
     """Return images and masks that are matched by name, as `folder_cases` does."""
     given = {
-        value: name
+        card.classes.text(value): name
         for name, values in zip(card.classes.names, card.classes.values, strict=True)
         for value in values
     }
@@ -62,6 +63,7 @@ def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
         images=str(images.absolute()),
         masks=str(masks.absolute()),
         classes=given if card.classes.exclusive else None,
+        threshold=card.classes.threshold,
     )
     regions = not card.classes.exclusive and set(card.classes.values) != {(1,)}
     fits = found.classes.exclusive if regions else found.classes.names == card.classes.names

@@ -39,11 +39,13 @@ def _data_facts(splits: Splits) -> dict[str, str]:
 def _class_fact(classes: ClassTable) -> str:
     """Return the table of classes."""
     pairs = zip(classes.names, classes.values, strict=True)
-    table = ", ".join(f"{name} = {'/'.join(map(str, values))}" for name, values in pairs)
+    table = ", ".join(f"{name} = {'/'.join(map(classes.text, values))}" for name, values in pairs)
     if classes.ignored:
-        table += f", ignored = {'/'.join(map(str, classes.ignored))}"
+        table += f", ignored = {'/'.join(map(classes.text, classes.ignored))}"
     kind = "each pixel one" if classes.exclusive else "a pixel may have several"
     origin = "; inferred from the masks, name them with data.classes" if classes.inferred else ""
+    if classes.threshold is not None:
+        origin += f"; masks are cut at {classes.threshold:g}"
     return f"{table} ({kind}{origin})"
 
 

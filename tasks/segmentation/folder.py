@@ -1,25 +1,15 @@
 """Cases from a folder of images and a folder of masks, matched by their names."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Any, Final
 
-from tasks.common.advice import advice
 from tasks.common.paths import contents, existing_folder, is_hidden, listed
-from tasks.segmentation.cases import (
-    BACKGROUND,
-    IGNORED,
-    Case,
-    CaseSet,
-    ClassTable,
-    class_table,
-    inferred_table,
-)
-from tasks.segmentation.readers import SUFFIXES, mask_values
+from tasks.segmentation.cases import Case, CaseSet
+from tasks.segmentation.readers import SUFFIXES
 from tasks.segmentation.splits import patient_of
+from tasks.segmentation.tables import layered_table, table_of
 
-_SEVERAL: Final = 5  # masks, from which on a value in one of them alone is suspicious
 _ENDINGS: Final = ("_mask", "_seg", "_label", "_labels")
 
 
@@ -28,7 +18,8 @@ def folder_cases(
     root: str | Path,
     images: str = "images",
     masks: str = "masks",
-    classes: Mapping[int, str] | None = None,
+    classes: Mapping[Any, Any] | None = None,
+    threshold: float | None = None,
     patient: str | None = None,
 ) -> CaseSet:
     r"""Return the cases of a folder with images and a folder with masks of the same names.
@@ -43,8 +34,11 @@ def folder_cases(
         root: The folder that the other paths are relative to.
         images: Folder of the images.
         masks: Folder of the masks.
-        classes: What mask values stand for, such as ``{0: background, 255: nucleus}``; None for
-            the values that occur in the masks, all of which are read then.
+        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
+            background, 255: nucleus}``; None for the values that occur in the masks, all of which
+            are read then.
+        threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
+            it; None reads them as they are.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
 
@@ -59,12 +53,14 @@ def folder_cases(
     if folder.resolve() == (base / images).resolve():
         raise ValueError(f"images and masks are both in {folder}; expected a folder for each.")
     layers = _class_folders(folder, found, pictures)
+    notes: tuple[str, ...] = ()
     if layers:
-        table = layered_table([layer.name for layer in layers], classes)
+        names = [layer.name for layer in layers]
+        table = layered_table(names, classes, source="the folders of masks", threshold=threshold)
         parts = [_matched(pictures, _files(layer, what="mask"), folder=layer) for layer in layers]
     else:
         parts = [_matched(pictures, found, folder=folder)]
-        table = table_of(classes, parts[0].values())
+        table, notes = table_of(classes, parts[0].values(), threshold=threshold)
     return CaseSet(
         source=str(base),
         cases=tuple(
@@ -77,69 +73,8 @@ def folder_cases(
             for name, path in sorted(pictures.items())
         ),
         classes=table,
+        notes=notes,
     )
-
-
-def table_of(classes: Mapping[int, str] | None, masks: Iterable[Path]) -> ClassTable:
-    """Return the table of exclusive classes: the one that was given, or that of the masks' values.
-
-    Args:
-        classes: Names by value; a value may be text, as the command line has it.
-        masks: Files to read where ``classes`` is None.
-
-    Raises:
-        ValueError: If there are too few or too many classes, a value is none, or one that nobody
-            named is in a single mask of several, as a stray pixel is.
-    """
-    if classes is not None and not isinstance(classes, Mapping):
-        raise ValueError(
-            "data.classes takes names by value, such as {0: background, 255: nucleus}, got "
-            f"{classes!r}."
-        )
-    if classes is None:
-        files = {path: mask_values(path) for path in masks}
-        counts = Counter(value for values in files.values() for value in values)
-        inferred = inferred_table(sorted(counts))
-        for path, values in files.items():
-            lone = [value for value in values if counts[value] == 1]
-            if lone and len(files) >= _SEVERAL:
-                raise ValueError(
-                    f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. "
-                    + advice(
-                        "If it is a class, name them all with data.classes; if not, repair it.",
-                        otherwise="Repair it.",
-                    )
-                )
-        return inferred
-    return class_table({int(v) if str(v).isdecimal() else v: n for v, n in classes.items()})
-
-
-def layered_table(names: Sequence[str], classes: Mapping[int, str] | None) -> ClassTable:
-    """Return the table of classes that have masks of their own and may overlap.
-
-    Args:
-        names: Of the classes.
-        classes: None, as mask values stand for nothing here.
-
-    Raises:
-        ValueError: If ``classes`` is given, or a name is ``background`` or ``ignore``.
-    """
-    if classes is not None:
-        raise ValueError(
-            f"classes is {dict(classes)}, but {listed(names)} have masks of their own, whose "
-            "values stand for no class. "
-            + advice(
-                "Remove classes.",
-                otherwise="Give one mask per image, as the segmenter was trained on.",
-            )
-        )
-    special = [name for name in names if name in (BACKGROUND, IGNORED)]
-    if special:
-        raise ValueError(
-            f"{listed(special)} has masks of its own, as if it were a class; expected classes "
-            "only. Remove those masks."
-        )
-    return ClassTable(names=tuple(names), values=((1,),) * len(names), exclusive=False)
 
 
 def stem_of(path: PurePath) -> str:

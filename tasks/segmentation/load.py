@@ -15,7 +15,7 @@ from tasks.common.checkpoint import with_tuples
 from tasks.common.orientation import DONE, check_exif
 from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
-from tasks.segmentation.check import CaseFacts, findings, look
+from tasks.segmentation.check import CaseFacts, findings, look, mask_notes
 from tasks.segmentation.splits import SplitOptions, split_cases
 
 
@@ -110,6 +110,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
     if count := sum(facts.turned for facts in looked):
         said = [f"{count} files are to be shown turned (EXIF); {DONE[exif]}", *said]
+    said = mask_notes(looked) + said
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
         said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
@@ -14,7 +15,8 @@ def nifti_cases(
     root: str | Path,
     images: str = "images",
     masks: str = "masks",
-    classes: Mapping[int, str] | None = None,
+    classes: Mapping[Any, Any] | None = None,
+    threshold: float | None = None,
     patient: str | None = None,
     axis: int = -1,
 ) -> CaseSet:
@@ -27,6 +29,7 @@ def nifti_cases(
         images: Folder of the volumes, ``.nii`` or ``.nii.gz``.
         masks: Folder of their masks.
         classes: What mask values stand for; None for the values that occur.
+        threshold: As of `folder_cases`.
         patient: A regular expression that finds the patient in a name; None if every case is its
             own.
         axis: Which axis slices lie along, as `CaseSet.axis` says.
@@ -36,7 +39,14 @@ def nifti_cases(
         ValueError: If ``axis`` is none, a file is no NIfTI, or what `folder_cases` refuses.
     """
     axis = checked_axis(axis)
-    found = folder_cases(root=root, images=images, masks=masks, classes=classes, patient=patient)
+    found = folder_cases(
+        root=root,
+        images=images,
+        masks=masks,
+        classes=classes,
+        threshold=threshold,
+        patient=patient,
+    )
     files = [str(path) for case in found.cases for path in (*case.images, *case.masks)]
     others = [file for file in files if not file.lower().endswith((".nii", ".nii.gz"))]
     if others:

@@ -27,6 +27,7 @@ from tasks.segmentation.nifti import checked_axis
 from tasks.segmentation.readers import SUFFIXES
 from tasks.segmentation.splits import patient_of
 
+_LABELS: Final = "the labels of dataset.json"
 _KEYS: Final = ("channel_names", "labels", "file_ending")
 
 _Files = dict[str, tuple[dict[int, Path], Path]]
@@ -161,10 +162,15 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
         )
     if not regions:
         pairs = [(value[0], name) for name, value in values.items()]
-        return class_table(dict(pairs) | dict.fromkeys(ignored, IGNORED))
+        table = dict(pairs) | dict.fromkeys(ignored, IGNORED)
+        return class_table(table, source=_LABELS)
     del values[BACKGROUND]
     return ClassTable(
-        names=tuple(values), values=tuple(values.values()), exclusive=False, ignored=ignored
+        names=tuple(values),
+        values=tuple(values.values()),
+        exclusive=False,
+        ignored=ignored,
+        source=_LABELS,
     )
 
 

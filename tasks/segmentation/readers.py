@@ -1,4 +1,4 @@
-"""Read images and masks: flat files, stacks of pages, and NIfTI volumes in one orientation."""
+"""Read images: flat files, stacks of pages, and NIfTI volumes in one orientation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.common.flat_image import read_flat
 from tasks.common.orientation import turned
 from tasks.common.paths import IMAGE_SUFFIXES, existing_file
-from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
+from tasks.segmentation.cases import Geometry, Image
 from tasks.segmentation.volumes import TOLERANCE, affine_of, flat_text, read_volume
 
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii")
@@ -54,54 +54,12 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
         ValueError: If a file is damaged or of a kind that is not read, or differs from the first
             in size or place, or is to be shown turned and ``exif`` is ``refuse``.
     """
-    files = [_read(path, axis=axis, exif=exif) for path in paths]
+    files = [read_file(path, axis=axis, exif=exif) for path in paths]
     first, geometry = files[0]
     for path, (pixels, _) in zip(paths[1:], files[1:], strict=True):
         check_same_grid(paths[0], path, sizes=(first.shape[1:], pixels.shape[1:]))
     joined = np.concatenate([pixels for pixels, _ in files])
     return np.ascontiguousarray(_storable(joined, source=paths[0])), geometry
-
-
-def read_mask(
-    paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
-) -> tuple[Labels, Geometry]:
-    """Return the labels of a mask and how it lies on disk.
-
-    The stored numbers are read: of a palette file the indices, not the colours, and MinIsWhite
-    inverts nothing. Two levels are 0 and 255, as in OpenCV and in Pillow's gray. Three equal
-    channels are one.
-
-    Args:
-        paths: One file, or one per class where classes overlap; in these all but 0 is the class.
-        classes: What the values stand for.
-        axis: As for the image.
-        exif: As for the image; the mask is turned by its own orientation.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, has a value of no class, several different channels or
-            numbers that are not whole, or if the number of files is neither 1 nor that of classes.
-    """
-    if len(paths) != 1 and (classes.exclusive or len(paths) != len(classes.names)):
-        expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"
-        names = [path.name for path in paths]
-        raise ValueError(f"a mask has {len(paths)} files, {names}; expected {expected}.")
-    masks = [_mask(path, axis=axis, exif=exif) for path in paths]
-    values, geometry = masks[0]
-    own = not classes.exclusive and set(classes.values) == {(1,)}  # a file per class, even if one
-    if len(paths) == 1 and not (own and len(classes.names) == 1):
-        return encode(values, classes, source=paths[0]), geometry
-    for path, (other, _) in zip(paths[1:], masks[1:], strict=True):
-        check_same_grid(paths[0], path, sizes=(values.shape, other.shape))
-    layers = np.stack([mask != 0 for mask, _ in masks]).astype(np.uint8)
-    ignored = np.isin(np.stack([mask for mask, _ in masks]), classes.ignored).any(axis=0)
-    layers[:, ignored] = IGNORE
-    return layers, geometry
-
-
-def mask_values(path: Path) -> list[int]:
-    """Return the different values of a mask file, sorted; errors are those of `read_mask`."""
-    return [int(value) for value in np.unique(_mask(path, axis=-1, exif="ignore")[0])]
 
 
 def check_same_grid(
@@ -134,8 +92,15 @@ def check_same_grid(
         )
 
 
-def _read(path: Path, *, axis: int, exif: str, stored: bool = False) -> tuple[Pixels, Geometry]:
-    """Return (C, D, H, W); ``stored`` as of `read_flat`."""
+def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> tuple[Pixels, Geometry]:
+    """Return (C, D, H, W) of a file and how it lies on disk; see `read_image` for the errors.
+
+    Args:
+        path: An image, a volume or a mask.
+        axis: As of `read_image`.
+        exif: As of `read_image`.
+        stored: As of `read_flat`.
+    """
     existing_file(path, what="image")
     if is_volume(path):
         values, geometry = read_volume(path, axis=axis)
@@ -152,31 +117,6 @@ def _read(path: Path, *, axis: int, exif: str, stored: bool = False) -> tuple[Pi
         orientation=found.orientation,
         turned=exif == "apply",
     )
-
-
-def _mask(path: Path, *, axis: int, exif: str) -> tuple[NDArray[np.integer[Any]], Geometry]:
-    """Return (D, H, W) of whole numbers."""
-    if suffix_of(path) in (".jpg", ".jpeg"):
-        raise ValueError(
-            f"{path} is a JPEG, which changes the numbers near edges; expected a mask in a format "
-            "that keeps them, such as PNG. Make it again from its source."
-        )
-    pixels, geometry = _read(path, axis=axis, exif=exif, stored=True)
-    values = pixels[0]
-    if (pixels[1:] != values).any():
-        raise ValueError(
-            f"{path} has {len(pixels)} channels that differ; expected a mask with one number per "
-            "pixel. Turn its colours into class values."
-        )
-    if values.dtype.kind == "f":
-        odd = values[~(np.isfinite(values) & (values == np.rint(values)))]
-        if odd.size:
-            raise ValueError(
-                f"{path} has mask values that are not whole, such as {odd[0]:g} ({odd.size} "
-                "pixels); expected one whole number per class. Was it resampled or scaled?"
-            )
-        values = values.astype(np.int64)
-    return values, geometry
 
 
 def _storable(pixels: Pixels, *, source: Path) -> Pixels:

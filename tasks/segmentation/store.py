@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tasks.common.scratch import Scratch
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.input import InputOptions, Scaling, scaling_of
-from tasks.segmentation.readers import read_image, read_mask
+from tasks.segmentation.masks import read_mask
+from tasks.segmentation.readers import read_image
 
 _PLACES: Final = 10_000  # per class and case; nnU-Net keeps as many
 

@@ -29,7 +29,8 @@ def write_mask(
     A NIfTI file has the image's affine, shape, orientation and unit. A flat image keeps its type if
     that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. Its pixels lie as those
     of the image file do, and it notes the same EXIF orientation. The numbers are the mask
-    values of the class table; where classes overlap, each has a file of 0 and 1 with its name.
+    values of the class table, or its colours as RGB; where classes overlap, each has a file of 0
+    and 1 with its name.
 
     Args:
         labels: (D, H, W) of class indices, or (K, D, H, W) of 0 and 1.
@@ -45,7 +46,10 @@ def write_mask(
     masks = dict(zip(mask_names(name, classes), layers, strict=True))
     written = []
     for stem, mask in masks.items():
-        values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
+        if classes.colours:
+            values = np.stack([mask >> 16, mask >> 8, mask], axis=-1).astype(np.uint8)  # [D,H,W,3]
+        else:
+            values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
         write = _write_volume if is_volume(geometry.source) else _write_flat
         written.append(write(values, geometry, folder / stem))
     return written
@@ -80,7 +84,7 @@ def _write_volume(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
 
 
 def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
-    """Write (D, H, W) as an image of D pages."""
+    """Write (D, H, W) or (D, H, W, 3) as an image of D pages."""
     suffix = suffix_of(geometry.source)
     if suffix not in _LOSSLESS or (suffix == ".bmp" and mask.dtype != np.uint8):
         suffix = ".png"

@@ -115,7 +115,7 @@ def test_a_card_is_plain_values_and_survives_them(tmp_path, card):
             return all(isinstance(key, str) and plain(item) for key, item in value.items())
         return all(map(plain, value)) if isinstance(value, list) else type(value) in kinds
 
-    kinds = (str, int, float, bool)
+    kinds = (str, int, float, bool, type(None))
     assert plain(card.to_dict())
     torch.save(card.to_dict(), tmp_path / "card.pt")
     again = SegmenterCard.from_dict(torch.load(tmp_path / "card.pt", weights_only=True))

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tasks.segmentation.cases import ClassTable
-from tasks.segmentation.folder import folder_cases, table_of
+from tasks.segmentation.folder import folder_cases
+from tasks.segmentation.tables import table_of
 
 CLASSES = {0: "background", 255: "nucleus"}
 

@@ -8,8 +8,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tasks.segmentation.cases import ClassTable
+from tasks.segmentation.masks import read_mask
 from tasks.segmentation.nnunet import nnunet_cases
-from tasks.segmentation.readers import read_image, read_mask
+from tasks.segmentation.readers import read_image
 
 CONFIG = Path(__file__).parents[3] / "configs" / "segmentation" / "data" / "nnunet.yaml"
 

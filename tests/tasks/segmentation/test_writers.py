@@ -11,7 +11,8 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from tasks.segmentation.cases import ClassTable, class_table
-from tasks.segmentation.readers import read_image, read_mask
+from tasks.segmentation.masks import read_mask
+from tasks.segmentation.readers import read_image
 from tasks.segmentation.writers import write_mask
 
 TABLE = class_table({0: "background", 1: "liver", 7: "vessel", 255: "tumour"})

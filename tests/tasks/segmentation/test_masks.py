@@ -1,0 +1,178 @@
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tasks.segmentation.cases import ClassTable, class_table
+from tasks.segmentation.folder import folder_cases
+from tasks.segmentation.masks import mask_counts, read_mask, read_mask_files
+from tasks.segmentation.tables import table_of
+from tasks.segmentation.writers import write_mask
+
+TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
+NOTHING = ClassTable(names=(), values=())
+COLOURS, _ = table_of({"background": [0, 0, 0], "cell": "#ff0000", "wall": [0, 64, 128]}, [])
+
+
+@pytest.fixture
+def nifti(tmp_path):
+    def write(values, *, slope=1.0, inter=0.0, stored=np.uint8):
+        image = nib.Nifti1Image(np.asarray(values, np.float32).reshape(1, 1, -1), np.eye(4))
+        image.set_data_dtype(stored)
+        if np.dtype(stored).kind != "f":
+            image.header.set_slope_inter(slope, inter)
+        image.to_filename(tmp_path / "a.nii")
+        return tmp_path / "a.nii"
+
+    return write
+
+
+def save(path, values, mode=None):
+    Image.fromarray(np.asarray(values, np.uint8), mode).save(path)
+    return path
+
+
+def test_numbers_that_a_volume_stores_nearly_whole_are_rounded_and_counted(nifti):
+    path = nifti([0, 1.0000153, 0.996, 2.0099, -0.0, 2], stored=np.float32)
+
+    (file,) = read_mask_files([path], TABLE, axis=2)
+
+    assert file.values.ravel().tolist() == [0, 1, 1, 2, 0, 2]
+    assert file.rounded == 3
+
+
+def test_a_scale_that_nibabel_chose_is_rounded(tmp_path):
+    """Floats written as uint8: nibabel stores a slope, and gives 0.996 and the like back."""
+    image = nib.Nifti1Image(np.array([0, 1, 2, 2.99], np.float32).reshape(1, 1, 4), np.eye(4))
+    image.set_data_dtype(np.uint8)
+    image.to_filename(tmp_path / "scaled.nii")
+    assert nib.load(tmp_path / "scaled.nii").dataobj.slope != 1
+
+    assert sorted(mask_counts(tmp_path / "scaled.nii", NOTHING)[0]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.0101, r"not whole, such as 1\.0101 \(1 pixels\)"),
+        (1.5, r"not whole, such as 1\.5 "),
+        (0.98999, r"such as 0\.98999 "),
+        (np.nan, "such as nan "),
+        (np.inf, "such as inf "),
+        (1e20, r"values up to 1e\+20; expected 32 bits"),
+    ],
+)
+def test_other_numbers_are_shown_with_enough_digits(nifti, value, shown):
+    with pytest.raises(ValueError, match=shown):
+        read_mask([nifti([0, 1, value], stored=np.float32)], TABLE, axis=2)
+
+
+def test_colours_are_classes(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
+
+    assert read_mask([path], COLOURS, axis=-1)[0].tolist() == [[[0, 1, 2]]]
+
+
+def test_colours_of_palettes_gray_and_alpha_are_the_same_colours(tmp_path):
+    drawn = Image.new("P", (3, 1))
+    drawn.putpalette([0, 64, 128, 255, 0, 0, 0, 0, 0])
+    drawn.putdata([2, 1, 0])
+    drawn.save(tmp_path / "p.png")
+    save(tmp_path / "g.png", [[0, 0, 0]])
+    save(tmp_path / "rgba.png", [[[0, 0, 0, 255], [255, 0, 0, 255], [0, 64, 128, 255]]])
+    read = partial(read_mask, classes=COLOURS, axis=-1)
+
+    assert read([tmp_path / "p.png"])[0].tolist() == [[[0, 1, 2]]]
+    assert read([tmp_path / "g.png"])[0].tolist() == [[[0, 0, 0]]]
+    assert read([tmp_path / "rgba.png"])[0].tolist() == [[[0, 1, 2]]]
+
+
+def test_an_unknown_colour_is_named_with_its_file_and_count(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [254, 0, 0], [254, 0, 0]]])
+
+    with pytest.raises(
+        ValueError,
+        match=r"a\.png has colours .*: #fe0000 \(2 pixels\); expected "
+        r"#000000, #004080, #ff0000\. Add them to data\.classes",
+    ):
+        read_mask([path], COLOURS, axis=-1)
+
+
+def test_what_was_learnt_from_colours_is_written_as_colours(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
+    labels, geometry = read_mask([path], COLOURS, axis=-1)
+
+    (written,) = write_mask(labels, COLOURS, geometry, folder=tmp_path / "out", name="a")
+
+    assert np.array_equal(np.asarray(Image.open(written)), np.asarray(Image.open(path)))
+    assert np.array_equal(read_mask([written], COLOURS, axis=-1)[0], labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_threshold_makes_two_levels_of_noise(tmp_path, suffix):
+    table, notes = table_of({0: "background", 255: "cell"}, [], threshold=128)
+    values = np.repeat([[0, 3, 255, 250, 127, 128]], 8, axis=1).repeat(8, axis=0)
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(values.astype(np.uint8)).save(
+        path, **({"quality": 100} if suffix == ".jpg" else {})
+    )
+
+    labels, _ = read_mask([path], table, axis=-1)
+
+    assert notes == ()
+    assert labels[0, 0, 4:32:8].tolist() == [0, 0, 1, 1]
+    if suffix != ".jpg":
+        assert labels[0, 0, 36::8].tolist() == [0, 1]
+
+
+def test_a_jpeg_is_refused_with_the_threshold_as_a_way_out(tmp_path):
+    save(tmp_path / "a.jpg", [[0, 255]])
+    with pytest.raises(ValueError, match=r"is a JPEG.*; for two levels, data\.threshold=128"):
+        read_mask([tmp_path / "a.jpg"], TABLE, axis=-1)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_in_the_alpha_channel_is_pointed_at(tmp_path, colour):
+    save(tmp_path / "a.png", [[[colour] * 3 + [0], [colour] * 3 + [255]]])
+    save(tmp_path / "la.png", [[[colour, 0], [colour, 255]]])
+
+    for name in ("a.png", "la.png"):
+        with pytest.raises(ValueError, match=r"one colour everywhere, and an alpha channel that d"):
+            read_mask([tmp_path / name], TABLE, axis=-1)
+
+
+def test_an_image_with_its_mask_in_the_alpha_channel_is_pointed_at(tmp_path):
+    save(tmp_path / "a.png", [[[1, 2, 3, 0], [4, 5, 6, 255]]])
+    save(tmp_path / "b.png", [[[1, 2, 3, 255], [4, 5, 6, 255]]])
+
+    with pytest.raises(ValueError, match="Or is the mask in its alpha channel"):
+        read_mask([tmp_path / "a.png"], TABLE, axis=-1)
+    with pytest.raises(ValueError, match=r"channels that differ.*Name its colours with .*\]\}, or"):
+        read_mask([tmp_path / "b.png"], TABLE, axis=-1)
+
+
+def test_a_mask_with_a_plain_alpha_channel_is_read(tmp_path):
+    save(tmp_path / "a.png", [[[1, 1, 1, 255], [2, 2, 2, 255]]])
+    save(tmp_path / "empty.png", [[[0, 0, 0, 255], [0, 0, 0, 255]]])
+
+    assert read_mask([tmp_path / "a.png"], TABLE, axis=-1)[0].tolist() == [[[1, 2]]]
+    assert read_mask([tmp_path / "empty.png"], TABLE, axis=-1)[0].tolist() == [[[0, 0]]]
+
+
+def test_classes_of_colours_are_read_from_folders(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    save(tmp_path / "images" / "a.png", [[1, 2]])
+    tifffile.imwrite(
+        tmp_path / "masks" / "a.tif",
+        np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8),
+        photometric="rgb",
+    )
+
+    found = folder_cases(root=tmp_path, classes={"#000000": "background", "#ff0000": "cell"})
+
+    labels, _ = read_mask(found.cases[0].masks, found.classes, axis=-1)
+    assert labels.tolist() == [[[0, 1]]]
