@@ -1,6 +1,6 @@
 """Both tasks on a model of every family of timm, with no option but the backbone's name."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,6 +11,7 @@ from tasks.common.backbone import BackboneChoice, build_chosen, choose_freeze, c
 from tasks.common.groups import parameter_groups
 from tasks.common.ledger import faults
 from tasks.common.recipe import Recipe
+from tasks.detection.annotations import Annotations
 from tasks.detection.build import fitted, new_detector
 from tasks.detection.model import DetectorOptions
 from tasks.segmentation.build import choose_norms
@@ -22,7 +23,9 @@ NAMES = [
     *QUICK,
     *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
 ]
-CLASSES = SimpleNamespace(classes=["cell"], category_ids=[1], one_based=False)
+CLASSES = Annotations(
+    source=Path("a.json"), classes=["cell"], category_ids=[1], images=[], truth={}, cleaned={}
+)
 SMALL = {"fpn_channels": 8, "rois_per_image": 8, "head_width": 16}
 
 
