@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from hashlib import blake2b
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.common.advice import advice
 from tasks.common.machine import cores
@@ -34,6 +36,7 @@ class ImageFacts:
         orientation: 1 to 8, as EXIF counts.
         dtype: Of its numbers, as numpy calls it.
         seen: The smallest and the largest number; (0, 255) of 8 bits.
+        digest: Equal for equal pixels; empty for an image of one value.
         fault: Why it cannot be read, or an empty string.
     """
 
@@ -41,6 +44,7 @@ class ImageFacts:
     orientation: int = UPRIGHT
     dtype: str = "uint8"
     seen: tuple[float, float] = (0.0, 255.0)
+    digest: str = ""
     fault: str = ""
 
 
@@ -178,7 +182,15 @@ def _facts(record: ImageRecord) -> ImageFacts:
         orientation=orientation,
         dtype=str(pixels.dtype),
         seen=(0.0, 255.0) if pixels.dtype == np.uint8 else extremes(pixels),
+        digest=_digest(pixels),
     )
+
+
+def _digest(pixels: NDArray[Any]) -> str:
+    if pixels.min() == pixels.max():
+        return ""
+    shape = repr((pixels.shape, pixels.dtype)).encode()
+    return blake2b(shape + np.ascontiguousarray(pixels).tobytes(), digest_size=16).hexdigest()
 
 
 def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:

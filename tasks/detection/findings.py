@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
@@ -18,14 +18,14 @@ from tasks.detection.annotations import Annotations, ImageRecord
 _NEAR: Final = 0.05  # of a box's side: two boxes of one object that was marked twice
 _PIXEL: Final = 0.1  # of a box's side, and at most a pixel
 _SHARE: Final = 0.02  # of boxes that repeat another: no slips of a hand
-_TAIL: Final = 4096  # bytes of a file that tell most files of equal size apart
 
 
-def findings(sides: Mapping[str, Annotations]) -> list[str]:
+def findings(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
     """Return what a user should know of the splits, a sentence each.
 
     Args:
         sides: Each split by its name, train first, with images that were checked.
+        digests: Of the pixels of each file; empty for an image of one value.
     """
     read = [f"{side}: {text}" for side, part in sides.items() for text in part.warnings]
     return [
@@ -33,7 +33,7 @@ def findings(sides: Mapping[str, Annotations]) -> list[str]:
         *_classes_without_boxes(sides),
         *_alike_names(sides["train"]),
         *_repeated_boxes(sides),
-        *doubles(_seen(sides), labels="boxes"),
+        *doubles(_seen(sides, digests), labels="boxes"),
     ]
 
 
@@ -138,45 +138,16 @@ def repeated_boxes(record: ImageRecord) -> int:
     return count
 
 
-def _seen(sides: Mapping[str, Annotations]) -> dict[str, list[Seen]]:
-    """Return the images of each split that have a copy somewhere, by their content."""
-    paths = [record.path for part in sides.values() for record in part.images]
-    contents = dict(_copies(paths))
+def _seen(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> dict[str, list[Seen]]:
+    """Return the images of each split that can be told apart."""
     return {
         side: [
-            Seen(name=record.name, digest=contents[record.path], label_digest=_labels(record))
+            Seen(name=record.name, digest=digests[record.path], label_digest=_labels(record))
             for record in part.images
-            if record.path in contents
+            if digests[record.path]
         ]
         for side, part in sides.items()
     }
-
-
-def _copies(paths: Sequence[Path]) -> Iterable[tuple[Path, str]]:
-    """Return paths that are given again, or whose files have the bytes of another, with a key."""
-    groups: dict[object, list[Path]] = {None: list(paths)}
-    for key in (_size_of, _end_of, _content_of):
-        finer: dict[object, list[Path]] = defaultdict(list)
-        for before, same in groups.items():
-            known = {path: key(path) for path in set(same)} if len(same) > 1 else {}
-            for path in same if known else ():
-                finer[before, known[path]].append(path)
-        groups = finer
-    return [(path, str(key)) for key, same in groups.items() if len(same) > 1 for path in same]
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _end_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        return hashlib.sha256(file.read()).digest()
-
-
-def _content_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _labels(record: ImageRecord) -> str:

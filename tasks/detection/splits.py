@@ -63,6 +63,11 @@ class Splits:
         looked = {name: look(side) for name, side in sides.items()}
         seconds = time.monotonic() - started
         every = [facts for side in looked.values() for facts in side]
+        digests = {
+            record.path: facts.digest
+            for name, side in sides.items()
+            for record, facts in zip(side.images, looked[name], strict=True)
+        }
         reading = settle(every, exif=exif, range_=range_)
         found = {
             name: check_images(side, policy=policy, reading=reading, looked=looked[name])
@@ -73,7 +78,7 @@ class Splits:
             train=found["train"],
             val=found["val"],
             test=found.get("test"),
-            warnings=(*self.notes, *findings(found)),
+            warnings=(*self.notes, *findings(found, digests)),
             images=images_facts(looked, reading, seconds=seconds),
         )
 
