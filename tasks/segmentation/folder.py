@@ -2,15 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any
 
 from tasks.common.paths import contents, existing_folder, is_hidden, listed
+from tasks.segmentation.affixes import Matcher
 from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.readers import SUFFIXES
 from tasks.segmentation.splits import patient_of
 from tasks.segmentation.tables import layered_table, table_of
-
-_ENDINGS: Final = ("_mask", "_seg", "_label", "_labels")
 
 
 def folder_cases(
@@ -20,15 +19,16 @@ def folder_cases(
     masks: str = "masks",
     classes: Mapping[Any, Any] | None = None,
     threshold: float | None = None,
+    mask_suffix: str | None = None,
     patient: str | None = None,
 ) -> CaseSet:
     r"""Return the cases of a folder with images and a folder with masks of the same names.
 
     A case's name is the path of its image within ``images``, without the suffix. Its mask has the
-    same name, possibly with ``_mask``, ``_seg``, ``_label`` or ``_labels`` at the end, and any
-    suffix. Where ``masks`` holds nothing but one folder per class, with a mask per image in each,
-    such as ``masks/vessel/a.png``, classes may overlap and are called as their folders. Hidden
-    files and those of other kinds are passed over.
+    same name and any suffix, possibly with a word such as ``_mask`` or ``_segmentation``, as
+    `Matcher` says. Where ``masks`` holds nothing but one folder per class, with a mask per image in
+    each, such as ``masks/vessel/a.png``, classes may overlap and are called as their folders.
+    Hidden files and those of other kinds are passed over.
 
     Args:
         root: The folder that the other paths are relative to.
@@ -39,6 +39,8 @@ def folder_cases(
             are read then.
         threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
             it; None reads them as they are.
+        mask_suffix: What each mask has behind the image's name, such as ``_manual``; None for the
+            words that are known.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
 
@@ -52,14 +54,15 @@ def folder_cases(
     pictures, found = _files(base / images, what="image"), _files(folder, what="mask")
     if folder.resolve() == (base / images).resolve():
         raise ValueError(f"images and masks are both in {folder}; expected a folder for each.")
-    layers = _class_folders(folder, found, pictures)
+    matcher = Matcher(pictures, mask_suffix)
+    layers = _class_folders(folder, found, matcher)
     notes: tuple[str, ...] = ()
     if layers:
         names = [layer.name for layer in layers]
         table = layered_table(names, classes, source="the folders of masks", threshold=threshold)
-        parts = [_matched(pictures, _files(layer, what="mask"), folder=layer) for layer in layers]
+        parts = [_matched(matcher, _files(layer, what="mask"), folder=layer) for layer in layers]
     else:
-        parts = [_matched(pictures, found, folder=folder)]
+        parts = [_matched(matcher, found, folder=folder)]
         table, notes = table_of(classes, parts[0].values(), threshold=threshold)
     return CaseSet(
         source=str(base),
@@ -73,7 +76,7 @@ def folder_cases(
             for name, path in sorted(pictures.items())
         ),
         classes=table,
-        notes=notes,
+        notes=(*matcher.note(), *notes),
     )
 
 
@@ -137,36 +140,28 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
     return files
 
 
-def _image_of(name: str, pictures: Collection[str]) -> str:
-    """Return the name of the image that a mask belongs to, or the mask's own if there is none."""
-    names = [name, *(name.removesuffix(ending) for ending in _ENDINGS)]
-    return next((image for image in names if image in pictures), name)
-
-
-def _class_folders(folder: Path, masks: Collection[str], pictures: Collection[str]) -> list[Path]:
+def _class_folders(folder: Path, masks: Collection[str], matcher: Matcher) -> list[Path]:
     """Return the folders of the classes if each class has its own, else none."""
     inner = [name.partition("/")[2] for name in masks]
     if (
         not all(inner)
-        or any(_image_of(name, pictures) in pictures for name in masks)
-        or not any(_image_of(name, pictures) in pictures for name in inner)
+        or any(matcher.image_of(name) in matcher.pictures for name in masks)
+        or not any(matcher.image_of(name) in matcher.pictures for name in inner)
     ):
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p))
 
 
-def _matched(
-    pictures: Collection[str], masks: Mapping[str, Path], *, folder: Path
-) -> dict[str, Path]:
+def _matched(matcher: Matcher, masks: Mapping[str, Path], *, folder: Path) -> dict[str, Path]:
     """Return the mask of each image."""
     matched: dict[str, Path] = {}
     for name, path in masks.items():
-        image = _image_of(name, pictures)
+        image = matcher.image_of(name, count=True)
         if image in matched:
             raise ValueError(
                 f"{folder}: {matched[image].name!r} and {path.name!r} are both the mask of "
                 f"{image!r}; expected one. Rename or remove the other."
             )
         matched[image] = path
-    refuse_unmatched(pictures, matched, source=folder)
+    refuse_unmatched(matcher.pictures, matched, source=folder)
     return matched

@@ -17,6 +17,7 @@ def nifti_cases(
     masks: str = "masks",
     classes: Mapping[Any, Any] | None = None,
     threshold: float | None = None,
+    mask_suffix: str | None = None,
     patient: str | None = None,
     axis: int = -1,
 ) -> CaseSet:
@@ -30,6 +31,7 @@ def nifti_cases(
         masks: Folder of their masks.
         classes: What mask values stand for; None for the values that occur.
         threshold: As of `folder_cases`.
+        mask_suffix: As of `folder_cases`.
         patient: A regular expression that finds the patient in a name; None if every case is its
             own.
         axis: Which axis slices lie along, as `CaseSet.axis` says.
@@ -45,6 +47,7 @@ def nifti_cases(
         masks=masks,
         classes=classes,
         threshold=threshold,
+        mask_suffix=mask_suffix,
         patient=patient,
     )
     files = [str(path) for case in found.cases for path in (*case.images, *case.masks)]

@@ -253,3 +253,28 @@ def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
 def test_classes_are_names_by_value():
     with pytest.raises(ValueError, match=r"data\.classes takes names by value, .* got \[0, 255\]"):
         table_of([0, 255], [])
+
+
+def test_words_beside_the_names_are_said(root):
+    touch(root, "images/a.png", "images/img_b.png", "masks/a_segmentation.png", "masks/mask_b.png")
+
+    (note,) = folder_cases(root=root, classes=CLASSES).notes
+
+    assert "1 have '_segmentation' at the end, 1 have 'mask_' at the start" in note
+
+
+def test_an_ending_of_ones_own_can_be_told(root):
+    touch(root, "images/a.png", "masks/a_drawn.png")
+
+    assert matches(root, mask_suffix="_drawn") == {"a": ["images/a.png", "masks/a_drawn.png"]}
+    with pytest.raises(ValueError, match="images without a mask"):
+        folder_cases(root=root, classes=CLASSES)
+
+
+def test_what_archives_and_windows_leave_is_passed_over(root):
+    touch(root, "images/a.png", "masks/a.png", "images/._a.png", "masks/.DS_Store")
+    touch(
+        root, "masks/Thumbs.db", "images/__MACOSX/a.png", "masks/.cache/a.png", "masks/@eaDir/a.png"
+    )
+
+    assert list(matches(root)) == ["a"]
