@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -81,12 +82,13 @@ class DetectionEncoder:
         ]
 
     def identity(self) -> dict[str, Any]:
-        """Return the files, their boxes, and how images are changed and resized."""
+        """Return the files, their boxes, and how images are read, changed and resized."""
         transform = self.network.transform
         return {
             **self.decides,
             "transform": [transform.min_size, transform.max_size],
             "normalise": [transform.image_mean, transform.image_std],
+            "reading": asdict(self.split.reading),
             "images": [[record.image_id, *file_stamp(record.path)] for record in self.split.images],
             "boxes": [
                 [record.boxes.tolist(), record.labels.tolist()] for record in self.split.images

@@ -76,6 +76,7 @@ class PatchEncoder:
             "image_skip": self.network.image_skip,
             "classes": repr(self.cases.classes),
             "axis": self.cases.axis,
+            "exif": self.cases.exif,
             "files": [file_stamp(path) for path in files],
         }
 

@@ -1,5 +1,7 @@
 """Training behind the frozen stages is training, in whatever way their output is kept."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -15,6 +17,7 @@ from tasks.common.random_state import ExactState
 from tasks.common.recipe import Recipe
 from tasks.detection.build import new_detector
 from tasks.detection.data import DetectionDataModule
+from tasks.detection.images import Reading
 from tasks.detection.model import DetectorOptions
 from tasks.detection.module import DetectionModule
 from tasks.detection.prefix import DetectionEncoder, collate_entries, losses_from
@@ -177,3 +180,12 @@ def test_other_boxes_and_other_files_are_other_entries(split):
     path = Path(split.images[1].path)
     path.write_bytes(path.read_bytes() + b"\0")
     assert cache._key() != key
+
+
+def test_an_entry_of_another_reading_is_another_entry(split):
+    module = module_for(split)
+    other = replace(split, reading=Reading(exif="apply"))
+    encoders = [DetectionEncoder(module.network, one, decides={}) for one in (split, other)]
+    first, second = (encoder.identity() for encoder in encoders)
+    assert first != second
+    assert json.loads(json.dumps(second))["reading"]["exif"] == "apply"  # keys are made of JSON

@@ -1,5 +1,7 @@
 """Training behind the frozen stages is training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,3 +53,13 @@ def test_views_that_leave_slices_out_are_refused():
     check_views(2, InputOptions(patches=5), slices=10)
     with pytest.raises(ValueError, match=r"cache.views=2 of input.patches=5 show 10 of 11 slices"):
         check_views(2, InputOptions(patches=5), slices=11)
+
+
+def test_an_entry_of_another_orientation_is_another_entry():
+    backbone = build_backbone("resnet18", weights="random", freeze=3)
+    options = UNetOptions(norm="group", channels=(16,) * 5)
+    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options)
+    inputs = InputOptions(patch=(32, 32))
+    sets = (CASES, replace(CASES, exif="apply"))
+    encoders = [PatchEncoder(network, one, options=inputs, decides={}) for one in sets]
+    assert encoders[0].identity() != encoders[1].identity()
