@@ -118,6 +118,8 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     cases, summary = evaluate(
         segmenter.to(options.device), card, split, tolerance=tolerance_of(options)
     )
+    for note in split.notes:
+        print(note)
     print_summary(f"{truth}: {len(cases)} cases", summary, unit=unit)
     if options.cases:
         write_case_scores(options.cases, cases)

@@ -120,6 +120,7 @@ def new_segmenter(
         deformable=choice.deformable,
         deformable_version=choice.deformable_version,
         exif=data.exif,
+        gray_or_rgb=data.channels is not None,
     )
     if start is not None:
         check_same(start, _architecture(card), _architecture(start.card))

@@ -125,6 +125,8 @@ class CaseSet:
         notes: What a user should know of how it was read, a sentence each.
         exif: What becomes of images and masks that are to be shown turned; see
             `tasks.common.orientation.turned`.
+        channels: What gray and RGB images are given, 1 or 3; see `tasks.segmentation.colour`. None
+            if they have others, or it is not known yet.
     """
 
     source: str
@@ -134,6 +136,7 @@ class CaseSet:
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     exif: str = "refuse"
+    channels: int | None = None
 
 
 def colour_text(colour: int) -> str:

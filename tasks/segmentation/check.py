@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tasks.common.doubles import Seen, doubles
 from tasks.common.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
+from tasks.segmentation.colour import common_channels, is_coloured
 from tasks.segmentation.masks import labels_of, read_mask_files
 from tasks.segmentation.palettes import Palette, Palettes
 from tasks.segmentation.readers import check_same_grid, read_image
@@ -26,7 +27,7 @@ class CaseFacts:
     Attributes:
         name: Of the case.
         shape: (D, H, W).
-        channels: Of the image.
+        channels: Of the image, as it is used.
         dtype: Of its numbers, as numpy calls it.
         spacing: Between slices, rows and columns.
         unit: Of the spacing.
@@ -40,6 +41,8 @@ class CaseFacts:
         palettes: Of each mask file; empty for those without.
         indices: That occur in each mask file with a palette.
         turned: How many of image and mask are to be shown turned, as EXIF says.
+        coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
+        stored_channels: Of the image file, if they are others than those that are used.
     """
 
     name: str
@@ -58,6 +61,8 @@ class CaseFacts:
     rounded: int = 0
     palettes: tuple[Palette, ...] = ()
     indices: tuple[tuple[int, ...], ...] = ()
+    coloured: bool | None = None
+    stored_channels: int | None = None
 
 
 def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
@@ -93,7 +98,7 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             f"turned: {listed(turned)}. {exif_advice()}"
         )
     _compare_palettes(read, {case.name: case for case in case_set.cases})
-    found, odd = _alike(read)
+    found, odd = _alike(_fitted(read, case_set.channels))
     faults += odd
     if faults and (policy == "error" or not found):
         rest = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
@@ -171,6 +176,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
             "expected finite ones."
         )
     depth, height, width = image.shape[1:]
+    coloured = is_coloured(image, case.images)
     return CaseFacts(
         name=case.name,
         shape=(depth, height, width),
@@ -182,12 +188,13 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         axis=geometry.axis,
         class_pixels=_class_pixels(labels, case_set.classes),
         blank=bool(image.min() == image.max()),
-        digest=_digest(image),
+        digest=_digest(image[:1] if coloured is False else image),
         mask_digest=_digest(labels),
         turned=sum(found.orientation != UPRIGHT for found in (geometry, masks[0].geometry)),
         rounded=sum(mask.rounded for mask in masks),
         palettes=tuple(mask.palette for mask in masks),
         indices=tuple(tuple(np.unique(m.values).tolist()) if m.palette else () for m in masks),
+        coloured=coloured,
     )
 
 
@@ -198,6 +205,13 @@ def _compare_palettes(read: Sequence[CaseFacts], cases: Mapping[str, Case]) -> N
         paths = cases[facts.name].masks
         for number, (palette, used) in enumerate(zip(facts.palettes, facts.indices, strict=True)):
             palettes[number].add(paths[number], palette, used)
+
+
+def shared_channels(looked: Sequence[CaseFacts]) -> int | None:
+    """Return the channels of gray and RGB images, None if the images are of another kind."""
+    if any(facts.coloured is None for facts in looked):
+        return None
+    return looked[0].channels
 
 
 def mask_notes(looked: Sequence[CaseFacts]) -> list[str]:
@@ -223,6 +237,19 @@ def mask_notes(looked: Sequence[CaseFacts]) -> list[str]:
             "both, not the colours"
         )
     return said
+
+
+def _fitted(read: Sequence[CaseFacts], channels: int | None) -> list[CaseFacts]:
+    """Return the facts with the channels that gray and RGB images get."""
+    told = channels or common_channels([(facts.coloured, facts.channels) for facts in read])
+    if told is None:
+        return list(read)
+    return [
+        replace(facts, channels=told, stored_channels=facts.channels)
+        if facts.coloured is False and facts.channels != told
+        else facts
+        for facts in read
+    ]
 
 
 def _alike(read: list[CaseFacts]) -> tuple[list[CaseFacts], list[str]]:

@@ -35,6 +35,8 @@ class SegmenterCard:
         deformable_version: Of these, 1 or 2.
         exif: What becomes of images that are to be shown turned; see `CaseSet`. Checkpoints that do
             not say used them as stored.
+        gray_or_rgb: Whether flat images are gray or RGB, and those of the other kind become like
+            them. Checkpoints that do not say take no other kind.
     """
 
     backbone: str
@@ -52,11 +54,17 @@ class SegmenterCard:
     deformable: tuple[str, ...] = ()
     deformable_version: int = 2
     exif: str = "ignore"
+    gray_or_rgb: bool = False
 
     @property
     def in_channels(self) -> int:
         """Channels of the network's input."""
         return self.channels * (2 * self.input.neighbours + 1)
+
+    @property
+    def image_channels(self) -> int | None:
+        """What gray and RGB images are given; see `tasks.segmentation.colour.fitted`."""
+        return self.channels if self.gray_or_rgb else None
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -4,6 +4,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from torch import nn
@@ -12,12 +13,13 @@ from tasks.common.advice import without_training
 from tasks.common.paths import existing_folder, is_hidden
 from tasks.common.report import print_scores
 from tasks.segmentation.cases import Case, CaseSet
-from tasks.segmentation.check import look
+from tasks.segmentation.check import look, mask_notes, shared_channels
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.folder import folder_cases, stem_of
 from tasks.segmentation.masks import read_mask
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, check_tolerance, summarise
+from tasks.segmentation.notes import image_notes
 from tasks.segmentation.readers import check_same_grid, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
@@ -39,7 +41,12 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
     with without_training():
         found = _numbered(masks, images) or _named(masks, images, card)
         cases = CaseSet(
-            source=str(masks), cases=found, classes=card.classes, axis=card.axis, exif=card.exif
+            source=str(masks),
+            cases=found,
+            classes=card.classes,
+            axis=card.axis,
+            exif=card.exif,
+            channels=card.image_channels,
         )
         looked = look(cases, policy="error")
     channels = {facts.channels for facts in looked}
@@ -48,7 +55,8 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
             f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
             f"segmenter was trained on {card.channels}."
         )
-    return cases, looked[0].unit
+    notes = (*image_notes(looked), *mask_notes(looked))
+    return replace(cases, channels=shared_channels(looked), notes=notes), looked[0].unit
 
 
 def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:

@@ -15,7 +15,8 @@ from tasks.common.checkpoint import with_tuples
 from tasks.common.orientation import DONE, check_exif
 from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
-from tasks.segmentation.check import CaseFacts, findings, look, mask_notes
+from tasks.segmentation.check import CaseFacts, findings, look, mask_notes, shared_channels
+from tasks.segmentation.notes import image_notes
 from tasks.segmentation.splits import SplitOptions, split_cases
 
 
@@ -102,6 +103,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
         case_set = replace(case_set, axis=axes.most_common(1)[0][0])
         looked = look(case_set, policy=policy) if len(axes) > 1 else looked
+    case_set = replace(case_set, channels=shared_channels(looked))
     known = {facts.name: facts for facts in looked}
     kept = tuple(case for case in case_set.cases if case.name in known)
     sides = split_cases(replace(case_set, cases=kept), options)
@@ -110,7 +112,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
     if count := sum(facts.turned for facts in looked):
         said = [f"{count} files are to be shown turned (EXIF); {DONE[exif]}", *said]
-    said = mask_notes(looked) + said
+    said = image_notes(looked) + mask_notes(looked) + said
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
         said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]

@@ -23,6 +23,7 @@ from tasks.common.sources import (
 )
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.checkpoint import SegmenterCard
+from tasks.segmentation.colour import fitted, is_coloured
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.metrics import case_scores
 from tasks.segmentation.pictures import SegmentationSample, prediction_grid, save_overlay
@@ -95,7 +96,7 @@ def predict_cases(
     for case in cases:
         try:
             with without_training():
-                image, geometry = _read(case, card)
+                image, geometry, done = _read(case, card)
                 scaling = scaling_of_file(image, card.input, geometry=geometry)
         except (OSError, ValueError) as error:
             faults[case.name] = error
@@ -109,7 +110,7 @@ def predict_cases(
         overlay = output / OVERLAYS / f"{case.name}.png"
         save_overlay(overlay, picture, shown, classes=card.classes)
         where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
-        where += turned_note(geometry.orientation, exif=card.exif)
+        where += done + turned_note(geometry.orientation, exif=card.exif)
         yield f"{case.name}: {_found(labels, card.classes)}{where}"
     if faults:
         raise skipped_error(faults, total=len(cases), output=output)
@@ -159,20 +160,25 @@ def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))
 
 
-def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry]:
+def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
+    """Return the image, how it lies on disk, and what was done to its channels."""
     if other := [path for path in case.images if not suffix_of(path)]:
         raise ValueError(
             f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
         )
-    image, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
+    stored, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
+    image = fitted(stored, case.images, channels=card.image_channels)
     if len(image) != card.channels:
+        told = card.gray_or_rgb and is_coloured(image, case.images)
+        colours = " that differ" if told else ""
         raise ValueError(
-            f"{case.images[0]} has {len(image)} channels in {len(case.images)} files, but the "
-            f"segmenter was trained on {card.channels}; give images like those of the training."
+            f"{case.images[0]} has {len(image)} channels{colours} in {len(case.images)} files, but "
+            f"the segmenter was trained on {card.channels}; give images like those of the training."
         )
     if not np.isfinite(image).all():
         raise ValueError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
-    return image, geometry
+    as_others = {1: "; RGB, read as gray", 3: "; gray, read as RGB"}
+    return image, geometry, "" if len(image) == len(stored) else as_others[len(image)]
 
 
 def _fullest(labels: Labels, classes: ClassTable) -> int:

@@ -77,6 +77,7 @@ class PatchEncoder:
             "classes": repr(self.cases.classes),
             "axis": self.cases.axis,
             "exif": self.cases.exif,
+            "channels": self.cases.channels,
             "files": [file_stamp(path) for path in files],
         }
 

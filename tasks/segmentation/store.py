@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.common.scratch import Scratch
 from tasks.segmentation.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
+from tasks.segmentation.colour import fitted
 from tasks.segmentation.input import InputOptions, Scaling, scaling_of
 from tasks.segmentation.masks import read_mask
 from tasks.segmentation.readers import read_image
@@ -127,13 +128,14 @@ def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
 
     Args:
         case: With a mask.
-        split: Whose classes, axis and ``exif`` it is read with.
+        split: Whose classes, axis, channels and ``exif`` it is read with.
         options: How it is normalised.
 
     Raises:
         ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
     """
-    image, geometry = read_image(case.images, axis=split.axis, exif=split.exif)
+    stored, geometry = read_image(case.images, axis=split.axis, exif=split.exif)
+    image = fitted(stored, case.images, channels=split.channels)
     labels, _ = read_mask(case.masks, split.classes, axis=split.axis, exif=split.exif)
     return Loaded(
         case=case,

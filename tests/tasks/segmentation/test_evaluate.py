@@ -1,6 +1,7 @@
 """Scores of hand-made segmenters, against those computed by hand and case by case."""
 
 import math
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -242,3 +243,16 @@ def test_hidden_files_beside_nnunets_are_passed_over(tmp_path):
         (tmp_path / folder / "._x.png").write_bytes(b"x")
     split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
     assert [case.name for case in split.cases] == ["x"]
+
+
+def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
+    its_card = replace(card(channels=3), gray_or_rgb=True)
+    split, _ = read_cases(*folders, its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+
+    assert split.notes == ("4 of 4 images are gray, such as a: read as RGB",)
+    assert cases["a"]["cell"]["dice"] == pytest.approx(2 * 50 / 150)
+    with pytest.raises(
+        ValueError, match="has images of 1 channels; the segmenter was trained on 3"
+    ):
+        read_cases(*folders, card(channels=3))

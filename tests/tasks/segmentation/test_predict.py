@@ -46,7 +46,15 @@ def expected(values):
     return np.select([values < 100, values < 200], [0, 7], 300)
 
 
-def card(*, channels=1, classes=TABLE, neighbours=0, axis=-1, normalisation="imagenet"):
+def card(
+    *,
+    channels=1,
+    classes=TABLE,
+    neighbours=0,
+    axis=-1,
+    normalisation="imagenet",
+    gray_or_rgb=False,
+):
     seen = channels * (2 * neighbours + 1)
     return SegmenterCard(
         backbone="resnet18",
@@ -60,6 +68,7 @@ def card(*, channels=1, classes=TABLE, neighbours=0, axis=-1, normalisation="ima
         std=(1.0,) * seen,
         epsilon=1e-5,
         provenance="made",
+        gray_or_rgb=gray_or_rgb,
     )
 
 
@@ -294,3 +303,36 @@ def test_the_picture_of_a_split_has_cases_from_all_of_it(tmp_path, monkeypatch):
     assert samples[0].dice == pytest.approx(2 * 16 / (16 + 32))
     assert samples[0].prediction.sum() == 32
     assert samples[0].truth.sum() == 16
+
+
+def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp_path):
+    image = noise(40, 40)
+    Image.fromarray(image).save(tmp_path / "gray.png")
+    Image.fromarray(np.stack([image] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    for channels, note in ((3, "gray"), (1, "rgb")):
+        output = tmp_path / str(channels)
+        its_card = card(channels=channels, gray_or_rgb=True)
+        lines = predicted(levels(channels - 1), its_card, tmp_path / f"{note}.png", output)
+
+        assert lines[0].endswith(
+            {"gray": "; gray, read as RGB", "rgb": "; RGB, read as gray"}[note]
+        )
+        mask = np.asarray(Image.open(output / "masks" / f"{note}.png"))
+        np.testing.assert_array_equal(mask, expected(image))
+
+
+def test_colours_for_a_segmenter_of_gray_are_refused(tmp_path):
+    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "a.png")
+    cases = find_cases([tmp_path / "a.png"], channels=1, output=tmp_path / "out")
+
+    with pytest.raises(ValueError, match=r"a\.png has 3 channels that differ in 1 files, but the"):
+        list(predict_cases(levels(0), card(gray_or_rgb=True), cases, output=tmp_path / "out"))
+
+
+def test_a_checkpoint_that_does_not_say_takes_no_gray_for_rgb(tmp_path):
+    """Its three channels may be three stains."""
+    Image.fromarray(noise(40, 40)).save(tmp_path / "a.png")
+    cases = find_cases([tmp_path / "a.png"], channels=3, output=tmp_path / "out")
+
+    with pytest.raises(ValueError, match="has 1 channels in 1 files, but the segmenter was trai"):
+        list(predict_cases(levels(0), card(channels=3), cases, output=tmp_path / "out"))
