@@ -132,12 +132,14 @@ def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.segmentation.metrics import write_case_scores
 
     refuse(options, "precision", "max_detections", "one_based", of="detectors")
-    cases, summary, unit = evaluate_masks(
+    cases, summary, unit, notes = evaluate_masks(
         options.results,
         options.paths[0],
         tolerance=tolerance_of(options),
         exif=options.exif or "refuse",
     )
+    for note in notes:
+        print(note)
     print_summary(f"{options.results}: {len(cases)} cases", summary, unit=unit)
     if options.cases:
         write_case_scores(options.cases, cases)

@@ -4,20 +4,18 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from tasks.common.orientation import orientation_of
+from tasks.common.decoded import Colours, FlatImage, Pixels
+from tasks.common.orientation import UPRIGHT, orientation_of
 from tasks.common.tiff import STARTS, read_tiff
-
-Pixels = NDArray[Any]
 
 _FORMATS: Final = ("PNG", "BMP", "DIB", "JPEG", "WEBP")
 _AS_STORED: Final = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")
@@ -31,19 +29,6 @@ _FLAGS: Final = {
     1: cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
     3: cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlatImage:
-    """What a file holds.
-
-    Attributes:
-        pages: (H, W) or (H, W, C) each, as they are stored: nothing is turned. Several of TIFF.
-        orientation: Which way up they are to be shown, 1 to 8; see `tasks.common.orientation`.
-    """
-
-    pages: list[Pixels]
-    orientation: int
 
 
 def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) -> FlatImage:
@@ -68,15 +53,15 @@ def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) 
         with path.open("rb") as file:
             start = file.read(4)
         if start in STARTS:
-            pages, orientation = read_tiff(path, stored=stored)
-            return FlatImage(pages=_with(pages, channels), orientation=orientation)
+            found = read_tiff(path, stored=stored)
+            return replace(found, pages=_with(found.pages, channels))
         content = path.read_bytes()
         check_whole(content)
+        orientation, lossy = orientation_of(content), _lossy(content)
         if channels is None:
-            pages = [_by_pillow(content, stored=stored)]
-        else:
-            pages = _with([_by_opencv(content, channels)], channels)
-        return FlatImage(pages=pages, orientation=orientation_of(content))
+            return replace(_by_pillow(content, stored=stored), orientation=orientation, lossy=lossy)
+        pages = _with([_by_opencv(content, channels)], channels)
+        return FlatImage(pages=pages, orientation=orientation, lossy=lossy)
 
 
 def check_whole(content: bytes) -> None:
@@ -115,16 +100,57 @@ def _has_whole_chunks(content: bytes) -> bool:
     return False
 
 
-def _by_pillow(content: bytes, *, stored: bool) -> Pixels:
+def _lossy(content: bytes) -> str:
+    """Return what a file is if that is a JPEG, or a WebP that is no lossless one."""
+    if content[:4] != b"RIFF":
+        return "a JPEG" if content.startswith(_JPEG_START) else ""
+    place, kinds = 12, []
+    while place + 8 <= len(content):
+        kinds.append(content[place : place + 4])
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return "a lossy WebP" if b"VP8 " in kinds else ""
+
+
+def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
     with Pillow.open(BytesIO(content), formats=_FORMATS) as source:
         tile = str(source.tile)
-        if len(source.getbands()) > 1 and ";16" in tile:  # Pillow cuts colours of 16 bits to 8
-            pixels = _by_opencv(content, None)
-            return pixels[..., 0] if source.mode == "LA" else pixels
-        source.load()
+        deep = len(source.getbands()) > 1 and ";16" in tile  # Pillow cuts such colours to 8 bits
         spread = [step for bits, step in _GRAYS.items() if f"L{bits}" in tile]
-        pixels = _pixels(source, stored=stored)
-        return pixels // spread[0] if spread and stored else pixels
+        source.load()
+        if deep:
+            pixels = _by_opencv(content, None)
+            pixels = pixels[..., 0] if source.mode == "LA" else pixels
+        else:
+            pixels = _pixels(source, stored=stored)
+            pixels = pixels // spread[0] if spread and stored else pixels
+        return FlatImage(
+            pages=[pixels],
+            orientation=UPRIGHT,
+            palettes=_palettes(source) if stored else (),
+            drawn_alpha=stored and _has_drawn_alpha(source),
+        )
+
+
+def _palettes(source: Pillow.Image) -> tuple[Colours, ...]:
+    """Return the colours of a palette with their alpha, unless there is none."""
+    if source.mode not in ("P", "PA"):
+        return ()
+    colours = np.array(source.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    alpha = np.full(len(colours), 255, np.uint8)
+    clear = source.info.get("transparency", b"")
+    if isinstance(clear, int):
+        alpha[clear : clear + 1] = 0
+    else:
+        alpha[: len(clear)] = np.frombuffer(clear[: len(alpha)], np.uint8)
+    return (np.column_stack([colours, alpha]),)
+
+
+def _has_drawn_alpha(source: Pillow.Image) -> bool:
+    if not source.mode.endswith(("A", "a")):
+        return False
+    low, high = source.getchannel(source.getbands()[-1]).getextrema()
+    return bool(low != high)
 
 
 def _pixels(source: Pillow.Image, *, stored: bool) -> Pixels:

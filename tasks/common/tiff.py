@@ -1,17 +1,16 @@
 """Read TIFF files in any compression and layout, by tifffile and imagecodecs alone."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
+from tasks.common.decoded import Colours, FlatImage, Pixels
 from tasks.common.orientation import TAG, valid
-
-Pixels = NDArray[Any]
 
 STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MIN_IS_WHITE, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
@@ -20,6 +19,7 @@ _INK_SET: Final = 332
 _PLAIN: Final = (1, 2, 4, 34892)  # MinIsBlack, RGB, transparency mask, linear raw
 _PLANAR: Final = 2  # a plane after the other
 _ALPHA: Final = (1, 2)
+_JPEG: Final = (6, 7)
 _DECODES_TO_RGB: Final = (6, 7, 33007, 34892, 50001)  # kinds of JPEG, and WebP
 
 
@@ -37,8 +37,8 @@ def tiff_tags(path: Path) -> dict[int, Any]:
         return dict(tags)
 
 
-def read_tiff(path: Path, *, stored: bool) -> tuple[list[Pixels], int]:
-    """Return (H, W) or (H, W, C) of each page of a TIFF file, and its orientation, 1 to 8.
+def read_tiff(path: Path, *, stored: bool) -> FlatImage:
+    """Return what a TIFF file holds: (H, W) or (H, W, C) of each page.
 
     Smaller copies of a page and transparency masks are no pages, nor is an alpha channel a channel.
     What ImageJ and OME call channels become channels, whatever the order of the pages.
@@ -50,7 +50,8 @@ def read_tiff(path: Path, *, stored: bool) -> tuple[list[Pixels], int]:
     Args:
         path: A TIFF or BigTIFF file.
         stored: Whether to return the stored numbers instead, as masks need them: nothing is
-            inverted or spread, a palette gives its indices. Two levels are 0 and 255 all the same.
+            inverted or spread, a palette gives its indices. Two levels are 0 and 255 all the same,
+            unless they are indices.
 
     Raises:
         ValueError: If it is damaged or truncated, a part of it is missing, or its compression or
@@ -58,18 +59,28 @@ def read_tiff(path: Path, *, stored: bool) -> tuple[list[Pixels], int]:
     """
     try:
         with TiffFile(path, _multifile=False) as source:
-            pages = [_checked(page, source) for page in _pages(source)]
-            orientation = valid(pages[0].tags.valueof(TAG, 1))
-            series = source.series[0] if _is_described(source) else None
-            if series is not None and len(pages) == 1 and series.size > pages[0].size:
-                decoded = _planes(series, pages[0], stored=stored)
-            else:
-                decoded = [_decoded(page, stored=stored) for page in pages]
-            return decoded if series is None else _channels_last(decoded, series), orientation
+            return _read(source, stored=stored)
     except ValueError:
         raise
     except Exception as error:  # every codec of imagecodecs has an error of its own
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(source: TiffFile, *, stored: bool) -> FlatImage:
+    pages = [_checked(page, source) for page in _pages(source)]
+    series = source.series[0] if _is_described(source) else None
+    drawn_alpha, decoded = False, []
+    for pixels, page in _decoded(pages, series):
+        drawn_alpha |= stored and _has_drawn_alpha(pixels, page)
+        decoded.append(_shown(pixels, page, stored=stored))
+    palettes = [_palette(page) for page in pages] if stored else []
+    return FlatImage(
+        pages=decoded if series is None else _channels_last(decoded, series),
+        orientation=valid(pages[0].tags.valueof(TAG, 1)),
+        palettes=tuple(palette for palette in palettes if palette is not None),
+        drawn_alpha=drawn_alpha,
+        lossy="a JPEG within TIFF" if int(pages[0].compression) in _JPEG else "",
+    )
 
 
 def _pages(source: TiffFile) -> list[TiffPage]:
@@ -104,23 +115,26 @@ def _is_described(source: TiffFile) -> bool:
     return bool(source.is_imagej or source.is_ome or source.is_shaped or source.is_stk)
 
 
-def _planes(series: TiffPageSeries, page: TiffPage, *, stored: bool) -> list[Pixels]:
-    """Return the planes of a page that stands for many, as in stacks of ImageJ above 4 GB."""
-    stack = series.asarray().reshape(-1, *page.shape)
-    return [_shown(plane, page, stored=stored) for plane in stack]
-
-
-def _decoded(page: TiffPage, *, stored: bool) -> Pixels:
-    try:
-        pixels = page.asarray()
-    except Exception as error:  # as above
-        raise ValueError(f"its compression {_compression(page)} fails: {error}") from error
-    if page.imagedepth > 1 or pixels.dtype.kind not in "buif":
-        what = f"pages of {page.imagedepth} slices, of numbers of type {pixels.dtype},"
-        raise ValueError(f"{what} are not read; save a page per slice, of real numbers")
-    if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
-        pixels = np.moveaxis(pixels, 0, -1)
-    return _shown(pixels, page, stored=stored)
+def _decoded(
+    pages: list[TiffPage], series: TiffPageSeries | None
+) -> Iterator[tuple[Pixels, TiffPage]]:
+    """Yield the numbers of each page, (H, W) or (H, W, C) with alpha, and the page."""
+    if series is not None and len(pages) == 1 and series.size > pages[0].size:
+        # A page that stands for many, as in stacks of ImageJ above 4 GB.
+        for plane in series.asarray().reshape(-1, *pages[0].shape):
+            yield plane, pages[0]
+        return
+    for page in pages:
+        try:
+            pixels = page.asarray()
+        except Exception as error:  # as above
+            raise ValueError(f"its compression {_compression(page)} fails: {error}") from error
+        if page.imagedepth > 1 or pixels.dtype.kind not in "buif":
+            what = f"pages of {page.imagedepth} slices, of numbers of type {pixels.dtype},"
+            raise ValueError(f"{what} are not read; save a page per slice, of real numbers")
+        if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
+            pixels = np.moveaxis(pixels, 0, -1)
+        yield pixels, page
 
 
 def _shown(pixels: Pixels, page: TiffPage, *, stored: bool) -> Pixels:
@@ -133,7 +147,26 @@ def _shown(pixels: Pixels, page: TiffPage, *, stored: bool) -> Pixels:
         pixels = pixels[..., kept[0]] if len(kept) == 1 else pixels[..., kept]
     if not stored:
         pixels = _spread(_coloured(pixels, page), page)
-    return pixels.astype(np.uint8) * np.uint8(255) if pixels.dtype == bool else pixels
+    if pixels.dtype != bool:
+        return pixels
+    levels = pixels.astype(np.uint8)
+    return levels if page.photometric == _PALETTE else levels * np.uint8(255)
+
+
+def _has_drawn_alpha(pixels: Pixels, page: TiffPage) -> bool:
+    """Return whether the alpha channel has more than one value."""
+    first = pixels.shape[-1] - len(page.extrasamples)
+    alphas = [pixels[..., first + n] for n, k in enumerate(page.extrasamples) if k in _ALPHA]
+    return any(bool(alpha.min() != alpha.max()) for alpha in alphas)
+
+
+def _palette(page: TiffPage) -> Colours | None:
+    """Return (levels, 4) of 8 bits, alpha being 255; None if the page has no palette."""
+    if page.photometric != _PALETTE or page.colormap is None:
+        return None
+    table = page.colormap.T  # (levels, 3), 16 bits
+    eight = table if table.max() < 256 else table >> 8  # some programs write 8 bits there
+    return np.pad(eight.astype(np.uint8), ((0, 0), (0, 1)), constant_values=255)
 
 
 def _coloured(pixels: Pixels, page: TiffPage) -> Pixels:
@@ -142,10 +175,9 @@ def _coloured(pixels: Pixels, page: TiffPage) -> Pixels:
         return pixels
     if photometric == _MIN_IS_WHITE:
         return _inverted(pixels, bits=int(page.bitspersample))
-    if photometric == _PALETTE and page.colormap is not None:
-        table = page.colormap.T  # (levels, 3), 16 bits
-        eight = table if table.max() < 256 else table >> 8  # some programs write 8 bits there
-        return eight.astype(np.uint8)[pixels.astype(np.intp)]
+    palette = _palette(page)
+    if palette is not None:
+        return palette[pixels.astype(np.intp), :3]
     if photometric == _SEPARATED:
         return _from_cmyk(pixels, page)
     if photometric == _YCBCR and int(page.compression) in _DECODES_TO_RGB:

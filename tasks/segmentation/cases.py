@@ -60,6 +60,11 @@ class ClassTable:
     threshold: float | None = None
     source: str = field(default="data.classes", compare=False)
 
+    @property
+    def own_files(self) -> bool:
+        """Whether each class has mask files of its own, in which all but 0 is the class."""
+        return not self.exclusive and set(self.values) == {(1,)}
+
     def text(self, value: int) -> str:
         """Return a mask value as a user writes it: a number, or a colour such as #ff0000."""
         return colour_text(value) if self.colours else str(value)

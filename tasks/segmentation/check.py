@@ -1,8 +1,8 @@
 """A look at every case before a run: what cannot be used, and what should be known."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,54 +13,45 @@ from tasks.common.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.colour import common_channels, is_coloured
+from tasks.segmentation.mask_notes import MaskFacts, mask_facts
 from tasks.segmentation.masks import labels_of, read_mask_files
-from tasks.segmentation.palettes import Palette, Palettes
+from tasks.segmentation.palettes import compare_all_palettes
 from tasks.segmentation.readers import check_same_grid, read_image
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseFacts:
-    """What was seen of a case.
+class CaseFacts(MaskFacts):
+    """What was seen of a case and, as `MaskFacts` says, of its masks.
 
     Attributes:
-        name: Of the case.
         shape: (D, H, W).
         channels: Of the image, as it is used.
         dtype: Of its numbers, as numpy calls it.
         spacing: Between slices, rows and columns.
         unit: Of the spacing.
         flat: Whether it is a flat image.
-        axis: Along which axis a volume was cut into slices; None for a flat image.
         class_pixels: Of each class.
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
         mask_digest: Equal for equal labels.
-        rounded: How many mask pixels were nearly whole numbers, and rounded.
-        palettes: Of each mask file; empty for those without.
-        indices: That occur in each mask file with a palette.
         turned: How many of image and mask are to be shown turned, as EXIF says.
         coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
         stored_channels: Of the image file, if they are others than those that are used.
     """
 
-    name: str
     shape: tuple[int, int, int]
     channels: int
     dtype: str
     spacing: tuple[float, float, float]
     unit: str
     flat: bool
-    axis: int | None
     class_pixels: tuple[int, ...]
     blank: bool
     digest: str
     mask_digest: str
     turned: int = 0
-    rounded: int = 0
-    palettes: tuple[Palette, ...] = ()
-    indices: tuple[tuple[int, ...], ...] = ()
     coloured: bool | None = None
     stored_channels: int | None = None
 
@@ -97,7 +88,7 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             f"{case_set.source}: {len(turned)} of {len(case_set.cases)} cases are to be shown "
             f"turned: {listed(turned)}. {exif_advice()}"
         )
-    _compare_palettes(read, {case.name: case for case in case_set.cases})
+    compare_all_palettes([facts.drawn for facts in read], case_set.classes)
     found, odd = _alike(_fitted(read, case_set.channels))
     faults += odd
     if faults and (policy == "error" or not found):
@@ -177,34 +168,25 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         )
     depth, height, width = image.shape[1:]
     coloured = is_coloured(image, case.images)
+    seen = mask_facts(case.name, masks)
     return CaseFacts(
         name=case.name,
+        axis=geometry.axis,
+        rounded=seen.rounded,
+        drawn=seen.drawn,
         shape=(depth, height, width),
         channels=len(image),
         dtype=str(image.dtype),
         spacing=geometry.spacing,
         unit=geometry.unit,
         flat=geometry.unit == "px" and depth == 1,
-        axis=geometry.axis,
         class_pixels=_class_pixels(labels, case_set.classes),
         blank=bool(image.min() == image.max()),
         digest=_digest(image[:1] if coloured is False else image),
         mask_digest=_digest(labels),
         turned=sum(found.orientation != UPRIGHT for found in (geometry, masks[0].geometry)),
-        rounded=sum(mask.rounded for mask in masks),
-        palettes=tuple(mask.palette for mask in masks),
-        indices=tuple(tuple(np.unique(m.values).tolist()) if m.palette else () for m in masks),
         coloured=coloured,
     )
-
-
-def _compare_palettes(read: Sequence[CaseFacts], cases: Mapping[str, Case]) -> None:
-    """Raise ValueError if an index has two colours in the masks of one class."""
-    palettes: dict[int, Palettes] = defaultdict(Palettes)
-    for facts in read:
-        paths = cases[facts.name].masks
-        for number, (palette, used) in enumerate(zip(facts.palettes, facts.indices, strict=True)):
-            palettes[number].add(paths[number], palette, used)
 
 
 def shared_channels(looked: Sequence[CaseFacts]) -> int | None:
@@ -212,31 +194,6 @@ def shared_channels(looked: Sequence[CaseFacts]) -> int | None:
     if any(facts.coloured is None for facts in looked):
         return None
     return looked[0].channels
-
-
-def mask_notes(looked: Sequence[CaseFacts]) -> list[str]:
-    """Return what a user should know of how masks were read, a sentence each.
-
-    Args:
-        looked: From `look`.
-    """
-    said = []
-    if rounded := [facts for facts in looked if facts.rounded]:
-        pixels = sum(facts.rounded for facts in rounded)
-        said.append(
-            f"{pixels} mask pixels of {len(rounded)} cases, such as {rounded[0].name}, were within "
-            "0.01 of whole numbers, and rounded"
-        )
-    flat = [facts for facts in looked if facts.flat]
-    drawn = [facts for facts in flat if any(facts.palettes)]
-    plain = [facts for facts in flat if not all(facts.palettes)]
-    if drawn and plain:
-        said.append(
-            f"{len(drawn)} masks have a palette, such as that of {drawn[0].name}, and "
-            f"{len(plain)} have none, such as that of {plain[0].name}: the numbers are read in "
-            "both, not the colours"
-        )
-    return said
 
 
 def _fitted(read: Sequence[CaseFacts], channels: int | None) -> list[CaseFacts]:

@@ -13,13 +13,15 @@ from tasks.common.advice import without_training
 from tasks.common.paths import existing_folder, is_hidden
 from tasks.common.report import print_scores
 from tasks.segmentation.cases import Case, CaseSet
-from tasks.segmentation.check import look, mask_notes, shared_channels
+from tasks.segmentation.check import look, shared_channels
 from tasks.segmentation.checkpoint import SegmenterCard
 from tasks.segmentation.dataset import whole_input
 from tasks.segmentation.folder import folder_cases, stem_of
-from tasks.segmentation.masks import read_mask
+from tasks.segmentation.mask_notes import mask_facts, mask_notes
+from tasks.segmentation.masks import labels_of, read_mask_files
 from tasks.segmentation.metrics import METRICS, Scores, case_scores, check_tolerance, summarise
 from tasks.segmentation.notes import image_notes
+from tasks.segmentation.palettes import compare_all_palettes
 from tasks.segmentation.readers import check_same_grid, suffix_of
 from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
@@ -73,7 +75,7 @@ def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
         classes=given if card.classes.exclusive else None,
         threshold=card.classes.threshold,
     )
-    regions = not card.classes.exclusive and set(card.classes.values) != {(1,)}
+    regions = not card.classes.exclusive and not card.classes.own_files
     fits = found.classes.exclusive if regions else found.classes.names == card.classes.names
     if not fits:
         raise ValueError(
@@ -116,8 +118,10 @@ def _files(folder: Path) -> list[Path]:
 
 def evaluate_masks(
     results: Path, masks: Path, *, tolerance: float, exif: str = "refuse"
-) -> tuple[dict[str, Scores], Scores, str]:
-    """Return the scores of predicted masks of any tool, their summary and unit.
+) -> tuple[dict[str, Scores], Scores, str, list[str]]:
+    """Return the scores of predicted masks of any tool, their summary and unit, and notes.
+
+    The notes say how masks were read, a sentence each.
 
     Args:
         results: Folder of the predicted masks.
@@ -128,10 +132,11 @@ def evaluate_masks(
     Raises:
         FileNotFoundError: If a folder is missing.
         ValueError: If a mask has no counterpart, another size or place, or a value that no true
-            mask has; if ``tolerance`` is not above 0.
+            mask has; if the palettes of masks differ; if ``tolerance`` is not above 0.
     """
     check_tolerance(tolerance)
     cases, unit = {}, "px"
+    truths, answers = [], []
     with without_training():
         pairs = folder_cases(
             root=masks.absolute().parent,
@@ -139,15 +144,24 @@ def evaluate_masks(
             masks=str(masks.absolute()),
         )
         for case in pairs.cases:
-            truth, geometry = read_mask(case.masks, pairs.classes, axis=-1, exif=exif)
-            found, _ = read_mask(case.images, pairs.classes, axis=-1, exif=exif)
+            read = [
+                read_mask_files(paths, pairs.classes, axis=-1, exif=exif)
+                for paths in (case.masks, case.images)
+            ]
+            truth, found = (labels_of(files, pairs.classes) for files in read)
             sizes = truth.shape[-3:], found.shape[-3:]
             check_same_grid(case.masks[0], case.images[0], sizes=sizes)
+            truths.append(mask_facts(case.name, read[0]))
+            answers.append(mask_facts(case.name, read[1]))
+            geometry = read[0][0].geometry
             unit = geometry.unit
             cases[case.name] = case_scores(
                 found, truth, pairs.classes, spacing=geometry.spacing, tolerance=tolerance
             )
-    return cases, summarise(cases, pairs.classes), unit
+        compare_all_palettes([facts.drawn for facts in (*truths, *answers)], pairs.classes)
+    notes = [*pairs.notes, *(f"truth: {note}" for note in mask_notes(truths))]
+    notes += [f"results: {note}" for note in mask_notes(answers)]
+    return cases, summarise(cases, pairs.classes), unit, notes
 
 
 def evaluate(

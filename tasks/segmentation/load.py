@@ -15,7 +15,8 @@ from tasks.common.checkpoint import with_tuples
 from tasks.common.orientation import DONE, check_exif
 from tasks.common.paths import listed
 from tasks.segmentation.cases import CaseSet
-from tasks.segmentation.check import CaseFacts, findings, look, mask_notes, shared_channels
+from tasks.segmentation.check import CaseFacts, findings, look, shared_channels
+from tasks.segmentation.mask_notes import mask_notes
 from tasks.segmentation.notes import image_notes
 from tasks.segmentation.splits import SplitOptions, split_cases
 

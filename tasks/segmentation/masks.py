@@ -1,23 +1,21 @@
 """Read masks: one number for each pixel, from numbers, palettes, colours or two noisy levels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from tasks.common.advice import advice
 from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Labels, encode
-from tasks.segmentation.palettes import Palette, palette_of
-from tasks.segmentation.readers import check_same_grid, is_volume, read_file, suffix_of
+from tasks.segmentation.palettes import Drawn, drawn_of
+from tasks.segmentation.readers import check_same_grid, is_volume, read_file
+from tasks.segmentation.rounding import whole_numbers
 
 Numbers = NDArray[np.integer[Any]]
 
-_NEAR: Final = 0.01  # of a whole number: what is lost where volumes are stored with a scale
-_BITS: Final = 2**31
 ABOVE: Final = 255  # what a threshold makes of the pixels from it on; 0 of the others
 
 
@@ -31,7 +29,8 @@ class MaskFile:
         geometry: How it lies on disk.
         dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
-        palette: The colours of a palette file whose indices are the values; empty for others.
+        drawn: What is drawn with palettes; empty for files without.
+        drawn_alpha: Whether an alpha channel, which is left out, has more than one value.
     """
 
     path: Path
@@ -39,7 +38,25 @@ class MaskFile:
     geometry: Geometry
     dtype: str
     rounded: int
-    palette: Palette
+    drawn: tuple[Drawn, ...]
+    drawn_alpha: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskValues:
+    """What is known of a mask whose values nobody has named yet.
+
+    Attributes:
+        counts: How many pixels have each value, by value.
+        dtype: Of the stored numbers, as numpy calls it.
+        drawn: As of `MaskFile`.
+        drawn_alpha: As of `MaskFile`.
+    """
+
+    counts: Mapping[int, int]
+    dtype: str
+    drawn: tuple[Drawn, ...] = ()
+    drawn_alpha: bool = False
 
 
 def read_mask_files(
@@ -100,8 +117,7 @@ def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
         ValueError: If a value is of no class, or the files differ in size or place.
     """
     first = files[0]
-    own = not classes.exclusive and set(classes.values) == {(1,)}  # a file per class, even if one
-    if len(files) == 1 and not (own and len(classes.names) == 1):
+    if len(files) == 1 and not (classes.own_files and len(classes.names) == 1):
         return encode(first.values, classes, source=first.path)
     for file in files[1:]:
         check_same_grid(first.path, file.path, sizes=(first.values.shape, file.values.shape))
@@ -111,8 +127,8 @@ def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
     return layers
 
 
-def mask_counts(path: Path, classes: ClassTable) -> tuple[dict[int, int], str]:
-    """Return how many pixels of a mask file have each value, by value, and the type of its numbers.
+def mask_values(path: Path, classes: ClassTable) -> MaskValues:
+    """Return which values a mask file has; the errors are those of `read_mask_files`.
 
     Args:
         path: The file.
@@ -120,38 +136,52 @@ def mask_counts(path: Path, classes: ClassTable) -> tuple[dict[int, int], str]:
     """
     file = _mask_file(path, classes, axis=-1, exif="ignore")
     values, counts = np.unique(file.values, return_counts=True)
-    return {int(v): int(n) for v, n in zip(values, counts, strict=True)}, file.dtype
-
-
-def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> MaskFile:
-    if suffix_of(path) in (".jpg", ".jpeg") and classes.threshold is None:
-        raise ValueError(
-            f"{path} is a JPEG, which changes the numbers near edges; expected a mask in a format "
-            "that keeps them, such as PNG. Make it again from its source"
-            f"{advice('; for two levels, data.threshold=128 tells them apart again')}."
-        )
-    stored = not classes.colours
-    pixels, geometry = read_file(path, axis=axis, exif=exif, stored=stored)
-    values = _packed(pixels, path) if classes.colours else _one_channel(pixels, path)
-    rounded = 0
-    if classes.threshold is not None:
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError(f"{path} has mask values that are NaN or infinite; repair it.")
-        values = np.where(values >= classes.threshold, ABOVE, 0).astype(np.uint8)
-    elif values.dtype.kind == "f":
-        values, rounded = _rounded(values, path)
-    plain = stored and classes.threshold is None and not is_volume(path)
-    return MaskFile(
-        path=path,
-        values=values,
-        geometry=geometry,
-        dtype=str(pixels.dtype),
-        rounded=rounded,
-        palette=palette_of(path) if plain else (),
+    return MaskValues(
+        counts=dict(zip(values.tolist(), counts.tolist(), strict=True)),
+        dtype=file.dtype,
+        drawn=file.drawn,
+        drawn_alpha=file.drawn_alpha,
     )
 
 
-def _one_channel(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> MaskFile:
+    stored = not classes.colours
+    read = read_file(path, axis=axis, exif=exif, stored=stored)
+    if read.flat and read.flat.lossy and classes.threshold is None:
+        raise ValueError(
+            f"{path} is {read.flat.lossy}, which changes the numbers near edges; expected a mask "
+            "in a format that keeps them, such as PNG. Make it again from its source"
+            f"{advice('; for two levels, data.threshold=128 tells them apart again')}."
+        )
+    drawn_alpha = read.flat is not None and read.flat.drawn_alpha
+    if classes.colours:
+        values: NDArray[Any] = _packed(read.pixels, path)
+    else:
+        values = _one_channel(read.pixels, path, drawn_alpha=drawn_alpha)
+    rounded = 0
+    if classes.threshold is not None:
+        values = _cut(values, classes.threshold, path)
+    elif values.dtype.kind == "f":
+        values, rounded = whole_numbers(values, path)
+    return MaskFile(
+        path=path,
+        values=values,
+        geometry=read.geometry,
+        dtype=str(read.pixels.dtype),
+        rounded=rounded,
+        drawn=drawn_of(path, read.flat) if read.flat and stored else (),
+        drawn_alpha=drawn_alpha,
+    )
+
+
+def _cut(values: NDArray[Any], threshold: float, path: Path) -> Numbers:
+    """Return two levels."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{path} has mask values that are NaN or infinite; repair it.")
+    return np.where(values >= threshold, ABOVE, 0).astype(np.uint8)
+
+
+def _one_channel(pixels: NDArray[Any], path: Path, *, drawn_alpha: bool) -> NDArray[Any]:
     """Return (D, H, W) of (C, D, H, W)."""
     values: NDArray[Any] = pixels[0]
     if (pixels[1:] != values).any():
@@ -160,32 +190,18 @@ def _one_channel(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
             "[255, 0, 0]}, or turn them into class values.",
             otherwise=" Turn its colours into class values.",
         )
-        if _has_drawn_alpha(path):
+        if drawn_alpha:
             hint += " Or is the mask in its alpha channel, which is not read? Save that as gray."
         raise ValueError(
             f"{path} has {len(pixels)} channels that differ; expected a mask with one number per "
             f"pixel.{hint}"
         )
-    if values.size and values.min() == values.max() and _has_drawn_alpha(path):
+    if drawn_alpha and values.min() == values.max():
         raise ValueError(
             f"{path} has one colour everywhere, and an alpha channel that differs: is the mask in "
             "the alpha channel, which is not read? Save that as gray, in a file without alpha."
         )
     return values
-
-
-def _has_drawn_alpha(path: Path) -> bool:
-    """Return whether a flat image has an alpha channel with more than one value."""
-    if is_volume(path):
-        return False
-    try:
-        with Pillow.open(path) as source:
-            if not source.mode.endswith(("A", "a")):
-                return False
-            low, high = source.getchannel(source.getbands()[-1]).getextrema()
-    except (OSError, ValueError):  # it was read by another library
-        return False
-    return bool(low != high)
 
 
 def _packed(pixels: NDArray[Any], path: Path) -> Numbers:
@@ -198,21 +214,3 @@ def _packed(pixels: NDArray[Any], path: Path) -> Numbers:
     red, green, blue = (pixels[i % len(pixels)].astype(np.int32) for i in range(3))
     packed: Numbers = red << 16 | green << 8 | blue
     return packed
-
-
-def _rounded(values: NDArray[Any], path: Path) -> tuple[Numbers, int]:
-    """Return whole numbers, and how many were not quite."""
-    nearest = np.rint(values)
-    with np.errstate(invalid="ignore"):  # of infinities
-        off = np.abs(values - nearest)
-    odd = values[~(off <= _NEAR)]
-    if odd.size:
-        raise ValueError(
-            f"{path} has mask values that are not whole, such as {odd[0]!s} ({odd.size} "
-            "pixels); expected one whole number per class. Was it resampled or scaled?"
-        )
-    if nearest.size and np.abs(nearest).max() >= _BITS:
-        raise ValueError(
-            f"{path} has mask values up to {np.abs(nearest).max()!s}; expected 32 bits at most."
-        )
-    return nearest.astype(np.int64), int(np.count_nonzero(off))

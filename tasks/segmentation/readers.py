@@ -1,6 +1,7 @@
 """Read images: flat files, stacks of pages, and NIfTI volumes in one orientation."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from tasks.common.decoded import FlatImage
 from tasks.common.flat_image import read_flat
 from tasks.common.orientation import turned
 from tasks.common.paths import IMAGE_SUFFIXES, existing_file
@@ -18,6 +20,21 @@ from tasks.segmentation.volumes import TOLERANCE, affine_of, flat_text, read_vol
 VOLUME_SUFFIXES: Final = (".nii.gz", ".nii")
 SUFFIXES: Final = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFile:
+    """What was read of a file.
+
+    Attributes:
+        pixels: (C, D, H, W).
+        geometry: How it lies on disk.
+        flat: What else a flat image holds; None for a volume.
+    """
+
+    pixels: Pixels
+    geometry: Geometry
+    flat: FlatImage | None = None
 
 
 def suffix_of(path: Path) -> str:
@@ -55,11 +72,11 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
             in size or place, or is to be shown turned and ``exif`` is ``refuse``.
     """
     files = [read_file(path, axis=axis, exif=exif) for path in paths]
-    first, geometry = files[0]
-    for path, (pixels, _) in zip(paths[1:], files[1:], strict=True):
-        check_same_grid(paths[0], path, sizes=(first.shape[1:], pixels.shape[1:]))
-    joined = np.concatenate([pixels for pixels, _ in files])
-    return np.ascontiguousarray(_storable(joined, source=paths[0])), geometry
+    first = files[0].pixels
+    for path, file in zip(paths[1:], files[1:], strict=True):
+        check_same_grid(paths[0], path, sizes=(first.shape[1:], file.pixels.shape[1:]))
+    joined = np.concatenate([file.pixels for file in files])
+    return np.ascontiguousarray(_storable(joined, source=paths[0])), files[0].geometry
 
 
 def check_same_grid(
@@ -92,8 +109,8 @@ def check_same_grid(
         )
 
 
-def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> tuple[Pixels, Geometry]:
-    """Return (C, D, H, W) of a file and how it lies on disk; see `read_image` for the errors.
+def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> ReadFile:
+    """Return what a file holds; see `read_image` for the errors.
 
     Args:
         path: An image, a volume or a mask.
@@ -104,12 +121,12 @@ def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> tupl
     existing_file(path, what="image")
     if is_volume(path):
         values, geometry = read_volume(path, axis=axis)
-        return _storable(values, source=path), geometry
+        return ReadFile(pixels=_storable(values, source=path), geometry=geometry)
     found = read_flat(path, stored=stored)
     pages = turned(found.pages, found.orientation, exif=exif, path=path)
     stack = np.stack([page.reshape(*page.shape[:2], -1) for page in pages])  # [D,H,W,C]
     pixels = _storable(np.moveaxis(stack, -1, 0), source=path)
-    return pixels, Geometry(
+    geometry = Geometry(
         source=path,
         spacing=(1.0, 1.0, 1.0),
         unit="px",
@@ -117,6 +134,7 @@ def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> tupl
         orientation=found.orientation,
         turned=exif == "apply",
     )
+    return ReadFile(pixels=pixels, geometry=geometry, flat=found)
 
 
 def _storable(pixels: Pixels, *, source: Path) -> Pixels:
@@ -128,8 +146,12 @@ def _storable(pixels: Pixels, *, source: Path) -> Pixels:
     if pixels.dtype in (np.uint8, np.uint16, np.int16, np.int32):
         return pixels
     limits = np.iinfo(np.int32)
-    if pixels.min() < limits.min or pixels.max() > limits.max:
-        raise ValueError(f"{source} has numbers up to {pixels.max()}; expected 32 bits at most.")
+    low, high = pixels.min(), pixels.max()
+    if low < limits.min or high > limits.max:
+        wrong = f"down to {low}" if low < limits.min else f"up to {high}"
+        raise ValueError(
+            f"{source} has numbers {wrong}; expected 32 bits at most. Save it with smaller ones."
+        )
     return pixels.astype(np.int32)
 
 

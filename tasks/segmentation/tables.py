@@ -18,7 +18,8 @@ from tasks.segmentation.cases import (
     inferred_table,
 )
 from tasks.segmentation.mask_hints import hints_of
-from tasks.segmentation.masks import ABOVE, mask_counts
+from tasks.segmentation.masks import ABOVE, mask_values
+from tasks.segmentation.palettes import compare_palettes
 
 _SEVERAL: Final = 5  # masks, from which on a value in one of them alone is suspicious
 _HEX: Final = re.compile(r"#?([0-9a-fA-F]{6})|#([0-9a-fA-F]{3})")
@@ -170,9 +171,10 @@ def _colours(value: Any) -> list[int]:  # noqa: ANN401 (an option)
 def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
     """Return the table of the values that occur in the masks."""
     nothing = ClassTable(names=(), values=())
-    read = {path: mask_counts(path, nothing) for path in masks}
-    files = {path: counts for path, (counts, _) in read.items()}
-    hints = hints_of(files, {path: dtype for path, (_, dtype) in read.items()})
+    read = {path: mask_values(path, nothing) for path in masks}
+    compare_palettes([values.drawn for values in read.values()])
+    files = {path: values.counts for path, values in read.items()}
+    hints = hints_of(files, {path: values.dtype for path, values in read.items()})
     said = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
     occurs = Counter(value for counts in files.values() for value in counts)
     try:

@@ -207,8 +207,8 @@ def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(
     write(found, b=block(0, 0, 0), c=block(0, 0, 0))
     split, _ = read_cases(masks, images, card())
     expected, summary = evaluate(Light(), card(), split, tolerance=1)
-    cases, total, unit = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
-    assert unit == "px"
+    cases, total, unit, notes = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
+    assert (unit, notes) == ("px", [])
     for name in "acd":
         assert cases[name]["class 7"] == pytest.approx(expected[name]["cell"], nan_ok=True)
     assert total["class 7"]["dice"] == summary["cell"]["dice"]

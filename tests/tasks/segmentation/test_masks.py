@@ -8,7 +8,7 @@ from PIL import Image
 
 from tasks.segmentation.cases import ClassTable, class_table
 from tasks.segmentation.folder import folder_cases
-from tasks.segmentation.masks import mask_counts, read_mask, read_mask_files
+from tasks.segmentation.masks import mask_values, read_mask, read_mask_files
 from tasks.segmentation.tables import table_of
 from tasks.segmentation.writers import write_mask
 
@@ -51,7 +51,7 @@ def test_a_scale_that_nibabel_chose_is_rounded(tmp_path):
     image.to_filename(tmp_path / "scaled.nii")
     assert nib.load(tmp_path / "scaled.nii").dataobj.slope != 1
 
-    assert sorted(mask_counts(tmp_path / "scaled.nii", NOTHING)[0]) == [0, 1, 2, 3]
+    assert sorted(mask_values(tmp_path / "scaled.nii", NOTHING).counts) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_a_scale_that_nibabel_chose_is_rounded(tmp_path):
         (1.0101, r"not whole, such as 1\.0101 \(1 pixels\)"),
         (1.5, r"not whole, such as 1\.5 "),
         (0.98999, r"such as 0\.98999 "),
-        (np.nan, "such as nan "),
-        (np.inf, "such as inf "),
-        (1e20, r"values up to 1e\+20; expected 32 bits"),
+        (np.nan, "not finite, such as nan "),
+        (np.inf, "not finite, such as inf "),
+        (1e20, r"values such as 1e\+20 \(1 pixels\); expected 32 bits"),
     ],
 )
 def test_other_numbers_are_shown_with_enough_digits(nifti, value, shown):

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from tasks.segmentation.cases import IGNORE, ClassTable, class_table
-from tasks.segmentation.masks import mask_counts, read_mask
+from tasks.segmentation.masks import mask_values, read_mask
 from tasks.segmentation.readers import check_same_grid, read_image
 
 TABLE = class_table({0: "background", 1: "liver", 255: "vessel"})
@@ -112,7 +112,7 @@ def test_a_palette_is_colours_in_an_image_and_indices_in_a_mask(save):
     assert pixels[:, 0, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
     labels, _ = read_mask([path], TABLE, axis=-1)
     np.testing.assert_array_equal(labels, indices[None])
-    assert sorted(mask_counts(path, NOTHING)[0]) == [0, 1]
+    assert sorted(mask_values(path, NOTHING).counts) == [0, 1]
 
 
 def test_a_palette_with_transparency_is_one_as_well(save):
@@ -217,7 +217,7 @@ def test_a_mask_is_turned_by_its_own_orientation(save):
     assert (geometry.orientation, geometry.turned) == (6, True)
     with pytest.raises(ValueError, match=r"a\.tif is to be shown turned \(EXIF orientation 6\)"):
         read_mask([path], TABLE, axis=-1)
-    assert sorted(mask_counts(path, NOTHING)[0]) == [0, 1, 255]
+    assert sorted(mask_values(path, NOTHING).counts) == [0, 1, 255]
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
@@ -231,7 +231,7 @@ def test_a_mask_has_the_stored_numbers_where_the_smallest_is_white(tmp_path, dty
     labels, _ = read_mask([tmp_path / "a.tif"], table, axis=-1)
 
     np.testing.assert_array_equal(labels[0], stored.astype(np.uint8))
-    assert sorted(mask_counts(tmp_path / "a.tif", NOTHING)[0]) == [0, one]
+    assert sorted(mask_values(tmp_path / "a.tif", NOTHING).counts) == [0, one]
 
 
 def test_gray_of_two_bits_is_0_to_3_in_a_mask(tmp_path):
@@ -239,7 +239,7 @@ def test_gray_of_two_bits_is_0_to_3_in_a_mask(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(gray_png(mask, bits=2))
 
-    assert sorted(mask_counts(path, NOTHING)[0]) == [0, 1, 2, 3]
+    assert sorted(mask_values(path, NOTHING).counts) == [0, 1, 2, 3]
     assert read_image([path], axis=-1)[0].ravel().tolist() == [0, 85, 170, 255]  # Pillow's
 
 
@@ -495,11 +495,11 @@ def test_an_affine_of_parallel_axes_is_refused(volume):
 def test_mask_values_are_whole_numbers(volume):
     values = np.zeros((2, 2, 2), dtype=np.float32)
     values[0, 0] = 3
-    assert sorted(mask_counts(volume("a.nii.gz", values), NOTHING)[0]) == [0, 3]
+    assert sorted(mask_values(volume("a.nii.gz", values), NOTHING).counts) == [0, 3]
 
     values[1] = [[0.5, np.nan], [np.inf, 1]]
-    with pytest.raises(ValueError, match=r"b\.nii has mask values .* such as 0\.5 \(3 pixels\)"):
-        mask_counts(volume("b.nii", values), NOTHING)
+    with pytest.raises(ValueError, match=r"b\.nii .* not finite, such as inf \(2 pixels\)"):
+        mask_values(volume("b.nii", values), NOTHING)
 
 
 def test_an_unknown_value_is_refused_and_an_ignored_one_left_out(save):
@@ -566,4 +566,4 @@ def test_a_mask_is_turned_as_its_image_is(volume):
 def test_a_mask_in_a_lossy_format_is_refused(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"a\.jpg is a JPEG, which changes the numbers"):
-        mask_counts(tmp_path / "a.jpg", NOTHING)
+        mask_values(tmp_path / "a.jpg", NOTHING)
