@@ -56,6 +56,9 @@ def arguments() -> argparse.Namespace:
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
+        "--mask-suffix", help="what true masks have behind the image's name, such as _drawn"
+    )
+    segmentation.add_argument(
         "--tolerance", type=float, help="of NSD, in mm for NIfTI, else pixels (2)"
     )
     options = parser.parse_args()
@@ -77,7 +80,7 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.checkpoint import load_detector
     from tasks.detection.evaluate import evaluate, print_evaluation, read_annotations
 
-    refuse(options, "cases", "tolerance", of="segmenters")
+    refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
     checkpoint, truth, images = options.paths
     detector, card = load_detector(
         checkpoint, detections_per_image=options.max_detections, exif=options.exif
@@ -97,7 +100,7 @@ def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.evaluate import print_results
     from tasks.detection.results import evaluate_results, read_truth
 
-    refuse(options, "cases", "tolerance", of="segmenters")
+    refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
     refuse(options, "precision", "one_based", "exif", of="checkpoints")
     split = read_truth(options.paths[0])
     scores, limit, said = evaluate_results(options.results, split, limit=options.max_detections)
@@ -114,7 +117,7 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     refuse(options, "precision", "max_detections", "one_based", of="detectors")
     checkpoint, truth, images = options.paths
     segmenter, card = load_segmenter(checkpoint, exif=options.exif)
-    split, unit = read_cases(truth, images, card)
+    split, unit = read_cases(truth, images, card, mask_suffix=options.mask_suffix)
     cases, summary = evaluate(
         segmenter.to(options.device), card, split, tolerance=tolerance_of(options)
     )
@@ -137,6 +140,7 @@ def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
         options.paths[0],
         tolerance=tolerance_of(options),
         exif=options.exif or "refuse",
+        mask_suffix=options.mask_suffix,
     )
     for note in notes:
         print(note)

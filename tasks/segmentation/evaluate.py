@@ -27,7 +27,9 @@ from tasks.segmentation.segment import segment
 from tasks.segmentation.store import load_case
 
 
-def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet, str]:
+def read_cases(
+    masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None = None
+) -> tuple[CaseSet, str]:
     """Return cases with a checkpoint's classes, after a look at every file, and their unit.
 
     Args:
@@ -35,13 +37,17 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
         images: Folder of the images, matched by name; ``CASE_0000.ext`` and on for a mask
             ``CASE.ext`` are channels, as in nnU-Net.
         card: Of the checkpoint.
+        mask_suffix: As of `folder_cases`.
 
     Raises:
         FileNotFoundError: If something is missing.
         ValueError: If images and masks do not match, or have other values or channels.
     """
     with without_training():
-        found = _numbered(masks, images) or _named(masks, images, card)
+        numbered = _numbered(masks, images)
+        found, said = (
+            (numbered, ()) if numbered else _named(masks, images, card, mask_suffix=mask_suffix)
+        )
         cases = CaseSet(
             source=str(masks),
             cases=found,
@@ -57,12 +63,14 @@ def read_cases(masks: Path, images: Path, card: SegmenterCard) -> tuple[CaseSet,
             f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
             f"segmenter was trained on {card.channels}."
         )
-    notes = (*image_notes(looked), *mask_notes(looked))
+    notes = (*said, *image_notes(looked), *mask_notes(looked))
     return replace(cases, channels=shared_channels(looked), notes=notes), looked[0].unit
 
 
-def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
-    """Return images and masks that are matched by name, as `folder_cases` does."""
+def _named(
+    masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """Return images and masks that are matched by name, as `folder_cases` does, and its notes."""
     given = {
         card.classes.text(value): name
         for name, values in zip(card.classes.names, card.classes.values, strict=True)
@@ -74,6 +82,7 @@ def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
         masks=str(masks.absolute()),
         classes=given if card.classes.exclusive else None,
         threshold=card.classes.threshold,
+        mask_suffix=mask_suffix,
     )
     regions = not card.classes.exclusive and not card.classes.own_files
     fits = found.classes.exclusive if regions else found.classes.names == card.classes.names
@@ -82,7 +91,7 @@ def _named(masks: Path, images: Path, card: SegmenterCard) -> tuple[Case, ...]:
             f"{masks} has the classes {', '.join(found.classes.names)}; the segmenter was trained "
             f"on {', '.join(card.classes.names)}."
         )
-    return found.cases
+    return found.cases, found.notes
 
 
 def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
@@ -117,7 +126,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def evaluate_masks(
-    results: Path, masks: Path, *, tolerance: float, exif: str = "refuse"
+    results: Path,
+    masks: Path,
+    *,
+    tolerance: float,
+    exif: str = "refuse",
+    mask_suffix: str | None = None,
 ) -> tuple[dict[str, Scores], Scores, str, list[str]]:
     """Return the scores of predicted masks of any tool, their summary and unit, and notes.
 
@@ -128,6 +142,7 @@ def evaluate_masks(
         masks: Folder of the true ones, of the same names; their values are the classes.
         tolerance: Of the surface Dice, in the masks' unit.
         exif: What becomes of masks that are to be shown turned; see `CaseSet`.
+        mask_suffix: Of the true ones, as of `folder_cases`.
 
     Raises:
         FileNotFoundError: If a folder is missing.
@@ -142,6 +157,7 @@ def evaluate_masks(
             root=masks.absolute().parent,
             images=str(results.absolute()),
             masks=str(masks.absolute()),
+            mask_suffix=mask_suffix,
         )
         for case in pairs.cases:
             read = [

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from tasks.common.advice import advice
 from tasks.common.paths import contents, existing_folder, is_hidden, listed
-from tasks.segmentation.affixes import Matcher
+from tasks.segmentation.affixes import Matcher, plain_ending, several
 from tasks.segmentation.cases import Case, CaseSet
 from tasks.segmentation.readers import SUFFIXES
 from tasks.segmentation.splits import patient_of
@@ -39,8 +40,8 @@ def folder_cases(
             are read then.
         threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
             it; None reads them as they are.
-        mask_suffix: What each mask has behind the image's name, such as ``_manual``; None for the
-            words that are known.
+        mask_suffix: What each mask has behind the image's name, such as ``_manual``; other files
+            are passed over, and images and masks may be in one folder. None finds out by itself.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
 
@@ -51,16 +52,16 @@ def folder_cases(
     """
     base = existing_folder(Path(root), what="root")
     folder = base / masks
-    pictures, found = _files(base / images, what="image"), _files(folder, what="mask")
-    if folder.resolve() == (base / images).resolve():
-        raise ValueError(f"images and masks are both in {folder}; expected a folder for each.")
-    matcher = Matcher(pictures, mask_suffix)
+    ending = plain_ending(mask_suffix)
+    pictures, found, passed = _both(base / images, folder, ending)
+    matcher = Matcher(pictures, ending)
     layers = _class_folders(folder, found, matcher)
     notes: tuple[str, ...] = ()
     if layers:
         names = [layer.name for layer in layers]
         table = layered_table(names, classes, source="the folders of masks", threshold=threshold)
-        parts = [_matched(matcher, _files(layer, what="mask"), folder=layer) for layer in layers]
+        files = [_ending_in(ending, _files(layer, what="mask"), layer) for layer in layers]
+        parts = [_matched(matcher, f, folder=layer) for f, layer in zip(files, layers, strict=True)]
     else:
         parts = [_matched(matcher, found, folder=folder)]
         table, notes = table_of(classes, parts[0].values(), threshold=threshold)
@@ -76,7 +77,7 @@ def folder_cases(
             for name, path in sorted(pictures.items())
         ),
         classes=table,
-        notes=(*matcher.note(), *notes),
+        notes=(*matcher.note(), *passed, *notes),
     )
 
 
@@ -140,28 +141,53 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
     return files
 
 
+def _both(
+    images: Path, masks: Path, ending: str | None
+) -> tuple[dict[str, Path], dict[str, Path], tuple[str, ...]]:
+    """Return images and masks by name, and what to say of those that are neither."""
+    pictures, found = _files(images, what="image"), _files(masks, what="mask")
+    drawn = _ending_in(ending, found, masks)
+    if masks.resolve() == images.resolve():
+        if not ending:
+            told_by = advice("data.mask_suffix=_mask", otherwise="--mask-suffix _mask")
+            raise ValueError(
+                f"images and masks are both in {masks}; expected a folder for each, or what the "
+                f"names of masks end in, such as {told_by}."
+            )
+        return {n: path for n, path in pictures.items() if n not in drawn}, drawn, ()
+    left = len(found) - len(drawn)
+    return pictures, drawn, (f"{left} masks do not end in {ending!r}: passed over",) * bool(left)
+
+
+def _ending_in(ending: str | None, files: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return the files whose names end so; all if it is None."""
+    found = {name: path for name, path in files.items() if name.endswith(ending or "")}
+    if not found:
+        raise ValueError(
+            f"{folder}: no name of a mask ends in {ending!r}; there are "
+            f"{listed(sorted(path.name for path in files.values()))}."
+        )
+    return found
+
+
 def _class_folders(folder: Path, masks: Collection[str], matcher: Matcher) -> list[Path]:
     """Return the folders of the classes if each class has its own, else none."""
     inner = [name.partition("/")[2] for name in masks]
-    if (
-        not all(inner)
-        or any(matcher.image_of(name) in matcher.pictures for name in masks)
-        or not any(matcher.image_of(name) in matcher.pictures for name in inner)
-    ):
+    if not all(inner) or matcher.match(list(masks), count=False):
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p))
+    layers = [p for p in folder.iterdir() if p.is_dir() and not is_hidden(p)]
+    parts = [[n.partition("/")[2] for n in masks if n.startswith(f"{p.name}/")] for p in layers]
+    return sorted(layers) if any(matcher.match(part, count=False) for part in parts) else []
 
 
 def _matched(matcher: Matcher, masks: Mapping[str, Path], *, folder: Path) -> dict[str, Path]:
     """Return the mask of each image."""
     matched: dict[str, Path] = {}
+    found = matcher.match(list(masks))
     for name, path in masks.items():
-        image = matcher.image_of(name, count=True)
+        image = found.get(name, name)
         if image in matched:
-            raise ValueError(
-                f"{folder}: {matched[image].name!r} and {path.name!r} are both the mask of "
-                f"{image!r}; expected one. Rename or remove the other."
-            )
+            raise several(matched[image].name, path.name, of=image, where=str(folder))
         matched[image] = path
     refuse_unmatched(matcher.pictures, matched, source=folder)
     return matched

@@ -256,3 +256,34 @@ def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
         ValueError, match="has images of 1 channels; the segmenter was trained on 3"
     ):
         read_cases(*folders, card(channels=3))
+
+
+def test_results_and_truth_are_matched_by_words_or_by_an_ending(tmp_path):
+    truth, found = block(10, 10, 7), block(5, 10, 7)
+    write(tmp_path / "found", a_mask=found)
+    for folder, name in (("plain", "a"), ("worded", "a_gt"), ("both", "a_x")):
+        write(tmp_path / folder, **{name: truth})
+    write(tmp_path / "both", a_y=found)
+
+    def dice(folder, **options):
+        scores, *_ = evaluate_masks(tmp_path / "found", tmp_path / folder, tolerance=1, **options)
+        return scores["a_mask"]["class 7"]["dice"]
+
+    assert dice("plain") == dice("worded") == dice("both", mask_suffix="_x") == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 of 2 masks without an image"):
+        dice("both")
+
+
+def test_an_ending_of_the_truth_is_told(folders):
+    masks, images = folders
+    for path in list(masks.iterdir()):
+        path.rename(path.with_name(f"{path.stem}_by_anna.png"))
+        write(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
+
+    split, _ = read_cases(masks, images, card(), mask_suffix="_by_anna")
+
+    assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
+    assert split.notes == (
+        "names differ: 4 masks '*_by_anna' belong to images '*'",
+        "4 masks do not end in '_by_anna': passed over",
+    )

@@ -260,13 +260,18 @@ def test_words_beside_the_names_are_said(root):
 
     (note,) = folder_cases(root=root, classes=CLASSES).notes
 
-    assert "1 have '_segmentation' at the end, 1 have 'mask_' at the start" in note
+    assert "1 masks '*_segmentation' belong to images '*', 1 masks 'mask_*' belong" in note
 
 
 def test_an_ending_of_ones_own_can_be_told(root):
     touch(root, "images/a.png", "masks/a_drawn.png")
 
     assert matches(root, mask_suffix="_drawn") == {"a": ["images/a.png", "masks/a_drawn.png"]}
+    assert matches(root, mask_suffix="_drawn.png") == {"a": ["images/a.png", "masks/a_drawn.png"]}
+    with pytest.raises(
+        ValueError, match=r"no name of a mask ends in '_x'; there are 'a_drawn\.png'"
+    ):
+        matches(root, mask_suffix="_x")
     with pytest.raises(ValueError, match="images without a mask"):
         folder_cases(root=root, classes=CLASSES)
 
@@ -278,3 +283,42 @@ def test_what_archives_and_windows_leave_is_passed_over(root):
     )
 
     assert list(matches(root)) == ["a"]
+
+
+def test_two_observers_are_an_error_that_names_both_and_the_option(root):
+    touch(root, "images/1.png", "images/2.png")
+    touch(root, *(f"masks/{n}_{who}HO.png" for n in (1, 2) for who in ("1st", "2nd")))
+    touch(root, *(f"more/{n}{end}.png" for n in (1, 2) for end in ("_gt", "_mask")))
+
+    with pytest.raises(ValueError, match=r"images without a mask .* 4 of 4 masks without an image"):
+        folder_cases(root=root, classes=CLASSES)
+    with pytest.raises(
+        ValueError,
+        match=r"'1_gt\.png' and '1_mask\.png' are both the mask of '1'.* data\.mask_suffix=_gt\.",
+    ):
+        folder_cases(root=root, masks="more", classes=CLASSES)
+    assert matches(root, mask_suffix="_2ndHO")["2"] == ["images/2.png", "masks/2_2ndHO.png"]
+    found = folder_cases(root=root, masks="more", classes=CLASSES, mask_suffix="_mask")
+    assert found.notes[1] == "2 masks do not end in '_mask': passed over"
+
+
+def test_images_and_masks_in_one_folder_are_told_apart_by_an_ending(root):
+    """As in LGG and BUSI."""
+    touch(root, "all/p/1.png", "all/p/1_mask.png", "all/2.png", "all/2_mask.png")
+
+    with pytest.raises(ValueError, match=r"are both in .*all; expected .* data\.mask_suffix=_mask"):
+        matches(root, images="all", masks="all")
+    assert matches(root, images="all", masks="all", mask_suffix="_mask") == {
+        "p/1": ["all/p/1.png", "all/p/1_mask.png"],
+        "2": ["all/2.png", "all/2_mask.png"],
+    }
+
+
+def test_text_that_all_masks_have_is_found_in_folders_of_classes(root):
+    touch(root, "images/1.png", "images/2.png")
+    touch(root, *(f"masks/{c}/{c}-{n}.png" for n in (1, 2) for c in ("disc", "cup")))
+
+    found = folder_cases(root=root)
+
+    assert found.classes.names == ("cup", "disc")
+    assert [path.name for path in found.cases[1].masks] == ["cup-2.png", "disc-2.png"]
