@@ -82,7 +82,7 @@ def _entries(ids: Mapping[str, int]) -> dict[Parts, str]:
     """Return the names by their folders and base name."""
     entries: dict[Parts, str] = {}
     for name in ids:
-        other = entries.setdefault(_parts(name), name)
+        other = entries.setdefault(parts_of(name), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} of the annotation file are one path.")
     return entries
@@ -90,14 +90,14 @@ def _entries(ids: Mapping[str, int]) -> dict[Parts, str]:
 
 def _ends_of_path(file: NamedFile, entries: Collection[Parts]) -> list[Parts]:
     """Return the entries in which the path of a file ends."""
-    where = _parts(str(file.path.absolute()))
+    where = parts_of(str(file.path.absolute()))
     ends = (where[first:] for first in range(len(where)))
     return [end for end in ends if end in entries]
 
 
 def _longer(file: NamedFile, entries: Mapping[Parts, str], *, taken: Collection[Parts]) -> Parts:
     """Return the one entry that ends in a file's name, or nothing."""
-    own = _parts(file.name)
+    own = parts_of(file.name)
     found = [parts for parts in entries if parts[-len(own) :] == own and parts not in taken]
     if len(found) > 1:
         raise ValueError(
@@ -127,7 +127,7 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
     entry = entry if isinstance(entry, dict) else {}
     name, number = entry.get("file_name"), entry.get("id")
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    is_name = isinstance(name, str) and bool(_parts(name))
+    is_name = isinstance(name, str) and bool(parts_of(name))
     if not (is_name and is_number and float(number).is_integer()):
         raise ValueError(
             f"{source} is no COCO annotation file: an image has the file_name {name!r} and the id "
@@ -136,8 +136,16 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
     return name, int(number)
 
 
-def _parts(name: str) -> Parts:
-    """Return the folders and the name of a path, in the one of Unicode's spellings of letters."""
+def parts_of(name: str) -> Parts:
+    r"""Return the folders and the name of a path, in the one of Unicode's spellings of letters.
+
+    Args:
+        name: With slashes or backslashes; what leads above a folder is left out.
+
+    Example:
+        >>> parts_of(r"..\val\1.jpg")
+        ('val', '1.jpg')
+    """
     text = unicodedata.normalize("NFC", name).replace("\\", "/")
     return tuple(
         part for part in posixpath.normpath(text).split("/") if part not in ("", ".", "..")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from tasks.detection.annotations import Annotations
 from tasks.detection.coco import read_coco
 from tasks.detection.coco_eval import USUAL_LIMIT
 from tasks.detection.formats import judge
+from tasks.detection.image_ids import parts_of, read_image_ids
 from tasks.detection.limits import needed
 from tasks.detection.metrics import Result, coco_ap
 
@@ -154,14 +155,21 @@ def _check_categories(results: Sequence[Result], categories: Sequence[Mapping[st
 def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
     """Raise if our own ``images.json`` beside the results has other names for the truth's ids.
 
-    ``predict.py`` numbers images from 1 where it is not given the truth's ids.
+    ``predict.py`` numbers images from 1 where it is not given the truth's ids. Of two names of one
+    image one may have more folders in front. A file of another shape is another tool's.
     """
     beside = path.with_name("images.json")
-    content = read_json(beside) if path.name == "predictions.json" and beside.is_file() else {}
-    theirs = {entry["id"]: entry["file_name"] for entry in content.get("images", [])}
+    if path.name != "predictions.json" or not beside.is_file():
+        return
+    try:
+        names = {number: name for name, number in read_image_ids(beside).items()}
+    except ValueError:
+        return
     for image in images:
-        name = theirs.get(image["id"], image["file_name"])
-        if PurePath(name).name != PureWindowsPath(image["file_name"]).name:
+        name = names.get(image["id"], image["file_name"])
+        ours, its = parts_of(name), parts_of(image["file_name"])
+        common = min(len(ours), len(its))
+        if ours[-common:] != its[-common:]:
             raise ValueError(
                 f"the image {image['id']} is {name!r} in {beside}, but {image['file_name']!r} in "
                 "the truth. Predict with --annotations, for the ids of the truth."

@@ -186,6 +186,28 @@ def test_ids_that_our_own_prediction_counted_out_are_not_taken_for_the_truths(
         read_results(results, split.truth)
 
 
+def test_equal_names_in_other_folders_are_other_images(write, tmp_path):
+    truth, results = write(*made(), name="predictions.json")
+    split = read_truth(truth)
+    images = [{"id": 7, "file_name": "y/001.jpg"}, {"id": 9, "file_name": "x/001.jpg"}]
+    (tmp_path / "images.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(ValueError, match=r"image 7 is 'y/001.jpg' in .*, but 'x/001.jpg' in the"):
+        read_results(results, split.truth)
+    # More folders in front, and Windows' slashes, are no other image.
+    images = [{"id": 7, "file_name": r"set\x\001.jpg"}, {"id": 14, "file_name": "002.jpg"}]
+    (tmp_path / "images.json").write_text(json.dumps({"images": images}))
+    assert len(read_results(results, split.truth)[0]) == 30
+
+
+@pytest.mark.parametrize(
+    "content", ['["a.jpg"]', '{"images": ["a"]}', '{"images": [{"file_name": "a"}]}', "{}", "{"]
+)
+def test_an_images_json_of_another_tool_says_nothing(write, tmp_path, content):
+    truth, results = write(*made(), name="predictions.json")
+    (tmp_path / "images.json").write_text(content)
+    assert len(read_results(results, read_truth(truth).truth)[0]) == 30
+
+
 def test_boxes_in_another_format_are_refused(write):
     truth, results = made()
     for one in results:
