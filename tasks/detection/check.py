@@ -17,7 +17,15 @@ from tasks.common.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.paths import listed
 from tasks.common.report import print_line
 from tasks.detection.annotations import Annotations, ImageRecord
-from tasks.detection.images import Reading, chosen_range, depth_fault, extremes, stored_image
+from tasks.detection.images import (
+    Reading,
+    checked_range,
+    chosen_range,
+    depth_fault,
+    extremes,
+    range_advice,
+    stored_image,
+)
 from tasks.detection.missing import missing_text
 
 SKIPPED: Final = "on an image that was skipped"
@@ -76,7 +84,7 @@ def settle(looked: Sequence[ImageFacts], *, exif: str, range_: Sequence[float] =
         ValueError: If ``exif`` is unknown, or ``range_`` is no range.
     """
     if range_:
-        return Reading(exif=exif, range=tuple(map(float, range_)), clipped=True)
+        return Reading(exif=exif, range=checked_range(range_), clipped=True)
     deep = [facts for facts in looked if not facts.fault and facts.dtype != "uint8"]
     bits = chosen_range([facts.dtype for facts in deep], [facts.seen for facts in deep])
     return Reading(exif=exif, range=bits)
@@ -127,7 +135,7 @@ def check_images(
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
-            f"{missing_text(annotations)}Repair or remove them"
+            f"{missing_text(annotations)}Repair or remove them{_range_advice(pairs, reading)}"
             f"{advice('; on_bad_image=skip leaves out some, never all')}."
         )
     return _without(annotations, set(faults))
@@ -204,6 +212,14 @@ def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:
     if facts.dtype == "uint8":
         return ""
     return depth_fault(facts.dtype, facts.seen, reading)
+
+
+def _range_advice(pairs: Sequence[tuple[ImageRecord, ImageFacts]], reading: Reading) -> str:
+    """Return what to do about images of other numbers than 8 bits, if some cannot be used so."""
+    deep = [facts for _, facts in pairs if not facts.fault and facts.dtype != "uint8"]
+    finite = [facts for facts in deep if np.isfinite(facts.seen).all()]
+    refused = any(depth_fault(facts.dtype, facts.seen, reading) for facts in finite)
+    return range_advice([facts.seen for facts in finite]) if refused else ""
 
 
 def _refuse_turned(

@@ -1,5 +1,6 @@
 """Image files as the 8 bits that a detector sees."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,7 @@ class Reading:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         check_exif(self.exif)
-        if self.range and not (len(self.range) == 2 and self.range[0] < self.range[1]):
-            raise ValueError(
-                "data.range takes the lowest and the highest number, such as [0, 4095], got "
-                f"{list(self.range)}."
-            )
+        object.__setattr__(self, "range", checked_range(self.range))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Self:
@@ -48,6 +45,31 @@ class Reading:
         if values is None:
             return cls(exif="ignore", range=(0.0, 65535.0))
         return cls(**{**values, "range": tuple(values["range"])})
+
+
+def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's option
+    """Return the numbers that become 0 and 255; nothing for none.
+
+    Args:
+        given: What the option ``data.range`` holds.
+
+    Raises:
+        ValueError: Unless it is empty or two numbers, the lower one first.
+    """
+    ends = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+    if ends is None or ends == []:
+        return ()
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
+    if not numbers or not ends[0] < ends[1]:
+        raise ValueError(
+            f"data.range takes the lowest and the highest number, such as [0, 4095], got {ends!r}."
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def read_image(
@@ -75,8 +97,9 @@ def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArr
     (pixels,) = turned([pixels], orientation, exif=reading.exif, path=path)
     if pixels.dtype == np.uint8:
         return pixels, orientation
-    if fault := depth_fault(str(pixels.dtype), extremes(pixels), reading):
-        raise ValueError(f"{path} {fault}.")
+    seen = extremes(pixels)
+    if fault := depth_fault(str(pixels.dtype), seen, reading):
+        raise ValueError(f"{path} {fault}{range_advice([seen])}.")
     low, high = reading.range
     scaled = (pixels - np.float64(low)) * (255 / (high - low))
     return np.rint(scaled.clip(0, 255)).astype(np.uint8), orientation
@@ -112,17 +135,26 @@ def depth_fault(dtype: str, seen: tuple[float, float], reading: Reading) -> str:
     text = f"has numbers of type {dtype}, {seen[0]:g} to {seen[1]:g}"
     if not reading.range:
         return text + advice(
-            f"; give what is to become 0 and 255, such as data.range=[{seen[0]:g},{seen[1]:g}]",
-            otherwise=", but the detector was trained on 8 bits; give images like its own",
+            "", otherwise=", but the detector was trained on 8 bits; give images like its own"
         )
     low, high = reading.range
     if reading.clipped or low <= seen[0] <= seen[1] <= high:
         return ""
-    return text + advice(
-        f", outside of {low:g} to {high:g}; give the range of all images, such as "
-        "data.range=[-1000,1000], or take the file out",
-        otherwise=f", outside of the {low:g} to {high:g} that the detector was trained on",
-    )
+    known = advice("", otherwise=" that the detector was trained on")
+    return f"{text}, outside of {low:g} to {high:g}{known}"
+
+
+def range_advice(seen: Sequence[tuple[float, float]]) -> str:
+    """Return what to do about images that `depth_fault` finds fault with, or an empty string.
+
+    Args:
+        seen: The smallest and the largest number of each image of other numbers than 8 bits.
+    """
+    finite = [ends for ends in seen if np.isfinite(ends).all()]
+    if not finite:
+        return ""
+    low, high = min(ends[0] for ends in finite), max(ends[1] for ends in finite)
+    return advice(f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]")
 
 
 def chosen_range(kinds: Sequence[str], seen: Sequence[tuple[float, float]]) -> tuple[float, ...]:

@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.detection.images import Reading
+from tasks.common.orientation import check_exif
+from tasks.detection.images import checked_range
 from tasks.detection.splits import Splits
 
 OPTIONS: Final = ("exif", "range")
@@ -28,9 +29,9 @@ def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits
     """
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in OPTIONS}
-    given = tuple(chosen.get("range") or ())
+    given = checked_range(chosen.get("range"))
     exif = str(chosen.get("exif", "refuse"))
-    Reading(exif=exif, range=given)
+    check_exif(exif)
     source = {key: value for key, value in values.items() if key not in OPTIONS}
     splits: Splits = instantiate(source)
     return splits.checked(policy, exif=exif, range_=given)

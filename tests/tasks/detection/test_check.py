@@ -84,6 +84,22 @@ def test_one_rule_for_the_depth_of_all_images(tmp_path):
     assert len(check_images(split, policy="error", reading=told).images) == 4
 
 
+def test_the_range_that_is_advised_is_that_of_all_images(tmp_path):
+    for name, ends in {"a.tif": (0.25, 1), "b.tif": (-2, 0.5), "c.tif": (0, np.nan)}.items():
+        tifffile.imwrite(tmp_path / name, np.array([ends], np.float32))
+    paths = [tmp_path / name for name in ("a.tif", "b.tif", "c.tif")]
+    split = split_of(paths, sizes=dict.fromkeys(("a.tif", "b.tif", "c.tif"), (2, 1)), regions=[])
+
+    text = r"b.tif has numbers of type float32, -2 to 0\.5; .*; give .*data\.range=\[-2,1\]"
+    with pytest.raises(ValueError, match=text) as error:
+        check_images(split, policy="error")
+    assert str(error.value).count("data.range") == 1
+    told = Reading(range=(-2, 1), clipped=True)
+    with pytest.raises(ValueError, match=r"c\.tif has numbers that are NaN") as error:
+        check_images(split, policy="error", reading=told)
+    assert "data.range" not in str(error.value)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "uint32", "int32", "uint8"])
 @pytest.mark.parametrize("compression", ["lzma", "zstd", "jpegxl", None])
 def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):

@@ -49,5 +49,7 @@ def test_what_is_given_rules(root):
     assert splits.digests() != read(root).digests()
     with pytest.raises(ValueError, match=r"data.range takes .*got \[1\]"):
         read(root, range=[1])
+    with pytest.raises(ValueError, match=r"data.range takes .*got 255"):
+        read(root, range=255)
     with pytest.raises(ValueError, match="unknown exif 'aply'"):
         read(root, exif="aply")
