@@ -25,7 +25,9 @@ class Seen:
 
 
 def doubles(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]:
-    """Return a sentence per image that is in two splits, and on those that are twice in one.
+    """Return a sentence on each of the first images that are in two splits, or twice in one.
+
+    Those in two splits come first, and the rest of each kind is counted.
 
     Args:
         sides: The images of each split, by its name.
@@ -49,6 +51,10 @@ def doubles(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]:
             else:
                 where = f"{one.name} in {side} and {other.name} in {other_side}"
                 across.append(f"{where} are the same image{differ}")
-    more = len(within) - _PAIRS
-    rest = [f"{more} more pairs in one split are the same image"] if more > 0 else []
-    return [*across, *within[:_PAIRS], *rest]
+    return [*_first(across, "two splits"), *_first(within, "one split")]
+
+
+def _first(said: list[str], where: str) -> list[str]:
+    more = len(said) - _PAIRS
+    rest = [f"{more} more pairs in {where} are the same image"] if more > 0 else []
+    return [*said[:_PAIRS], *rest]

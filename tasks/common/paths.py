@@ -209,6 +209,15 @@ def not_found(folder: Path, name: str, *, what: str) -> str:
     return f"{said}; {str(folder)!r} holds {found}: {_advice(path.name, there[0], places)}."
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a path is a file or a folder; one that is too long for a file system is none.
+
+    Args:
+        path: Which may be anything that another file names.
+    """
+    return _is_file(path) or _is_folder(path)
+
+
 def _is_file(path: Path) -> bool:
     """Return whether a path is a file; one that is too long for a file system is none."""
     try:

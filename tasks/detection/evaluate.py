@@ -10,9 +10,10 @@ from torchvision.models.detection import FasterRCNN
 from tasks.common.advice import without_training
 from tasks.common.report import print_line, print_scores
 from tasks.detection.annotations import Annotations
-from tasks.detection.check import check_images
+from tasks.detection.check import check_images, look
 from tasks.detection.checkpoint import DetectorCard
 from tasks.detection.coco import read_coco
+from tasks.detection.findings import with_repetitions
 from tasks.detection.images import Reading, read_image
 from tasks.detection.limits import crowded, needed
 from tasks.detection.metrics import coco_ap, to_results
@@ -30,6 +31,8 @@ def read_annotations(
 ) -> Annotations:
     """Read a split with a checkpoint's classes, and check its images.
 
+    Boxes and images that are there more than once are told of in its warnings.
+
     Args:
         annotations: A COCO file, or a folder of Pascal-VOC XML files.
         images: Folder of the images.
@@ -44,9 +47,11 @@ def read_annotations(
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():
-        return check_images(
-            read(annotations, images, classes=classes), policy="error", reading=reading
-        )
+        split = read(annotations, images, classes=classes)
+        looked = look(split)
+        split = check_images(split, policy="error", reading=reading, looked=looked)
+    pairs = zip(split.images, looked, strict=True)
+    return with_repetitions(split, {record.path: facts.digest for record, facts in pairs})
 
 
 def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> dict[str, float]:
@@ -100,7 +105,7 @@ def print_evaluation(split: Annotations, scores: Mapping[str, float], card: Dete
         scores: From `evaluate`.
         card: Of the checkpoint.
     """
-    title = f"{split.source}: {len(split.images)} images"
+    title = f"{split.source}: {_counts(split)}"
     if split.source.is_dir():
         title += f", coordinates from {int(split.one_based)}"
     print_ap(title, scores, card.classes, limit=card.options.scored_detections)
@@ -108,6 +113,13 @@ def print_evaluation(split: Annotations, scores: Mapping[str, float], card: Dete
     too_many = crowded(split.truth, found=found, remedy="--max-detections ")
     for text in (*split.warnings, *[too_many] * bool(too_many)):
         print_line(f"warning: {text}")
+
+
+def _counts(split: Annotations) -> str:
+    """Return what the truth consists of, and what was made of annotations that are not clean."""
+    boxes = sum(not entry["iscrowd"] for entry in split.truth["annotations"])
+    cleaned = "".join(f", {count} {why}" for why, count in split.cleaned.items())
+    return f"{len(split.images)} images, {boxes} boxes{cleaned}"
 
 
 def print_results(
@@ -127,7 +139,7 @@ def print_results(
         limit: How many detections of a class counted in an image.
         suspicions: About its boxes.
     """
-    title = f"{results}, on {split.source}: {len(split.images)} images"
+    title = f"{results}, on {split.source}: {_counts(split)}"
     print_ap(title, scores, split.classes, limit=limit)
     said = [*split.warnings, *(f"{results}: {text}" for text in suspicions)]
     if limit < needed(split.truth):

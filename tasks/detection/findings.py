@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
@@ -32,9 +33,29 @@ def findings(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> l
         *read,
         *_classes_without_boxes(sides),
         *_alike_names(sides["train"]),
-        *_repeated_boxes(sides),
-        *doubles(_seen(sides, digests), labels="boxes"),
+        *repetitions(sides, digests),
     ]
+
+
+def repetitions(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
+    """Return which boxes and images are there more than once, a sentence each.
+
+    Args:
+        sides: Each split by what it is called.
+        digests: Equal for files that are the same image; empty for one that is not compared.
+    """
+    return [*_repeated_boxes(sides), *doubles(_seen(sides, digests), labels="boxes")]
+
+
+def with_repetitions(truth: Annotations, digests: Mapping[Path, str]) -> Annotations:
+    """Return the truth of an evaluation with `repetitions` among its warnings.
+
+    Args:
+        truth: What is scored with.
+        digests: See `repetitions`.
+    """
+    found = repetitions({"the truth": truth}, digests)
+    return replace(truth, warnings=(*truth.warnings, *found))
 
 
 def _classes_without_boxes(sides: Mapping[str, Annotations]) -> list[str]:

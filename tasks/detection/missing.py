@@ -1,6 +1,6 @@
 """Say where the image files of a data set are, if not where it names them."""
 
-from tasks.common.paths import not_found
+from tasks.common.paths import is_there, not_found
 from tasks.detection.annotations import Annotations
 
 
@@ -12,7 +12,7 @@ def missing_text(annotations: Annotations) -> str:
     Args:
         annotations: A split.
     """
-    lost = next((record for record in annotations.images if not record.path.exists()), None)
+    lost = next((record for record in annotations.images if not is_there(record.path)), None)
     if lost is None:
         return ""
     folder, name = annotations.image_folder, lost.file_name

@@ -12,6 +12,7 @@ from tasks.common.text import read_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.coco import read_coco
 from tasks.detection.coco_eval import USUAL_LIMIT
+from tasks.detection.findings import with_repetitions
 from tasks.detection.formats import judge
 from tasks.detection.image_ids import parts_of, read_image_ids
 from tasks.detection.limits import needed
@@ -26,6 +27,8 @@ _SHAPE: Final = (
 def read_truth(annotations: Path) -> Annotations:
     """Return the annotations of a COCO file, whose images need not be there.
 
+    Boxes that are there more than once, and images named twice, are told of in its warnings.
+
     Args:
         annotations: The COCO file.
 
@@ -38,7 +41,8 @@ def read_truth(annotations: Path) -> Annotations:
             f"{annotations} is a folder; detections of COCO's results format are scored with a "
             "COCO file, whose image ids they name. Pascal VOC has no such ids: convert it."
         )
-    return read_coco(annotations, annotations.parent)
+    truth = read_coco(annotations, annotations.parent)
+    return with_repetitions(truth, {record.path: str(record.path) for record in truth.images})
 
 
 def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], list[str]]:

@@ -24,8 +24,13 @@ def test_of_many_pairs_in_one_split_three_are_named():
     ]
 
 
-def test_all_pairs_in_two_splits_are_named():
-    said = doubles({"train": seen("a:1", "b:1"), "val": seen("b:1", "a:1")}, labels="masks")
+def test_of_many_pairs_in_two_splits_three_are_named():
+    names = ["a:1", "b:1", "c:1", "d:1", "e:1"]
+    said = doubles({"train": seen(*names), "val": seen(*names)}, labels="masks")
 
-    assert len(said) == 2
+    assert said == [
+        *[f"{name} in train and {name} in val are the same image" for name in names[:3]],
+        "2 more pairs in two splits are the same image",
+    ]
+    assert len(doubles({"train": seen("a:1", "b:1"), "val": seen("b:1", "a:1")}, labels="m")) == 2
     assert doubles({"train": seen("a:1"), "val": seen("b:1")}, labels="masks") == []

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.evaluate import evaluate, print_ap, read_annotations
+from tasks.detection.evaluate import evaluate, print_ap, print_evaluation, read_annotations
 from tasks.detection.model import DetectorOptions
 
 CARD = DetectorCard(
@@ -109,6 +109,29 @@ def test_a_folder_is_read_as_pascal_voc(tmp_path, write_coco):
     )
     assert zero.images[0].boxes.tolist() == [[1, 1, 10, 20]]
     assert evaluate(Knows(split), CARD, split)["ap/dog"] == pytest.approx(1.0)
+
+
+def test_what_is_twice_in_the_truth_is_told_of(tmp_path, write_coco, capsys):
+    write_coco("val", count=3)
+    file = tmp_path / "annotations" / "val.json"
+    content = json.loads(file.read_text())
+    first, other = content["images"][0], content["images"][2]
+    other |= {key: first[key] for key in ("width", "height")}
+    x, y, width, height = content["annotations"][0]["bbox"]
+    content["annotations"] += [
+        {**entry, "id": 100 + number, "bbox": [x + width, y + height, -width, -height]}
+        for number, entry in enumerate(content["annotations"][:1])
+    ]
+    file.write_text(json.dumps(content))
+    (tmp_path / "images" / "val2.png").write_bytes((tmp_path / "images" / "val0.png").read_bytes())
+
+    split = read_annotations(file, tmp_path / "images", classes=CARD.classes)
+    print_evaluation(split, evaluate(Knows(split), CARD, split), CARD)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 images, 4 boxes, 1 with corners put in order" in said
+    assert "warning: 1 of 4 boxes in the truth repeat another of their class" in said
+    assert "warning: val0.png and val2.png in the truth are the same image" in said
 
 
 def test_the_table_has_a_row_per_class_and_per_size(capsys):

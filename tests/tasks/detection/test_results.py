@@ -208,6 +208,21 @@ def test_an_images_json_of_another_tool_says_nothing(write, tmp_path, content):
     assert len(read_results(results, read_truth(truth).truth)[0]) == 30
 
 
+def test_what_is_twice_in_the_truth_is_told_of(write, capsys):
+    truth, results = made()
+    truth["annotations"] += [{**entry, "id": entry["id"] + 100} for entry in truth["annotations"]]
+    truth["images"].append({**truth["images"][0], "id": 1})
+    truth, results = write(truth, results)
+    split = read_truth(truth)
+    scores, limit, said = evaluate_results(results, split, limit=None)
+    print_results(results, split, scores, limit=limit, suspicions=said)
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "7 images, 60 boxes" in out
+    assert "warning: 30 of 60 boxes in the truth repeat another of their class" in out
+    assert "x/001.jpg and x/001.jpg in the truth are the same image with different boxes" in out
+
+
 def test_boxes_in_another_format_are_refused(write):
     truth, results = made()
     for one in results:
