@@ -19,13 +19,13 @@ class FlatImage:
         orientation: Which way up they are to be shown, 1 to 8; see `tasks.common.orientation`.
         palettes: Where the stored numbers were asked for and are indices, the colours of each page,
             (levels, 4) of 8 bits: red, green, blue, alpha. Empty for files without a palette.
-        drawn_alpha: Where the stored numbers were asked for, whether there is an alpha channel,
-            which is left out, with more than one value.
+        alphas: Where the stored numbers were asked for, the alpha channel of each page, (H, W);
+            empty for files without.
         lossy: What it is, such as ``a JPEG``, if its compression changes numbers; else empty.
     """
 
     pages: list[Pixels]
     orientation: int
     palettes: tuple[Colours, ...] = ()
-    drawn_alpha: bool = False
+    alphas: tuple[Pixels, ...] = ()
     lossy: str = ""

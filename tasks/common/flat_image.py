@@ -128,7 +128,7 @@ def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
             pages=[pixels],
             orientation=UPRIGHT,
             palettes=_palettes(source) if stored else (),
-            drawn_alpha=stored and _has_drawn_alpha(source),
+            alphas=_alphas(source) if stored else (),
         )
 
 
@@ -146,11 +146,10 @@ def _palettes(source: Pillow.Image) -> tuple[Colours, ...]:
     return (np.column_stack([colours, alpha]),)
 
 
-def _has_drawn_alpha(source: Pillow.Image) -> bool:
+def _alphas(source: Pillow.Image) -> tuple[Pixels, ...]:
     if not source.mode.endswith(("A", "a")):
-        return False
-    low, high = source.getchannel(source.getbands()[-1]).getextrema()
-    return bool(low != high)
+        return ()
+    return (np.asarray(source.getchannel(source.getbands()[-1])),)
 
 
 def _pixels(source: Pillow.Image, *, stored: bool) -> Pixels:

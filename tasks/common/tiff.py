@@ -69,16 +69,17 @@ def read_tiff(path: Path, *, stored: bool) -> FlatImage:
 def _read(source: TiffFile, *, stored: bool) -> FlatImage:
     pages = [_checked(page, source) for page in _pages(source)]
     series = source.series[0] if _is_described(source) else None
-    drawn_alpha, decoded = False, []
+    alphas: list[Pixels] = []
+    decoded = []
     for pixels, page in _decoded(pages, series):
-        drawn_alpha |= stored and _has_drawn_alpha(pixels, page)
         decoded.append(_shown(pixels, page, stored=stored))
+        alphas += _alphas(pixels, page) if stored else []
     palettes = [_palette(page) for page in pages] if stored else []
     return FlatImage(
         pages=decoded if series is None else _channels_last(decoded, series),
         orientation=valid(pages[0].tags.valueof(TAG, 1)),
         palettes=tuple(palette for palette in palettes if palette is not None),
-        drawn_alpha=drawn_alpha,
+        alphas=tuple(alphas),
         lossy="a JPEG within TIFF" if int(pages[0].compression) in _JPEG else "",
     )
 
@@ -153,11 +154,11 @@ def _shown(pixels: Pixels, page: TiffPage, *, stored: bool) -> Pixels:
     return levels if page.photometric == _PALETTE else levels * np.uint8(255)
 
 
-def _has_drawn_alpha(pixels: Pixels, page: TiffPage) -> bool:
-    """Return whether the alpha channel has more than one value."""
+def _alphas(pixels: Pixels, page: TiffPage) -> list[Pixels]:
+    """Return the alpha channel, (H, W); of several the first."""
     first = pixels.shape[-1] - len(page.extrasamples)
-    alphas = [pixels[..., first + n] for n, k in enumerate(page.extrasamples) if k in _ALPHA]
-    return any(bool(alpha.min() != alpha.max()) for alpha in alphas)
+    kinds = list(enumerate(page.extrasamples))
+    return [pixels[..., first + number] for number, kind in kinds if kind in _ALPHA][:1]
 
 
 def _palette(page: TiffPage) -> Colours | None:

@@ -14,7 +14,7 @@ from tasks.common.paths import listed
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.colour import common_channels, is_coloured
 from tasks.segmentation.mask_notes import MaskFacts, mask_facts
-from tasks.segmentation.masks import labels_of, read_mask_files
+from tasks.segmentation.masks import is_copy, labels_of, read_mask_files
 from tasks.segmentation.palettes import compare_all_palettes
 from tasks.segmentation.readers import check_same_grid, read_image
 
@@ -158,6 +158,12 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     axis, exif = case_set.axis, case_set.exif
     image, geometry = read_image(case.images, axis=axis, exif=exif)
     masks = read_mask_files(case.masks, case_set.classes, axis=axis, exif=exif)
+    for mask in masks:
+        if mask.alpha_tells and is_copy(mask, image, case_set.classes):
+            raise ValueError(
+                f"{mask.path} is the image itself, with an alpha channel: is the mask in the alpha "
+                "channel, which is not read? Save that as gray, in a file without alpha."
+            )
     labels = labels_of(masks, case_set.classes)
     check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
     wrong = image.size - int(np.isfinite(image).sum())

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.advice import advice
-from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Labels, encode
+from tasks.common.decoded import FlatImage
+from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
 from tasks.segmentation.palettes import Drawn, drawn_of
-from tasks.segmentation.readers import check_same_grid, is_volume, read_file
+from tasks.segmentation.readers import ReadFile, check_same_grid, is_volume, read_file
 from tasks.segmentation.rounding import whole_numbers
 
 Numbers = NDArray[np.integer[Any]]
@@ -30,7 +31,8 @@ class MaskFile:
         dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
         drawn: What is drawn with palettes; empty for files without.
-        drawn_alpha: Whether an alpha channel, which is left out, has more than one value.
+        alpha_tells: Whether there is an alpha channel, which is left out, that does not follow from
+            the values.
     """
 
     path: Path
@@ -39,7 +41,7 @@ class MaskFile:
     dtype: str
     rounded: int
     drawn: tuple[Drawn, ...]
-    drawn_alpha: bool
+    alpha_tells: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,13 @@ class MaskValues:
         counts: How many pixels have each value, by value.
         dtype: Of the stored numbers, as numpy calls it.
         drawn: As of `MaskFile`.
-        drawn_alpha: As of `MaskFile`.
+        alpha_tells: As of `MaskFile`.
     """
 
     counts: Mapping[int, int]
     dtype: str
     drawn: tuple[Drawn, ...] = ()
-    drawn_alpha: bool = False
+    alpha_tells: bool = False
 
 
 def read_mask_files(
@@ -127,6 +129,18 @@ def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
     return layers
 
 
+def is_copy(mask: MaskFile, image: Image, classes: ClassTable) -> bool:
+    """Return whether a mask is the first channel of its image.
+
+    Args:
+        mask: From `read_mask_files`.
+        image: (C, D, H, W).
+        classes: With which the mask was read.
+    """
+    values = image[0] if classes.threshold is None else _cut(image[0], classes.threshold, mask.path)
+    return bool(np.array_equal(mask.values, values))
+
+
 def mask_values(path: Path, classes: ClassTable) -> MaskValues:
     """Return which values a mask file has; the errors are those of `read_mask_files`.
 
@@ -140,7 +154,7 @@ def mask_values(path: Path, classes: ClassTable) -> MaskValues:
         counts=dict(zip(values.tolist(), counts.tolist(), strict=True)),
         dtype=file.dtype,
         drawn=file.drawn,
-        drawn_alpha=file.drawn_alpha,
+        alpha_tells=file.alpha_tells,
     )
 
 
@@ -153,11 +167,10 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
             "in a format that keeps them, such as PNG. Make it again from its source"
             f"{advice('; for two levels, data.threshold=128 tells them apart again')}."
         )
-    drawn_alpha = read.flat is not None and read.flat.drawn_alpha
     if classes.colours:
         values: NDArray[Any] = _packed(read.pixels, path)
     else:
-        values = _one_channel(read.pixels, path, drawn_alpha=drawn_alpha)
+        values = _one_channel(read, path)
     rounded = 0
     if classes.threshold is not None:
         values = _cut(values, classes.threshold, path)
@@ -170,7 +183,7 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
         dtype=str(read.pixels.dtype),
         rounded=rounded,
         drawn=drawn_of(path, read.flat) if read.flat and stored else (),
-        drawn_alpha=drawn_alpha,
+        alpha_tells=read.flat is not None and _alpha_tells(read.flat),
     )
 
 
@@ -181,9 +194,11 @@ def _cut(values: NDArray[Any], threshold: float, path: Path) -> Numbers:
     return np.where(values >= threshold, ABOVE, 0).astype(np.uint8)
 
 
-def _one_channel(pixels: NDArray[Any], path: Path, *, drawn_alpha: bool) -> NDArray[Any]:
+def _one_channel(read: ReadFile, path: Path) -> NDArray[Any]:
     """Return (D, H, W) of (C, D, H, W)."""
+    pixels = read.pixels
     values: NDArray[Any] = pixels[0]
+    drawn_alpha = any(bool(np.ptp(alpha)) for alpha in (read.flat.alphas if read.flat else ()))
     if (pixels[1:] != values).any():
         hint = advice(
             " Name its colours with data.classes, such as {background: [0, 0, 0], cell: "
@@ -202,6 +217,18 @@ def _one_channel(pixels: NDArray[Any], path: Path, *, drawn_alpha: bool) -> NDAr
             "the alpha channel, which is not read? Save that as gray, in a file without alpha."
         )
     return values
+
+
+def _alpha_tells(flat: FlatImage) -> bool:
+    """Return whether alpha has several values where the first channel has one."""
+    for page, alpha in zip(flat.pages, flat.alphas, strict=False):
+        values = page.reshape(*alpha.shape, -1)[..., 0]
+        numbers = np.unique(values, return_inverse=True)[1].ravel()
+        one_of = np.zeros(numbers.max() + 1, alpha.dtype)
+        one_of[numbers] = alpha.ravel()
+        if (one_of[numbers] != alpha.ravel()).any():
+            return True
+    return False
 
 
 def _packed(pixels: NDArray[Any], path: Path) -> Numbers:

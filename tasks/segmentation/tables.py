@@ -17,7 +17,7 @@ from tasks.segmentation.cases import (
     colour_text,
     inferred_table,
 )
-from tasks.segmentation.mask_hints import hints_of
+from tasks.segmentation.mask_hints import hints_of, refusal_of
 from tasks.segmentation.masks import ABOVE, mask_values
 from tasks.segmentation.palettes import compare_palettes
 
@@ -173,8 +173,10 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
     nothing = ClassTable(names=(), values=())
     read = {path: mask_values(path, nothing) for path in masks}
     compare_palettes([values.drawn for values in read.values()])
+    if wrong := refusal_of(read):
+        raise ValueError(wrong)
     files = {path: values.counts for path, values in read.items()}
-    hints = hints_of(files, {path: values.dtype for path, values in read.items()})
+    hints = hints_of(read)
     said = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
     occurs = Counter(value for counts in files.values() for value in counts)
     try:

@@ -85,38 +85,6 @@ def test_a_threshold_needs_two_levels():
     assert layered_table(["a"], None, source="folders", threshold=128).threshold == 128
 
 
-def hints(paths):
-    return " / ".join(table_of(None, paths)[1])
-
-
-def test_0_and_1_beside_0_and_255(masks):
-    said = hints(masks([0, 1], [0, 255], [0, 1], [0, 255]))
-
-    assert "2 masks have 0 and 1, such as" in said
-    assert "give data.classes='{0: background, 1: object, 255: object}'" in said
-
-
-def test_255_beside_small_numbers_may_be_ignored(masks):
-    said = hints(masks([0, 1, 2, 255], [0, 1, 2, 255]))
-
-    assert "255 beside '0', '1', '2' may mark pixels to ignore" in said
-    assert "{0: ..., 1: ..., 2: ..., 255: ignore}" in said
-    assert hints(masks([0, 255], [0, 255])) == ""
-    assert hints(masks([0, 128, 255], [0, 128, 255])) == ""
-    assert hints(masks([0, 85, 170, 255], [0, 85, 170, 255])) == ""
-
-
-def test_different_bit_depths(masks):
-    said = hints(masks([0, 1], [0, 1], dtypes=(np.uint8, np.uint16)))
-
-    assert "different bit depths (1 of uint8, such as" in said
-
-
-def test_smoothed_edges_name_the_threshold(masks):
-    row = [0] * 30 + [40, 128, 200] + [255] * 30
-    assert "data.threshold=128 makes two levels" in hints(masks(row, row))
-
-
 def test_many_smoothed_values_name_the_threshold(masks):
     row = [0] * 500 + list(range(100, 200)) + [255] * 500
     with pytest.raises(ValueError, match=r"102 different values.*data\.threshold=128"):
