@@ -47,6 +47,13 @@ def _bare(name: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
+def _in_other_folders(one: str, other: str) -> bool:
+    """Return whether two lines name different folders; a line without any may be of each."""
+    paths = [line.replace("\\", "/").removeprefix("./").split("/")[:-1] for line in (one, other)]
+    common = min(map(len, paths))
+    return common > 0 and paths[0][-common:] != paths[1][-common:]
+
+
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
@@ -89,9 +96,10 @@ class VocFiles:
 
         Raises:
             FileNotFoundError: With the names that no file has.
-            ValueError: If a name stands for two files, or there is none.
+            ValueError: If a name stands for two files, names in two folders stand for one, or
+                there is none.
         """
-        found: dict[Path, None] = {}
+        found: dict[Path, str] = {}
         missing, total = [], 0
         for line in lines:
             total += 1
@@ -102,7 +110,14 @@ class VocFiles:
                     f"{where}: {line!r} stands for {len(files)} files below {str(self.folder)!r}: "
                     f"{listed(both)}. Write the path from that folder on."
                 )
-            found |= dict.fromkeys(files)
+            for file in files:
+                other = found.setdefault(file, line)
+                if _in_other_folders(other, line):
+                    raise ValueError(
+                        f"{where}: {other!r} and {line!r} both stand for "
+                        f"{str(file.relative_to(self.folder))!r} below {str(self.folder)!r}, the "
+                        "only file of this name; add the missing one, or remove a line."
+                    )
             missing += [] if files else [_FLAG.sub("", line)]
         if missing:
             stems = [file.stem for file in self.files]

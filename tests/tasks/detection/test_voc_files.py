@@ -157,6 +157,17 @@ def test_lists_have_a_name_a_line(lists):
     assert sets.warnings == ()
 
 
+def test_names_in_two_folders_are_not_taken_for_one_file(files):
+    below = files(["b/0001.xml", "b/0002.xml"])
+
+    with pytest.raises(ValueError, match=r"'a/0001' and 'b/0001' both stand for 'b/0001.xml'"):
+        below.named(["a/0001", "b/0001"], where="train.txt")
+    with pytest.raises(ValueError, match=r"both stand for 'b/0002.xml'.*add the missing one"):
+        below.named(["b/0002.jpg", r"C:\a\0002.jpg"], where="train.txt")
+    same = ["0001", "b/0001.jpg", "JPEGImages/b/0001", r".\JPEGImages\b\0001.jpg"]
+    assert len(below.named(same, where="train.txt")) == 1
+
+
 def test_a_name_that_is_listed_twice_is_taken_once(lists):
     sets = lists(train="a\nb\na\na\n", val="c")
 
