@@ -47,7 +47,9 @@ def _data_facts(splits: Splits) -> dict[str, str]:
         facts[name] = f"{len(part.images)} images, {part.num_boxes} boxes, {empty} without a box"
         if part.cleaned:
             facts[name] += "; " + ", ".join(f"{n} {why}" for why, n in part.cleaned.items())
-    return {"data": str(splits.train.source), "classes": ", ".join(splits.train.classes), **facts}
+    source = {"data": str(splits.train.source), "classes": ", ".join(splits.train.classes)}
+    drawn = {"split": splits.drawn} if splits.drawn else {}
+    return {**source, **drawn, **facts}
 
 
 def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[str, str]:

@@ -24,6 +24,7 @@ class Splits:
         notes: What a user should know of how they were read, a sentence each.
         warnings: That, and what was found in them by `checked`.
         images: What it saw of the image files.
+        drawn: How they were divided; empty for splits that the data set has itself.
     """
 
     train: Annotations
@@ -32,6 +33,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     images: str = ""
+    drawn: str = ""
 
     @property
     def tested(self) -> Annotations:
@@ -107,6 +109,7 @@ def with_given(
     """
     sides = {"train": learnt, **given}
     notes: tuple[str, ...] = ()
+    drawn = ""
     if "val" not in given:
         shares = check_fractions(fractions)
         if given:
@@ -115,6 +118,11 @@ def with_given(
         parts = learnt.divided(fractions=shares, seed=seed, group=group)
         sides |= {side: prepare(part) for side, part in parts.items()}
         notes = tuple(learnt.warnings)
+        together = f", by groups (data.group={group})" if group is not None else ""
+        drawn = (
+            f"{', '.join(parts)} are drawn from {len(learnt.images)} images by data.seed={seed}, "
+            f"stratified by class{together}"
+        )
     if group is not None:
         refuse_leaks(
             (
@@ -131,6 +139,7 @@ def with_given(
         val=sides["val"].annotations(),
         test=None if test is None else test.annotations(),
         notes=notes,
+        drawn=drawn,
     )
 
 

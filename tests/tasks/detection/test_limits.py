@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from tasks.common.config import register_configs
 from tasks.detection.assemble import assemble
+from tasks.detection.config import register_detection
 from tasks.detection.facts import facts
 from tasks.detection.limits import crowded, needed
-from tasks.detection.model import DetectorOptions
 from tasks.detection.sample import write_sample
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "detection"
@@ -51,7 +50,7 @@ def test_the_banner_warns_of_images_with_more_boxes_than_the_detector_returns(
     tmp_path, count, warned
 ):
     root = write_sample(tmp_path / "data", images={"train": 3, "val": 3, "test": 1}, size=64)
-    register_configs({"model": DetectorOptions()})
+    register_detection()
     overrides = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
     overrides += [f"data.root={root}", f"model.detections_per_image={count}"]
     overrides += ["trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"]
