@@ -38,15 +38,23 @@ class DeepStem(nn.Sequential):
             conv(half, out_channels, 3),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the last convolution makes of an image."""
+        out: Tensor = self[-1](self._ahead(x))
+        return out
+
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         """Return ``norm(self(x))``; see `conv_norm`."""
-        if watched(self):
-            plain: Tensor = norm(self(x))
-            return plain
-        first, norm1, relu1, second, norm2, relu2, third = self
+        if watched(self):  # called as it is, as every module that is no convolution
+            return conv_norm(cast("nn.Conv2d", self), norm, x)
+        return conv_norm(cast("nn.Conv2d", self[-1]), norm, self._ahead(x))
+
+    def _ahead(self, x: Tensor) -> Tensor:
+        """Return what the last convolution gets."""
+        first, norm1, relu1, second, norm2, relu2, _ = self
         x = relu1(conv_norm(cast("nn.Conv2d", first), norm1, x))
-        x = relu2(conv_norm(cast("nn.Conv2d", second), norm2, x))
-        return conv_norm(cast("nn.Conv2d", third), norm, x)
+        out: Tensor = relu2(conv_norm(cast("nn.Conv2d", second), norm2, x))
+        return out
 
 
 Stem = nn.Conv2d | DeepStem

@@ -90,6 +90,20 @@ def test_backward_hooks_see_the_gradients(name, everywhere):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_deep_stem_that_is_watched_leaves_what_its_layers_returned(norm, training):
+    """Its inner modules and itself, but not the ReLUs between, which write in place."""
+    network, image = build_backbone("resnet18d", norm=norm).train(training), torch.rand(2, 3, 64, 64)
+    seen = []
+    for module in (network.conv1, network.conv1[1], network.conv1[6], network.bn1):
+        module.register_forward_hook(lambda _m, _i, y: seen.append((y, y.clone())))
+        module.register_full_backward_hook(lambda *_: None)
+    sum(x.mean() for x in network(image.requires_grad_()).values()).backward()
+    assert len(seen) == 4
+    assert all(torch.equal(kept, then) for kept, then in seen)
+
+
 @pytest.mark.parametrize(
     "register",
     [
