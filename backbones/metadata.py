@@ -19,12 +19,14 @@ class Statement:
         images: What is done to an image.
         stride_in_1x1: Where bottlenecks stride.
         architecture: The network's name.
+        project: Who wrote it, where that is said.
     """
 
     by: str = ""
     images: ImageFormat | None = None
     stride_in_1x1: bool | None = None
     architecture: str | None = None
+    project: str = ""
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
@@ -151,6 +153,7 @@ def _timm(config: Mapping[str, Any], *, by: str) -> Statement:
         by=by,
         images=_images(inner.get("mean"), inner.get("std")),
         architecture=name if isinstance(name, str) else None,
+        project="timm",
     )
 
 

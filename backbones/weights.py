@@ -17,7 +17,7 @@ from backbones.lookalike import STATISTICS, Known, stage_of
 from backbones.weights_check import (
     Kin,
     check_architecture,
-    check_finite,
+    check_numbers,
     check_stride,
     check_tensors,
 )
@@ -114,7 +114,7 @@ def load_weights(
     missing = (*missing, *_fresh(backbone, given))
     check_tensors(backbone, given, missing=missing, table=str(report), kin=kin, file=file)
     check_stride(backbone, file, kin=kin)
-    check_finite(given, file=file)
+    check_numbers(backbone, given, file=file)
     if images is None:
         raise file.unknown_images()
     backbone.load_file_state({**backbone.file_state(), **given})

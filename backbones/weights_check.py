@@ -160,13 +160,28 @@ def _advice(backbone: Backbone, extra: list[str], *, names: list[str], file: Wei
     return "use weights of this architecture and norm."
 
 
-def check_finite(given: Mapping[str, Tensor], *, file: WeightFile) -> None:
-    """Raise if a tensor has numbers that are NaN or infinite, as of a run that diverged.
+def check_numbers(backbone: Backbone, given: Mapping[str, Tensor], *, file: WeightFile) -> None:
+    """Raise if a tensor has numbers that are NaN or infinite, or integers in the place of weights.
+
+    Integers are what quantisation leaves: without its scales they would be loaded as large weights.
+
+    Args:
+        backbone: What they are for.
+        given: Tensors under the backbone's names.
+        file: Where the tensors are from.
 
     Raises:
         ValueError: With the names of the first.
     """
-    spoilt = [k for k, v in given.items() if v.is_floating_point() and not v.isfinite().all()]
+    floats = [k for k, v in backbone.file_state().items() if v.is_floating_point() and k in given]
+    whole = [k for k in floats if not given[k].is_floating_point()]
+    if whole:
+        raise ValueError(
+            f"{file.source.path} has {str(given[whole[0]].dtype).removeprefix('torch.')} in the "
+            f"place of floating-point numbers in {len(whole)} tensors, such as "
+            f"{', '.join(whole[:3])}, as a quantised model has; give the weights from before."
+        )
+    spoilt = [k for k in floats if not given[k].float().isfinite().all()]
     if spoilt:
         raise ValueError(
             f"{file.source.path} has numbers that are NaN or infinite in {len(spoilt)} tensors, "

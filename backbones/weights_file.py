@@ -1,9 +1,11 @@
 """A weight file opened: whose it is, its tensors under our names, the images it wants."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -16,6 +18,9 @@ from backbones.interface import Conventions
 from backbones.metadata import Statement, stated
 from backbones.origins import Origin, recognise
 from backbones.sources import HUB_NAMES, Source, locate
+
+_PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(\w+)")
+"""How the hub names one of several files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +87,12 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
         name: The backbone's registered name.
 
     Raises:
-        ValueError: If it is broken, or holds no tensors.
+        ValueError: If it is broken, holds no tensors, or is one of several parts.
         FileNotFoundError: If it does not exist.
         ConnectionError: If it has to be downloaded and cannot be.
     """
     source = locate(weights, name=name)
+    _refuse_part(source.path)
     checkpoint = read_checkpoint(source.path)
     content: dict[str, Any] = {**checkpoint, **read_notes(source.path)}
     try:
@@ -96,6 +102,9 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
     state = bare_names(tensors)
     origin = recognise(Clues(state=state, content=content, wrapper=wrapper))
     said = stated(content, state, hub=origin.hub or source.path.name in HUB_NAMES)
+    # Names alone do not tell: most of timm's models have their own, or torchvision's.
+    if "timm" in (said.project, source.publisher) and not origin.name.startswith("timm"):
+        origin = replace(origin, name="timm")
     return WeightFile(
         source=source,
         origin=origin,
@@ -104,4 +113,18 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
         as_named=state,
         count=len(tensors),
         wrapper=wrapper,
+    )
+
+
+def _refuse_part(path: Path) -> None:
+    """Raise if a file is named as one part of the weights, which have an index."""
+    found = _PART.fullmatch(path.name)
+    if found is None or int(found[3]) < 2 or not path.is_file():
+        return
+    stem, part, count, suffix = found.groups()
+    index = path.with_name(f"{stem}.{suffix}.index.json")
+    where = "which is there" if index.is_file() else "which is not there: fetch all parts and it"
+    raise ValueError(
+        f"{path} is part {int(part)} of {int(count)} of the weights; give their index {index}, "
+        f"{where}."
     )

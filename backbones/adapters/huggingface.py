@@ -175,7 +175,7 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
             tensor._is_hf_initialized = True  # type: ignore[attr-defined]
         if len(missing) == len(own):
             self.body.provenance = source.provenance
-        else:
+        elif self._awaited:  # else another module's norms, such as DETR's, took the place of ours
             self.body.provenance += (
                 f"; it lacks {len(missing)} of {len(own)} tensors, such as {next(iter(missing))}, "
                 f"which are of {source.provenance}"

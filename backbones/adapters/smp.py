@@ -256,14 +256,15 @@ def _with_ours(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
     """Let smp's ``get_preprocessing_params`` know our encoders too."""
 
     @wraps(function)
-    def params(encoder_name: str, pretrained: str = "imagenet") -> dict[str, Any]:
+    def params(encoder_name: str, pretrained: str | None = "imagenet") -> dict[str, Any]:
         settings = smp_encoders.encoders.get(encoder_name, {}).get("pretrained_settings")
         if not isinstance(settings, _AnyWeights):
             return function(encoder_name, pretrained)
         name = smp_encoders.encoders[encoder_name]["params"]["name"]
-        told = None if pretrained == "random" else published_images(pretrained, name=name)
+        weights = pretrained or "random"
+        told = None if weights == "random" else published_images(weights, name=name)
         if told is None:  # only the file says it
-            expected = build_backbone(name, weights=pretrained).conventions
+            expected = build_backbone(name, weights=weights).conventions
         else:
             expected = told.conventions()
         range_, space = [0, 1], "RGB"

@@ -171,6 +171,23 @@ def test_a_file_in_parts_is_read_by_its_index(tmp_path):
         read_checkpoint(index)
 
 
+@pytest.mark.parametrize(
+    ("index", "where"), [(True, "which is there"), (False, "which is not there: fetch all")]
+)
+@pytest.mark.parametrize(("stem", "suffix"), [("model", "safetensors"), ("pytorch_model", "bin")])
+def test_one_part_alone_is_answered_with_the_index(state, tmp_path, stem, suffix, index, where):
+    path = tmp_path / f"{stem}-00002-of-00003.{suffix}"
+    torch.save(state, path)
+    if index:
+        (tmp_path / f"{stem}.{suffix}.index.json").write_text("{}")
+    message = rf"is part 2 of 3 of the weights; give their index .*/{stem}\.{suffix}\.index\.json, "
+    with pytest.raises(ValueError, match=message + where):
+        build_backbone("resnet18", weights=path)
+    whole = tmp_path / f"{stem}-00001-of-00001.{suffix}"
+    torch.save(state, whole)
+    assert build_backbone("resnet18", weights=whole).conventions.mean[0] == 0.485
+
+
 def test_a_compressed_file_reaches_the_backbone(state, tmp_path):
     file = io.BytesIO()
     torch.save(state, file)

@@ -94,7 +94,8 @@ def test_backward_hooks_see_the_gradients(name, everywhere):
 @pytest.mark.parametrize("training", [False, True])
 def test_a_deep_stem_that_is_watched_leaves_what_its_layers_returned(norm, training):
     """Its inner modules and itself, but not the ReLUs between, which write in place."""
-    network, image = build_backbone("resnet18d", norm=norm).train(training), torch.rand(2, 3, 64, 64)
+    network = build_backbone("resnet18d", norm=norm).train(training)
+    image = torch.rand(2, 3, 64, 64)
     seen = []
     for module in (network.conv1, network.conv1[1], network.conv1[6], network.bn1):
         module.register_forward_hook(lambda _m, _i, y: seen.append((y, y.clone())))

@@ -269,3 +269,15 @@ def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
     torch.save(state, tmp_path / "nan.pth")
     with pytest.raises(ValueError, match=r"NaN or infinite in 1 tensors, such as layer1\.0\.bn1"):
         build_backbone("resnet18", weights=tmp_path / "nan.pth", out_features=["c2"])
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.complex64])
+def test_integers_in_the_place_of_weights_are_refused(state, tmp_path, kind):
+    """A quantised file's integers would be weights up to 127."""
+    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(kind)
+    torch.save(state, tmp_path / "small.pth")
+    name = str(kind).removeprefix("torch.")
+    with pytest.raises(
+        ValueError, match=rf"has {name} in the place of .* such as layer1\.0\.conv1"
+    ):
+        build_backbone("resnet18", weights=tmp_path / "small.pth", out_features=["c2"])

@@ -42,6 +42,7 @@ def test_a_file_of_timms_hub_is_loaded_into_timms_network(laid, file, image):
     stated = timm.get_pretrained_cfg(laid.name)
     assert (backbone.conventions.mean, backbone.conventions.std) == (stated.mean, stated.std)
     assert "(config.json beside it)" in backbone.provenance
+    assert "\n  origin: timm" in backbone.provenance
 
 
 @pytest.mark.parametrize("weights", ["hf:timm/x.a1_in1k", "timm:{}"])
