@@ -196,6 +196,12 @@ def test_lightning_freezes_and_unfreezes():
 # Preprocessing.
 
 
+@pytest.mark.parametrize("pretrained", [None, "random"])
+def test_no_weights_expect_what_random_ones_do(pretrained):
+    found = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=pretrained)
+    assert tuple(found["mean"]) == build_backbone("resnet18", weights="random").conventions.mean
+
+
 @pytest.mark.parametrize("tag", ["imagenet", "imagenet_v1", "IMAGENET1K_V1"])
 def test_the_numbers_of_a_tag_need_no_download(tag):
     found = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=tag)
