@@ -36,7 +36,8 @@ def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) 
 
     Alpha channels are left out. Two levels are 0 and 255. Images come as they are shown: palettes,
     CMYK and YCbCr become RGB; of what TIFF files say more, see `read_tiff`. A file is decoded
-    whole, and what a decoder only notes is an error here: there is never a part of an image.
+    whole: one that ends early is an error, never a part of an image. Damage within a JPEG, WebP or
+    BMP file, which have no check sums, can pass.
 
     Args:
         path: A JPEG, PNG, TIFF, BMP or WebP file.
