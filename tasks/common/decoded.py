@@ -21,6 +21,7 @@ class FlatImage:
             (levels, 4) of 8 bits: red, green, blue, alpha. Empty for files without a palette.
         alphas: Where the stored numbers were asked for, the alpha channel of each page, (H, W);
             empty for files without.
+        min_is_white: Whether the smallest number is to be shown white (TIFF's MinIsWhite).
         lossy: What it is, such as ``a JPEG``, if its compression changes numbers; else empty.
     """
 
@@ -28,4 +29,5 @@ class FlatImage:
     orientation: int
     palettes: tuple[Colours, ...] = ()
     alphas: tuple[Pixels, ...] = ()
+    min_is_white: bool = False
     lossy: str = ""

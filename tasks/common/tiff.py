@@ -80,6 +80,7 @@ def _read(source: TiffFile, *, stored: bool) -> FlatImage:
         orientation=valid(pages[0].tags.valueof(TAG, 1)),
         palettes=tuple(palette for palette in palettes if palette is not None),
         alphas=tuple(alphas),
+        min_is_white=_PHOTOMETRIC in pages[0].tags and pages[0].photometric == _MIN_IS_WHITE,
         lossy="a JPEG within TIFF" if int(pages[0].compression) in _JPEG else "",
     )
 

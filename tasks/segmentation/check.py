@@ -180,6 +180,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         axis=geometry.axis,
         rounded=seen.rounded,
         drawn=seen.drawn,
+        min_is_white=seen.min_is_white,
         shape=(depth, height, width),
         channels=len(image),
         dtype=str(image.dtype),

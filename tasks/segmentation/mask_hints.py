@@ -59,7 +59,7 @@ def _one_class_of_two_numbers(masks: Masks) -> str:
     if len(groups) < 2 or not set(groups) <= set(_FULL):
         return ""
     numbers = sorted(groups)
-    shown = " and ".join(
+    shown = ", and ".join(
         f"{len(groups[number])} {'have' if place else 'masks have'} 0 and {number}, such as "
         f"{groups[number][0]}"
         for place, number in enumerate(numbers)

@@ -16,12 +16,14 @@ class MaskFacts:
         axis: Along which axis a volume was cut into slices; None for a flat image.
         rounded: How many pixels were nearly whole numbers, and rounded.
         drawn: What is drawn with palettes in each mask file; empty for those without.
+        min_is_white: Whether the smallest number of a mask file is to be shown white.
     """
 
     name: str
     axis: int | None
     rounded: int = 0
     drawn: tuple[tuple[Drawn, ...], ...] = ()
+    min_is_white: bool = False
 
 
 def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
@@ -36,6 +38,7 @@ def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
         axis=files[0].geometry.axis,
         rounded=sum(file.rounded for file in files),
         drawn=tuple(file.drawn for file in files),
+        min_is_white=any(file.min_is_white for file in files),
     )
 
 
@@ -60,5 +63,12 @@ def mask_notes(looked: Sequence[MaskFacts]) -> list[str]:
             f"{len(drawn)} masks have a palette, such as that of {drawn[0].name}, and "
             f"{len(plain)} have none, such as that of {plain[0].name}: the numbers are read in "
             "both, not the colours"
+        )
+    white = [facts for facts in flat if facts.min_is_white]
+    black = [facts for facts in flat if not facts.min_is_white]
+    if white and black:
+        said.append(
+            f"{len(white)} masks are MinIsWhite, such as that of {white[0].name}, and {len(black)} "
+            f"are not, such as that of {black[0].name}: the stored numbers are read in both"
         )
     return said

@@ -31,6 +31,7 @@ class MaskFile:
         dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
         drawn: What is drawn with palettes; empty for files without.
+        min_is_white: Whether the smallest number is to be shown white.
         alpha_tells: Whether there is an alpha channel, which is left out, that does not follow from
             the values.
     """
@@ -41,6 +42,7 @@ class MaskFile:
     dtype: str
     rounded: int
     drawn: tuple[Drawn, ...]
+    min_is_white: bool
     alpha_tells: bool
 
 
@@ -183,6 +185,7 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
         dtype=str(read.pixels.dtype),
         rounded=rounded,
         drawn=drawn_of(path, read.flat) if read.flat and stored else (),
+        min_is_white=read.flat is not None and read.flat.min_is_white,
         alpha_tells=read.flat is not None and _alpha_tells(read.flat),
     )
 

@@ -272,3 +272,16 @@ def test_colours_of_a_table_by_colour_are_not_compared(tmp_path, data_set):
 
     assert a.class_pixels == b.class_pixels == (1, 1)
     assert a.mask_digest == b.mask_digest
+
+
+def test_masks_that_show_their_smallest_number_white_are_told_beside_others(tmp_path, data_set):
+    """The stored numbers are read; whether 1 is black or white in all of them, the user knows."""
+    for name, kind in (("a", "miniswhite"), ("b", "minisblack"), ("c", "minisblack")):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.array([[0, 1]], np.uint8), photometric=kind)
+    a, b, c = (tmp_path / f"{name}.tif" for name in "abc")
+
+    (said,) = mask_notes(look(data_set(a, b, c), policy="error"))
+
+    assert said.startswith("1 masks are MinIsWhite, such as that of 0, and 2 are not, such as")
+    assert mask_notes(look(data_set(b, c), policy="error")) == []
+    assert mask_notes(look(data_set(a, a), policy="error")) == []
