@@ -44,13 +44,15 @@ class TurnedError(ValueError):
     """An image is to be shown turned, and nobody said whether that holds.
 
     Attributes:
-        fault: What is wrong, without the file's name and the advice.
+        path: Of the file.
+        orientation: From 2 to 8.
     """
 
     def __init__(self, path: Path, orientation: int) -> None:
-        self.fault = f"is to be shown turned (EXIF orientation {orientation})"
+        self.path, self.orientation = path, orientation
         super().__init__(
-            f"{path} {self.fault}, and tools differ in whether they do so. {exif_advice()}"
+            f"{path} is to be shown turned (EXIF orientation {orientation}), and tools differ in "
+            f"whether they do so. {exif_advice()}"
         )
 
 

@@ -1,6 +1,5 @@
 """A look at every image file before a run: each is decoded as the run will decode it."""
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from tasks.common.advice import advice
 from tasks.common.machine import cores
 from tasks.common.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.paths import listed
-from tasks.common.report import print_line
+from tasks.common.progress import with_progress
 from tasks.detection.annotations import Annotations, ImageRecord
 from tasks.detection.images import (
     Reading,
@@ -32,7 +31,6 @@ SKIPPED: Final = "on an image that was skipped"
 SKIPPED_IMAGES: Final = "images skipped"
 
 _THREADS: Final = 8  # decoders leave the interpreter to the others
-_SILENT: Final = 5.0  # seconds between two lines about a long check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +59,10 @@ def look(annotations: Annotations) -> list[ImageFacts]:
 
     Several are decoded at a time. What takes long is said every few seconds.
     """
-    records, found, said = annotations.images, [], time.monotonic()
     threads = max(1, min(_THREADS, cores()))
+    records, what = annotations.images, f"images of {annotations.source} decoded"
     with ThreadPoolExecutor(threads) as pool:
-        for number, facts in enumerate(pool.map(_facts, records), start=1):
-            found.append(facts)
-            if time.monotonic() - said > _SILENT and number < len(records):
-                print_line(f"{number} of {len(records)} images of {annotations.source} decoded")
-                said = time.monotonic()
-    return found
+        return list(with_progress(pool.map(_facts, records), total=len(records), what=what))
 
 
 def settle(looked: Sequence[ImageFacts], *, exif: str, range_: Sequence[float] = ()) -> Reading:

@@ -11,6 +11,7 @@ from tasks.common.advice import advice
 from tasks.common.doubles import Seen, doubles
 from tasks.common.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.paths import listed
+from tasks.common.progress import with_progress
 from tasks.segmentation.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.colour import common_channels, is_coloured
 from tasks.segmentation.mask_notes import MaskFacts, mask_facts
@@ -76,17 +77,18 @@ def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     read: list[CaseFacts] = []
     faults: list[str] = []
     turned: list[str] = []
-    for case in case_set.cases:
+    what = f"cases of {case_set.source} read"
+    for case in with_progress(case_set.cases, total=len(case_set.cases), what=what):
         try:
             read.append(_facts(case, case_set))
         except TurnedError as error:
-            turned.append(f"{case.name} {error.fault}")
+            turned.append(f"{error.path.name} ({error.orientation})")
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")
     if turned:
         raise ValueError(
-            f"{case_set.source}: {len(turned)} of {len(case_set.cases)} cases are to be shown "
-            f"turned: {listed(turned)}. {exif_advice()}"
+            f"{case_set.source}: files of {len(turned)} of {len(case_set.cases)} cases are to be "
+            f"shown turned (EXIF orientation): {listed(turned)}. {exif_advice()}"
         )
     compare_all_palettes([facts.drawn for facts in read], case_set.classes)
     found, odd = _alike(_fitted(read, case_set.channels))

@@ -33,6 +33,7 @@ def _data_facts(splits: Splits) -> dict[str, str]:
         "data": splits.train.cases.source,
         "classes": _class_fact(classes),
         **{name: _side_fact(side, classes) for name, side in sides.items() if side is not None},
+        **({"images": splits.read} if splits.read else {}),
     }
 
 

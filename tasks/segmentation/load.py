@@ -1,5 +1,6 @@
 """From the ``data`` group of the configuration to splits that were looked at, case by case."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -52,12 +53,14 @@ class Splits:
         val: To choose the checkpoint with.
         test: For the final figure; None if there is none.
         warnings: What a user should know of them, a sentence each.
+        read: How many cases the look at them read, and how long that took.
     """
 
     train: Side
     val: Side
     test: Side | None
     warnings: tuple[str, ...]
+    read: str = ""
 
     @property
     def tested(self) -> Side:
@@ -99,12 +102,14 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     exif = str(values.get("exif", "refuse"))
     check_exif(exif)
     case_set: CaseSet = replace(instantiate(source, _convert_="all"), exif=exif)
+    started = time.monotonic()
     looked = look(case_set, policy=policy)
     axes = Counter(facts.axis for facts in looked if facts.axis is not None)
     if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
         case_set = replace(case_set, axis=axes.most_common(1)[0][0])
         looked = look(case_set, policy=policy) if len(axes) > 1 else looked
     case_set = replace(case_set, channels=shared_channels(looked))
+    read = f"{len(looked)} cases decoded in {time.monotonic() - started:.1f} s"
     known = {facts.name: facts for facts in looked}
     kept = tuple(case for case in case_set.cases if case.name in known)
     sides = split_cases(replace(case_set, cases=kept), options)
@@ -120,7 +125,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     if len(kept) < len(case_set.cases):
         skipped = [case.name for case in case_set.cases if case.name not in known]
         said = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *said]
-    return Splits(train=train, val=val, test=test, warnings=(*case_set.notes, *said)), options
+    warnings = (*case_set.notes, *said)
+    return Splits(train=train, val=val, test=test, warnings=warnings, read=read), options
 
 
 def _patterns(values: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """What the banner says of small data sets, against what was written into them."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -69,7 +70,7 @@ def test_every_line_of_a_run_on_pictures(pictures):
         "backbone.freeze=1",
     )
     assert list(found) == [
-        *("data", "classes", "train", "val", "test"),
+        *("data", "classes", "train", "val", "test", "images"),
         *("backbone", "weights", "norm", "frozen", "decoder", "input", "patch", "loss"),
         *(
             "recipe",
@@ -84,6 +85,7 @@ def test_every_line_of_a_run_on_pictures(pictures):
         ),
     ]
     assert found["data"] == str(pictures)
+    assert re.fullmatch(r"\d+ cases decoded in \d+\.\d s", found["images"])
     assert found["classes"] == (
         "background = 0, cell = 1, debris = 2, ignored = 9 (each pixel one)"
     )
