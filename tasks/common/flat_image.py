@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tasks.common.decoded import Colours, FlatImage, Pixels
+from tasks.common.lossy import lossy_kind
 from tasks.common.orientation import UPRIGHT, orientation_of
 from tasks.common.tiff import STARTS, read_tiff
 
@@ -58,7 +59,7 @@ def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) 
             return replace(found, pages=_with(found.pages, channels))
         content = path.read_bytes()
         check_whole(content)
-        orientation, lossy = orientation_of(content), _lossy(content)
+        orientation, lossy = orientation_of(content), lossy_kind(content)
         if channels is None:
             return replace(_by_pillow(content, stored=stored), orientation=orientation, lossy=lossy)
         pages = _with([_by_opencv(content, channels)], channels)
@@ -99,18 +100,6 @@ def _has_whole_chunks(content: bytes) -> bool:
             return True
         place = end + 4
     return False
-
-
-def _lossy(content: bytes) -> str:
-    """Return what a file is if that is a JPEG, or a WebP that is no lossless one."""
-    if content[:4] != b"RIFF":
-        return "a JPEG" if content.startswith(_JPEG_START) else ""
-    place, kinds = 12, []
-    while place + 8 <= len(content):
-        kinds.append(content[place : place + 4])
-        size = int.from_bytes(content[place + 4 : place + 8], "little")
-        place += 8 + size + size % 2
-    return "a lossy WebP" if b"VP8 " in kinds else ""
 
 
 def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:

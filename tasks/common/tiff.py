@@ -6,10 +6,10 @@ from typing import Any, Final, cast
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 from tasks.common.decoded import Colours, FlatImage, Pixels
+from tasks.common.lossy import lossy_kind
 from tasks.common.orientation import TAG, valid
 
 STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -19,22 +19,21 @@ _INK_SET: Final = 332
 _PLAIN: Final = (1, 2, 4, 34892)  # MinIsBlack, RGB, transparency mask, linear raw
 _PLANAR: Final = 2  # a plane after the other
 _ALPHA: Final = (1, 2)
-_JPEG: Final = (6, 7)
 _DECODES_TO_RGB: Final = (6, 7, 33007, 34892, 50001)  # kinds of JPEG, and WebP
+_JPEG_2000: Final = (33003, 33004, 33005, 34712)
+_MAY_BE_LOSSY: Final = (*_DECODES_TO_RGB, *_JPEG_2000)
 
 
 def tiff_tags(path: Path) -> dict[int, Any]:
-    """Return the tags of the first page of a TIFF file by number; of other files none."""
+    """Return the tags of the first page of a TIFF file by number; of other files none.
+
+    A rational number is a pair.
+    """
     with path.open("rb") as file:
-        header = file.read(8)
-        if header[:4] not in STARTS:
+        if file.read(4) not in STARTS:
             return {}
-        if header[2:4] in (b"+\0", b"\0+"):  # BigTIFF
-            header += file.read(8)
-        tags = ImageFileDirectory_v2(header)
-        file.seek(tags.next)
-        tags.load(file)
-        return dict(tags)
+    with TiffFile(path, _multifile=False) as source:
+        return {tag.code: tag.value for tag in source.pages.first.tags}
 
 
 def read_tiff(path: Path, *, stored: bool) -> FlatImage:
@@ -81,8 +80,17 @@ def _read(source: TiffFile, *, stored: bool) -> FlatImage:
         palettes=tuple(palette for palette in palettes if palette is not None),
         alphas=tuple(alphas),
         min_is_white=_PHOTOMETRIC in pages[0].tags and pages[0].photometric == _MIN_IS_WHITE,
-        lossy="a JPEG within TIFF" if int(pages[0].compression) in _JPEG else "",
+        lossy=_lossy(pages[0], source),
     )
+
+
+def _lossy(page: TiffPage, source: TiffFile) -> str:
+    """Return what its first part is if that changed the numbers."""
+    if int(page.compression) not in _MAY_BE_LOSSY:
+        return ""
+    source.filehandle.seek(page.dataoffsets[0])
+    kind = lossy_kind(source.filehandle.read(page.databytecounts[0]))
+    return f"{kind} within TIFF" if kind else ""
 
 
 def _pages(source: TiffFile) -> list[TiffPage]:
@@ -94,8 +102,8 @@ def _pages(source: TiffFile) -> list[TiffPage]:
     if not shown:
         raise ValueError("it has no page of full size")
     if len({page.shape for page in shown}) > 1:
-        sizes = " and ".join(dict.fromkeys(_by(page) for page in shown))
-        raise ValueError(f"it has pages of different sizes, {sizes}; save the page that is meant")
+        sizes = " and ".join(dict.fromkeys(" x ".join(map(str, page.shape)) for page in shown))
+        raise ValueError(f"it has pages of different shapes, {sizes}; save the page that is meant")
     return shown
 
 
@@ -236,7 +244,3 @@ def _channels_last(pages: list[Pixels], series: TiffPageSeries) -> list[Pixels]:
 
 def _compression(page: TiffPage) -> str:
     return str(getattr(page.compression, "name", page.compression))
-
-
-def _by(page: TiffPage) -> str:
-    return " x ".join(str(side) for side in (page.imagelength, page.imagewidth))

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from tasks.common.atomic import replacing
 from tasks.common.orientation import TAG, UPRIGHT, as_stored
@@ -17,7 +17,7 @@ from tasks.segmentation.cases import ClassTable, Geometry, Labels, decode
 from tasks.segmentation.readers import is_volume, suffix_of
 
 _LOSSLESS: Final = (".png", ".tif", ".tiff", ".bmp")
-_RESOLUTION: Final = (282, 283, 296)  # the TIFF tags of pixels per unit in x, in y, and the unit
+_RESOLUTION, _UNIT = (282, 283), 296  # the TIFF tags of pixels per unit in x and y, and the unit
 _CANONICAL: Final = np.array([[0, 1], [1, 1], [2, 1]])  # RAS, as nibabel notes it
 
 
@@ -95,9 +95,11 @@ def _write_flat(mask: NDArray[Any], geometry: Geometry, stem: Path) -> Path:
         if suffix in (".tif", ".tiff"):
             known = tiff_tags(geometry.source)
             tags = ImageFileDirectory_v2()
+            if _UNIT in known:
+                tags[_UNIT] = int(known[_UNIT])
             for tag in _RESOLUTION:
-                if tag in known:
-                    tags[tag] = known[tag]
+                if isinstance(known.get(tag), tuple):
+                    tags[tag] = IFDRational(*known[tag])
             if way != UPRIGHT:
                 tags[TAG] = way
             pages[0].save(partial, save_all=True, append_images=pages[1:], tiffinfo=tags)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import nibabel as nib
@@ -132,6 +133,28 @@ def test_a_jpeg_is_refused_with_the_threshold_as_a_way_out(tmp_path):
     save(tmp_path / "a.jpg", [[0, 255]])
     with pytest.raises(ValueError, match=r"is a JPEG.*; for two levels, data\.threshold=128"):
         read_mask([tmp_path / "a.jpg"], TABLE, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "what"),
+    [("jpeg", None, "JPEG within TIFF"), ("jpeg2000", 30, "lossy JPEG 2000 within TIFF")],
+)
+def test_what_a_mask_holds_tells_that_it_is_lossy(tmp_path, compression, level, what):
+    pixels = np.kron([[0, 255], [255, 0]], np.ones((16, 16))).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression=compression, compressionargs={"level": level})
+    with pytest.raises(ValueError, match=rf"a\.tif is a {what}, which changes the numbers"):
+        read_mask([path], TABLE, axis=-1)
+    noisy = replace(class_table({0: "background", 255: "cell"}), threshold=128)
+    np.testing.assert_array_equal(read_mask([path], noisy, axis=-1)[0][0], pixels // 255)
+
+
+def test_a_png_that_is_called_a_jpeg_keeps_its_numbers(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "a.jpg", "PNG")
+    labels, _ = read_mask(
+        [tmp_path / "a.jpg"], class_table({0: "background", 255: "cell"}), axis=-1
+    )
+    assert labels.tolist() == [[[0, 1]]]
 
 
 @pytest.mark.parametrize("colour", [0, 255])

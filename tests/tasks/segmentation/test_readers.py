@@ -184,7 +184,7 @@ def test_pages_of_different_sizes_are_refused(save):
     path = save("a.tif", first, save_all=True, append_images=[other])
 
     with pytest.raises(
-        ValueError, match=r"a\.tif .*it has pages of different sizes, 4 x 5 and 4 x 6"
+        ValueError, match=r"a\.tif .*it has pages of different shapes, 4 x 5 and 4 x 6"
     ):
         read_image([path], axis=-1)
 

@@ -206,6 +206,21 @@ def test_the_pages_of_a_tiff_file_come_back_with_their_resolution(tmp_path):
         assert picture.tag_v2[296] == 3
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_the_resolution_of_every_kind_of_tiff_comes_back(tmp_path, byteorder, bigtiff):
+    mask, options = mask_of(4, 5), {"byteorder": byteorder, "bigtiff": bigtiff}
+    resolution = {"resolution": (300.5, 200), "resolutionunit": "inch"}
+    tifffile.imwrite(tmp_path / "a.tif", mask, **options, **resolution)
+
+    [path] = copied(tmp_path / "a.tif", tmp_path / "out")
+
+    np.testing.assert_array_equal(pages_of(path)[0], mask)
+    with Image.open(path) as picture:
+        assert [float(picture.tag_v2[tag]) for tag in (282, 283)] == pytest.approx([300.5, 200])
+        assert picture.tag_v2[296] == 2
+
+
 def test_a_tiff_file_without_a_resolution_gets_none(tmp_path):
     [path] = copied(save_pages(tmp_path / "a.tif", mask_of(4, 5)), tmp_path / "out")
 
