@@ -53,6 +53,14 @@ def arguments() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="whether Pascal-VOC coordinates count from 1; as in training where not given",
     )
+    detection.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="what becomes 0 and 255 of images of other types than 8 bits; as in training where "
+        "not given",
+    )
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
     segmentation.add_argument(
@@ -83,7 +91,10 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
     checkpoint, truth, images = options.paths
     detector, card = load_detector(
-        checkpoint, detections_per_image=options.max_detections, exif=options.exif
+        checkpoint,
+        detections_per_image=options.max_detections,
+        exif=options.exif,
+        range_=tuple(options.range) if options.range else None,
     )
     one_based = card.one_based if options.one_based is None else options.one_based
     split = read_annotations(
@@ -101,7 +112,7 @@ def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.detection.results import evaluate_results, read_truth
 
     refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
-    refuse(options, "precision", "one_based", "exif", of="checkpoints")
+    refuse(options, "precision", "one_based", "exif", "range", of="checkpoints")
     split = read_truth(options.paths[0])
     scores, limit, said = evaluate_results(options.results, split, limit=options.max_detections)
     print_results(options.results, split, scores, limit=limit, suspicions=said)
@@ -114,7 +125,7 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
     from tasks.segmentation.metrics import write_case_scores
 
-    refuse(options, "precision", "max_detections", "one_based", of="detectors")
+    refuse(options, "precision", "max_detections", "one_based", "range", of="detectors")
     checkpoint, truth, images = options.paths
     segmenter, card = load_segmenter(checkpoint, exif=options.exif)
     split, unit = read_cases(truth, images, card, mask_suffix=options.mask_suffix)
@@ -134,7 +145,7 @@ def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
     from tasks.segmentation.evaluate import evaluate_masks, print_summary
     from tasks.segmentation.metrics import write_case_scores
 
-    refuse(options, "precision", "max_detections", "one_based", of="detectors")
+    refuse(options, "precision", "max_detections", "one_based", "range", of="detectors")
     cases, summary, unit, notes = evaluate_masks(
         options.results,
         options.paths[0],

@@ -43,6 +43,14 @@ def arguments() -> argparse.Namespace:
     detection.add_argument(
         "--max-detections", type=count, help="per image; as many as in training where not given"
     )
+    detection.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="what becomes 0 and 255 of images of other types than 8 bits; as in training where "
+        "not given",
+    )
     return parser.parse_args()
 
 
@@ -58,7 +66,10 @@ def detect(options: argparse.Namespace, device: str) -> Generator[str, None, Non
         ids, said = match_ids(files, read_image_ids(options.annotations))
         yield from [said] * bool(said)
     detector, card = load_detector(
-        options.checkpoint, detections_per_image=options.max_detections, exif=options.exif
+        options.checkpoint,
+        detections_per_image=options.max_detections,
+        exif=options.exif,
+        range_=tuple(options.range) if options.range else None,
     )
     with autocast(options.precision or "auto", device=device, option="--precision"):
         yield from predict_files(
@@ -77,7 +88,7 @@ def segment(options: argparse.Namespace, device: str) -> Generator[str, None, No
     from tasks.segmentation.checkpoint import load_segmenter
     from tasks.segmentation.predict import find_cases, predict_cases
 
-    names = ("threshold", "annotations", "precision", "max_detections")
+    names = ("threshold", "annotations", "precision", "max_detections", "range")
     if given := [name for name in names if getattr(options, name) is not None]:
         raise ValueError(
             f"--{given[0].replace('_', '-')} is for detectors, and {options.checkpoint} is a "

@@ -9,6 +9,7 @@ import torch
 from torchvision.models.detection import FasterRCNN
 
 from backbones import Conventions, build_backbone
+from tasks.common.advice import without_training
 from tasks.common.checkpoint import card_dict, card_values, load_network, read_card, with_tuples
 from tasks.detection.images import Reading
 from tasks.detection.model import DetectorOptions, build_detector
@@ -82,7 +83,11 @@ class DetectorCard:
 
 
 def load_detector(
-    path: Path, *, detections_per_image: int | None = None, exif: str | None = None
+    path: Path,
+    *,
+    detections_per_image: int | None = None,
+    exif: str | None = None,
+    range_: tuple[float, ...] | None = None,
 ) -> tuple[FasterRCNN, DetectorCard]:
     """Return the detector of a checkpoint, in eval mode, and its card.
 
@@ -91,10 +96,13 @@ def load_detector(
         detections_per_image: How many it returns per image at most; None for as many as in
             training.
         exif: What becomes of images that are to be shown turned; None for what training did.
+        range_: Which numbers of images of other types than 8 bits become 0 and 255, the rest being
+            cut off; None for what training did.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or is no detector's checkpoint.
+        ValueError: If it is damaged, or is no detector's checkpoint; if ``exif`` or ``range_``
+            cannot be.
     """
     checkpoint, card = read_card(path, DetectorCard.from_dict, task="detection")
     if detections_per_image is not None:
@@ -102,6 +110,9 @@ def load_detector(
         card = replace(card, options=options)
     if exif is not None:
         card = replace(card, reading=replace(card.reading, exif=exif))
+    if range_ is not None:
+        with without_training():
+            card = replace(card, reading=replace(card.reading, range=range_, clipped=True))
     detector = card.build()
     load_network(detector, checkpoint, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

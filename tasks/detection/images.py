@@ -62,7 +62,8 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
     numbers = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
     if not numbers or not ends[0] < ends[1]:
         raise ValueError(
-            f"data.range takes the lowest and the highest number, such as [0, 4095], got {ends!r}."
+            f"{advice('data.range', otherwise='--range')} takes the lowest and the highest number, "
+            f"such as [0, 4095], got {ends!r}."
         )
     return float(ends[0]), float(ends[1])
 
@@ -154,7 +155,10 @@ def range_advice(seen: Sequence[tuple[float, float]]) -> str:
     if not finite:
         return ""
     low, high = min(ends[0] for ends in finite), max(ends[1] for ends in finite)
-    return advice(f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]")
+    return advice(
+        f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]",
+        otherwise=f"; or say what is to become 0 and 255, such as --range {low:g} {high:g}",
+    )
 
 
 def chosen_range(kinds: Sequence[str], seen: Sequence[tuple[float, float]]) -> tuple[float, ...]:

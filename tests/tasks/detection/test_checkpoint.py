@@ -77,6 +77,13 @@ def test_exif_can_be_read_in_another_way_than_in_training(path):
         load_detector(path, exif="aply")
 
 
+def test_the_range_of_deeper_files_can_be_another_than_in_training(path):
+    _, card = load_detector(path, range_=(-1000.0, 1000.0))
+    assert card == replace(CARD, reading=Reading(range=(-1000.0, 1000.0), clipped=True))
+    with pytest.raises(ValueError, match=r"--range takes the lowest and the highest.*\[5, 1\]"):
+        load_detector(path, range_=(5, 1))
+
+
 def test_the_preprocessing_comes_back(path):
     loaded, _ = load_detector(path)
     assert loaded.transform.image_mean == [0.1, 0.2, 0.3]
