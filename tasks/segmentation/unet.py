@@ -258,8 +258,12 @@ def smallest_side(network: ResNetUNet) -> int:
     return network.multiple * (2 if instance else 1)
 
 
+@torch.fx.wrap
 def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
-    """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide."""
+    """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide.
+
+    One node in a graph of torch.fx, which cannot follow what depends on a size.
+    """
     down, right = (_more(side, multiple=multiple, smallest=smallest) for side in x.shape[-2:])
     traced = isinstance(down, Tensor)  # a trace is for every size
     return F.pad(x, (0, right, 0, down), mode="replicate") if traced or down or right else x

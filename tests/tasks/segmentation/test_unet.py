@@ -250,3 +250,12 @@ def test_a_trace_takes_other_sizes_and_batches(traced_at, backbone_norm):
 def test_torchscript_is_refused_in_plain_words():
     with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
         torch.jit.script(unet())
+
+
+def test_torch_fx_follows_for_images_of_any_size():
+    options = UNetOptions(norm="batch")
+    network = ResNetUNet(build_backbone("resnet18"), num_classes=2, in_channels=3, options=options)
+    graph = torch.fx.symbolic_trace(network.eval())
+    for sides in ((64, 64), (50, 70)):
+        image = torch.rand(2, 3, *sides)
+        torch.testing.assert_close(graph(image), network(image))
