@@ -39,7 +39,7 @@ def found(files, line):
         ("0001.xml", "./JPEGImages/0001.jpg"),
         ("0001.xml", r"JPEGImages\0001.jpg"),
         ("0001.xml", r"C:\data\JPEGImages\0001.jpg"),
-        ("0001.xml", "/home/user/VOC/JPEGImages/0001.jpg"),
+        ("0001.xml", "/data/VOC/JPEGImages/0001.jpg"),
         ("0001.xml", "Annotations/0001.xml"),
         ("0001.xml", "0001 1"),
         ("0001.xml", "0001  -1"),
