@@ -124,6 +124,8 @@ def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
 
 def _palettes(source: Pillow.Image) -> tuple[Colours, ...]:
     """Return the colours of a palette with their alpha, unless there is none."""
+    if source.format == "BMP" and source.mode == "1":  # its palette is black and white
+        return (np.column_stack([*[np.arange(256, dtype=np.uint8)] * 3, [np.uint8(255)] * 256]),)
     if source.mode not in ("P", "PA"):
         return ()
     colours = np.array(source.getpalette("RGB"), np.uint8).reshape(-1, 3)

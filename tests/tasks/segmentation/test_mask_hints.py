@@ -260,3 +260,16 @@ def test_hints_are_notes_of_the_data_set(tmp_path):
         Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / folder / "a.png")
     (note,) = folder_cases(root=tmp_path).notes
     assert note.startswith("255 beside '0', '1' may mark pixels to ignore")
+
+
+def test_jpeg_2000_is_refused_where_it_loses(tmp_path):
+    values = np.zeros((64, 64), np.uint8)
+    values[10:30, 10:40], values[40:50] = 2, 1
+    table = class_table({0: "background", 1: "cell", 2: "wall"})
+    path = tmp_path / "a.tif"
+
+    tifffile.imwrite(path, values, compression="jpeg2000", compressionargs={"reversible": True})
+    assert np.array_equal(read_mask([path], table, axis=-1)[0][0], values)
+    tifffile.imwrite(path, values, compression="jpeg2000", compressionargs={"level": 60})
+    with pytest.raises(ValueError, match=r"a\.tif is a lossy JPEG 2000 within TIFF, which changes"):
+        read_mask([path], table, axis=-1)

@@ -296,3 +296,17 @@ def test_masks_that_show_their_smallest_number_white_are_told_beside_others(tmp_
     assert said.startswith("1 masks are MinIsWhite, such as that of 0, and 2 are not, such as")
     assert mask_notes(look(data_set(b, c), policy="error")) == []
     assert mask_notes(look(data_set(a, a), policy="error")) == []
+
+
+def test_bitmaps_of_one_bit_have_palettes(tmp_path, data_set):
+    """White may be 0 or 1 in them; black and white in this order is read as 0 and 255."""
+    plain, turned = tmp_path / "plain.bmp", tmp_path / "turned.bmp"
+    Image.fromarray(np.array([[False, True]])).save(plain)
+    content = bytearray(plain.read_bytes())
+    content[54:62] = bytes([255, 255, 255, 0, 0, 0, 0, 0])
+    turned.write_bytes(content)
+    table = class_table({0: "background", 1: "cell", 255: "cell"})
+
+    look(data_set(plain, plain, classes=table), policy="error")
+    with pytest.raises(ValueError, match=r"index 0 is #ffffff in .*turned\.bmp, but #000000 in"):
+        look(data_set(plain, turned, classes=table), policy="error")
