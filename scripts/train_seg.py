@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tasks.common.command_line import check_overrides, exit_on_error
+from tasks.common.command_line import check_overrides, exit_on_error, with_text_tables
 from tasks.segmentation.config import register_segmentation
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"
@@ -24,6 +24,7 @@ def train(cfg: DictConfig) -> float:
 def main() -> None:
     """Answer typos, then train."""
     register_segmentation()
+    sys.argv[1:] = with_text_tables(sys.argv[1:])
     check_overrides(CONFIGS, "segmentation", sys.argv[1:])
     train()
 

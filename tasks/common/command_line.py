@@ -24,6 +24,8 @@ from tasks.common.ending import EndingError
 
 T = TypeVar("T")
 
+_QUOTED_KEY: Final = re.compile(r"[{,]\s*(['\"])[^'\"]*\1\s*:")
+
 # With these options Hydra prints something and runs nothing.
 _SHOWS: Final = re.compile(r"-[hic]|--(help|hydra-help|version|(info|cfg)(=.*)?)")
 
@@ -54,6 +56,28 @@ def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[s
         return
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
+
+
+def with_text_tables(arguments: Sequence[str]) -> list[str]:
+    """Return a command line on which tables whose keys have quotes are text, for Hydra's sake.
+
+    Hydra's grammar has no quotes around keys, which ``{'#ff0000': cell}`` cannot do without.
+
+    Args:
+        arguments: The command line without the script's name.
+
+    Returns:
+        Such a value in double quotes; other arguments as they are.
+    """
+    return [_as_text(argument) for argument in arguments]
+
+
+def _as_text(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if not _QUOTED_KEY.search(value) or not re.fullmatch(r"\s*\{.*\}\s*", value):
+        return argument
+    escaped = value.replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def exit_on_error(main: Callable[[], T]) -> T:

@@ -1,6 +1,6 @@
 """What a segmentation data set is: cases of one patient each, and classes told by mask values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -225,6 +225,17 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
     return ClassTable(names=names, values=tuple((v,) for v in ordered), inferred=True)
 
 
+def _nearest(value: int, known: Collection[int], classes: ClassTable) -> str:
+    """Return which known colour is nearest, for a message; nothing of numbers."""
+    if not classes.colours:
+        return ""
+
+    def far(other: int) -> int:
+        return sum(((value >> shift & 255) - (other >> shift & 255)) ** 2 for shift in (16, 8, 0))
+
+    return f", nearest {colour_text(min(known, key=far))}"
+
+
 def _unknown_values(classes: ClassTable) -> str:
     training = (
         f"Add them to {classes.source} (the name 'ignore' leaves pixels out), or repair the mask."
@@ -255,7 +266,10 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
     if unknown.any():
         found, counts = np.unique(mask[unknown], return_counts=True)
         pairs = zip(found[:5], counts[:5], strict=True)
-        shown = ", ".join(f"{classes.text(int(v))} ({n} pixels)" for v, n in pairs)
+        shown = ", ".join(
+            f"{classes.text(int(v))} ({n} pixels{_nearest(int(v), known, classes)})"
+            for v, n in pairs
+        )
         kind = "colours" if classes.colours else "mask values"
         raise ValueError(
             f"{source} has {kind} that are in no class: {shown}"

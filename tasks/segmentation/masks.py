@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from tasks.common.advice import advice
 from tasks.common.decoded import FlatImage
 from tasks.segmentation.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
+from tasks.segmentation.mask_colours import ColouredMaskError, colours_of, packed
 from tasks.segmentation.palettes import Drawn, drawn_of
 from tasks.segmentation.readers import ReadFile, check_same_grid, is_volume, read_file
 from tasks.segmentation.rounding import whole_numbers
 
 Numbers = NDArray[np.integer[Any]]
 
-ABOVE: Final = 255  # what a threshold makes of the pixels from it on; 0 of the others
+ABOVE: Final = 255  # what a threshold makes of the pixels from it on, or 1 if that is the class
+_CUT: Final = "; for two levels, data.threshold=128 tells them apart again"
+NNUNET: Final = "the labels of dataset.json"  # whose layout has no options of masks
+_GRAYISH: Final = 48  # between channels of gray that was saved as RGB with losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ def is_copy(mask: MaskFile, image: Image, classes: ClassTable) -> bool:
         image: (C, D, H, W).
         classes: With which the mask was read.
     """
-    values = image[0] if classes.threshold is None else _cut(image[0], classes.threshold, mask.path)
+    values = image[0] if classes.threshold is None else _cut(image[:1], classes, mask.path)
     return bool(np.array_equal(mask.values, values))
 
 
@@ -167,16 +171,17 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
         raise ValueError(
             f"{path} is {read.flat.lossy}, which changes the numbers near edges; expected a mask "
             "in a format that keeps them, such as PNG. Make it again from its source"
-            f"{advice('; for two levels, data.threshold=128 tells them apart again')}."
+            f"{'' if classes.source == NNUNET else advice(_CUT)}."
         )
-    if classes.colours:
-        values: NDArray[Any] = _packed(read.pixels, path)
-    else:
-        values = _one_channel(read, path)
+    values: NDArray[Any]
     rounded = 0
-    if classes.threshold is not None:
-        values = _cut(values, classes.threshold, path)
-    elif values.dtype.kind == "f":
+    if classes.colours:
+        values = _packed(read.pixels, path)
+    elif classes.threshold is not None:
+        values = _cut(read.pixels, classes, path)
+    else:
+        values = _one_channel(read, path, source=classes.source)
+    if values.dtype.kind == "f":
         values, rounded = whole_numbers(values, path)
     return MaskFile(
         path=path,
@@ -190,29 +195,33 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
     )
 
 
-def _cut(values: NDArray[Any], threshold: float, path: Path) -> Numbers:
-    """Return two levels."""
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+def _cut(pixels: NDArray[Any], classes: ClassTable, path: Path) -> Numbers:
+    """Return two levels, (D, H, W), of (C, D, H, W)."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ValueError(f"{path} has mask values that are NaN or infinite; repair it.")
-    return np.where(values >= threshold, ABOVE, 0).astype(np.uint8)
+    if len(pixels) > 1 and (off := np.ptp(pixels.astype(np.float64), axis=0)).max() > _GRAYISH:
+        raise ValueError(
+            f"{path} has {len(pixels)} channels that differ by up to {off.max():g}; expected gray, "
+            "as masks are cut at a threshold."
+        )
+    values = pixels[0] if len(pixels) == 1 else pixels.mean(axis=0)
+    above = 1 if any(1 in values for values in classes.values) else ABOVE
+    return np.where(values >= classes.threshold, above, 0).astype(np.uint8)
 
 
-def _one_channel(read: ReadFile, path: Path) -> NDArray[Any]:
+def _one_channel(read: ReadFile, path: Path, *, source: str) -> NDArray[Any]:
     """Return (D, H, W) of (C, D, H, W)."""
     pixels = read.pixels
     values: NDArray[Any] = pixels[0]
     drawn_alpha = any(bool(np.ptp(alpha)) for alpha in (read.flat.alphas if read.flat else ()))
     if (pixels[1:] != values).any():
-        hint = advice(
-            " Name its colours with data.classes, such as {background: [0, 0, 0], cell: "
-            "[255, 0, 0]}, or turn them into class values.",
-            otherwise=" Turn its colours into class values.",
-        )
-        if drawn_alpha:
-            hint += " Or is the mask in its alpha channel, which is not read? Save that as gray."
-        raise ValueError(
-            f"{path} has {len(pixels)} channels that differ; expected a mask with one number per "
-            f"pixel.{hint}"
+        colours = {} if is_volume(path) else colours_of(pixels)
+        raise ColouredMaskError(
+            path,
+            colours,
+            channels=len(pixels),
+            drawn_alpha=drawn_alpha,
+            can_name=source != NNUNET,
         )
     if drawn_alpha and values.min() == values.max():
         raise ValueError(
@@ -241,6 +250,4 @@ def _packed(pixels: NDArray[Any], path: Path) -> Numbers:
             f"{path} has {len(pixels)} channels of {pixels.dtype}, but the classes are told by "
             "colours; expected a flat image of gray or RGB with 8 bits."
         )
-    red, green, blue = (pixels[i % len(pixels)].astype(np.int32) for i in range(3))
-    packed: Numbers = red << 16 | green << 8 | blue
-    return packed
+    return packed(pixels)

@@ -23,11 +23,11 @@ from tasks.common.paths import (
 from tasks.common.text import read_json
 from tasks.segmentation.cases import BACKGROUND, IGNORED, Case, CaseSet, ClassTable, class_table
 from tasks.segmentation.folder import refuse_unmatched
+from tasks.segmentation.masks import NNUNET
 from tasks.segmentation.nifti import checked_axis
 from tasks.segmentation.readers import SUFFIXES
 from tasks.segmentation.splits import patient_of
 
-_LABELS: Final = "the labels of dataset.json"
 _KEYS: Final = ("channel_names", "labels", "file_ending")
 
 _Files = dict[str, tuple[dict[int, Path], Path]]
@@ -163,14 +163,14 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
     if not regions:
         pairs = [(value[0], name) for name, value in values.items()]
         table = dict(pairs) | dict.fromkeys(ignored, IGNORED)
-        return class_table(table, source=_LABELS)
+        return class_table(table, source=NNUNET)
     del values[BACKGROUND]
     return ClassTable(
         names=tuple(values),
         values=tuple(values.values()),
         exclusive=False,
         ignored=ignored,
-        source=_LABELS,
+        source=NNUNET,
     )
 
 

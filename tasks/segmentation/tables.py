@@ -1,5 +1,6 @@
 """The table of classes: as it was given, by numbers or colours, or from the masks themselves."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +18,12 @@ from tasks.segmentation.cases import (
     colour_text,
     inferred_table,
 )
+from tasks.segmentation.mask_colours import ColouredMaskError, colour_advice, table_text
 from tasks.segmentation.mask_hints import hints_of, refusal_of
-from tasks.segmentation.masks import ABOVE, mask_values
+from tasks.segmentation.masks import ABOVE, MaskValues, mask_values
 from tasks.segmentation.palettes import compare_palettes
 
+_MOST_COLOURS: Final = 64  # of masks that are scored without a table
 _SEVERAL: Final = 5  # masks, from which on a value in one of them alone is suspicious
 _HEX: Final = re.compile(r"#?([0-9a-fA-F]{6})|#([0-9a-fA-F]{3})")
 
@@ -43,6 +46,8 @@ def table_of(
             named is in a single mask of several, as a stray pixel is; if ``threshold`` does not
             fit.
     """
+    if isinstance(classes, str):
+        classes = table_text(classes)
     if threshold is not None:
         return _two_levels(classes, threshold), ()
     if classes is not None:
@@ -70,7 +75,7 @@ def layered_table(
     """
     if classes is not None:
         raise ValueError(
-            f"classes is {dict(classes)}, but {listed(names)} have masks of their own, whose "
+            f"classes is {classes!s}, but {listed(names)} have masks of their own, whose "
             "values stand for no class. "
             + advice(
                 "Remove classes.",
@@ -99,20 +104,22 @@ def _two_levels(classes: Mapping[Any, Any] | None, threshold: float) -> ClassTab
         return replace(inferred_table([0, ABOVE]), threshold=number)
     table = _given(classes)
     values = {value for values in (*table.values, table.ignored) for value in values}
-    if table.colours or not values <= {0, ABOVE}:
+    if table.colours or values not in ({0, ABOVE}, {0, 1}):
         raise ValueError(
-            f"data.threshold makes two levels of the masks, 0 and {ABOVE}, but data.classes is "
-            f"{dict(classes)}; expected names for 0 and {ABOVE}."
+            f"data.threshold makes two levels of the masks, but data.classes is {classes!s}; "
+            f"expected names for 0 and {ABOVE}, or for 0 and 1."
         )
     return replace(table, threshold=number)
 
 
 def _number(threshold: Any) -> float:  # noqa: ANN401 (an option)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
-        raise ValueError(  # noqa: TRY004 (a user's option)
-            f"data.threshold is {threshold!r}; expected a number, such as 128."
+    number = threshold if isinstance(threshold, int | float) else math.nan
+    if isinstance(threshold, bool) or not 0 < number < math.inf:
+        raise ValueError(
+            f"data.threshold is {threshold!r}; expected a number above 0, such as 128, or 0.5 for "
+            "probabilities."
         )
-    return float(threshold)
+    return float(number)
 
 
 def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
@@ -168,10 +175,34 @@ def _colours(value: Any) -> list[int]:  # noqa: ANN401 (an option)
     return [colour for colours in several for colour in colours] if all(several) else []
 
 
+def _by_colour(
+    coloured: Sequence[ColouredMaskError], gray: Mapping[Path, MaskValues]
+) -> ClassTable:
+    """Return the table of the colours that occur, to score by; for training they need names."""
+    total = sum((Counter(error.colours) for error in coloured), Counter[int]())
+    for values in gray.values():
+        total.update({value * 0x010101: count for value, count in values.counts.items()})
+    few = all(error.colours for error in coloured) and 2 <= len(total) <= _MOST_COLOURS
+    if advice("to train") or not few:
+        several = len(coloured) > 1 and few
+        said = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
+        raise ValueError(f"{coloured[0]}{said}")
+    names = {c: colour_text(c) if c != min(total) else BACKGROUND for c in sorted(total)}
+    return replace(class_table(names, colours=True), inferred=True)
+
+
 def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
     """Return the table of the values that occur in the masks."""
     nothing = ClassTable(names=(), values=())
-    read = {path: mask_values(path, nothing) for path in masks}
+    read: dict[Path, MaskValues] = {}
+    coloured: list[ColouredMaskError] = []
+    for path in masks:
+        try:
+            read[path] = mask_values(path, nothing)
+        except ColouredMaskError as error:
+            coloured.append(error)
+    if coloured:
+        return _by_colour(coloured, read), ()
     compare_palettes([values.drawn for values in read.values()])
     if wrong := refusal_of(read):
         raise ValueError(wrong)

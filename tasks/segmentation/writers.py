@@ -1,6 +1,7 @@
 """Write predicted labels as masks that lie on disk exactly as the image does."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ def write_mask(
     A NIfTI file has the image's affine, shape, orientation and unit. A flat image keeps its type if
     that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. Its pixels lie as those
     of the image file do, and it notes the same EXIF orientation. The numbers are the mask
-    values of the class table, or its colours as RGB; where classes overlap, each has a file of 0
+    values of the class table, or its colours as RGB, of which volumes get the number of the class,
+    from 0; where classes overlap, each has a file of 0
     and 1 with its name.
 
     Args:
@@ -42,6 +44,10 @@ def write_mask(
     Returns:
         The files, which appear complete or not at all.
     """
+    volume = is_volume(geometry.source)
+    if volume and classes.colours:  # NIfTI has none
+        numbers = tuple((index,) for index in range(len(classes.names)))
+        classes = replace(classes, colours=False, values=numbers)
     layers = [decode(labels, classes)] if classes.exclusive else [layer == 1 for layer in labels]
     masks = dict(zip(mask_names(name, classes), layers, strict=True))
     written = []
@@ -50,7 +56,7 @@ def write_mask(
             values = np.stack([mask >> 16, mask >> 8, mask], axis=-1).astype(np.uint8)  # [D,H,W,3]
         else:
             values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
-        write = _write_volume if is_volume(geometry.source) else _write_flat
+        write = _write_volume if volume else _write_flat
         written.append(write(values, geometry, folder / stem))
     return written
 

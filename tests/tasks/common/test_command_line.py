@@ -5,10 +5,16 @@ import sys
 
 import pytest
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
-from tasks.common.command_line import check_overrides, count, exit_on_error
+from tasks.common.command_line import (
+    check_overrides,
+    count,
+    exit_on_error,
+    with_text_tables,
+)
 
 
 @pytest.fixture
@@ -150,3 +156,30 @@ def test_a_count_is_a_whole_number_from_1():
     for text in ("0", "-1", "1.5", "many", ""):
         with pytest.raises(argparse.ArgumentTypeError, match=f"at least 1, got '{text}'"):
             count(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{'#ff0000': cell, '#000000': background}",
+        '{"#ff0000": cell, "#000000": background}',
+        "{0: background, '1 x': cell}",
+    ],
+)
+def test_tables_with_quoted_keys_reach_hydra_as_text(value):
+    """Hydra's own parser is the judge; without this it refuses them."""
+    parser = OverridesParser.create()
+    with pytest.raises(HydraException):
+        parser.parse_override(f"data.classes={value}")
+
+    (told,) = with_text_tables([f"data.classes={value}"])
+
+    assert parser.parse_override(told).value() == value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["seed=1", "a={b: 'c'}", "a='{b: c}'", "a=[{b: 1}]", "--cfg", 'a={b: "c: d"}', "a={}"],
+)
+def test_other_arguments_stay_as_they_are(argument):
+    assert with_text_tables([argument]) == [argument]

@@ -7,10 +7,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tasks.common.advice import without_training
 from tasks.segmentation.cases import ClassTable, class_table
 from tasks.segmentation.folder import folder_cases
-from tasks.segmentation.masks import mask_values, read_mask, read_mask_files
-from tasks.segmentation.tables import table_of
+from tasks.segmentation.masks import NNUNET, labels_of, mask_values, read_mask, read_mask_files
+from tasks.segmentation.readers import read_image
+from tasks.segmentation.tables import layered_table, table_of
 from tasks.segmentation.writers import write_mask
 
 TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
@@ -96,7 +98,7 @@ def test_an_unknown_colour_is_named_with_its_file_and_count(tmp_path):
 
     with pytest.raises(
         ValueError,
-        match=r"a\.png has colours .*: #fe0000 \(2 pixels\); expected "
+        match=r"a\.png has colours .*: #fe0000 \(2 pixels, nearest #ff0000\); expected "
         r"#000000, #004080, #ff0000\. Add them to data\.classes",
     ):
         read_mask([path], COLOURS, axis=-1)
@@ -173,7 +175,9 @@ def test_an_image_with_its_mask_in_the_alpha_channel_is_pointed_at(tmp_path):
 
     with pytest.raises(ValueError, match="Or is the mask in its alpha channel"):
         read_mask([tmp_path / "a.png"], TABLE, axis=-1)
-    with pytest.raises(ValueError, match=r"channels that differ.*Name its colours with .*\]\}, or"):
+    with pytest.raises(
+        ValueError, match=r"differ.* Name them: data\.classes='\{class1: .#010203., "
+    ):
         read_mask([tmp_path / "b.png"], TABLE, axis=-1)
 
 
@@ -199,3 +203,83 @@ def test_classes_of_colours_are_read_from_folders(tmp_path):
 
     labels, _ = read_mask(found.cases[0].masks, found.classes, axis=-1)
     assert labels.tolist() == [[[0, 1]]]
+
+
+def test_the_colours_of_a_mask_are_listed_with_the_option_to_write(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [0, 0, 0], [255, 0, 0]]])
+
+    with pytest.raises(ValueError, match="channels that differ") as caught:
+        read_mask([path], TABLE, axis=-1)
+
+    told = str(caught.value)
+    assert "Its colours are #000000 (2 pixels), #ff0000 (1 pixels)" in told
+    option = told.partition("data.classes='")[2].partition("'")[0]
+    assert table_of(option, [])[0].values == ((0,), (0xFF0000,))
+    with without_training(), pytest.raises(ValueError, match=r"Turn them into class values\.$"):
+        read_mask([path], TABLE, axis=-1)
+    with pytest.raises(ValueError, match=r"Turn them into class values\.$"):
+        read_mask([path], class_table({0: "background", 1: "a"}, source=NNUNET), axis=-1)
+
+
+def test_a_photograph_for_a_mask_is_told(tmp_path):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
+
+    with pytest.raises(ValueError, match=r"colours, as a photograph has: is it an image\?"):
+        read_mask([path], TABLE, axis=-1)
+
+
+def test_colours_without_a_table_are_listed_over_all_masks(tmp_path):
+    red = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0]]])
+    blue = save(tmp_path / "b.png", [[[0, 0, 0], [0, 0, 255]]])
+    black = save(tmp_path / "c.png", [[[0, 0, 0], [0, 0, 0]]])
+
+    with pytest.raises(
+        ValueError, match=r"All 2 masks in colour: .*#0000ff \(1 pixels\)"
+    ) as caught:
+        table_of(None, [red, blue, black])
+    assert "#000000 (4 pixels), #ff0000 (1 pixels), #0000ff (1 pixels)" in str(caught.value)
+    with without_training():
+        table, _ = table_of(None, [red, blue, black])
+    assert (table.names, table.values) == (
+        ("background", "#0000ff", "#ff0000"),
+        ((0,), (0xFF,), (0xFF0000,)),
+    )
+
+
+def test_probabilities_are_cut_and_a_class_of_1_stays_1(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 0.49, 0.5, 1]], np.float32))
+    for given, value in (({0: "background", 1: "cell"}, 1), (None, 255)):
+        table, _ = table_of(given, [], threshold=0.5)
+        (file,) = read_mask_files([tmp_path / "a.tif"], table, axis=-1)
+        assert file.values.tolist() == [[[0, 0, value, value]]]
+        assert labels_of([file], table).tolist() == [[[0, 0, 1, 1]]]
+
+
+def test_gray_that_was_saved_as_rgb_with_losses_is_cut_and_colours_are_not(tmp_path):
+    table, _ = table_of(None, [], threshold=128)
+    nearly = save(tmp_path / "a.png", [[[2, 0, 1], [254, 255, 250], [120, 130, 128]]])
+    colour = save(tmp_path / "b.png", [[[0, 0, 0], [255, 0, 0]]])
+
+    assert read_mask([nearly], table, axis=-1)[0].tolist() == [[[0, 1, 0]]]
+    with pytest.raises(ValueError, match=r"b\.png has 3 channels that differ by up to 255; expec"):
+        read_mask([colour], table, axis=-1)
+
+
+def test_a_threshold_is_for_files_of_classes_too(tmp_path):
+    table = layered_table(["a"], None, source="folders", threshold=128)
+    path = save(tmp_path / "a.jpg", np.repeat([[3, 250]], 8, axis=1).repeat(8, axis=0))
+
+    labels, _ = read_mask([path], table, axis=-1)
+
+    assert labels[0, 0, 0, [2, 13]].tolist() == [0, 1]
+
+
+def test_volumes_get_the_number_of_the_class_where_others_get_its_colour(tmp_path):
+    volume = nib.Nifti1Image(np.zeros((2, 3, 1), np.uint8), np.eye(4))
+    volume.to_filename(tmp_path / "v.nii")
+    _, geometry = read_image([tmp_path / "v.nii"], axis=-1)
+    labels = np.array([[[0, 1, 2], [2, 0, 0]]], np.uint8)
+
+    (written,) = write_mask(labels, COLOURS, geometry, folder=tmp_path / "out", name="v")
+
+    assert np.asarray(nib.load(written).dataobj)[..., 0].tolist() == labels[0].tolist()

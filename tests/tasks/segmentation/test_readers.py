@@ -251,7 +251,7 @@ def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
     assert labels.tolist() == [[[0, 1, 2], [2, 0, 0]]]
 
     equal[1, 2, 2] = 1  # one pixel, in blue only
-    with pytest.raises(ValueError, match=r"b\.png has 3 channels that differ; .* class values"):
+    with pytest.raises(ValueError, match=r"b\.png has 3 channels that differ; .* Name them: "):
         read_mask([save("b.png", equal)], TABLE, axis=-1)
 
 

@@ -30,6 +30,9 @@ def masks(tmp_path):
         {(0, 0, 0): "background", (255, 0, 0): "cell", (0, 64, 128): "wall"},
         {"background": [0, 0, 0], "cell": [255, 0, 0], "wall": [0, 64, 128]},
         {"background": "#000000", "cell": "#ff0000", "wall": "0, 64, 128"},
+        "{'#000000': background, '#ff0000': cell, \"#004080\": wall}",
+        "{#000: background, #f00: cell, #004080: wall}",
+        "{background: [0, 0, 0], cell: '#ff0000', wall: [0, 64, 128]}",
     ],
 )
 def test_colours_are_given_as_people_write_them(given):
@@ -57,6 +60,8 @@ def test_several_colours_are_one_class_and_some_are_ignored():
         ({"a": [0, 0, 0], "b": 3}, "has colours and other values: .*; expected a colour for each"),
         ({"a": [0, 0, 256], "b": [0, 0, 1]}, "has colours and other|takes mask values"),
         ({"a": [0, 0], "b": [0, 1]}, "takes mask values from 0 on"),
+        ("cell", "takes names by value, .* got 'cell'"),
+        ("{a: [", "takes names by value, "),
         ([0, 255], r"takes names by value, such as .*, or colours by name"),
     ],
 )
@@ -79,9 +84,12 @@ def test_a_threshold_needs_two_levels():
         1,
     )
     with pytest.raises(ValueError, match=r"makes two levels .*, but data\.classes is \{0: .*"):
-        table_of({0: "background", 1: "cell"}, [], threshold=128)
+        table_of({0: "background", 2: "cell"}, [], threshold=128)
     with pytest.raises(ValueError, match=r"data\.threshold is '128'; expected a number"):
         table_of(None, [], threshold="128")
+    for wrong in (0, -1, float("nan"), float("inf"), True):
+        with pytest.raises(ValueError, match="expected a number above 0"):
+            table_of(None, [], threshold=wrong)
     assert layered_table(["a"], None, source="folders", threshold=128).threshold == 128
 
 
