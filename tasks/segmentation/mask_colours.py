@@ -104,6 +104,8 @@ def table_text(text: str) -> Any:  # noqa: ANN401 (an option)
     Returns:
         The text itself if it is no table.
     """
+    if not text.strip().startswith("{"):
+        return text
     try:
         found = OmegaConf.create(_HEX.sub(lambda colour: f"'{colour[0]}'", text))
     except Exception:
