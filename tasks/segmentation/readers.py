@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from tasks.common.advice import advice
 from tasks.common.decoded import FlatImage
 from tasks.common.flat_image import read_flat
 from tasks.common.orientation import turned
@@ -93,10 +94,11 @@ def check_same_grid(
         kinds = ["a volume" if is_volume(path) else "a flat image" for path in (other, first)]
         raise ValueError(f"{other} is {kinds[0]}, but {first} is {kinds[1]}.")
     if sizes[0] != sizes[1]:
+        option = advice("data.exif", otherwise="--exif")
         turned = sizes[0] == (*sizes[1][:-2], sizes[1][-1], sizes[1][-2])
         raise ValueError(
             f"{other} has the size {_by(sizes[1])}, but {first} has {_by(sizes[0])}"
-            f"{' (turned by an EXIF orientation? See data.exif)' if turned else ''}."
+            f"{f' (turned by an EXIF orientation? See {option})' if turned else ''}."
         )
     if not is_volume(first):
         return

@@ -287,3 +287,11 @@ def test_an_ending_of_the_truth_is_told(folders):
         "names differ: 4 masks '*_by_anna' belong to images '*'",
         "4 masks do not end in '_by_anna': passed over",
     )
+
+
+def test_a_turned_mask_names_the_option_of_this_command(folders):
+    masks, images = folders
+    write(masks, a=block(5, 10, 7).T.copy())
+
+    with pytest.raises(ValueError, match=r"turned by an EXIF orientation\? See --exif\)"):
+        read_cases(masks, images, card())
