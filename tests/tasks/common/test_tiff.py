@@ -184,6 +184,15 @@ def test_other_colours_become_rgb_as_in_pillow(tmp_path, mode, compression):
     assert np.abs(page - expected).max() <= 2
 
 
+def test_a_palette_of_4_bits_gives_its_own_colours(tmp_path):
+    indices = (GRAY % 16).astype(np.uint8)
+    colours = np.random.default_rng(0).integers(0, 256, (3, 256)).astype(np.uint16) * 257
+    options = {"photometric": "palette", "bitspersample": 4, "colormap": colours}
+    tifffile.imwrite(tmp_path / "a.tif", indices, **options)
+    expected = (colours // 257).astype(np.uint8).T[indices]
+    np.testing.assert_array_equal(read_pages(tmp_path / "a.tif")[0], expected)
+
+
 def test_colours_that_are_not_read_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="cielab")
     with pytest.raises(ValueError, match=r"a\.tif .*its kind of colours, CIELAB in uint8"):
