@@ -116,7 +116,7 @@ def test_what_a_preprocessor_can_say(theirs, small, tmp_path, same_features, cha
 
 def test_a_repository_of_timm(theirs, small, tmp_path, same_features):
     config = {"architecture": "resnet18", "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-    same_features(hub(tmp_path, small, config=config), theirs, HALF, origin="torchvision")
+    same_features(hub(tmp_path, small, config=config), theirs, HALF, origin="timm")
 
 
 def test_a_repository_of_another_network_of_the_same_shapes_is_refused(small, tmp_path):
