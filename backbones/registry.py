@@ -30,10 +30,10 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
 
     Example:
         >>> from dataclasses import replace
-        >>> @register_backbone("tiny")
+        >>> @register_backbone("toy")
         ... def tiny(options: BackboneOptions) -> Backbone:
         ...     return build_resnet(VARIANTS["resnet18"], replace(options, out_features=["c2"]))
-        >>> list(build_backbone("tiny").channels)
+        >>> list(build_backbone("toy").channels)
         ['c2']
     """
     if name in _REGISTRY:
