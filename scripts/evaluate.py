@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.common.command_line import count, exit_on_error
+from tasks.common.arguments import add_inference, refuse
+from tasks.common.command_line import exit_on_error
 
 
 def arguments() -> argparse.Namespace:
@@ -33,33 +34,11 @@ def arguments() -> argparse.Namespace:
         help="score this in place of a checkpoint: a COCO results file, or a folder of masks",
     )
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
-    parser.add_argument(
-        "--exif",
-        choices=("apply", "refuse", "ignore"),
-        help="images to be shown turned; as in training where not given (docs/data.md)",
-    )
-    detection = parser.add_argument_group("detection only")
-    detection.add_argument(
-        "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
-    )
-    detection.add_argument(
-        "--max-detections",
-        type=count,
-        help="per image; as many as in training, or as --results needs, where not given",
-    )
+    detection = add_inference(parser)
     detection.add_argument(
         "--one-based",
         action=argparse.BooleanOptionalAction,
         help="whether Pascal-VOC coordinates count from 1; as in training where not given",
-    )
-    detection.add_argument(
-        "--range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="what becomes 0 and 255 of images of other types than 8 bits; as in training where "
-        "not given",
     )
     segmentation = parser.add_argument_group("segmentation only")
     segmentation.add_argument("--cases", type=Path, help="CSV file to write each case's scores to")
@@ -74,12 +53,6 @@ def arguments() -> argparse.Namespace:
     if len(options.paths) != len(expected):
         parser.error(f"expected {' '.join(expected)}, got {len(options.paths)} paths")
     return options
-
-
-def refuse(options: argparse.Namespace, *names: str, of: str) -> None:
-    """Raise if an option was given that is for something else."""
-    if given := [name for name in names if getattr(options, name) is not None]:
-        raise ValueError(f"--{given[0].replace('_', '-')} is for {of}; leave it out.")
 
 
 def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from tasks.common.command_line import count, exit_on_error
+from tasks.common.arguments import add_inference, refuse
+from tasks.common.command_line import exit_on_error
 
 
 def arguments() -> argparse.Namespace:
@@ -24,32 +25,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace files of an earlier prediction"
     )
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
-    parser.add_argument(
-        "--exif",
-        choices=("apply", "refuse", "ignore"),
-        help="images to be shown turned; as in training where not given (docs/data.md)",
-    )
-    detection = parser.add_argument_group("detection only")
+    detection = add_inference(parser)
     detection.add_argument(
         "--threshold", type=float, help="lowest score drawn in the overlays (0.5)"
     )
     detection.add_argument(
-        "--precision", help="bf16, fp16 or 32; bf16 by itself if the machine has it"
-    )
-    detection.add_argument(
         "--annotations", type=Path, help="COCO file that gives the images their ids"
-    )
-    detection.add_argument(
-        "--max-detections", type=count, help="per image; as many as in training where not given"
-    )
-    detection.add_argument(
-        "--range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="what becomes 0 and 255 of images of other types than 8 bits; as in training where "
-        "not given",
     )
     return parser.parse_args()
 
@@ -89,11 +70,7 @@ def segment(options: argparse.Namespace, device: str) -> Generator[str, None, No
     from tasks.segmentation.predict import find_cases, predict_cases
 
     names = ("threshold", "annotations", "precision", "max_detections", "range")
-    if given := [name for name in names if getattr(options, name) is not None]:
-        raise ValueError(
-            f"--{given[0].replace('_', '-')} is for detectors, and {options.checkpoint} is a "
-            "segmenter; leave it out."
-        )
+    refuse(options, *names, of=f"detectors, and {options.checkpoint} is a segmenter")
     segmenter, card = load_segmenter(options.checkpoint, exif=options.exif)
     cases = find_cases(options.sources, channels=card.channels, output=options.output)
     yield from predict_cases(segmenter.to(device), card, cases, output=options.output)
