@@ -1,5 +1,6 @@
 """How images get to the network: by how many processes, and decoded how often."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -19,6 +20,7 @@ CACHES: Final = ("auto", "memory", "disk", "none")
 _MOST_WORKERS: Final = 8
 _MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
 _SHARE: Final = 4  # a quarter of the free memory, at most
+_LONGEST: Final = 107 - len("/pymp-12345678/listener-12345678")  # of a path, for a socket in it
 _DISK_SHARE: Final = 2  # half of the free disk, at most: others write there as well
 
 
@@ -62,7 +64,7 @@ def choose_loading(
         once: What is decoded for a sample: an image, or a volume of which it is a small part.
 
     Raises:
-        ValueError: As `choose_cache`.
+        ValueError: As `choose_cache`, and as `check_sockets` if processes load.
     """
     cache = choose_cache(
         options.cache,
@@ -77,6 +79,8 @@ def choose_loading(
         cores=machine.cores() // options.devices,
         cached=cache.value != "none",
     )
+    if workers.value != "0":
+        check_sockets(scratch_folder())
     return Loading(workers=workers, cache=cache)
 
 
@@ -150,6 +154,27 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
         return Decision(value=str(spare), reason=f"all but one of {cores} cores")
     work = "images are decoded once, what is left is augmentation" if cached else "enough to decode"
     return Decision(value=str(most), reason=f"{work}; {cores} cores")
+
+
+def check_sockets(folder: Path | None) -> None:
+    """Raise if processes that load could not send what they have loaded.
+
+    They do so through sockets in the folder for temporary files, whose paths the system limits.
+    Python drops what it cannot send, and the training would wait for it for ever.
+
+    Args:
+        folder: The folder for temporary files; None if there is none.
+
+    Raises:
+        ValueError: If its path is too long.
+    """
+    length = len(os.fsencode(folder.absolute())) if folder is not None else 0
+    if length > _LONGEST:
+        raise ValueError(
+            f"TMPDIR is {folder}, {length} bytes long, where processes that load put their "
+            f"sockets; expected at most {_LONGEST} bytes. Set TMPDIR to a shorter path, or take "
+            "trainer.workers=0."
+        )
 
 
 def prepare_worker(_worker: int) -> None:

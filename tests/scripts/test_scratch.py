@@ -11,17 +11,21 @@ from tests.same_checkpoints import differences
 SPLIT = "data.val=[val_*]", "data.test=[test_*]"
 
 
+@pytest.fixture
+def scratch(tmp_path_factory):
+    """A folder with a short path: loaders have their sockets there."""
+    return tmp_path_factory.mktemp("s")
+
+
 def files_in(folder):
     return [path for path in folder.rglob("*") if path.is_file()]  # torch leaves an empty folder
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_where_decoded_cases_stay_changes_nothing(
-    seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys, workers
+    seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys, scratch, workers
 ):
     """They go to TMPDIR only where they are told to."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     for cache in ("memory", "disk", "none"):
@@ -37,10 +41,8 @@ def test_where_decoded_cases_stay_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_leaves_nothing_in_tmpdir(
-    seg_root, seg_command, tmp_path, started, monkeypatch, workers
+    seg_root, seg_command, tmp_path, started, monkeypatch, scratch, workers
 ):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     options = (*SPLIT, "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50")
     line = seg_command(seg_root, tmp_path / "r", *options)

@@ -1,13 +1,20 @@
 """How many workers, and whether images stay in memory: decided with the hardware pretended."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from tasks.common import loading, machine
-from tasks.common.loading import choose_cache, choose_loading, choose_workers
+from tasks.common.loading import check_sockets, choose_cache, choose_loading, choose_workers
 from tasks.common.machine import Decision
 from tasks.common.trainer import Machine, TrainerOptions
+
+GPU = Machine(
+    accelerator=Decision(value="cuda", reason=""),
+    precision=Decision(value="32-true", reason=""),
+    cpu=Decision(value="1 threads", reason=""),
+)
 
 
 @pytest.mark.parametrize(
@@ -101,12 +108,7 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
     """12 cores; 3 of 16 bytes fit in a quarter, twice 3 do not."""
     monkeypatch.setattr(machine, "cores", lambda: 12)
     monkeypatch.setattr(machine, "free_memory", lambda: 16)
-    gpu = Machine(
-        accelerator=Decision(value="cuda", reason=""),
-        precision=Decision(value="32-true", reason=""),
-        cpu=Decision(value="1 threads", reason=""),
-    )
-    chosen = choose_loading(TrainerOptions(devices=devices), gpu, size=3, once="image")
+    chosen = choose_loading(TrainerOptions(devices=devices), GPU, size=3, once="image")
     assert (chosen.cache.value, chosen.processes) == (cache, workers)
     assert chosen.cached == (cache == "memory")
     assert chosen.folder is None
@@ -116,3 +118,30 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
 def test_workers_that_are_no_number_are_refused(workers):
     with pytest.raises(ValueError, match=r"trainer.workers takes auto or an integer from 0, got"):
         TrainerOptions(workers=workers)
+
+
+@pytest.mark.parametrize(("length", "sends"), [(75, True), (76, False)])
+def test_a_folder_for_sockets_may_be_no_longer_than_what_can_be_bound(length, sends):
+    """107 bytes and a zero are what Linux gives the path of a socket."""
+    folder = Path("/" + "x" * (length - 1))
+    path = f"{folder}/pymp-12345678/listener-12345678"
+    with socket.socket(socket.AF_UNIX) as one:
+        error = "No such file" if sends else "path too long"  # the folder is not there
+        with pytest.raises(OSError, match=error):
+            one.bind(path)
+    if sends:
+        check_sockets(folder)
+    else:
+        with pytest.raises(
+            ValueError, match=r"76 bytes long.*at most 75 bytes.*trainer\.workers=0"
+        ):
+            check_sockets(folder)
+
+
+def test_a_run_whose_loaders_could_not_send_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    choose_loading(TrainerOptions(workers=0), GPU, size=3, once="image")
+    with pytest.raises(ValueError, match="where processes that load put their sockets"):
+        choose_loading(TrainerOptions(workers=1), GPU, size=3, once="image")
