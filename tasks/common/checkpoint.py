@@ -1,6 +1,6 @@
 """What every checkpoint of ours holds beside its weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from backbones.choose import choose
 from backbones.files import read_checkpoint
 from tasks.common.paths import contents, listed
+from tasks.common.resume import BEST
 
 _FORMAT: Final = 1
-_BEST: Final = "best.ckpt"
 
 
 class Card(Protocol):
@@ -108,29 +108,31 @@ def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
     return with_tuples(fields)
 
 
-def find_checkpoint(wanted: Path) -> Path:
+def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
     """Return the checkpoint that a path stands for: itself, or the best one of a run.
 
     Args:
         wanted: A checkpoint, or the folder of a run, or its folder of checkpoints.
+        names: What a run folder's checkpoint may be called; the first that is there is taken.
 
     Raises:
-        FileNotFoundError: If there is nothing of the name, or no ``best.ckpt`` in the folder.
+        FileNotFoundError: If there is nothing of the name, or no such checkpoint in the folder.
     """
     if not wanted.exists():
         raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
     if not wanted.is_dir():
         return wanted
     for folder in (wanted / "checkpoints", wanted):
-        if (folder / _BEST).is_file():
-            return folder / _BEST
-    runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{_BEST}"))
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{BEST}"))
     others = sorted(wanted.glob("**/*.ckpt")) if not runs else []
     more = f"; it holds the runs {listed(runs)}" if runs else ""
     more += f"; there is {listed([str(other) for other in others])}" if others else ""
     raise FileNotFoundError(
-        f"{wanted} is no run folder with checkpoints/{_BEST}{more}. Give a checkpoint or the "
-        f"folder of one run. {contents(wanted)}"
+        f"{wanted} is no run folder with checkpoints/{' or '.join(names)}{more}. Give a checkpoint "
+        f"or the folder of one run. {contents(wanted)}"
     )
 
 

@@ -24,6 +24,9 @@ from tasks.common.ending import EndingError
 
 T = TypeVar("T")
 
+_MENDABLE: Final = (ValueError, OSError, FloatingPointError, EndingError, InstantiationException)
+"""Errors whose message says what to do."""
+
 _QUOTED_KEY: Final = re.compile(r"[{,]\s*(['\"])[^'\"]*\1\s*:")
 
 # With these options Hydra prints something and runs nothing.
@@ -94,10 +97,7 @@ def exit_on_error(main: Callable[[], T]) -> T:
     except KeyboardInterrupt:  # training answers it by itself
         sys.stderr.write("\ninterrupted\n")
         sys.exit(128 + signal.SIGINT)
-    except (
-        *(ValueError, OSError, FloatingPointError),
-        *(EndingError, InstantiationException),
-    ) as error:
+    except _MENDABLE as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
             raise
         cause = error.__cause__ if isinstance(error, HydraException) else None

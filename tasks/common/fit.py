@@ -64,7 +64,7 @@ def validate_rest(
     """
     if trainer.global_step > best.validated_step:
         trainer.validate(module, data, verbose=False)
-        best.offer(trainer, Path(best.dirpath or "") / "best.ckpt")
+        best.offer(trainer, Path(best.dirpath or "") / BEST)
 
 
 def _tell(

@@ -14,13 +14,13 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tasks.common.decoded import Colours, FlatImage, Pixels
-from tasks.common.lossy import lossy_kind
+from tasks.common.lossy import JPEG_START, lossy_kind
 from tasks.common.orientation import UPRIGHT, orientation_of
 from tasks.common.tiff import STARTS, read_tiff
 
 _FORMATS: Final = ("PNG", "BMP", "DIB", "JPEG", "WEBP")
 _AS_STORED: Final = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH: Final = 24  # where the bits of a sample stand
 _PNG_KINDS: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -72,7 +72,7 @@ def check_whole(content: bytes) -> None:
     Args:
         content: Of the file; of other kinds only what is empty raises.
     """
-    if content.startswith(_JPEG_START):
+    if content.startswith(JPEG_START):
         # The end of the image follows its pixels; that of an EXIF thumbnail comes before them.
         whole = content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN)
     elif content.startswith(_PNG_START):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_JPEG_START: Final = b"\xff\xd8\xff"
+JPEG_START: Final = b"\xff\xd8\xff"
 _JPEG_2000: Final = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")  # alone, and in a file
 _CHUNKS: Final = 12  # where those of WebP begin
 _STYLE, _WAVELET = b"\xff\x52", 13  # a marker of JPEG 2000; how far behind it the wavelet is named
@@ -17,7 +17,7 @@ def lossy_kind(content: bytes) -> str:
     Args:
         content: Of a file, or of a part of a TIFF file.
     """
-    if content.startswith(_JPEG_START):
+    if content.startswith(JPEG_START):
         return "a JPEG"
     if content.startswith(b"RIFF"):
         return "a lossy WebP" if b"VP8 " in _chunks(content) else ""

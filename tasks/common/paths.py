@@ -42,10 +42,8 @@ def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
         folder: The folder; links to folders in it are not followed.
         suffixes: Which endings count, in small letters and with the dot; case does not matter.
     """
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(Path(name))]
-        found += [Path(place, name) for name in names if name.lower().endswith(tuple(suffixes))]
+    ends = tuple(suffixes)
+    found = (path for path in _walk(folder) if path.name.lower().endswith(ends))
     return sorted(path for path in found if not is_hidden(path))
 
 
@@ -249,6 +247,7 @@ def _alike(folder: Path, base: str) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those below it that are not hidden."""
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
         yield from (Path(place, name) for name in names)

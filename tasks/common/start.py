@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from backbones import Backbone, Conventions
 from tasks.common.backbone import BackboneChoice
-from tasks.common.checkpoint import TASKS, NetworkCard, network_state, read_card, task_of
+from tasks.common.checkpoint import (
+    TASKS,
+    NetworkCard,
+    find_checkpoint,
+    network_state,
+    read_card,
+    task_of,
+)
 from tasks.common.machine import Decision
-from tasks.common.paths import contents
+from tasks.common.resume import BEST, LAST
 
-_FILES: Final = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 _BATCH_NORMS: Final = {"batch", "frozen_batch", "sync_batch"}
 """Norms that have the same scale, shift and statistics."""
 
@@ -97,23 +103,6 @@ def matched(run: Sequence[str], network: Sequence[str]) -> Classes:
     )
 
 
-def find_network(wanted: Path) -> Path:
-    """Return a checkpoint, or the best one of a run folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    if wanted.is_file():
-        return wanted
-    for name in _FILES:
-        if (path := wanted / name).is_file():
-            return path
-    raise FileNotFoundError(
-        f"init_from={wanted}: no checkpoint and no run folder with {' or '.join(_FILES)}; give the "
-        f"folder of a run or one of its checkpoints. {contents(wanted)}"
-    )
-
-
 def read_start(
     wanted: str | None,
     parse: Callable[[Mapping[str, Any]], CardT],
@@ -136,7 +125,10 @@ def read_start(
     """
     if wanted is None:
         return None
-    path = find_network(Path(wanted))
+    try:
+        path = find_checkpoint(Path(wanted), names=(BEST, LAST))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"init_from: {error}") from error
     if (found := task_of(path)) != task:
         raise ValueError(
             f"init_from={path} is a {TASKS[found].noun}, expected a {TASKS[task].noun}; for its "

@@ -1,13 +1,14 @@
 """A run that begins with a whole trained network: the same outputs, and rows by class name."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from tasks.common.backbone import BackboneChoice
-from tasks.common.start import find_network, matched, read_start
+from tasks.common.start import matched, read_start
 from tasks.detection.annotations import Annotations
 from tasks.detection.build import kept_classes, new_detector
 from tasks.detection.checkpoint import DetectorCard
@@ -154,13 +155,17 @@ def test_a_checkpoint_of_the_other_task_is_sent_to_the_backbone(detecting):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"init_from=.*gone: no checkpoint and no run fold"):
-        find_network(tmp_path / "gone")
+    read = partial(read_start, parse=DetectorCard.from_dict, choice=CHOICE, task="detection")
+    with pytest.raises(FileNotFoundError, match=r"init_from: no checkpoint or run folder .*gone"):
+        read(str(tmp_path / "gone"))
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no run folder with checkpoints/best\.ckpt or"):
-        find_network(tmp_path)
+        read(str(tmp_path))
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    assert find_network(tmp_path).name == "last.ckpt"
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt is truncated or damaged"
+    ):
+        read(str(tmp_path))
 
 
 def test_without_init_from_a_run_begins_as_ever():
