@@ -14,6 +14,7 @@ from backbones.files import read_checkpoint
 from tasks.common.audit import Audit
 from tasks.common.audit_only import audit_only, is_audit_only
 from tasks.common.batch_size import settle_batch_size
+from tasks.common.callbacks import BestCheckpoint
 from tasks.common.checkpoint import TASKS
 from tasks.common.continuation import check_resume
 from tasks.common.ema import MovingAverage
@@ -112,17 +113,7 @@ def _carry_out(
         if trainer.is_global_zero:
             Ending().do("curves.png", partial(draw, folder, task, epoch=None))
         raise
-    ending.do(
-        "the last validation", partial(validate_rest, trainer, parts.module, parts.data, best=best)
-    )
-    chosen = Path(best.best_model_path) if best.best_model_path else None
-    checkpoint: dict[str, Any] = {}
-    if chosen is not None:
-        ending.do("the test", partial(_test, trainer, parts, chosen))
-        ending.do("the audit", partial(audit.check_kept, parts.module), brief=True)
-        ending.do(
-            f"reading {chosen}", lambda: checkpoint.update(read_checkpoint(chosen)), brief=True
-        )
+    chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit)
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
     return Outcome(
         folder=folder,
@@ -136,9 +127,22 @@ def _carry_out(
     )
 
 
-def _test(trainer: Trainer, parts: RunParts, chosen: Path) -> None:
-    """Score the chosen checkpoint on the split that the run ends with."""
-    trainer.test(parts.module, parts.data, ckpt_path=str(chosen), verbose=False, weights_only=True)
+def _conclude(
+    ending: Ending, trainer: Trainer, parts: RunParts, *, best: BestCheckpoint, audit: Audit
+) -> tuple[Path | None, dict[str, Any]]:
+    """Validate what is left, test and audit the best checkpoint; return its path and content."""
+    module, data = parts.module, parts.data
+    ending.do("the last validation", partial(validate_rest, trainer, module, data, best=best))
+    if not best.best_model_path:
+        return None, {}
+    chosen = Path(best.best_model_path)
+    checkpoint: dict[str, Any] = {}
+    score = partial(trainer.test, ckpt_path=str(chosen), verbose=False, weights_only=True)
+    ending.do("the test", partial(score, module, data))
+    ending.do("the audit", partial(audit.check_kept, module), brief=True)
+    read = f"reading {chosen}"
+    ending.do(read, lambda: checkpoint.update(read_checkpoint(chosen)), brief=True)
+    return chosen, checkpoint
 
 
 def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:

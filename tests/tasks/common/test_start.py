@@ -162,9 +162,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no run folder with checkpoints/best\.ckpt or"):
         read(str(tmp_path))
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(
-        ValueError, match=r"last\.ckpt is truncated or damaged"
-    ):
+    with pytest.raises(ValueError, match=r"last\.ckpt is truncated or damaged"):
         read(str(tmp_path))
 
 
