@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from tasks.common.advice import advice
 from tasks.common.paths import existing_file, existing_folder, hint, listed, name_here
-from tasks.common.text import read_json
+from tasks.common.text import is_number, read_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.boxes import LabelledImage, Region
 from tasks.detection.labelled import LabelledSet
@@ -208,7 +208,7 @@ def _place(
 def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what: str) -> Region:
     """Return one annotation as a region."""
     area, crowd = entry.get("area"), entry.get("iscrowd", 0)
-    if area is not None and not (_is_number(area) and 0 <= area < math.inf):
+    if area is not None and not (is_number(area) and 0 <= area < math.inf):
         raise ValueError(f"{what}: area is {area!r}; expected a number of square pixels.")
     if crowd not in (0, 1):
         raise ValueError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
@@ -232,7 +232,7 @@ def _box(
     bbox: Any = entry.get("bbox")
     empty = bbox in (None, [], {}, "", [0, 0, 0, 0])
     if not empty and (
-        not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox))
+        not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox))
     ):
         raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
     if not empty:
@@ -251,14 +251,9 @@ def _box(
     )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    """Return whether it is a number of JSON."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _integer(entry: Mapping[str, Any], key: str, *, what: str) -> int:
     """Return a whole number, which some tools write as 640.0."""
     value = entry.get(key)
-    if not _is_number(value) or not float(value).is_integer():
+    if not is_number(value) or not float(value).is_integer():
         raise ValueError(f"{what}: {key} is {value!r}; expected a whole number.")
     return int(value)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tasks.common.paths import existing_file, hint
 from tasks.common.sources import NamedFile
-from tasks.common.text import read_json
+from tasks.common.text import is_finite, read_json
 
 Parts = tuple[str, ...]
 
@@ -126,9 +126,8 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
     """Return the name and the id of an image."""
     entry = entry if isinstance(entry, dict) else {}
     name, number = entry.get("file_name"), entry.get("id")
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
     is_name = isinstance(name, str) and bool(parts_of(name))
-    if not (is_name and is_number and float(number).is_integer()):
+    if not (is_name and is_finite(number) and float(number).is_integer()):
         raise ValueError(
             f"{source} is no COCO annotation file: an image has the file_name {name!r} and the id "
             f"{number!r}; {_SHAPE}, a text and a whole number."

@@ -1,6 +1,5 @@
 """Image files as the 8 bits that a detector sees."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tasks.common.advice import advice
 from tasks.common.flat_image import read_flat
 from tasks.common.orientation import check_exif, turned
+from tasks.common.text import is_finite
 
 _CHANNELS: Final = (1, 3)
 
@@ -59,18 +59,13 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
     ends = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
     if ends is None or ends == []:
         return ()
-    numbers = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(map(is_finite, ends))
     if not numbers or not ends[0] < ends[1]:
         raise ValueError(
             f"{advice('data.range', otherwise='--range')} takes the lowest and the highest number, "
             f"such as [0, 4095], got {ends!r}."
         )
     return float(ends[0]), float(ends[1])
-
-
-def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def read_image(

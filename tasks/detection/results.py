@@ -1,6 +1,5 @@
 """Detections of any tool in COCO's results format, checked against the truth they are scored by."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from tasks.common.paths import existing_file, listed
-from tasks.common.text import read_json
+from tasks.common.text import is_finite, read_json
 from tasks.detection.annotations import Annotations
 from tasks.detection.coco import read_coco
 from tasks.detection.coco_eval import USUAL_LIMIT
@@ -107,14 +106,14 @@ def _result(entry: object, position: int) -> Result:
             f"{what} lacks {listed(missing)}, it has {listed(sorted(entry))}; {_SHAPE}."
         )
     bbox, score = entry["bbox"], entry["score"]
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_finite, bbox)):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite, bbox)):
         raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
     if bbox[2] < 0 or bbox[3] < 0:
         raise ValueError(
             f"{what}: bbox is {bbox!r}, with a negative size; expected [x, y, width, height], not "
             "two corners."
         )
-    if not _is_finite(score):
+    if not is_finite(score):
         raise ValueError(f"{what}: score is {score!r}; expected a number.")
     ids = {key: entry[key] for key in ("image_id", "category_id")}
     for key, value in ids.items():
@@ -190,8 +189,3 @@ def _suspicions(results: Sequence[Result], images: Sequence[Mapping[str, Any]]) 
 
 def _some(ids: Collection[Any]) -> str:
     return ", ".join(repr(number) for number in sorted(ids, key=str)[:5])
-
-
-def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
