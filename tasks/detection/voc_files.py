@@ -8,9 +8,9 @@ from typing import Final
 from unicodedata import normalize
 
 from tasks.common.paths import IMAGE_SUFFIXES, contents, existing_folder, files_below, hint, listed
+from tasks.common.splits import SIDES
 from tasks.common.text import read_text
 
-SPLITS: Final = ("train", "val", "test")
 WHOLE: Final = ("trainval", "default")  # lists of images that are still to be split
 _FLAG: Final = re.compile(r"\s+(-1|0|1)$")  # the second column of the files of one class
 _TWO_PATHS: Final = re.compile(r"\s+(\S+\.xml)$", re.IGNORECASE)
@@ -148,7 +148,7 @@ class VocFiles:
             if lines
         }
         if "train" in sides and "val" in sides:
-            return {side: sides[side] for side in SPLITS if side in sides}
+            return {side: sides[side] for side in SIDES if side in sides}
         whole = next((name for name in WHOLE if name in sides), None)
         if whole is None or "train" in sides or "val" in sides:
             raise ValueError(
@@ -166,7 +166,7 @@ class VocFiles:
             first, *below = file.relative_to(self.folder).parts
             side = {"valid": "val"}.get(first.lower(), first.lower()) if below else ""
             parts.setdefault(side, []).append(file)
-        return parts if {"train", "val"} <= set(parts) <= set(SPLITS) else {}
+        return parts if {"train", "val"} <= set(parts) <= set(SIDES) else {}
 
     def _of_line(self, line: str) -> list[Path]:
         second = _TWO_PATHS.search(line)
@@ -204,7 +204,7 @@ class ImageSets:
     """What the lists below ``ImageSets`` say.
 
     Attributes:
-        lists: The lines of each list that has any, by its name: those of `SPLITS` and `WHOLE`.
+        lists: The lines of each list that has any, by its name: those of `SIDES` and `WHOLE`.
         folder: Where they are.
         warnings: What a user should know of them, a sentence each.
     """
@@ -232,7 +232,7 @@ def read_image_sets(root: Path) -> ImageSets:
     warnings = []
     there = [file for file in files_below(folder, suffixes=(".txt",)) if file.parent == folder]
     by_name = {file.stem.lower(): file for file in there}
-    for split in (*SPLITS, *WHOLE):
+    for split in (*SIDES, *WHOLE):
         if split not in by_name:
             continue
         lines = [line.strip() for line in read_text(by_name[split]).splitlines()]
