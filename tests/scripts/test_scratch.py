@@ -21,7 +21,8 @@ def files_in(folder):
     return [path for path in folder.rglob("*") if path.is_file()]  # torch leaves an empty folder
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_where_decoded_cases_stay_changes_nothing(
     seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys, scratch, workers
 ):

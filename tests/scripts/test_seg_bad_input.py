@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_seg.py"
@@ -112,9 +113,11 @@ def _nan(data):
     Image.fromarray(image).save(path.with_suffix(".tif"))
 
 
-def _coloured(data):
+def _five_channels(data):
     path = data / "images" / "train_0002.png"
-    Image.fromarray(np.stack([pixels(path)] * 3, axis=-1)).save(path)
+    image = np.stack([pixels(path)] * 5, axis=-1)
+    path.unlink()
+    tifffile.imwrite(path.with_suffix(".tif"), image, photometric="rgb")
 
 
 def _without(value, side):
@@ -139,7 +142,7 @@ CLASSES = "data.classes={0: background, 80: gland, 160: nucleus, 255: vessel}"
         (_damaged, r"1 of 8 cases cannot be used:.*train_0002.png cannot be decoded"),
         (_unknown_value, r"values that are in no class: 81 \(6 pixels\); expected 0, 80, 160, 255"),
         (_nan, r"train_0002.tif has 1 numbers that are NaN or infinite"),
-        (_coloured, r"train_0002: the image has 3 channels .*test_0000, have 1 channels"),
+        (_five_channels, r"train_0002: the image has 5 channels .*test_0000, have 1 channels"),
         (_without(80, "train"), r"train has no pixel of gland"),
     ],
 )
