@@ -4,7 +4,7 @@ from backbones.fpn import FPN, BackboneWithFPN
 from backbones.interface import Backbone, BackboneOptions, Conventions
 from backbones.layers.norm import NORMS, norm_factory
 from backbones.registry import build_backbone, list_backbones, register_backbone
-from backbones.weights import LoadReport, load_weights
+from backbones.weights.load import LoadReport, load_weights
 
 __all__ = [
     "FPN",

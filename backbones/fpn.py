@@ -11,7 +11,7 @@ from backbones.choose import choose
 from backbones.interface import Backbone
 from backbones.layers.conv import ConvNorm, conv
 from backbones.layers.norm import norm_factory
-from backbones.torchscript import NoTorchScript
+from backbones.layers.torchscript import NoTorchScript
 
 ExtraLevels = Literal["pool", "conv", "none"]
 _EXTRA: Final[dict[str, int]] = {"pool": 1, "conv": 2, "none": 0}

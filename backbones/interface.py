@@ -9,7 +9,7 @@ from typing import ClassVar, NoReturn, Self
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from backbones.torchscript import NoTorchScript
+from backbones.layers.torchscript import NoTorchScript
 
 
 @dataclass(frozen=True, kw_only=True)

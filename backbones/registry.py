@@ -10,7 +10,7 @@ from backbones.interface import Backbone, BackboneOptions, Conventions
 from backbones.plugins import BACKBONES, FAMILIES, import_offered, offered, offering
 from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
-from backbones.weights import load_weights
+from backbones.weights.load import load_weights
 
 Builder = Callable[[BackboneOptions], Backbone]
 
@@ -104,11 +104,11 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     Args:
         name: A registered name; see `list_backbones`. Or one of a family, such as
             ``timm/convnext_tiny``; see `backbones.plugins`.
-        weights: What `backbones.weights.load_weights` takes: a tag such as ``"imagenet"`` or a
+        weights: What `backbones.weights.load.load_weights` takes: a tag such as ``"imagenet"`` or a
             file. None is a random initialisation, of which nothing can be frozen; ``"random"`` is
             the same, asked for by name, and may be frozen.
         conventions: What a weight file expects of an image, where it does not say so itself or says
-            it wrongly; see `backbones.weights.load_weights`.
+            it wrongly; see `backbones.weights.load.load_weights`.
         in_channels: Channels of the image; loaded weights are adapted to it.
         norm: A key of `backbones.layers.norm.NORMS`.
         out_features: Which feature maps to return (``c1`` to ``c5``); all when None. Stages past

@@ -12,9 +12,9 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from tasks.common.machine import autocast, prepare_cpu
-from tasks.detection.checkpoint import DetectorCard, load_detector
-from tasks.detection.evaluate import evaluate, read_annotations
+from tasks.common.machine.machine import autocast, prepare_cpu
+from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.scores.evaluate import evaluate, read_annotations
 
 
 def torchvision_detector(card: DetectorCard) -> FasterRCNN:

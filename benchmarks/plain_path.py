@@ -14,7 +14,7 @@ from pathlib import Path
 from torchvision.ops import MultiScaleRoIAlign
 
 import backbones.layers.conv
-import tasks.detection.roi_align
+import tasks.detection.model.roi_align
 
 SCRIPTS = {"det": "train_det.py", "seg": "train_seg.py"}
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Replace the fast parts by plain ones, and run the training script."""
     script = Path(__file__).resolve().parents[1] / "scripts" / SCRIPTS[sys.argv[1]]
     backbones.layers.conv.fixed_affine = lambda _norm: None
-    tasks.detection.roi_align.PyramidRoIAlign.forward = MultiScaleRoIAlign.forward
+    tasks.detection.model.roi_align.PyramidRoIAlign.forward = MultiScaleRoIAlign.forward
     sys.argv = [str(script), *sys.argv[2:], "trainer.precision=32"]
     runpy.run_path(str(script), run_name="__main__")
 

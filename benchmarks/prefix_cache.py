@@ -23,16 +23,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from tasks.common.machine import describe, prepare_cpu
-from tasks.common.prefix.cache import PrefixCache
+from tasks.common.data.prefix.cache import PrefixCache
+from tasks.common.machine.machine import describe, prepare_cpu
 from tasks.detection import assemble as detection
 from tasks.detection.config import register_detection
-from tasks.detection.prefix import FrozenBatch, losses_from
-from tasks.detection.sample import write_sample
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.model.prefix import FrozenBatch, losses_from
 from tasks.segmentation import assemble as segmentation
 from tasks.segmentation.config import register_segmentation
-from tasks.segmentation.prefix import FrozenPatches, logits_from
-from tasks.segmentation.sample import write_sample as write_pictures
+from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
+from tasks.segmentation.model.prefix import FrozenPatches, logits_from
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 _SMALL = ("model=small", "model.min_size=480", "model.max_size=640")

@@ -16,13 +16,13 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from backbones import Backbone
-from backbones.files import read_checkpoint
-from tasks.common.fit import fit
-from tasks.common.run_folder import new_folder, write_json
-from tasks.common.trainer import build_trainer
+from backbones.weights.read import read_checkpoint
+from tasks.common.report.run_folder import new_folder, write_json
+from tasks.common.run.fit import fit
+from tasks.common.run.trainer import build_trainer
 from tasks.segmentation.assemble import assemble
 from tasks.segmentation.config import register_segmentation
-from tasks.segmentation.evaluate import print_summary
+from tasks.segmentation.scores.evaluate import print_summary
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"
 

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from tasks.common.command_line import exit_on_error
+from tasks.common.run.command_line import exit_on_error
 
 
 def arguments() -> argparse.Namespace:
@@ -29,10 +29,10 @@ def main() -> None:
     options = arguments()
     if options.repeats < 1:
         raise ValueError(f"--repeats takes an integer of at least 1, got {options.repeats}.")
-    from tasks.benchmark.catalogue import chosen
-    from tasks.benchmark.clock import measure
-    from tasks.benchmark.report import markdown, write
-    from tasks.common.machine import describe, prepare_cpu
+    from benchmarks.speed.catalogue import chosen
+    from benchmarks.speed.clock import measure
+    from benchmarks.speed.report import markdown, write
+    from tasks.common.machine.machine import describe, prepare_cpu
 
     comparisons = chosen(options.names, small=options.small, data=options.data)
     if options.list:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.common.arguments import add_inference, refuse
-from tasks.common.command_line import exit_on_error
+from tasks.common.run.arguments import add_inference, refuse
+from tasks.common.run.command_line import exit_on_error
 
 
 def arguments() -> argparse.Namespace:
@@ -57,9 +57,9 @@ def arguments() -> argparse.Namespace:
 
 def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of AP, and return the scores."""
-    from tasks.common.machine import autocast
-    from tasks.detection.checkpoint import load_detector
-    from tasks.detection.evaluate import evaluate, print_evaluation, read_annotations
+    from tasks.common.machine.machine import autocast
+    from tasks.detection.model.card import load_detector
+    from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
 
     refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
     checkpoint, truth, images = options.paths
@@ -81,8 +81,8 @@ def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
 
 def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of AP of a results file, and return the scores."""
-    from tasks.detection.evaluate import print_results
-    from tasks.detection.results import evaluate_results, read_truth
+    from tasks.detection.scores.evaluate import print_results
+    from tasks.detection.scores.results import evaluate_results, read_truth
 
     refuse(options, "cases", "mask_suffix", "tolerance", of="segmenters")
     refuse(options, "precision", "one_based", "exif", "range", of="checkpoints")
@@ -94,9 +94,9 @@ def score_detections(options: argparse.Namespace) -> Mapping[str, Any]:
 
 def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of Dice and distances, and return the scores."""
-    from tasks.segmentation.checkpoint import load_segmenter
-    from tasks.segmentation.evaluate import evaluate, print_summary, read_cases
-    from tasks.segmentation.metrics import write_case_scores
+    from tasks.segmentation.model.card import load_segmenter
+    from tasks.segmentation.scores.evaluate import evaluate, print_summary, read_cases
+    from tasks.segmentation.scores.metrics import write_case_scores
 
     refuse(options, "precision", "max_detections", "one_based", "range", of="detectors")
     checkpoint, truth, images = options.paths
@@ -115,8 +115,8 @@ def score_segmenter(options: argparse.Namespace) -> Mapping[str, Any]:
 
 def score_masks(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of Dice and distances of a folder of masks, and return the scores."""
-    from tasks.segmentation.evaluate import evaluate_masks, print_summary
-    from tasks.segmentation.metrics import write_case_scores
+    from tasks.segmentation.scores.evaluate import evaluate_masks, print_summary
+    from tasks.segmentation.scores.metrics import write_case_scores
 
     refuse(options, "precision", "max_detections", "one_based", "range", of="detectors")
     cases, summary, unit, notes = evaluate_masks(
@@ -142,9 +142,9 @@ def tolerance_of(options: argparse.Namespace) -> float:
 def main() -> None:
     """Evaluate, and print the table."""
     options = arguments()
-    from tasks.common.checkpoint import find_checkpoint, task_of
-    from tasks.common.machine import accelerator, prepare_cpu
-    from tasks.common.run_folder import write_json
+    from tasks.common.machine.machine import accelerator, prepare_cpu
+    from tasks.common.report.run_folder import write_json
+    from tasks.common.resume.card import find_checkpoint, task_of
 
     options.device = accelerator(options.device, option="--device").value
     prepare_cpu(0)

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tasks.common.command_line import exit_on_error
+from tasks.common.run.command_line import exit_on_error
 
 COMMANDS = ("list", "weights", "gradients", "docs")
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
@@ -52,7 +52,7 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
 def show(options: argparse.Namespace) -> None:
     """Print the table of backbones."""
     from backbones import list_backbones
-    from tasks.study.catalogue import check_names, described, facts
+    from benchmarks.study.catalogue import check_names, described, facts
 
     check_names(options.names, commands=COMMANDS)
     title = "Backbones without classifier; GFLOPs = 1e9 multiply-adds at 224x224 (*: at 32x32)"
@@ -67,7 +67,7 @@ def show(options: argparse.Namespace) -> None:
 
 def weigh(options: argparse.Namespace) -> None:
     """Print what a weight file would load, and where."""
-    from tasks.study.weights import describe, fitting, report
+    from benchmarks.study.weights import describe, fitting, report
 
     if options.name is not None:
         found = {options.name: report(options.file, options.name)}
@@ -79,7 +79,7 @@ def weigh(options: argparse.Namespace) -> None:
 
 def reproduce(options: argparse.Namespace) -> None:
     """Measure the founding claims."""
-    from tasks.study import claims
+    from benchmarks.study import claims
 
     plan = claims.plan(
         quick=options.quick, seed=options.seed, seeds=options.seeds, steps=options.steps
@@ -90,7 +90,7 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def document(options: argparse.Namespace) -> None:
     """Write the page, or compare it."""
-    from tasks.study.page import check_page, write_page
+    from benchmarks.study.page import check_page, write_page
 
     (check_page if options.check else write_page)(options.path)
     print(f"{options.path} is {'up to date' if options.check else 'written'}")

@@ -5,8 +5,8 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from tasks.common.arguments import add_inference, refuse
-from tasks.common.command_line import exit_on_error
+from tasks.common.run.arguments import add_inference, refuse
+from tasks.common.run.command_line import exit_on_error
 
 
 def arguments() -> argparse.Namespace:
@@ -37,10 +37,10 @@ def arguments() -> argparse.Namespace:
 
 def detect(options: argparse.Namespace, device: str) -> Generator[str, None, None]:
     """Write COCO results and overlays; yield a line per image."""
-    from tasks.common.machine import autocast
-    from tasks.detection.checkpoint import load_detector
-    from tasks.detection.image_ids import match_ids, read_image_ids
-    from tasks.detection.predict import find_images, predict_files
+    from tasks.common.machine.machine import autocast
+    from tasks.detection.model.card import load_detector
+    from tasks.detection.scores.image_ids import match_ids, read_image_ids
+    from tasks.detection.scores.predict import find_images, predict_files
 
     files, ids = find_images(options.sources, output=options.output), None
     if options.annotations:
@@ -66,8 +66,8 @@ def detect(options: argparse.Namespace, device: str) -> Generator[str, None, Non
 
 def segment(options: argparse.Namespace, device: str) -> Generator[str, None, None]:
     """Write masks and overlays; yield a line per case."""
-    from tasks.segmentation.checkpoint import load_segmenter
-    from tasks.segmentation.predict import find_cases, predict_cases
+    from tasks.segmentation.model.card import load_segmenter
+    from tasks.segmentation.scores.predict import find_cases, predict_cases
 
     names = ("threshold", "annotations", "precision", "max_detections", "range")
     refuse(options, *names, of=f"detectors, and {options.checkpoint} is a segmenter")
@@ -80,9 +80,9 @@ def segment(options: argparse.Namespace, device: str) -> Generator[str, None, No
 def main() -> None:
     """Predict, and print a line per image."""
     options = arguments()
-    from tasks.common.checkpoint import find_checkpoint, task_of
-    from tasks.common.machine import accelerator, prepare_cpu
-    from tasks.common.paths import check_output
+    from tasks.common.files.paths import check_output
+    from tasks.common.machine.machine import accelerator, prepare_cpu
+    from tasks.common.resume.card import find_checkpoint, task_of
 
     check_output(options.output, overwrite=options.overwrite)
     device = accelerator(options.device, option="--device").value

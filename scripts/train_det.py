@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tasks.common.command_line import check_overrides, exit_on_error
+from tasks.common.run.command_line import check_overrides, exit_on_error
 from tasks.detection.config import register_detection
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "detection"

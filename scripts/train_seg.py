@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from tasks.common.command_line import check_overrides, exit_on_error, with_text_tables
+from tasks.common.run.command_line import check_overrides, exit_on_error, with_text_tables
 from tasks.segmentation.config import register_segmentation
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"

@@ -7,31 +7,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"backbones", "tasks", "scripts"}
+OURS = {"backbones", "tasks", "benchmarks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
     [
         "backbones.choose",
-        "backbones.convert",
-        "backbones.download",
-        "backbones.formats",
-        "backbones.pickles",
+        "backbones.weights.unwrap",
+        "backbones.weights.download",
+        "backbones.weights.formats",
+        "backbones.weights.numpy_pickle",
         "backbones.plugins",
-        "backbones.torchscript",
+        "backbones.layers.torchscript",
     ],
-    ["backbones.clues", "backbones.convert_names", "backbones.files"],
+    ["backbones.weights.clues", "backbones.weights.names", "backbones.weights.read"],
     ["backbones.interface", "backbones.layers"],
-    ["backbones.conventions", "backbones.fpn", "backbones.lookalike", "backbones.resnet"],
-    ["backbones.metadata", "backbones.origins", "backbones.sources"],
-    ["backbones.weights_file"],
-    ["backbones.weights_check"],
+    [
+        "backbones.weights.conventions",
+        "backbones.fpn",
+        "backbones.weights.lookalike",
+        "backbones.resnet",
+    ],
+    ["backbones.weights.stated", "backbones.weights.origins", "backbones.weights.locate"],
+    ["backbones.weights.identify"],
+    ["backbones.weights.check"],
+    ["backbones.weights.load", "backbones.weights.hub"],
     ["backbones.weights"],
     ["backbones.registry"],
     ["backbones"],  # the facade
     ["backbones.adapters"],  # leaves: no source imports them, who needs one names it
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
-    ["tasks.detection", "tasks.segmentation", "tasks.study"],
-    ["tasks.benchmark"],
+    ["tasks.detection", "tasks.segmentation"],
+    ["benchmarks"],
     ["scripts"],
 ]
 PLACES = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -60,7 +66,7 @@ FRAMEWORKS = {
 CORE = {"torch", "torchvision", "safetensors"}
 MAY_IMPORT = {  # besides the standard library and ours; the longest that fits counts
     "backbones": CORE,
-    "backbones.adapters.hub": CORE | {"timm", "huggingface_hub"},
+    "backbones.weights.hub": CORE | {"timm", "huggingface_hub"},
     "backbones.adapters.huggingface": CORE | {"transformers"},
     "backbones.adapters.smp": CORE | {"segmentation_models_pytorch"},
     "backbones.adapters.timm": CORE | {"timm"},
@@ -68,6 +74,7 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "backbones.adapters.timm_features": CORE | {"timm"},
     "backbones.adapters.timm_norms": CORE | {"timm"},
     "tasks": FRAMEWORKS,
+    "benchmarks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }
 
@@ -124,15 +131,23 @@ def test_imports_point_down(path):
     [
         ("backbones.fpn", "from backbones.resnet.model import ResNet", "not below it"),
         ("backbones.fpn", "from backbones import Backbone", "not below it"),
-        ("backbones.weights", "import tasks.common.optim", "not below it"),
+        ("backbones.weights.load", "import tasks.common.recipe.optim", "not below it"),
         ("backbones.registry", "def f():\n    import lightning", "not for backbones"),
         ("backbones.resnet.model", "from timm.models import resnet", "not for backbones"),
-        ("backbones.sources", "import backbones.adapters.hub", "nobody to import"),
+        ("backbones.weights.locate", "import backbones.adapters.timm", "nobody to import"),
         ("tasks.detection.run", "import backbones.adapters.timm", "nobody to import"),
         ("backbones.adapters.smp", "import timm", "not for backbones.adapters.smp"),
-        ("backbones.adapters.hub", "import lightning", "not for backbones.adapters.hub"),
-        ("tasks.common.report", "from tasks.detection.coco import read", "not below it"),
-        ("tasks.segmentation.data", "from tasks.detection.coco import read", "not below it"),
+        ("backbones.weights.hub", "import lightning", "not for backbones.weights.hub"),
+        (
+            "tasks.common.report.terminal",
+            "from tasks.detection.data.layouts.coco import read",
+            "not below it",
+        ),
+        (
+            "tasks.segmentation.data.data_module",
+            "from tasks.detection.data.layouts.coco import read",
+            "not below it",
+        ),
         ("tasks.detection.run", "import scripts.train_det", "not below it"),
         ("tasks.detection.run", "import timm", "not for tasks"),
     ],

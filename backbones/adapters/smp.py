@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from backbones import Backbone, build_backbone, list_backbones
 from backbones.adapters import smp_card
-from backbones.sources import published_images
-from backbones.torchscript import NoTorchScript
-from backbones.weights import adapt_first_conv
+from backbones.layers.torchscript import NoTorchScript
+from backbones.weights.load import adapt_first_conv
+from backbones.weights.locate import published_images
 
 PREFIX: Final = "keel-"
 
@@ -111,8 +111,8 @@ class SmpEncoder(NoTorchScript, nn.Module):
         Args:
             in_channels: Of the image.
             pretrained: Whether to keep the weights, of which the first convolution is adapted as
-                in `backbones.weights.adapt_first_conv`; otherwise they are drawn again, and with
-                norm='frozen_batch' the encoder does not run before a state dict is loaded.
+                in `backbones.weights.load.adapt_first_conv`; otherwise they are drawn again, and
+                with norm='frozen_batch' the encoder does not run before a state dict is loaded.
         """
         self._unfit = not pretrained and self._norm == "frozen_batch"
         if in_channels == self._in_channels:

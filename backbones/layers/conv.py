@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, fixed_affine
-from backbones.torchscript import NoTorchScript
+from backbones.layers.torchscript import NoTorchScript
 
 
 def conv(

@@ -17,8 +17,8 @@ from backbones.layers.attention import Attention
 from backbones.layers.conv import conv, conv_norm
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory
+from backbones.layers.torchscript import NoTorchScript
 from backbones.resnet.shortcut import shortcut
-from backbones.torchscript import NoTorchScript
 
 
 @dataclass(frozen=True, kw_only=True)

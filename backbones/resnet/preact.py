@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.layers.conv import conv, conv_norm
+from backbones.layers.torchscript import NoTorchScript
 from backbones.resnet.blocks import BlockParts, BlockShape, drop_path, refuse_groups
-from backbones.torchscript import NoTorchScript
 
 
 class PreActBlock(NoTorchScript, nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backbones.choose import choose
 from backbones.layers.conv import ConvNorm, conv, conv_norm
 from backbones.layers.norm import NormFactory
-from backbones.torchscript import NoTorchScript
+from backbones.layers.torchscript import NoTorchScript
 
 
 class ZeroPadShortcut(nn.Module):

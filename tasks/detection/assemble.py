@@ -6,25 +6,25 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from tasks.common.backbone import BackboneChoice, choose_freeze, choose_norm
-from tasks.common.config import plain_values
-from tasks.common.continuation import course
-from tasks.common.loading import Loading, choose_loading
-from tasks.common.machine import Decision
-from tasks.common.parts import RunParts
-from tasks.common.prefix.options import CacheOptions, check_prefix
-from tasks.common.recipe import Recipe
-from tasks.common.start import Start, read_start
-from tasks.common.trainer import Machine, TrainerOptions, prepare
-from tasks.detection.build import new_detector
-from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.data import DetectionDataModule
-from tasks.detection.load import read_splits
-from tasks.detection.model import DetectorOptions
+from tasks.common.data.loading import Loading, choose_loading
+from tasks.common.data.prefix.options import CacheOptions, check_prefix
+from tasks.common.machine.machine import Decision
+from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.continuation import course
+from tasks.common.resume.start import Start, read_start
+from tasks.common.run.config import plain_values
+from tasks.common.run.parts import RunParts
+from tasks.common.run.trainer import Machine, TrainerOptions, prepare
+from tasks.detection.data.data_module import DetectionDataModule
+from tasks.detection.data.load import read_splits
+from tasks.detection.data.splits import Splits
+from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.model.build import new_detector
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.model.prefix import DetectionEncoder, collate_entries
 from tasks.detection.module import DetectionModule
-from tasks.detection.prefix import DetectionEncoder, collate_entries
-from tasks.detection.splits import Splits
-from tasks.detection.transforms import AugmentOptions, train_transform
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 

@@ -1,8 +1,8 @@
 """The groups of options that detection adds."""
 
-from tasks.common.config import register_configs
-from tasks.detection.model import DetectorOptions
-from tasks.detection.transforms import AugmentOptions
+from tasks.common.run.config import register_configs
+from tasks.detection.data.transforms import AugmentOptions
+from tasks.detection.model.faster_rcnn import DetectorOptions
 
 
 def register_detection() -> None:

@@ -1,15 +1,15 @@
 """What the banner says before the first step: what will be trained on what."""
 
-from tasks.common.facts import recipe_facts, warning_facts
-from tasks.common.machine import Decision
-from tasks.common.prefix.fill import cache_facts
-from tasks.common.stages import stages_text
-from tasks.common.start import start_facts
+from tasks.common.data.prefix.fill import cache_facts
+from tasks.common.machine.machine import Decision
+from tasks.common.recipe.stages import stages_text
+from tasks.common.resume.start import start_facts
+from tasks.common.run.facts import recipe_facts, warning_facts
 from tasks.detection.assemble import Parts
-from tasks.detection.build import kept_classes
-from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.limits import crowded
-from tasks.detection.splits import Splits
+from tasks.detection.data.splits import Splits
+from tasks.detection.model.build import kept_classes
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.scores.limits import crowded
 
 
 def facts(parts: Parts) -> dict[str, str]:

@@ -10,14 +10,14 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from backbones.layers.gate import record_gates
-from tasks.common.gates import check_gates, gate_losses, mean_share
-from tasks.common.gather import score_together
-from tasks.common.optim import scheduled_optimizer
-from tasks.common.recipe import Recipe
-from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.metrics import Result, coco_ap, to_results
-from tasks.detection.prefix import FrozenBatch, losses_from
-from tasks.detection.smoothing import smoothed_classes
+from tasks.common.audit.gather import score_together
+from tasks.common.recipe.gates import check_gates, gate_losses, mean_share
+from tasks.common.recipe.optim import scheduled_optimizer
+from tasks.common.recipe.recipe import Recipe
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.prefix import FrozenBatch, losses_from
+from tasks.detection.model.smoothing import smoothed_classes
+from tasks.detection.scores.metrics import Result, coco_ap, to_results
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
 """Images (C, H, W), uint8, and targets with ``boxes``, ``labels`` and ``image_id``."""

@@ -7,16 +7,16 @@ from typing import Final
 
 from omegaconf import DictConfig
 
-from tasks.common.report import print_line
-from tasks.common.run import run_task
-from tasks.common.task import Outcome, Show, Task
+from tasks.common.report.terminal import print_line
+from tasks.common.run.run import run_task
+from tasks.common.run.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
-from tasks.detection.checkpoint import DetectorCard, load_detector
-from tasks.detection.evaluate import print_ap
+from tasks.detection.data.transforms import AugmentOptions
 from tasks.detection.facts import facts
-from tasks.detection.limits import crowded
-from tasks.detection.predict import draw_predictions
-from tasks.detection.transforms import AugmentOptions
+from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.scores.evaluate import print_ap
+from tasks.detection.scores.limits import crowded
+from tasks.detection.scores.predict import draw_predictions
 
 
 def run(cfg: DictConfig) -> float:
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> float:
         cfg: The composed configuration; see ``configs/detection/detection.yaml``.
 
     Raises:
-        Exception: What `tasks.common.run.run_task` raises.
+        Exception: What `tasks.common.run.run.run_task` raises.
     """
     return run_task(cfg, _TASK)
 

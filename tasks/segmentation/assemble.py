@@ -6,34 +6,34 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from tasks.common.backbone import BackboneChoice, choose_freeze, coarsest_stride
-from tasks.common.config import plain_values
-from tasks.common.continuation import course
-from tasks.common.loading import Loading, choose_loading
-from tasks.common.machine import Decision
-from tasks.common.parts import RunParts
-from tasks.common.prefix.options import CacheOptions, check_prefix
-from tasks.common.recipe import Recipe
-from tasks.common.start import Start, read_start
-from tasks.common.trainer import Machine, TrainerOptions, prepare
-from tasks.segmentation.build import choose_norms, new_segmenter, resumed_input
-from tasks.segmentation.check import CaseFacts
-from tasks.segmentation.checkpoint import SegmenterCard
-from tasks.segmentation.data import SegmentationDataModule
-from tasks.segmentation.deep_supervision import DeepSupervision
-from tasks.segmentation.input import (
+from tasks.common.data.loading import Loading, choose_loading
+from tasks.common.data.prefix.options import CacheOptions, check_prefix
+from tasks.common.machine.machine import Decision
+from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, coarsest_stride
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.continuation import course
+from tasks.common.resume.start import Start, read_start
+from tasks.common.run.config import plain_values
+from tasks.common.run.parts import RunParts
+from tasks.common.run.trainer import Machine, TrainerOptions, prepare
+from tasks.segmentation.data.check import CaseFacts
+from tasks.segmentation.data.data_module import SegmentationDataModule
+from tasks.segmentation.data.input import (
     InputOptions,
     choose_normalisation,
     choose_patch,
     choose_patches,
 )
-from tasks.segmentation.load import Splits, read_splits
-from tasks.segmentation.losses import LossOptions, build_loss
-from tasks.segmentation.metrics import check_tolerance
+from tasks.segmentation.data.load import Splits, read_splits
+from tasks.segmentation.data.transforms import AugmentOptions, PatchTransform
+from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.deep_supervision import DeepSupervision
+from tasks.segmentation.model.losses import LossOptions, build_loss
+from tasks.segmentation.model.prefix import PatchEncoder, check_views, collate_entries
+from tasks.segmentation.model.unet import UNetOptions
 from tasks.segmentation.module import SegmentationModule
-from tasks.segmentation.prefix import PatchEncoder, check_views, collate_entries
-from tasks.segmentation.transforms import AugmentOptions, PatchTransform
-from tasks.segmentation.unet import UNetOptions
+from tasks.segmentation.scores.metrics import check_tolerance
 
 _FROZEN = 0  # with 16 images of WBC freezing stem and c2 cost 0.007 of Dice (README)
 _SPREAD = {"instance", "batch", "sync_batch"}

@@ -1,10 +1,10 @@
 """The groups of options that segmentation adds."""
 
-from tasks.common.config import register_configs
-from tasks.segmentation.input import InputOptions
-from tasks.segmentation.losses import LossOptions
-from tasks.segmentation.transforms import AugmentOptions
-from tasks.segmentation.unet import UNetOptions
+from tasks.common.run.config import register_configs
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.data.transforms import AugmentOptions
+from tasks.segmentation.model.losses import LossOptions
+from tasks.segmentation.model.unet import UNetOptions
 
 
 def register_segmentation() -> None:

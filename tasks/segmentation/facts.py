@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from tasks.common.facts import recipe_facts, warning_facts
-from tasks.common.prefix.fill import cache_facts
-from tasks.common.stages import stages_text
-from tasks.common.start import start_facts
+from tasks.common.data.prefix.fill import cache_facts
+from tasks.common.recipe.stages import stages_text
+from tasks.common.resume.start import start_facts
+from tasks.common.run.facts import recipe_facts, warning_facts
 from tasks.segmentation.assemble import Parts
-from tasks.segmentation.build import kept_classes
-from tasks.segmentation.cases import ClassTable
-from tasks.segmentation.load import Side, Splits
-from tasks.segmentation.losses import LossOptions
+from tasks.segmentation.data.cases import ClassTable
+from tasks.segmentation.data.load import Side, Splits
+from tasks.segmentation.model.build import kept_classes
+from tasks.segmentation.model.losses import LossOptions
 
 
 def facts(parts: Parts) -> dict[str, str]:

@@ -9,16 +9,16 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from backbones.layers.gate import record_gates
-from tasks.common.gates import check_gates, gate_losses, mean_share
-from tasks.common.gather import score_together
-from tasks.common.optim import scheduled_optimizer
-from tasks.common.recipe import Recipe
-from tasks.segmentation.checkpoint import SegmenterCard
-from tasks.segmentation.dataset import CaseSample
-from tasks.segmentation.metrics import METRICS, Scores, case_scores, summarise
-from tasks.segmentation.prefix import FrozenPatches, logits_from
-from tasks.segmentation.segment import segment
-from tasks.segmentation.unet import ResNetUNet
+from tasks.common.audit.gather import score_together
+from tasks.common.recipe.gates import check_gates, gate_losses, mean_share
+from tasks.common.recipe.optim import scheduled_optimizer
+from tasks.common.recipe.recipe import Recipe
+from tasks.segmentation.data.dataset import CaseSample
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.prefix import FrozenPatches, logits_from
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.scores.metrics import METRICS, Scores, case_scores, summarise
+from tasks.segmentation.scores.segment import segment
 
 Batch = tuple[Tensor, Tensor] | FrozenPatches
 """Patches and their labels; the patches, or what frozen stages have made of them."""

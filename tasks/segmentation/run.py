@@ -5,17 +5,17 @@ from typing import Final
 
 from omegaconf import DictConfig
 
-from tasks.common.run import run_task
-from tasks.common.task import Outcome, Show, Task
+from tasks.common.run.run import run_task
+from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
-from tasks.segmentation.checkpoint import SegmenterCard, load_segmenter
-from tasks.segmentation.evaluate import print_summary
+from tasks.segmentation.data.splits import SplitOptions
+from tasks.segmentation.data.transforms import AugmentOptions
 from tasks.segmentation.facts import facts
-from tasks.segmentation.losses import LossOptions
-from tasks.segmentation.metrics import write_case_scores
-from tasks.segmentation.predict import draw_predictions
-from tasks.segmentation.splits import SplitOptions
-from tasks.segmentation.transforms import AugmentOptions
+from tasks.segmentation.model.card import SegmenterCard, load_segmenter
+from tasks.segmentation.model.losses import LossOptions
+from tasks.segmentation.scores.evaluate import print_summary
+from tasks.segmentation.scores.metrics import write_case_scores
+from tasks.segmentation.scores.predict import draw_predictions
 
 
 def run(cfg: DictConfig) -> float:
@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> float:
         cfg: The composed configuration; see ``configs/segmentation/segmentation.yaml``.
 
     Raises:
-        Exception: What `tasks.common.run.run_task` raises.
+        Exception: What `tasks.common.run.run.run_task` raises.
     """
     return run_task(cfg, _TASK)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tasks.common.backbone import BackboneChoice
-from tasks.common.config import plain_values, register_configs
-from tasks.common.prefix.options import CacheOptions
-from tasks.common.recipe import Recipe
-from tasks.common.trainer import TrainerOptions
+from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.run.config import plain_values, register_configs
+from tasks.common.run.trainer import TrainerOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -3,10 +3,10 @@
 import pytest
 
 from backbones import list_backbones
-from tasks.detection.model import DetectorOptions
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.data.transforms import AugmentOptions
+from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.run import run
-from tasks.detection.sample import write_sample
-from tasks.detection.transforms import AugmentOptions
 from tests.configs.conftest import Task
 
 TASK = Task(

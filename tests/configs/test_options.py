@@ -18,7 +18,7 @@ from hydra import compose
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.segmentation.splits import SplitOptions
+from tasks.segmentation.data.splits import SplitOptions
 from tests.configs.test_detection import TASK as DETECTION
 from tests.configs.test_segmentation import TASK as SEGMENTATION
 

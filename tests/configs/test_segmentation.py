@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from tasks.segmentation.input import InputOptions
-from tasks.segmentation.losses import LossOptions
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.data.layouts.sample import write_sample
+from tasks.segmentation.data.transforms import AugmentOptions
+from tasks.segmentation.model.losses import LossOptions
+from tasks.segmentation.model.unet import UNetOptions
 from tasks.segmentation.run import run
-from tasks.segmentation.sample import write_sample
-from tasks.segmentation.transforms import AugmentOptions
-from tasks.segmentation.unet import UNetOptions
 from tests.configs.conftest import Task
 
 GROUPS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.detection.sample import write_sample
-from tasks.segmentation.sample import write_sample as write_pictures
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 CONFIGS = SCRIPTS.parent / "configs"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.detection.sample import write_sample
+from tasks.detection.data.layouts.sample import write_sample
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_det.py"
 

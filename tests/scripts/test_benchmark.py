@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tasks.benchmark import catalogue, detection
+from benchmarks.speed import catalogue, detection
 
 
 def test_it_leaves_a_table_json_and_a_plot(tmp_path, in_process, capsys):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.common import run_report
-from tasks.common.audit import Audit, AuditError
+from tasks.common.audit.audit import Audit, AuditError
+from tasks.common.run import run_report
 from tasks.detection import run as detection
 from tasks.detection.module import DetectionModule
 from tasks.segmentation import run as segmentation

@@ -8,8 +8,8 @@ import torch
 from torchvision.models import get_model, get_model_weights, list_models, resnet18
 
 from backbones import list_backbones
-from tasks.study import claims, page
-from tasks.study.catalogue import described, facts
+from benchmarks.study import claims, page
+from benchmarks.study.catalogue import described, facts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_backbone.py"
 CLASSES = 1000

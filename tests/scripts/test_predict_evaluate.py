@@ -8,7 +8,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from tasks.detection.metrics import coco_ap
+from tasks.detection.scores.metrics import coco_ap
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_coordinates_are_counted_as_in_training(
         seen.extend(split.images[0].boxes.tolist())
         return coco_ap(split.truth, [])
 
-    monkeypatch.setattr("tasks.detection.evaluate.evaluate", spy)
+    monkeypatch.setattr("tasks.detection.scores.evaluate.evaluate", spy)
     line = ["c.ckpt", "xml", root / "images", "--device=cpu", "--precision=32", *option]
     in_process("evaluate.py", line, tmp_path)
     assert seen == [read]

@@ -11,11 +11,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from tasks.detection import assemble as detection
-from tasks.detection.checkpoint import load_detector
 from tasks.detection.config import register_detection
+from tasks.detection.model.card import load_detector
 from tasks.segmentation import assemble as segmentation
-from tasks.segmentation.checkpoint import load_segmenter
 from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.model.card import load_segmenter
 from tests.scripts.conftest import CONFIGS
 
 THAW = (

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.segmentation.checkpoint import load_segmenter
+from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.module import SegmentationModule
-from tasks.segmentation.predict import find_cases, predict_cases
+from tasks.segmentation.scores.predict import find_cases, predict_cases
 
 SPLIT = "data.val=[p3]", "data.test=[p4]"
 
@@ -173,7 +173,10 @@ def step_of(run):
 def test_a_layout_is_trained_resumed_and_predicted(
     write, tmp_path, seg_command, in_process, stop_at, monkeypatch, capsys
 ):
-    for draw in ("tasks.common.run_report.draw_curves", "tasks.segmentation.run.draw_predictions"):
+    for draw in (
+        "tasks.common.run.run_report.draw_curves",
+        "tasks.segmentation.run.draw_predictions",
+    ):
         monkeypatch.setattr(draw, lambda *_, **__: None)  # see test_train_seg.py
     layout = write(tmp_path / "data", np.random.default_rng(0))
     options = *layout.options, "recipe.optimizer=sgd", "trainer.max_steps=2"

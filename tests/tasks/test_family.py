@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from backbones import Conventions
-from tasks.common.backbone import BackboneChoice, build_chosen
-from tasks.detection.checkpoint import DetectorCard
-from tasks.detection.model import DetectorOptions, build_detector
-from tasks.segmentation.cases import class_table
-from tasks.segmentation.checkpoint import SegmenterCard
-from tasks.segmentation.input import InputOptions
-from tasks.segmentation.unet import ResNetUNet, UNetOptions
+from tasks.common.recipe.backbone import BackboneChoice, build_chosen
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.segmentation.data.cases import class_table
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
 
 KINDS = [
     ("resnet18", {"deformable": ("c4", "c5"), "drop_path": 0.1}),

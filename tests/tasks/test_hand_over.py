@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from backbones import build_backbone
-from tasks.common.backbone import BackboneChoice
-from tasks.detection.annotations import Annotations
-from tasks.detection.build import new_detector
-from tasks.detection.model import DetectorOptions
-from tasks.segmentation.build import new_segmenter
-from tasks.segmentation.cases import Case, CaseSet, class_table
-from tasks.segmentation.input import InputOptions
-from tasks.segmentation.unet import UNetOptions
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.detection.data.annotations import Annotations
+from tasks.detection.model.build import new_detector
+from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.build import new_segmenter
+from tasks.segmentation.model.unet import UNetOptions
 
 BOXES = Annotations(
     source=Path("x.json"),

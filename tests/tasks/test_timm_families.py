@@ -7,15 +7,15 @@ import timm
 import torch
 
 from backbones.adapters.timm_norms import FrozenBatchNorm1d
-from tasks.common.backbone import BackboneChoice, build_chosen, choose_freeze, choose_norm
-from tasks.common.groups import parameter_groups
-from tasks.common.ledger import faults
-from tasks.common.recipe import Recipe
-from tasks.detection.annotations import Annotations
-from tasks.detection.build import fitted, new_detector
-from tasks.detection.model import DetectorOptions
-from tasks.segmentation.build import choose_norms
-from tasks.segmentation.unet import ResNetUNet, UNetOptions
+from tasks.common.audit.ledger import faults
+from tasks.common.recipe.backbone import BackboneChoice, build_chosen, choose_freeze, choose_norm
+from tasks.common.recipe.groups import parameter_groups
+from tasks.common.recipe.recipe import Recipe
+from tasks.detection.data.annotations import Annotations
+from tasks.detection.model.build import fitted, new_detector
+from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.segmentation.model.build import choose_norms
+from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
 
 QUICK = ["mobilenetv3_small_050", "test_convnext", "test_efficientnet", "test_resnet", "test_vit"]

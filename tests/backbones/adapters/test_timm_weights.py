@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from timm.layers import FrozenBatchNormAct2d
 
 from backbones import build_backbone
-from backbones.adapters import hub
+from backbones.weights import hub
 
 NAME = "regnety_002"
 

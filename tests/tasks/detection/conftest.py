@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.detection.coco import read_coco
+from tasks.detection.data.layouts.coco import read_coco
 
 
 @pytest.fixture

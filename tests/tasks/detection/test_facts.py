@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 
 from tasks.detection.assemble import assemble
 from tasks.detection.config import register_detection
+from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.facts import facts
-from tasks.detection.sample import write_sample
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "detection"
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.common.backbone import BackboneChoice
-from tasks.common.recipe import Recipe
-from tasks.detection.build import new_detector
-from tasks.detection.checkpoint import load_detector
-from tasks.detection.data import DetectionDataModule, coco_splits
-from tasks.detection.metrics import coco_ap
-from tasks.detection.model import DetectorOptions
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.detection.data.data_module import DetectionDataModule, coco_splits
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.data.splits import Splits
+from tasks.detection.model.build import new_detector
+from tasks.detection.model.card import load_detector
+from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.module import DetectionModule
-from tasks.detection.sample import write_sample
-from tasks.detection.splits import Splits
+from tasks.detection.scores.metrics import coco_ap
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4"),

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.common.backbone import BackboneChoice
-from tasks.common.recipe import Recipe
-from tasks.segmentation.build import new_segmenter
-from tasks.segmentation.cases import ClassTable, class_table
-from tasks.segmentation.check import look
-from tasks.segmentation.checkpoint import load_segmenter
-from tasks.segmentation.data import SegmentationDataModule
-from tasks.segmentation.deep_supervision import DeepSupervision
-from tasks.segmentation.input import InputOptions
-from tasks.segmentation.losses import LossOptions, build_loss
-from tasks.segmentation.metrics import case_scores
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.segmentation.data.cases import ClassTable, class_table
+from tasks.segmentation.data.check import look
+from tasks.segmentation.data.data_module import SegmentationDataModule
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.build import new_segmenter
+from tasks.segmentation.model.card import load_segmenter
+from tasks.segmentation.model.deep_supervision import DeepSupervision
+from tasks.segmentation.model.losses import LossOptions, build_loss
+from tasks.segmentation.model.unet import UNetOptions
 from tasks.segmentation.module import SegmentationModule
-from tasks.segmentation.segment import segment
-from tasks.segmentation.unet import UNetOptions
+from tasks.segmentation.scores.metrics import case_scores
+from tasks.segmentation.scores.segment import segment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -1,0 +1,1 @@
+"""A tag, a file or an address in, a loaded backbone out."""

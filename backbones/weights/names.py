@@ -1,0 +1,218 @@
+"""Other projects' names, renamed to torchvision's and timm's: pure functions on state dicts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from backbones.weights.unwrap import below, prefixes
+
+_Rules = Sequence[tuple[str, str]]
+
+_CAFFE2: Final[_Rules] = (
+    (r"^res_conv1_[bg]n_", "stem.conv1.norm."),
+    (r"^conv1_", "stem.conv1."),
+    (r"^(res\d)_(\d+)_branch1_[bg]n_", r"\1.\2.shortcut.norm."),
+    (r"^(res\d)_(\d+)_branch1_", r"\1.\2.shortcut."),
+    (r"^(res\d)_(\d+)_branch2a_", r"\1.\2.conv1."),
+    (r"^(res\d)_(\d+)_branch2b_", r"\1.\2.conv2."),
+    (r"^(res\d)_(\d+)_branch2c_", r"\1.\2.conv3."),
+    (r"^(res\d\.\d+\.conv\d)\.[bg]n_", r"\1.norm."),
+    (r"\.(w|s|gamma)$", ".weight"),
+    (r"\.(b|beta)$", ".bias"),
+    (r"\.(rm|running_mean)$", ".running_mean"),
+    (r"\.(riv|running_var)$", ".running_var"),
+)
+"""The first Detectron's names to detectron2's."""
+
+_DETECTRON2: Final[_Rules] = (
+    (r"^stem\.conv1\.norm\.", "bn1."),
+    (r"^stem\.conv1\.", "conv1."),
+    (r"^res2\.", "layer1."),
+    (r"^res3\.", "layer2."),
+    (r"^res4\.", "layer3."),
+    (r"^res5\.", "layer4."),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+    (r"\.conv(\d)\.norm\.", r".bn\1."),
+)
+
+_TRANSFORMERS: Final[_Rules] = (
+    (r"^embedder\.embedder\.convolution\.", "conv1."),
+    (r"^embedder\.embedder\.normalization\.", "bn1."),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+)
+
+_MMLAB: Final[_Rules] = (
+    (r"(^|\.)stem\.([01346])\.", r"\1conv1.\2."),
+    (r"(^|\.)stem\.7\.", r"\1bn1."),
+    (r"\.se_layer\.conv([12])\.conv\.", r".se.fc\1."),
+)
+
+_PREACTIVATION: Final[_Rules] = (
+    (r"^stem\.conv\.", "conv1."),
+    (r"^norm\.", "norms.c5."),
+    (r"^stages\.0\.blocks\.", "layer1."),
+    (r"^stages\.1\.blocks\.", "layer2."),
+    (r"^stages\.2\.blocks\.", "layer3."),
+    (r"^stages\.3\.blocks\.", "layer4."),
+    (r"\.downsample\.conv\.", ".downsample.0."),
+)
+
+_CHILDREN: Final = {"0": "conv1", "1": "bn1"} | {str(k + 3): f"layer{k}" for k in (1, 2, 3, 4)}
+"""Places of a torchvision ResNet's modules in ``nn.Sequential(*resnet.children())``."""
+
+
+def same_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict as it is: torchvision's, timm's and Keel's names."""
+    return dict(state)
+
+
+def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename detectron2's ``stem.conv1``, ``res2`` to ``res5``, ``shortcut`` and ``norm``.
+
+    Only what stands beside the stem is returned: a detector has other convolutions.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> list(from_detectron2({"backbone.bottom_up.stem.conv1.weight": x,
+        ...                       "backbone.bottom_up.res2.0.shortcut.norm.bias": x}))
+        ['conv1.weight', 'layer1.0.downsample.1.bias']
+    """
+    own = below(state, prefixes(state, "stem.conv1.weight")[0])
+    body = {k: v for k, v in own.items() if re.match(r"(stem\.conv1|res[2-5]\.\d+)\.", k)}
+    return _renamed(body, _DETECTRON2)
+
+
+def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the first Detectron's ``conv1_w``, ``res2_0_branch2a_bn_s`` and so on.
+
+    Its convolutions have no biases; those in the files are unused there, and left out here.
+    """
+    unused = re.compile(r"_momentum$|^(conv1|res\d_\d+_branch(1|2[abc]))_b$")
+    return from_detectron2(
+        _renamed({k: v for k, v in state.items() if not unused.search(k)}, _CAFFE2)
+    )
+
+
+def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename HuggingFace's ``embedder``, ``encoder.stages``, ``layer.N.convolution``.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> list(from_transformers({
+        ...     "resnet.embedder.embedder.convolution.weight": x,
+        ...     "resnet.encoder.stages.3.layers.2.layer.1.normalization.bias": x}))
+        ['conv1.weight', 'layer4.2.bn2.bias']
+    """
+    own = below(state, prefixes(state, "embedder.embedder.convolution.weight")[0])
+    named = _renamed(own, _TRANSFORMERS)
+    parts = {"convolution": "conv", "normalization": "bn"}
+
+    def block(key: str) -> str:
+        found = re.match(r"encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)\.(\w+)\.)?", key)
+        if found is None:
+            return key
+        stage, index, layer, part = found.groups()
+        inner = f"{parts.get(part, part)}{int(layer) + 1}." if layer else ""
+        return f"layer{int(stage) + 1}.{index}.{inner}{key[found.end() :]}"
+
+    return {block(key): value for key, value in named.items()}
+
+
+def from_mmlab(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename mmdetection's and mmpretrain's deep ``stem`` and ``se_layer`` to timm's names.
+
+    Example:
+        >>> list(from_mmlab({"backbone.stem.3.weight": torch.zeros(1)}))
+        ['backbone.conv1.3.weight']
+    """
+    return _renamed(state, _MMLAB)
+
+
+def from_children(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename ``nn.Sequential(*resnet.children())``, where a number stands for each module.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> list(from_children({"net.0.weight": x, "net.4.0.conv1.weight": x, "net.9.bias": x}))
+        ['conv1.weight', 'layer1.0.conv1.weight']
+    """
+    own = below(state, prefixes(state, "4.0.conv1.weight")[0])
+    split = {key: key.partition(".") for key in own}
+    return {
+        f"{_CHILDREN[first]}.{rest}": own[key]
+        for key, (first, _, rest) in split.items()
+        if first in _CHILDREN
+    }
+
+
+def from_encoder(state: Mapping[str, Tensor], *, names: Sequence[str]) -> dict[str, Tensor]:
+    """Keep what lies below the first of ``names`` that is there: one of two networks.
+
+    Args:
+        state: Names and tensors.
+        names: Prefixes, such as ``encoder_q.``; below may be torchvision's names, or the numbers of
+            its children.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> list(from_encoder({"encoder_q.conv1.weight": x, "encoder_k.conv1.weight": x},
+        ...                   names=["encoder_q."]))
+        ['conv1.weight']
+    """
+    there = [name for name in names if any(key.startswith(name) for key in state)]
+    own = below(state, there[0])
+    return from_children(own) if is_sequence(own) else own
+
+
+def from_preactivation(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename timm's ``resnetv2``: its ``stages``, and its final ``norm``, which is c5's here.
+
+    Example:
+        >>> x = torch.zeros(1)
+        >>> list(from_preactivation({"stem.conv.weight": x, "norm.bias": x, "head.fc.bias": x,
+        ...                          "stages.1.blocks.0.downsample.conv.weight": x}))
+        ['conv1.weight', 'norms.c5.bias', 'layer2.0.downsample.0.weight']
+    """
+    own = below(state, prefixes(state, "stem.conv.weight")[0], without=("head.",))
+    return _renamed(own, _PREACTIVATION)
+
+
+def preactivation_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the norms of c1 to c4, which in timm's ``resnetv2`` begin the stage that follows."""
+    pairs = {f"norms.c{k}.": below(state, f"layer{k}.0.norm1.") for k in (1, 2, 3, 4)}
+    return {f"{name}{key}": v for name, norm in pairs.items() for key, v in norm.items()}
+
+
+def unit_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the statistics that norms lack which have them folded into scale and shift.
+
+    They are 0 and 1 with the epsilon of `Conventions`, which a batch norm will add to the variance.
+    """
+    learned = (k for k in state if re.search(r"(^|\.)(bn\d|downsample\.1)\.bias$", k))
+    norms = [key.removesuffix("bias") for key in learned]
+    scales = {norm: state[f"{norm}bias"] for norm in norms if f"{norm}running_var" not in state}
+    means = {f"{norm}running_mean": torch.zeros_like(v) for norm, v in scales.items()}
+    return means | {
+        f"{norm}running_var": torch.full_like(v, 1 - 1e-5) for norm, v in scales.items()
+    }
+
+
+def is_sequence(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a ResNet's modules have numbers here instead of names."""
+    starts = prefixes(state, "4.0.conv1.weight")
+    return len(starts) == 1 and f"{starts[0]}0.weight" in state
+
+
+def _renamed(state: Mapping[str, Tensor], rules: _Rules) -> dict[str, Tensor]:
+    named = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        named[name] = value
+    return named

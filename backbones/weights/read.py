@@ -1,0 +1,135 @@
+"""Weight files, and what lies beside them: read without running anything in them."""
+
+import json
+import pickle
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Final
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load, load_file
+
+from backbones.weights.formats import foreign, is_pickle, is_safetensors, is_torchs, unpacked
+from backbones.weights.numpy_pickle import NUMPY_GLOBALS, read_pickle, with_tensors
+
+_INDEX: Final = (".safetensors.index.json", ".bin.index.json")
+"""How the names of indexes of files in several parts end."""
+
+_BESIDE: Final = ("config.json", "preprocessor_config.json")
+"""What a hub keeps in the folder of a weight file."""
+
+
+class ForeignFileError(ValueError):
+    """A file that is known to be of another kind than those that are read here."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a weight file holds, tensors on the CPU, NumPy arrays as tensors.
+
+    ``.safetensors`` files, whatever torch.save wrote, and pickles of NumPy arrays are read, under
+    any name, compressed by xz, gzip or bzip2 as well; so is the index of a file in several parts.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken, of another kind, or holds more than tensors, arrays and plain
+            values.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weight file {str(path)!r}; expected a .pth, .pt, .ckpt, .pkl or .safetensors file."
+        )
+    try:
+        checkpoint = _parts(path) if path.name.endswith(_INDEX) else _read(path)
+    except (ForeignFileError, FileNotFoundError):
+        raise
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({found[1]})" if found else ""
+        raise ValueError(
+            f"{path} holds more than tensors and plain values{what}, or is no torch file; it was "
+            "not read, because reading it could run code. Save it again with torch.save(state_dict)"
+            ", where you trust it."
+        ) from error
+    except Exception as error:  # the parsers meet damage with a dozen kinds, KeyError among them
+        raise ValueError(
+            f"{path} is truncated or damaged, or no weight file ({_cause(error)}); fetch it again."
+        ) from error
+    if isinstance(checkpoint, Mapping):
+        return dict(checkpoint)
+    raise ValueError(
+        f"{path} holds a {type(checkpoint).__name__}, expected a state dict. Save one with "
+        "torch.save(model.state_dict(), path)."
+    )
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Return what is written about a weight file: its own metadata, and JSON files of a hub.
+
+    Args:
+        path: A file that `read_checkpoint` could read.
+
+    Returns:
+        The metadata of a ``.safetensors`` file, JSON objects parsed; and under their names the
+        ``config.json`` and ``preprocessor_config.json`` beside any file.
+    """
+    notes: dict[str, Any] = {}
+    with path.open("rb") as content:
+        is_one = is_safetensors(content)
+    if is_one:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        notes |= {key: found for key, text in metadata.items() for found in _json(text)}
+    beside = [path.with_name(name) for name in _BESIDE]
+    texts = {f.name: f.read_text("utf-8", errors="replace") for f in beside if f.is_file()}
+    return notes | {name: found for name, text in texts.items() for found in _json(text)}
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 (whatever it holds)
+    with path.open("rb") as file:
+        inner = unpacked(file)
+        content = file if inner is None else inner
+        if (found := foreign(content)) is not None:
+            what, advice = found
+            inside = ", under its compression," if inner is not None else ""
+            raise ForeignFileError(f"{path}{inside} is {what}; {advice}.")
+        suffix = "" if is_torchs(content) or is_pickle(content) else path.suffix
+        if is_safetensors(content) or suffix == ".safetensors":
+            return load_file(path) if inner is None else load(inner.read())
+        if is_pickle(content) or suffix == ".pkl":
+            return read_pickle(content)
+        return _torchs(content)
+
+
+def _torchs(file: BinaryIO) -> Any:  # noqa: ANN401
+    # Training scripts keep their arguments and scores beside the weights; neither runs anything.
+    with torch.serialization.safe_globals([Namespace, *NUMPY_GLOBALS]):
+        return with_tensors(torch.load(file, map_location="cpu", weights_only=True))
+
+
+def _parts(index: Path) -> dict[str, Any]:
+    """Return the tensors of all files that an index names, which lie beside it."""
+    table = json.loads(index.read_text("utf-8")).get("weight_map", {})
+    found: dict[str, Any] = {}
+    for name in sorted(set(table.values())):
+        if PurePath(name).name != name:
+            raise ForeignFileError(f"{index} names {name!r}; expected files beside it.")
+        found |= read_checkpoint(index.with_name(name))
+    return found
+
+
+def _cause(error: Exception) -> str:
+    """Return an error as text, without an advice of torch's to read a file unsafely."""
+    return type(error).__name__ if "weights_only" in str(error) else repr(error)
+
+
+def _json(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the object that a text holds, if it holds one."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return
+    if isinstance(value, dict):
+        yield value

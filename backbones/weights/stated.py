@@ -1,0 +1,170 @@
+"""What a weight file says itself about the images it wants and the network it is of."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor
+
+from backbones.weights.conventions import ImageFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What was found.
+
+    Attributes:
+        by: Where, for the report.
+        images: What is done to an image.
+        stride_in_1x1: Where bottlenecks stride.
+        architecture: The network's name.
+        project: Who wrote it, where that is said.
+    """
+
+    by: str = ""
+    images: ImageFormat | None = None
+    stride_in_1x1: bool | None = None
+    architecture: str | None = None
+    project: str = ""
+
+
+def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
+    """Return what a checkpoint and its notes say of its weights.
+
+    Args:
+        content: The checkpoint's entries, and its notes from `backbones.weights.read.read_notes`.
+        state: Its tensors.
+        hub: Whether JSON files in the same folder are about this file.
+    """
+    if isinstance(card := content.get("keel"), Mapping):
+        return _card(card)
+    if isinstance(meta := content.get("meta"), Mapping):
+        return _mmlab(meta)
+    if "pixel_mean" in state and "pixel_std" in state:
+        return _detectron2(state["pixel_mean"], state["pixel_std"])
+    if isinstance(config := content.get("pretrained_cfg"), Mapping):
+        return _timm({"pretrained_cfg": config}, by="the file's metadata")
+    return _hub(content) if hub else Statement()
+
+
+def _card(card: Mapping[str, Any]) -> Statement:
+    images = _images(card.get("mean"), card.get("std"), by_mean=False)
+    if images is not None and isinstance(epsilon := card.get("epsilon"), float):
+        images = ImageFormat(mean=images.mean, std=images.std, epsilon=epsilon)
+    name = card.get("backbone")
+    return Statement(
+        by="its card", images=images, architecture=name if isinstance(name, str) else None
+    )
+
+
+def _detectron2(mean: Tensor, std: Tensor) -> Statement:
+    images = _images(mean.flatten().tolist(), std.flatten().tolist(), white=255, by_mean=True)
+    return Statement(by="pixel_mean and pixel_std", images=images)
+
+
+def _images(
+    mean: object, std: object, *, white: float = 1, bgr: bool = False, by_mean: bool = False
+) -> ImageFormat | None:
+    """Return the format, or None where mean and std are none.
+
+    ``by_mean`` tells the order of the channels from the mean: in photographs red is the brightest.
+    """
+    if not (_numbers(mean) and _numbers(std) and len(mean) == len(std)):  # type: ignore[arg-type]
+        return None
+    means, stds = tuple(map(float, mean)), tuple(map(float, std))  # type: ignore[call-overload]
+    if by_mean and len(means) == 3:
+        if means[0] == means[2]:
+            return None
+        bgr = means[0] < means[2]
+    return ImageFormat(mean=means, std=stds, white=white, bgr=bgr)
+
+
+def _numbers(values: object) -> bool:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        return False
+    return all(isinstance(value, int | float) for value in values)
+
+
+def _mmlab(meta: Mapping[str, Any]) -> Statement:
+    """Read the configuration that mmengine and mmcv keep as text in ``meta``."""
+    text = meta.get("cfg", meta.get("config"))
+    calls = list(_dictionaries(text)) if isinstance(text, str) else []
+    formats = {_mmlab_images(call) for call in calls if "mean" in call and "std" in call}
+    styles = {call.get("style", "pytorch") == "caffe" for call in calls if "depth" in call}
+    return Statement(
+        by="the configuration in meta" if isinstance(text, str) else "",
+        images=formats.pop() if len(formats) == 1 else None,
+        stride_in_1x1=styles.pop() if len(styles) == 1 else None,
+    )
+
+
+def _mmlab_images(call: Mapping[str, Any]) -> ImageFormat | None:
+    rgb = call.get("to_rgb", call.get("bgr_to_rgb", False))
+    return _images(call["mean"], call["std"], white=255, bgr=not rgb)
+
+
+def _dictionaries(text: str) -> Iterator[dict[str, Any]]:
+    """Yield every ``dict(...)`` and ``{...}`` in a Python text, which is not run."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            pairs = [(word.arg, word.value) for word in node.keywords if word.arg]
+        elif isinstance(node, ast.Dict):
+            named = [k.value if isinstance(k, ast.Constant) else None for k in node.keys]
+            pairs = [(k, v) for k, v in zip(named, node.values, strict=True) if isinstance(k, str)]
+        else:
+            continue
+        found = {}
+        for key, value in pairs:
+            try:
+                found[key] = ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                continue
+        yield found
+
+
+_RESCALE: Final = 1 / 255
+_BESIDE: Final = ("preprocessor_config.json", "config.json")
+
+
+def _hub(content: Mapping[str, Any]) -> Statement:
+    config = content.get("config.json", {})
+    if "architecture" in config and _numbers(config.get("mean")):  # timm's before 0.9
+        config = {"pretrained_cfg": config}
+    if isinstance(config.get("pretrained_cfg"), Mapping):
+        return _timm(config, by="config.json beside it")
+    stride = config.get("downsample_in_bottleneck", False if "layer_type" in config else None)
+    beside = next((f"{name} beside it" for name in _BESIDE if name in content), "")
+    return Statement(
+        by=beside,
+        images=_transformers(content.get("preprocessor_config.json", {})),
+        stride_in_1x1=stride if isinstance(stride, bool) else None,
+    )
+
+
+def _timm(config: Mapping[str, Any], *, by: str) -> Statement:
+    inner = config["pretrained_cfg"]
+    name = config.get("architecture", inner.get("architecture"))
+    return Statement(
+        by=by,
+        images=_images(inner.get("mean"), inner.get("std")),
+        architecture=name if isinstance(name, str) else None,
+        project="timm",
+    )
+
+
+def _transformers(config: Mapping[str, Any]) -> ImageFormat | None:
+    if not config:
+        return None
+    bgr = bool(config.get("do_flip_channel_order", False))
+    rescaled = bool(config.get("do_rescale", True))
+    if rescaled and abs(config.get("rescale_factor", _RESCALE) - _RESCALE) > 1e-6:
+        return None
+    white = 1 if rescaled else 255
+    if not config.get("do_normalize", True):
+        return _images([0.0] * 3, [1.0] * 3, white=white, bgr=bgr)
+    return _images(config.get("image_mean"), config.get("image_std"), white=white, bgr=bgr)

@@ -1,0 +1,1 @@
+"""Figures of Keel beside those of other systems; not part of the installed packages."""

@@ -1,0 +1,140 @@
+"""Faster R-CNN of torchvision, as documented and with Keel's precision, beside Keel's."""
+
+from functools import partial
+from typing import Final
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+
+from backbones import build_backbone
+from benchmarks.speed.clock import Comparison, Make
+from benchmarks.speed.freezing import FREEZES, freezing
+from benchmarks.speed.steps import Inference, TrainingStep, device
+from tasks.common.recipe.groups import parameter_groups
+from tasks.common.recipe.optim import build_optimizer
+from tasks.common.recipe.recipe import Recipe
+from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+
+BOXES: Final = 14  # per image, as in BCCD
+CLASSES: Final = 3
+SYSTEMS: Final = ("torchvision, as documented", "torchvision, bf16 and channels_last", "Keel")
+
+Size = tuple[int, int]
+
+
+def calibrated(name: str) -> dict[str, Tensor]:
+    """Return random weights of torchvision's, with batch statistics of noise.
+
+    With the statistics that a batch norm begins with, a deep network's features would explode.
+    """
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean of all that was seen
+    with torch.no_grad():
+        network(torch.randn(4, 3, 224, 224))
+    state = network.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith("fc.") and "num_batches" not in k}
+
+
+def torchvision_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
+    """Return torchvision's detector with frozen batch norms."""
+    body = resnet_fpn_backbone(
+        backbone_name=name,
+        weights=None,
+        norm_layer=FrozenBatchNorm2d,
+        trainable_layers=5 - freeze,
+    )
+    body.body.load_state_dict(calibrated(name))
+    return FasterRCNN(body, num_classes=CLASSES + 1, min_size=min(size), max_size=max(size))
+
+
+def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
+    """Return ours, of the same architecture and with the weights of torchvision's."""
+    theirs = torchvision_detector(name, size=size, freeze=freeze)
+    backbone = build_backbone(name, weights="random", norm="frozen_batch", freeze=freeze)
+    options = DetectorOptions(min_size=min(size), max_size=max(size))
+    detector = build_detector(backbone, num_classes=CLASSES, options=options)
+    detector.load_state_dict(theirs.state_dict())
+    return detector.to(memory_format=torch.channels_last)
+
+
+def _network(system: str, name: str, *, size: Size, freeze: int) -> FasterRCNN:
+    torch.manual_seed(0)
+    if system == SYSTEMS[2]:
+        return keel_detector(name, size=size, freeze=freeze).to(device())
+    network = torchvision_detector(name, size=size, freeze=freeze).to(device())
+    return network.to(memory_format=torch.channels_last) if system == SYSTEMS[1] else network
+
+
+def _losses(batch: int, size: Size, network: nn.Module) -> Tensor:
+    """Return the sum of the losses of a detector on random images."""
+    height, width = size
+    corners = torch.rand(batch, BOXES, 2) * torch.tensor([width * 0.8, height * 0.8])
+    boxes = torch.cat([corners, corners + height * 0.15], dim=2).to(device())
+    labels = torch.ones(BOXES, dtype=torch.int64, device=device())
+    images = list(torch.rand(batch, 3, height, width, device=device()))
+    losses: dict[str, Tensor] = network(images, [{"boxes": b, "labels": labels} for b in boxes])
+    return torch.stack(list(losses.values())).sum()
+
+
+def make_training(system: str, name: str, *, batch: int, size: Size, freeze: int) -> TrainingStep:
+    """Return a training step with SGD, as torchvision's reference has it."""
+    network = _network(system, name, size=size, freeze=freeze)
+    recipe = Recipe(lr=1e-6)
+    if system == SYSTEMS[2]:
+        groups = parameter_groups(network, network.backbone.body, recipe=recipe, lr=recipe.lr)
+        optimizer = build_optimizer(groups, recipe, precision="bf16-mixed")
+    else:
+        moving = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(moving, lr=recipe.lr, momentum=0.9, weight_decay=1e-4)
+    loss = partial(_losses, batch, size)
+    return TrainingStep(network, loss=loss, optimizer=optimizer, low=system != SYSTEMS[0])
+
+
+def make_inference(system: str, name: str, *, size: Size) -> Inference:
+    """Return the detection in one random image."""
+    network = _network(system, name, size=size, freeze=2)
+    torch.manual_seed(1)
+    image = torch.rand(3, *size).to(device())
+    return Inference(network, [image], low=system != SYSTEMS[0])
+
+
+def training(
+    name: str, *, batch: int, size: Size, freezes: tuple[int, ...] = FREEZES
+) -> Comparison:
+    """Compare training steps, for each number of frozen stages."""
+    systems: dict[str, Make] = {}
+    base: dict[str, str] = {}
+    for freeze in freezes:
+        for system in SYSTEMS:
+            key = f"{system}, freeze {freeze}"
+            systems[key] = partial(
+                make_training, system, name, batch=batch, size=size, freeze=freeze
+            )
+            base[key] = f"{SYSTEMS[0]}, freeze {freeze}"
+    return Comparison(
+        title=f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}",
+        systems=systems,
+        base=base,
+    )
+
+
+def freezing_steps(name: str, *, batch: int, size: Size) -> Comparison:
+    """Compare Keel's training step with frozen stages to that with none."""
+    what = f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}"
+    return freezing(what, partial(make_training, SYSTEMS[2], name, batch=batch, size=size))
+
+
+def inference(name: str, *, size: Size) -> Comparison:
+    """Compare inference, one image at a time."""
+    return Comparison(
+        title=f"Faster R-CNN {name}-FPN, inference, {size[0]}x{size[1]}",
+        systems={s: partial(make_inference, s, name, size=size) for s in SYSTEMS},
+        base=dict.fromkeys(SYSTEMS, SYSTEMS[0]),
+    )

@@ -1,0 +1,113 @@
+"""An epoch of loading, beside torchvision's reference detection pipeline, in the main process.
+
+Both decode the training images, flip every second one with its boxes, and hand over lists of float
+images in [0, 1] and their boxes. torchvision's is that of ``references/detection`` (presets.py with
+Pillow, ``use_v2``): `CocoDetection`, ``wrap_dataset_for_transforms_v2`` with boxes and labels,
+RandomHorizontalFlip, ``PILToTensor``, ``ToDtype``.
+"""
+
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
+from torchvision.transforms import v2
+
+from benchmarks.speed.clock import Comparison
+from tasks.detection.data.data_module import DetectionDataModule, coco_splits
+from tasks.detection.data.dataset import collate
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.data.transforms import AugmentOptions, train_transform
+
+ANNOTATIONS: Final = "annotations/instances_{}.json"
+BATCH: Final = 4
+
+
+def reference(root: Path) -> DataLoader[Any]:
+    """Return torchvision's batches."""
+    steps = [
+        v2.RandomHorizontalFlip(0.5),
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float, scale=True),
+        v2.ToPureTensor(),
+    ]
+    annotations = root / ANNOTATIONS.format("train")
+    with redirect_stdout(StringIO()):  # pycocotools prints
+        images = CocoDetection(root / "images", annotations, transforms=v2.Compose(steps))
+    wrapped = wrap_dataset_for_transforms_v2(images, target_keys=("boxes", "labels", "image_id"))
+    return DataLoader(
+        wrapped,
+        batch_size=BATCH,
+        shuffle=True,
+        collate_fn=collate,
+    )
+
+
+def ours(root: Path, *, decoded: bool) -> DataLoader[Any]:
+    """Return Keel's batches."""
+    splits = coco_splits(
+        root=root, train=ANNOTATIONS.format("train"), val=ANNOTATIONS.format("val")
+    )
+    return DetectionDataModule(
+        train=splits.train,
+        val=splits.val,
+        test=None,
+        batch_size=BATCH,
+        transform=train_transform(AugmentOptions(flip=0.5)),
+        decoded=decoded,
+    ).train_dataloader()
+
+
+class Epoch:
+    """An epoch; Keel's images become floats in it, as they do in its training step.
+
+    Args:
+        make: Returns the batches, of the root.
+        root: The data set; None for the project's sample, which is written on first use.
+    """
+
+    def __init__(self, make: Callable[[Path], DataLoader[Any]], root: Path | None) -> None:
+        self.batches = make(root or write_sample(Path("sample") / "detection"))
+
+    def __call__(self) -> int:
+        """Load it, and return how many images there were."""
+        seen = 0
+        for images, _ in self.batches:
+            floats = [i if i.is_floating_point() else i.float().div_(255) for i in images]
+            seen += len(floats)
+        return seen
+
+
+def check_equal(*counts: int) -> None:
+    """Raise unless every system has seen as many images.
+
+    Raises:
+        RuntimeError: If one has not.
+    """
+    if len(set(counts)) != 1:
+        raise RuntimeError(f"the systems saw {counts} images; expected the same number.")
+
+
+def comparison(root: Path | None) -> Comparison:
+    """Compare an epoch's loading of a COCO-format set.
+
+    Args:
+        root: With ``images`` and ``annotations/instances_{train,val}.json``; None for the sample.
+    """
+    systems: dict[str, Callable[[Path], DataLoader[Any]]] = {
+        "torchvision's reference": reference,
+        "Keel, trainer.cache=none": partial(ours, decoded=False),
+        "Keel": partial(ours, decoded=True),
+    }
+    return Comparison(
+        title=f"An epoch of loading, {'the generated sample' if root is None else root.name}",
+        systems={name: partial(Epoch, make, root) for name, make in systems.items()},
+        base=dict.fromkeys(systems, "torchvision's reference"),
+        agree=check_equal,
+        memory=False,
+    )

@@ -1,0 +1,187 @@
+"""How images get to the network: by how many processes, and decoded how often."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import cv2
+
+from backbones.choose import choose
+from tasks.common.files.scratch import free_scratch, scratch_folder
+from tasks.common.machine import machine
+from tasks.common.machine.machine import Decision
+from tasks.common.resume.stop import leave_stopping_to_the_run
+from tasks.common.run.trainer import Machine, TrainerOptions
+
+CACHES: Final = ("auto", "memory", "disk", "none")
+"""What ``trainer.cache`` takes."""
+
+_MOST_WORKERS: Final = 8
+_MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
+_SHARE: Final = 4  # a quarter of the free memory, at most
+_LONGEST: Final = 107 - len("/pymp-12345678/listener-12345678")  # of a path, for a socket in it
+_DISK_SHARE: Final = 2  # half of the free disk, at most: others write there as well
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a run loads its images.
+
+    Attributes:
+        workers: How many processes load, and why.
+        cache: Where decoded images stay: in ``memory``, on ``disk`` or nowhere (``none``), and why.
+    """
+
+    workers: Decision
+    cache: Decision
+
+    @property
+    def processes(self) -> int:
+        """How many processes load; 0 for the training process itself."""
+        return int(self.workers.value)
+
+    @property
+    def cached(self) -> bool:
+        """Whether images are decoded once only."""
+        return self.cache.value != "none"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the scratch file of decoded images lies; None if there is none."""
+        return scratch_folder() if self.cache.value == "disk" else None
+
+
+def choose_loading(
+    options: TrainerOptions, where: Machine, *, size: int, once: Literal["image", "volume"]
+) -> Loading:
+    """Return how a run loads its images.
+
+    Args:
+        options: What the user wants.
+        where: The device.
+        size: Bytes of all images that are read in each epoch, decoded.
+        once: What is decoded for a sample: an image, or a volume of which it is a small part.
+
+    Raises:
+        ValueError: As `choose_cache`, and as `check_sockets` if processes load.
+    """
+    cache = choose_cache(
+        options.cache,
+        size=size * options.devices,
+        free=machine.free_memory(),
+        disk=free_scratch(),
+        prefers_disk=once == "volume",
+    )
+    workers = choose_workers(
+        options.workers,
+        device=where.accelerator.value,
+        cores=machine.cores() // options.devices,
+        cached=cache.value != "none",
+    )
+    if workers.value != "0":
+        check_sockets(scratch_folder())
+    return Loading(workers=workers, cache=cache)
+
+
+def choose_cache(
+    wanted: str, *, size: int, free: int | None, disk: int, prefers_disk: bool
+) -> Decision:
+    """Return where decoded images stay: in memory, if they fill a quarter of it at most.
+
+    If not, and decoding is dear, in a scratch file that fills half of the free disk at most.
+
+    Args:
+        wanted: One of `CACHES`.
+        size: Bytes of the images in all processes.
+        free: Bytes of memory; None if unknown.
+        disk: Bytes that are free for scratch files.
+        prefers_disk: Whether ``auto`` may take the disk.
+
+    Raises:
+        ValueError: If ``wanted`` is unknown, or ``disk`` and more than is free there.
+    """
+    choose(dict.fromkeys(CACHES), wanted, what="trainer.cache")
+    place = scratch_folder() or "any folder for temporary files"
+    if wanted == "disk" and size > disk:
+        raise ValueError(
+            f"trainer.cache=disk needs {_size(size)} for decoded images, and "
+            f"{_size(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
+            "memory, none or auto."
+        )
+    if wanted != "auto":
+        where = f", a scratch file of {_size(size)} in {place}" if wanted == "disk" else ""
+        return Decision(value=wanted, reason=f"as told{where}")
+    if free is not None and size * _SHARE <= free:
+        fits = f"within a quarter of {_size(free)} free"
+        return Decision(value="memory", reason=f"decoded images are {_size(size)}, {fits}")
+    reason = "this system does not say how much memory is free"
+    if free is not None:
+        most = f"a quarter of {_size(free)} free"
+        reason = f"decoded images are {_size(size)}, more than {most}"
+    if not prefers_disk:
+        return Decision(value="none", reason=reason)
+    if size * _DISK_SHARE <= disk:
+        there = f"a scratch file of {_size(size)} in {place} (TMPDIR), {_size(disk)} free"
+        return Decision(value="disk", reason=f"{reason}; {there}")
+    return Decision(
+        value="none",
+        reason=f"{reason}, and more than half of {_size(disk)} free in {place}: every file is "
+        "decoded whenever it is needed, which is slow for volumes; set TMPDIR to a folder with "
+        f"{_size(size * _DISK_SHARE)} free, or take trainer.cache=disk",
+    )
+
+
+def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) -> Decision:
+    """Return how many processes load images.
+
+    On a CPU none: there loading is 0.4 to 3 % of a training step (benchmarks/RESULTS.md), and the
+    cores are busy with the rest. Beside a GPU all cores but one, at most 8, or 4 that only augment.
+
+    Args:
+        wanted: ``auto`` or a number.
+        device: ``cuda`` or ``cpu``.
+        cores: Of this process.
+        cached: Whether images are decoded once only.
+    """
+    if wanted != "auto":
+        return Decision(value=str(wanted), reason="as told")
+    if device == "cpu":
+        return Decision(value="0", reason="the CPU is busy with training, loading is little")
+    most = _MOST_WITH_CACHE if cached else _MOST_WORKERS
+    spare = max(0, cores - 1)
+    if spare < most:
+        return Decision(value=str(spare), reason=f"all but one of {cores} cores")
+    work = "images are decoded once, what is left is augmentation" if cached else "enough to decode"
+    return Decision(value=str(most), reason=f"{work}; {cores} cores")
+
+
+def check_sockets(folder: Path | None) -> None:
+    """Raise if processes that load could not send what they have loaded.
+
+    They do so through sockets in the folder for temporary files, whose paths the system limits.
+    Python drops what it cannot send, and the training would wait for it for ever.
+
+    Args:
+        folder: The folder for temporary files; None if there is none.
+
+    Raises:
+        ValueError: If its path is too long.
+    """
+    length = len(os.fsencode(folder.absolute())) if folder is not None else 0
+    if length > _LONGEST:
+        raise ValueError(
+            f"TMPDIR is {folder}, {length} bytes long, where processes that load put their "
+            f"sockets; expected at most {_LONGEST} bytes. Set TMPDIR to a shorter path, or take "
+            "trainer.workers=0."
+        )
+
+
+def prepare_worker(_worker: int) -> None:
+    """Keep OpenCV's threads out of a process that loads: there are as many of them as cores."""
+    cv2.setNumThreads(0)
+    leave_stopping_to_the_run()
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

@@ -1,0 +1,298 @@
+"""Entries of all views of all images, computed once; later epochs start from them."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from backbones import Backbone
+from tasks.common.data.loading import prepare_worker
+from tasks.common.data.prefix.entry import Entry, Place, same_entry
+from tasks.common.data.prefix.key import prefix_key
+from tasks.common.data.prefix.options import DTYPES, CacheOptions
+from tasks.common.data.prefix.store import DiskStore, MemoryStore, NoStore, Store
+from tasks.common.report.terminal import print_line
+
+_AUTOCAST: Final = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Encoder(Protocol):
+    """What a task knows of its samples."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Whose frozen stages are run."""
+
+    def encode(self, sample: Any, device: torch.device) -> Entry:  # noqa: ANN401 (the task's)
+        """Return what the frozen stages make of one sample, alone, whatever its batch will be."""
+
+    def pixels(self) -> Sequence[int]:
+        """Return the pixels of each image that the backbone sees, padding included."""
+
+    def identity(self) -> Any:  # noqa: ANN401 (JSON values)
+        """Return what else decides an entry: data, augmentation, sizes; in plain values."""
+
+
+class PrefixCache:
+    """Entries of all views of all images.
+
+    Args:
+        options: With at least one view.
+        encoder: Of the task.
+        samples: The task's training set; takes ``(view, index)``.
+        collate: Makes a batch of entries; a function of a module, for it is sent to workers.
+        precision: Of the arithmetic, by Lightning's name.
+        device: That the run trains on, ``cuda`` or ``cpu``.
+
+    Attributes:
+        bytes: The size of all entries' features, by that of the first that was computed.
+        count: How many images there are.
+        frozen: How many stages are frozen.
+
+    Raises:
+        ValueError: If it does not fit, or the backbone cannot be divided.
+    """
+
+    def __init__(
+        self,
+        options: CacheOptions,
+        encoder: Encoder,
+        samples: Dataset[Any],
+        *,
+        collate: Callable[[list[Entry]], Any],
+        precision: str,
+        device: str,
+    ) -> None:
+        self.options = options
+        self.encoder = encoder
+        self.samples = samples
+        self.collate = collate
+        self.precision = precision
+        self.device = device
+        self.frozen = encoder.backbone.frozen
+        self._dtypes: dict[str, torch.dtype] = {}
+        self._pixels = encoder.pixels()
+        self.count = len(self._pixels)
+        self.bytes = self._size_of_all(self._first(), index=0)
+        self.store = self._new_store()
+        self.store.turn_to(self._key())
+        self.check_room()
+
+    @property
+    def dataset(self) -> "PrefixDataset":
+        """What a loader reads in place of the samples."""
+        return PrefixDataset(
+            self.store, views=self.options.views, length=self.count, dtypes=self._dtypes
+        )
+
+    def workers(self, wanted: int) -> int:
+        """Return how many processes load: only files are read by others than this one."""
+        return wanted if self.options.where == "disk" else 0
+
+    def fact(self) -> str:
+        """Return the banner's line: what is kept, how large it is, and what is free."""
+        views = "1 view" if self.options.views == 1 else f"{self.options.views} views"
+        what = f"{views} of {self.count} images"
+        if self.options.where == "none":
+            return f"{what}, nothing kept: every epoch computes the same again"
+        missing = len(self._missing())
+        there = f", {self._total() - missing} of {self._total()} there already"
+        return (
+            f"{what}: {_size(self.bytes)} in {self._dtype()} "
+            f"{'in memory' if self.options.where == 'memory' else f'in {self.options.folder}'} "
+            f"({_size(self.store.room())} free{there if missing < self._total() else ''})"
+        )
+
+    def check_room(self) -> None:
+        """Raise if what is missing does not fit.
+
+        Raises:
+            ValueError: With both numbers.
+        """
+        if self.options.where == "none":
+            return
+        needed = self.bytes * len(self._missing()) // self._total()
+        if needed > (room := self.store.room()):
+            place = "memory" if self.options.where == "memory" else self.options.folder
+            raise ValueError(
+                f"the prefix cache needs {_size(needed)} more, and {_size(room)} are free in "
+                f"{place}: {self.options.views} views of {self.count} images. Take fewer "
+                "cache.views, cache.where=disk, cache.dtype=bf16, or smaller images."
+            )
+
+    def fill(self, *, workers: int) -> None:
+        """Compute what is missing, with the weights that the backbone has now.
+
+        Args:
+            workers: Processes that load the images.
+
+        Raises:
+            ValueError: If it does not fit, or entries of an earlier run are not what this one
+                computes.
+        """
+        self.store.turn_to(self._key())
+        self.check_room()
+        missing = self._missing()
+        if len(missing) < self._total() and self.options.where == "disk":
+            self._compare()
+        if not missing:
+            return
+        started = time.monotonic()
+        loader: DataLoader[Any] = DataLoader(
+            self.samples,
+            sampler=missing,
+            batch_size=None,
+            collate_fn=_same,
+            num_workers=workers,
+            worker_init_fn=prepare_worker,
+            generator=torch.Generator(),  # the global one is the training's
+        )
+        for place, sample in zip(missing, loader, strict=True):
+            entry = self._rounded(self._computed(sample))
+            if place == missing[0]:
+                self.bytes = self._size_of_all(entry, index=place[1])
+                self.check_room()
+            self.store.put(place, entry)
+        seconds = time.monotonic() - started
+        print_line(
+            f"prefix cache: {len(missing)} of {self._total()} computed in {seconds:.0f} s; "
+            f"{_size(self.bytes)} in {self._dtype()}"
+        )
+
+    def _first(self) -> Entry:
+        """Return an entry as the run's device computes it; the weights are still elsewhere."""
+        backbone = self.encoder.backbone
+        before = next(backbone.parameters()).device
+        backbone.to(self.device)
+        try:
+            return self._rounded(self._computed(self.samples[0, 0]))
+        finally:
+            backbone.to(before)
+
+    def _size_of_all(self, entry: Entry, *, index: int) -> int:
+        """Return the bytes of all entries' features, by those of one."""
+        kept = sum(feature.nbytes for feature in entry.features.values())
+        return self.options.views * kept * sum(self._pixels) // self._pixels[index]
+
+    def _dtype(self) -> str:
+        """Return in what features are kept."""
+        if DTYPES[self.options.dtype]:
+            return self.options.dtype
+        return "/".join(sorted({str(d).removeprefix("torch.") for d in self._dtypes.values()}))
+
+    def _new_store(self) -> Store:
+        if self.options.where == "memory":
+            return MemoryStore()
+        if self.options.where == "disk":
+            return DiskStore(Path(self.options.folder))
+        return NoStore(lambda place: self._rounded(self._computed(self.samples[place])))
+
+    def _total(self) -> int:
+        return self.options.views * self.count
+
+    def _missing(self) -> list[Place]:
+        places = [(v, index) for v in range(self.options.views) for index in range(self.count)]
+        return [place for place in places if place not in self.store]
+
+    def _computed(self, sample: Any) -> Entry:  # noqa: ANN401 (the task's)
+        """Return what the frozen stages make of a sample, as training would.
+
+        Its dtypes, which autocast decides by device, are those that entries are returned in.
+        """
+        device = next(self.encoder.backbone.parameters()).device
+        dtype = _AUTOCAST[self.precision]
+        # torchvision's resizing draws a number, which must not be one of the training's.
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.no_grad(),
+            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+        ):
+            entry = self.encoder.encode(sample, device)
+        self._dtypes.update({name: feature.dtype for name, feature in entry.features.items()})
+        return entry
+
+    def _rounded(self, entry: Entry) -> Entry:
+        """Return an entry in the precision in which it is kept.
+
+        Raises:
+            ValueError: If a feature is too large for it.
+        """
+        dtype = DTYPES[self.options.dtype]
+        if dtype is None:
+            return entry
+        features = {name: feature.to(dtype) for name, feature in entry.features.items()}
+        for name, feature in features.items():
+            if not feature.isfinite().all():
+                raise ValueError(
+                    f"cache.dtype={self.options.dtype} cannot hold {name}, which reaches "
+                    f"{entry.features[name].abs().max():.3g}; take bf16 or auto."
+                )
+        return Entry(features, entry.truth)
+
+    def _compare(self) -> None:
+        """Raise unless an entry of each view is what this run would compute."""
+        for view in range(self.options.views):
+            there = ((view, index) for index in range(self.count))
+            place = next((place for place in there if place in self.store), None)
+            if place is None:
+                continue
+            now = self._rounded(self._computed(self.samples[place]))
+            if not same_entry(self.store[place], now):
+                folder = getattr(self.store, "folder", "")
+                raise ValueError(
+                    f"{folder} holds other features than this run computes in view "
+                    f"{view}, though everything that it is known by is the same; delete it, or "
+                    "take another cache.folder."
+                )
+
+    def _key(self) -> str:
+        # Sums on a CPU come out otherwise with another number of threads.
+        device = f"cpu, {torch.get_num_threads()} threads" if self.device == "cpu" else self.device
+        decides = [self.options.dtype, self.precision, device, self.encoder.identity()]
+        return prefix_key(self.encoder.backbone, decides)
+
+
+class PrefixDataset(Dataset[Entry]):
+    """Entries by epoch and index.
+
+    Args:
+        store: Holds them.
+        views: Epoch e has view e % views.
+        length: How many images there are.
+        dtypes: In which each feature was computed, and is returned; known when the store is filled.
+    """
+
+    def __init__(
+        self, store: Store, *, views: int, length: int, dtypes: Mapping[str, torch.dtype]
+    ) -> None:
+        self.store = store
+        self.views = views
+        self.length = length
+        self.dtypes = dtypes
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, key: Place) -> Entry:
+        """Return an entry.
+
+        Args:
+            key: Epoch and index.
+        """
+        epoch, index = key
+        features, truth = self.store[epoch % self.views, index]
+        return Entry({name: x.to(self.dtypes[name]) for name, x in features.items()}, truth)
+
+
+def _same(sample: Any) -> Any:  # noqa: ANN401 (the task's)
+    return sample
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes to read."""
+    if count < 1e9:
+        return f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,51 @@
+"""When a cache is filled, and that it stays true."""
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from tasks.common.data.prefix.cache import PrefixCache
+
+
+class FillPrefixCache(Callback):
+    """Fills a cache before the first epoch, when a resumed run has loaded its weights.
+
+    Args:
+        cache: To fill.
+        workers: Processes that load the images.
+    """
+
+    def __init__(self, cache: PrefixCache, *, workers: int) -> None:
+        self.cache = cache
+        self.workers = workers
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Fill the cache."""
+        self.cache.fill(workers=self.workers)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Raise if the prefix is no longer frozen.
+
+        Raises:
+            ValueError: If so.
+        """
+        frozen = self.cache.encoder.backbone.frozen
+        if frozen != self.cache.frozen:
+            raise ValueError(
+                f"the prefix cache holds what {self.cache.frozen} frozen stages return, and now "
+                f"{frozen} are frozen: leave out cache.views, or keep the stages frozen."
+            )
+
+
+def filling(cache: PrefixCache | None, *, workers: int) -> list[Callback]:
+    """Return what fills a cache: nothing where there is none.
+
+    Args:
+        cache: Of the run.
+        workers: Processes that load the images.
+    """
+    return [] if cache is None else [FillPrefixCache(cache, workers=workers)]
+
+
+def cache_facts(cache: PrefixCache | None) -> dict[str, str]:
+    """Return the banner's line on a cache, if there is one."""
+    return {} if cache is None else {"prefix cache": cache.fact()}

@@ -1,0 +1,1 @@
+"""Files on disk: found, read, and written whole or not at all."""

@@ -1,0 +1,1 @@
+"""Image files as numbers: PNG, TIFF, BMP, JPEG and WebP."""

@@ -1,0 +1,204 @@
+"""The one reader of flat images: PNG, TIFF, BMP, JPEG and WebP files."""
+
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+
+from tasks.common.images.decoded import Colours, FlatImage, Pixels
+from tasks.common.images.lossy import JPEG_START, lossy_kind
+from tasks.common.images.orientation import UPRIGHT, orientation_of
+from tasks.common.images.tiff import STARTS, read_tiff
+
+_FORMATS: Final = ("PNG", "BMP", "DIB", "JPEG", "WEBP")
+_AS_STORED: Final = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH: Final = 24  # where the bits of a sample stand
+_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_GRAYS: Final = {";2": 85, ";4": 17}  # Pillow spreads these bits over 8
+_FLAGS: Final = {
+    None: cv2.IMREAD_UNCHANGED,
+    1: cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION,
+    3: cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
+}
+
+
+def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) -> FlatImage:
+    """Return the pages of an image file, by what it holds, whatever it is called.
+
+    Alpha channels are left out. Two levels are 0 and 255. Images come as they are shown: palettes,
+    CMYK and YCbCr become RGB; of what TIFF files say more, see `read_tiff`. A file is decoded
+    whole: one that ends early is an error, never a part of an image. Damage within a JPEG, WebP or
+    BMP file, which have no check sums, can pass.
+
+    Args:
+        path: A JPEG, PNG, TIFF, BMP or WebP file.
+        stored: Return the stored numbers, as masks need them: palettes give their indices, and
+            nothing is inverted or spread over 8 bits.
+        channels: 3 makes gray RGB, 1 makes RGB gray; None keeps what the file has.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it is empty, damaged, truncated, or of a kind that is not read, or its
+            channels can become neither gray nor RGB; with its name.
+    """
+    with _named(path):
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start in STARTS:
+            found = read_tiff(path, stored=stored)
+            return replace(found, pages=_with(found.pages, channels))
+        content = path.read_bytes()
+        check_whole(content)
+        orientation, lossy = orientation_of(content), lossy_kind(content)
+        if channels is None:
+            return replace(_by_pillow(content, stored=stored), orientation=orientation, lossy=lossy)
+        pages = _with([_by_opencv(content, channels)], channels)
+        return FlatImage(pages=pages, orientation=orientation, lossy=lossy)
+
+
+def check_whole(content: bytes) -> None:
+    """Raise ValueError if a JPEG, PNG or WebP file does not reach its end, or PNG's sums are wrong.
+
+    Args:
+        content: Of the file; of other kinds only what is empty raises.
+    """
+    if content.startswith(JPEG_START):
+        # The end of the image follows its pixels; that of an EXIF thumbnail comes before them.
+        whole = content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN)
+    elif content.startswith(_PNG_START):
+        whole = _has_whole_chunks(content)
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        whole = len(content) >= int.from_bytes(content[4:8], "little") + 8
+    else:
+        whole = bool(content)
+    if not whole:
+        raise ValueError("it is empty or truncated")
+
+
+def _has_whole_chunks(content: bytes) -> bool:
+    """Return whether a PNG file has its end; a chunk of pixels with a wrong sum raises."""
+    view, place = memoryview(content), len(_PNG_START)
+    while place + 12 <= len(content):
+        length = int.from_bytes(view[place : place + 4], "big")
+        kind, end = bytes(view[place + 4 : place + 8]), place + 8 + length
+        if end + 4 > len(content):
+            return False
+        wrong = zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big")
+        if wrong and kind in _PNG_KINDS:
+            raise ValueError(f"it is damaged: the check sum of its {kind.decode()} is wrong")
+        if kind == b"IEND":
+            return True
+        place = end + 4
+    return False
+
+
+def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
+    with Pillow.open(BytesIO(content), formats=_FORMATS) as source:
+        tile = str(source.tile)
+        deep = len(source.getbands()) > 1 and ";16" in tile  # Pillow cuts such colours to 8 bits
+        spread = [step for bits, step in _GRAYS.items() if f"L{bits}" in tile]
+        source.load()
+        if deep:
+            pixels = _by_opencv(content, None)
+            pixels = pixels[..., 0] if source.mode == "LA" else pixels
+        else:
+            pixels = _pixels(source, stored=stored)
+            pixels = pixels // spread[0] if spread and stored else pixels
+        return FlatImage(
+            pages=[pixels],
+            orientation=UPRIGHT,
+            palettes=_palettes(source) if stored else (),
+            alphas=_alphas(source) if stored else (),
+        )
+
+
+def _palettes(source: Pillow.Image) -> tuple[Colours, ...]:
+    """Return the colours of a palette with their alpha, unless there is none."""
+    if source.format == "BMP" and source.mode == "1":  # its palette is black and white
+        return (np.column_stack([*[np.arange(256, dtype=np.uint8)] * 3, [np.uint8(255)] * 256]),)
+    if source.mode not in ("P", "PA"):
+        return ()
+    colours = np.array(source.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    alpha = np.full(len(colours), 255, np.uint8)
+    clear = source.info.get("transparency", b"")
+    if isinstance(clear, int):
+        alpha[clear : clear + 1] = 0
+    else:
+        alpha[: len(clear)] = np.frombuffer(clear[: len(alpha)], np.uint8)
+    return (np.column_stack([colours, alpha]),)
+
+
+def _alphas(source: Pillow.Image) -> tuple[Pixels, ...]:
+    if not source.mode.endswith(("A", "a")):
+        return ()
+    return (np.asarray(source.getchannel(source.getbands()[-1])),)
+
+
+def _pixels(source: Pillow.Image, *, stored: bool) -> Pixels:
+    image: Pillow.Image = source
+    if source.mode == "1":
+        image = source.convert("L")
+    elif source.mode in ("LA", "La") or (source.mode == "PA" and stored):
+        image = source.getchannel(0)
+    elif source.mode not in _AS_STORED and not (source.mode == "P" and stored):
+        image = source.convert("RGB")
+    return np.asarray(image)
+
+
+def _by_opencv(content: bytes, channels: int | None) -> Pixels:
+    """Return gray or RGB; faster than Pillow, and of 16 bits where the file has them."""
+    deep = content.startswith(_PNG_START) and content[_PNG_DEPTH] == 16
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[None if deep else channels])
+    if pixels is None:
+        raise ValueError("it is damaged, or of a kind that is not read")
+    if pixels.ndim == 2:
+        return pixels
+    return cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2RGB)
+
+
+def _with(pages: list[Pixels], channels: int | None) -> list[Pixels]:
+    """Return the pages as gray (H, W) or as RGB (H, W, 3)."""
+    return pages if channels is None else [_converted(page, channels) for page in pages]
+
+
+def _converted(pixels: Pixels, channels: int) -> Pixels:
+    there = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if there not in (1, 3):
+        raise ValueError(f"it has {there} channels, which are neither gray nor RGB")
+    if channels == there:
+        return pixels.reshape(pixels.shape[:2]) if there == 1 else pixels
+    if channels == 3:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    if pixels.dtype in (np.uint8, np.uint16):
+        return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    gray: Pixels = pixels @ np.array([0.299, 0.587, 0.114])
+    return gray
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give the errors of the decoders one type, with the file's name."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            yield
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, cv2.error) as error:
+        raise ValueError(
+            f"{path} cannot be decoded ({error}); restore the file, or take it out."
+        ) from error
+    except (Pillow.DecompressionBombError, MemoryError) as error:
+        raise ValueError(
+            f"{path} is too large ({error}); take it out, or cut it into parts."
+        ) from error

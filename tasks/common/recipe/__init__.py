@@ -1,0 +1,1 @@
+"""What trains, when, and at which rate."""

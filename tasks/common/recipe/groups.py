@@ -1,0 +1,61 @@
+"""Every parameter in a fixed group, with the learning rate of its stage and its weight decay."""
+
+from typing import Any
+
+from torch import nn
+
+from backbones import Backbone
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.recipe.stages import HEAD, STAGES, stage_of_tensors
+
+
+def stage_lrs(recipe: Recipe, *, lr: float, stages: int) -> dict[str, float]:
+    """Return the peak learning rate of each stage, and of the head, by name.
+
+    The last stage has ``lr * recipe.backbone_lr_factor``, each before it ``recipe.lr_decay`` times
+    that of the next.
+
+    Args:
+        recipe: The factors.
+        lr: The peak learning rate of what is not the backbone.
+        stages: How many the backbone has.
+    """
+    last = lr * recipe.backbone_lr_factor
+    rates = {name: last * recipe.lr_decay ** (stages - 1 - k) for k, name in enumerate(STAGES)}
+    return {HEAD: lr, **dict(list(rates.items())[:stages])}
+
+
+def parameter_groups(
+    network: nn.Module, backbone: Backbone, *, recipe: Recipe, lr: float
+) -> list[dict[str, Any]]:
+    """Return every parameter of ``network`` in fixed groups, frozen ones included.
+
+    One group per backbone stage and one for the rest, each split into what decays (weights) and
+    what does not (norms and biases: everything with one dimension). The groups do not depend on
+    what is frozen: a frozen parameter has no gradient, and both optimisers leave it alone, so that
+    it begins with a clean state when it is unfrozen.
+
+    Args:
+        network: What is trained.
+        backbone: The part of it that has stages.
+        recipe: Weight decay and the stages' learning-rate factors.
+        lr: The peak learning rate of what is not the backbone.
+    """
+    stage_of = stage_of_tensors(backbone)
+    rates = stage_lrs(recipe, lr=lr, stages=len(backbone.stages()))
+    groups: dict[str, dict[str, Any]] = {}
+    for parameter in network.parameters():
+        stage = stage_of.get(id(parameter), HEAD)
+        decays = parameter.ndim > 1
+        name = f"{stage}/{'decay' if decays else 'no decay'}"
+        group = groups.setdefault(
+            name,
+            {
+                "name": name,
+                "params": [],
+                "lr": rates[stage],
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())

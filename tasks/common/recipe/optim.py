@@ -1,0 +1,71 @@
+"""The recipe's optimiser, over its groups and with its schedule."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from backbones import Backbone
+from backbones.choose import choose
+from tasks.common.recipe.groups import parameter_groups
+from tasks.common.recipe.recipe import OPTIMIZERS, Recipe
+from tasks.common.recipe.schedule import warmup_cosine
+
+
+def build_optimizer(
+    groups: list[dict[str, Any]], recipe: Recipe, *, precision: str = "32-true"
+) -> Optimizer:
+    """Return the recipe's optimiser over the groups of `parameter_groups`.
+
+    It is a fused kernel, except in ``16-mixed``, where torch's fused SGD goes on from a momentum
+    that was never written if the gradient scaler skips the very first step, and where gradients are
+    clipped in mixed precision, which Lightning refuses.
+
+    Args:
+        groups: On the device that they are trained on.
+        recipe: Which optimiser.
+        precision: Lightning's name of it.
+    """
+    choose(dict.fromkeys(OPTIMIZERS), recipe.optimizer, what="optimizer")
+    unfused = precision == "16-mixed" or (recipe.clip and precision.endswith("mixed"))
+    fused = None if unfused else True  # None leaves the choice of another kernel to torch
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+
+
+def scheduled_optimizer(
+    network: nn.Module,
+    backbone: Backbone,
+    *,
+    recipe: Recipe,
+    devices: int,
+    steps: int,
+    precision: str,
+) -> OptimizerLRSchedulerConfig:
+    """Return the recipe's optimiser over fixed groups, and its schedule, as Lightning wants them.
+
+    Args:
+        network: What is trained.
+        backbone: The part of it that has stages.
+        recipe: Optimiser, learning rate and schedule.
+        devices: How many processes share a batch; scales the learning rate.
+        steps: Of the whole run.
+        precision: Lightning's name of it.
+    """
+    groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.peak_lr(devices))
+    optimizer = build_optimizer(groups, recipe, precision=precision)
+
+    def factor(step: int) -> float:
+        return warmup_cosine(
+            step,
+            warmup=recipe.warmup,
+            total=steps,
+            final=recipe.final_lr_factor,
+            restarts=recipe.restarts,
+        )
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

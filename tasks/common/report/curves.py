@@ -1,0 +1,188 @@
+"""The curves of a run, from the table that Lightning's CSVLogger writes.
+
+Knows the shape of that table and no task: any ``train/*loss*``, ``lr*`` and ``val/*`` is drawn.
+"""
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from tasks.common.files.atomic import replacing
+
+Series = dict[str, tuple[list[float], list[float]]]
+"""Name to (steps or epochs, values), without the empty cells."""
+
+MOST_NAMED: Final = 8  # a longer legend helps no one
+SHARE_SMOOTHED: Final = 0.05  # of the points, averaged into one
+
+
+def draw_curves(
+    metrics_csv: Path,
+    path: Path,
+    *,
+    monitor: str | None = None,
+    mode: Literal["max", "min"] = "max",
+    best_epoch: int | None = None,
+    scores: Sequence[str] = (),
+) -> None:
+    """Write the picture of `curves_figure`, which appears complete or not at all.
+
+    Args:
+        metrics_csv: Lightning's ``metrics.csv``.
+        path: The .png to write; its folder is made.
+        monitor: As in `curves_figure`.
+        mode: As in `curves_figure`.
+        best_epoch: As in `curves_figure`.
+        scores: As in `curves_figure`.
+
+    Raises:
+        FileNotFoundError: If ``metrics_csv`` is not there.
+        ValueError: As `curves_figure`.
+    """
+    figure = curves_figure(
+        metrics_csv, monitor=monitor, mode=mode, best_epoch=best_epoch, scores=scores
+    )
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def curves_figure(
+    metrics_csv: Path,
+    *,
+    monitor: str | None = None,
+    mode: Literal["max", "min"] = "max",
+    best_epoch: int | None = None,
+    scores: Sequence[str] = (),
+) -> Figure:
+    """Return a figure with one panel per kind of metric that was logged.
+
+    The panels, of which those without data are left out, are: losses over steps (``train/*loss*``
+    thin as logged and thick smoothed, ``val/*loss*`` with dots), learning rates over steps
+    (``lr*``), scores over epochs (other ``val/*`` within [-1, 1]), and the other ``val/*``, such
+    as distances in mm. The best epoch of ``monitor`` is marked. NaN and infinity are left out.
+
+    Args:
+        metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
+        monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
+            One that was not logged, as after a short run, is not marked and is no error.
+        mode: Whether the largest or the smallest value of ``monitor`` is the best.
+        best_epoch: The best one, from 1, where it is known; not marked if the table, as that of a
+            resumed run, does not have it.
+        scores: The ``val/*`` columns to draw; all of them if not given.
+
+    Raises:
+        FileNotFoundError: If ``metrics_csv`` is not there.
+        ValueError: If there is nothing to draw.
+    """
+    table = _read(metrics_csv)
+    losses = _series(table, "step", lambda name: "loss" in name and name.startswith("train/"))
+    losses |= _series(table, "step", lambda name: "loss" in name and name.startswith("val/"))
+    rates = _series(table, "step", lambda name: name.startswith("lr"))
+    checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))
+    # Lightning counts epochs from 0, everything that a user reads counts them from 1.
+    checks = {
+        name: ([epoch + 1 for epoch in epochs], values)
+        for name, (epochs, values) in checks.items()
+        if not scores or name in scores
+    }
+    shares = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
+    panels = {"loss": losses, "learning rate": rates, "validation": shares}
+    panels["validation, other"] = {n: xy for n, xy in checks.items() if n not in shares}
+    panels = {title: series for title, series in panels.items() if series}
+    if not panels:
+        expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
+        raise ValueError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
+    marked = next(iter(shares), "") if monitor is None else monitor
+    figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, series) in zip(row, panels.items(), strict=True):
+        _draw_panel(axes, series, title=title)
+        if marked in series and marked.startswith("val/"):
+            x, values = series[marked]
+            best = int(np.argmax(values) if mode == "max" else np.argmin(values))
+            if best_epoch is None or best_epoch in x:
+                best = best if best_epoch is None else x.index(best_epoch)
+                _mark(axes, marked, x[best], values[best])
+    return figure
+
+
+def _read(metrics_csv: Path) -> dict[str, list[float]]:
+    """Return the columns that hold any number; an empty or unreadable cell is NaN."""
+    if not metrics_csv.is_file():
+        raise FileNotFoundError(
+            f"{metrics_csv} is not there; expected the metrics.csv of a run; "
+            "train with Lightning's CSVLogger, which writes it."
+        )
+    with metrics_csv.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name]
+    columns = {name: [_number(row.get(name)) for row in rows] for name in names}
+    return {name: column for name, column in columns.items() if any(map(math.isfinite, column))}
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _series(table: Mapping[str, list[float]], x: str, wanted: Callable[[str], bool]) -> Series:
+    series: Series = {}
+    for name in filter(wanted, table):
+        at = table.get(x, [math.nan] * len(table[name]))
+        pairs = zip(at, table[name], strict=True)
+        points = [(a, v) for a, v in pairs if math.isfinite(a) and math.isfinite(v)]
+        if points:
+            series[name] = ([a for a, _ in points], [v for _, v in points])
+    return series
+
+
+def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return the centred moving average, over fewer points near the ends."""
+    half = max(1, round(len(values) * SHARE_SMOOTHED / 2))
+    sums = np.cumsum([0.0, *values])
+    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    first = np.maximum(np.arange(len(values)) - half, 0)
+    return np.asarray((sums[last] - sums[first]) / (last - first))
+
+
+def _draw_panel(axes: Axes, series: Series, *, title: str) -> None:
+    for index, (name, (x, values)) in enumerate(series.items()):
+        named = index < MOST_NAMED
+        color = f"C{index}" if named else "0.8"
+        label = name if named else "_"  # matplotlib leaves it out of the legend
+        dots = "o" if name.startswith("val/") or len(x) == 1 else ""
+        smooth = title == "loss" and not dots and len(x) >= 10
+        axes.plot(
+            x, values, color=color, marker=dots, markersize=4, gid=name, zorder=2 if named else 1,
+            label=label, linewidth=0.7 if smooth else 1.5, alpha=0.35 if smooth else 1,
+        )  # fmt: skip
+        if smooth:
+            axes.plot(x, _smoothed(values), color=color, linewidth=1.8, label="_", zorder=3)
+    more = len(series) - MOST_NAMED
+    legend = axes.legend(fontsize=8, title=f"and {more} more in gray" if more > 0 else None)
+    for handle in legend.get_lines():
+        handle.set_alpha(1)
+        handle.set_linewidth(1.8)
+    axes.set_title(title)
+    axes.set_xlabel("epoch" if title.startswith("validation") else "step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.grid(alpha=0.25)
+
+
+def _mark(axes: Axes, name: str, at: float, value: float) -> None:
+    axes.axvline(at, color="0.4", linestyle=":", zorder=0)
+    axes.plot(
+        at, value, marker="*", markersize=14, color="black", linestyle="", zorder=4,
+        label="_", gid="best",
+    )  # fmt: skip
+    axes.set_title(f"{axes.get_title()}: best {name} {value:.3f}, {axes.get_xlabel()} {at:.0f}")

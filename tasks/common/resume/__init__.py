@@ -1,0 +1,1 @@
+"""Checkpoints: what they hold, stopping, and going on from one."""

@@ -1,0 +1,91 @@
+"""The checkpoint that a run goes on from: the last one that is whole."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from zipfile import ZipFile
+
+from tasks.common.files.paths import contents, listed
+
+BEST: Final = "best.ckpt"
+LAST: Final = "last.ckpt"
+PREVIOUS: Final = "previous.ckpt"
+"""The one before `LAST`, kept until the training has ended."""
+
+
+def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
+    """Return the checkpoint to go on from, and what to say of it.
+
+    That is the one before where the last is damaged, or was not put in place any more.
+
+    Args:
+        wanted: A checkpoint; or a run folder, or its folder of checkpoints, for the last one.
+        runs: Where the runs of the task lie, for the message.
+
+    Raises:
+        FileNotFoundError: If nothing is there; with what is there instead.
+        ValueError: If all there is is damaged; it says what can be done.
+    """
+    if not wanted.exists() and (wanted.name != LAST or not wanted.parent.is_dir()):
+        raise FileNotFoundError(
+            f"resume={wanted}: no such run folder or checkpoint; give the folder of a run, "
+            f"such as {runs}/<run>. {contents(wanted)}"
+        )
+    if wanted.is_file() and wanted.name != LAST:
+        return wanted, str(wanted)
+    folder = _checkpoints(wanted) if wanted.is_dir() else wanted.parent
+    faults: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists() and _is_whole(path):
+            return path, ", because ".join([str(path), *faults])
+        faults.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
+    best = folder / BEST
+    hope = f"resume={best} goes on after the best epoch" if best.is_file() else "start a new run"
+    if any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        raise ValueError(f"resume={wanted}: in {folder} {' and '.join(faults)}; {hope}.")
+    if best.is_file():
+        raise FileNotFoundError(f"resume={wanted}: there is no {LAST} in {folder}; {hope}.")
+    raise FileNotFoundError(f"resume={wanted}: {_instead(wanted, folder)}")
+
+
+def saved_in(folder: Path) -> list[Path]:
+    """Return the checkpoints that a folder of a run has, the one to go on from first.
+
+    Args:
+        folder: Of checkpoints; it need not be there.
+    """
+    return [folder / name for name in (LAST, PREVIOUS, BEST) if (folder / name).is_file()]
+
+
+def _checkpoints(folder: Path) -> Path:
+    """Return where the checkpoints of a run folder lie, which may be given itself."""
+    return folder if saved_in(folder) else folder / "checkpoints"
+
+
+def _instead(wanted: Path, folder: Path) -> str:
+    """Return what a folder without checkpoints holds, and what to do."""
+    runs = _runs_in(wanted)
+    if runs:
+        return f"that is no run but a folder of {len(runs)}, such as {listed(runs[-3:])}; give one."
+    return (
+        f"there is no checkpoint in {folder}. The run was stopped before it saved one, they were "
+        f"deleted, or this is no run folder: give the folder of another run. {contents(folder)}"
+    )
+
+
+def _runs_in(folder: Path) -> Sequence[str]:
+    """Return the names of the folders in a folder that are runs with checkpoints, sorted."""
+    if not folder.is_dir():
+        return []
+    return sorted(e.name for e in folder.iterdir() if e.is_dir() and saved_in(e / "checkpoints"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether every byte is as it was written, which torch.load does not look at."""
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except OSError:
+        raise
+    except Exception:  # damage shows in a dozen ways
+        return False

@@ -1,0 +1,137 @@
+"""When a run may go on from a checkpoint: if nothing that decides its course has changed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.machine.machine import PRECISIONS
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.card import CardT, plain, read_card
+from tasks.common.run.trainer import Machine, TrainerOptions
+
+_NOT_COMPARED: Final = (
+    "provenance",
+    "one_based",
+    "exif",
+    "reading",
+)  # digests of the data tell how it was read
+_OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
+
+
+def course(
+    recipe: Recipe,
+    options: TrainerOptions,
+    where: Machine,
+    cache: CacheOptions,
+    choice: BackboneChoice,
+    *,
+    seed: int,
+    frozen: int,
+    own: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what decides the course of a run beside its network, as a checkpoint keeps it.
+
+    The names are those of the configuration. The device is not in it: a run may go on elsewhere,
+    though not exactly.
+
+    Args:
+        recipe: How to train.
+        options: How many processes train, for how many steps, and whether it is compiled.
+        where: The precision.
+        cache: Whether views repeat.
+        choice: Which paths are dropped.
+        seed: Of all random numbers.
+        frozen: How many stages are frozen at the start.
+        own: What else the task has, such as its augmentation.
+    """
+    return {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "backbone": {"freeze": frozen, "drop_path": choice.drop_path},
+        "trainer": {
+            "devices": options.devices,
+            "max_steps": options.max_steps,
+            "precision": _OUR_NAMES[where.precision.value],
+            "compile": options.compile,
+        },
+        "cache": cache.decides(),
+        **own,
+    }
+
+
+def check_resume(
+    path: Path,
+    parse: Callable[[Mapping[str, Any]], CardT],
+    card: CardT,
+    *,
+    run: Mapping[str, Any],
+    usual: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise unless a checkpoint is of the same run as the one that is to go on from it.
+
+    Where the first weights came from may differ: a resumed run does not load them. What they expect
+    of an image may not.
+
+    Args:
+        path: The checkpoint.
+        parse: As in `read_card`.
+        card: Of the network that was built for the run.
+        run: What else decides how it goes on, from `course`.
+        usual: The task's defaults by group, for options that a checkpoint of an earlier version
+            does not name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, is of another network, of other classes or of another
+            course, or leaves nothing to train.
+    """
+    now = card.to_dict()
+    checkpoint, described = read_card(path, parse, task=now["task"])
+    saved = described.to_dict()
+    before = plain(checkpoint.get("keel_run", {}))
+    pairs = [(key, now[key], saved[key]) for key in now if key not in _NOT_COMPARED]
+    defaults = plain({"recipe": asdict(Recipe()), **(usual or {})})
+    pairs += [
+        (key, plain(value), _completed(before.get(key), value, defaults.get(key, {})))
+        for key, value in run.items()
+    ]
+    differ = [text for pair in pairs for text in _differences(*pair)]
+    if differ:
+        raise ValueError(
+            f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, and "
+            "name what was auto there if this machine decides otherwise; to train on in another "
+            "way start a new run with init_from set to the checkpoint."
+        )
+    # One is saved within the last validation, before Lightning counts the epoch as completed.
+    done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps, most = checkpoint["global_step"], run["trainer"]["max_steps"]
+    if done >= run["recipe"]["epochs"] or steps == most:
+        raise ValueError(
+            f"{path} has {done} of {run['recipe']['epochs']} epochs behind it, {steps} steps"
+            f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
+            "Score it with scripts/evaluate.py, or start a new run with init_from set to it."
+        )
+
+
+def _completed(saved: Any, now: Any, defaults: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON values)
+    """Return the options of a group with the defaults of those that were not there yet.
+
+    Where the group was that of a function (``_target_``) and is that of a dataclass now, the
+    function's name is left out.
+    """
+    if not isinstance(saved, Mapping) or not isinstance(now, Mapping):
+        return saved
+    new = {key: value for key, value in defaults.items() if key in now and key not in saved}
+    return {**new, **{key: value for key, value in saved.items() if key != "_target_"}}
+
+
+def _differences(name: str, now: Any, saved: Any) -> Iterator[str]:  # noqa: ANN401 (JSON values)
+    """Yield a phrase for every value that differs, however deep it lies."""
+    if isinstance(now, Mapping) and isinstance(saved, Mapping):
+        for key in dict.fromkeys([*now, *saved]):
+            yield from _differences(f"{name}.{key}", now.get(key), saved.get(key))
+    elif now != saved:
+        yield f"{name} is {now!r}, the checkpoint's is {saved!r}"

@@ -1,0 +1,90 @@
+"""The random number generators of a run, saved with it and put back."""
+
+import random
+from typing import Any, Final
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from tasks.common.resume.position import begin, settle
+
+KEY: Final = "keel_random"
+"""Under which a checkpoint holds the state of each process."""
+
+
+def read_state() -> dict[str, Any]:
+    """Return the state of the global generators, as what ``weights_only`` admits.
+
+    They are Python's, NumPy's, torch's on the CPU and, where CUDA is in use, that of this
+    process's device. Anchors, proposals and paths to drop are drawn from them; the order of the
+    images and their augmentation are not (`tasks.common.data.sampling`).
+    """
+    kind, key, *rest = np.random.get_state()  # noqa: NPY002 (others draw from it)
+    device = torch.cuda.get_rng_state() if _cuda_in_use() else None
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, np.asarray(key).tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": device,
+    }
+
+
+def write_state(state: dict[str, Any]) -> None:
+    """Put back what `read_state` returned.
+
+    A CUDA device's is left out where there is none, or was none.
+
+    Args:
+        state: Of this process.
+    """
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and _cuda_in_use():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _cuda_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+class ExactState(Callback):
+    """Puts into every checkpoint what Lightning's lack for a run to go on from it exactly.
+
+    That is the generators of every process, and counters that stand between two batches.
+    """
+
+    def __init__(self) -> None:
+        self._saved: list[dict[str, Any]] = []
+
+    def on_save_checkpoint(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Save; Lightning calls this in every process, and the first one writes."""
+        states: list[Any] = [read_state()]
+        if trainer.world_size > 1:
+            states *= trainer.world_size
+            torch.distributed.all_gather_object(states, states[0])
+        checkpoint[KEY] = states
+        settle(checkpoint["loops"]["fit_loop"], trainer)
+
+    def on_load_checkpoint(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Keep the states for the start of the training."""
+        self._saved = checkpoint[KEY]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Put them back, after all that setting up may have drawn."""
+        begin(trainer)
+        if self._saved:
+            write_state(self._saved[trainer.global_rank])
+            self._saved = []

@@ -1,0 +1,98 @@
+"""``audit=only``: one step of every phase of a run, on copies, to see what would train."""
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Final, cast
+
+import lightning
+
+from backbones import Backbone
+from backbones.choose import choose
+from tasks.common.audit.audit import Audit
+from tasks.common.audit.ledger import StageLine
+from tasks.common.recipe.stages import stages_text
+from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, phases
+from tasks.common.report.run_folder import write_json
+from tasks.common.report.terminal import print_facts, print_line, print_scores
+from tasks.common.run.parts import RunParts
+
+_MODES: Final = {"run": False, "only": True}
+_COLUMNS: Final = ("tensors", "trainable", "peak lr", "modules in eval mode")
+
+
+def is_audit_only(mode: str) -> bool:
+    """Return whether ``audit`` asks for the audit alone.
+
+    Raises:
+        ValueError: If it is neither ``run`` nor ``only``.
+    """
+    return choose(_MODES, mode, what="audit")
+
+
+def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder: Path) -> float:
+    """Take one step on a real batch in every phase of the recipe, on a copy of the network.
+
+    Each step is at the highest learning rate, on one device, and in float32 where the run would
+    scale gradients. Prints a table per phase; ``audit.json`` is all that is written.
+
+    Args:
+        parts: Of the run.
+        title: Of the banner.
+        facts: The banner.
+        folder: Where to write ``audit.json``.
+
+    Returns:
+        NaN, for there is no score.
+
+    Raises:
+        AuditError: If what trains is not what the configuration says.
+        ValueError: If the recipe does not fit the backbone.
+    """
+    parts.data.cache = None  # one batch is no reason to fill it
+    base, stages = parts.backbone.frozen, len(parts.backbone.stages())
+    check_unfreezing(parts.recipe, base=base, stages=stages)
+    print_facts(title, facts)
+    records = []
+    for epoch, frozen in phases(parts.recipe, base=base, stages=stages).items():
+        audit = _step(parts, frozen)
+        (lines,) = audit.phases
+        phase = f"From epoch {epoch + 1} on: {stages_text(frozen)} frozen"
+        print_scores(phase, _COLUMNS, {line.stage: _cells(line) for line in lines})
+        print_line(f"audit of one step: {audit.report}\n")
+        records.append({"first epoch": epoch + 1, **audit.record})
+    write_json(folder / "audit.json", {"audit": "only", "phases": records})
+    print_line(f"nothing was trained; {folder / 'audit.json'} names every tensor")
+    return math.nan
+
+
+def _step(parts: RunParts, frozen: int) -> Audit:
+    """Take a step on a copy with so many stages frozen."""
+    names = {id(module): name for name, module in parts.module.named_modules()}
+    module = deepcopy(parts.module)
+    backbone = cast(Backbone, module.get_submodule(names[id(parts.backbone)]))
+    audit = Audit(backbone, lambda _epoch: frozen, path=None)
+    precision = parts.where.precision.value
+    trainer = lightning.Trainer(
+        accelerator=parts.where.accelerator.value,
+        devices=1,
+        precision="32-true" if precision == "16-mixed" else precision,  # type: ignore[arg-type]
+        max_steps=1,
+        limit_val_batches=0,
+        gradient_clip_val=parts.recipe.clip or None,
+        callbacks=[Unfreezing(backbone, lambda _epoch: frozen, epochs=1), audit],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, parts.data)
+    return audit
+
+
+def _cells(line: StageLine) -> tuple[int | str, ...]:
+    rate = f"{line.peak_lr:.3g}" if line.trainable else "frozen"
+    return line.tensors, line.trainable, rate, len(line.eval_modules)

@@ -1,0 +1,61 @@
+"""What a banner says of a recipe and a machine."""
+
+from collections.abc import Sequence
+
+from tasks.common.data.loading import Loading
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.recipe.unfreeze import unfreezing_text
+from tasks.common.run.trainer import Machine, TrainerOptions
+
+
+def recipe_facts(
+    recipe: Recipe, options: TrainerOptions, where: Machine, loading: Loading
+) -> dict[str, str]:
+    """Return the effective batch and learning rate, precision, device and loading, by name.
+
+    Args:
+        recipe: How to train.
+        options: How many devices share it.
+        where: What the options came to on this machine.
+        loading: How images are loaded.
+    """
+    rates = f"backbone x {recipe.backbone_lr_factor:g}"
+    if recipe.lr_decay != 1:
+        rates += f", each stage x {recipe.lr_decay:g} of the next"
+    return {
+        "recipe": "; ".join(filter(None, _recipe_parts(recipe))),
+        "batch": f"{recipe.batch_size} x {recipe.accumulate} x {options.devices} "
+        f"(images x accumulated x devices) = {recipe.effective_batch(options.devices)}",
+        "lr": f"{recipe.peak_lr(options.devices):.4g} ({recipe.lr:g} per "
+        f"{recipe.lr_images} images); {rates}",
+        "precision": str(where.precision),
+        "device": str(where.accelerator),
+        "cpu": str(where.cpu),
+        "workers": str(loading.workers),
+        "decoded images": str(loading.cache),
+    }
+
+
+def warning_facts(warnings: Sequence[str]) -> dict[str, str]:
+    """Return the lines of a banner for what a user should know of the data, by name.
+
+    Args:
+        warnings: A sentence each.
+
+    Example:
+        >>> warning_facts(["a", "b"])
+        {'warning': 'a', 'warning 2': 'b'}
+    """
+    return {"warning" if n == 0 else f"warning {n + 1}": text for n, text in enumerate(warnings)}
+
+
+def _recipe_parts(recipe: Recipe) -> tuple[str, ...]:
+    """Return what is to be said of a recipe; empty where it leaves something out."""
+    return (
+        f"{recipe.epochs} epochs of {recipe.optimizer}, cosine after "
+        f"at most {recipe.warmup} steps of warmup",
+        f"{recipe.restarts} warm restart{'s' * (recipe.restarts > 1)}" if recipe.restarts else "",
+        unfreezing_text(recipe),
+        f"moving average of the weights, decay {recipe.ema:g}" if recipe.ema else "",
+        f"labels smoothed by {recipe.label_smoothing:g}" if recipe.label_smoothing else "",
+    )

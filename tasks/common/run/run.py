@@ -1,0 +1,159 @@
+"""The way of every run, whatever its task: check, say what will be done, train, test, keep it."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from backbones.weights.read import read_checkpoint
+from tasks.common.audit.audit import Audit
+from tasks.common.data.prefix.fill import filling
+from tasks.common.recipe.ema import MovingAverage
+from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
+from tasks.common.report.run_folder import new_folder, write_environment, write_text
+from tasks.common.report.terminal import print_facts
+from tasks.common.resume.card import TASKS
+from tasks.common.resume.checkpoints import find_start
+from tasks.common.resume.continuation import check_resume
+from tasks.common.run.audit_only import audit_only, is_audit_only
+from tasks.common.run.batch_size import settle_batch_size
+from tasks.common.run.callbacks import BestCheckpoint
+from tasks.common.run.ending import Ending
+from tasks.common.run.fit import fit, validate_rest
+from tasks.common.run.parts import RunParts
+from tasks.common.run.run_report import draw, end_with, report
+from tasks.common.run.task import Outcome, PartsT, Task
+from tasks.common.run.trainer import build_trainer
+
+
+def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
+    """Train, validate and test as ``cfg`` says; return the best validation score.
+
+    With ``audit=only`` nothing is trained and NaN is returned.
+
+    What is wrong with the configuration, the data or the weights is found out before the first
+    step, and before anything is written.
+
+    Args:
+        cfg: The composed configuration.
+        task: What is trained.
+
+    Raises:
+        ValueError: If a value, the data or the weights do not fit; nothing was trained.
+        FileNotFoundError: If data or weights are missing.
+        ConnectionError: If weights have to be downloaded and cannot be.
+        AuditError: If what trains is not what the configuration says; checkpoints are kept.
+        FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
+        EndingError: If something after the training failed; all the rest was done, and is kept.
+        SystemExit: If the run is interrupted, with a message that says how to go on.
+    """
+    started = time.monotonic()
+    only = is_audit_only(cfg.audit)
+    if only and cfg.resume is not None:
+        raise ValueError(
+            f"audit=only looks at how a run begins, and resume={cfg.resume} goes on with one, "
+            "which audits itself; leave one of them out."
+        )
+    folder = new_folder(cfg.run_dir, parent=Path(TASKS[task.name].runs), name=cfg.backbone.name)
+    is_auto = cfg.recipe.batch_size == "auto"
+    batch_size = settle_batch_size(cfg, task.assemble)
+    parts = task.assemble(cfg)
+    facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {})}
+    if only:
+        return audit_only(parts, title=task.title, facts=facts, folder=folder)
+    ending = Ending()
+    outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, started=started)
+    if outcome.is_first:
+        report(outcome, parts, task, ending)
+    if ending.faults:
+        end_with(ending, outcome, task, parts)
+    return outcome.score
+
+
+def _carry_out(
+    cfg: DictConfig,
+    parts: PartsT,
+    task: Task[PartsT],
+    ending: Ending,
+    *,
+    facts: Mapping[str, str],
+    folder: Path,
+    started: float,
+) -> Outcome:
+    """Train, choose the best checkpoint, test it, and write what every run folder holds."""
+    resume = None
+    if cfg.resume is not None:
+        resume, fact = find_start(Path(cfg.resume), runs=TASKS[task.name].runs)
+        check_resume(resume, task.parse, parts.card, run=parts.run, usual=task.usual)
+        facts = {**facts, "resumed from": fact}
+    audit, callbacks = _callbacks(parts, folder)
+    trainer, best, last = build_trainer(
+        parts.options,
+        parts.recipe,
+        parts.where,
+        folder=folder,
+        monitor=task.monitor,
+        shown=task.shown[:2],
+        callbacks=[*callbacks, *filling(parts.cache, workers=parts.loading.processes)],
+    )
+    if trainer.is_global_zero:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_environment(folder)
+        print_facts(task.title, {**facts, "run folder": str(folder)})
+    if parts.options.compile:
+        parts.backbone.compile()
+    try:
+        fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
+    except Exception:
+        if trainer.is_global_zero:
+            Ending().do("curves.png", partial(draw, folder, task, epoch=None))
+        raise
+    chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit)
+    steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
+    return Outcome(
+        folder=folder,
+        best=chosen,
+        score=float("nan") if best.best_model_score is None else best.best_model_score.item(),
+        epoch=-(-checkpoint["global_step"] // steps) if checkpoint else None,
+        val=checkpoint.get("keel_scores", {}),
+        audit=audit.report,
+        seconds=time.monotonic() - started,
+        is_first=trainer.is_global_zero,
+    )
+
+
+def _conclude(
+    ending: Ending, trainer: Trainer, parts: RunParts, *, best: BestCheckpoint, audit: Audit
+) -> tuple[Path | None, dict[str, Any]]:
+    """Validate what is left, test and audit the best checkpoint; return its path and content."""
+    module, data = parts.module, parts.data
+    ending.do("the last validation", partial(validate_rest, trainer, module, data, best=best))
+    if not best.best_model_path:
+        return None, {}
+    chosen = Path(best.best_model_path)
+    checkpoint: dict[str, Any] = {}
+    score = partial(trainer.test, ckpt_path=str(chosen), verbose=False, weights_only=True)
+    ending.do("the test", partial(score, module, data))
+    ending.do("the audit", partial(audit.check_kept, module), brief=True)
+    read = f"reading {chosen}"
+    ending.do(read, lambda: checkpoint.update(read_checkpoint(chosen)), brief=True)
+    return chosen, checkpoint
+
+
+def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
+    """Return what freezes, proves and averages, in this order, and the proof by itself.
+
+    The audit looks at the weights that were trained before the average takes their place.
+    """
+    recipe, backbone = parts.recipe, parts.backbone
+    count = {"base": backbone.frozen, "stages": len(backbone.stages())}
+    check_unfreezing(recipe, **count)
+    frozen = partial(frozen_stages, recipe, **count)
+    audit = Audit(backbone, frozen, path=folder / "audit.json")
+    averages = [MovingAverage(recipe.ema)] if recipe.ema else []
+    return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]

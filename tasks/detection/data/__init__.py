@@ -1,0 +1,1 @@
+"""Detection data: images and clean boxes, whatever the layout on disk."""

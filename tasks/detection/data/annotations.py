@@ -1,0 +1,75 @@
+"""What every detection data set is read into, whatever its file format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.detection.data.images import Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One image and what is to be learnt from it.
+
+    Attributes:
+        path: The image file.
+        image_id: Its id in the data set's own numbering.
+        height: In pixels, as the annotation file says.
+        width: In pixels, as the annotation file says.
+        boxes: (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``; no crowd. B may be 0.
+        labels: (B,), int64, in 1..K; ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
+        file_name: As the data set gives it, below its image folder; empty for that of ``path``.
+    """
+
+    path: Path
+    image_id: int
+    height: int
+    width: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    file_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call the image in a message."""
+        return self.file_name or self.path.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """One split of a detection data set.
+
+    Attributes:
+        source: The file or folder it was read from, for messages.
+        classes: Names of the K classes; label k is ``classes[k - 1]``, 0 is the background.
+        category_ids: The data set's own id of each class, in the same order.
+        images: One record per image, those without boxes included.
+        truth: What the evaluator compares with: a COCO dictionary with the keys ``images``,
+            ``annotations`` (crowd regions included, degenerate boxes left out) and ``categories``.
+        cleaned: How many annotations were changed, by reason, such as
+            ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
+        one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
+        image_folder: What the names of the images are relative to; None where each lies.
+        warnings: What a user should know of them, a sentence each.
+        reading: How the image files become 8 bits.
+    """
+
+    source: Path
+    classes: Sequence[str]
+    category_ids: Sequence[int]
+    images: Sequence[ImageRecord]
+    truth: Mapping[str, Any]
+    cleaned: Mapping[str, int]
+    one_based: bool = True
+    image_folder: Path | None = None
+    warnings: Sequence[str] = ()
+    reading: Reading = field(default_factory=Reading)
+
+    @property
+    def num_boxes(self) -> int:
+        """How many boxes there are to learn from."""
+        return sum(len(record.boxes) for record in self.images)

@@ -1,0 +1,138 @@
+"""Images and boxes as tensors."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tasks.common.data.augmentation import seed_steps
+from tasks.common.data.sampling import Key, draw_seed
+from tasks.detection.data.annotations import Annotations, ImageRecord
+from tasks.detection.data.check import size_fault
+from tasks.detection.data.decoded import DecodedImages
+from tasks.detection.data.images import Reading, check_channels, open_image
+from tasks.detection.data.transforms import SeededTransform, apply
+
+
+class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
+    """The images of a split with their boxes.
+
+    A sample is ``(image, target)``: the image (C, H, W), uint8, RGB or gray; the target with
+    ``boxes`` (B, 4), float32, xyxy in pixels, ``labels`` (B,), int64, in 1..K, and ``image_id``, an
+    int. Its random changes depend on (seed, epoch, index) alone, so neither the number of workers
+    nor the batch size changes them.
+
+    What becomes of other numbers than 8 bits and of an EXIF orientation, the annotations'
+    ``reading`` says; transparency is dropped; palettes and CMYK become RGB, as gray does.
+
+    Args:
+        annotations: The split.
+        transform: See `train_transform`; None for the images as they are.
+        seed: Of the run, 0 or above.
+        in_channels: 3 for RGB, 1 for gray.
+        decoded: Of these images, to decode each once only; see `decoded_images`. None decodes an
+            image whenever it is asked for. It changes no sample.
+
+    Raises:
+        ValueError: If ``in_channels`` is neither 1 nor 3. By a sample: as
+            `read_image`, and if it has not the size that the annotations say.
+        FileNotFoundError: By a sample, if its file is missing.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        *,
+        transform: SeededTransform | None = None,
+        seed: int = 0,
+        in_channels: int = 3,
+        decoded: DecodedImages | None = None,
+    ) -> None:
+        check_channels(in_channels)
+        self.annotations = annotations
+        self.transform = transform
+        self.seed = seed
+        self.in_channels = in_channels
+        self._decoded = decoded
+
+    def __len__(self) -> int:
+        return len(self.annotations.images)
+
+    def __getitem__(self, key: Key | int) -> tuple[Tensor, dict[str, Any]]:
+        """Return a sample.
+
+        Args:
+            key: Epoch and index, or an index in epoch 0.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        record = self.annotations.images[index]
+        read = partial(
+            _read_checked,
+            record,
+            in_channels=self.in_channels,
+            reading=self.annotations.reading,
+        )
+        image = read() if self._decoded is None else self._decoded.get(index, read)
+        boxes, labels = record.boxes, record.labels
+        if self.transform is not None:
+            seed_steps(self.transform, draw_seed(self.seed, epoch, index))
+            image, boxes, labels = apply(self.transform, image, boxes, labels)
+        target = {
+            "boxes": torch.from_numpy(boxes.copy()),
+            "labels": torch.from_numpy(labels.copy()),
+            "image_id": record.image_id,
+        }
+        return torch.from_numpy(_planes(image)), target
+
+
+def decoded_images(
+    annotations: Annotations, *, in_channels: int, folder: Path | None = None
+) -> DecodedImages:
+    """Return room for every image of a split; the datasets of the split can share it.
+
+    Args:
+        annotations: The split.
+        in_channels: Of the datasets: 3 for RGB, 1 for gray.
+        folder: Where a scratch file for them lies; None keeps them in memory.
+    """
+    channels = (3,) if in_channels == 3 else ()
+    return DecodedImages(
+        [(record.height, record.width, *channels) for record in annotations.images], folder=folder
+    )
+
+
+def _read_checked(record: ImageRecord, *, in_channels: int, reading: Reading) -> NDArray[np.uint8]:
+    """Return the pixels of a record, if it has the size that the annotations say."""
+    image, orientation = open_image(record.path, in_channels=in_channels, reading=reading)
+    size = (image.shape[1], image.shape[0])
+    if size != (record.width, record.height):
+        raise ValueError(f"{record.path} {size_fault(size, record, orientation=orientation)}.")
+    return image
+
+
+def _planes(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (C, H, W) of an image (H, W, 3) or (H, W); half the time of a transposed copy."""
+    planes = np.empty((image.size // (image.shape[0] * image.shape[1]), *image.shape[:2]), np.uint8)
+    pairs = [side for channel in range(len(planes)) for side in (channel, channel)]
+    cv2.mixChannels([np.ascontiguousarray(image)], list(planes), pairs)
+    return planes
+
+
+def collate(
+    batch: Sequence[tuple[Tensor, dict[str, Any]]],
+) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Return the images and the targets of a batch, each as a list.
+
+    Images differ in size and are padded by the model.
+
+    Args:
+        batch: Pairs of image (C, H, W) and target.
+    """
+    return [image for image, _ in batch], [target for _, target in batch]

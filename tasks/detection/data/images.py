@@ -1,0 +1,182 @@
+"""Image files as the 8 bits that a detector sees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.files.text import is_finite
+from tasks.common.images.flat import read_flat
+from tasks.common.images.orientation import check_exif, turned
+from tasks.common.report.advice import advice
+
+_CHANNELS: Final = (1, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How image files become 8 bits, in training and ever after.
+
+    Files of 8 bits stay as they are.
+
+    Attributes:
+        exif: What becomes of images that are to be shown turned: ``apply`` turns them upright, and
+            boxes lie on the upright image; ``ignore`` uses the stored pixels; ``refuse`` stops.
+        range: Of files with other numbers, which become 0 and 255, linearly. Empty for such files
+            to be refused.
+        clipped: Whether numbers outside of the range are cut off; else their file is refused.
+    """
+
+    exif: str = "refuse"
+    range: tuple[float, ...] = ()
+    clipped: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        check_exif(self.exif)
+        object.__setattr__(self, "range", checked_range(self.range))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Self:
+        """Return what a checkpoint says; before it did, EXIF was ignored and 16 bits cut to 8."""
+        if values is None:
+            return cls(exif="ignore", range=(0.0, 65535.0))
+        return cls(**{**values, "range": tuple(values["range"])})
+
+
+def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's option
+    """Return the numbers that become 0 and 255; nothing for none.
+
+    Args:
+        given: What the option ``data.range`` holds.
+
+    Raises:
+        ValueError: Unless it is empty or two numbers, the lower one first.
+    """
+    ends = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+    if ends is None or ends == []:
+        return ()
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(map(is_finite, ends))
+    if not numbers or not ends[0] < ends[1]:
+        raise ValueError(
+            f"{advice('data.range', otherwise='--range')} takes the lowest and the highest number, "
+            f"such as [0, 4095], got {ends!r}."
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def read_image(
+    path: Path, *, in_channels: int = 3, reading: Reading | None = None
+) -> NDArray[np.uint8]:
+    """Return the pixels of an image file, (H, W, 3) in RGB or (H, W) in gray.
+
+    Args:
+        path: A JPEG, PNG, BMP, TIFF or WebP file; see `tasks.common.images.flat.read_flat`.
+        in_channels: 3 for RGB, 1 for gray.
+        reading: How it becomes 8 bits; None for `Reading` as it is by itself.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not an image, is damaged or truncated, has several pages, is to be
+            shown turned or has other numbers where ``reading`` refuses these, or ``in_channels`` is
+            neither 1 nor 3.
+    """
+    return open_image(path, in_channels=in_channels, reading=reading or Reading())[0]
+
+
+def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArray[np.uint8], int]:
+    """Return what `read_image` does, and the orientation of the file, 1 to 8."""
+    pixels, orientation = stored_image(path, in_channels=in_channels)
+    (pixels,) = turned([pixels], orientation, exif=reading.exif, path=path)
+    if pixels.dtype == np.uint8:
+        return pixels, orientation
+    seen = extremes(pixels)
+    if fault := depth_fault(str(pixels.dtype), seen, reading):
+        raise ValueError(f"{path} {fault}{range_advice([seen])}.")
+    low, high = reading.range
+    scaled = (pixels - np.float64(low)) * (255 / (high - low))
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8), orientation
+
+
+def stored_image(path: Path, *, in_channels: int) -> tuple[NDArray[Any], int]:
+    """Return the gray (H, W) or RGB (H, W, 3) of a file in its own numbers, and its orientation."""
+    check_channels(in_channels)
+    found = read_flat(path, channels=in_channels)
+    if len(found.pages) != 1:
+        raise ValueError(
+            f"{path} has {len(found.pages)} pages; expected the one that the boxes lie on. Save it "
+            "alone."
+        )
+    return found.pages[0], found.orientation
+
+
+def extremes(pixels: NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest number; NaN if one is."""
+    return float(pixels.min()), float(pixels.max())
+
+
+def depth_fault(dtype: str, seen: tuple[float, float], reading: Reading) -> str:
+    """Return why numbers cannot become 8 bits, or an empty string.
+
+    Args:
+        dtype: Of the numbers, as numpy calls it.
+        seen: The smallest and the largest of them.
+        reading: How they would.
+    """
+    if not np.isfinite(seen).all():
+        return "has numbers that are NaN or infinite"
+    text = f"has numbers of type {dtype}, {seen[0]:g} to {seen[1]:g}"
+    if not reading.range:
+        return text + advice(
+            "", otherwise=", but the detector was trained on 8 bits; give images like its own"
+        )
+    low, high = reading.range
+    if reading.clipped or low <= seen[0] <= seen[1] <= high:
+        return ""
+    known = advice("", otherwise=" that the detector was trained on")
+    return f"{text}, outside of {low:g} to {high:g}{known}"
+
+
+def range_advice(seen: Sequence[tuple[float, float]]) -> str:
+    """Return what to do about images that `depth_fault` finds fault with, or an empty string.
+
+    Args:
+        seen: The smallest and the largest number of each image of other numbers than 8 bits.
+    """
+    finite = [ends for ends in seen if np.isfinite(ends).all()]
+    if not finite:
+        return ""
+    low, high = min(ends[0] for ends in finite), max(ends[1] for ends in finite)
+    return advice(
+        f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]",
+        otherwise=f"; or say what is to become 0 and 255, such as --range {low:g} {high:g}",
+    )
+
+
+def chosen_range(kinds: Sequence[str], seen: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """Return the range of files of other numbers than 8 bits where none was given.
+
+    That is from 0 to the most that the bits in use can hold: 4095 for 12 bits in 16. Numbers below
+    0 and floating-point ones have no such range.
+
+    Args:
+        kinds: The types of the numbers of each file, as numpy calls them.
+        seen: The smallest and the largest number of each file.
+    """
+    whole = [
+        most
+        for kind, (least, most) in zip(kinds, seen, strict=True)
+        if np.dtype(kind).kind in "ui" and least >= 0
+    ]
+    if not whole:
+        return ()
+    return (0.0, float(2 ** max(8, int(max(whole)).bit_length()) - 1))
+
+
+def check_channels(in_channels: int) -> None:
+    """Raise ValueError unless a detector can see so many channels."""
+    if in_channels not in _CHANNELS:
+        raise ValueError(f"in_channels is {in_channels}; expected 3 (RGB) or 1 (gray).")

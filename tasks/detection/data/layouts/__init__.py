@@ -1,0 +1,1 @@
+"""How detection data lie on disk: one file per layout."""

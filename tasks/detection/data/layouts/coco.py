@@ -1,0 +1,259 @@
+"""Read a COCO annotation file."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.files.paths import existing_file, existing_folder, hint, listed, name_here
+from tasks.common.files.text import is_number, read_json
+from tasks.common.report.advice import advice
+from tasks.detection.data.annotations import Annotations
+from tasks.detection.data.boxes import LabelledImage, Region
+from tasks.detection.data.labelled import LabelledSet
+from tasks.detection.data.layouts.coco_outlines import Outline, outline
+
+CROWD: Final = "crowd, kept for evaluation only"
+
+
+def read_coco(
+    annotation_file: Path, image_folder: Path, *, classes: Sequence[str] | None = None
+) -> Annotations:
+    """Return one split of a data set in COCO's format.
+
+    Labels are 1..K in the order of the category ids, which may have gaps; spaces around names are
+    no part of them. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons
+    or run lengths of ``segmentation``, crowd or not. What becomes of boxes that are empty or reach
+    outside their image is said in `annotations_of`; sizes of images are taken from the file. No
+    image file is read: `check_images` finds those that are missing or of another size.
+
+    Args:
+        annotation_file: The JSON file, such as ``annotations/instances_train.json``.
+        image_folder: Where the ``file_name`` of each image is looked for.
+        classes: Class names that fix the labels: label k is ``classes[k - 1]``. Pass those of
+            the training split, or of a checkpoint. The file must have a category for each, and
+            no annotation of another.
+
+    Raises:
+        FileNotFoundError: If the annotation file or the folder is missing.
+        ValueError: If the file is not JSON, has no images or categories, lacks a key, repeats an
+            id, or refers to an image or category that it does not have; if a bounding box is not
+            four numbers, or missing without a ``segmentation`` to draw it around; if its
+            categories do not fit ``classes``; if the boxes are in another format or other pixels.
+            Always with the file, and with the annotation and the value where there is one.
+    """
+    return labelled_coco(annotation_file, image_folder, classes=classes).annotations()
+
+
+def labelled_coco(
+    annotation_file: Path, image_folder: Path, *, classes: Sequence[str] | None
+) -> LabelledSet:
+    """Return what a COCO file says, to be cleaned or divided; see `read_coco`.
+
+    Args:
+        annotation_file: The JSON file.
+        image_folder: Where the images are.
+        classes: Class names that fix the labels.
+
+    Raises:
+        FileNotFoundError: If the annotation file or the folder is missing.
+        ValueError: See `read_coco`.
+    """
+    annotation_file, image_folder = Path(annotation_file), Path(image_folder)
+    existing_file(annotation_file, what="annotation file")
+    existing_folder(image_folder, what="image folder")
+    content = read_json(annotation_file)
+    try:
+        _check(content)
+        categories = _categories(content["categories"], classes)
+        images = _images(content["images"], image_folder)
+        _place(content["annotations"], images, categories)
+    except ValueError as error:
+        raise ValueError(f"{annotation_file}: {error}") from error
+    labelled = LabelledSet(
+        source=annotation_file,
+        image_folder=image_folder,
+        images=list(images.values()),
+        classes=categories.classes,
+        category_ids=categories.ids,
+        ignored_reason=CROWD,
+    )
+    return labelled.judged("xywh").counted_from(0, "COCO")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Categories:
+    """The chosen classes with their ids, and the names of all categories by id."""
+
+    classes: Sequence[str]
+    ids: Sequence[int]
+    labels: Mapping[int, int]
+    names: Mapping[int, str]
+
+
+def _check(content: object) -> None:
+    """Raise unless it is an object with the three lists."""
+    if not isinstance(content, dict):
+        raise ValueError(  # noqa: TRY004 - the content of a file is a value, not an argument's type
+            f"the file holds a {type(content).__name__}; expected an object with the keys images, "
+            "annotations and categories. A file of detections is not a file of annotations."
+        )
+    for key in ("images", "annotations", "categories"):
+        entries = content.get(key)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            got = "missing" if key not in content else "not a list of objects"
+            found = listed(sorted(content)) or "nothing"
+            raise ValueError(f"the key {key!r} is {got}; the file has {found}.")
+
+
+def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | None) -> _Categories:
+    """Return which category has which label."""
+    names: dict[int, str] = {}
+    for entry in entries:
+        number, name = _integer(entry, "id", what="category"), entry.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"category {number}: name is {name!r}; expected a text.")
+        name = name.strip()
+        if number in names or name in names.values():
+            raise ValueError(f"category {number} ({name!r}) is there twice, by its id or its name.")
+        names[number] = name
+    if not names:
+        raise ValueError("the file has no categories; expected at least one.")
+    chosen = [names[number] for number in sorted(names)] if classes is None else list(classes)
+    _check_classes([name.strip() for name in chosen], list(names.values()))
+    by_name = {name: number for number, name in names.items()}
+    ids = [by_name[name.strip()] for name in chosen]
+    labels = {number: label for label, number in enumerate(ids, start=1)}
+    return _Categories(classes=chosen, ids=ids, labels=labels, names=names)
+
+
+def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
+    """Raise unless every class is among the categories, once."""
+    repeated = [name for name, times in Counter(classes).items() if times > 1]
+    if repeated:
+        raise ValueError(f"classes has {listed(repeated)} more than once.")
+    missing = [name for name in classes if name not in known]
+    if missing:
+        raise ValueError(
+            f"no category {listed(missing)}{hint(missing[0], known)}; "
+            f"it has {listed(known, limit=10)}. "
+            "Expected a category for every class; rename the categories to match."
+        )
+
+
+def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, LabelledImage]:
+    """Return the images by id, in the order of the file."""
+    images: dict[int, LabelledImage] = {}
+    for entry in entries:
+        number, name = _integer(entry, "id", what="image"), entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"image {number}: file_name is {name!r}; expected a text.")
+        if number in images:
+            raise ValueError(
+                f"image id {number} is there twice: {images[number].file_name!r} and {name!r}."
+            )
+        what = f"image {number} ({name!r})"
+        height, width = (_integer(entry, key, what=what) for key in ("height", "width"))
+        if height <= 0 or width <= 0:
+            raise ValueError(f"{what}: {width}x{height} pixels; expected both above 0.")
+        images[number] = LabelledImage(
+            path=folder / name_here(folder, name),
+            file_name=name,
+            image_id=number,
+            height=height,
+            width=width,
+            regions=[],
+        )
+    if not images:
+        raise ValueError("the file has no images; expected at least one.")
+    return images
+
+
+def _place(
+    entries: Sequence[Mapping[str, Any]],
+    images: Mapping[int, LabelledImage],
+    categories: _Categories,
+) -> None:
+    """Append every annotation to its image."""
+    refused: Counter[str] = Counter()
+    for position, entry in enumerate(entries):
+        what = f"annotation {entry.get('id', f'at position {position}')}"
+        category, number = (_integer(entry, key, what=what) for key in ("category_id", "image_id"))
+        if number not in images:
+            raise ValueError(
+                f"{what}: image_id {number} is not the id of any of the {len(images)} images."
+            )
+        if category not in categories.names:
+            known = ", ".join(str(known) for known in sorted(categories.names)[:10])
+            raise ValueError(
+                f"{what}: category_id {category} is not the id of a category; there are {known}."
+            )
+        if category in categories.labels:
+            image = images[number]
+            region = _region(entry, categories.labels[category], image, what=what)
+            image.regions.append(region)
+        else:
+            refused[categories.names[category]] += 1
+    if refused:
+        found = ", ".join(f"{name!r} ({times})" for name, times in refused.items())
+        raise ValueError(
+            "annotations of categories that are not "
+            f"{advice('in classes', otherwise='classes of the checkpoint')}: {found}; expected "
+            f"only {listed(categories.classes, limit=10)}. Remove them, or train with these too."
+        )
+
+
+def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what: str) -> Region:
+    """Return one annotation as a region."""
+    area, crowd = entry.get("area"), entry.get("iscrowd", 0)
+    if area is not None and not (is_number(area) and 0 <= area < math.inf):
+        raise ValueError(f"{what}: area is {area!r}; expected a number of square pixels.")
+    if crowd not in (0, 1):
+        raise ValueError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
+    bbox, found = _box(entry, image, what=what)
+    x, y, width, height = (float(value) for value in bbox)
+    if area is None and found:
+        area = found.area
+    return Region(
+        label=label,
+        bbox=(x, y, width, height),
+        ignored=bool(crowd),
+        area=None if area is None else float(area),
+        outlined=found is not None,
+    )
+
+
+def _box(
+    entry: Mapping[str, Any], image: LabelledImage, *, what: str
+) -> tuple[Sequence[float], Outline | None]:
+    """Return the bounding box, and the outline if that had to stand in for it."""
+    bbox: Any = entry.get("bbox")
+    empty = bbox in (None, [], {}, "", [0, 0, 0, 0])
+    if not empty and (
+        not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox))
+    ):
+        raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
+    if not empty:
+        return bbox, None
+    try:
+        found = outline(entry.get("segmentation"), height=image.height, width=image.width)
+    except ValueError as error:
+        raise ValueError(f"{what} has no bbox, and its {error}") from error
+    if found:
+        return found.bbox, found
+    if bbox == [0, 0, 0, 0]:
+        return bbox, None
+    raise ValueError(
+        f"{what}: bbox is {bbox!r}, and there is no segmentation to draw it around; expected "
+        "4 numbers [x, y, width, height]."
+    )
+
+
+def _integer(entry: Mapping[str, Any], key: str, *, what: str) -> int:
+    """Return a whole number, which some tools write as 640.0."""
+    value = entry.get(key)
+    if not is_number(value) or not float(value).is_integer():
+        raise ValueError(f"{what}: {key} is {value!r}; expected a whole number.")
+    return int(value)

@@ -1,0 +1,255 @@
+"""Find the files of Pascal VOC's layout: which XML file and which image a name stands for."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from unicodedata import normalize
+
+from tasks.common.data.splits import SIDES
+from tasks.common.files.paths import (
+    IMAGE_SUFFIXES,
+    contents,
+    existing_folder,
+    files_below,
+    hint,
+    listed,
+)
+from tasks.common.files.text import read_text
+
+WHOLE: Final = ("trainval", "default")  # lists of images that are still to be split
+_FLAG: Final = re.compile(r"\s+(-1|0|1)$")  # the second column of the files of one class
+_TWO_PATHS: Final = re.compile(r"\s+(\S+\.xml)$", re.IGNORECASE)
+
+
+class _Index:
+    """Files below a folder by every name that may stand for them."""
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self._stages: list[dict[str, list[Path]]] = [{}, {}, {}, {}]
+        for file in files:
+            path = normalize("NFC", file.relative_to(folder).as_posix())
+            stem = path[: -len(file.suffix)]
+            for stage, name in enumerate((path, stem, _bare(stem), _base(_bare(stem)))):
+                self._stages[stage].setdefault(name, []).append(file)
+
+    def find(self, name: str) -> list[Path]:
+        """Return the files of a name, those that it fits best; leading folders may be others."""
+        name = normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+        parts = name.split("/")
+        tails = ["/".join(parts[first:]) for first in range(len(parts))]
+        for tail in tails:
+            for stage in self._stages[:3]:
+                for spelt in (tail, _bare(tail), _bare(_bare(tail))):
+                    if spelt in stage:
+                        return stage[spelt]
+        return self._stages[3].get(_bare(_bare(parts[-1])), [])
+
+
+def _bare(name: str) -> str:
+    """Return a name without the suffix of an image or of XML."""
+    lower = name.lower()
+    suffix = next((end for end in (*IMAGE_SUFFIXES, ".xml") if lower.endswith(end)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _in_other_folders(one: str, other: str) -> bool:
+    """Return whether two lines name different folders; a line without any may be of each."""
+    paths = [line.replace("\\", "/").removeprefix("./").split("/")[:-1] for line in (one, other)]
+    common = min(map(len, paths))
+    return common > 0 and paths[0][-common:] != paths[1][-common:]
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+class VocFiles:
+    """The XML files and the images of a data set, in their folders and in folders below.
+
+    Hidden files are passed over. Suffixes may be in capital letters.
+
+    Args:
+        annotations: Where the XML files are.
+        images: Where the images are.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If there is no XML file.
+    """
+
+    def __init__(self, annotations: Path, images: Path) -> None:
+        self.folder = existing_folder(annotations, what="annotation folder")
+        self.images = existing_folder(images, what="image folder")
+        self.files = files_below(annotations, suffixes=(".xml",))
+        if not self.files:
+            raise ValueError(
+                f"{annotations}: no XML files; {contents(annotations)} Expected one per image."
+            )
+        self._annotations = _Index(annotations, self.files)
+        self._pictures = _Index(images, files_below(images, suffixes=IMAGE_SUFFIXES))
+
+    def named(self, lines: Iterable[str], *, where: str) -> list[Path]:
+        """Return the XML files that a list names, each once, in its order.
+
+        A line is a path without suffix, or with that of the image or of the XML file; its folders
+        need not be those here. A last column of -1, 0 or 1 comes off where no file has the whole
+        line for its name.
+
+        Args:
+            lines: Of the list.
+            where: Which list it is, for the messages.
+
+        Raises:
+            FileNotFoundError: With the names that no file has.
+            ValueError: If a name stands for two files, names in two folders stand for one, or
+                there is none.
+        """
+        found: dict[Path, str] = {}
+        missing, total = [], 0
+        for line in lines:
+            total += 1
+            files = self._of_line(line)
+            if len(files) > 1:
+                both = [str(file.relative_to(self.folder)) for file in files]
+                raise ValueError(
+                    f"{where}: {line!r} stands for {len(files)} files below {str(self.folder)!r}: "
+                    f"{listed(both)}. Write the path from that folder on."
+                )
+            for file in files:
+                other = found.setdefault(file, line)
+                if _in_other_folders(other, line):
+                    raise ValueError(
+                        f"{where}: {other!r} and {line!r} both stand for "
+                        f"{str(file.relative_to(self.folder))!r} below {str(self.folder)!r}, the "
+                        "only file of this name; add the missing one, or remove a line."
+                    )
+            missing += [] if files else [_FLAG.sub("", line)]
+        if missing:
+            stems = [file.stem for file in self.files]
+            raise FileNotFoundError(
+                f"{where}: {len(missing)} of {total} annotation files do not exist below "
+                f"{str(self.folder)!r}: {listed(missing)}{hint(missing[0], stems)}. "
+                f"{contents(self.folder)}"
+            )
+        if not found:
+            raise ValueError(f"{where}: names is empty. Expected at least one image in a split.")
+        return list(found)
+
+    def sides(self, sets: "ImageSets") -> dict[str, list[Path]]:
+        """Return the XML files of each side; train alone if it is still to be divided.
+
+        Args:
+            sets: The lists of the data set.
+
+        Raises:
+            FileNotFoundError: See `named`.
+            ValueError: If there are lists, and no train and val among them nor one of both.
+        """
+        if not sets.lists:
+            return self._by_folders() or {"train": list(self.files)}
+        sides = {
+            name: self.named(lines, where=f"{sets.folder / name}.txt")
+            for name, lines in sets.lists.items()
+            if lines
+        }
+        if "train" in sides and "val" in sides:
+            return {side: sides[side] for side in SIDES if side in sides}
+        whole = next((name for name in WHOLE if name in sides), None)
+        if whole is None or "train" in sides or "val" in sides:
+            raise ValueError(
+                f"{sets.folder}: names for {listed(list(sides))} only; expected train.txt and "
+                "val.txt, or trainval.txt. Add what is missing, or remove the lists to split all "
+                "images at random."
+            )
+        test = {"test": sides["test"]} if "test" in sides else {}
+        return {"train": sides[whole], **test}
+
+    def _by_folders(self) -> dict[str, list[Path]]:
+        """Return the XML files by the first folder they lie in, if those are sides."""
+        parts: dict[str, list[Path]] = {}
+        for file in self.files:
+            first, *below = file.relative_to(self.folder).parts
+            side = {"valid": "val"}.get(first.lower(), first.lower()) if below else ""
+            parts.setdefault(side, []).append(file)
+        return parts if {"train", "val"} <= set(parts) <= set(SIDES) else {}
+
+    def _of_line(self, line: str) -> list[Path]:
+        second = _TWO_PATHS.search(line)
+        spellings = (line, _FLAG.sub("", line), *([second[1]] if second else []))
+        return next((files for name in spellings if (files := self._annotations.find(name))), [])
+
+    def picture(self, file: Path, file_name: str) -> Path:
+        """Return the image of an XML file: that of its name, else the one that it names itself.
+
+        Of ``a.jpg`` and ``a.png`` it is the one that the file names, else the first. Without any
+        it is ``a.jpg``, which `check_images` then finds missing.
+
+        Args:
+            file: The XML file.
+            file_name: What it says in ``<filename>``; may be empty.
+
+        Raises:
+            ValueError: If images in several folders have its name.
+        """
+        key = file.relative_to(self.folder).as_posix()[: -len(file.suffix)]
+        found = self._pictures.find(key) or (self._pictures.find(file_name) if file_name else [])
+        if len({path.parent for path in found}) > 1:
+            both = [str(path.relative_to(self.images)) for path in found]
+            raise ValueError(
+                f"{file}: {len(found)} images below {str(self.images)!r} have its name: "
+                f"{listed(both)}. Put the XML files in folders of the same names."
+            )
+        base = _base(file_name.replace("\\", "/"))
+        same = [path for path in found if path.name == base]
+        return next(iter([*same, *found]), self.images / f"{_bare(key)}.jpg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSets:
+    """What the lists below ``ImageSets`` say.
+
+    Attributes:
+        lists: The lines of each list that has any, by its name: those of `SIDES` and `WHOLE`.
+        folder: Where they are.
+        warnings: What a user should know of them, a sentence each.
+    """
+
+    lists: dict[str, list[str]]
+    folder: Path
+    warnings: tuple[str, ...]
+
+
+def read_image_sets(root: Path) -> ImageSets:
+    """Return the lists in ``ImageSets/Main``, or in ``ImageSets`` itself.
+
+    Blank lines and those that begin with ``#`` are no names. What is named twice is taken once.
+
+    Args:
+        root: The folder that holds ``ImageSets``; without it there are no lists.
+
+    Raises:
+        ValueError: If a list is not text, or there are text files and none of the known names.
+    """
+    folder = root / "ImageSets"
+    main = folder / "Main"
+    folder = main if files_below(main, suffixes=(".txt",)) else folder
+    lists: dict[str, list[str]] = {}
+    warnings = []
+    there = [file for file in files_below(folder, suffixes=(".txt",)) if file.parent == folder]
+    by_name = {file.stem.lower(): file for file in there}
+    for split in (*SIDES, *WHOLE):
+        if split not in by_name:
+            continue
+        lines = [line.strip() for line in read_text(by_name[split]).splitlines()]
+        names = [line for line in lines if line and not line.startswith("#")]
+        lists[split] = list(dict.fromkeys(names))
+        if twice := len(names) - len(lists[split]):
+            warnings.append(f"{by_name[split].name} names {twice} images again: each is taken once")
+    if there and not lists:
+        raise ValueError(
+            f"{folder} has the lists {listed([file.name for file in there])}; expected train.txt "
+            "and val.txt, or trainval.txt. Rename them, or remove the folder to split at random."
+        )
+    return ImageSets(lists=lists, folder=folder, warnings=tuple(warnings))

@@ -1,0 +1,144 @@
+"""Random changes of an image and its boxes, by albumentations."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.data.augmentation import check_amounts, check_probabilities, check_zoom
+
+_BOXES: Final = {
+    "format": "pascal_voc",
+    "label_fields": ["index"],
+    "clip": True,
+    # `clip` alone still raises for a box that is empty afterwards.
+    "filter_invalid_bboxes": True,
+    "min_area": 1,
+    "min_visibility": 0.1,
+}
+
+
+class SeededTransform(Protocol):
+    """What is needed of an ``albumentations.Compose`` that was built as in `train_transform`."""
+
+    def set_random_seed(self, seed: int) -> None:
+        """Restart its random numbers.
+
+        Args:
+            seed: In [0, 2**32).
+        """
+
+    def __call__(
+        self, *, image: NDArray[np.uint8], bboxes: NDArray[np.float32], index: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """Return the changed arguments by name.
+
+        Args:
+            image: (H, W, 3) or (H, W).
+            bboxes: (B, 4), xyxy in pixels.
+            index: (B,), goes with the boxes.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """How training images and their boxes are changed.
+
+    Attributes:
+        flip: Probability of a horizontal flip. 0 if left and right mean something.
+        vertical_flip: Probability of a vertical flip, for images without an up, such as
+            microscopy.
+        color_jitter: Strength s in [0, 1): brightness, contrast and saturation are multiplied
+            by a factor from [1 - s, 1 + s], the hue is turned by up to s / 4 of the circle. A
+            gray image gets the first two.
+        scale: Lowest and highest zoom about the centre; above 1 crops, below 1 pads with gray.
+            The size of the image stays.
+        shift: Largest move in each direction, as a fraction of the side, in [0, 1).
+    """
+
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    color_jitter: float = 0.0
+    scale: tuple[float, ...] = (1.0, 1.0)
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        check_probabilities(self, "flip", "vertical_flip")
+        check_amounts(self, "color_jitter", "shift", below=1)
+        check_zoom(self.scale)
+
+
+def train_transform(options: AugmentOptions) -> SeededTransform:
+    """Return an augmentation for training, an ``albumentations.Compose``.
+
+    A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
+
+    Args:
+        options: How images are changed.
+    """
+    low, high = options.scale
+    # Asks a package registry for its newest version when imported, unless told not to.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as A
+
+    steps = [A.HorizontalFlip(p=options.flip), A.VerticalFlip(p=options.vertical_flip)]
+    with warnings.catch_warnings():
+        # It only warns about a misspelt argument, and then goes on without it.
+        warnings.simplefilter("error", UserWarning)
+        if (low, high, options.shift) != (1.0, 1.0, 0.0):
+            steps.append(
+                A.Affine(
+                    scale=(low, high),
+                    translate_percent=(-options.shift, options.shift),
+                    keep_ratio=True,
+                    fill=114,
+                    p=1,
+                )
+            )
+        if strength := options.color_jitter:
+            factors = (1 - strength, 1 + strength)
+            steps.append(
+                A.ColorJitter(
+                    brightness=factors,
+                    contrast=factors,
+                    saturation=factors,
+                    hue=(-strength / 4, strength / 4),
+                    p=1,
+                )
+            )
+        transform: SeededTransform = A.Compose(steps, bbox_params=A.BboxParams(**_BOXES))
+    return transform
+
+
+def apply(
+    transform: SeededTransform,
+    image: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    """Return the image, boxes and labels after a transform.
+
+    Args:
+        transform: From `train_transform`, or a Compose with the same ``bbox_params``:
+            ``format="pascal_voc", label_fields=["index"]`` and boxes clipped.
+        image: (H, W, 3) or (H, W).
+        boxes: (B, 4), xyxy in pixels.
+        labels: (B,).
+
+    Returns:
+        The image, possibly of another size (H', W'), and the B' <= B boxes that are left, with
+        ``0 <= x1 < x2 <= W'``.
+    """
+    # Albumentations turns labels into float32, so they stay here and only their places travel.
+    result = transform(image=image, bboxes=boxes, index=np.arange(len(boxes)))
+    changed: NDArray[np.uint8] = result["image"]
+    height, width = changed.shape[:2]
+    moved = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)  # [B',4]
+    moved = moved.clip(0, np.array([width, height, width, height], dtype=np.float32))
+    index = np.asarray(result["index"], dtype=np.int64).reshape(-1)
+    left = (moved[:, 0] < moved[:, 2]) & (moved[:, 1] < moved[:, 3])
+    return changed, moved[left], labels[index[left]]

@@ -1,0 +1,185 @@
+"""torchvision's Faster R-CNN around any of our backbones."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import (
+    FastRCNNConvFCHead,
+    FastRCNNPredictor,
+    TwoMLPHead,
+)
+from torchvision.models.detection.rpn import RPNHead
+
+from backbones import FPN, Backbone, BackboneWithFPN
+from backbones.choose import choose
+from tasks.detection.model.roi_align import PyramidRoIAlign
+from tasks.detection.scores.coco_eval import USUAL_LIMIT
+
+_ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
+_ROI_SIZE: Final = 7
+_PROPOSALS: Final = 1000  # torchvision's, per image; fewer than the detections would be a limit too
+FEATURES: Final = ["c2", "c3", "c4", "c5"]
+"""That a pyramid can stand on."""
+
+_RUNS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]
+"""RoIs are dealt out to levels by their size, which takes a pyramid without gaps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """What makes one Faster R-CNN differ from another on the same backbone.
+
+    Attributes:
+        head: ``v1`` is torchvision's ``fasterrcnn_resnet50_fpn``: two linear layers, one RPN
+            convolution. ``v2`` is its ``_v2``: four normalised convolutions and one linear layer,
+            two RPN convolutions (Li et al., arXiv:2111.11429).
+        head_width: Width of the box head's linear layers.
+        features: The backbone's features that the pyramid stands on; a run leaves out those that
+            its backbone does not have, as transformers of one stride, with their anchors.
+        fpn_channels: Width of the pyramid.
+        fpn_norm: Norm of the pyramid; ``none`` in v1, ``batch`` in v2.
+        anchor_sizes: Side of the anchors of each pyramid level in pixels of the resized image,
+            finest first: one more than ``features``, for the pooled level.
+        min_size: Images are resized so that the shorter side is this, in pixels ...
+        max_size: ... unless the longer one would exceed this.
+        rois_per_image: Proposals sampled per image to train the box head.
+        detections_per_image: At most so many are returned per image, best first. Images with more
+            objects need more.
+        score_threshold: Detections below it are dropped; AP wants it low.
+    """
+
+    head: str = "v1"
+    head_width: int = 1024
+    features: tuple[str, ...] = ("c2", "c3", "c4", "c5")
+    fpn_channels: int = 256
+    fpn_norm: str = "none"
+    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    min_size: int = 800
+    max_size: int = 1333
+    rois_per_image: int = 512
+    detections_per_image: int = 100
+    score_threshold: float = 0.05
+
+    @property
+    def scored_detections(self) -> int:
+        """How many detections of a class count in an image: COCO's 100, or all there can be."""
+        return max(USUAL_LIMIT, self.detections_per_image)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and counts that no detector can have."""
+        positive = ("head_width", "fpn_channels", "min_size", "rois_per_image")
+        for name in (*positive, "detections_per_image"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"model.{name} takes an integer of at least 1, got {value!r}.")
+        if self.max_size < self.min_size:
+            raise ValueError(
+                f"model.max_size takes at least min_size={self.min_size}, got {self.max_size}."
+            )
+        if any(size <= 0 for size in self.anchor_sizes):
+            raise ValueError(
+                f"model.anchor_sizes takes sizes above 0, got {list(self.anchor_sizes)}."
+            )
+        if not 0 <= self.score_threshold < 1:
+            raise ValueError(
+                f"model.score_threshold takes a number from 0 to below 1, got "
+                f"{self.score_threshold!r}."
+            )
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class _FullRPNHead(RPNHead):  # type: ignore[misc]
+    """torchvision's, with its scores and offsets in float32 under autocast too.
+
+    torchvision decodes boxes in the precision of the offsets, and casts the true boxes to that of
+    the proposals. In bfloat16 a coordinate above 256 is off by a pixel, and a narrow true box
+    loses its width, which makes the loss NaN.
+    """
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return objectness and box offsets per level."""
+        scores, offsets = super().forward(x)
+        return [_full(s) for s in scores], [_full(o) for o in offsets]
+
+
+class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
+    """torchvision's, with its scores and offsets in float32, as in `_FullRPNHead`."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class scores and box offsets."""
+        scores, offsets = super().forward(x)
+        return _full(scores), _full(offsets)
+
+
+def _v1_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
+    return 1, TwoMLPHead(options.fpn_channels * _ROI_SIZE**2, options.head_width)
+
+
+def _v2_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
+    shape = (options.fpn_channels, _ROI_SIZE, _ROI_SIZE)
+    widths = [options.fpn_channels] * 4
+    return 2, FastRCNNConvFCHead(shape, widths, [options.head_width], norm_layer=nn.BatchNorm2d)
+
+
+_HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
+
+
+def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> FasterRCNN:
+    """Build a Faster R-CNN.
+
+    Images are RGB (or as many channels as the backbone takes) in [0, 1]; the detector normalises
+    them by the backbone's conventions and resizes them itself. State-dict names are those of
+    torchvision's ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
+
+    Args:
+        backbone: Must return ``options.features``.
+        num_classes: Without the background; label 0 is the background.
+        options: The rest of the architecture.
+
+    Raises:
+        ValueError: If the backbone lacks a feature, the anchors do not fit the pyramid, or
+            ``head`` or ``fpn_norm`` is unknown.
+    """
+    channels = {
+        name: choose(backbone.channels, name, what="backbone feature") for name in options.features
+    }
+    if list(options.features) not in _RUNS:
+        raise ValueError(
+            f"features takes neighbouring stages, finest first, such as c3, c4, c5; got "
+            f"{', '.join(options.features)}."
+        )
+    fpn = FPN(channels, out_channels=options.fpn_channels, norm=options.fpn_norm, extra="pool")
+    if len(options.anchor_sizes) != len(fpn.levels):
+        raise ValueError(
+            f"anchor_sizes takes one size per pyramid level ({', '.join(fpn.levels)}), got "
+            f"{list(options.anchor_sizes)}."
+        )
+    rpn_depth, box_head = choose(_HEADS, options.head, what="detection head")(options)
+    return FasterRCNN(
+        BackboneWithFPN(backbone, fpn),
+        min_size=options.min_size,
+        max_size=options.max_size,
+        image_mean=list(backbone.conventions.mean),
+        image_std=list(backbone.conventions.std),
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((size,) for size in options.anchor_sizes),
+            (_ASPECT_RATIOS,) * len(options.anchor_sizes),
+        ),
+        rpn_head=_FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
+        box_roi_pool=PyramidRoIAlign(
+            fpn.levels[:-1], _ROI_SIZE, strides=[backbone.strides[name] for name in channels]
+        ),
+        box_head=box_head,
+        box_predictor=_FullPredictor(options.head_width, num_classes + 1),
+        box_score_thresh=options.score_threshold,
+        box_detections_per_img=options.detections_per_image,
+        rpn_pre_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
+        rpn_post_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
+        box_batch_size_per_image=options.rois_per_image,
+    )

@@ -1,0 +1,1 @@
+"""What a detector finds, and what that is worth."""

@@ -1,0 +1,177 @@
+"""COCO's evaluation of boxes, in whole arrays: the numbers of pycocotools to the last bit.
+
+Every floating-point operation is one that pycocotools does too, on the same numbers; sums are of
+whole numbers, where the order does not matter. One exception: an annotation with the id 0 counts
+here as every other; pycocotools takes 0 for "no match", so whatever finds that object is a false
+positive there.
+
+Axes: T IoU thresholds, R recall levels, K classes, A ranges of areas, M limits of detections.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from tasks.detection.scores.coco_match import (
+    AREAS,
+    IOUS,
+    Bools,
+    Floats,
+    Found,
+    Ints,
+    Targets,
+    judge,
+    outside,
+    rank,
+)
+
+RECALLS: Final = np.linspace(0, 1, 101)
+USUAL_LIMIT: Final = 100
+"""How many detections of a class count in an image, those of the highest scores."""
+
+_LOWER: Final = (1, 10)  # COCO's other limits, of AR
+
+Entry = Mapping[str, Any]
+Places = dict[Any, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What pycocotools calls ``COCOeval.eval``; -1 where a class has nothing to find.
+
+    Attributes:
+        category_ids: Of the K classes, ascending.
+        limits: The M limits, ascending.
+        precision: (T, R, K, A), the highest at a recall or above it, with the last limit.
+        recall: (T, K, A, M).
+    """
+
+    category_ids: Sequence[Any]
+    limits: tuple[int, ...]
+    precision: Floats
+    recall: Floats
+
+
+def evaluate(
+    truth: Mapping[str, Any], results: Sequence[Entry], *, limit: int = USUAL_LIMIT
+) -> Evaluation:
+    """Return precision and recall as pycocotools counts them; changes neither argument.
+
+    Objects of a category that ``truth`` does not list are left out, as by pycocotools. Ids are
+    anything that sorts; those of annotations are not read, so that 0 is an id as well.
+
+    Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
+
+    Args:
+        truth: A COCO dictionary.
+        results: Detections in COCO's results format.
+        limit: How many detections of a class count in an image, at least 10; pycocotools's
+            ``params.maxDets`` are then ``[1, 10, limit]``.
+
+    Raises:
+        ValueError: If a result is of an image that ``truth`` does not list, or ``limit`` is too
+            low.
+    """
+    if limit < _LOWER[-1]:
+        raise ValueError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")
+    limits = (*_LOWER, limit)
+    images, classes = _places(truth["images"]), _places(truth["categories"])
+    unknown = {result["image_id"] for result in results} - images.keys()
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} images of the results are not among the {len(images)} of the truth, "
+            f"such as {min(unknown, key=str)!r}. Score results with the split they were made on."
+        )
+    targets = _read_targets(truth["annotations"], images, classes)
+    found = _read_found(results, images, classes, limit=limit)
+    judged = judge(found, targets)
+    precision, recall = _curves(found, targets, judged, num_classes=len(classes), limits=limits)
+    return Evaluation(category_ids=list(classes), limits=limits, precision=precision, recall=recall)
+
+
+def _places(entries: Sequence[Entry]) -> Places:
+    """Return the place of each id among the sorted ids."""
+    return {id_: place for place, id_ in enumerate(sorted({entry["id"] for entry in entries}))}
+
+
+def _read_targets(entries: Sequence[Entry], images: Places, classes: Places) -> Targets:
+    groups, labels = _groups(entries, images, classes)
+    order = np.argsort(groups, kind="stable")
+    order = order[groups[order] >= 0]
+    crowds = np.array([bool(entry["iscrowd"]) for entry in entries], bool)[order]
+    areas = np.array([entry["area"] for entry in entries], float)[order]
+    return Targets(
+        groups=groups[order],
+        labels=labels[order],
+        boxes=_boxes(entries)[order],
+        crowds=crowds,
+        ignored=crowds[:, None] | outside(areas),
+    )
+
+
+def _read_found(entries: Sequence[Entry], images: Places, classes: Places, *, limit: int) -> Found:
+    groups, labels = _groups(entries, images, classes)
+    scores = np.array([entry["score"] for entry in entries], float)
+    order = np.lexsort((-scores, groups))
+    order = order[groups[order] >= 0]
+    ranks = rank(groups[order])
+    order, ranks = order[ranks < limit], ranks[ranks < limit]
+    return Found(
+        groups=groups[order],
+        labels=labels[order],
+        boxes=_boxes(entries)[order],
+        scores=scores[order],
+        ranks=ranks,
+    )
+
+
+def _groups(entries: Sequence[Entry], images: Places, classes: Places) -> tuple[Ints, Ints]:
+    """Return each entry's group and class; the group is -1 if its image or class is unknown."""
+    image = np.array([images.get(entry["image_id"], -1) for entry in entries], np.int64)
+    label = np.array([classes.get(entry["category_id"], -1) for entry in entries], np.int64)
+    return np.where((image < 0) | (label < 0), -1, label * len(images) + image), label
+
+
+def _boxes(entries: Sequence[Entry]) -> Floats:
+    return np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
+
+
+def _curves(
+    found: Found,
+    targets: Targets,
+    judged: tuple[Bools, Bools],
+    *,
+    num_classes: int,
+    limits: Sequence[int],
+) -> tuple[Floats, Floats]:
+    """Return precision (T, R, K, A) and recall (T, K, A, M)."""
+    right, wrong = judged
+    # By class and falling score; equal scores stay in the order of the images.
+    order = np.lexsort((-found.scores, found.labels))
+    right, wrong, ranks = right[:, :, order], wrong[:, :, order], found.ranks[order]
+    ends = np.searchsorted(found.labels[order], np.arange(num_classes + 1))
+    precision = np.full((len(IOUS), len(RECALLS), num_classes, len(AREAS)), -1.0)
+    recall = np.full((len(IOUS), num_classes, len(AREAS), len(limits)), -1.0)
+    for area in range(len(AREAS)):
+        regular = targets.labels[~targets.ignored[:, area]]
+        for label, positives in zip(*np.unique(regular, return_counts=True), strict=True):
+            own = slice(ends[label], ends[label + 1])
+            tp, fp = right[area, :, own], wrong[area, :, own]  # (T, detections of the class)
+            precision[:, :, label, area] = _precision(tp, fp, positives)
+            for index, limit in enumerate(limits):
+                hits = np.count_nonzero(tp & (ranks[own] < limit), axis=1)
+                recall[:, label, area, index] = hits / positives
+    return precision, recall
+
+
+def _precision(right: Bools, wrong: Bools, positives: int) -> Floats:
+    """Return the precision at each recall level, (T, R), of detections (T, D) by falling score."""
+    tp = np.cumsum(right, axis=1).astype(float)
+    fp = np.cumsum(wrong, axis=1).astype(float)
+    precision = tp / (fp + tp + np.spacing(1))
+    highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    padded = np.pad(highest, ((0, 0), (0, 1)))  # a level that is never reached has 0
+    reached = [np.searchsorted(recall, RECALLS) for recall in tp / positives]
+    return np.take_along_axis(padded, np.stack(reached), axis=1)

@@ -1,0 +1,44 @@
+"""Images with more boxes than can be found, which no training mends."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.detection.scores.coco_eval import USUAL_LIMIT
+
+
+def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:
+    """Return a sentence if images have more boxes than a detector returns, or an empty string.
+
+    Args:
+        truth: A COCO dictionary; crowd regions need not be found and do not count.
+        found: How many detections of an image there are at most.
+        remedy: The option that raises ``found``, such as ``model.detections_per_image=``; the
+            number follows.
+    """
+    boxes = Counter(entry["image_id"] for entry in truth["annotations"] if not entry["iscrowd"])
+    over = [count for count in boxes.values() if count > found]
+    if not over:
+        return ""
+    most = max(over)
+    return (
+        f"{len(over)} of {len(truth['images'])} images have more boxes (up to {most}) than the "
+        f"{found} that are found in an image at most, so their recall cannot reach 1; set "
+        f"{remedy}{most}"
+    )
+
+
+def needed(truth: Mapping[str, Any]) -> int:
+    """Return how many detections of a class in an image must count so that all can be found.
+
+    That is COCO's 100 where no image has more boxes of a class.
+
+    Args:
+        truth: A COCO dictionary.
+    """
+    boxes = Counter(
+        (entry["image_id"], entry["category_id"])
+        for entry in truth["annotations"]
+        if not entry["iscrowd"]
+    )
+    return max([USUAL_LIMIT, *boxes.values()])

@@ -1,0 +1,1 @@
+"""Segmentation data: cases and their masks, whatever the layout on disk."""

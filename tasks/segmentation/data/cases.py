@@ -1,0 +1,299 @@
+"""What a segmentation data set is: cases of one patient each, and classes told by mask values."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.images.orientation import UPRIGHT
+from tasks.common.report.advice import advice
+
+IGNORE: Final = 255
+"""The label of a pixel that is neither learnt from nor scored."""
+
+_LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
+
+_WHITE: Final = 0xFFFFFF
+
+MOST_CLASSES: Final = 254  # their labels have 8 bits, one of which is taken
+
+BACKGROUND: Final = "background"
+IGNORED: Final = "ignore"
+
+Image = NDArray[np.uint8 | np.uint16 | np.int16 | np.int32 | np.float32]
+"""(C, D, H, W): channels, slices (one for a flat image), rows, columns; as stored, not scaled."""
+
+Labels = NDArray[np.uint8]
+"""(D, H, W) of class indices where classes exclude each other, else (K, D, H, W) of 0 and 1.
+
+`IGNORE` marks what is not labelled.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTable:
+    """The classes of a data set, and the mask values that stand for them.
+
+    Attributes:
+        names: Of the K classes, in the order of the network's outputs.
+        values: The mask values of each class. Where classes exclude each other every value belongs
+            to one class; otherwise a class is all pixels that have one of its values, or, where
+            each class has a mask file of its own, all that are not 0.
+        exclusive: Whether every pixel has exactly one class (softmax), or any number of them
+            (sigmoid).
+        ignored: Mask values of pixels that are neither learnt from nor scored.
+        inferred: Whether the table was made from the masks because none was given.
+        colours: Whether values are colours, 0xRRGGBB, in place of numbers.
+        threshold: Mask values from it on are read as 255, others as 0; None reads them as they are.
+        source: What tells the classes, for messages.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+    exclusive: bool = True
+    ignored: tuple[int, ...] = ()
+    inferred: bool = False
+    colours: bool = False
+    threshold: float | None = None
+    source: str = field(default="data.classes", compare=False)
+
+    @property
+    def own_files(self) -> bool:
+        """Whether each class has mask files of its own, in which all but 0 is the class."""
+        return not self.exclusive and set(self.values) == {(1,)}
+
+    def text(self, value: int) -> str:
+        """Return a mask value as a user writes it: a number, or a colour such as #ff0000."""
+        return colour_text(value) if self.colours else str(value)
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Indices of the classes that are scored: all but the one called ``background``."""
+        return tuple(i for i, name in enumerate(self.names) if name != BACKGROUND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How an image lies on disk, so that a mask of it can be written in the same way.
+
+    Attributes:
+        source: The (first) image file.
+        spacing: Distance between neighbours along slices, rows and columns (D, H, W) of the array.
+        unit: Of the spacing: ``"mm"``, or ``"px"`` where the file says nothing.
+        axis: Which axis of a canonically oriented (RAS) volume the slices lie along; None for a
+            flat image.
+        orientation: Of a flat image, 1 to 8, as EXIF counts: how the file is to be shown.
+        turned: Whether the pixels were turned upright by it.
+    """
+
+    source: Path
+    spacing: tuple[float, float, float]
+    unit: str
+    axis: int | None
+    orientation: int = UPRIGHT
+    turned: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image or volume with its masks: the unit that is split, predicted and scored.
+
+    Attributes:
+        name: Unique within the data set; what the table of scores calls it.
+        images: One file, or one per group of channels, of equal size.
+        masks: One file; one per class where classes have files of their own; none if unlabelled.
+        patient: Cases of one patient never lie on two sides of a split.
+        split: ``train``, ``val`` or ``test`` where the data set says so itself.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    patient: str
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseSet:
+    """Cases with their classes.
+
+    Attributes:
+        source: Where they come from, for messages.
+        cases: At least one.
+        classes: Of all masks.
+        axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the canonical (RAS)
+            orientation, or -1 for the one with the largest spacing (the last among equals).
+        channel_names: Of the image's channels, where the data set names them.
+        notes: What a user should know of how it was read, a sentence each.
+        exif: What becomes of images and masks that are to be shown turned; see
+            `tasks.common.images.orientation.turned`.
+        channels: What gray and RGB images are given, 1 or 3; see `tasks.segmentation.data.colour`.
+            None if they have others, or it is not known yet.
+    """
+
+    source: str
+    cases: tuple[Case, ...]
+    classes: ClassTable
+    axis: int = -1
+    channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    exif: str = "refuse"
+    channels: int | None = None
+
+
+def colour_text(colour: int) -> str:
+    """Return a colour 0xRRGGBB as text.
+
+    Example:
+        >>> colour_text(0xFF0000)
+        '#ff0000'
+    """
+    return f"#{colour:06x}"
+
+
+def class_table(
+    given: Mapping[int, str], *, colours: bool = False, source: str = "data.classes"
+) -> ClassTable:
+    """Return the table of exclusive classes for ``{value: name}``.
+
+    ``background`` comes first wherever it stands; the others keep their order. Values with the
+    same name make one class. Values called ``ignore`` are neither learnt from nor scored.
+
+    Args:
+        given: Such as ``{0: "background", 128: "cytoplasm", 255: "nucleus"}``.
+        colours: Whether the values are colours, 0xRRGGBB.
+        source: What tells the classes, for messages.
+
+    Raises:
+        ValueError: If there is no class, or a value is not a whole number from 0 to 65535, or is no
+            colour.
+
+    Example:
+        >>> class_table({128: "cytoplasm", 0: "background"}).names
+        ('background', 'cytoplasm')
+    """
+    largest = _WHITE if colours else _LARGEST
+    right = all(isinstance(value, int) and 0 <= value <= largest for value in given)
+    if not right or not all(isinstance(name, str) and name for name in given.values()):
+        raise ValueError(
+            f"a class table takes mask values from 0 on (16 bits) and names, such as {{0: "
+            f"background, 255: nucleus}}, got {dict(given)}."
+        )
+    names = list(dict.fromkeys(name for name in given.values() if name != IGNORED))
+    names.sort(key=lambda name: name != BACKGROUND)
+    if len(names) > MOST_CLASSES or "mean" in names:
+        raise ValueError(
+            f"a class table takes at most {MOST_CLASSES} classes, none of them called 'mean', "
+            f"which is a row of the scores; got {len(names)}: {', '.join(names[:5])}."
+        )
+    if not names or (names == [BACKGROUND]):
+        raise ValueError(f"a class table needs a class besides background, got {dict(given)}.")
+    return ClassTable(
+        names=tuple(names),
+        values=tuple(tuple(v for v, n in given.items() if n == name) for name in names),
+        ignored=tuple(value for value, name in given.items() if name == IGNORED),
+        colours=colours,
+        source=source,
+    )
+
+
+def inferred_table(values: Sequence[int]) -> ClassTable:
+    """Return the table for mask values that nobody named: the smallest is the background.
+
+    Args:
+        values: All values that occur in the masks.
+
+    Raises:
+        ValueError: If there are fewer than two, or more than 64, which no mask of classes has, or
+            if one is negative or has more than 16 bits.
+    """
+    ordered = sorted(set(values))
+    wrong = [value for value in ordered if not 0 <= value <= _LARGEST]
+    if wrong:
+        raise ValueError(
+            f"the masks have the value {wrong[0]}; expected 0 to {_LARGEST}. Give classes other "
+            "values there."
+        )
+    if not 2 <= len(ordered) <= 64:
+        raise ValueError(
+            f"the masks have {len(ordered)} different values; expected 2 to 64. {_table()}"
+        )
+    names = (BACKGROUND, *(f"class {value}" for value in ordered[1:]))
+    return ClassTable(names=names, values=tuple((v,) for v in ordered), inferred=True)
+
+
+def _nearest(value: int, known: Collection[int], classes: ClassTable) -> str:
+    """Return which known colour is nearest, for a message; nothing of numbers."""
+    if not classes.colours:
+        return ""
+
+    def far(other: int) -> int:
+        return sum(((value >> shift & 255) - (other >> shift & 255)) ** 2 for shift in (16, 8, 0))
+
+    return f", nearest {colour_text(min(known, key=far))}"
+
+
+def _unknown_values(classes: ClassTable) -> str:
+    training = (
+        f"Add them to {classes.source} (the name 'ignore' leaves pixels out), or repair the mask."
+    )
+    return advice(training, otherwise="Repair the mask, or give masks of these classes.")
+
+
+def _table() -> str:
+    training = "Give the table, such as data.classes='{0: background, 255: nucleus}'."
+    return advice(training, otherwise="Are these masks of classes?")
+
+
+def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> Labels:
+    """Return the labels of a mask whose values stand for classes.
+
+    Args:
+        mask: (D, H, W) of whole numbers.
+        classes: What they stand for.
+        source: Of the mask, for the message.
+
+    Raises:
+        ValueError: If a value is in no class, and is not the 0 of a mask of classes that overlap;
+            it names the file, the values and how many pixels.
+    """
+    known = {v for values in (*classes.values, classes.ignored) for v in values}
+    known |= set() if classes.exclusive else {0}
+    unknown = ~np.isin(mask, list(known))
+    if unknown.any():
+        found, counts = np.unique(mask[unknown], return_counts=True)
+        pairs = zip(found[:5], counts[:5], strict=True)
+        shown = ", ".join(
+            f"{classes.text(int(v))} ({n} pixels{_nearest(int(v), known, classes)})"
+            for v, n in pairs
+        )
+        kind = "colours" if classes.colours else "mask values"
+        raise ValueError(
+            f"{source} has {kind} that are in no class: {shown}"
+            f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}; expected "
+            f"{', '.join(map(classes.text, sorted(known)))}. {_unknown_values(classes)}"
+        )
+    if classes.exclusive:
+        labels = np.full(mask.shape, IGNORE, dtype=np.uint8)
+        for index, values in enumerate(classes.values):
+            labels[np.isin(mask, values)] = index
+        return labels
+    layers = np.stack([np.isin(mask, values) for values in classes.values]).astype(np.uint8)
+    layers[:, np.isin(mask, classes.ignored)] = IGNORE
+    return layers
+
+
+def decode(labels: Labels, classes: ClassTable) -> NDArray[np.int32]:
+    """Return a mask in the data's own values: the first value of each class.
+
+    Args:
+        labels: (D, H, W) of class indices.
+        classes: Exclusive ones.
+    """
+    table = np.zeros(256, dtype=np.int32)
+    for index, values in enumerate(classes.values):
+        table[index] = values[0]
+    return table[labels]

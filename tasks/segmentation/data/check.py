@@ -1,0 +1,248 @@
+"""A look at every case before a run: what cannot be used, and what should be known."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tasks.common.data.doubles import Seen, doubles
+from tasks.common.files.paths import listed
+from tasks.common.images.orientation import UPRIGHT, TurnedError, exif_advice
+from tasks.common.report.advice import advice
+from tasks.common.report.progress import with_progress
+from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
+from tasks.segmentation.data.colour import common_channels, is_coloured
+from tasks.segmentation.data.formats.flat import check_same_grid, read_image
+from tasks.segmentation.data.masks.notes import MaskFacts, mask_facts
+from tasks.segmentation.data.masks.palettes import compare_all_palettes
+from tasks.segmentation.data.masks.read import is_copy, labels_of, read_mask_files
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts(MaskFacts):
+    """What was seen of a case and, as `MaskFacts` says, of its masks.
+
+    Attributes:
+        shape: (D, H, W).
+        channels: Of the image, as it is used.
+        dtype: Of its numbers, as numpy calls it.
+        spacing: Between slices, rows and columns.
+        unit: Of the spacing.
+        flat: Whether it is a flat image.
+        class_pixels: Of each class.
+        blank: Whether the image is of one value, as empty slices are.
+        digest: Equal for equal images.
+        mask_digest: Equal for equal labels.
+        turned: How many of image and mask are to be shown turned, as EXIF says.
+        coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
+        stored_channels: Of the image file, if they are others than those that are used.
+    """
+
+    shape: tuple[int, int, int]
+    channels: int
+    dtype: str
+    spacing: tuple[float, float, float]
+    unit: str
+    flat: bool
+    class_pixels: tuple[int, ...]
+    blank: bool
+    digest: str
+    mask_digest: str
+    turned: int = 0
+    coloured: bool | None = None
+    stored_channels: int | None = None
+
+
+def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
+    """Return the facts about each case, after reading its image and its mask once.
+
+    Args:
+        case_set: With masks.
+        policy: What to do about cases that cannot be used: ``error`` raises, ``skip`` leaves them
+            out, but never all.
+
+    Raises:
+        ValueError: With the first five faults and the number of all: a file that is missing or
+            damaged, image and mask of different sizes or places, a mask value of no class, NaN or
+            infinity in an image, other channels than the first case has, volumes among flat images.
+            Whatever the policy, if a case is to be shown turned and ``exif`` of the set is
+            ``refuse``.
+    """
+    if policy not in ("error", "skip"):
+        raise ValueError(f"on_bad_image takes error or skip, got {policy!r}.")
+    read: list[CaseFacts] = []
+    faults: list[str] = []
+    turned: list[str] = []
+    what = f"cases of {case_set.source} read"
+    for case in with_progress(case_set.cases, total=len(case_set.cases), what=what):
+        try:
+            read.append(_facts(case, case_set))
+        except TurnedError as error:
+            turned.append(f"{error.path.name} ({error.orientation})")
+        except (OSError, ValueError) as error:
+            faults.append(f"{case.name}: {error}")
+    if turned:
+        raise ValueError(
+            f"{case_set.source}: files of {len(turned)} of {len(case_set.cases)} cases are to be "
+            f"shown turned (EXIF orientation): {listed(turned)}. {exif_advice()}"
+        )
+    compare_all_palettes([facts.drawn for facts in read], case_set.classes)
+    found, odd = _alike(_fitted(read, case_set.channels))
+    faults += odd
+    if faults and (policy == "error" or not found):
+        rest = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
+        raise ValueError(
+            f"{case_set.source}: {len(faults)} of {len(case_set.cases)} cases cannot be used:"
+            f"{shown}{rest}\nRepair or remove them"
+            f"{advice('; on_bad_image=skip leaves out some, never all')}."
+        )
+    return found
+
+
+def findings(
+    train: Sequence[CaseFacts],
+    val: Sequence[CaseFacts],
+    test: Sequence[CaseFacts],
+    classes: ClassTable,
+) -> list[str]:
+    """Return what a user should know of the splits, a sentence each.
+
+    Args:
+        train: Facts about its cases.
+        val: Facts about its cases.
+        test: Facts about its cases; may be empty.
+        classes: Of all of them.
+
+    Raises:
+        ValueError: If a class has no pixel in train, or no scored class has any in val.
+    """
+    sides = {"train": train, "val": val, "test": test}
+    counts = {
+        side: np.sum([facts.class_pixels for facts in cases], axis=0)
+        for side, cases in sides.items()
+        if cases
+    }
+    unseen = [classes.names[index] for index in classes.scored if counts["train"][index] == 0]
+    if unseen:
+        raise ValueError(
+            f"train has no pixel of {', '.join(unseen)}: what is never shown is not learnt. Take "
+            f"it out of {classes.source}, or split the cases in another way (data.seed)."
+        )
+    if not counts["val"][list(classes.scored)].any():
+        raise ValueError(
+            "val has no pixel of any scored class, so no checkpoint can be chosen; split the "
+            "cases in another way (data.seed, data.val)."
+        )
+    said = [
+        f"{side} has no pixel of {classes.names[index]}"
+        for side in counts
+        for index in classes.scored
+        if counts[side][index] == 0
+    ]
+    return said + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
+
+
+def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:
+    """Return the cases whose images can be told apart."""
+    return [
+        Seen(name=facts.name, digest=facts.digest, label_digest=facts.mask_digest)
+        for facts in cases
+        if not facts.blank
+    ]
+
+
+def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
+    axis, exif = case_set.axis, case_set.exif
+    image, geometry = read_image(case.images, axis=axis, exif=exif)
+    masks = read_mask_files(case.masks, case_set.classes, axis=axis, exif=exif)
+    for mask in masks:
+        if mask.alpha_tells and is_copy(mask, image, case_set.classes):
+            raise ValueError(
+                f"{mask.path} is the image itself, with an alpha channel: is the mask in the alpha "
+                "channel, which is not read? Save that as gray, in a file without alpha."
+            )
+    labels = labels_of(masks, case_set.classes)
+    check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
+    wrong = image.size - int(np.isfinite(image).sum())
+    if wrong:
+        raise ValueError(
+            f"{' + '.join(map(str, case.images))} has {wrong} numbers that are NaN or infinite; "
+            "expected finite ones."
+        )
+    depth, height, width = image.shape[1:]
+    coloured = is_coloured(image, case.images)
+    seen = mask_facts(case.name, masks)
+    return CaseFacts(
+        name=case.name,
+        axis=geometry.axis,
+        rounded=seen.rounded,
+        drawn=seen.drawn,
+        min_is_white=seen.min_is_white,
+        shape=(depth, height, width),
+        channels=len(image),
+        dtype=str(image.dtype),
+        spacing=geometry.spacing,
+        unit=geometry.unit,
+        flat=geometry.unit == "px" and depth == 1,
+        class_pixels=_class_pixels(labels, case_set.classes),
+        blank=bool(image.min() == image.max()),
+        digest=_digest(image[:1] if coloured is False else image),
+        mask_digest=_digest(labels),
+        turned=sum(found.orientation != UPRIGHT for found in (geometry, masks[0].geometry)),
+        coloured=coloured,
+    )
+
+
+def shared_channels(looked: Sequence[CaseFacts]) -> int | None:
+    """Return the channels of gray and RGB images, None if the images are of another kind."""
+    if any(facts.coloured is None for facts in looked):
+        return None
+    return looked[0].channels
+
+
+def _fitted(read: Sequence[CaseFacts], channels: int | None) -> list[CaseFacts]:
+    """Return the facts with the channels that gray and RGB images get."""
+    told = channels or common_channels([(facts.coloured, facts.channels) for facts in read])
+    if told is None:
+        return list(read)
+    return [
+        replace(facts, channels=told, stored_channels=facts.channels)
+        if facts.coloured is False and facts.channels != told
+        else facts
+        for facts in read
+    ]
+
+
+def _alike(read: list[CaseFacts]) -> tuple[list[CaseFacts], list[str]]:
+    """Return the cases with the channels and the unit of most, and what is wrong with the rest."""
+    if not read:
+        return [], []
+    kinds = Counter((facts.channels, facts.unit) for facts in read)
+    ((channels, unit), most), *_ = kinds.most_common()
+    found = [facts for facts in read if (facts.channels, facts.unit) == (channels, unit)]
+    odd = [
+        f"{facts.name}: the image has {facts.channels} channels and its spacing is in "
+        f"{facts.unit}; {most} of {len(read)} cases, such as {found[0].name}, have {channels} "
+        f"channels and {unit}. Convert it, or take it out."
+        for facts in read
+        if facts not in found
+    ]
+    return found, odd
+
+
+def _class_pixels(labels: Labels, classes: ClassTable) -> tuple[int, ...]:
+    if classes.exclusive:
+        counts = np.bincount(labels.reshape(-1), minlength=IGNORE + 1)[: len(classes.names)]
+    else:
+        counts = (labels == 1).sum(axis=(1, 2, 3))
+    return tuple(int(count) for count in counts)
+
+
+def _digest(pixels: Image | Labels) -> str:
+    shape = str((pixels.shape, pixels.dtype)).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()

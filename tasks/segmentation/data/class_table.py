@@ -1,0 +1,228 @@
+"""The table of classes: as it was given, by numbers or colours, or from the masks themselves."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.files.paths import listed
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.cases import (
+    BACKGROUND,
+    IGNORED,
+    ClassTable,
+    class_table,
+    colour_text,
+    inferred_table,
+)
+from tasks.segmentation.data.masks.colours import ColouredMaskError, colour_advice, table_text
+from tasks.segmentation.data.masks.hints import hints_of, refusal_of
+from tasks.segmentation.data.masks.palettes import compare_palettes
+from tasks.segmentation.data.masks.read import ABOVE, MaskValues, mask_values
+
+_MOST_COLOURS: Final = 64  # of masks that are scored without a table
+_SEVERAL: Final = 5  # masks, from which on a value in one of them alone is suspicious
+_HEX: Final = re.compile(r"#?([0-9a-fA-F]{6})|#([0-9a-fA-F]{3})")
+
+
+def table_of(
+    classes: Mapping[Any, Any] | None, masks: Iterable[Path], *, threshold: float | None = None
+) -> tuple[ClassTable, tuple[str, ...]]:
+    """Return the table of exclusive classes, and what a user should know of it.
+
+    Args:
+        classes: Names by number or colour, or colours by name, such as ``{0: background, 255:
+            nucleus}``, ``{"#000000": background, "#ff0000": cell}`` or ``{background: [0, 0, 0],
+            cell: [255, 0, 0]}``; several colours of one class are a list of them. None for the
+            values that occur.
+        masks: Files to read where ``classes`` is None.
+        threshold: Mask values from it on become 255, others 0; None reads them as they are.
+
+    Raises:
+        ValueError: If there are too few or too many classes, a value is none, or one that nobody
+            named is in a single mask of several, as a stray pixel is; if ``threshold`` does not
+            fit.
+    """
+    if isinstance(classes, str):
+        classes = table_text(classes)
+    if threshold is not None:
+        return _two_levels(classes, threshold), ()
+    if classes is not None:
+        return _given(classes), ()
+    return _inferred(masks)
+
+
+def layered_table(
+    names: Sequence[str],
+    classes: Mapping[Any, Any] | None,
+    *,
+    source: str,
+    threshold: float | None = None,
+) -> ClassTable:
+    """Return the table of classes that have masks of their own and may overlap.
+
+    Args:
+        names: Of the classes.
+        classes: None, as mask values stand for nothing here.
+        source: What tells the classes, for messages.
+        threshold: Mask values from it on are the class; None for all but 0.
+
+    Raises:
+        ValueError: If ``classes`` is given, or a name is ``background`` or ``ignore``.
+    """
+    if classes is not None:
+        raise ValueError(
+            f"classes is {classes!s}, but {listed(names)} have masks of their own, whose "
+            "values stand for no class. "
+            + advice(
+                "Remove classes.",
+                otherwise="Give one mask per image, as the segmenter was trained on.",
+            )
+        )
+    special = [name for name in names if name in (BACKGROUND, IGNORED)]
+    if special:
+        raise ValueError(
+            f"{listed(special)} has masks of its own, as if it were a class; expected classes "
+            "only. Remove those masks."
+        )
+    return ClassTable(
+        names=tuple(names),
+        values=((1,),) * len(names),
+        exclusive=False,
+        threshold=None if threshold is None else _number(threshold),
+        source=source,
+    )
+
+
+def _two_levels(classes: Mapping[Any, Any] | None, threshold: float) -> ClassTable:
+    """Return the table of masks that are below a threshold or not."""
+    number = _number(threshold)
+    if classes is None:
+        return replace(inferred_table([0, ABOVE]), threshold=number)
+    table = _given(classes)
+    values = {value for values in (*table.values, table.ignored) for value in values}
+    if table.colours or values not in ({0, ABOVE}, {0, 1}):
+        raise ValueError(
+            f"data.threshold makes two levels of the masks, but data.classes is {classes!s}; "
+            f"expected names for 0 and {ABOVE}, or for 0 and 1."
+        )
+    return replace(table, threshold=number)
+
+
+def _number(threshold: Any) -> float:  # noqa: ANN401 (an option)
+    number = threshold if isinstance(threshold, int | float) else math.nan
+    if isinstance(threshold, bool) or not 0 < number < math.inf:
+        raise ValueError(
+            f"data.threshold is {threshold!r}; expected a number above 0, such as 128, or 0.5 for "
+            "probabilities."
+        )
+    return float(number)
+
+
+def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
+    """Return the table that somebody wrote."""
+    if not isinstance(classes, Mapping):
+        raise ValueError(  # noqa: TRY004 (a user's option)
+            "data.classes takes names by value, such as {0: background, 255: nucleus}, or colours "
+            f"by name, such as {{background: [0, 0, 0], cell: [255, 0, 0]}}, got {classes!r}."
+        )
+    colours: dict[int, str] = {}
+    for key, value in classes.items():
+        by_key = _colours(key)
+        told = by_key or _colours(value)
+        for colour in told:
+            name = value if by_key else key
+            if colours.setdefault(colour, name) != name:
+                raise ValueError(
+                    f"data.classes has the colour {colour_text(colour)} for {colours[colour]!r} "
+                    f"and for {name!r}; expected each colour once."
+                )
+        if not told and colours:
+            break
+    if not colours:
+        return class_table({_whole(value): name for value, name in classes.items()})
+    if not all(_colours(key) or _colours(value) for key, value in classes.items()):
+        raise ValueError(
+            f"data.classes has colours and other values: {dict(classes)}; expected a colour for "
+            "each class, such as '#ff0000' or [255, 0, 0]."
+        )
+    return class_table(colours, colours=True)
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 (an option)
+    """Return a number that the command line has as text."""
+    return int(value) if str(value).isdecimal() else value
+
+
+def _colours(value: Any) -> list[int]:  # noqa: ANN401 (an option)
+    """Return the colours that an option stands for as 0xRRGGBB; none if it is no colour."""
+    if isinstance(value, str):
+        if found := _HEX.fullmatch(value.strip()):
+            digits = found[1] or "".join(digit * 2 for digit in found[2])
+            marked = value.strip().startswith("#")
+            return [int(digits, 16)] if marked else []
+        parts = re.findall(r"\d+", value)
+        plain = re.fullmatch(r"\s*[\[(]?\s*\d+\s*[, ]\s*\d+\s*[, ]\s*\d+\s*[\])]?\s*", value)
+        return _colours([int(part) for part in parts]) if plain else []
+    if not isinstance(value, Sequence):
+        return []
+    if len(value) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in value):
+        return [value[0] << 16 | value[1] << 8 | value[2]]
+    several = [_colours(item) for item in value]
+    return [colour for colours in several for colour in colours] if all(several) else []
+
+
+def _by_colour(
+    coloured: Sequence[ColouredMaskError], gray: Mapping[Path, MaskValues]
+) -> ClassTable:
+    """Return the table of the colours that occur, to score by; for training they need names."""
+    total = sum((Counter(error.colours) for error in coloured), Counter[int]())
+    for values in gray.values():
+        total.update({value * 0x010101: count for value, count in values.counts.items()})
+    few = all(error.colours for error in coloured) and 2 <= len(total) <= _MOST_COLOURS
+    if advice("to train") or not few:
+        several = len(coloured) > 1 and few
+        said = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
+        raise ValueError(f"{coloured[0]}{said}")
+    names = {c: colour_text(c) if c != min(total) else BACKGROUND for c in sorted(total)}
+    return replace(class_table(names, colours=True), inferred=True)
+
+
+def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
+    """Return the table of the values that occur in the masks."""
+    nothing = ClassTable(names=(), values=())
+    read: dict[Path, MaskValues] = {}
+    coloured: list[ColouredMaskError] = []
+    for path in masks:
+        try:
+            read[path] = mask_values(path, nothing)
+        except ColouredMaskError as error:
+            coloured.append(error)
+    if coloured:
+        return _by_colour(coloured, read), ()
+    compare_palettes([values.drawn for values in read.values()])
+    if wrong := refusal_of(read):
+        raise ValueError(wrong)
+    files = {path: values.counts for path, values in read.items()}
+    hints = hints_of(read)
+    said = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+    occurs = Counter(value for counts in files.values() for value in counts)
+    try:
+        table = inferred_table(sorted(occurs))
+    except ValueError as error:
+        raise ValueError(f"{error}{said}") from None
+    for path, counts in files.items():
+        lone = [value for value in counts if occurs[value] == 1]
+        if lone and len(files) >= _SEVERAL:
+            raise ValueError(
+                f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. "
+                + advice(
+                    "If it is a class, name them all with data.classes; if not, repair it.",
+                    otherwise="Repair it.",
+                )
+                + said
+            )
+    return table, tuple(hints)

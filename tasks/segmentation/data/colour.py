@@ -1,0 +1,62 @@
+"""Gray files among coloured ones: all flat images of a data set have the same channels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tasks.segmentation.data.cases import Image
+from tasks.segmentation.data.formats.flat import is_volume
+
+_RGB: Final = 3
+
+
+def is_coloured(image: Image, paths: Sequence[Path]) -> bool | None:
+    """Return whether an image is in colour; None if it is neither gray nor RGB.
+
+    An RGB file whose channels are equal is gray.
+
+    Args:
+        image: (C, D, H, W) as stored.
+        paths: Its files. Only that of a single flat file is gray or RGB: of volumes and of several
+            files the channels mean something else.
+    """
+    if len(paths) != 1 or is_volume(paths[0]) or len(image) not in (1, _RGB):
+        return None
+    return bool((image[1:] != image[0]).any())
+
+
+def fitted(image: Image, paths: Sequence[Path], *, channels: int | None) -> Image:
+    """Return an image with the channels of the others: gray becomes RGB, and RGB gray if it is.
+
+    Args:
+        image: (C, D, H, W) as stored; it stays so unless it is gray or RGB.
+        paths: Its files.
+        channels: 1 or 3; None changes nothing. Colours are not taken away.
+    """
+    if channels in (None, len(image)) or (coloured := is_coloured(image, paths)) is None:
+        return image
+    if channels == _RGB:
+        return np.repeat(image, _RGB, axis=0)
+    return image if coloured else image[:1]
+
+
+def common_channels(coloured: Sequence[tuple[bool | None, int]]) -> int | None:
+    """Return the channels that gray and RGB images get: 3 if one is in colour, else 1.
+
+    Images that have the same channels already keep them.
+
+    Args:
+        coloured: Of every image what `is_coloured` returns, and its channels as stored.
+
+    Returns:
+        None if most images are neither gray nor RGB.
+    """
+    stored = Counter(channels for kind, channels in coloured if kind is not None)
+    if 2 * stored.total() <= len(coloured):
+        return None
+    if len(stored) == 1:
+        return next(iter(stored))
+    return _RGB if any(kind for kind, _ in coloured) else 1

@@ -1,0 +1,1 @@
+"""File types of images and volumes."""

@@ -1,0 +1,1 @@
+"""How segmentation data lie on disk: one file per layout."""

@@ -1,0 +1,190 @@
+"""What the names of masks have more than those of their images."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from os.path import commonprefix
+from typing import Final, NamedTuple
+
+from tasks.common.files.paths import listed
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.formats.flat import SUFFIXES
+
+_MASK_WORDS: Final = (
+    "masks?|msk|seg|segm|segmentations?|labels?|lbls?|gts?|ground[-_ ]?truth|annotations?|annos?|"
+    "annot|truth|target|manual|manual[-_ ]?masks?|gtfine_labelids|gtfine_labeltrainids|pred|"
+    "predictions?"
+)
+_IMAGE_WORDS: Final = "images?|imgs?|im|pics?|photos?|leftimg8bit|training|test|rgb|raw|input"
+
+
+class Affix(NamedTuple):
+    """What stands before and behind the rest of a name, within its folder."""
+
+    start: str = ""
+    end: str = ""
+
+    def core(self, name: str) -> str | None:
+        """Return a name without it, None if it does not have it."""
+        folder, slash, base = name.rpartition("/")
+        if len(base) < len(self.start) + len(self.end):
+            return None
+        if not (base.startswith(self.start) and base.endswith(self.end)):
+            return None
+        return folder + slash + base[len(self.start) : len(base) - len(self.end)]
+
+    def __str__(self) -> str:
+        return f"'{self.start}*{self.end}'"
+
+
+class Matcher:
+    """Finds the image that each mask belongs to, by its name.
+
+    A mask is called as its image, or has a word such as ``mask``, ``segmentation``, ``label`` or
+    ``gt`` before or behind the name, in capital or small letters; the image may have one such as
+    ``image`` there. Whole names come first. Where that does not find an image for every mask,
+    other text is found that all masks have in common, and all images, if it leaves them the same
+    names.
+
+    Args:
+        pictures: Names of the images, without suffixes, with ``/`` for folders.
+        ending: What each mask has behind the image's name, in place of all that; None for it.
+
+    Attributes:
+        found: How many masks of which form belong to images of which; equal names are not counted.
+    """
+
+    def __init__(self, pictures: Collection[str], ending: str | None = None) -> None:
+        self.pictures = set(pictures)
+        self.ending = ending
+        self.found: Counter[tuple[Affix, Affix]] = Counter()
+        self._cores: dict[str, dict[str, Affix]] = defaultdict(dict)
+        for name in pictures:
+            for affix in _worded(name, f"{_IMAGE_WORDS}|{_MASK_WORDS}"):
+                self._cores[str(affix.core(name))][name] = affix
+
+    def match(self, masks: Sequence[str], *, count: bool = True) -> dict[str, str]:
+        """Return the image of each mask, by the mask; those without an image are not in it.
+
+        Args:
+            masks: Names, as the images'.
+            count: Whether they are counted in ``found``.
+
+        Raises:
+            ValueError: If a mask may belong to several images.
+        """
+        pairs = {name: self._by_words(name) for name in masks}
+        complete = {pair[0] for pair in pairs.values() if pair} == self.pictures
+        if self.ending is None and not (complete and all(pairs.values())):
+            pairs = _by_common_text(masks, self.pictures) or pairs
+        found = {name: pair for name, pair in pairs.items() if pair}
+        if count:
+            forms = [(mask, image) for _, mask, image in found.values()]
+            self.found.update(form for form in forms if any(map(any, form)))
+        return {name: pair[0] for name, pair in found.items()}
+
+    def note(self) -> tuple[str, ...]:
+        """Return a sentence on what masks are called, if they are not called as their images."""
+        pairs = ", ".join(
+            f"{count} masks {mask} belong to images {image}"
+            for (mask, image), count in self.found.most_common()
+        )
+        return (f"names differ: {pairs}",) if pairs else ()
+
+    def _by_words(self, name: str) -> tuple[str, Affix, Affix] | None:
+        """Return the image of a mask, what the mask has beside the name, and what the image has."""
+        if self.ending is not None:
+            affixes = [Affix(end=self.ending)]
+        elif name in self.pictures:
+            return name, Affix(), Affix()
+        else:
+            affixes = [*_worded(name, _MASK_WORDS), Affix()]
+        for affix in affixes:
+            core = affix.core(name)
+            if core is not None and core in self.pictures:
+                return core, affix, Affix()
+            images = self._cores.get(core or "", {})
+            if len(images) > 1:
+                raise ValueError(
+                    f"the mask {name!r} may belong to the images {listed(sorted(images))}; "
+                    "expected one. Rename them, so that masks are called as their images."
+                )
+            for image, beside in images.items():
+                return image, affix, beside
+        return None
+
+
+def plain_ending(told: str | None) -> str | None:
+    """Return the ending of masks' names as names without suffixes have it.
+
+    Args:
+        told: Such as ``_mask`` or ``_mask.png``.
+    """
+    return None if told is None else _without_suffix(told)
+
+
+def several(first: str, other: str, *, of: str, where: str) -> ValueError:
+    """Return the error for two files that are both the mask of an image.
+
+    Args:
+        first: The name of a file.
+        other: That of another.
+        of: The image.
+        where: The folder.
+    """
+    base = of.rpartition("/")[2]
+    ends = [_without_suffix(name).partition(base)[2] for name in (first, other)]
+    ending = next((end for end in ends if end), "_mask")
+    return ValueError(
+        f"{where}: {first!r} and {other!r} are both the mask of {of!r}; expected one. Remove the "
+        f"other, or say how the names of masks end: "
+        + advice(f"data.mask_suffix={ending}", otherwise=f"--mask-suffix {ending}")
+        + "."
+    )
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _worded(name: str, words: str) -> Iterator[Affix]:
+    """Yield each word that a name has before or behind the rest."""
+    base = name.rpartition("/")[2]
+    if end := re.fullmatch(rf".+?([-_. ](?:{words})\d?)", base, re.IGNORECASE):
+        yield Affix(end=end[1])
+    if start := re.fullmatch(rf"((?:{words})[-_. ]).+", base, re.IGNORECASE):
+        yield Affix(start=start[1])
+
+
+def _by_common_text(
+    masks: Sequence[str], pictures: Collection[str]
+) -> dict[str, tuple[str, Affix, Affix] | None] | None:
+    """Return the pairs, if what all masks and all images have in common leaves the same names."""
+    if len(masks) != len(pictures) or len(masks) < 2:
+        return None
+    for mask, image in _affixes(masks, sorted(pictures)):
+        images = {image.core(name): name for name in pictures}
+        cores = {mask.core(name): name for name in masks}
+        if None not in cores and len(cores) == len(masks) and cores.keys() == images.keys():
+            return {name: (images[core], mask, image) for core, name in cores.items()}
+    return None
+
+
+def _affixes(masks: Sequence[str], pictures: Sequence[str]) -> Iterator[tuple[Affix, Affix]]:
+    """Yield what masks and images may have beside the rest: masks alone, then both."""
+    folder, slash, base = masks[0].rpartition("/")
+    for name in pictures:
+        inner = name.removeprefix(folder + slash)
+        start, there, end = base.partition(inner)
+        if there and name.startswith(folder):
+            yield Affix(start, end), Affix()
+    yield _common(masks), _common(pictures)
+
+
+def _common(names: Sequence[str]) -> Affix:
+    """Return what all names begin and end with."""
+    bases = [name.rpartition("/")[2] for name in names]
+    start = commonprefix(bases)
+    end = commonprefix([base[len(start) :][::-1] for base in bases])[::-1]
+    return Affix(start, end)

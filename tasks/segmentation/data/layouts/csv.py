@@ -1,0 +1,225 @@
+"""Cases from a CSV file with a row for each."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from tasks.common.data.splits import SIDES
+from tasks.common.files.paths import (
+    existing_file,
+    existing_folder,
+    hint,
+    listed,
+    name_here,
+    named_file,
+)
+from tasks.common.files.text import read_text
+from tasks.segmentation.data.cases import Case, CaseSet
+from tasks.segmentation.data.class_table import layered_table, table_of
+from tasks.segmentation.data.layouts.folder import stem_of
+
+_COLUMNS: Final = ("image", "mask", "name", "patient", "split")
+
+
+def csv_cases(
+    *,
+    root: str | Path,
+    file: str = "data.csv",
+    classes: Mapping[Any, Any] | None = None,
+    threshold: float | None = None,
+) -> CaseSet:
+    r"""Return the cases of a CSV file: cells between commas, semicolons or tabs, UTF-8 or UTF-16.
+
+    ========= =================================================================================
+    column    cells
+    ========= =================================================================================
+    image     path within ``root``; further files are in columns ``image:<channel>``
+    mask      path within ``root``; for classes that may overlap ``mask:<class>``, one for each
+    name      of the case; the image's path without suffix if there is no such column
+    patient   whose case it is; every case is its own patient if there is no such column
+    split     ``train``, ``val`` or ``test``
+    ========= =================================================================================
+
+    There are no other columns: one that is misspelt would be missed, and a patient with it. Of a
+    path with ``\`` the parts are folders where that is the file.
+
+    Args:
+        root: The folder that paths are relative to.
+        file: The CSV file, within ``root``.
+        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
+            background, 255: nucleus}``; None for the values that occur in the masks, all of which
+            are read then.
+        threshold: Mask values from it on become 255, others 0; None reads them as they are.
+
+    Raises:
+        FileNotFoundError: If ``root``, the CSV file or a file in it is missing.
+        ValueError: If a column is missing, unknown or there twice, a cell is empty, a split
+            unknown, a name there twice, or a patient in two splits; with the line and column.
+    """
+    base = existing_folder(Path(root), what="root")
+    source = existing_file(base / file, what="CSV file")
+    columns, rows = _read(source)
+    images, masks = _checked(source, columns)
+    cases = [_case(row, base, images=images, masks=masks) for row in rows]
+    _refuse_doubles(rows, cases)
+    notes: tuple[str, ...] = ()
+    if masks == ["mask"]:
+        drawn = [case.masks[0] for case in cases]
+        table, notes = table_of(classes, drawn, threshold=threshold)
+    else:
+        names = [column.removeprefix("mask:") for column in masks]
+        table = layered_table(names, classes, source="the columns of masks", threshold=threshold)
+    channels = [column.removeprefix("image:") for column in images]
+    return CaseSet(
+        source=str(source),
+        cases=tuple(sorted(cases, key=lambda case: case.name)),
+        classes=table,
+        channel_names=() if channels == ["image"] else tuple(channels),
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    source: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def place(self, column: str) -> str:
+        """Return where a cell is, for a message."""
+        return f"{self.source}, line {self.line}, column {column!r}"
+
+    def cell(self, column: str, default: str | None = None) -> str:
+        """Return a cell; the default only if there is no such column."""
+        text = self.cells.get(column, default)
+        if not text:
+            raise ValueError(f"{self.place(column)}: the cell is empty; expected a value. Fill it.")
+        return text
+
+
+def _read(source: Path) -> tuple[list[str], list[_Row]]:
+    """Return the columns and the rows."""
+    lines = _lines(read_text(source), source)
+    _, columns = next((line for line in lines if any(line[1])), (1, []))
+    rows = []
+    for number, cells in lines:
+        if not any(cells):
+            continue
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{source}, line {number}: {len(cells)} cells for the {len(columns)} "
+                f"columns {listed(columns, limit=10)}. Put a cell with a comma in quotes."
+            )
+        cells_by_column = dict(zip(columns, cells, strict=True))
+        rows.append(_Row(source=source, line=number, cells=cells_by_column))
+    if not rows:
+        raise ValueError(
+            f"{source} has no rows; expected a line with the columns, such as image,mask,patient, "
+            "and one for each case."
+        )
+    return columns, rows
+
+
+def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line.
+
+    Excel writes ``sep=;`` into a line above the columns, and tabs as "Unicode text".
+    """
+    head, _, rest = text.partition("\n")
+    told = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
+    skipped = 1 if told else 0
+    body = rest if told else text
+    columns = body.lstrip("\r\n").partition("\n")[0]
+    delimiter = told[1] if told else max(",;\t", key=columns.count)
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num + skipped, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        line = reader.line_num + skipped
+        raise ValueError(
+            f"{source}, line {line}: {error}. Close every quote, and double those within a cell."
+        ) from error
+
+
+def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns of images and those of masks."""
+    place = f"{source}, line 1"
+    double = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if double:
+        raise ValueError(f"{place}: column {double[0]!r} is there twice. Remove one.")
+    images, masks = (
+        [c for c in columns if c == what or (c.startswith(f"{what}:") and c != f"{what}:")]
+        for what in ("image", "mask")
+    )
+    there = f"there are {listed(columns, limit=10)}"
+    for what, found in (("image", images), ("mask", masks)):
+        if not found:
+            raise ValueError(
+                f"{place}: column {what!r} is missing{hint(what, columns)}; {there}. Add it."
+            )
+    unknown = [c for c in columns if c not in (*_COLUMNS, *images, *masks)]
+    if unknown:
+        raise ValueError(
+            f"{place}: column {unknown[0]!r} is unknown{hint(unknown[0], _COLUMNS)}; expected "
+            f"{', '.join(_COLUMNS)}, image:<channel> or mask:<class>. Rename or remove it."
+        )
+    if "mask" in masks and len(masks) > 1:
+        raise ValueError(f"{place}: columns 'mask' and {masks[-1]!r}; expected one or the other.")
+    return images, masks
+
+
+def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str]) -> Case:
+    """Return the case of a row."""
+
+    def files(columns: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(
+            named_file(base, row.cell(column), what=f"{row.place(column)}: file")
+            for column in columns
+        )
+
+    pictures, drawn = files(images), files(masks)
+    first = PurePath(name_here(base, row.cell(images[0])))
+    name = row.cell("name", stem_of(first) or first.as_posix())
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError(
+            f"{row.place('name' if 'name' in row.cells else images[0])}: {name!r} lies outside "
+            "root, so it cannot name a case, after which files are called. Add a column 'name'."
+        )
+    split = row.cell("split", "none")
+    if split not in SIDES and "split" in row.cells:
+        raise ValueError(
+            f"{row.place('split')}: {split!r} is no split{hint(split, SIDES)}; expected train, "
+            "val or test."
+        )
+    return Case(
+        name=name,
+        images=pictures,
+        masks=drawn,
+        patient=row.cell("patient", name),
+        split=split if "split" in row.cells else None,
+    )
+
+
+def _refuse_doubles(rows: Sequence[_Row], cases: Sequence[Case]) -> None:
+    """Raise an error if two cases have one name, or a patient is in two splits."""
+    names: dict[str, int] = {}
+    patients: dict[str, tuple[str | None, int]] = {}
+    for row, case in zip(rows, cases, strict=True):
+        line = names.setdefault(case.name, row.line)
+        if line != row.line:
+            column = "name" if "name" in row.cells else "image"
+            raise ValueError(
+                f"{row.place(column)}: the case {case.name!r} is in line {line} already; expected "
+                "each name once. Rename or remove one."
+            )
+        split, line = patients.setdefault(case.patient, (case.split, row.line))
+        if split != case.split:
+            raise ValueError(
+                f"{row.place('split')}: patient {case.patient!r} is in {case.split}, but in line "
+                f"{line} in {split}. Put all cases of a patient into one split."
+            )

@@ -1,0 +1,193 @@
+"""Cases from a folder of images and a folder of masks, matched by their names."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from tasks.common.files.paths import contents, existing_folder, is_hidden, listed
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.cases import Case, CaseSet
+from tasks.segmentation.data.class_table import layered_table, table_of
+from tasks.segmentation.data.formats.flat import SUFFIXES
+from tasks.segmentation.data.layouts.affixes import Matcher, plain_ending, several
+from tasks.segmentation.data.splits import patient_of
+
+
+def folder_cases(
+    *,
+    root: str | Path,
+    images: str = "images",
+    masks: str = "masks",
+    classes: Mapping[Any, Any] | None = None,
+    threshold: float | None = None,
+    mask_suffix: str | None = None,
+    patient: str | None = None,
+) -> CaseSet:
+    r"""Return the cases of a folder with images and a folder with masks of the same names.
+
+    A case's name is the path of its image within ``images``, without the suffix. Its mask has the
+    same name and any suffix, possibly with a word such as ``_mask`` or ``_segmentation``, as
+    `Matcher` says. Where ``masks`` holds nothing but one folder per class, with a mask per image in
+    each, such as ``masks/vessel/a.png``, classes may overlap and are called as their folders.
+    Hidden files and those of other kinds are passed over.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        images: Folder of the images.
+        masks: Folder of the masks.
+        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
+            background, 255: nucleus}``; None for the values that occur in the masks, all of which
+            are read then.
+        threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
+            it; None reads them as they are.
+        mask_suffix: What each mask has behind the image's name, such as ``_manual``; other files
+            are passed over, and images and masks may be in one folder. None finds out by itself.
+        patient: A regular expression with one group, the patient, that is found in every name,
+            such as ``(\w+)_\d+``; None if every case is its own patient.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an image has no mask, or a mask no image, or either has two; if ``classes``
+            or ``patient`` does not fit.
+    """
+    base = existing_folder(Path(root), what="root")
+    folder = base / masks
+    ending = plain_ending(mask_suffix)
+    pictures, found, passed = _both(base / images, folder, ending)
+    matcher = Matcher(pictures, ending)
+    layers = _class_folders(folder, found, matcher)
+    notes: tuple[str, ...] = ()
+    if layers:
+        names = [layer.name for layer in layers]
+        table = layered_table(names, classes, source="the folders of masks", threshold=threshold)
+        files = [_ending_in(ending, _files(layer, what="mask"), layer) for layer in layers]
+        parts = [_matched(matcher, f, folder=layer) for f, layer in zip(files, layers, strict=True)]
+    else:
+        parts = [_matched(matcher, found, folder=folder)]
+        table, notes = table_of(classes, parts[0].values(), threshold=threshold)
+    return CaseSet(
+        source=str(base),
+        cases=tuple(
+            Case(
+                name=name,
+                images=(path,),
+                masks=tuple(part[name] for part in parts),
+                patient=patient_of(name, patient),
+            )
+            for name, path in sorted(pictures.items())
+        ),
+        classes=table,
+        notes=(*matcher.note(), *passed, *notes),
+    )
+
+
+def stem_of(path: PurePath) -> str:
+    """Return a path without its suffix, ``.nii.gz`` being one, or nothing if it is of no image.
+
+    Example:
+        >>> stem_of(PurePath("ct/a.b.nii.gz")), stem_of(PurePath("notes.txt"))
+        ('ct/a.b', '')
+    """
+    text = path.as_posix()
+    suffix = next((s for s in SUFFIXES if text.lower().endswith(s)), text)
+    return text[: -len(suffix)]
+
+
+def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source: Path) -> None:
+    """Raise an error unless every image has a mask, and every mask an image.
+
+    Args:
+        images: Names of the images.
+        masks: Names of the masks, as the images'.
+        source: Where the masks are.
+
+    Raises:
+        ValueError: With the names of those left over.
+    """
+    bare, stray = sorted(set(images) - set(masks)), sorted(set(masks) - set(images))
+    left = [
+        f"{len(names)} of {len(everything)} {what} ({listed(names)})"
+        for names, everything, what in (
+            (bare, images, "images without a mask"),
+            (stray, masks, "masks without an image"),
+        )
+        if names
+    ]
+    if left:
+        raise ValueError(
+            f"{source}: {' and '.join(left)}; expected one mask per image. Rename or remove them."
+        )
+
+
+def _files(folder: Path, *, what: str) -> dict[str, Path]:
+    """Return the image files in and below a folder by name."""
+    files: dict[str, Path] = {}
+    for path in sorted(existing_folder(folder, what=f"{what} folder").rglob("*")):
+        relative = path.relative_to(folder)
+        name = stem_of(relative)
+        hidden = any(is_hidden(Path(part)) for part in relative.parts)
+        if not name or hidden or path.is_dir():
+            continue
+        if name in files:
+            raise ValueError(
+                f"{folder}: {files[name].name!r} and {path.name!r} are both the {what} of "
+                f"{name!r}; expected one. Rename or remove the other."
+            )
+        files[name] = path
+    if not files:
+        raise ValueError(
+            f"{folder}: no {what} files; expected {', '.join(SUFFIXES)}. {contents(folder)}"
+        )
+    return files
+
+
+def _both(
+    images: Path, masks: Path, ending: str | None
+) -> tuple[dict[str, Path], dict[str, Path], tuple[str, ...]]:
+    """Return images and masks by name, and what to say of those that are neither."""
+    pictures, found = _files(images, what="image"), _files(masks, what="mask")
+    drawn = _ending_in(ending, found, masks)
+    if masks.resolve() == images.resolve():
+        if not ending:
+            told_by = advice("data.mask_suffix=_mask", otherwise="--mask-suffix _mask")
+            raise ValueError(
+                f"images and masks are both in {masks}; expected a folder for each, or what the "
+                f"names of masks end in, such as {told_by}."
+            )
+        return {n: path for n, path in pictures.items() if n not in drawn}, drawn, ()
+    left = len(found) - len(drawn)
+    return pictures, drawn, (f"{left} masks do not end in {ending!r}: passed over",) * bool(left)
+
+
+def _ending_in(ending: str | None, files: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return the files whose names end so; all if it is None."""
+    found = {name: path for name, path in files.items() if name.endswith(ending or "")}
+    if not found:
+        raise ValueError(
+            f"{folder}: no name of a mask ends in {ending!r}; there are "
+            f"{listed(sorted(path.name for path in files.values()))}."
+        )
+    return found
+
+
+def _class_folders(folder: Path, masks: Collection[str], matcher: Matcher) -> list[Path]:
+    """Return the folders of the classes if each class has its own, else none."""
+    inner = [name.partition("/")[2] for name in masks]
+    if not all(inner) or matcher.match(list(masks), count=False):
+        return []
+    layers = [p for p in folder.iterdir() if p.is_dir() and not is_hidden(p)]
+    parts = [[n.partition("/")[2] for n in masks if n.startswith(f"{p.name}/")] for p in layers]
+    return sorted(layers) if any(matcher.match(part, count=False) for part in parts) else []
+
+
+def _matched(matcher: Matcher, masks: Mapping[str, Path], *, folder: Path) -> dict[str, Path]:
+    """Return the mask of each image."""
+    matched: dict[str, Path] = {}
+    found = matcher.match(list(masks))
+    for name, path in masks.items():
+        image = found.get(name, name)
+        if image in matched:
+            raise several(matched[image].name, path.name, of=image, where=str(folder))
+        matched[image] = path
+    refuse_unmatched(matcher.pictures, matched, source=folder)
+    return matched

@@ -1,0 +1,299 @@
+"""Cases from a data set in nnU-Net's raw layout.
+
+Source: MIC-DKFZ/nnUNet, documentation/dataset_format.md and region_based_training.md.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.files.paths import (
+    contents,
+    existing_file,
+    existing_folder,
+    hint,
+    is_hidden,
+    listed,
+    named_file,
+)
+from tasks.common.files.text import read_json
+from tasks.segmentation.data.cases import (
+    BACKGROUND,
+    IGNORED,
+    Case,
+    CaseSet,
+    ClassTable,
+    class_table,
+)
+from tasks.segmentation.data.formats.flat import SUFFIXES
+from tasks.segmentation.data.layouts.folder import refuse_unmatched
+from tasks.segmentation.data.layouts.nifti import checked_axis
+from tasks.segmentation.data.masks.read import NNUNET
+from tasks.segmentation.data.splits import patient_of
+
+_KEYS: Final = ("channel_names", "labels", "file_ending")
+
+_Files = dict[str, tuple[dict[int, Path], Path]]
+"""By case: the image file of each channel, and the label file."""
+
+
+def nnunet_cases(
+    *,
+    root: str | Path,
+    patient: str | None = None,
+    axis: int = -1,
+    splits: str | None = None,
+    splits_fold: int = 0,
+) -> CaseSet:
+    """Return the training cases of a data set in nnU-Net's raw layout, version 2 or 1.
+
+    ``dataset.json`` tells channels and classes. Files are ``imagesTr/{case}_{channel:04d}`` and
+    ``labelsTr/{case}``, or what ``dataset`` in ``dataset.json`` lists. Regions become classes that
+    may overlap; pixels with the label ``ignore`` are left out. Several channels may share one file
+    ``{case}_0000`` where it is no NIfTI, as nnU-Net has it for RGB images. ``imagesTs``, which has
+    no labels, is not used.
+
+    Args:
+        root: The folder of ``dataset.json``, such as ``nnUNet_raw/Dataset005_Prostate``.
+        patient: A regular expression that finds the patient in a name; None if every case is its
+            own.
+        axis: Which axis slices lie along, as `CaseSet.axis` says.
+        splits: An nnU-Net ``splits_final.json``, relative to ``root``, that says which cases are
+            train and which val; others are left out, and counted. None if it is not to decide.
+        splits_fold: Which of its folds, from 0.
+
+    Raises:
+        FileNotFoundError: If ``dataset.json``, ``splits`` or a folder or file of theirs is missing.
+        ValueError: If one of the two is malformed or does not agree with the files; if a case lacks
+            a channel or its label; if ``axis``, ``patient`` or ``splits_fold`` does not fit.
+    """
+    base = existing_folder(Path(root), what="root")
+    axis = checked_axis(axis)
+    source = existing_file(base / "dataset.json", what="nnU-Net's description")
+    description = _description(source)
+    channels = _channels(description["channel_names"], source)
+    table = _table(description["labels"], source)
+    ending = description["file_ending"]
+    if ending not in SUFFIXES:
+        raise ValueError(
+            f"{source}: file_ending is {ending!r}; expected one of {', '.join(SUFFIXES)}."
+        )
+    told = description.get("dataset")
+    files = _found(base, ending) if told is None else _told(base, told, source)
+    _refuse_gaps(files, channels, shared=not ending.startswith(".nii"))
+    stated = description.get("numTraining", len(files))
+    if stated != len(files):
+        raise ValueError(
+            f"{source}: numTraining is {stated!r}, but there are {len(files)} cases. Correct it, "
+            "or look for the files that are missing."
+        )
+    cases = tuple(
+        Case(
+            name=name,
+            images=tuple(path for _, path in sorted(images.items())),
+            masks=(label,),
+            patient=patient_of(name, patient),
+        )
+        for name, (images, label) in sorted(files.items())
+    )
+    notes: tuple[str, ...] = ()
+    if splits is not None:
+        cases, notes = _with_split(cases, base / splits, splits_fold)
+    return CaseSet(
+        source=str(base),
+        cases=cases,
+        classes=table,
+        axis=axis,
+        channel_names=tuple(channels),
+        notes=notes,
+    )
+
+
+def _description(source: Path) -> dict[str, Any]:
+    """Return ``dataset.json`` as version 2 has it."""
+    found = read_json(source)
+    if isinstance(found, dict) and "modality" in found and "channel_names" not in found:
+        labels = found.get("labels")
+        found |= {"channel_names": found["modality"], "file_ending": ".nii.gz"}
+        if isinstance(labels, dict) and all(key.isdecimal() for key in labels):
+            found["labels"] = {name: int(key) for key, name in labels.items()}
+    keys = list(found) if isinstance(found, dict) else []
+    for key in _KEYS:
+        if key not in keys:
+            raise ValueError(
+                f"{source}: {key!r} is missing{hint(key, keys)}; expected an object with "
+                f"{', '.join(_KEYS)}, got {listed(keys, limit=10) or 'none of them'}. Add it."
+            )
+    return dict(found)
+
+
+def _channels(names: Any, source: Path) -> list[str]:  # noqa: ANN401 (JSON)
+    """Return the names of the channels in order."""
+    keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
+    if not keys or set(keys) != set(names):
+        raise ValueError(
+            f'{source}: channel_names is {names}; expected numbers from 0 and names, such as {{"0":'
+            ' "T2", "1": "ADC"}.'
+        )
+    return [str(names[key]) for key in keys]
+
+
+def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
+    """Return the classes; those of which one is a list of labels may overlap."""
+    try:
+        values = {
+            # Not int(v), which would cut 1.5 to 1.
+            name: tuple(int(str(v)) for v in (value if isinstance(value, list) else [value]))
+            for name, value in labels.items()
+        }
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            f"{source}: labels is {labels}; expected names with a number or, for regions, a list "
+            'of numbers each, such as {"background": 0, "tumor": 1}.'
+        ) from None
+    ignored = values.pop(IGNORED, ())
+    regions = any(len(value) > 1 for value in values.values())
+    learnt = sorted(chain.from_iterable(values.values()))
+    if regions:
+        learnt = sorted(set(learnt))
+    expected = list(range(len(learnt) + len(ignored)))
+    if values.get(BACKGROUND) != (0,) or [*learnt, *ignored] != expected or len(ignored) > 1:
+        raise ValueError(
+            f"{source}: labels is {labels}; nnU-Net demands background 0 and consecutive numbers "
+            "behind it, each of one class unless there are regions, and the highest for 'ignore'. "
+            "Correct the labels."
+        )
+    if not regions:
+        pairs = [(value[0], name) for name, value in values.items()]
+        table = dict(pairs) | dict.fromkeys(ignored, IGNORED)
+        return class_table(table, source=NNUNET)
+    del values[BACKGROUND]
+    return ClassTable(
+        names=tuple(values),
+        values=tuple(values.values()),
+        exclusive=False,
+        ignored=ignored,
+        source=NNUNET,
+    )
+
+
+def _found(base: Path, ending: str) -> _Files:
+    """Return the files in ``imagesTr`` and ``labelsTr``."""
+    images: dict[str, dict[int, Path]] = {}
+    for path in _listing(base / "imagesTr", ending):
+        match = re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))
+        if not match:
+            raise ValueError(
+                f"{path} has no channel number; expected a name such as case_0000{ending}. Rename "
+                "it; data of the Medical Decathlon is converted by nnUNetv2_convert_MSD_dataset."
+            )
+        images.setdefault(match[1], {})[int(match[2])] = path
+    folder = base / "labelsTr"
+    labels = {path.name.removesuffix(ending): path for path in _listing(folder, ending)}
+    refuse_unmatched(images, labels, source=folder)
+    return {name: (images[name], labels[name]) for name in images}
+
+
+def _listing(folder: Path, ending: str) -> list[Path]:
+    """Return the files of a folder, hidden ones apart."""
+    existing_folder(folder, what="nnU-Net folder")
+    paths = [p for p in sorted(folder.glob(f"*{ending}")) if not is_hidden(p) and p.is_file()]
+    if not paths:
+        raise ValueError(
+            f"{folder}: no files with the file_ending {ending!r} of dataset.json. "
+            f"{contents(folder)}"
+        )
+    return paths
+
+
+def _told(base: Path, told: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
+    """Return the files that ``dataset.json`` lists."""
+    files: _Files = {}
+    for name, entry in told.items() if isinstance(told, dict) else [("", told)]:
+        given = _paths(entry)
+        if not given:
+            raise ValueError(
+                f"{source}: dataset has {name!r}: {entry}; expected "
+                '{"images": ["...", ...], "label": "..."} for each case.'
+            )
+        what = f"{source}: case {name!r}: file"
+        label, *images = (named_file(base, path, what=what) for path in given)
+        files[name] = (dict(enumerate(images)), label)
+    if not files:
+        raise ValueError(
+            f"{source}: dataset lists no case; expected one at least, or no 'dataset'."
+        )
+    return files
+
+
+def _paths(entry: Any) -> list[str]:  # noqa: ANN401 (JSON)
+    """Return the paths of a case, the label first; none if it is malformed."""
+    try:
+        paths = [entry["label"], *entry["images"]]
+    except (KeyError, TypeError):
+        return []
+    whole = all(isinstance(path, str) and path for path in paths)
+    return paths if whole and len(paths) > 1 else []
+
+
+def _refuse_gaps(files: _Files, channels: Sequence[str], *, shared: bool) -> None:
+    """Raise an error unless every case has each channel, or each has one file for all."""
+    numbers = set(range(len(channels)))
+    if shared and all(set(images) == {0} for images, _ in files.values()):
+        return
+    for name, (images, label) in files.items():
+        missing, extra = sorted(numbers - set(images)), sorted(set(images) - numbers)
+        problem = f"lacks {', '.join(f'{n:04d} ({channels[n]})' for n in missing)}"
+        if missing or extra:
+            raise ValueError(
+                f"{label.parent.parent}: case {name!r} of channels 0 to {len(channels) - 1} "
+                f"{problem if missing else f'has also {extra[0]:04d}'}; expected all that "
+                "channel_names lists, and no other."
+            )
+
+
+def _with_split(
+    cases: Sequence[Case], path: Path, fold: int
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """Return the cases with the sides of a fold of ``splits_final.json``, and what to say of it."""
+    folds = read_json(existing_file(path, what="file of splits"))
+    if not isinstance(folds, list) or not all(_is_fold(entry) for entry in folds):
+        raise ValueError(
+            f'{path}: expected a list of folds, each {{"train": [names], "val": [names]}}.'
+        )
+    if not isinstance(fold, int) or not 0 <= fold < len(folds):
+        raise ValueError(
+            f"splits_fold is {fold!r}; expected 0 to {len(folds) - 1}, as {path} has {len(folds)} "
+            "folds."
+        )
+    named = [(name, side) for side in ("train", "val") for name in folds[fold][side]]
+    sides = dict(named)
+    twice = sorted(name for name, count in Counter(name for name, _ in named).items() if count > 1)
+    if twice:
+        raise ValueError(f"{path}, fold {fold}: {listed(twice)} is named twice.")
+    names = {case.name for case in cases}
+    unknown, silent = sorted(set(sides) - names), sorted(names - set(sides))
+    if unknown:
+        raise ValueError(
+            f"{path}, fold {fold} names cases that are not there: {listed(unknown)}"
+            f"{hint(unknown[0], sorted(names))}; expected names of the training cases, without "
+            "channel and suffix."
+        )
+    empty = [side for side in ("train", "val") if not folds[fold][side]]
+    if empty:
+        raise ValueError(f"{path}, fold {fold} has no {empty[0]} case; expected one at least.")
+    left = f"{path.name}, fold {fold} leaves out {len(silent)} of {len(names)} cases: "
+    notes = (left + listed(silent),) if silent else ()
+    kept = (case for case in cases if case.name in sides)
+    return tuple(replace(case, split=sides[case.name]) for case in kept), notes
+
+
+def _is_fold(entry: object) -> bool:
+    return isinstance(entry, Mapping) and all(
+        isinstance(entry.get(side), list) and all(isinstance(name, str) for name in entry[side])
+        for side in ("train", "val")
+    )

@@ -1,0 +1,280 @@
+"""The segmentation data set that the project makes itself: tissue under a microscope.
+
+Only this file knows how it looks; `tasks.common.data.sample_folder` when a folder may be replaced.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.data.sample_folder import Settings, sample_settings, write_once
+from tasks.segmentation.data.cases import Case, CaseSet, class_table
+
+Plane = NDArray[np.float32]  # (H, W); gray in [0, 255] where it is an image
+Points = NDArray[np.float64]  # (P, 2): x and y in pixels
+Generator = np.random.Generator
+
+GENERATOR: Final = "keel segmentation sample"
+VERSION: Final = 1  # raise it whenever the same arguments give other bytes: old folders are renewed
+DEFAULT_IMAGES: Final[Mapping[str, int]] = MappingProxyType({"train": 96, "val": 24, "test": 24})
+CLASSES: Final[Mapping[int, str]] = MappingProxyType(
+    {0: "background", 80: "gland", 160: "nucleus", 255: "vessel"}
+)
+GLAND, NUCLEUS, VESSEL = 80, 160, 255
+PER_PATIENT: Final = 2
+EMPTY_EVERY: Final = 12
+
+
+def write_sample(
+    root: Path, *, images: Mapping[str, int] = DEFAULT_IMAGES, size: int = 128, seed: int = 0
+) -> Path:
+    """Write a small segmentation data set, unless it is there already.
+
+    Gray pictures of glands (large, a rim around grainy matter), nuclei (many, round, about 10
+    pixels wide, inside glands as well) and vessels (curved, 4 to 6 pixels wide). All of them come
+    lighter and darker than what surrounds them, they overlap, the light is uneven and the tissue
+    streaked, so that brightness does not tell the class. Scratches, bubbles and specks out of
+    focus are no structures. One image in twelve has no structure. The two images of a patient
+    share tissue, sharpness and noise. Three in five images are square, the others 7 : 9 and 9 : 7.
+
+    Written are ``images/{split}_{index:04d}.png``, the masks of the same name in ``masks``, with
+    the values of `CLASSES`, and ``sample.json`` (the settings). The same arguments give the same
+    bytes, and an image does not depend on how many others there are. What is on disk already is
+    reused, replaced or refused as `tasks.common.data.sample_folder.write_once` says.
+
+    Args:
+        root: The folder to write; its parents are made.
+        images: Images per split, at least 1 each; a split's name is a Python identifier.
+        size: Side of a square image in pixels, 64 or more.
+        seed: 0 or more; another seed gives other images.
+
+    Returns:
+        ``root``.
+
+    Raises:
+        ValueError: If a split's name or number, ``size`` or ``seed`` is out of range.
+        FileExistsError: If ``root`` is a file, or a folder holding anything that this function
+            did not write. Nothing is deleted then.
+    """
+    settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
+
+    def write(folder: Path) -> None:
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir()
+        for split, index in _numbered(images):
+            stream = [seed, zlib.crc32(split.encode())]
+            look = _look(np.random.default_rng([*stream, index // PER_PATIENT, 1]))
+            rng = np.random.default_rng([*stream, index])
+            empty = index % EMPTY_EVERY == EMPTY_EVERY // 2
+            image, mask = _scene(rng, look, size=size, empty=empty)
+            for kind, pixels in (("images", image), ("masks", mask)):
+                encoded = cv2.imencode(".png", pixels)[1]
+                (folder / kind / f"{_name(split, index)}.png").write_bytes(encoded.tobytes())
+
+    write_once(root, settings, files=_files, write=write)
+    return root
+
+
+def sample_cases(*, root: str | Path) -> CaseSet:
+    """Return the cases of the generated data set, which is written on first use.
+
+    Args:
+        root: Its folder; see `write_sample`.
+
+    Raises:
+        FileExistsError: If the folder holds something else.
+    """
+    folder = write_sample(Path(root))
+    cases: list[Case] = []
+    patients: dict[tuple[str, int], int] = {}
+    for split, index in _numbered(DEFAULT_IMAGES):
+        name = _name(split, index)
+        patient = patients.setdefault((split, index // PER_PATIENT), len(patients))
+        cases.append(
+            Case(
+                name=name,
+                images=(folder / "images" / f"{name}.png",),
+                masks=(folder / "masks" / f"{name}.png",),
+                patient=f"patient_{patient:03d}",
+                split=split,
+            )
+        )
+    return CaseSet(source=str(folder), cases=tuple(cases), classes=class_table(dict(CLASSES)))
+
+
+def _numbered(images: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(split, index) for split, count in images.items() for index in range(count)]
+
+
+def _name(split: str, index: int) -> str:
+    return f"{split}_{index:04d}"
+
+
+def _files(settings: Settings) -> set[str]:
+    names = [_name(split, index) for split, index in _numbered(settings["images"])]
+    return {f"{kind}/{name}.png" for kind in ("images", "masks") for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What the images of a patient share: gray levels, a grain in cells per image, and optics."""
+
+    level: float
+    grain: int
+    streaks: float
+    angle: float
+    blur: float
+    noise: float
+
+
+def _look(rng: Generator) -> _Look:
+    return _Look(
+        level=rng.uniform(105, 150),
+        grain=int(rng.integers(4, 8)),
+        streaks=rng.uniform(2, 5),
+        angle=rng.uniform(0, np.pi),
+        blur=rng.uniform(0.4, 0.7),
+        noise=rng.uniform(2, 3.5),
+    )
+
+
+def _scene(
+    rng: Generator, look: _Look, *, size: int, empty: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw one image and its mask, with at least one structure unless it shall be empty."""
+    eighth = np.array([[0, 0], [-1, 1], [1, -1]])[rng.choice(3, p=[0.6, 0.2, 0.2])] * (size // 8)
+    height, width = (size + eighth).tolist()
+    canvas = _tissue(rng, look, height, width)
+    mask = np.zeros((height, width), np.uint8)
+    if not empty:
+        for _ in range(rng.integers(1, 3)):
+            _add_gland(rng, canvas, mask, size=size)
+    _add_bubbles(rng, canvas)
+    if not empty:
+        for _ in range(rng.integers(1, 3)):
+            _add_vessel(rng, canvas, mask)
+        for _ in range(rng.integers(8, 21)):
+            _add_nucleus(rng, canvas, mask)
+    _add_scratches(rng, canvas)
+    light = 1 + rng.uniform(0.1, 0.3) * _ramp(rng.uniform(0, 2 * np.pi), height, width)
+    image = cv2.GaussianBlur(canvas * light, (0, 0), look.blur)
+    image = image + rng.normal(0, look.noise, image.shape)
+    return np.rint(np.clip(image, 0, 255)).astype(np.uint8), mask
+
+
+def _ramp(angle: float, height: int, width: int) -> Plane:
+    """Return a plane that rises from -1 to 1 in the direction of the angle."""
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    ramp = x * np.cos(angle) + y * np.sin(angle)
+    return np.asarray(ramp / np.abs(ramp).max(), np.float32)
+
+
+def _cloud(rng: Generator, height: int, width: int, *, coarsest: int) -> Plane:
+    """Return noise of several scales, with standard deviation 1."""
+    cloud = np.zeros((height, width), np.float32)
+    for cells in (coarsest, 2 * coarsest, 4 * coarsest):
+        noise = rng.normal(0, coarsest / cells, (cells, cells)).astype(np.float32)
+        cloud += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cloud / np.float32(cloud.std())
+
+
+def _tissue(rng: Generator, look: _Look, height: int, width: int) -> Plane:
+    """Return tissue without structures: clouds, and fibres that follow one direction."""
+    canvas = np.float32(look.level) + 5 * _cloud(rng, height, width, coarsest=look.grain)
+    bent = _ramp(look.angle, height, width) + 0.06 * _cloud(rng, height, width, coarsest=3)
+    canvas += np.float32(look.streaks) * np.sin(np.float32(rng.uniform(20, 40)) * bent)
+    for _ in range(rng.integers(1, 5)):  # specks out of focus: as large as nuclei, without an edge
+        _blend(canvas, _disk(rng, canvas, rng.uniform(3, 7)), _contrast(rng, 15, 35), soft=3)
+    return canvas
+
+
+def _contrast(rng: Generator, least: float, most: float, *, dark: float = 0.5) -> float:
+    """Return a difference in gray, below 0 with the probability ``dark``."""
+    return float(rng.uniform(least, most) * (-1 if rng.random() < dark else 1))
+
+
+def _blend(
+    canvas: Plane,
+    points: Points,
+    contrast: float | Plane,
+    *,
+    thickness: float = 0.0,
+    soft: float = 0.0,
+) -> NDArray[np.bool_]:
+    """Add ``contrast`` inside a polygon, or along a line, and return which pixels lie inside."""
+    height, width = canvas.shape
+    fine = np.zeros((4 * height, 4 * width), np.uint8)
+    corners = [np.rint((points * 4 - 0.5) * 16).astype(np.int32)]  # cv2's centres lie on integers
+    if thickness:
+        closed = False
+        cv2.polylines(fine, corners, closed, (255,), round(4 * thickness), shift=4)
+    else:
+        cv2.fillPoly(fine, corners, (255,), shift=4)
+    coverage = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
+    canvas += (cv2.GaussianBlur(coverage, (0, 0), soft) if soft else coverage) * contrast
+    return np.asarray(coverage >= 0.5)
+
+
+def _place(rng: Generator, canvas: Plane) -> Points:
+    return np.asarray(rng.uniform(0, canvas.shape[::-1]))
+
+
+def _disk(rng: Generator, canvas: Plane, radius: float, *, waves: float = 0.0) -> Points:
+    """Return the outline of a slightly long disk somewhere, with a wavy edge."""
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    edge = 1 + sum(waves / k * np.sin(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 4))
+    stretch = rng.uniform(1, 1.25)
+    x, y = radius * edge * np.cos(turn) * stretch, radius * edge * np.sin(turn) / stretch
+    angle = rng.uniform(0, np.pi)
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return np.asarray(_place(rng, canvas) + np.stack([x, y], axis=1) @ axes)
+
+
+def _add_gland(rng: Generator, canvas: Plane, mask: NDArray[np.uint8], *, size: int) -> None:
+    outline = _disk(rng, canvas, rng.uniform(size / 7, size / 4), waves=0.2)
+    middle = outline.mean(axis=0)
+    inner = middle + (outline - middle) * rng.uniform(0.6, 0.75)
+    contrast = _contrast(rng, 35, 55)
+    mask[_blend(canvas, outline, contrast)] = GLAND
+    grain = _cloud(rng, *canvas.shape, coarsest=24) * np.float32(rng.uniform(10, 16))
+    _blend(canvas, inner, grain - np.float32(contrast * rng.uniform(0.6, 1.4)))
+
+
+def _add_nucleus(rng: Generator, canvas: Plane, mask: NDArray[np.uint8]) -> None:
+    outline = _disk(rng, canvas, rng.uniform(4, 6.5), waves=0.06)
+    mask[_blend(canvas, outline, _contrast(rng, 50, 75, dark=0.8))] = NUCLEUS
+
+
+def _add_vessel(rng: Generator, canvas: Plane, mask: NDArray[np.uint8]) -> None:
+    steps = int(rng.integers(50, 140))
+    bends = cv2.GaussianBlur(rng.normal(0, 0.25, (1, steps)), (0, 0), 10)[0]
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(bends)
+    way = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+    way += _place(rng, canvas) - way[steps // 2]
+    inside = _blend(canvas, way, _contrast(rng, 50, 75, dark=0.2), thickness=rng.uniform(4, 6))
+    mask[inside] = VESSEL
+
+
+def _add_bubbles(rng: Generator, canvas: Plane) -> None:
+    """Add small rings: as round as nuclei and as dark, but hollow."""
+    for _ in range(rng.integers(1, 4)):
+        outline = _disk(rng, canvas, rng.uniform(4, 6.5))
+        middle, contrast = outline.mean(axis=0), _contrast(rng, 30, 60)
+        _blend(canvas, outline, contrast)
+        _blend(canvas, middle + (outline - middle) * 0.7, -contrast)
+
+
+def _add_scratches(rng: Generator, canvas: Plane) -> None:
+    """Add straight lines across the image: as long as vessels, but thinner and not curved."""
+    for _ in range(rng.integers(0, 3)):
+        start, angle = _place(rng, canvas), rng.uniform(0, 2 * np.pi)
+        along = 2 * max(canvas.shape) * np.array([np.cos(angle), np.sin(angle)])
+        ends = np.stack([start - along, start + along])
+        _blend(canvas, ends, _contrast(rng, 20, 40), thickness=rng.uniform(0.5, 0.9))

@@ -1,0 +1,1 @@
+"""From what a mask file stores to classes."""

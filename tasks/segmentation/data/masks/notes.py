@@ -1,0 +1,74 @@
+"""What a user should know of how masks were read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.segmentation.data.masks.palettes import Drawn
+from tasks.segmentation.data.masks.read import MaskFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFacts:
+    """What was seen of the masks of a case.
+
+    Attributes:
+        name: Of the case.
+        axis: Along which axis a volume was cut into slices; None for a flat image.
+        rounded: How many pixels were nearly whole numbers, and rounded.
+        drawn: What is drawn with palettes in each mask file; empty for those without.
+        min_is_white: Whether the smallest number of a mask file is to be shown white.
+    """
+
+    name: str
+    axis: int | None
+    rounded: int = 0
+    drawn: tuple[tuple[Drawn, ...], ...] = ()
+    min_is_white: bool = False
+
+
+def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
+    """Return what was seen of the masks of a case.
+
+    Args:
+        name: Of the case.
+        files: From `read_mask_files`.
+    """
+    return MaskFacts(
+        name=name,
+        axis=files[0].geometry.axis,
+        rounded=sum(file.rounded for file in files),
+        drawn=tuple(file.drawn for file in files),
+        min_is_white=any(file.min_is_white for file in files),
+    )
+
+
+def mask_notes(looked: Sequence[MaskFacts]) -> list[str]:
+    """Return what a user should know of how masks were read, a sentence each.
+
+    Args:
+        looked: Of each case.
+    """
+    said = []
+    if rounded := [facts for facts in looked if facts.rounded]:
+        pixels = sum(facts.rounded for facts in rounded)
+        said.append(
+            f"{pixels} mask pixels of {len(rounded)} cases, such as {rounded[0].name}, were within "
+            "0.01 of whole numbers, and rounded"
+        )
+    flat = [facts for facts in looked if facts.axis is None]
+    drawn = [facts for facts in flat if any(facts.drawn)]
+    plain = [facts for facts in flat if not all(facts.drawn)]
+    if drawn and plain:
+        said.append(
+            f"{len(drawn)} masks have a palette, such as that of {drawn[0].name}, and "
+            f"{len(plain)} have none, such as that of {plain[0].name}: the numbers are read in "
+            "both, not the colours"
+        )
+    white = [facts for facts in flat if facts.min_is_white]
+    black = [facts for facts in flat if not facts.min_is_white]
+    if white and black:
+        said.append(
+            f"{len(white)} masks are MinIsWhite, such as that of {white[0].name}, and {len(black)} "
+            f"are not, such as that of {black[0].name}: the stored numbers are read in both"
+        )
+    return said

@@ -1,0 +1,123 @@
+"""Palettes of mask files: whether an index has the same colour in all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tasks.common.images.decoded import Colours, FlatImage
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.cases import ClassTable
+
+Palette = tuple[str, ...]
+"""The colour of each index: ``#rrggbb``, and ``#rrggbb00`` where it is wholly transparent."""
+
+_CLEAR: Final = "00"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What is drawn with a palette.
+
+    Attributes:
+        place: The file, and the page where those of a file have several palettes.
+        palette: Its colours.
+        used: The indices that occur, sorted.
+    """
+
+    place: str
+    palette: Palette
+    used: tuple[int, ...]
+
+
+def drawn_of(path: Path, flat: FlatImage) -> tuple[Drawn, ...]:
+    """Return the palettes of a mask file with what is drawn with each; nothing if it has none.
+
+    Args:
+        path: Of the file.
+        flat: Its stored numbers.
+    """
+    several = len(flat.palettes) == len(flat.pages) > 1
+    found: dict[Palette, Drawn] = {}
+    for number, colours in enumerate(flat.palettes):
+        palette = _palette(colours)
+        pages = [flat.pages[number]] if several else flat.pages
+        used = {int(value) for page in pages for value in np.unique(page)}
+        place = f"{path}, page {number + 1}" if found else str(path)
+        first = found.setdefault(palette, Drawn(place=place, palette=palette, used=()))
+        found[palette] = replace(first, used=tuple(sorted(used.union(first.used))))
+    return tuple(found.values())
+
+
+def _palette(colours: Colours) -> Palette:
+    return tuple(
+        f"#{red:02x}{green:02x}{blue:02x}{_CLEAR if alpha == 0 else ''}"
+        for red, green, blue, alpha in colours.tolist()
+    )
+
+
+def compare_all_palettes(cases: Sequence[Sequence[Sequence[Drawn]]], classes: ClassTable) -> None:
+    """Raise ValueError if the palettes of mask files differ; see `compare_palettes`.
+
+    Args:
+        cases: What is drawn in each mask file of each case; files of one class are compared, where
+            classes have files of their own.
+        classes: Of the masks.
+    """
+    for masks in zip_longest(*cases, fillvalue=()):
+        compare_palettes(masks, any_but_0=classes.own_files and classes.threshold is None)
+
+
+def compare_palettes(masks: Sequence[Sequence[Drawn]], *, any_but_0: bool = False) -> None:
+    """Raise ValueError if the palettes of mask files differ.
+
+    The indices are read, so an index must have one colour, and a colour one index, in all files.
+    Only what occurs counts, and a table that has a colour twice does not differ from itself.
+
+    Args:
+        masks: What is drawn in each file.
+        any_but_0: Whether all indices but 0 mean the same, so that only that of 0 counts.
+
+    Raises:
+        ValueError: With two files, the index and the colours.
+    """
+    colours: dict[int, tuple[str, Drawn]] = {}
+    indices: dict[str, tuple[int, Drawn]] = {}
+    for drawn in (drawn for mask in masks for drawn in mask):
+        for index in (index for index in drawn.used if 0 <= index < len(drawn.palette)):
+            colour = drawn.palette[index]
+            other, first = colours.setdefault(index, (colour, drawn))
+            if not _same(colour, other) and (index == 0 or not any_but_0):
+                raise ValueError(
+                    f"the palettes of two masks differ: index {index} is {colour} in "
+                    f"{drawn.place}, but {other} in {first.place}; {_what_to_do()}"
+                )
+            place, first = indices.setdefault(colour[:7], (index, drawn))
+            counts = place != index and (not any_but_0 or 0 in (place, index))
+            if counts and not (_has(first, index, colour) or _has(drawn, place, colour)):
+                raise ValueError(
+                    f"the palettes of two masks differ: the colour {colour} is index {index} in "
+                    f"{drawn.place}, but index {place} in {first.place}; {_what_to_do()}"
+                )
+
+
+def _same(colour: str, other: str) -> bool:
+    """Return whether two colours look alike: transparent ones do, whatever is below."""
+    return colour[:7] == other[:7] or colour[7:] == other[7:] == _CLEAR
+
+
+def _has(drawn: Drawn, index: int, colour: str) -> bool:
+    return index < len(drawn.palette) and _same(drawn.palette[index], colour)
+
+
+def _what_to_do() -> str:
+    colours = (
+        ' Or tell the classes by colour: data.classes=\'{background: "#000000", cell: "#ff0000"}\'.'
+    )
+    return (
+        "expected one table of colours for all masks. Save them with the same palette, or as gray "
+        f"with one number per class.{advice(colours)}"
+    )

@@ -1,0 +1,253 @@
+"""Read masks: one number for each pixel, from numbers, palettes, colours or two noisy levels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.images.decoded import FlatImage
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
+from tasks.segmentation.data.formats.flat import ReadFile, check_same_grid, is_volume, read_file
+from tasks.segmentation.data.masks.colours import ColouredMaskError, colours_of, packed
+from tasks.segmentation.data.masks.palettes import Drawn, drawn_of
+from tasks.segmentation.data.masks.rounding import whole_numbers
+
+Numbers = NDArray[np.integer[Any]]
+
+ABOVE: Final = 255  # what a threshold makes of the pixels from it on, or 1 if that is the class
+_CUT: Final = "; for two levels, data.threshold=128 tells them apart again"
+NNUNET: Final = "the labels of dataset.json"  # whose layout has no options of masks
+_GRAYISH: Final = 48  # between channels of gray that was saved as RGB with losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFile:
+    """What a mask file holds.
+
+    Attributes:
+        path: Of the file.
+        values: (D, H, W) of whole numbers; of colours 0xRRGGBB.
+        geometry: How it lies on disk.
+        dtype: Of the stored numbers, as numpy calls it.
+        rounded: How many pixels were not whole numbers, but nearly so.
+        drawn: What is drawn with palettes; empty for files without.
+        min_is_white: Whether the smallest number is to be shown white.
+        alpha_tells: Whether there is an alpha channel, which is left out, that does not follow from
+            the values.
+    """
+
+    path: Path
+    values: Numbers
+    geometry: Geometry
+    dtype: str
+    rounded: int
+    drawn: tuple[Drawn, ...]
+    min_is_white: bool
+    alpha_tells: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskValues:
+    """What is known of a mask whose values nobody has named yet.
+
+    Attributes:
+        counts: How many pixels have each value, by value.
+        dtype: Of the stored numbers, as numpy calls it.
+        drawn: As of `MaskFile`.
+        alpha_tells: As of `MaskFile`.
+    """
+
+    counts: Mapping[int, int]
+    dtype: str
+    drawn: tuple[Drawn, ...] = ()
+    alpha_tells: bool = False
+
+
+def read_mask_files(
+    paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
+) -> list[MaskFile]:
+    """Return what the mask files of a case hold.
+
+    The stored numbers are read: of a palette file the indices, not the colours, and MinIsWhite
+    inverts nothing. Two levels are 0 and 255, as in OpenCV and in Pillow's gray. Three equal
+    channels are one. Numbers within 0.01 of whole ones are rounded. ``classes.colours`` reads
+    colours in place of numbers, and ``classes.threshold`` makes two levels of them.
+
+    Args:
+        paths: One file, or one per class where classes overlap; in these all but 0 is the class.
+        classes: What the values stand for.
+        axis: As for the image.
+        exif: As for the image; a mask is turned by its own orientation.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, has several different channels or numbers that are not
+            whole, or if the number of files is neither 1 nor that of classes.
+    """
+    if len(paths) != 1 and (classes.exclusive or len(paths) != len(classes.names)):
+        expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"
+        names = [path.name for path in paths]
+        raise ValueError(f"a mask has {len(paths)} files, {names}; expected {expected}.")
+    return [_mask_file(path, classes, axis=axis, exif=exif) for path in paths]
+
+
+def read_mask(
+    paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
+) -> tuple[Labels, Geometry]:
+    """Return the labels of a mask and how it lies on disk.
+
+    Args:
+        paths: As of `read_mask_files`.
+        classes: What the values stand for.
+        axis: As for the image.
+        exif: As for the image.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: As `read_mask_files` does, or if a file has a value of no class.
+    """
+    files = read_mask_files(paths, classes, axis=axis, exif=exif)
+    return labels_of(files, classes), files[0].geometry
+
+
+def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
+    """Return the labels of a case.
+
+    Args:
+        files: Of one case, from `read_mask_files`.
+        classes: What the values stand for.
+
+    Raises:
+        ValueError: If a value is of no class, or the files differ in size or place.
+    """
+    first = files[0]
+    if len(files) == 1 and not (classes.own_files and len(classes.names) == 1):
+        return encode(first.values, classes, source=first.path)
+    for file in files[1:]:
+        check_same_grid(first.path, file.path, sizes=(first.values.shape, file.values.shape))
+    stack = np.stack([file.values for file in files])
+    layers: Labels = (stack != 0).astype(np.uint8)
+    layers[:, np.isin(stack, classes.ignored).any(axis=0)] = IGNORE
+    return layers
+
+
+def is_copy(mask: MaskFile, image: Image, classes: ClassTable) -> bool:
+    """Return whether a mask is the first channel of its image.
+
+    Args:
+        mask: From `read_mask_files`.
+        image: (C, D, H, W).
+        classes: With which the mask was read.
+    """
+    values = image[0] if classes.threshold is None else _cut(image[:1], classes, mask.path)
+    return bool(np.array_equal(mask.values, values))
+
+
+def mask_values(path: Path, classes: ClassTable) -> MaskValues:
+    """Return which values a mask file has; the errors are those of `read_mask_files`.
+
+    Args:
+        path: The file.
+        classes: How it is read; what the values stand for is not looked at.
+    """
+    file = _mask_file(path, classes, axis=-1, exif="ignore")
+    values, counts = np.unique(file.values, return_counts=True)
+    return MaskValues(
+        counts=dict(zip(values.tolist(), counts.tolist(), strict=True)),
+        dtype=file.dtype,
+        drawn=file.drawn,
+        alpha_tells=file.alpha_tells,
+    )
+
+
+def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> MaskFile:
+    stored = not classes.colours
+    read = read_file(path, axis=axis, exif=exif, stored=stored)
+    if read.flat and read.flat.lossy and classes.threshold is None:
+        raise ValueError(
+            f"{path} is {read.flat.lossy}, which changes the numbers near edges; expected a mask "
+            "in a format that keeps them, such as PNG. Make it again from its source"
+            f"{'' if classes.source == NNUNET else advice(_CUT)}."
+        )
+    values: NDArray[Any]
+    rounded = 0
+    if classes.colours:
+        values = _packed(read.pixels, path)
+    elif classes.threshold is not None:
+        values = _cut(read.pixels, classes, path)
+    else:
+        values = _one_channel(read, path, source=classes.source)
+    if values.dtype.kind == "f":
+        values, rounded = whole_numbers(values, path)
+    return MaskFile(
+        path=path,
+        values=values,
+        geometry=read.geometry,
+        dtype=str(read.pixels.dtype),
+        rounded=rounded,
+        drawn=drawn_of(path, read.flat) if read.flat and stored else (),
+        min_is_white=read.flat is not None and read.flat.min_is_white,
+        alpha_tells=read.flat is not None and _alpha_tells(read.flat),
+    )
+
+
+def _cut(pixels: NDArray[Any], classes: ClassTable, path: Path) -> Numbers:
+    """Return two levels, (D, H, W), of (C, D, H, W)."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ValueError(f"{path} has mask values that are NaN or infinite; repair it.")
+    if len(pixels) > 1 and (off := np.ptp(pixels.astype(np.float64), axis=0)).max() > _GRAYISH:
+        raise ValueError(
+            f"{path} has {len(pixels)} channels that differ by up to {off.max():g}; expected gray, "
+            "as masks are cut at a threshold."
+        )
+    values = pixels[0] if len(pixels) == 1 else pixels.mean(axis=0)
+    above = 1 if any(1 in values for values in classes.values) else ABOVE
+    return np.where(values >= classes.threshold, above, 0).astype(np.uint8)
+
+
+def _one_channel(read: ReadFile, path: Path, *, source: str) -> NDArray[Any]:
+    """Return (D, H, W) of (C, D, H, W)."""
+    pixels = read.pixels
+    values: NDArray[Any] = pixels[0]
+    drawn_alpha = any(bool(np.ptp(alpha)) for alpha in (read.flat.alphas if read.flat else ()))
+    if (pixels[1:] != values).any():
+        colours = {} if is_volume(path) else colours_of(pixels)
+        raise ColouredMaskError(
+            path,
+            colours,
+            channels=len(pixels),
+            drawn_alpha=drawn_alpha,
+            can_name=source != NNUNET,
+        )
+    if drawn_alpha and values.min() == values.max():
+        raise ValueError(
+            f"{path} has one colour everywhere, and an alpha channel that differs: is the mask in "
+            "the alpha channel, which is not read? Save that as gray, in a file without alpha."
+        )
+    return values
+
+
+def _alpha_tells(flat: FlatImage) -> bool:
+    """Return whether alpha has several values where the first channel has one."""
+    for page, alpha in zip(flat.pages, flat.alphas, strict=False):
+        values = page.reshape(*alpha.shape, -1)[..., 0]
+        numbers = np.unique(values, return_inverse=True)[1].ravel()
+        one_of = np.zeros(numbers.max() + 1, alpha.dtype)
+        one_of[numbers] = alpha.ravel()
+        if (one_of[numbers] != alpha.ravel()).any():
+            return True
+    return False
+
+
+def _packed(pixels: NDArray[Any], path: Path) -> Numbers:
+    """Return colours (C, D, H, W) as (D, H, W) of 0xRRGGBB."""
+    if len(pixels) not in (1, 3) or pixels.dtype != np.uint8 or is_volume(path):
+        raise ValueError(
+            f"{path} has {len(pixels)} channels of {pixels.dtype}, but the classes are told by "
+            "colours; expected a flat image of gray or RGB with 8 bits."
+        )
+    return packed(pixels)

@@ -1,0 +1,64 @@
+"""Mask values that were stored as floating-point numbers, as the whole numbers that they mean."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.report.advice import advice
+from tasks.segmentation.data.formats.flat import is_volume
+
+_NEAR: Final = 0.01  # of a whole number: what is lost where volumes are stored with a scale
+_BITS: Final = 2**31
+
+
+def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], int]:
+    """Return mask values as whole numbers, and how many were not quite.
+
+    Args:
+        values: Floating-point numbers.
+        path: Of the mask, for the message.
+
+    Raises:
+        ValueError: If one is NaN, infinite, further than 0.01 from a whole number, or has more than
+            32 bits; with the first such number in all its digits, and how many there are.
+    """
+    wrong = values[~np.isfinite(values)]
+    if wrong.size:
+        raise ValueError(
+            f"{path} has mask values that are not finite, such as {wrong[0]!s} ({wrong.size} "
+            "pixels); expected one whole number per class. Replace them, such as by 0."
+        )
+    nearest = np.rint(values)
+    off = np.abs(values - nearest)
+    odd = values[off > _NEAR]
+    if odd.size:
+        raise ValueError(
+            f"{path} has mask values that are not whole, such as {odd[0]!s} ({odd.size} "
+            f"pixels); expected one whole number per class. {_reason(values, path)}"
+        )
+    large = nearest[np.abs(nearest) >= _BITS]
+    if large.size:
+        raise ValueError(
+            f"{path} has mask values such as {large[0]!s} ({large.size} pixels); expected 32 bits "
+            "at most. Give the classes smaller numbers."
+        )
+    return nearest.astype(np.int64), int(np.count_nonzero(off))
+
+
+def _reason(values: NDArray[Any], path: Path) -> str:
+    """Return why values may not be whole, and what to do."""
+    if is_volume(path):
+        header = nib.load(path).dataobj
+        if (header.slope, header.inter) != (1, 0):
+            return (
+                f"Its header scales what is stored by {header.slope:g} and adds {header.inter:g} "
+                "(scl_slope, scl_inter): if the stored numbers are the classes, set these to 1 "
+                "and 0."
+            )
+    if values.min() >= 0 and values.max() <= 1 + _NEAR:
+        training = "data.threshold=0.5 makes two levels of them."
+        return f"Are these probabilities? {advice(training, otherwise='Cut them at 0.5.')}"
+    return "Was it resampled or scaled? Resample masks by the nearest neighbour."

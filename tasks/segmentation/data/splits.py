@@ -1,0 +1,223 @@
+"""Split cases into those to learn from, to choose with and to test on; patients stay whole."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+
+import numpy as np
+
+from tasks.common.data.splits import SIDES, check_fractions, group_of, refuse_leaks
+from tasks.common.files.paths import hint, listed
+from tasks.segmentation.data.cases import Case, CaseSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which cases are learnt from, and which are not.
+
+    Attributes:
+        fractions: Of the cases in train, val and test, with the sum 1; only test's may be 0, for
+            no test.
+        seed: Of the order in which patients are drawn.
+        fold: Cross-validation: which of the ``folds`` is the test; val is drawn from the others,
+            in proportion to its fraction. Null for no cross-validation.
+        folds: How many there are, at least 2.
+        val: Patterns of case names, such as ``2[4-9]`` or ``site_b/*``, that are the validation;
+            what no pattern of ``val`` and ``test`` matches is learnt from.
+        test: As ``val``; empty for no test.
+        limit: How many of the training cases are used, for learning curves; 0 for all. A smaller
+            number takes some of those that a larger one takes.
+    """
+
+    fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
+    seed: int = 0
+    fold: int | None = None
+    folds: int = 5
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        check_fractions(self.fractions)
+        for name, least in (("seed", 0), ("folds", 2), ("limit", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"data.{name} takes a whole number from {least}, got {value!r}.")
+        if self.fold is None:
+            return
+        if not isinstance(self.fold, int) or not 0 <= self.fold < self.folds:
+            raise ValueError(
+                f"data.fold takes a whole number from 0 to {self.folds - 1} where data.folds is "
+                f"{self.folds}, got {self.fold!r}."
+            )
+        if self.val or self.test:
+            raise ValueError(
+                f"data.fold={self.fold} draws val and test, but data.val or data.test names "
+                "them as well. Give one or the other."
+            )
+
+
+def split_cases(
+    case_set: CaseSet, options: SplitOptions
+) -> tuple[CaseSet, CaseSet, CaseSet | None]:
+    """Return train, val and test, each in the order of the cases' names.
+
+    The patterns of ``options`` decide; without any, what the cases say themselves (`Case.split`);
+    without that, patients are drawn: sorted, shuffled by the seed alone and cut where the numbers
+    of cases come nearest to the fractions. In cross-validation the folds hold as equal numbers of
+    cases as handing each patient, the largest first, to the smallest fold makes them. Neither the
+    order of the cases nor anything but patients, their numbers of cases and ``options`` matters.
+
+    Args:
+        case_set: Cases of patients.
+        options: How they are split.
+
+    Returns:
+        None in place of an empty test.
+
+    Raises:
+        ValueError: If a pattern matches no case, or val and test the same; if only some cases say
+            where they belong; if train or val is left empty; if a patient would lie on two sides;
+            if there are too few patients to draw from, or fewer training cases than ``limit``.
+    """
+    cases = sorted(case_set.cases, key=lambda case: case.name)
+    patients = sorted({case.patient for case in cases})
+    shuffled = np.random.default_rng(options.seed).permutation(len(patients))
+    order = [patients[index] for index in shuffled]
+    sides = _sides(cases, order, options)
+    members = [(case.name, case.patient, side) for case, side in zip(cases, sides, strict=True)]
+    refuse_leaks(members, option="patient", what="case")
+    train, val, test = (
+        [case for case, its in zip(cases, sides, strict=True) if its == side] for side in SIDES
+    )
+    if not train or not val:
+        raise ValueError(
+            f"the split of {case_set.source} leaves {len(train)} cases for train and {len(val)} "
+            "for val; expected at least one each. Change data.val and data.test, or what the "
+            "data set says."
+        )
+    train = _limited(train, order, options.limit)
+    return (
+        replace(case_set, cases=tuple(train)),
+        replace(case_set, cases=tuple(val)),
+        replace(case_set, cases=tuple(test)) if test else None,
+    )
+
+
+def patient_of(name: str, pattern: str | None) -> str:
+    r"""Return whose case it is.
+
+    Args:
+        name: Of the case.
+        pattern: A regular expression with one group, the patient, that is found anywhere in the
+            name. None if every case is its own patient.
+
+    Raises:
+        ValueError: If ``pattern`` is no such expression, or is not found in the name.
+
+    Example:
+        >>> patient_of("site_a/p07_2", r"(p\d+)_\d")
+        'p07'
+    """
+    return group_of(name, pattern, option="patient", what="case")
+
+
+def _sides(cases: Sequence[Case], order: Sequence[str], options: SplitOptions) -> list[str]:
+    """Return the side of each case."""
+    if options.val or options.test:
+        return _named(cases, options)
+    if any(case.split for case in cases):
+        return _own(cases, options)
+    sizes = Counter(case.patient for case in cases)
+    if options.fold is None:
+        shares = [share for share in options.fractions if share > 0]
+        parts = _cut(order, sizes, shares)
+    else:
+        folds = _folds(order, sizes, options.folds)
+        # The last of these is the next fold, so that val is another one for each test.
+        rest = [p for k in range(1, options.folds) for p in folds[options.fold - k]]
+        parts = [*_cut(rest, sizes, options.fractions[:2]), folds[options.fold]]
+    side = {p: SIDES[index] for index, part in enumerate(parts) for p in part}
+    return [side[case.patient] for case in cases]
+
+
+def _named(cases: Sequence[Case], options: SplitOptions) -> list[str]:
+    """Return the sides by the patterns."""
+    sides = dict.fromkeys((case.name for case in cases), "train")
+    for side, patterns in (("val", options.val), ("test", options.test)):
+        for pattern in patterns:
+            names = [name for name in sides if fnmatchcase(name, pattern)]
+            if not names:
+                raise ValueError(
+                    f"data.{side} has the pattern {pattern!r}, which matches none of the "
+                    f"{len(sides)} cases{hint(pattern, list(sides))}; there are "
+                    f"{listed(list(sides))}."
+                )
+            twice = [name for name in names if sides[name] not in ("train", side)]
+            if twice:
+                raise ValueError(f"data.val and data.test both match {listed(twice)}.")
+            sides.update(dict.fromkeys(names, side))
+    return list(sides.values())
+
+
+def _own(cases: Sequence[Case], options: SplitOptions) -> list[str]:
+    """Return the sides that the data set gives."""
+    if options.fold is not None:
+        raise ValueError(
+            f"data.fold={options.fold} draws a split, but the data set has its own. Remove "
+            "either: a data.fold of null keeps the data set's."
+        )
+    wrong = [case.name for case in cases if case.split not in SIDES]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of {len(cases)} cases do not say whether they are train, val or test: "
+            f"{listed(wrong)}; expected all to say so, or none."
+        )
+    return [str(case.split) for case in cases]
+
+
+def _cut(
+    patients: Sequence[str], sizes: Mapping[str, int], shares: Sequence[float]
+) -> list[list[str]]:
+    """Return the patients in runs, none empty, whose cases come nearest to the shares."""
+    if len(patients) < len(shares):
+        raise ValueError(
+            f"{len(patients)} patients cannot be split into {', '.join(SIDES[: len(shares)])}; "
+            f"expected at least {len(shares)}. Add patients, or see whether data.patient tells "
+            "them apart."
+        )
+    ends = np.cumsum([sizes[patient] for patient in patients])
+    cuts = [0]
+    for index in range(1, len(shares)):
+        target = ends[-1] * sum(shares[:index]) / sum(shares)
+        low, high = cuts[-1] + 1, len(patients) - len(shares) + index
+        cuts.append(low + int(np.abs(ends[low - 1 : high] - target).argmin()))
+    cuts.append(len(patients))
+    return [list(patients[a:b]) for a, b in pairwise(cuts)]
+
+
+def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[list[str]]:
+    """Return as many groups of patients, with numbers of cases as equal as they come."""
+    if len(order) < number:
+        raise ValueError(
+            f"data.folds is {number}, but there are {len(order)} patients; expected at least "
+            f"{number}. Use fewer folds."
+        )
+    cases = [0] * number
+    home = {}
+    for patient in sorted(order, key=lambda p: -sizes[p]):
+        home[patient] = cases.index(min(cases))
+        cases[home[patient]] += sizes[patient]
+    return [[p for p in order if home[p] == fold] for fold in range(number)]
+
+
+def _limited(train: Sequence[Case], order: Sequence[str], limit: int) -> list[Case]:
+    """Return the first training cases in the patients' order, by name."""
+    if limit > len(train):
+        raise ValueError(f"data.limit is {limit}, but there are {len(train)} training cases.")
+    place = {patient: index for index, patient in enumerate(order)}
+    drawn = sorted(train, key=lambda case: (place[case.patient], case.name))
+    return sorted(drawn[: limit or None], key=lambda case: case.name)

@@ -1,0 +1,166 @@
+"""The cases of a split, each decoded once where there is room."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.files.scratch import Scratch
+from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
+from tasks.segmentation.data.colour import fitted
+from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.input import InputOptions, Scaling, scaling_of
+from tasks.segmentation.data.masks.read import read_mask
+
+_PLACES: Final = 10_000  # per class and case; nnU-Net keeps as many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A case as arrays.
+
+    Attributes:
+        case: Where it comes from.
+        image: (C, D, H, W), as stored.
+        labels: (D, H, W), or (K, D, H, W) where classes overlap.
+        geometry: How it lies on disk.
+        scaling: Turns the image into what the network sees.
+        places: Where each class but the background is, as indices into the flattened (D, H, W);
+            classes that are not there are left out.
+    """
+
+    case: Case
+    image: Image
+    labels: Labels
+    geometry: Geometry
+    scaling: Scaling
+    places: Mapping[int, NDArray[np.int64]]
+
+
+class CaseStore:
+    """Reads cases, and keeps them: in memory of its own while there is room, then in a scratch.
+
+    From a scratch a patch of a volume is read without decoding the volume again, and worker
+    processes share it. Without one, what does not fit is read whenever it is asked for.
+
+    Args:
+        split: The cases.
+        options: How they are normalised; ``normalisation`` is not ``auto``.
+        limit: Bytes to keep in memory of this process.
+        sizes: Bytes of image and labels of each case, for the scratch.
+        scratch: Whether there is one, and its folder; ``memory`` for one in memory.
+    """
+
+    def __init__(
+        self,
+        split: CaseSet,
+        options: InputOptions,
+        *,
+        limit: int,
+        sizes: Sequence[int] = (),
+        scratch: Path | Literal["memory"] | None = None,
+    ) -> None:
+        self.split = split
+        self.options = options
+        self._room = limit
+        self._kept: dict[int, Loaded] = {}
+        # Numbers of any type begin where they may.
+        self._starts = list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
+        self._folder = scratch
+        self._scratch: Scratch | None = None
+
+    def __len__(self) -> int:
+        return len(self.split.cases)
+
+    def __getitem__(self, index: int) -> Loaded:
+        """Return a case.
+
+        Raises:
+            ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
+            OSError: If there is not enough room for the scratch.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        loaded = load_case(self.split.cases[index], self.split, self.options)
+        size = loaded.image.nbytes + loaded.labels.nbytes
+        if size <= self._room:
+            self._room -= size
+            self._kept[index] = loaded
+        elif self._folder is not None and size <= self._starts[index + 1] - self._starts[index]:
+            image, labels = self._placed(index, (loaded.image, loaded.labels))
+            self._kept[index] = loaded = replace(loaded, image=image, labels=labels)
+        return loaded
+
+    def open(self) -> None:
+        """Take the room of the scratch, if there is one; before workers begin, which share it.
+
+        Raises:
+            OSError: If there is not enough.
+        """
+        if self._folder is not None and self._scratch is None:
+            folder = None if self._folder == "memory" else Path(self._folder)
+            self._scratch = Scratch(self._starts[-1], folder=folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a process is sent that does not inherit the store: not what it has read."""
+        return {**self.__dict__, "_kept": {}}
+
+    def _placed(self, index: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return arrays that lie in the scratch, where another process may write the same."""
+        self.open()
+        start, placed = self._starts[index], []
+        for array in arrays:
+            raw = self._scratch.bytes(start, start + array.nbytes)  # type: ignore[union-attr]
+            place = raw.view(array.dtype).reshape(array.shape)
+            place[...] = array
+            place.flags.writeable = False
+            placed.append(place)
+            start += array.nbytes
+        return placed
+
+
+def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
+    """Return a case as arrays.
+
+    Args:
+        case: With a mask.
+        split: Whose classes, axis, channels and ``exif`` it is read with.
+        options: How it is normalised.
+
+    Raises:
+        ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
+    """
+    stored, geometry = read_image(case.images, axis=split.axis, exif=split.exif)
+    image = fitted(stored, case.images, channels=split.channels)
+    labels, _ = read_mask(case.masks, split.classes, axis=split.axis, exif=split.exif)
+    return Loaded(
+        case=case,
+        image=image,
+        labels=labels,
+        geometry=geometry,
+        scaling=scaling_of_file(image, options, geometry=geometry),
+        places=_places(labels, split.classes),
+    )
+
+
+def scaling_of_file(image: Image, options: InputOptions, *, geometry: Geometry) -> Scaling:
+    """Return `scaling_of` an image; an error names its file."""
+    try:
+        return scaling_of(image, options)
+    except ValueError as error:
+        raise ValueError(f"{geometry.source} {error}.") from error
+
+
+def _places(labels: Labels, classes: ClassTable) -> dict[int, NDArray[np.int64]]:
+    places = {}
+    for index in classes.scored:
+        found = np.flatnonzero(labels == index if classes.exclusive else labels[index] == 1)
+        if len(found) > _PLACES:
+            found = np.random.default_rng(0).choice(found, _PLACES, replace=False)
+        if len(found):
+            places[index] = found
+    return places

@@ -1,0 +1,264 @@
+"""Losses between logits and labels.
+
+Everything is computed in float32, whatever the precision of the network: the sums over an image
+that the Dice loss is made of do not fit into 8 or 11 bits. Pixels that are labelled `IGNORE` take
+part in no term. Where nothing is labelled the loss is 0, with gradients of 0.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.choose import choose
+from tasks.segmentation.data.cases import IGNORE, ClassTable
+
+SMOOTH: Final = 1.0
+"""Added to both sides of Dice's fraction 2 |A and B| / (|A| + |B|), in pixels.
+
+With 1 a class that is absent from labels and prediction has the loss 0, and one predicted over a
+fraction of a pixel has little; with 1e-5 the latter has nearly 1, and gradients of up to 1e5. The
+Tversky index has half of it, so that with 0.5 and 0.5 it is Dice.
+"""
+
+_NOT_NEGATIVE: Final = ("gamma", "alpha", "beta", "ce_weight", "dice_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """Which loss, and its constants.
+
+    Attributes:
+        name: A key of `LOSSES`.
+        batch_dice: Dice and Tversky terms count pixels over the batch; otherwise over each image,
+            and the mean over images is taken.
+        include_background: Whether those terms have the class called ``background`` as well.
+        class_weights: Of each class in cross entropy and focal loss, which become weighted means.
+            Dice and Tversky terms count every class the same, whatever its size.
+        gamma: Of the focal loss: how much less easy pixels count; 0 makes it cross entropy.
+        alpha: Of the Tversky index: the weight of false positives.
+        beta: Of the Tversky index: the weight of false negatives.
+        focal_tversky_gamma: The exponent is 1 / gamma, as in the paper, so at least 1.
+        ce_weight: Of the cross entropy in ``dice_ce``.
+        dice_weight: Of the Dice loss in ``dice_ce``.
+    """
+
+    name: str = "dice_ce"
+    batch_dice: bool = True
+    include_background: bool = False
+    class_weights: tuple[float, ...] = ()
+    gamma: float = 2.0
+    alpha: float = 0.3
+    beta: float = 0.7
+    focal_tversky_gamma: float = 4 / 3
+    ce_weight: float = 1.0
+    dice_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that no loss can be made of, and strings where numbers belong."""
+        choose(LOSSES, self.name, what="loss.name")
+        for name in _NOT_NEGATIVE:
+            if not (_is_number(value := getattr(self, name)) and value >= 0):
+                raise ValueError(f"loss.{name} takes a number of at least 0, got {value!r}.")
+        for name, other in (("alpha", "beta"), ("ce_weight", "dice_weight")):
+            if getattr(self, name) == getattr(self, other) == 0:
+                raise ValueError(f"loss.{name} and loss.{other} are both 0; one must be above.")
+        if not (_is_number(value := self.focal_tversky_gamma) and value >= 1):
+            raise ValueError(f"loss.focal_tversky_gamma takes a number from 1 on, got {value!r}.")
+        if not all(_is_number(weight) and weight > 0 for weight in self.class_weights):
+            raise ValueError(f"loss.class_weights are numbers above 0, got {self.class_weights!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """What the terms of a loss are made of."""
+
+    logits: Tensor  # (N, K, H, W), float32
+    labels: Tensor  # (N, H, W) or (N, K, H, W), int64
+    truth: Tensor  # (N, K, H, W) of 0 and 1; 0 where there is no label
+    labelled: Tensor  # (N, K, H, W), or (N, 1, H, W) if exclusive, of 0 and 1
+    class_weights: Tensor  # (K,)
+    overlapping: Tensor  # (K,) of 0 and 1: the classes of Dice and Tversky terms
+    exclusive: bool
+    smoothing: float  # share of the truth that cross entropy spreads evenly
+
+    def weights(self) -> Tensor:
+        """Return what each cross entropy counts: (N, H, W), or (N, K, H, W) if not exclusive."""
+        weights = self.class_weights[:, None, None]
+        return (self.truth * weights).sum(1) if self.exclusive else self.labelled * weights
+
+
+def _ratio(total: Tensor, weight: Tensor) -> Tensor:
+    """Return ``total / weight``, and 0 where nothing has weight."""
+    return total / torch.where(weight > 0, weight, 1.0)
+
+
+def _ce(batch: _Batch, _options: LossOptions) -> Tensor:
+    weights, smoothing = batch.weights(), batch.smoothing
+    if batch.exclusive:
+        total = F.cross_entropy(
+            batch.logits,
+            batch.labels,
+            weight=batch.class_weights,
+            ignore_index=IGNORE,
+            label_smoothing=smoothing,
+            reduction="sum",
+        )
+    else:
+        soft = batch.truth * (1 - smoothing) + smoothing / 2
+        total = F.binary_cross_entropy_with_logits(batch.logits, soft, weights, reduction="sum")
+    return _ratio(total, weights.sum())
+
+
+def _focal(batch: _Batch, options: LossOptions) -> Tensor:
+    """Lin et al., arXiv:1708.02002, equation 4; alpha_t is the weight of the class."""
+    logits = batch.logits
+    if batch.exclusive:
+        entropy = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="none")
+    else:
+        entropy = F.binary_cross_entropy_with_logits(logits, batch.truth, reduction="none")
+    # 1 - p of the true class; not quite 0, where a power below 1 has no derivative.
+    wrong = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).tiny)
+    weights = batch.weights()
+    return _ratio((wrong**options.gamma * entropy * weights).sum(), weights.sum())
+
+
+def _overlap(
+    batch: _Batch, options: LossOptions, alpha: float, beta: float, power: float = 1.0
+) -> Tensor:
+    """Return the mean of ``(1 - Tversky index) ** power`` over what has labels."""
+    chances = batch.logits.softmax(1) if batch.exclusive else batch.logits.sigmoid()
+    chances = chances * batch.labelled
+    axes = (0, 2, 3) if options.batch_dice else (2, 3)
+    hits = (chances * batch.truth).sum(axes)  # (K,), or (N, K) of each image
+    false_positives = chances.sum(axes) - hits
+    false_negatives = batch.truth.sum(axes) - hits
+    missing = alpha * false_positives + beta * false_negatives
+    loss = missing / (hits + missing + SMOOTH / 2)
+    if power != 1:
+        loss = loss.clamp(min=1e-7) ** power  # which has no derivative at 0 if it is below 1
+    counted = (batch.labelled.sum(axes) > 0) * batch.overlapping
+    return _ratio((loss * counted).sum(), counted.sum())
+
+
+def _dice(batch: _Batch, options: LossOptions) -> Tensor:
+    """Milletari et al., arXiv:1606.04797, without the squares, as MONAI and nnU-Net do."""
+    return _overlap(batch, options, 0.5, 0.5)
+
+
+def _dice_ce(batch: _Batch, options: LossOptions) -> Tensor:
+    return options.dice_weight * _dice(batch, options) + options.ce_weight * _ce(batch, options)
+
+
+def _tversky(batch: _Batch, options: LossOptions) -> Tensor:
+    """Salehi et al., arXiv:1706.05721, equation 3 and, for the constants, table 1."""
+    return _overlap(batch, options, options.alpha, options.beta)
+
+
+def _focal_tversky(batch: _Batch, options: LossOptions) -> Tensor:
+    """Abraham and Khan, arXiv:1810.07842, equation 4; their alpha is our beta."""
+    return _overlap(batch, options, options.alpha, options.beta, 1 / options.focal_tversky_gamma)
+
+
+LOSSES: Final[dict[str, Callable[[_Batch, LossOptions], Tensor]]] = {
+    "dice": _dice,
+    "ce": _ce,
+    "dice_ce": _dice_ce,
+    "focal": _focal,
+    "tversky": _tversky,
+    "focal_tversky": _focal_tversky,
+}
+
+
+_SMOOTHED: Final = ("ce", "dice_ce")
+
+
+def build_loss(
+    options: LossOptions, classes: ClassTable, *, label_smoothing: float = 0.0
+) -> nn.Module:
+    """Return the loss of logits (N, K, H, W) and labels, a float32 number with a graph.
+
+    Labels are (N, H, W) of class indices where classes exclude each other (softmax), otherwise
+    (N, K, H, W) of 0 and 1 (sigmoid); `IGNORE` is no label. Cross entropy and focal loss are means
+    over labelled pixels. Dice and Tversky terms are means over classes (and over images, unless
+    ``batch_dice``) that have a labelled pixel.
+
+    Args:
+        options: Which loss.
+        classes: The K classes.
+        label_smoothing: Share of the truth that cross entropy spreads evenly: over all classes, or
+            over yes and no where classes do not exclude each other; from 0 to below 1.
+
+    Raises:
+        ValueError: If class weights are not one per class, a single class excludes nothing, or a
+            loss without cross entropy is to be smoothed.
+    """
+    if label_smoothing and options.name not in _SMOOTHED:
+        raise ValueError(
+            f"recipe.label_smoothing={label_smoothing} is of cross entropy, which loss.name="
+            f"{options.name} does not have; use {' or '.join(_SMOOTHED)}, or leave it out."
+        )
+    names = ", ".join(classes.names)
+    if options.class_weights and len(options.class_weights) != len(classes.names):
+        raise ValueError(
+            f"loss.class_weights has {len(options.class_weights)} numbers, expected one for each "
+            f"of the {len(classes.names)} classes: {names}."
+        )
+    if classes.exclusive and len(classes.names) < 2:
+        raise ValueError(
+            f"every pixel is {names}, the only class, where classes exclude each other; expected "
+            "two or more. Add the background, or use exclusive=False."
+        )
+    return _Loss(options, classes, label_smoothing)
+
+
+class _Loss(nn.Module):
+    """A loss by its options; see `build_loss`."""
+
+    class_weights: Tensor
+    overlapping: Tensor
+
+    def __init__(self, options: LossOptions, classes: ClassTable, smoothing: float) -> None:
+        super().__init__()
+        self.options = options
+        self.smoothing = smoothing
+        self.exclusive = classes.exclusive
+        count = len(classes.names)
+        weights = torch.tensor(options.class_weights or [1.0] * count, dtype=torch.float32)
+        overlapping = torch.tensor(
+            [float(options.include_background or k in classes.scored) for k in range(count)]
+        )
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("overlapping", overlapping, persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        images, _, *size = logits.shape
+        classes = len(self.class_weights)
+        expected = (images, *size) if self.exclusive else (images, classes, *size)
+        if logits.shape[1] != classes or labels.shape != expected:  # some would broadcast
+            raise ValueError(
+                f"got logits {tuple(logits.shape)} and labels {tuple(labels.shape)}; expected "
+                f"{(images, classes, *size)} and {expected}."
+            )
+        layers = labels[:, None] if self.exclusive else labels
+        indices = torch.arange(classes, device=labels.device)[:, None, None]
+        with torch.autocast(logits.device.type, enabled=False):
+            batch = _Batch(
+                logits=logits.float(),
+                labels=labels.long(),
+                truth=(layers == (indices if self.exclusive else 1)).float(),
+                labelled=(layers != IGNORE).float(),
+                class_weights=self.class_weights,
+                overlapping=self.overlapping,
+                exclusive=self.exclusive,
+                smoothing=self.smoothing,
+            )
+            return LOSSES[self.options.name](batch, self.options)

@@ -1,0 +1,120 @@
+"""A U-Net whose frozen stages were run before: what is kept of a patch, and what follows."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from backbones import Backbone
+from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
+from tasks.common.data.prefix.key import file_stamp
+from tasks.segmentation.data.cases import CaseSet
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.unet import ResNetUNet
+
+
+class FrozenPatches(NamedTuple):
+    """A training batch behind the frozen stages.
+
+    Attributes:
+        features: Their outputs by name, (N, C, H, W); ``c0``, the image, where the U-Net has a
+            skip connection from it.
+        labels: (N, h, w) or (N, K, h, w).
+    """
+
+    features: dict[str, Tensor]
+    labels: Tensor
+
+
+class PatchEncoder:
+    """Makes entries of a segmenter's training patches.
+
+    Args:
+        network: The segmenter.
+        cases: What the patches are cut from.
+        options: Size and number of the patches.
+        decides: What else decides a sample, in plain values: input, augmentation and seed.
+    """
+
+    def __init__(
+        self,
+        network: ResNetUNet,
+        cases: CaseSet,
+        *,
+        options: InputOptions,
+        decides: Mapping[str, Any],
+    ) -> None:
+        self.network = network
+        self.cases = cases
+        self.options = options
+        self.decides = decides
+
+    @property
+    def backbone(self) -> Backbone:
+        """Whose frozen stages are run."""
+        return self.network.backbone
+
+    def encode(self, sample: tuple[Tensor, Tensor], device: torch.device) -> Entry:
+        """Return what the frozen stages make of a patch."""
+        image, labels = sample
+        x = image[None].to(device).contiguous(memory_format=torch.channels_last)
+        x = self.network.padded(x)
+        features = self.backbone.frozen_features(x)
+        skip = {"c0": x} if self.network.image_skip else {}
+        return Entry(keep_maps(skip | features), {"labels": labels})
+
+    def pixels(self) -> list[int]:
+        """Return the pixels of each patch; all have the same."""
+        return [self.options.patch[0] * self.options.patch[1]] * self.options.patches
+
+    def identity(self) -> dict[str, Any]:
+        """Return the files, and how patches are cut and changed."""
+        files = [path for case in self.cases.cases for path in (*case.images, *case.masks)]
+        return {
+            **self.decides,
+            "image_skip": self.network.image_skip,
+            "classes": repr(self.cases.classes),
+            "axis": self.cases.axis,
+            "exif": self.cases.exif,
+            "channels": self.cases.channels,
+            "files": [file_stamp(path) for path in files],
+        }
+
+
+def check_views(views: int, options: InputOptions, *, slices: int) -> None:
+    """Raise if slices would never be seen.
+
+    Args:
+        views: Of each patch.
+        options: With the number of patches of an epoch.
+        slices: To learn from.
+
+    Raises:
+        ValueError: If so.
+    """
+    seen = views * options.patches
+    if seen < slices:
+        raise ValueError(
+            f"cache.views={views} of input.patches={options.patches} show {seen} of {slices} "
+            "slices, the others never: take more of either."
+        )
+
+
+def collate_entries(entries: list[Entry]) -> FrozenPatches:
+    """Return the batch of entries of `PatchEncoder`."""
+    labels = torch.stack([entry.truth["labels"] for entry in entries])
+    return FrozenPatches(features=batch_maps(entries), labels=labels)
+
+
+def logits_from(network: ResNetUNet, batch: FrozenPatches) -> Tensor | tuple[Tensor, ...]:
+    """Return what the network's forward does.
+
+    Args:
+        network: The segmenter.
+        batch: Of `collate_entries`.
+    """
+    image = {name: x for name, x in batch.features.items() if name == "c0"}
+    features = image | network.backbone.forward_from(batch.features)
+    height, width = batch.labels.shape[-2:]
+    return network.decode(features, size=(height, width))

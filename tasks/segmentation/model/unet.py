@@ -1,0 +1,291 @@
+"""A U-Net on any of our backbones, with deep supervision and any norm in its decoder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.base.modules import Attention
+from torch import Tensor, nn
+
+from backbones import Backbone
+from backbones.choose import choose
+from backbones.layers.conv import ConvNorm
+from backbones.layers.hooks import watched
+from backbones.layers.norm import NormFactory, norm_factory
+from backbones.layers.torchscript import NoTorchScript
+
+_ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
+WIDTHS: Final = (256, 128, 64, 32, 16)
+"""Of the decoder's blocks, as in smp."""
+
+_HEADS: Final = "deep_heads."
+_REDUCTION: Final = 16  # of smp's scSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions:
+    """What makes one U-Net differ from another on the same backbone.
+
+    Attributes:
+        norm: Of the decoder, a key of `backbones.layers.norm.NORMS`; the configuration also takes
+            ``auto``, and gives the backbone the same unless told otherwise.
+        deep_supervision: Whether every level of the decoder learns from a head of its own (Lee et
+            al., arXiv:1409.5185).
+        attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
+        upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
+        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone; of the
+            default a backbone with fewer features takes the last ones, one with more the first
+            several times.
+        image_skip: Whether the last block, at the image's resolution, sees the image itself.
+    """
+
+    norm: str = "auto"
+    deep_supervision: bool = False
+    attention: str = "none"
+    upsampling: str = "nearest"
+    channels: tuple[int, ...] = WIDTHS
+    image_skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse names and widths that no decoder can have."""
+        choose(_ATTENTION, self.attention, what="attention")
+        choose(_UPSAMPLING, self.upsampling, what="upsampling")
+        if self.attention == "scse" and min(self.channels, default=16) < _REDUCTION:
+            raise ValueError(
+                f"model.attention=scse takes model.channels of at least {_REDUCTION}, since it "
+                f"squeezes them {_REDUCTION} times, got {list(self.channels)}."
+            )
+        if not self.channels or any(width < 1 for width in self.channels):
+            raise ValueError(
+                f"model.channels takes widths of at least 1, got {list(self.channels)}."
+            )
+
+
+def _nearest(_channels: int, factor: int) -> nn.Module:
+    return nn.Upsample(scale_factor=factor, mode="nearest")
+
+
+def _bilinear(_channels: int, factor: int) -> nn.Module:
+    return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _transposed(channels: int, factor: int) -> nn.Module:
+    return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
+
+
+_UPSAMPLING: Final = {"nearest": _nearest, "bilinear": _bilinear, "transposed": _transposed}
+
+
+class DecoderBlock(NoTorchScript, nn.Module):
+    """Upsample, join with the skip connection, and convolve twice.
+
+    Args:
+        in_channels: Of the coarser map.
+        skip_channels: Of the finer map; 0 for none.
+        out_channels: Of the result.
+        factor: From the coarser to the finer map.
+        norm: Makes the norms.
+        options: Attention and upsampling.
+
+    Shape:
+        - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor).
+        - Output: (N, out_channels, H * factor, W * factor).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        skip_channels: int,
+        *,
+        out_channels: int,
+        factor: int,
+        norm: NormFactory,
+        options: UNetOptions,
+    ) -> None:
+        super().__init__()
+        attention = choose(_ATTENTION, options.attention, what="attention")
+        joined = in_channels + skip_channels
+        self.upsample = choose(_UPSAMPLING, options.upsampling, what="upsampling")(
+            in_channels, factor
+        )
+        self.attention1 = Attention(attention if skip_channels else None, in_channels=joined)
+        self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
+        self.conv2 = ConvNorm(out_channels, out_channels, 3, norm=norm)
+        self.attention2 = Attention(attention, in_channels=out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Return the finer map."""
+        x = self.upsample(x)
+        if skip is not None:
+            x = self.attention1(torch.cat([x, skip], dim=1))
+        x = F.relu(self.conv1(x), inplace=not watched(self.conv1))
+        x = F.relu(self.conv2(x), inplace=not watched(self.conv2))
+        out: Tensor = self.attention2(x)
+        return out
+
+
+class ResNetUNet(NoTorchScript, nn.Module):
+    """A U-Net whose encoder is a backbone of ours.
+
+    Images of any size are padded by their edge to a multiple of the coarsest stride, and the result
+    is cropped. With deep supervision training returns the logits of every level of the decoder,
+    finest first; otherwise, and always in eval mode, the result is one tensor. Weights trained with
+    deep supervision load without it and the other way round.
+
+    Names in the state dict are those of ``segmentation_models_pytorch.Unet``, with ``backbone.``
+    for its ``encoder.``; with nearest upsampling and no ``image_skip`` so is the function. (The
+    last block has no skip connection, so not the attention over it that smp builds and never runs.)
+
+    Args:
+        backbone: Returns every feature down to the coarsest.
+        num_classes: Channels of the result.
+        in_channels: Of the image.
+        options: The decoder's.
+
+    Shape:
+        - Input: (N, in_channels, H, W), any H and W.
+        - Output: (N, num_classes, H, W); in training with deep supervision a tuple of (N,
+          num_classes, H / s, W / s), sizes rounded up, for s = 1 and every stride but the coarsest.
+
+    Raises:
+        ValueError: If ``options.channels`` has not one width per feature, or a name is unknown.
+
+    Source:
+        Ronneberger et al., arXiv:1505.04597.
+    """
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, in_channels: int, options: UNetOptions
+    ) -> None:
+        super().__init__()
+        strides = [1, *backbone.strides.values()]
+        channels = _decoder_widths(options, backbone)
+        self.backbone = backbone
+        self.multiple = strides[-1]
+        skips = [in_channels if options.image_skip else 0, *backbone.channels.values()]
+        widths = [skips[-1], *channels]
+        norm = norm_factory(options.norm)
+        blocks = [
+            DecoderBlock(
+                widths[i],
+                skips[-2 - i],
+                out_channels=widths[i + 1],
+                factor=strides[-1 - i] // strides[-2 - i],
+                norm=norm,
+                options=options,
+            )
+            for i in range(len(channels))
+        ]
+        self.image_skip = options.image_skip
+        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
+        # smp's head is a Sequential too, whose first entry is the convolution.
+        self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
+        coarser = channels[:-1] if options.deep_supervision else ()
+        self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
+        self.smallest = smallest_side(self)
+        self._initialise()
+        self.register_load_state_dict_pre_hook(_any_heads)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the logits; in training with deep supervision those of every level."""
+        height, width = x.shape[-2:]
+        x = self.padded(x)
+        return self.decode({"c0": x, **self.backbone(x)}, size=(height, width))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Return an image with its lower and right edge repeated up to what the strides divide."""
+        return _padded(x, multiple=self.multiple, smallest=self.smallest)
+
+    def decode(
+        self, features: Mapping[str, Tensor], *, size: tuple[int, int]
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Return what `forward` does, from the features of the padded image.
+
+        Args:
+            features: The backbone's, and with a skip from the image ``"c0"``, the image.
+            size: Height and width of the image before it was padded.
+        """
+        height, width = size
+        skips = [features["c0"] if self.image_skip else None]
+        skips += [features[name] for name in self.backbone.channels]
+        levels = [cast("Tensor", skips.pop())]
+        full = self.multiple * levels[0].shape[-2]
+        for block in cast("nn.ModuleList", self.decoder["blocks"]):
+            levels.append(block(levels[-1], skips.pop()))
+        logits: Tensor = self.segmentation_head(levels[-1])[..., :height, :width]
+        if not (self.training and len(self.deep_heads)):
+            return logits
+        coarser = [head(level) for head, level in zip(self.deep_heads, levels[1:-1], strict=True)]
+        cropped = []
+        for level in reversed(coarser):
+            step = full // level.shape[-2]
+            cropped.append(level[..., : -(-height // step), : -(-width // step)])
+        return logits, *cropped
+
+    def _initialise(self) -> None:
+        """Draw the decoder and the heads as smp does (He and Glorot, uniform)."""
+        for module in self.decoder.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for head in (*self.segmentation_head, *self.deep_heads):
+            nn.init.xavier_uniform_(cast("nn.Conv2d", head).weight)
+            nn.init.zeros_(cast("Tensor", cast("nn.Conv2d", head).bias))
+
+
+def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]:
+    """Return one width per feature of the backbone, coarsest first."""
+    count = len(backbone.strides)
+    if options.channels == WIDTHS:
+        return (WIDTHS[0],) * (count - len(WIDTHS)) + WIDTHS[-count:]
+    if len(options.channels) != count:
+        raise ValueError(
+            f"model.channels has {len(options.channels)} widths; expected one per feature of the "
+            f"backbone: {', '.join(backbone.strides)}."
+        )
+    return options.channels
+
+
+def smallest_side(network: ResNetUNet) -> int:
+    """Return the smallest side of an image that every norm of a U-Net can normalise.
+
+    Instance norm has nothing to normalise in a map of 1x1: its result would be a constant.
+    """
+    instance = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    return network.multiple * (2 if instance else 1)
+
+
+@torch.fx.wrap
+def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
+    """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide.
+
+    One node in a graph of torch.fx, which cannot follow what depends on a size.
+    """
+    down, right = (_more(side, multiple=multiple, smallest=smallest) for side in x.shape[-2:])
+    traced = isinstance(down, Tensor)  # a trace is for every size
+    return F.pad(x, (0, right, 0, down), mode="replicate") if traced or down or right else x
+
+
+def _more(side: int | Tensor, *, multiple: int, smallest: int) -> int:
+    """Return how much a side lacks."""
+    wanted = -(-side // multiple) * multiple
+    if isinstance(wanted, Tensor):  # what a size is while torch.jit.trace runs
+        return cast("int", wanted.clamp(min=smallest) - side)
+    return max(wanted, smallest) - cast("int", side)
+
+
+def _any_heads(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    *_: Any,  # noqa: ANN401 (torch's signature)
+) -> None:
+    """Let a state dict be loaded that has other deep-supervision heads, or none."""
+    own: Mapping[str, Any] = module.get_submodule("deep_heads").state_dict(prefix=prefix + _HEADS)
+    for key in [key for key in state if key.startswith(prefix + _HEADS) and key not in own]:
+        del state[key]
+    for key, value in own.items():
+        state.setdefault(key, value)

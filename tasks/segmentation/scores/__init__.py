@@ -1,0 +1,1 @@
+"""What a segmenter finds, and what that is worth."""

@@ -1,0 +1,236 @@
+"""Score a trained segmenter on cases with masks."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from torch import nn
+
+from tasks.common.files.paths import existing_folder, is_hidden
+from tasks.common.report.advice import without_training
+from tasks.common.report.terminal import print_scores
+from tasks.segmentation.data.cases import Case, CaseSet
+from tasks.segmentation.data.check import look, shared_channels
+from tasks.segmentation.data.dataset import whole_input
+from tasks.segmentation.data.formats.flat import check_same_grid, suffix_of
+from tasks.segmentation.data.layouts.folder import folder_cases, stem_of
+from tasks.segmentation.data.masks.notes import mask_facts, mask_notes
+from tasks.segmentation.data.masks.palettes import compare_all_palettes
+from tasks.segmentation.data.masks.read import labels_of, read_mask_files
+from tasks.segmentation.data.notes import image_notes
+from tasks.segmentation.data.store import load_case
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.scores.metrics import (
+    METRICS,
+    Scores,
+    case_scores,
+    check_tolerance,
+    summarise,
+)
+from tasks.segmentation.scores.segment import segment
+
+
+def read_cases(
+    masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None = None
+) -> tuple[CaseSet, str]:
+    """Return cases with a checkpoint's classes, after a look at every file, and their unit.
+
+    Args:
+        masks: Folder of the masks, or of a folder of masks per class.
+        images: Folder of the images, matched by name; ``CASE_0000.ext`` and on for a mask
+            ``CASE.ext`` are channels, as in nnU-Net.
+        card: Of the checkpoint.
+        mask_suffix: As of `folder_cases`.
+
+    Raises:
+        FileNotFoundError: If something is missing.
+        ValueError: If images and masks do not match, or have other values or channels.
+    """
+    with without_training():
+        numbered = _numbered(masks, images)
+        found, said = (
+            (numbered, ()) if numbered else _named(masks, images, card, mask_suffix=mask_suffix)
+        )
+        cases = CaseSet(
+            source=str(masks),
+            cases=found,
+            classes=card.classes,
+            axis=card.axis,
+            exif=card.exif,
+            channels=card.image_channels,
+        )
+        looked = look(cases, policy="error")
+    channels = {facts.channels for facts in looked}
+    if channels != {card.channels}:
+        raise ValueError(
+            f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
+            f"segmenter was trained on {card.channels}."
+        )
+    notes = (*said, *image_notes(looked), *mask_notes(looked))
+    return replace(cases, channels=shared_channels(looked), notes=notes), looked[0].unit
+
+
+def _named(
+    masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """Return images and masks that are matched by name, as `folder_cases` does, and its notes."""
+    given = {
+        card.classes.text(value): name
+        for name, values in zip(card.classes.names, card.classes.values, strict=True)
+        for value in values
+    }
+    found = folder_cases(
+        root=images.absolute().parent,
+        images=str(images.absolute()),
+        masks=str(masks.absolute()),
+        classes=given if card.classes.exclusive else None,
+        threshold=card.classes.threshold,
+        mask_suffix=mask_suffix,
+    )
+    regions = not card.classes.exclusive and not card.classes.own_files
+    fits = found.classes.exclusive if regions else found.classes.names == card.classes.names
+    if not fits:
+        raise ValueError(
+            f"{masks} has the classes {', '.join(found.classes.names)}; the segmenter was trained "
+            f"on {', '.join(card.classes.names)}."
+        )
+    return found.cases, found.notes
+
+
+def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
+    """Return the cases of nnU-Net's ``imagesTr`` and ``labelsTr``; none if it is another layout."""
+    files = _files(existing_folder(images, what="image folder"))
+    channels: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if found := re.fullmatch(r"(.+)_\d{4}", stem_of(PurePath(file.name))):
+            channels[found[1]].append(file)
+    folder = existing_folder(masks, what="mask folder")
+    truths: dict[str, Path] = {}
+    for file in _files(folder):
+        name = stem_of(PurePath(file.name))
+        if name in truths:
+            raise ValueError(
+                f"{folder}: {truths[name].name!r} and {file.name!r} are both the mask of {name!r}; "
+                "expected one. Rename or remove the other."
+            )
+        truths[name] = file
+    all_numbered = len(files) == sum(map(len, channels.values()))
+    if not (truths and truths.keys() <= channels.keys() and all_numbered):
+        return ()
+    return tuple(
+        Case(name=name, images=tuple(channels[name]), masks=(truth,), patient=name)
+        for name, truth in sorted(truths.items())
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted, without hidden ones."""
+    return sorted(f for f in folder.iterdir() if suffix_of(f) and not is_hidden(f))
+
+
+def evaluate_masks(
+    results: Path,
+    masks: Path,
+    *,
+    tolerance: float,
+    exif: str = "refuse",
+    mask_suffix: str | None = None,
+) -> tuple[dict[str, Scores], Scores, str, list[str]]:
+    """Return the scores of predicted masks of any tool, their summary and unit, and notes.
+
+    The notes say how masks were read, a sentence each.
+
+    Args:
+        results: Folder of the predicted masks.
+        masks: Folder of the true ones, of the same names; their values are the classes.
+        tolerance: Of the surface Dice, in the masks' unit.
+        exif: What becomes of masks that are to be shown turned; see `CaseSet`.
+        mask_suffix: Of the true ones, as of `folder_cases`.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If a mask has no counterpart, another size or place, or a value that no true
+            mask has; if the palettes of masks differ; if ``tolerance`` is not above 0.
+    """
+    check_tolerance(tolerance)
+    cases, unit = {}, "px"
+    truths, answers = [], []
+    with without_training():
+        pairs = folder_cases(
+            root=masks.absolute().parent,
+            images=str(results.absolute()),
+            masks=str(masks.absolute()),
+            mask_suffix=mask_suffix,
+        )
+        for case in pairs.cases:
+            read = [
+                read_mask_files(paths, pairs.classes, axis=-1, exif=exif)
+                for paths in (case.masks, case.images)
+            ]
+            truth, found = (labels_of(files, pairs.classes) for files in read)
+            sizes = truth.shape[-3:], found.shape[-3:]
+            check_same_grid(case.masks[0], case.images[0], sizes=sizes)
+            truths.append(mask_facts(case.name, read[0]))
+            answers.append(mask_facts(case.name, read[1]))
+            geometry = read[0][0].geometry
+            unit = geometry.unit
+            cases[case.name] = case_scores(
+                found, truth, pairs.classes, spacing=geometry.spacing, tolerance=tolerance
+            )
+        compare_all_palettes([facts.drawn for facts in (*truths, *answers)], pairs.classes)
+    notes = [*pairs.notes, *(f"truth: {note}" for note in mask_notes(truths))]
+    notes += [f"results: {note}" for note in mask_notes(answers)]
+    return cases, summarise(cases, pairs.classes), unit, notes
+
+
+def evaluate(
+    segmenter: nn.Module, card: SegmenterCard, split: CaseSet, *, tolerance: float
+) -> tuple[dict[str, Scores], Scores]:
+    """Return the scores of every case, and their summary.
+
+    Args:
+        segmenter: In eval mode.
+        card: Of the same checkpoint.
+        split: From `read_cases`.
+        tolerance: Of the surface Dice, in the images' unit.
+
+    Raises:
+        ValueError: If ``tolerance`` is not above 0.
+    """
+    check_tolerance(tolerance)
+    cases = {}
+    for case in split.cases:
+        loaded = load_case(case, split, card.input)
+        seen = whole_input(loaded.image, loaded.scaling, preprocessing=card.preprocessing)
+        found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
+        cases[case.name] = case_scores(
+            found,
+            loaded.labels,
+            card.classes,
+            spacing=loaded.geometry.spacing,
+            tolerance=tolerance,
+        )
+    return cases, summarise(cases, card.classes)
+
+
+def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, unit: str) -> None:
+    """Print the scores of each class and their mean, and how often a class was missed.
+
+    Args:
+        title: Above the table.
+        summary: From `summarise`.
+        unit: Of distances.
+    """
+    heads = ("Dice", "IoU", "precision", "recall", f"HD95 {unit}", "NSD")
+    counted = ("cases", "n_valid", "with it", "missed", "miss rate", "false alarms")
+    numbers = ("n_cases", "n_valid", "n_truth", "missed", "miss_rate", "false_alarms")
+    rows, counts = {}, {}
+    for key, row in summary.items():
+        name = "mean of classes" if key == "mean" else key
+        rows[name] = [row.get(metric, math.nan) for metric in METRICS]
+        counts[name] = [row[c] if c == "miss_rate" else int(row[c]) for c in numbers]
+    print_scores(title, heads, rows)
+    print_scores("Cases, by class", counted, counts)

@@ -1,0 +1,215 @@
+"""Run a trained segmenter on image files, and show what it finds."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tasks.common.files.sources import (
+    NamedFile,
+    find_files,
+    output_names,
+    refuse_same,
+    skipped_error,
+)
+from tasks.common.images.orientation import turned_note
+from tasks.common.report.advice import without_training
+from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
+from tasks.segmentation.data.colour import fitted, is_coloured
+from tasks.segmentation.data.dataset import whole_input
+from tasks.segmentation.data.formats.flat import SUFFIXES, is_volume, read_image, suffix_of
+from tasks.segmentation.data.formats.write import mask_names, write_mask
+from tasks.segmentation.data.store import load_case, scaling_of_file
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.scores.metrics import case_scores
+from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
+from tasks.segmentation.scores.segment import segment
+
+MASKS: Final = "masks"
+OVERLAYS: Final = "overlays"
+
+
+def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) -> list[Case]:
+    """Return the cases of a command line; see `find_files` for what it can name.
+
+    Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... in one folder are the channels of one
+    case, as in nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first
+    has not all of them. A case is called by its path below the folder that holds all files.
+
+    Args:
+        sources: Images or volumes, folders and patterns.
+        channels: That the segmenter takes.
+        output: The folder to write; masks and overlays in it are not taken for images.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in it.
+        ValueError: If two cases differ in large and small letters only.
+    """
+    written = [output / MASKS, output / OVERLAYS]
+    numbered: dict[str, list[NamedFile]] = defaultdict(list)
+    for file in find_files(sources, suffixes=SUFFIXES, written=written):
+        numbered[re.sub(r"_\d{4}$", "", _stem(file.name))].append(file)
+    groups: dict[str, list[Path]] = {}  # by a name with the suffix
+    for name, group in numbered.items():
+        group.sort(key=lambda file: file.name)
+        if _are_channels(group, channels):
+            suffix = suffix_of(group[0].path)
+            groups[f"{name}{suffix}"] = [file.path for file in group]
+        else:
+            groups |= {file.name: [file.path] for file in group}
+    names = output_names(list(groups), suffixes=SUFFIXES)
+    return [
+        Case(name=name, images=tuple(images), masks=(), patient=name)
+        for name, images in zip(names, groups.values(), strict=True)
+    ]
+
+
+def predict_cases(
+    segmenter: nn.Module, card: SegmenterCard, cases: Sequence[Case], *, output: Path
+) -> Iterator[str]:
+    """Segment every case; write masks in the images' own geometry, and overlays; yield lines.
+
+    ``masks/`` holds a file per case (per class where classes overlap) with the training data's mask
+    values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case is
+    skipped if an image cannot be read, has not the channels that the segmenter takes, or numbers
+    that the normalisation cannot take.
+
+    Args:
+        segmenter: In eval mode.
+        card: Of the same checkpoint.
+        cases: From `find_cases`.
+        output: The folder to write.
+
+    Raises:
+        ValueError: If two masks would have one name, before anything is written; after the last
+            case, if some had to be skipped.
+    """
+    refuse_same({case.name: mask_names(case.name, card.classes) for case in cases})
+    faults: dict[str, Exception] = {}
+    for case in cases:
+        try:
+            with without_training():
+                image, geometry, done = _read(case, card)
+                scaling = scaling_of_file(image, card.input, geometry=geometry)
+        except (OSError, ValueError) as error:
+            faults[case.name] = error
+            yield f"{case.name}: skipped, {error}"
+            continue
+        seen = whole_input(image, scaling, preprocessing=card.preprocessing)
+        labels = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
+        write_mask(labels, card.classes, geometry, folder=output / MASKS, name=case.name)
+        z = _fullest(labels, card.classes)
+        picture, shown = (_upright(a, geometry) for a in (image[:, z], labels[..., z, :, :]))
+        overlay = output / OVERLAYS / f"{case.name}.png"
+        save_overlay(overlay, picture, shown, classes=card.classes)
+        where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
+        where += done + turned_note(geometry.orientation, exif=card.exif)
+        yield f"{case.name}: {_found(labels, card.classes)}{where}"
+    if faults:
+        raise skipped_error(faults, total=len(cases), output=output)
+
+
+def draw_predictions(
+    segmenter: nn.Module, card: SegmenterCard, split: CaseSet, path: Path, *, count: int = 8
+) -> None:
+    """Write a picture of truth beside prediction for cases spread over a split.
+
+    Args:
+        segmenter: In eval mode.
+        card: Of the same checkpoint.
+        split: Where the cases come from.
+        path: The .png to write.
+        count: How many cases.
+    """
+    samples = []
+    for case in split.cases[:: max(1, len(split.cases) // count)][:count]:
+        loaded = load_case(case, split, card.input)
+        z = _fullest(loaded.labels, card.classes)
+        seen = card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None]
+        shown = segment(
+            segmenter, torch.from_numpy(seen), card.input, exclusive=card.classes.exclusive
+        )
+        truth = loaded.labels[..., z : z + 1, :, :]
+        scores = case_scores(
+            shown, truth, card.classes, spacing=(1, 1, 1), tolerance=1, surfaces=False
+        )
+        known = [row["dice"] for row in scores.values() if not np.isnan(row["dice"])]
+        slices = f", slice {z}" if loaded.image.shape[1] > 1 else ""
+        samples.append(
+            SegmentationSample(
+                name=case.name + slices,
+                image=_upright(loaded.image[:, z], loaded.geometry),
+                truth=_upright(truth[..., 0, :, :], loaded.geometry),
+                prediction=_upright(shown[..., 0, :, :], loaded.geometry),
+                dice=fmean(known) if known else float("nan"),
+            )
+        )
+    prediction_grid(samples, classes=card.classes, path=path)
+
+
+def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """Return a slice of a volume with the patient's front or head up; a flat image as it is."""
+    # A slice has the RAS axes in their order, so the second one becomes the vertical.
+    return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))
+
+
+def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
+    """Return the image, how it lies on disk, and what was done to its channels."""
+    if other := [path for path in case.images if not suffix_of(path)]:
+        raise ValueError(
+            f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
+        )
+    stored, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
+    image = fitted(stored, case.images, channels=card.image_channels)
+    if len(image) != card.channels:
+        told = card.gray_or_rgb and is_coloured(image, case.images)
+        colours = " that differ" if told else ""
+        raise ValueError(
+            f"{case.images[0]} has {len(image)} channels{colours} in {len(case.images)} files, but "
+            f"the segmenter was trained on {card.channels}; give images like those of the training."
+        )
+    if not np.isfinite(image).all():
+        raise ValueError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
+    as_others = {1: "; RGB, read as gray", 3: "; gray, read as RGB"}
+    return image, geometry, "" if len(image) == len(stored) else as_others[len(image)]
+
+
+def _fullest(labels: Labels, classes: ClassTable) -> int:
+    """Return the slice in which most pixels have a class; the middle one if none has any."""
+    depth = labels.shape[-3]
+    there = np.isin(labels, classes.scored) if classes.exclusive else labels == 1
+    counts = there.sum(axis=(-2, -1)).reshape(-1, depth).sum(axis=0)
+    return int(counts.argmax()) if counts.any() else depth // 2
+
+
+def _found(labels: Labels, classes: ClassTable) -> str:
+    """Return the share of each class, for a line."""
+    parts = []
+    for index in classes.scored:
+        there = labels == index if classes.exclusive else labels[index] == 1
+        parts.append(f"{classes.names[index]} {there.mean():.1%}")
+    return ", ".join(parts)
+
+
+def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:
+    """Return whether files of one name and different numbers are the channels of one case."""
+    numbers = [_stem(file.name)[-5:] for file in files]
+    if channels == 1 or numbers != [f"_{number:04d}" for number in range(channels)]:
+        return False
+    if is_volume(files[0].path):
+        return True
+    try:
+        return len(read_image([files[0].path], axis=-1, exif="ignore")[0]) < channels
+    except (OSError, ValueError):  # the case is skipped when its turn comes
+        return True
+
+
+def _stem(name: str) -> str:
+    return name[: len(name) - len(suffix_of(Path(name)))]

@@ -1,0 +1,283 @@
+"""A file of another network is answered with what it is, and one that strides elsewhere refused."""
+
+import pickle
+import re
+from functools import partial
+
+import pytest
+import timm
+import torch
+import torchvision
+
+from backbones import build_backbone, list_backbones, load_weights
+from backbones.weights.lookalike import describe, lookalikes
+from tests.backbones.weights import spelling
+
+
+def no_memory(build, *args, **options):
+    with torch.device("meta"):
+        return build(*args, **options)
+
+
+def known(*names):
+    return {name: partial(build_backbone, name) for name in names}
+
+
+PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_torchvisions_networks_look_like_themselves(name):
+    state = no_memory(torchvision.models.get_model, name).state_dict()
+    wrapped = {f"module.{key}": value for key, value in state.items()}
+    for spelt in (state, wrapped):
+        assert lookalikes(spelt, known(*PUBLISHED)) == [name]
+    gray = state | {"conv1.weight": torch.empty(64, 1, 7, 7, device="meta")}
+    assert lookalikes(gray, known(*PUBLISHED)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("file_of", "into"),
+    [("resnet34", "resnet18"), ("resnet18", "resnet34"), ("resnet50", "resnet18")],
+)
+def test_a_file_of_another_network_is_called_by_its_name(save, file_of, into):
+    path = save(torchvision.models.get_model(file_of).state_dict())
+    message = rf"^the weights do not fit '{into}': .*\. This looks like {file_of}.*\. Nothing was"
+    with pytest.raises(ValueError, match=message):
+        build_backbone(into, weights=path)
+
+
+def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(tmp_path):
+    """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
+    model = no_memory(torchvision.models.resnet50)
+    state = {k: torch.ones(v.shape) for k, v in model.state_dict().items()}
+    path = tmp_path / "R-50.pkl"
+    blobs = {k: v.numpy() for k, v in spelling.caffe2(state).items()}
+    path.write_bytes(pickle.dumps(blobs, protocol=2))
+    command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
+    with pytest.raises(ValueError, match=rf"looks like resnet50_caffe\. Nothing .*{command}"):
+        build_backbone("resnet34", weights=str(path))
+    build_backbone("resnet50_caffe", weights=str(path), out_features=["c2"])
+
+
+def test_part_of_a_network_looks_like_all_that_begin_so():
+    state = no_memory(torchvision.models.resnet50).state_dict()
+    stem = {k: v for k, v in state.items() if k.startswith(("conv1", "bn1", "layer1"))}
+    assert describe(stem, known("resnet18", "resnet50", "resnet101", "resnext50_32x4d")) == (
+        " This looks like resnet50 or resnet101."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("vit_tiny_patch16_224", "a Vision Transformer"),
+        ("swin_tiny_patch4_window7_224", "a Swin Transformer"),
+        ("convnext_tiny", "a ConvNeXt or MobileNet of timm's"),
+        ("densenet121", "a DenseNet"),
+        ("resnetv2_50x1_bit", "a BiT ResNet of timm's"),
+    ],
+)
+def test_networks_of_another_family_are_called_by_it(name, family):
+    state = no_memory(timm.create_model, name).state_dict()
+    assert describe(state, known("resnet18")).startswith(f" This looks like {family}")
+
+
+def test_a_vision_transformer_is_no_backbone(save):
+    path = save({"cls_token": torch.zeros(1), "patch_embed.proj.weight": torch.zeros(1)})
+    with pytest.raises(
+        ValueError, match=r"does not hold weights of 'resnet18'.*This looks like a Vision Tr"
+    ):
+        build_backbone("resnet18", weights=path)
+
+
+def test_what_cannot_be_built_without_memory_is_left_out():
+    def broken():
+        raise RuntimeError
+
+    state = no_memory(torchvision.models.resnet18).state_dict()
+    assert lookalikes(state, {"broken": broken} | known("resnet18")) == ["resnet18"]
+    assert describe({"x": torch.zeros(1)}, known("resnet18")) == ""
+
+
+def strided(*, in_1x1):
+    """A ResNet-50's stem and first stage, told where it strides."""
+
+    def build():
+        backbone = build_backbone("resnet50", out_features=["c2"])
+        backbone.stride_in_1x1 = in_1x1
+        return backbone
+
+    return build
+
+
+ROWS = {"resnet50": strided(in_1x1=False), "resnet50_caffe": strided(in_1x1=True)}
+
+
+@pytest.fixture(scope="module")
+def bottlenecks():
+    """The tensors of a torchvision ResNet-50 with scales that matter, to the first stage."""
+    model = torchvision.models.resnet50(weights=None)
+    for tensor in (model.bn1.weight, model.bn1.running_mean):
+        torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if k.startswith(("conv1", "bn1", "layer1", "fc"))}
+
+
+@pytest.fixture
+def caffe2_file(bottlenecks, tmp_path):
+    path = tmp_path / "R-50.pkl"
+    blobs = {k: v.numpy() for k, v in spelling.caffe2(bottlenecks).items()}
+    path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
+    return path
+
+
+@pytest.fixture
+def converted_file(bottlenecks, tmp_path):
+    path = tmp_path / "r50.pkl"
+    model = {k: v.numpy() for k, v in spelling.detectron2(bottlenecks).items()}
+    path.write_bytes(pickle.dumps({"model": model, "__author__": "torchvision"}))
+    return path
+
+
+def load(path, name):
+    backbone = ROWS[name]()
+    return load_weights(backbone, path, name=name, known=ROWS)
+
+
+def refused(path, name, use):
+    message = (
+        r"is of a network whose bottlenecks stride in .*; those of "
+        rf"'{name}' stride in .*: same shapes, other features\. Nothing was loaded; use "
+        rf"backbone {use}\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(path, name)
+
+
+def test_a_caffe_file_is_for_backbones_that_stride_in_the_1x1(caffe2_file):
+    refused(caffe2_file, "resnet50", "resnet50_caffe")
+    assert "BGR, turned to RGB" in str(load(caffe2_file, "resnet50_caffe"))
+
+
+def test_a_torchvision_file_is_for_backbones_that_stride_in_the_3x3(
+    converted_file, bottlenecks, save
+):
+    for path in (converted_file, save(bottlenecks)):
+        refused(path, "resnet50_caffe", "resnet50")
+        load(path, "resnet50")
+
+
+@pytest.mark.parametrize(("style", "name"), [("caffe", "resnet50_caffe"), ("pytorch", "resnet50")])
+def test_mmdetections_style_says_where_it_strides(bottlenecks, save, style, name):
+    text = spelling.MM2.format(mean="1, 2, 3", std="1, 1, 1", rgb=True, style=style)
+    path = save(spelling.mmlab(bottlenecks, text, "config"))
+    other = next(row for row in ROWS if row != name)
+    load(path, name)
+    refused(path, other, name)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_keel_file_strides_as_the_backbone_in_its_card(bottlenecks, save, name):
+    card = {"backbone": name, "mean": [0.5] * 3, "std": [0.5] * 3}
+    path = save({"state_dict": spelling.below("network.", bottlenecks), "keel": card})
+    load(path, name)
+    refused(path, next(row for row in ROWS if row != name), name)
+
+
+def test_folded_statistics_under_torchvisions_names_are_caffes(bottlenecks, save):
+    """Such as resnet50_msra of open-mmlab: BGR, and nothing in the file says so."""
+    folded = {
+        k: torch.zeros_like(v) if "mean" in k else torch.ones_like(v) if "_var" in k else v
+        for k, v in bottlenecks.items()
+    }
+    path = save(folded)
+    refused(path, "resnet50", "resnet50_caffe")
+    with pytest.raises(ValueError, match=r"comes from Caffe's, under torchvision's names, whose"):
+        load(path, "resnet50_caffe")
+
+
+def test_a_backbone_without_bottlenecks_strides_nowhere_else(caffe2_file):
+    assert build_backbone("resnet18").stride_in_1x1 is None
+    backbone = build_backbone("resnet50", out_features=["c2"])
+    backbone.stride_in_1x1 = None
+    load_weights(backbone, caffe2_file, name="resnet50")
+
+
+@pytest.mark.skipif("resnet50_caffe" not in list_backbones(), reason="the row is not there yet")
+def test_a_caffe_file_gives_caffes_features(tmp_path):
+    """Against torchvision's network with the stride moved, on a BGR image of [0, 255]."""
+    torch.manual_seed(3)
+    model = torchvision.models.resnet50(weights=None).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.2, 0.6)
+            module.bias.data.uniform_(-0.1, 0.1)
+            module.eps = 0.0
+    for stage in (model.layer2, model.layer3, model.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    path = tmp_path / "R-50.pkl"
+    blobs = {k: v.numpy() for k, v in spelling.caffe2(model.state_dict()).items()}
+    path.write_bytes(pickle.dumps(blobs, protocol=2))
+    ours = build_backbone("resnet50_caffe", weights=path).eval()
+    image = torch.rand(1, 3, 64, 64)
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (ours.conventions.mean, ours.conventions.std)
+    )
+    with torch.no_grad():
+        x = model.maxpool(model.relu(model.bn1(model.conv1(spelling.CAFFE(image)))))
+        expected = model.layer4(model.layer3(model.layer2(model.layer1(x))))
+        found = ours((image - mean) / std)["c5"]
+    size = expected.abs().max().item()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
+
+
+def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_have(tmp_path):
+    """A detector's backbone has no c1; its norm is that of the stage which follows."""
+    few = build_backbone("resnetv2_18", out_features=["c3", "c5"]).eval()
+    for norm in (m for m in few.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.running_mean)
+    torch.save(few.state_dict(), tmp_path / "few.pth")
+    options = {"weights": tmp_path / "few.pth", "conventions": "imagenet"}
+    ours = build_backbone("resnetv2_18", **options).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = ours(image), few(image)
+        inner = ours.layer2[0].norm1(ours.layer1(ours.maxpool(ours.conv1(image))))
+    torch.testing.assert_close({k: found[k] for k in expected}, expected)
+    torch.testing.assert_close(found["c2"], inner.relu())
+    torch.testing.assert_close(ours.norms["c4"].running_mean, few.layer4[0].norm1.running_mean)
+    assert "added 15 tensors: norms of features, from the stages after" in ours.provenance
+
+
+def test_gates_are_in_a_file_or_not_at_all(tmp_path):
+    gated, plain = build_backbone("dynamic_resnet18"), build_backbone("resnet18")
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    file = {"weights": tmp_path / "plain.pth", "conventions": "imagenet"}
+    loaded = build_backbone("dynamic_resnet18", **file)
+    assert "32 tensors *.gate.* are not in the file and begin afresh" in loaded.provenance
+    state = gated.state_dict()
+    half = {k: v for k, v in state.items() if "layer2.0.gate" not in k}
+    torch.save(half, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match=r"4 missing, such as layer2\.0\.gate\.openness"):
+        build_backbone("dynamic_resnet18", weights=tmp_path / "half.pth", conventions="imagenet")
+
+
+def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
+    state = build_backbone("resnet18", out_features=["c2"]).state_dict()
+    state["layer1.0.bn1.weight"][3] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(ValueError, match=r"NaN or infinite in 1 tensors, such as layer1\.0\.bn1"):
+        build_backbone("resnet18", weights=tmp_path / "nan.pth", out_features=["c2"])
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.complex64])
+def test_integers_in_the_place_of_weights_are_refused(state, tmp_path, kind):
+    """A quantised file's integers would be weights up to 127."""
+    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(kind)
+    torch.save(state, tmp_path / "small.pth")
+    name = str(kind).removeprefix("torch.")
+    with pytest.raises(
+        ValueError, match=rf"has {name} in the place of .* such as layer1\.0\.conv1"
+    ):
+        build_backbone("resnet18", weights=tmp_path / "small.pth", out_features=["c2"])

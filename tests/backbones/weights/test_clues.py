@@ -1,0 +1,108 @@
+"""Names that anybody's network has are no proof of whose images a file was made for."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from backbones import build_backbone
+from tests.backbones.weights import spelling
+from tests.backbones.weights.spelling import HALF, below
+
+
+def head(count, *, bias=True, name="fc"):
+    """A last layer of so many classes."""
+    layer = {f"{name}.weight": torch.ones(count, 512)}
+    return layer | ({f"{name}.bias": torch.ones(count)} if bias else {})
+
+
+def gray(state):
+    return state | {"conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
+
+
+def bare(state):
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+OWN = {  # what people train on images of their own, by names that are torchvision's
+    "two classes": lambda s: bare(s) | head(2),
+    "one output": lambda s: bare(s) | head(1),
+    "ImageNet-21k": lambda s: bare(s) | head(21843),
+    "no bias": lambda s: bare(s) | head(1000, bias=False),
+    "behind a dropout": lambda s: bare(s) | head(2, name="fc.1"),
+    "behind another layer": lambda s: bare(s) | head(1000, name="fc.0") | head(2, name="fc.2"),
+    "a second layer": lambda s: s | head(2, name="fc.out"),
+    "classifier": lambda s: bare(s) | head(1000, name="classifier"),
+    "head": lambda s: bare(s) | head(2, name="head.fc"),
+    "no last layer": bare,
+    "one channel, torchvision's classes": gray,
+    "DataParallel": lambda s: below("module.", bare(s) | head(2)),
+    "compiled": lambda s: below("_orig_mod.", bare(s) | head(2)),
+    "a training script": lambda s: {"model": bare(s) | head(7), "optimizer": {"lr": 0.1}},
+    "averaged": lambda s: {"model": s, "model_ema": below("module.", bare(s) | head(2))},
+    "Lightning": lambda s: {
+        "state_dict": below("model.", s),
+        "pytorch-lightning_version": "2.5.0",
+    },
+    "Lightning, no prefix": lambda s: {"state_dict": s, "pytorch-lightning_version": "2.5.0"},
+    "a backbone and a classifier": lambda s: below("backbone.", bare(s))
+    | head(2, name="classifier"),
+    "a segmenter of other classes": lambda s: below("backbone.", bare(s))
+    | {"classifier.4.weight": torch.ones(2, 8, 1, 1)},
+    "a mean teacher": lambda s: {"student": bare(s), "teacher": bare(s)},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_torchvisions_names_are_no_proof_of_torchvisions_images(small, save, kind):
+    """Only what torchvision publishes is taken for torchvision's: colours, 1000 classes."""
+    path = save(OWN[kind](small))
+    file = {"weights": path, "out_features": ["c4"], "in_channels": 1 if "channel" in kind else 3}
+    with pytest.raises(ValueError, match=r"this one does not say which\. A wrong mean.*Nothing wa"):
+        build_backbone("resnet18", **file)
+    told = build_backbone("resnet18", **file, conventions="inception")
+    assert told.conventions.std == (0.5,) * file["in_channels"]
+    assert "(inception, as told)" in told.provenance
+
+
+def test_a_state_dict_can_be_saved_with_its_conventions(small, save, theirs, same_features):
+    """As the message says, for those who load it where there is no option for them."""
+    card = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    path = save({"state_dict": bare(small), "keel": card})
+    same_features(path, theirs, HALF, origin="Keel")
+
+
+def hub(folder, state, **notes):
+    """A folder as the hub keeps it."""
+    save_file({key: value.clone() for key, value in state.items()}, folder / "model.safetensors")
+    for name, content in notes.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ({}, r"which\. A wrong mean"),
+        (
+            {"preprocessor_config": {"do_resize": True}},
+            r"which\. preprocessor_config\.json beside it does not say either\. A wrong mean",
+        ),
+        (
+            {"config": {"layer_type": "basic"}},
+            r"which\. config\.json beside it does not say either\. A wrong mean",
+        ),
+    ],
+    ids=["nothing", "a preprocessor without a mean", "a configuration without a mean"],
+)
+def test_only_a_file_that_is_there_is_said_to_say_nothing(small, tmp_path, notes, said):
+    path = hub(tmp_path, spelling.transformers(small), **notes)
+    with pytest.raises(ValueError, match=said):
+        build_backbone("resnet18", weights=path, out_features=["c4"])
+
+
+def test_a_meta_without_a_configuration_is_not_said_to_have_one(small, save):
+    path = save({"meta": {"mmdet_version": "2.0", "epoch": 3}, "state_dict": small})
+    with pytest.raises(ValueError, match=r"this one does not say which\. A wrong mean"):
+        build_backbone("resnet18", weights=path, out_features=["c4"])

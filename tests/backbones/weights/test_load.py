@@ -1,0 +1,228 @@
+"""Weights either fit a backbone and are loaded whole, or are refused and change nothing."""
+
+import copy
+
+import pytest
+import torch
+from torchvision.models._utils import IntermediateLayerGetter
+
+from backbones import Conventions, build_backbone, load_weights
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.faster_rcnn import DetectorOptions
+
+LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
+
+
+def build(name="resnet18", **options):
+    """The stem and the first stage: what most of these tests need."""
+    return build_backbone(name, **{"out_features": ["c1", "c2"]} | options)
+
+
+def same(found, expected):
+    """Equal, but for the rounding that another order of summation makes."""
+    torch.testing.assert_close(dict(found), dict(expected), rtol=1e-4, atol=1e-4)
+
+
+def holds(backbone, state):
+    """Every tensor of the backbone is the one of that name, bit for bit."""
+    own = backbone.state_dict()
+    torch.testing.assert_close(own, {key: state[key] for key in own}, rtol=0, atol=0)
+
+
+@pytest.fixture
+def refused():
+    """Load, expect a ValueError with that message, and see that nothing has changed."""
+
+    def check(backbone, weights, message, **options):
+        before = copy.deepcopy(backbone)
+        with pytest.raises(ValueError, match=message):
+            load_weights(backbone, weights, name="resnet18", **options)
+        holds(backbone, before.state_dict())
+        assert (backbone.conventions, backbone.provenance) == (Conventions(), before.provenance)
+
+    return check
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_torchvision_file_gives_torchvisions_features(theirs, state, save, suffix):
+    path = save(state, f"resnet18{suffix}")
+    ours = build_backbone("resnet18", weights=path).eval()
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        same(ours(image), IntermediateLayerGetter(theirs, LAYERS)(image))
+    assert ours.conventions == Conventions(
+        mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), epsilon=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "conventions"),
+    [
+        (lambda state: {f"module.{k}": v for k, v in state.items()}, "imagenet"),
+        (lambda state: {"state_dict": {f"net.{k}": v for k, v in state.items()}}, "imagenet"),
+        (lambda state: {"model": state, "optimizer": {"lr": 0.1}}, "imagenet"),
+    ],
+    ids=["DataParallel", "Lightning", "a training script"],
+)
+def test_a_wrapped_state_dict_gives_the_same_tensors(shallow, save, wrap, conventions):
+    holds(build(weights=save(wrap(shallow)), conventions=conventions), shallow)
+
+
+def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs, state, save):
+    options = DetectorOptions(
+        head_width=8, fpn_channels=8, features=("c2", "c3"), anchor_sizes=(32, 64, 128)
+    )
+    card = DetectorCard(
+        backbone="resnet18",
+        norm="batch",
+        in_channels=3,
+        options=options,
+        classes=("cell",),
+        category_ids=(7,),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        epsilon=1e-3,
+        provenance="",
+    )
+    detector = card.build()
+    detector.backbone.body.load_state_dict(state, strict=False)
+    network = {f"network.{k}": v for k, v in detector.state_dict().items()}
+    path = save({"state_dict": network, "keel": card.to_dict(), "epoch": 3}, "best.ckpt")
+
+    ours = build_backbone("resnet18", weights=path, out_features=["c3"]).eval()
+    image = torch.rand(1, 3, 64, 64)
+    theirs = copy.deepcopy(theirs)  # the fixture is shared
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3
+    with torch.no_grad():
+        same(ours(image), IntermediateLayerGetter(theirs, {"layer2": "c3"})(image))
+    expected = Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3)
+    assert ours.conventions == expected
+
+
+def without(key):
+    return lambda state: {k: v for k, v in state.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without("layer1.1.conv2.weight"),
+            r"^the weights do not fit 'resnet18': 1 missing, such as layer1\.1\.conv2\.weight\. "
+            r"Nothing was loaded; use weights of this architecture and norm\.\n",
+        ),
+        (without("layer1.0.bn1.running_var"), r"1 missing, such as layer1\.0\.bn1\.running_var\."),
+        (
+            without("conv1.weight"),
+            r"weights\.pth does not hold weights of 'resnet18': expected one",
+        ),
+        (
+            lambda state: state | {"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)},
+            r"1 of another shape, such as layer1\.0\.conv1\.weight "
+            r"\(64, 64, 1, 1\) instead of \(64, 64, 3, 3\)\.",
+        ),
+        (
+            lambda state: state | {"conv1.weight": torch.zeros(64)},
+            r"1 of another shape, such as conv1\.weight \(64,\) instead of \(64, 3, 7, 7\)\."
+            r"(.|\n)*  stem    5 of    6 tensors\n  c2     24 of   24 tensors$",
+        ),
+        (
+            lambda state: state | {"layer1.0.se.weight": torch.zeros(1), "mask": torch.zeros(1)},
+            r"2 unexpected, such as layer1\.0\.se\.weight, mask\.",
+        ),
+        (
+            lambda _: {"epoch": 3},
+            r"weights\.pth does not hold weights of 'resnet18': expected a st",
+        ),
+    ],
+    ids=["lost", "lost statistics", "no stem", "shape", "dimensions", "unexpected", "no tensors"],
+)
+def test_a_file_that_does_not_fit_changes_nothing(shallow, save, refused, change, message):
+    refused(build(), save(change(shallow)), message)
+
+
+@pytest.mark.parametrize(
+    ("file_of", "into", "message"),
+    [
+        ("resnet34", "resnet18", r"10 unexpected, such as layer1\.2\.conv1\.weight"),
+        ("resnet18", "resnet34", r"10 missing, such as layer1\.2\.conv1\.weight"),
+        ("resnet50", "resnet18", r"[1-9]\d* unexpected, such as .*; [1-9]\d* of another shape"),
+        ("resnet18", "resnet50", r"[1-9]\d* missing, such as .*; [1-9]\d* of another shape"),
+        ("resnet50", "wide_resnet50_2", r"[1-9]\d* of another shape"),
+    ],
+)
+def test_a_file_of_another_architecture_is_refused(save, refused, file_of, into, message):
+    refused(build(into), save(build(file_of).state_dict()), message)
+
+
+def test_tensors_that_may_be_missing_keep_their_values(shallow, save, refused):
+    backbone = build(out_features=["c3"])
+    before = copy.deepcopy(backbone.state_dict())
+    path = save(shallow)
+    refused(backbone, path, "21 missing, such as layer2", missing=("layer3.*", "layer2.0.bn1.*"))
+    told = {"missing": ("layer2.*",), "conventions": "imagenet"}
+    report = load_weights(backbone, path, name="resnet18", **told)
+    holds(backbone, before | shallow)
+    assert report.stages == ((6, 6), (24, 24), (0, 30))
+
+
+def test_a_shape_that_does_not_fit_is_refused_even_where_it_may_be_missing(shallow, save, refused):
+    path = save(shallow | {"bn1.weight": torch.zeros(32)})
+    refused(build(), path, r"1 of another shape, such as bn1\.weight", missing=("bn1.*",))
+
+
+def test_a_file_older_than_batch_counters_is_loaded(shallow, save):
+    old = {k: v for k, v in shallow.items() if not k.endswith("num_batches_tracked")}
+    report = load_weights(build(), save(old), name="resnet18", conventions="imagenet")
+    assert report.stages == ((5, 6), (20, 24))
+
+
+def test_the_report_counts_every_tensor_of_the_file(state, save):
+    path = save(state)
+    backbone = build(weights=path, in_channels=1)
+    assert backbone.provenance.splitlines() == [
+        f"weights from {path}",
+        "  origin: torchvision",
+        "  images: RGB in [0, 1], mean 0.485 0.456 0.406, std 0.229 0.224 0.225 (torchvision)",
+        "  stem    6 of    6 tensors",
+        "  c2     24 of   24 tensors",
+        "  dropped: 2 of other parts of the model, such as a classifier",
+        "  dropped: 90 of stages that are not built",
+        "  converted: conv1.weight from 3 to 1 input channels",
+    ]
+    assert len(state) == 6 + 24 + 2 + 90
+
+
+COUNTERS = {"batch counters": 5}
+STATISTICS = COUNTERS | {"running statistics, which this norm does not have": 10}
+
+
+@pytest.mark.parametrize(
+    ("norm", "dropped"),
+    [
+        ("batch", {}),
+        ("sync_batch", {}),
+        ("frozen_batch", COUNTERS),
+        ("group", STATISTICS),
+        ("instance", STATISTICS),
+        ("layer2d", STATISTICS),
+    ],
+)
+def test_another_norm_takes_what_it_can_hold_and_counts_the_rest(shallow, save, norm, dropped):
+    backbone = build(norm=norm, weights="random")
+    report = load_weights(backbone, save(shallow), name="resnet18", conventions="imagenet")
+    assert report.dropped == dropped
+    assert sum(got for got, _ in report.stages) + sum(dropped.values()) == len(shallow)
+    holds(backbone, shallow)
+
+
+def test_a_backbone_without_norms_refuses_a_file_that_has_them(shallow, save, refused):
+    message = r"10 unexpected.*norm='none' has no place for the scale and shift.*norm='batch' or"
+    refused(build(norm="none"), save(shallow), message)
+
+
+def test_a_backbone_with_batch_norm_refuses_a_file_without_statistics(save, refused):
+    message = r"10 missing, such as bn1\.running_mean.*weights of this architecture and norm\."
+    refused(build(), save(build(norm="group").state_dict()), message)

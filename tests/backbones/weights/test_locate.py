@@ -1,0 +1,222 @@
+"""Addresses and hubs: from what is asked for to a file; offline the network is left alone."""
+
+import hashlib
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub.errors import (
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from safetensors.torch import save_file
+
+from backbones import build_backbone, load_weights
+from backbones.weights import hub
+from backbones.weights.locate import locate
+
+
+def build(**options):
+    """The stem and the first stage."""
+    return build_backbone("resnet18", **{"out_features": ["c1", "c2"]} | options)
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path):
+    monkeypatch.setenv("KEEL_OFFLINE", "0")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture
+def published(shallow, save):
+    head = {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    path = save(shallow | head, "a b.pth.tar")
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("digits", [8, 64])
+def test_an_address_with_a_hash_is_fetched_and_kept(shallow, published, tmp_path, digits):
+    path, sha256 = published
+    address = f"{path.as_uri()}#sha256={sha256[:digits].upper()}"
+    backbone = build(weights=address)
+    assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
+    assert backbone.provenance.startswith(f"weights from {address}\n  origin: torchvision\n")
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / f"a b.pth-{sha256[:8]}.tar"
+    assert kept.read_bytes() == path.read_bytes()
+    path.unlink()
+    build(weights=address)
+
+
+@pytest.mark.usefixtures("online")
+def test_an_address_of_another_hash_leaves_nothing(published, tmp_path):
+    path, sha256 = published
+    with pytest.raises(ConnectionError, match="invalid hash value"):
+        build(weights=f"{path.as_uri()}#sha256={'0' * 8}{sha256[8:]}")
+    assert [p for p in (tmp_path / "torch").rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "fragment", ["", "#", "#sha256=", "#sha256=123", "#md5=12345678", "#sha256=xy345678"]
+)
+def test_an_address_without_a_hash_is_refused(fragment):
+    address = f"https://example.org/resnet18.pth{fragment}"
+    message = f"^got the address {re.escape(repr(address))}; expected its hash behind it, #sha256="
+    with pytest.raises(ValueError, match=message):
+        build(weights=address)
+
+
+CONFIG = SimpleNamespace(
+    architecture="resnet18",
+    hf_hub_id="timm/resnet18.a1_in1k",
+    url="",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+)
+
+
+@pytest.fixture
+def repository(monkeypatch, tmp_path):
+    """Stands in for the hub: what is in the folder is there; what was asked for is recorded."""
+    asked = []
+    (tmp_path / "repo").mkdir()
+
+    def download(repo, name, *, revision, local_files_only):
+        asked.append((repo, name, revision, local_files_only))
+        path = tmp_path / "repo" / name
+        if path.exists():
+            return str(path)
+        if local_files_only:
+            raise LocalEntryNotFoundError("not kept here")
+        raise RemoteEntryNotFoundError("404", response=answer(404))
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    return SimpleNamespace(asked=asked, folder=tmp_path / "repo")
+
+
+def answer(status):
+    """What the hub's errors want to know of a response."""
+    return SimpleNamespace(status_code=status, headers={}, request=None)
+
+
+@pytest.mark.usefixtures("online")
+def test_timms_weights_come_with_timms_conventions(shallow, repository, monkeypatch):
+    monkeypatch.setattr(hub.timm, "get_pretrained_cfg", lambda _: CONFIG)
+    save_file(shallow, repository.folder / "model.safetensors")
+    backbone = build(weights="timm:resnet18.a1_in1k")
+    assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
+    assert (backbone.conventions.mean, backbone.conventions.std) == (CONFIG.mean, CONFIG.std)
+    assert backbone.provenance.startswith("weights from timm:resnet18.a1_in1k\n")
+    assert ("timm/resnet18.a1_in1k", "model.safetensors", None, False) in repository.asked
+
+
+@pytest.mark.usefixtures("online")
+def test_timms_weights_of_an_address_are_fetched_with_their_hash(shallow, save, monkeypatch):
+    path = save(shallow)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path = path.rename(path.with_name(f"resnet18-{digest[:8]}.pth"))
+    config = SimpleNamespace(**vars(CONFIG) | {"hf_hub_id": "", "url": path.as_uri()})
+    monkeypatch.setattr(hub.timm, "get_pretrained_cfg", lambda _: config)
+    assert torch.equal(build(weights="timm:resnet18").conv1.weight, shallow["conv1.weight"])
+    config.url = "https://example.org/resnet18.pth"
+    with pytest.raises(
+        ValueError, match=r"timm publishes https.*resnet18\.pth without a hash; down"
+    ):
+        build(weights="timm:resnet18")
+
+
+def test_timms_names_are_checked_before_anything_is_fetched(repository):
+    with pytest.raises(
+        ValueError, match=r"^timm has no weights 'resnet18\.a1_in1l'; did you mean 'resn"
+    ):
+        build(weights="timm:resnet18.a1_in1l")
+    message = r"^timm's 'resnetblur50' is a resnetblur50, and cannot be loaded into 'resnet18'; use"
+    with pytest.raises(ValueError, match=message):
+        build(weights="timm:resnetblur50")
+    assert repository.asked == []
+
+
+@pytest.mark.usefixtures("online")
+def test_a_repository_is_read_with_its_notes(shallow, repository):
+    torch.save(shallow, repository.folder / "pytorch_model.bin")
+    notes = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (repository.folder / "preprocessor_config.json").write_text(json.dumps(notes))
+    backbone = build(weights="hf:owner/name@v1.2")
+    assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
+    assert (backbone.conventions.mean, backbone.conventions.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert {(repo, revision) for repo, _, revision, _ in repository.asked} == {
+        ("owner/name", "v1.2")
+    }
+
+
+@pytest.mark.usefixtures("online")
+def test_a_repository_without_weights_is_called_so(repository):
+    (repository.folder / "config.json").write_text("{}")
+    message = (
+        r"^'owner/name' has neither model\.safetensors nor pytorch_model\.bin \(revision main\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        locate("hf:owner/name", name="resnet18")
+
+
+def failing(monkeypatch, error):
+    def download(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+
+
+@pytest.mark.usefixtures("online")
+def test_a_repository_that_is_not_there_is_called_so(monkeypatch):
+    failing(monkeypatch, RepositoryNotFoundError("401", response=answer(401)))
+    with pytest.raises(
+        ValueError, match=r"^the hub has no 'owner/name' at revision 'main', or keeps"
+    ):
+        locate("hf:owner/name", name="resnet18")
+
+
+THREE = (
+    r"^cannot download .* of owner/name \(.*\)\. Do one of three things: run `hf download "
+    r"owner/name` where there is a network and copy .* here; give a file of your own, .*random\.$"
+)
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no route"), OSError("broken")])
+def test_a_hub_that_is_not_reached_says_three_things(monkeypatch, error):
+    failing(monkeypatch, error)
+    with pytest.raises(ConnectionError, match=THREE):
+        locate("hf:owner/name", name="resnet18")
+
+
+@pytest.mark.usefixtures("online")
+def test_a_full_disk_is_called_so(monkeypatch):
+    failing(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(
+        OSError, match=r"no space in .* for config\.json of owner/name; nothing of it"
+    ):
+        locate("hf:owner/name", name="resnet18")
+
+
+def test_offline_only_asks_for_what_is_kept(shallow, repository):
+    with pytest.raises(ConnectionError, match=THREE) as caught:
+        locate("hf:owner/name", name="resnet18")
+    assert "KEEL_OFFLINE is set" in str(caught.value)
+    save_file(shallow, repository.folder / "model.safetensors")
+    assert locate("hf:owner/name", name="resnet18").path.parent == repository.folder
+    assert all(local for *_, local in repository.asked)
+
+
+@pytest.mark.parametrize("weights", ["timm:resnet18", "hf:owner/name"])
+def test_a_package_that_is_missing_is_named(weights, monkeypatch):
+    monkeypatch.delitem(sys.modules, "backbones.weights.hub")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    message = (
+        rf"^weights='{weights}' need the package 'timm', which is not installed: pip install timm"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_weights(build(), weights, name="resnet18")

@@ -1,0 +1,222 @@
+"""Weight files are read without running anything in them, and called what they are."""
+
+import pickle
+from argparse import Namespace
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from backbones.weights.read import read_checkpoint, read_notes
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors"])
+def test_tensors_come_back_as_they_were_saved(save, suffix):
+    state = {"conv1.weight": torch.randn(2, 3), "counter": torch.tensor(7)}
+    found = read_checkpoint(save(state, f"weights{suffix}"))
+    torch.testing.assert_close(found, state, rtol=0, atol=0)
+
+
+class Payload:
+    """What a malicious file would hold: unpickling it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_code_in_a_file_is_not_run(tmp_path, zipped):
+    path, proof = tmp_path / "weights.pth", tmp_path / "pwned"
+    content = {"conv1.weight": torch.zeros(1), "hook": Payload(proof)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"more than tensors and plain values.*could run code"):
+        read_checkpoint(path)
+    assert not proof.exists()
+
+    torch.load(path, weights_only=False)  # the payload itself works
+    assert proof.exists()
+
+
+def test_a_pickled_module_is_answered_with_what_to_save_instead(save):
+    with pytest.raises(ValueError, match=r"Save it again with torch\.save\(state_dict\), where"):
+        read_checkpoint(save(nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_truncated_file_is_called_so_wherever_it_was_cut(save, kind):
+    state = {"conv1.weight": torch.randn(2, 3), "bn1.weight": torch.ones(2)}
+    path = save(state, "weights.safetensors" if kind == "safetensors" else "weights.pth")
+    if kind == "legacy":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), len(whole) // 100):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"weights\..* is truncated or damaged|or is no torch"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00hello", b"PK\x03\x04", b"\x80\x02"])
+def test_what_is_no_weight_file_is_called_so(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pth .*(or no weight file|or is no torch file)"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), 3])
+def test_what_is_no_dictionary_is_refused(save, content):
+    message = rf"holds a {type(content).__name__}, expected a state dict\. Save one with"
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(save(content))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^no weight file '.*gone\.pth'; expected a \.pth"):
+        read_checkpoint(tmp_path / "gone.pth")
+    with pytest.raises(FileNotFoundError, match="no weight file"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?"])
+def test_a_pickle_of_arrays_gives_their_values(tmp_path, protocol, dtype):
+    values = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    content = {
+        "model": OrderedDict(a=values, b=np.asfortranarray(values), c=values[:0]),
+        "list": [values.transpose(2, 0, 1), (np.float32(2.5), 7, "x", None, b"y")],
+    }
+    path = tmp_path / "R-50.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_checkpoint(path)
+    expected = torch.from_numpy(values)
+    model = found["model"]
+    assert model["a"].dtype == expected.dtype
+    assert torch.equal(model["a"], expected)
+    assert torch.equal(model["b"], expected)
+    assert model["c"].shape == (0, 3, 4)
+    assert torch.equal(found["list"][0], expected.permute(2, 0, 1))
+    assert found["list"][1] == (torch.tensor(2.5), 7, "x", None, b"y")
+    model["a"].zero_()  # it may be written to
+
+
+def test_a_pickle_of_python_2_is_read(tmp_path):
+    """As Python 2 and NumPy 1 wrote it: text for bytes, and the old name of the module."""
+    data = np.array([[1.5, -2.0]], dtype="<f4")
+    text = data.tobytes().decode("latin1").encode("latin1")
+    numpy_array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n(I1\nI2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
+        b"U" + bytes([len(text)]) + text + b"tb"
+    )
+    path = tmp_path / "R-50.pkl"
+    path.write_bytes(b"(dS'conv1_w'\n" + numpy_array + b"s.")
+    assert torch.equal(read_checkpoint(path)["conv1_w"], torch.tensor([[1.5, -2.0]]))
+
+
+class Call:
+    """What a malicious pickle holds: calls a function when it is read."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def payloads(proof):
+    """Return pickles that would each make a file, or reach for something that could."""
+    code = f"open({str(proof)!r}, 'w').close()"
+    getter = b"cbuiltins\ngetattr\n(cnumpy\nndarray\nS'__class__'\ntR."
+    return {
+        "system": pickle.dumps({"x": Call(__import__("os").system, f"touch {proof}")}),
+        "eval": pickle.dumps({"x": Call(eval, code)}),
+        "exec": pickle.dumps({"x": Call(exec, code)}),
+        "getattr": getter,
+        "numpy's getattr": b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__class__\x93.",
+        "numpy's load": b"cnumpy\nload\n(S'x'\ntR.",
+        "numpy's own os": b"\x80\x04\x8c\x05numpy\x8c\x09os.system\x93\x8c\x01x\x85R.",
+        "a type that lies": pickle.dumps({"x": np.array([None, 1], dtype=object)}),
+        "dotted": b"\x80\x04\x8c\x0bcollections\x8c\x13OrderedDict.__init__\x93.",
+        "persistent": b"Pabc\n.",
+        "extension": b"\x82\x01.",
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+@pytest.mark.parametrize("kind", payloads("x"))
+def test_a_malicious_pickle_is_not_run(tmp_path, suffix, kind):
+    proof = tmp_path / "pwned"
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(payloads(proof)[kind])
+    with pytest.raises(ValueError, match=r"was not read, because reading|is truncated or damaged"):
+        read_checkpoint(path)
+    assert not proof.exists()
+    if kind in ("system", "eval", "exec"):
+        pickle.loads(path.read_bytes())  # noqa: S301 (the payload itself works)
+        assert proof.exists()
+
+
+def test_a_pickle_cannot_change_what_reads_the_next_one(tmp_path):
+    """BUILD sets the attributes of whatever it is given, classes included."""
+    path = tmp_path / "weights.pkl"
+    for target in (b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"ccollections\nOrderedDict\n"):
+        path.write_bytes(target + b"(N(dS'__init__'\nI1\nstb.")
+        with pytest.raises(ValueError, match="is truncated or damaged"):
+            read_checkpoint(path)
+    good = np.ones(3, dtype="f4")
+    path.write_bytes(pickle.dumps({"x": good, "y": OrderedDict(z=1)}))
+    assert torch.equal(read_checkpoint(path)["x"], torch.ones(3))
+
+
+def test_what_was_refused_is_named(tmp_path):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({"x": Path("x")}))
+    with pytest.raises(ValueError, match=r"plain values \(pathlib\.\w+\), or is no torch file"):
+        read_checkpoint(path)
+    torch.save({"x": nn.Linear(1, 1)}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"plain values \(torch\.nn\.modules\.linear\.Linear\)"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+def test_arguments_and_scores_beside_the_weights_do_no_harm(save):
+    """A full checkpoint of DINO or timm: argparse's namespace, and NumPy's numbers."""
+    content = {
+        "teacher": {"x": torch.ones(2)},
+        "args": Namespace(lr=0.1, arch="resnet50"),
+        "best": np.float64(76.5),
+        "curve": np.arange(3.0),
+    }
+    found = read_checkpoint(save(content))
+    assert torch.equal(found["teacher"]["x"], torch.ones(2))
+    assert found["args"] == Namespace(lr=0.1, arch="resnet50")
+    assert found["best"] == 76.5
+    assert torch.equal(found["curve"], torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64))
+
+
+def test_a_truncated_pickle_is_called_so_wherever_it_was_cut(tmp_path):
+    whole = pickle.dumps({"conv1.weight": np.arange(300, dtype="f4"), "b": "x"}, protocol=2)
+    path = tmp_path / "R-50.pkl"
+    for size in range(0, len(whole), 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"R-50\.pkl is truncated or damaged|or is no torch"):
+            read_checkpoint(path)
+
+
+def test_a_torch_file_that_is_called_pkl_is_read(save):
+    assert torch.equal(read_checkpoint(save({"x": torch.ones(1)}, "x.pkl"))["x"], torch.ones(1))
+
+
+def test_notes_are_the_metadata_and_the_json_beside(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.ones(1)}, path, metadata={"keel": '{"mean": [0.5]}', "format": "pt"})
+    (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
+    (tmp_path / "preprocessor_config.json").write_text("[broken")
+    notes = {"keel": {"mean": [0.5]}, "config.json": {"architecture": "resnet18"}}
+    assert read_notes(path) == notes

@@ -1,0 +1,85 @@
+"""Systems take turns, one round does not count, and a system's memory is its own."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from benchmarks.speed.clock import Comparison, Measured, measure
+from benchmarks.speed.report import figure, rows
+from benchmarks.speed.steps import TrainingStep
+
+
+def turn(name, turns):
+    def step():
+        turns.append(name)
+        return len(turns)
+
+    return step
+
+
+def compared(turns, **options):
+    systems = {name: partial(turn, name, turns) for name in ("a", "b")}
+    base = dict.fromkeys(systems, "a")
+    return Comparison(title="two", systems=systems, base=base, memory=False, **options)
+
+
+def test_systems_take_turns_and_the_first_round_does_not_count():
+    turns = []
+    found = measure(compared(turns), repeats=2, threads=1)
+    assert turns == ["a", "b"] * 3
+    assert [len(one.seconds) for one in found.values()] == [2, 2]
+
+
+def test_results_that_differ_end_the_measurement():
+    def agree(one, other):
+        raise RuntimeError(f"{one} is not {other}")
+
+    with pytest.raises(RuntimeError, match=r"^3 is not 4$"):  # those of the last round
+        measure(compared([], agree=agree), repeats=1, threads=1)
+
+
+def hoard(mebibytes):
+    kept = []
+    return lambda: kept.append(torch.ones(mebibytes * 2**18))
+
+
+@pytest.mark.slow
+def test_the_peak_is_that_of_two_steps_of_one_system():
+    systems = {str(size): partial(hoard, size) for size in (100, 10)}
+    base = dict.fromkeys(systems, "100")
+    found = measure(Comparison(title="", systems=systems, base=base), repeats=1, threads=1)
+    assert found["100"].memory == pytest.approx(200, abs=15)
+    assert found["10"].memory == pytest.approx(20, abs=15)
+
+
+def test_a_row_has_the_ratio_of_the_medians_to_its_own_base():
+    measured = {
+        "a, 0": Measured(seconds=[3.0, 1.0, 2.0], parameters=1_500_000, memory=100.4),
+        "b, 0": Measured(seconds=[0.5, 0.5, 9.0]),
+        "a, 4": Measured(seconds=[1.0]),
+    }
+    base = {"a, 0": "a, 0", "b, 0": "a, 0", "a, 4": "a, 4"}
+    assert rows(measured, base) == [
+        ("a, 0", "2.000", "1.000", "3.000", "1.00", "100", "1.5 M"),
+        ("b, 0", "0.500", "0.500", "9.000", "4.00", "", ""),
+        ("a, 4", "1.000", "1.000", "1.000", "1.00", "", ""),
+    ]
+    comparison = Comparison(title="three", systems={}, base=base)
+    (axes,) = figure([(comparison, measured)]).axes
+    assert [bar.get_width() for bar in axes.patches] == [1, 4, 1]
+
+
+def test_a_training_step_moves_the_weights_by_the_gradient():
+    network = torch.nn.Linear(1, 1, bias=False)
+    before = network.weight.item()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    step = TrainingStep(
+        network,
+        loss=lambda net: net(torch.full((1, 1), 3.0)).sum(),
+        optimizer=optimizer,
+        low=False,
+    )
+    step()
+    step()
+    assert network.weight.item() == pytest.approx(before - 2 * 0.5 * 3)

@@ -1,0 +1,148 @@
+"""How many workers, and whether images stay in memory: decided with the hardware pretended."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tasks.common.data import loading
+from tasks.common.data.loading import check_sockets, choose_cache, choose_loading, choose_workers
+from tasks.common.machine import machine
+from tasks.common.machine.machine import Decision
+from tasks.common.run.trainer import Machine, TrainerOptions
+
+GPU = Machine(
+    accelerator=Decision(value="cuda", reason=""),
+    precision=Decision(value="32-true", reason=""),
+    cpu=Decision(value="1 threads", reason=""),
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "cached", "value", "reason"),
+    [
+        ("cpu", 64, False, "0", "the CPU is busy with training"),
+        ("cpu", 64, True, "0", "the CPU is busy with training"),
+        ("cuda", 1, False, "0", "all but one of 1 cores"),
+        ("cuda", 4, False, "3", "all but one of 4 cores"),
+        ("cuda", 9, False, "8", "enough to decode; 9 cores"),
+        ("cuda", 64, False, "8", "enough to decode; 64 cores"),
+        ("cuda", 4, True, "3", "all but one of 4 cores"),
+        ("cuda", 64, True, "4", "what is left is augmentation; 64 cores"),
+    ],
+)
+def test_workers_follow_from_device_cores_and_cache(device, cores, cached, value, reason):
+    decision = choose_workers("auto", device=device, cores=cores, cached=cached)
+    assert decision.value == value
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_told_workers_are_taken(device):
+    told = choose_workers(3, device=device, cores=1, cached=False)
+    assert told == Decision(value="3", reason="as told")
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size", "free", "value", "reason"),
+    [
+        ("auto", 2 * GB, 8 * GB, "memory", "2 GB, within a quarter of 8 GB free"),
+        ("auto", 2 * GB + 1, 8 * GB, "none", "2 GB, more than a quarter of 8 GB free"),
+        ("auto", 1, None, "none", "does not say how much memory is free"),
+        ("memory", 9, 8, "memory", "as told"),
+        ("none", 1, 100, "none", "as told"),
+    ],
+)
+def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, value, reason):
+    decision = choose_cache(wanted, size=size, free=free, disk=0, prefers_disk=False)
+    assert decision.value == value
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("free", "disk", "value", "reason"),
+    [
+        (8 * GB, 0, "memory", "2 GB, within a quarter of 8 GB free"),
+        (7 * GB, 4 * GB, "disk", "a scratch file of 2 GB in /scratch (TMPDIR), 4 GB free"),
+        (None, 4 * GB, "disk", "does not say how much memory is free; a scratch file of 2 GB in"),
+        (
+            7 * GB,
+            4 * GB - 1,
+            "none",
+            "decoded images are 2 GB, more than a quarter of 7 GB free, and more than half of 4 GB "
+            "free in /scratch: every file is decoded whenever it is needed, which is slow for "
+            "volumes; set TMPDIR to a folder with 4 GB free, or take trainer.cache=disk",
+        ),
+    ],
+)
+def test_volumes_go_to_the_disk_if_they_fill_half_of_what_is_free(
+    monkeypatch, free, disk, value, reason
+):
+    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
+    decision = choose_cache("auto", size=2 * GB, free=free, disk=disk, prefers_disk=True)
+    assert decision.value == value
+    assert reason in decision.reason
+
+
+def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
+    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
+    decision = choose_cache("disk", size=GB, free=None, disk=GB, prefers_disk=False)
+    assert str(decision) == "disk (as told, a scratch file of 1 GB in /scratch)"
+    message = (
+        r"trainer.cache=disk needs 1 GB for decoded images, and 500 MB are free in /scratch: set "
+        r"TMPDIR to a folder with more, or take memory, none or auto\."
+    )
+    with pytest.raises(ValueError, match=message):
+        choose_cache("disk", size=GB, free=None, disk=GB // 2, prefers_disk=False)
+
+
+def test_an_unknown_cache_is_refused():
+    with pytest.raises(ValueError, match=r"unknown trainer.cache 'memroy'; did you mean 'memory'"):
+        choose_cache("memroy", size=1, free=1, disk=1, prefers_disk=True)
+
+
+@pytest.mark.parametrize(("devices", "cache", "workers"), [(1, "memory", 4), (2, "none", 5)])
+def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, devices, cache, workers):
+    """12 cores; 3 of 16 bytes fit in a quarter, twice 3 do not."""
+    monkeypatch.setattr(machine, "cores", lambda: 12)
+    monkeypatch.setattr(machine, "free_memory", lambda: 16)
+    chosen = choose_loading(TrainerOptions(devices=devices), GPU, size=3, once="image")
+    assert (chosen.cache.value, chosen.processes) == (cache, workers)
+    assert chosen.cached == (cache == "memory")
+    assert chosen.folder is None
+
+
+@pytest.mark.parametrize("workers", ["many", -1, 1.5])
+def test_workers_that_are_no_number_are_refused(workers):
+    with pytest.raises(ValueError, match=r"trainer.workers takes auto or an integer from 0, got"):
+        TrainerOptions(workers=workers)
+
+
+@pytest.mark.parametrize(("length", "sends"), [(75, True), (76, False)])
+def test_a_folder_for_sockets_may_be_no_longer_than_what_can_be_bound(length, sends):
+    """107 bytes and a zero are what Linux gives the path of a socket."""
+    folder = Path("/" + "x" * (length - 1))
+    path = f"{folder}/pymp-12345678/listener-12345678"
+    with socket.socket(socket.AF_UNIX) as one:
+        error = "No such file" if sends else "path too long"  # the folder is not there
+        with pytest.raises(OSError, match=error):
+            one.bind(path)
+    if sends:
+        check_sockets(folder)
+    else:
+        with pytest.raises(
+            ValueError, match=r"76 bytes long.*at most 75 bytes.*trainer\.workers=0"
+        ):
+            check_sockets(folder)
+
+
+def test_a_run_whose_loaders_could_not_send_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    choose_loading(TrainerOptions(workers=0), GPU, size=3, once="image")
+    with pytest.raises(ValueError, match="where processes that load put their sockets"):
+        choose_loading(TrainerOptions(workers=1), GPU, size=3, once="image")

@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import pytest
+
+from tasks.common.files.paths import (
+    check_output,
+    existing_file,
+    existing_folder,
+    hint,
+    listed,
+    name_here,
+    named_file,
+)
+
+
+def test_names_beyond_the_limit_are_counted():
+    assert listed(list("abcdef"), limit=2) == "'a', 'b' and 4 more"
+    assert listed(["a"], limit=2) == "'a'"
+    assert listed([]) == ""
+
+
+def test_the_nearest_name_ignores_case():
+    assert hint("wbc", ["RBC", "WBC"]) == " (nearest: 'WBC')"
+    assert hint("zebra", ["RBC", "WBC"]) == ""
+
+
+def test_what_exists_is_returned(tmp_path):
+    file = tmp_path / "a.json"
+    file.touch()
+
+    assert existing_file(file, what="file") == file
+    assert existing_folder(tmp_path, what="folder") == tmp_path
+
+
+def test_a_missing_file_names_its_neighbours_and_the_nearest(tmp_path):
+    (tmp_path / "instances_train.json").touch()
+
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"annotation file .*does not exist.*"
+        r"holds 'instances_train.json' \(nearest: 'instances_train.json'\)",
+    ):
+        existing_file(tmp_path / "instances_tran.json", what="annotation file")
+
+
+def test_a_missing_path_names_the_deepest_folder_there_is(tmp_path):
+    (tmp_path / "images").mkdir()
+
+    with pytest.raises(FileNotFoundError, match=rf"'{tmp_path}' holds 'images'\."):
+        existing_folder(tmp_path / "no" / "such", what="image folder")
+
+
+def test_a_relative_path_that_is_missing_is_looked_for_from_here(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(FileNotFoundError, match="holds 'images'"):
+        existing_folder(Path("data/images"), what="image folder")
+
+
+def test_a_folder_is_not_a_file_nor_a_file_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is a folder; expected a file.*is empty"):
+        existing_file(tmp_path, what="annotation file")
+
+    file = tmp_path / "a.json"
+    file.touch()
+    with pytest.raises(FileNotFoundError, match=r"is a file; expected a folder.*holds 'a.json'"):
+        existing_folder(file, what="image folder")
+
+
+def test_an_output_that_holds_something_is_not_written_over(tmp_path):
+    """A data set's own folder of masks looks just like that of a prediction."""
+    check_output(tmp_path / "new", overwrite=False)
+    check_output(tmp_path, overwrite=False)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(ValueError, match="is not empty, and files of the same names would be"):
+        check_output(tmp_path, overwrite=False)
+    check_output(tmp_path, overwrite=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file; give a folder"):
+        check_output(tmp_path / "file", overwrite=True)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder ``images`` with a few files that are hard to name."""
+    for name in ("1.jpg", "sub/2.jpg", "my scan.jpg", "Big.JPG", "caf\u00e9.png", "../masks/3.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "images"
+
+
+def test_a_backslash_is_a_slash_where_that_is_the_file(pictures):
+    assert name_here(pictures, r"sub\2.jpg") == "sub/2.jpg"
+    assert name_here(pictures, r"sub\9.jpg") == r"sub\9.jpg"
+    assert named_file(pictures, r".\sub\2.jpg", what="image") == pictures / "sub" / "2.jpg"
+    (pictures / r"sub\2.jpg").touch()  # a name that only looks like a path
+    assert name_here(pictures, r"sub\2.jpg") == r"sub\2.jpg"
+
+
+def test_a_path_out_of_the_folder_is_read(pictures):
+    assert named_file(pictures, "../masks/3.png", what="mask").samefile(
+        pictures.parent / "masks" / "3.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "advice"),
+    [
+        ("images/1.jpg", "1.jpg", "or give '{above}' as the folder"),
+        (r"images\1.jpg", "1.jpg", "or give '{above}' as the folder"),
+        ("../x/1.jpg", "1.jpg", "write the paths as they are in there"),
+        (r"..\x\1.jpg", "1.jpg", "write the paths as they are in there"),
+        ("2.jpg", "sub/2.jpg", "write the paths as they are in there"),
+        (r"C:\data\1.jpg", "1.jpg", "write the paths as they are in there"),
+        ("C:/data/1.jpg", "1.jpg", "write the paths as they are in there"),
+        (r"\\server\share\1.jpg", "1.jpg", "write the paths as they are in there"),
+        ("/no/such/1.jpg", "1.jpg", "write the paths as they are in there"),
+        ("file:///no/such/1.jpg", "1.jpg", "write the paths as they are in there"),
+        ("my%20scan.jpg", "my scan.jpg", "codes such as %20 are not read"),
+        ("x/my%20scan.jpg", "my scan.jpg", "codes such as %20 are not read"),
+        ("1.JPG", "1.jpg", "capital and small letters differ"),
+        ("big.jpg", "Big.JPG", "capital and small letters differ"),
+        ("cafe\u0301.png", "caf\u00e9.png", "the form of accents differ"),
+        ("1.jpg ", "1.jpg", "spaces or the form"),
+        ("1.png", "1.jpg", "'1.png' has another suffix"),
+    ],
+)
+def test_a_file_that_is_not_there_is_shown_as_given_and_where_it_was_found(
+    pictures, name, found, advice
+):
+    with pytest.raises(FileNotFoundError) as caught:
+        named_file(pictures, name, what="image")
+
+    said = str(caught.value)
+    assert said.startswith(f"image '{name}' does not exist")
+    assert f"; '{pictures}' holds '{found}': " in said
+    assert advice.format(above=pictures.parent) in said
+
+
+def test_a_file_that_is_beside_the_folder_names_where(pictures):
+    with pytest.raises(FileNotFoundError, match=rf"but below '{pictures.parent}'; give that"):
+        named_file(pictures, "masks/3.png", what="mask")
+
+
+def test_a_file_that_is_nowhere_lists_what_there_is(pictures):
+    with pytest.raises(FileNotFoundError, match=r"image '7\.jpg' does not exist below .* holds '1"):
+        named_file(pictures, "7.jpg", what="image")
+    with pytest.raises(
+        FileNotFoundError, match=r"image 'sub' is a folder below .*; expected a file"
+    ):
+        named_file(pictures, "sub", what="image")
+    with pytest.raises(FileNotFoundError, match="does not exist below"):
+        named_file(pictures, "x" * 5000, what="image")
+    with pytest.raises(FileNotFoundError, match="does not exist below"):
+        named_file(pictures, "a\0b.jpg", what="image")

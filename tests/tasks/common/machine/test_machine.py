@@ -1,0 +1,211 @@
+"""Every decision about the machine, with the hardware pretended."""
+
+import mmap
+
+import pytest
+import torch
+
+from tasks.common.machine.machine import (
+    Decision,
+    accelerator,
+    autocast,
+    describe,
+    free_memory,
+    own_memory,
+    precision,
+    prepare_cpu,
+)
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Say which hardware torch reports."""
+
+    def report(*, cuda=False, gpu_bf16=False, cpu_bf16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Pretended GPU")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_bf16)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: cpu_bf16)
+
+    return report
+
+
+@pytest.fixture
+def restore_cpu():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda", "expected"),
+    [
+        ("auto", True, Decision(value="cuda", reason="Pretended GPU")),
+        ("cuda", True, Decision(value="cuda", reason="Pretended GPU")),
+        ("cpu", True, Decision(value="cpu", reason="as told")),
+        ("auto", False, Decision(value="cpu", reason="no CUDA device")),
+        ("cpu", False, Decision(value="cpu", reason="as told")),
+    ],
+)
+def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
+    pretend(cuda=cuda)
+    assert accelerator(wanted) == expected
+
+
+def test_cuda_without_a_device_is_refused(pretend):
+    pretend(cuda=False)
+    with pytest.raises(ValueError, match=r"trainer.accelerator is cuda, but torch sees no"):
+        accelerator("cuda")
+
+
+def test_an_unknown_accelerator_is_refused():
+    with pytest.raises(ValueError, match=r"trainer.accelerator 'cdua'; did you mean 'cuda'"):
+        accelerator("cdua")
+
+
+@pytest.mark.parametrize(
+    ("device", "hardware", "value", "reason"),
+    [
+        ("cuda", {"gpu_bf16": True}, "bf16-mixed", "the GPU has bf16"),
+        ("cuda", {"cpu_bf16": True}, "16-mixed", "no bf16; gradients are scaled"),
+        ("cpu", {"cpu_bf16": True}, "bf16-mixed", "the CPU has bf16"),
+        ("cpu", {"gpu_bf16": True}, "32-true", "the CPU has no bf16"),
+    ],
+)
+def test_auto_precision_is_what_the_hardware_is_good_at(pretend, device, hardware, value, reason):
+    pretend(cuda=True, **hardware)
+    decision = precision("auto", device=device)
+    assert decision.value == value
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"), [("32", "32-true"), ("bf16", "bf16-mixed"), ("fp16", "16-mixed")]
+)
+def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value):
+    pretend()
+    assert precision(wanted, device="cuda") == Decision(value=value, reason="as told")
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(
+        ValueError, match=r"is fp16, which needs a CUDA device.*CPU take bf16 or 32"
+    ):
+        precision("fp16", device="cpu")
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match=r"unknown trainer.precision 'bf61'; did you mean 'bf16'"):
+        precision("bf61", device="cpu")
+
+
+@pytest.mark.usefixtures("restore_cpu")
+def test_denormals_are_zero_afterwards():
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush denormals")
+    torch.set_flush_denormal(False)
+    tiny = torch.full((64,), 1e-30)
+    assert (tiny * 1e-10 > 0).all()  # 1e-40 is a denormal number
+    assert "denormals are zero" in prepare_cpu(1).reason
+    assert (tiny * 1e-10 == 0).all()
+
+
+@pytest.mark.usefixtures("restore_cpu")
+@pytest.mark.parametrize(
+    ("told", "environment", "expected"),
+    [
+        (3, "1", 3),
+        (0, "2", 2),
+        (0, "2,1", 2),  # OpenMP's form for nested levels
+        (0, "", 5),
+        (0, None, 5),
+    ],
+)
+def test_threads_are_those_told_then_openmps_then_the_cores(
+    monkeypatch, told, environment, expected
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(5)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    decision = prepare_cpu(told)
+    assert torch.get_num_threads() == expected
+    assert decision.value == f"{expected} threads"
+    assert decision.reason.startswith("5 cores; ")
+
+
+def test_the_description_names_the_gpu(pretend):
+    pretend(cuda=True)
+    assert describe()["gpu"] == "Pretended GPU"
+    pretend(cuda=False)
+    assert describe()["gpu"] == "none"
+    assert {"machine", "processor", "cores"} < set(describe())
+
+
+def test_a_decision_prints_its_reason():
+    assert str(Decision(value="cpu", reason="no CUDA device")) == "cpu (no CUDA device)"
+
+
+@pytest.mark.parametrize(("wanted", "dtype"), [("32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, dtype):
+    layer = torch.nn.Linear(2, 2)
+    with autocast(wanted, device="cpu"):
+        assert layer(torch.zeros(1, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("most", "used", "stat", "expected"),
+    [
+        (None, None, None, 3000),
+        ("max", "5", "", 3000),
+        ("2048000", "1024000", "anon 1024000\n", 1000),
+        ("2048000", "1024000", "file 9\ninactive_file 512000\nactive_file 9\n", 1500),
+        ("9", "10", "inactive_file 0\n", 0),
+    ],
+)
+def test_free_memory_is_that_of_the_container_where_it_has_less(
+    tmp_path, most, used, stat, expected
+):
+    """All but what it uses; its cache of files counts as free."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:   3000 kB\n")
+    if most is not None:
+        group = tmp_path / "sys" / "fs" / "cgroup"
+        group.mkdir(parents=True)
+        (group / "memory.max").write_text(f"{most}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(stat)
+    assert free_memory(tmp_path) == expected * 1024
+
+
+def test_free_memory_is_unknown_where_linux_does_not_tell(tmp_path):
+    assert free_memory(tmp_path) is None
+
+
+def test_own_memory_follows_an_allocation():
+    before, _ = own_memory()
+    with mmap.mmap(-1, 100_000_000) as block:  # an allocator might reuse what it kept
+        for _ in range(100):
+            block.write(b"x" * 1_000_000)
+        during, _ = own_memory()
+    after, most = own_memory()
+    assert 90e6 < during - before < 130e6
+    assert most > during - 5e6  # the kernel counts the peak less exactly
+    assert after < during
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda: accelerator("gpu", option="--device"), "unknown --device 'gpu'"),
+        (lambda: precision("b16", device="cpu", option="--precision"), "unknown --precision 'b16'"),
+        (
+            lambda: autocast("fp16", device="cpu", option="--precision"),
+            "--precision is fp16, which needs a CUDA device; on a CPU take bf16 or 32",
+        ),
+    ],
+)
+def test_a_message_names_the_option_of_the_command(choose, message):
+    with pytest.raises(ValueError, match=message):
+        choose()

@@ -1,0 +1,96 @@
+"""The choices that are left to us, each with its reason."""
+
+import re
+
+import pytest
+import torch
+
+from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, choose_norm, coarsest_stride
+from tasks.common.recipe.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("weights", "norm", "batch_size", "value", "reason"),
+    [
+        ("imagenet", "auto", 2, "frozen_batch", "loaded statistics are kept"),
+        ("imagenet", "auto", 64, "frozen_batch", "loaded statistics are kept"),
+        ("random", "auto", 7, "group", "no weights, 7 images per batch"),
+        (None, "auto", 1, "group", "no weights, 1 images per batch"),
+        ("random", "auto", 8, "batch", "no weights to keep statistics of"),
+        ("imagenet", "batch", 2, "batch", "as told"),
+        ("random", "frozen_batch", 2, "frozen_batch", "as told"),
+    ],
+)
+def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, value, reason):
+    choice = BackboneChoice(name="resnet18", weights=weights, norm=norm)
+    decision = choose_norm(choice, batch_size=batch_size)
+    assert (decision.value, decision.reason) == (value, reason)
+
+
+@pytest.mark.parametrize(
+    ("weights", "freeze", "value", "reason"),
+    [
+        ("imagenet", "auto", "2", "of loaded weights"),
+        ("/a/b.pth", "auto", "2", "of loaded weights"),
+        ("random", "auto", "0", "no weights were loaded"),
+        (None, "auto", "0", "no weights were loaded"),
+        ("imagenet", 0, "0", "as told"),
+        ("random", 3, "3", "as told"),
+    ],
+)
+def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reason):
+    choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe())
+    assert (decision.value, decision.reason) == (value, reason)
+
+
+@pytest.mark.parametrize("freeze", ["two", "2", 1.5, None])
+def test_another_freeze_is_refused(freeze):
+    message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
+    with pytest.raises(ValueError, match=message):
+        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2, recipe=Recipe())
+
+
+def test_a_task_may_freeze_nothing_of_loaded_weights():
+    decision = choose_freeze(BackboneChoice(name="resnet18"), usual=0, recipe=Recipe())
+    assert (decision.value, decision.reason) == ("0", "loaded weights learn, statistics stay")
+
+
+@pytest.mark.parametrize(
+    ("weights", "freeze", "value", "reason"),
+    [
+        ("imagenet", "auto", "4", "the recipe unfreezes them down to c4"),
+        ("imagenet", 5, "5", "as told"),
+        ("random", "auto", "0", "no weights were loaded"),
+    ],
+)
+def test_the_last_stage_that_is_to_be_unfrozen_is_frozen(weights, freeze, value, reason):
+    choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
+    decision = choose_freeze(choice, usual=2, recipe=Recipe(unfreeze={"c3": 2, "c4": 1}))
+    assert (decision.value, decision.reason) == (value, reason)
+
+
+def test_weights_of_an_unset_variable_are_refused():
+    """An empty string would train from scratch, with its random stages frozen."""
+    with pytest.raises(ValueError, match="weights is empty; give a tag such as imagenet, a file"):
+        BackboneChoice(name="resnet18", weights="")
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "coarsest"),
+    [
+        ("resnet18", 32, 32),
+        ("resnet18", 16, 16),
+        ("resnet50", 8, 8),
+        ("resnet20_cifar", 32, 4),
+        ("wrn_40_4", 32, 4),
+        ("timm/regnety_002", 32, 32),
+        ("timm/resnet18", 16, 16),
+        ("timm/vit_tiny_patch16_224", 32, 16),
+    ],
+)
+def test_the_coarsest_stride_is_that_of_the_backbone(name, output_stride, coarsest):
+    choice = BackboneChoice(name=name, output_stride=output_stride)
+    before = torch.random.get_rng_state()
+    assert coarsest_stride(choice, norm="batch") == coarsest
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,191 @@
+"""The curves show what the CSV says, and survive what a real CSV lacks."""
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
+
+from tasks.common.report.curves import curves_figure, draw_curves
+
+HEADER = "epoch,step,train/loss,train/loss_mask,lr,val/loss,val/dice,val/hd95_mm"
+TWO_EPOCHS = f"""{HEADER}
+0,1,2.5,1.5,0.1,,,
+0,2,2.25,1.25,0.2,,,
+0,2,,,,3.5,0.5,12.5
+1,3,1.75,1.0,0.1,,,
+1,4,1.5,nan,0.05,,,
+1,4,,,,3.0,0.75,10.0
+2,5,,,,2.5,0.625,8.0
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "metrics.csv"
+    path.write_text(text)
+    return path
+
+
+def panels(figure):
+    return {axes.get_title().split(":")[0]: axes for axes in figure.axes}
+
+
+def lines(figure):
+    """Return every line that shows logged values, by the metric's name."""
+    drawn = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid()]
+    return {line.get_gid(): np.array(line.get_data()).T.tolist() for line in drawn}
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_lines_hold_the_numbers_of_the_file(tmp_path):
+    assert lines(curves_figure(write(tmp_path, TWO_EPOCHS))) == {
+        "train/loss": [[1, 2.5], [2, 2.25], [3, 1.75], [4, 1.5]],
+        "train/loss_mask": [[1, 1.5], [2, 1.25], [3, 1.0]],
+        "val/loss": [[2, 3.5], [4, 3.0], [5, 2.5]],
+        "lr": [[1, 0.1], [2, 0.2], [3, 0.1], [4, 0.05]],
+        "val/dice": [[1, 0.5], [2, 0.75], [3, 0.625]],  # epochs count from 1
+        "val/hd95_mm": [[1, 12.5], [2, 10.0], [3, 8.0]],
+        "best": [[2, 0.75]],
+    }
+
+
+@pytest.mark.parametrize(("epoch", "mark"), [(3, [[3, 0.625]]), (9, None)])
+def test_the_best_epoch_of_the_checkpoint_rules(tmp_path, epoch, mark):
+    """The table of a resumed run may lack it; the best of the rest is not the best."""
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/dice", best_epoch=epoch)
+    assert lines(figure).get("best") == mark
+    assert any("best" in axes.get_title() for axes in figure.axes) == (mark is not None)
+
+
+def test_only_the_scores_that_were_asked_for_are_drawn(tmp_path):
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), scores=["val/dice"])
+    assert {name for name in lines(figure) if name.startswith("val/")} == {"val/dice", "val/loss"}
+
+
+def test_each_kind_of_metric_has_its_panel(tmp_path):
+    drawn = panels(curves_figure(write(tmp_path, TWO_EPOCHS)))
+
+    assert {title: legend(axes) for title, axes in drawn.items()} == {
+        "loss": ["train/loss", "train/loss_mask", "val/loss"],
+        "learning rate": ["lr"],
+        "validation": ["val/dice"],
+        "validation, other": ["val/hd95_mm"],
+    }
+    assert [axes.get_xlabel() for axes in drawn.values()] == ["step", "step", "epoch", "epoch"]
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "validation: best val/dice 0.750, epoch 2"),
+        ({"monitor": "val/dice"}, "validation: best val/dice 0.750, epoch 2"),
+        ({"monitor": "val/hd95_mm", "mode": "min"}, "validation, other: best val/hd95_mm 8.000, "),
+        ({"monitor": "val/loss", "mode": "min"}, "loss: best val/loss 2.500, step 5"),
+    ],
+)
+def test_the_best_epoch_of_the_monitored_metric_is_marked(tmp_path, options, title):
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), **options)
+
+    titles = [axes.get_title() for axes in figure.axes]
+    assert [t for t in titles if "best" in t and t.startswith(title)] == [
+        t for t in titles if "best" in t
+    ]
+    assert any(t.startswith(title) for t in titles)
+
+
+def test_the_thick_line_is_the_moving_average_of_the_thin_one(tmp_path):
+    values = np.random.default_rng(0).normal(1, 0.1, 100)
+    rows = "".join(f"0,{step},{value!r}\n" for step, value in enumerate(values.tolist()))
+    axes = panels(curves_figure(write(tmp_path, "epoch,step,train/loss\n" + rows)))["loss"]
+
+    thin, thick = sorted(axes.get_lines(), key=lambda line: line.get_linewidth())
+    half = 2  # 5 % of 100 points, on both sides together, rounded to even
+    expected = [values[max(0, i - half) : i + half + 1].mean() for i in range(100)]
+    np.testing.assert_allclose(thick.get_ydata(), expected)
+    np.testing.assert_allclose(thin.get_ydata(), values)
+
+
+def test_one_epoch_with_one_step_gives_visible_points(tmp_path):
+    text = "epoch,step,train/loss,val/ap\n0,0,2.5,\n0,0,,0.25\n"
+    figure = curves_figure(write(tmp_path, text))
+
+    assert lines(figure) == {
+        "train/loss": [[0, 2.5]],
+        "val/ap": [[1, 0.25]],
+        "best": [[1, 0.25]],
+    }
+    drawn = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid()]
+    assert [line.get_marker() for line in drawn] == ["o", "o", "*"]
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("epoch,step,val/ap\n0,3,0.5\n", ["validation"]),
+        ("step,train/loss\n0,2\n1,1\n", ["loss"]),
+        ("epoch,step,lr-SGD,lr-SGD/pg2\n0,1,0.5,0.25\n", ["learning rate"]),
+        ("epoch,step,train/loss,lr\n0,1,nan,\n0,2,inf,0.1\n", ["learning rate"]),
+    ],
+)
+def test_missing_columns_only_cost_their_panel(tmp_path, text, titles):
+    assert list(panels(curves_figure(write(tmp_path, text)))) == titles
+
+
+def test_more_than_eight_lines_leave_the_legend_readable(tmp_path):
+    names = [f"val/ap/class{k}" for k in range(12)]
+    cells = ",".join(f"0.{k:02d}" for k in range(12))
+    text = f"epoch,step,{','.join(names)}\n0,1,{cells}\n1,2,{cells}\n"
+    figure = curves_figure(write(tmp_path, text))
+
+    axes = panels(figure)["validation"]
+    assert legend(axes) == names[:8]
+    assert axes.get_legend().get_title().get_text() == "and 4 more in gray"
+    assert set(lines(figure)) == {*names, "best"}
+
+
+def test_what_lightning_writes_can_be_read(tmp_path):
+    logger = CSVLogger(tmp_path, name="", version="")
+    for step in range(3):
+        logger.log_metrics({"train/loss": torch.tensor(3.0 - step), "epoch": 0}, step=step)
+    logger.log_metrics({"val/ap": 0.5, "epoch": 0}, step=2)
+    logger.save()
+
+    drawn = lines(curves_figure(tmp_path / "metrics.csv"))
+
+    assert drawn["train/loss"] == [[0, 3.0], [1, 2.0], [2, 1.0]]
+    assert drawn["val/ap"] == [[1, 0.5]]
+
+
+def test_the_picture_is_written_whole_and_has_no_other_file_beside_it(tmp_path):
+    path = tmp_path / "pictures" / "curves.png"
+    draw_curves(write(tmp_path, TWO_EPOCHS), path, monitor="val/hd95_mm", mode="min")
+    first = path.read_bytes()
+
+    draw_curves(write(tmp_path, TWO_EPOCHS), path, monitor="val/dice")
+
+    with Image.open(path) as picture:
+        assert picture.width > 3 * picture.height
+        assert np.asarray(picture.convert("L")).std() > 10
+    assert path.read_bytes() != first
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"metrics.csv is not there; .* CSVLogger"):
+        curves_figure(tmp_path / "metrics.csv")
+
+
+@pytest.mark.parametrize("text", ["", "epoch,step,test/ap\n0,1,0.5\n", "epoch,step,lr\n0,1,\n"])
+def test_nothing_to_draw_is_said(tmp_path, text):
+    with pytest.raises(ValueError, match=r"expected a column train/\*loss\*, lr\* or val/\*; log"):
+        curves_figure(write(tmp_path, text))
+
+
+def test_a_monitor_that_was_not_logged_marks_nothing(tmp_path):
+    figure = curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/ap")
+
+    assert "val/dice" in lines(figure)
+    assert "best" not in lines(figure)

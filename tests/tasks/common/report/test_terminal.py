@@ -1,0 +1,39 @@
+"""What a run prints, read back from the terminal."""
+
+import math
+
+from tasks.common.report.terminal import print_facts, print_line, print_scores
+
+
+def test_facts_are_printed_below_their_title(capsys):
+    print_facts("Keel", {"data": "/a/b.json", "lr": "0.02 (as told)"})
+    title, data, lr, _ = capsys.readouterr().out.splitlines()
+    assert "Keel" in title
+    assert data.split()[1:3] == ["data", "/a/b.json"]
+    assert lr.split()[1:3] == ["lr", "0.02"]
+
+
+def test_scores_have_three_decimals_and_nan_is_a_dash(capsys):
+    rows = {"all": (0.12345, math.nan), "disk": (7, "text")}
+    print_scores("Scores", ("AP", "AP50"), rows)
+    lines = capsys.readouterr().out.splitlines()
+    cells = [line.replace("│", " ").replace("┃", " ").split() for line in lines]
+    assert ["Scores"] in cells
+    assert ["AP", "AP50"] in cells
+    assert ["all", "0.123", "-"] in cells
+    assert ["disk", "7", "text"] in cells
+
+
+def test_names_in_brackets_and_colons_are_printed_as_they_are(capsys):
+    """Rich would take them for styles and emoji, or refuse them."""
+    name = "[/x] [red] :dog:"
+    print_line(name)
+    print_facts("Keel", {name: name})
+    print_scores(name, (name,), {name: (0.5,)})
+    assert capsys.readouterr().out.count(name) == 1 + 2 + 3
+
+
+def test_a_long_line_is_not_broken(capsys):
+    line = "word " * 60
+    print_line(line)
+    assert capsys.readouterr().out == line + "\n"

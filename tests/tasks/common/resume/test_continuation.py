@@ -1,0 +1,70 @@
+"""What decides the course of a run is kept; that it is compared is tested with each task."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.machine.machine import Decision
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.continuation import course
+from tasks.common.run.trainer import Machine, TrainerOptions
+
+RECIPE = Recipe(epochs=3)
+OPTIONS = TrainerOptions(max_steps=7)
+
+
+def machine(precision):
+    told = Decision(value=precision, reason="as told")
+    return Machine(accelerator=told, precision=told, cpu=told)
+
+
+def told(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0):
+    where, cache = machine(precision), cache or CacheOptions()
+    choice = BackboneChoice(name="resnet18", drop_path=drop_path)
+    own = {"augment": {"flip": 0.5}}
+    return course(RECIPE, options, where, cache, choice, seed=4, frozen=2, own=own)
+
+
+def test_the_course_is_what_the_configuration_calls_it():
+    assert told() == {
+        "recipe": asdict(RECIPE),
+        "seed": 4,
+        "backbone": {"freeze": 2, "drop_path": 0.0},
+        "trainer": {
+            "devices": 1,
+            "max_steps": 7,
+            "precision": "bf16",  # as trainer.precision takes it
+            "compile": False,
+        },
+        "cache": {"views": 0, "dtype": "auto"},
+        "augment": {"flip": 0.5},
+    }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"options": replace(OPTIONS, max_steps=8)},
+        {"options": replace(OPTIONS, devices=2)},
+        {"options": replace(OPTIONS, compile=True)},
+        {"drop_path": 0.2},
+        {"precision": "32-true"},
+        {"precision": "16-mixed"},
+        {"cache": CacheOptions(views=2)},
+    ],
+)
+def test_what_changes_the_losses_changes_the_course(other):
+    assert told(**other) != told()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"options": replace(OPTIONS, workers=3, threads=2, save_minutes=1.0, cache="none")},
+        {"cache": CacheOptions(where="disk", folder="elsewhere")},
+    ],
+)
+def test_what_changes_no_loss_does_not(other):
+    assert told(**other) == told()

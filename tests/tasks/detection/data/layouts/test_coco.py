@@ -1,0 +1,349 @@
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tasks.detection.data.layouts.coco import read_coco
+
+DATA = Path(__file__).parents[5] / ".." / "shared" / "data"
+needs_coco128 = pytest.mark.skipif(
+    not (DATA / "coco128").is_dir(), reason="needs coco128 in ../shared/data"
+)
+
+
+def content():
+    return {
+        "images": [
+            {"id": 10, "file_name": "a.jpg", "height": 100, "width": 200},
+            {"id": 5, "file_name": "sub/b.jpg", "height": 50, "width": 60},
+        ],
+        "annotations": [
+            {"id": 0, "image_id": 10, "category_id": 9, "bbox": [1, 2, 3, 4]},
+            {"id": 3, "image_id": 10, "category_id": 2, "bbox": [5, 6, 7, 8], "area": 50.5},
+            {"id": 4, "image_id": 10, "category_id": 2, "bbox": [0, 0, 90, 90], "iscrowd": 1},
+        ],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write a COCO file and read it."""
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "sub/b.jpg"):
+        (tmp_path / "images" / name).touch()
+
+    def write_and_read(what, **options):
+        file = tmp_path / "instances.json"
+        file.write_text(what if isinstance(what, str) else json.dumps(what), encoding="utf-8")
+        return read_coco(file, tmp_path / "images", **options)
+
+    return write_and_read
+
+
+def changed(key, index, **values):
+    """Return the good file with values of one entry replaced; None removes the key."""
+    good = content()
+    entry = good[key][index]
+    entry.update(values)
+    for name, value in values.items():
+        if value is None:
+            del entry[name]
+    return good
+
+
+def test_labels_follow_the_category_ids_and_keep_them(read):
+    annotations = read(content())
+
+    assert list(annotations.classes) == ["cat", "dog"]
+    assert list(annotations.category_ids) == [2, 9]
+    assert annotations.images[0].labels.tolist() == [2, 1]
+    assert [entry["category_id"] for entry in annotations.truth["annotations"]] == [9, 2, 2]
+
+
+def test_images_come_in_the_order_of_the_file_with_and_without_annotations(read):
+    annotations = read(content())
+
+    assert [record.image_id for record in annotations.images] == [10, 5]
+    assert [len(record.boxes) for record in annotations.images] == [2, 0]
+    assert [(record.height, record.width) for record in annotations.images] == [
+        (100, 200),
+        (50, 60),
+    ]
+    assert annotations.images[1].path.is_file()
+
+
+def test_boxes_become_xyxy_and_crowd_is_in_the_truth_only(read):
+    annotations = read(content())
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, [[1, 2, 4, 6], [5, 6, 12, 14]])
+    assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [0, 0, 1]
+    assert annotations.cleaned == {"crowd, kept for evaluation only": 1}
+
+
+def test_the_truth_has_ids_from_one_and_an_area_everywhere(read):
+    annotations = read(content())
+
+    assert [entry["id"] for entry in annotations.truth["annotations"]] == [1, 2, 3]
+    assert [entry["area"] for entry in annotations.truth["annotations"]] == [12, 50.5, 8100]
+
+
+def test_a_segmentation_is_left_out(read):
+    annotations = read(changed("annotations", 0, segmentation=[[0, 0, 1, 1, 1, 0]]))
+
+    keys = {"id", "image_id", "category_id", "bbox", "area", "iscrowd"}
+    assert all(set(entry) == keys for entry in annotations.truth["annotations"])
+
+
+def test_a_byte_order_mark_and_whole_numbers_as_floats_are_read(read):
+    good = changed("images", 0, height=100.0)
+
+    annotations = read("\ufeff" + json.dumps(good))
+
+    assert annotations.images[0].height == 100
+
+
+def test_given_classes_fix_the_labels(read):
+    annotations = read(content(), classes=["dog", "cat"])
+
+    assert list(annotations.classes) == ["dog", "cat"]
+    assert list(annotations.category_ids) == [9, 2]
+    assert annotations.images[0].labels.tolist() == [1, 2]
+
+
+def test_a_category_outside_the_classes_may_be_there_without_annotations(read):
+    good = content()
+    good["categories"].append({"id": 1, "name": "animals"})
+
+    annotations = read(good, classes=["cat", "dog"])
+
+    assert annotations.images[0].labels.tolist() == [2, 1]
+    assert [entry["name"] for entry in annotations.truth["categories"]] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (
+            ["cat", "dgo"],
+            r"instances.json: no category 'dgo' \(nearest: 'dog'\); it has 'dog', 'cat'",
+        ),
+        (["Cat", "dog"], r"no category 'Cat' \(nearest: 'cat'\)"),
+        (["cat", "dog", "cat"], "classes has 'cat' more than once"),
+        (["dog"], r"categories that are not in classes: 'cat' \(2\); expected only 'dog'"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(read, classes, message):
+    with pytest.raises(ValueError, match=message):
+        read(content(), classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ('{"images": [\n1 2]}', r"instances.json: not valid JSON at line 2, column 3"),
+        ("", "not valid JSON at line 1, column 1"),
+        ([], "holds a list; expected an object with the keys images"),
+        ({"images": [], "categories": []}, r"'annotations' is missing; the file has 'categories'"),
+        ({**content(), "images": {}}, "'images' is not a list of objects"),
+        ({**content(), "annotations": [3]}, "'annotations' is not a list of objects"),
+        ({**content(), "images": [], "annotations": []}, "has no images; expected at least one"),
+        ({**content(), "categories": []}, "has no categories; expected at least one"),
+        (changed("categories", 0, id="x"), "category: id is 'x'; expected a whole number"),
+        (changed("categories", 0, name=None), "category 9: name is None; expected a text"),
+        (changed("categories", 0, id=2), r"category 2 \('cat'\) is there twice"),
+        (changed("categories", 0, name="cat"), r"category 2 \('cat'\) is there twice"),
+        (changed("images", 1, id=10), "image id 10 is there twice: 'a.jpg' and 'sub/b.jpg'"),
+        (changed("images", 1, id=None), "image: id is None; expected a whole number"),
+        (changed("images", 1, file_name=None), "image 5: file_name is None; expected a text"),
+        (changed("images", 1, height=None), r"image 5 \('sub/b.jpg'\): height is None"),
+        (changed("images", 1, width="60"), r"image 5 \('sub/b.jpg'\): width is '60'"),
+        (changed("images", 1, width=60.5), r"width is 60.5; expected a whole number"),
+        (changed("images", 1, width=0), r"image 5 \('sub/b.jpg'\): 0x50 pixels; expected both"),
+        (changed("annotations", 1, image_id=11), "annotation 3: image_id 11 is not the id of any"),
+        (changed("annotations", 1, category_id=1), "annotation 3: category_id 1 is not .* 2, 9"),
+        (changed("annotations", 1, category_id=None), "annotation 3: category_id is None"),
+        (
+            changed("annotations", 1, bbox=None),
+            "annotation 3: bbox is None, and there is no segmentation .*; expected 4 numbers",
+        ),
+        (changed("annotations", 1, bbox=[1, 2, 3]), r"annotation 3: bbox is \[1, 2, 3\]"),
+        (changed("annotations", 1, bbox=[1, 2, 3, "4"]), r"bbox is \[1, 2, 3, '4'\]"),
+        (changed("annotations", 1, bbox=[1, 2, 3, True]), r"bbox is \[1, 2, 3, True\]"),
+        (changed("annotations", 1, id=None, bbox=0), "annotation at position 1: bbox is 0"),
+        (changed("annotations", 1, area=-1), "annotation 3: area is -1; expected a number"),
+        (changed("annotations", 1, area=float("nan")), "annotation 3: area is nan"),
+        (changed("annotations", 1, iscrowd=2), "annotation 3: iscrowd is 2; expected 0 or 1"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place_and_the_value(read, what, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        read(what)
+
+    assert "instances.json" in str(refusal.value)
+
+
+def test_nan_in_a_box_is_dropped_and_counted(read):
+    annotations = read(changed("annotations", 1, bbox=[float("nan"), 0, 5, 5]))
+
+    assert annotations.cleaned["with NaN or infinity"] == 1
+    assert annotations.num_boxes == 1
+
+
+def test_an_image_without_a_file_keeps_its_path(read, tmp_path):
+    lost = content()
+    lost["images"].append({"id": 100, "file_name": "c.jpg", "height": 9, "width": 9})
+
+    assert read(lost).images[2].path == tmp_path / "images" / "c.jpg"
+
+
+def test_a_missing_file_or_folder_says_what_there_is(tmp_path):
+    (tmp_path / "instances_train.json").write_text("{}")
+
+    with pytest.raises(FileNotFoundError, match=r"annotation file .*holds 'instances_train.json'"):
+        read_coco(tmp_path / "instances_val.json", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"image folder .*holds 'instances_train.json'"):
+        read_coco(tmp_path / "instances_train.json", tmp_path / "images")
+
+
+@pytest.fixture(scope="module")
+def coco128():
+    """Our reading of coco128, and pycocotools's."""
+    file = DATA / "coco128" / "annotations" / "instances_train2017.json"
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = COCO(str(file))
+    return read_coco(file, DATA / "coco128" / "train2017"), reference
+
+
+@needs_coco128
+def test_coco128_has_the_boxes_and_classes_that_pycocotools_reads(coco128):
+    ours, reference = coco128
+
+    assert len(ours.images) == len(reference.imgs) == 128
+    assert list(ours.category_ids) == sorted(reference.getCatIds())
+    for record in ours.images:
+        ids = reference.getAnnIds(imgIds=record.image_id, iscrowd=False)
+        entries = reference.loadAnns(ids)
+        expected = [
+            [x, y, x + width, y + height]
+            for x, y, width, height in (entry["bbox"] for entry in entries)
+        ]
+        np.testing.assert_allclose(record.boxes, np.reshape(expected, (-1, 4)), atol=1e-4)
+        names = [reference.cats[entry["category_id"]]["name"] for entry in entries]
+        assert [ours.classes[label - 1] for label in record.labels] == names
+
+
+@needs_coco128
+def test_coco128_is_scored_as_with_its_own_file(coco128):
+    ours, reference = coco128
+    truth = COCO()
+    truth.dataset = dict(ours.truth)
+    rng = np.random.default_rng(0)
+    detections = [
+        {
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": (np.array(entry["bbox"]) * rng.normal(1, 0.1, 4)).tolist(),
+            "score": float(rng.random()),
+        }
+        for entry in reference.dataset["annotations"]
+    ]
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        stats = [score(coco, detections) for coco in (truth, reference)]
+
+    assert 0.05 < stats[0][0] < 0.95
+    np.testing.assert_array_equal(stats[0], stats[1])
+
+
+def score(coco, detections):
+    evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats
+
+
+def test_boxes_are_drawn_around_outlines_where_they_are_missing(read):
+    runs = {"size": [100, 200], "counts": [205, 10, 19785]}  # rows 5 to 14 of the third column
+    good = content()
+    for entry, values in zip(
+        good["annotations"],
+        (
+            {"bbox": None, "segmentation": [[1, 2, 4, 2, 4, 6]]},
+            {"bbox": [], "segmentation": runs, "area": None},
+            {"bbox": [0, 0, 0, 0], "segmentation": runs, "area": None},
+        ),
+        strict=True,
+    ):
+        entry.update(values)
+    del good["annotations"][0]["bbox"]
+
+    annotations = read(good)
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, [[1, 2, 4, 6], [2, 5, 3, 15]])
+    assert [entry["area"] for entry in annotations.truth["annotations"]] == [6, 10, 10]
+    assert [entry["bbox"] for entry in annotations.truth["annotations"]][2] == [2, 5, 1, 10]
+    assert annotations.cleaned == {
+        "crowd, kept for evaluation only": 1,
+        "drawn around their outlines": 3,
+    }
+
+
+def test_an_outline_that_is_none_is_refused_with_its_annotation(read):
+    message = r"annotation 3 has no bbox, and its segmentation has RLE of size \[5, 5\]"
+    runs = {"size": [5, 5], "counts": [25]}
+    with pytest.raises(ValueError, match=message):
+        read(changed("annotations", 1, bbox=[], segmentation=runs))
+
+
+def test_spaces_around_a_category_are_no_part_of_its_name(read):
+    annotations = read(changed("categories", 0, name=" dog "))
+
+    assert list(annotations.classes) == ["cat", "dog"]
+    assert list(read(changed("categories", 0, name=" dog "), classes=["dog ", "cat"]).classes) == [
+        "dog ",
+        "cat",
+    ]
+    with pytest.raises(ValueError, match=r"category 2 \('cat'\) is there twice"):
+        read(changed("categories", 0, name="cat "))
+
+
+def test_boxes_of_another_format_are_refused_with_the_file(read):
+    good = content()
+    good["annotations"] = [
+        {"image_id": 10, "category_id": 2, "bbox": [x, 20, x + 30, 70]} for x in range(0, 150, 10)
+    ]
+
+    with pytest.raises(ValueError, match=r"instances.json: \d+ of 15 boxes fit no image as \[x, y"):
+        read(good)
+
+
+def test_a_file_in_utf16_is_read_and_one_in_latin1_refused_with_its_name(tmp_path, read):
+    read(content())
+    file = tmp_path / "instances.json"
+    file.write_bytes(json.dumps(content()).encode("utf-16"))
+    assert read_coco(file, tmp_path / "images").num_boxes == 2
+    file.write_bytes('{"images": "é"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"instances.json: line 1 has the byte 0xe9"):
+        read_coco(file, tmp_path / "images")
+
+
+def test_boxes_that_are_counted_from_one_are_told_of(read):
+    good = content()
+    good["annotations"] = [
+        {"image_id": 10, "category_id": 2, "bbox": [1, y, 30, 20]} for y in range(1, 70, 10)
+    ]
+
+    assert read(good).warnings == (
+        "8 sides of boxes begin at 1 and none at 0, but COCO counts pixels from 0: if the boxes "
+        "are counted from 1, all lie a pixel off",
+    )
+    good["annotations"][3]["bbox"][0] = 0
+    assert read(good).warnings == ()

@@ -1,0 +1,224 @@
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.detection.data.layouts.coco import read_coco
+from tasks.detection.data.layouts.voc import read_voc
+
+DATA = Path(__file__).parents[5] / ".." / "shared" / "data"
+
+
+def item(name="cat", box=(1, 2, 10, 20), extra="", keys=("xmin", "ymin", "xmax", "ymax")):
+    sides = "".join(f"<{key}>{side}</{key}>" for key, side in zip(keys, box, strict=True))
+    # A part has a box of its own, as the people of VOC2012 have.
+    part = "<part><name>head</name><bndbox><xmin>3</xmin></bndbox></part>"
+    return f"<object><name>{name}</name>{extra}{part}<bndbox>{sides}</bndbox></object>"
+
+
+def document(*items, width="200", height="100"):
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation>{size}{''.join(items)}</annotation>"
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Write documents by name, each with an image file, and read them."""
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "JPEGImages").mkdir()
+
+    def write_and_read(documents, **options):
+        for name, text in documents.items():
+            content = text if isinstance(text, bytes) else text.encode()
+            (tmp_path / "Annotations" / f"{name}.xml").write_bytes(content)
+            (tmp_path / "JPEGImages" / f"{name}.jpg").touch()
+        return read_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", **options)
+
+    return write_and_read
+
+
+def test_pixels_counted_from_one_become_edges_from_zero(voc):
+    # Pixels 1 to 10 across are the first ten: from edge 0 to edge 10.
+    annotations = voc({"a": document(item(box=(1, 2, 10, 20)))})
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, [[0, 1, 10, 20]])
+    assert annotations.truth["annotations"][0]["bbox"] == [0, 1, 10, 19]
+
+
+def test_zero_based_boxes_are_taken_as_they_are(voc):
+    annotations = voc({"a": document(item(box=(0, 2.5, 10, 20)))}, one_based=False)
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, [[0, 2.5, 10, 20]])
+
+
+def test_a_stray_click_is_dropped_and_counted(voc):
+    document_ = document(item(box=(5, 5, 5, 5)), item(box=(5, 5, 9, 5)), item(box=(5, 5, 5, 9)))
+
+    annotations = voc({"a": document_}, classes=["cat"])
+
+    assert annotations.num_boxes == 0
+    assert annotations.cleaned == {"no area": 3}
+
+
+@pytest.mark.parametrize("box", [(10, 2, 1, 20), (1, 20, 10, 2), (10, 20, 1, 2)])
+def test_corners_in_the_other_order_are_put_in_order_and_counted(voc, box):
+    one, zero = (
+        voc({"a": document(item(box=box))}, one_based=one_based) for one_based in (True, False)
+    )
+
+    np.testing.assert_array_equal(one.images[0].boxes, [[0, 1, 10, 20]])
+    np.testing.assert_array_equal(zero.images[0].boxes, [[1, 2, 10, 20]])
+    assert one.cleaned == zero.cleaned == {"with corners put in order": 1}
+
+
+def test_difficult_objects_are_scored_as_crowd_and_not_learnt(voc):
+    hard = item("dog", extra="<difficult>1</difficult>")
+    easy = item("cat", extra="<difficult>0</difficult>")
+
+    annotations = voc({"a": document(hard, easy, item("cat"))})
+
+    assert annotations.images[0].labels.tolist() == [1, 1]
+    assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [1, 0, 0]
+    assert annotations.cleaned == {"difficult, kept for evaluation only": 1}
+
+
+def test_classes_and_images_are_numbered_in_the_order_of_their_names(voc):
+    annotations = voc(
+        {"b": document(item("dog"), item("cat")), "a": document(height="9"), "c": document()}
+    )
+
+    assert list(annotations.classes) == ["cat", "dog"]
+    assert list(annotations.category_ids) == [1, 2]
+    assert [(r.path.name, r.image_id, r.height) for r in annotations.images] == [
+        ("a.jpg", 1, 9),
+        ("b.jpg", 2, 100),
+        ("c.jpg", 3, 100),
+    ]
+    assert annotations.images[1].labels.tolist() == [2, 1]
+
+
+def test_names_choose_the_images_and_classes_the_labels(voc):
+    annotations = voc(
+        {"a": document(item("x")), "b": document(item("dog"))}, names=["b"], classes=["dog", "cat"]
+    )
+
+    assert [record.path.stem for record in annotations.images] == ["b"]
+    assert list(annotations.classes) == ["dog", "cat"]
+    assert annotations.images[0].labels.tolist() == [1]
+
+
+def test_of_two_images_with_a_stem_the_first_by_name_is_taken(voc, tmp_path):
+    for name in ("a.png", "a.txt"):
+        (tmp_path / "JPEGImages" / name).touch()
+
+    annotations = voc({"a": document(item())})
+
+    assert annotations.images[0].path.name == "a.jpg"
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY x "y"><!ENTITY z "&x;&x;">]>' + document(item("&z;"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "a.xml: declares a document type"),
+        (('<?xml version="1.0" encoding="utf-16"?>' + BOMB).encode("utf-16"), "a document type"),
+        ("<annotation>\n<object></annotation>", "a.xml: not valid XML at line 2, column 1"),
+        (document(item(""), item()), "a.xml: an object has no name"),
+        (document(item(), width=""), "a.xml: width is '' in <size>; expected a whole number"),
+        (document(item(), height="0"), "a.xml: height is '0' in <size>"),
+        (document(item(), height="-3"), "height is '-3' in <size>"),
+        (document(item(box=(1, 2, "x", 4))), "a.xml: object 'cat': xmax is 'x'; expected a number"),
+        (document(item(keys=("a", "ymin", "xmax", "ymax"))), "object 'cat': xmin is None"),
+        (document(), "Annotations: no objects in 1 files; expected at least one"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place_and_the_value(voc, text, message):
+    with pytest.raises(ValueError, match=message):
+        voc({"a": text})
+
+
+def test_a_utf16_file_without_a_document_type_is_read(voc):
+    text = '<?xml version="1.0" encoding="utf-16"?>' + document(item("châtaigne"))
+
+    assert list(voc({"a": text.encode("utf-16")}).classes) == ["châtaigne"]
+
+
+def test_objects_outside_the_classes_are_refused_with_the_nearest_class(voc):
+    with pytest.raises(
+        ValueError, match=r"b.xml: objects of 'dgo' \(nearest: 'dog'\); expected only 'cat', 'dog'"
+    ):
+        voc({"a": document(item("cat")), "b": document(item("dgo"))}, classes=["cat", "dog"])
+
+
+def test_missing_files_are_named_and_counted(voc):
+    voc({"a": document(item())})
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 annotation files .*: 'b'.*holds 'a.xml'"):
+        voc({}, names=["a", "b"])
+
+
+def test_an_image_that_does_not_exist_is_taken_to_be_a_jpeg(voc, tmp_path):
+    voc({"a": document(item())})
+    (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / "c.jpg")
+
+    assert voc({"b": document(item())}, names=["a"]).images[0].path.name == "a.jpg"
+
+
+def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
+    with pytest.raises(ValueError, match=r"no XML files; .*is empty\. Expected one per image"):
+        voc({})
+    with pytest.raises(ValueError, match=r"names is empty. Expected at least one image"):
+        voc({"a": document(item())}, names=[])
+    with pytest.raises(FileNotFoundError, match=r"annotation folder .*holds 'Annotations'"):
+        read_voc(tmp_path / "Annotation", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"image folder .*does not exist"):
+        read_voc(tmp_path / "Annotations", tmp_path / "images")
+
+
+@pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason="needs bccd in ../shared/data")
+@pytest.mark.parametrize(("split", "clicks"), [("train", 1), ("val", 1), ("test", 0)])
+def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(split, clicks):
+    coco = read_coco(DATA / "bccd" / f"annotations/instances_{split}.json", DATA / "bccd/images")
+
+    voc = read_voc(
+        DATA / "bccd" / "voc_annotations",
+        DATA / "bccd" / "images",
+        names=[record.path.stem for record in coco.images],
+        classes=coco.classes,
+    )
+
+    assert voc.cleaned.get("no area", 0) == clicks
+    assert voc.num_boxes == coco.num_boxes
+    assert objects(voc) == objects(coco)
+
+
+def objects(annotations):
+    found = defaultdict(list)
+    for record in annotations.images:
+        size = (record.height, record.width)
+        for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True):
+            found[record.path.name, size].append((label, *box))
+    return {name: sorted(boxes) for name, boxes in found.items()}
+
+
+def test_widths_in_place_of_edges_are_refused_with_the_folder(voc):
+    boxes = [(x, y, 15, 25) for x in range(2, 160, 20) for y in (5, 60)]
+
+    with pytest.raises(
+        ValueError, match=r"Annotations: \d+ of 16 boxes fit no image as \[x1, y1, x2, y2\], such"
+    ):
+        voc({"a": document(*[item(box=box) for box in boxes])})
+
+
+def test_two_files_of_one_image_are_refused(voc):
+    text = document(item()).replace("<annotation>", "<annotation><filename>b.jpg</filename>")
+    voc({"b": text})
+
+    with pytest.raises(ValueError, match=r"a.jpg.xml and a.xml are both of the image 'a.jpg'"):
+        voc({"a.jpg": text, "a": text})
+
+
+def test_sizes_that_tools_write_as_floats_are_read(voc):
+    assert voc({"a": document(item(), width="200.0")}).images[0].width == 200

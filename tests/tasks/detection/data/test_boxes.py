@@ -1,0 +1,170 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.detection.data.boxes import LabelledImage, Region, annotations_of
+
+INF, NAN = math.inf, math.nan
+
+
+def clean(*regions, height=100, width=200):
+    image = LabelledImage(
+        path=Path("images/a.jpg"),
+        file_name="sub/a.jpg",
+        image_id=7,
+        height=height,
+        width=width,
+        regions=list(regions),
+    )
+    return annotations_of(
+        [image],
+        source=Path("a.json"),
+        classes=["cat", "dog"],
+        category_ids=[3, 9],
+        ignored_reason="crowd",
+    )
+
+
+def region(*bbox, label=1, **options):
+    return Region(label=label, bbox=bbox, **options)
+
+
+def test_a_good_box_becomes_xyxy_and_stays_xywh_in_the_truth():
+    annotations = clean(region(10.5, 20, 30, 40, label=2))
+
+    (record,) = annotations.images
+    np.testing.assert_array_equal(record.boxes, np.float32([[10.5, 20, 40.5, 60]]))
+    np.testing.assert_array_equal(record.labels, [2])
+    assert (record.boxes.dtype, record.labels.dtype) == (np.float32, np.int64)
+    assert annotations.truth == {
+        "images": [{"id": 7, "file_name": "sub/a.jpg", "height": 100, "width": 200}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 9,
+                "bbox": [10.5, 20, 30, 40],
+                "area": 1200,
+                "iscrowd": 0,
+            }
+        ],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+    }
+    assert annotations.cleaned == {}
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        (10, 10, 0, 5),
+        (10, 10, 5, 0),
+        (10, 10, 5, -1e-9),
+        (190, 10, 1e-9, 5),  # right of 190 by less than float32 can tell
+    ],
+)
+def test_a_box_without_area_is_neither_learnt_nor_scored(bbox):
+    annotations = clean(region(*bbox), region(0, 0, 5, 5))
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([[0, 0, 5, 5]]))
+    assert [entry["bbox"] for entry in annotations.truth["annotations"]] == [[0, 0, 5, 5]]
+    assert annotations.cleaned == {"no area": 1}
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [(NAN, 10, 5, 5), (10, 10, NAN, 5), (10, 10, INF, 5), (-INF, 10, 5, 5), (10, 10, 5, -INF)],
+)
+def test_a_box_with_nan_or_infinity_is_neither_learnt_nor_scored(bbox):
+    annotations = clean(region(*bbox), region(0, 0, 5, 5))
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([[0, 0, 5, 5]]))
+    assert len(annotations.truth["annotations"]) == 1
+    assert annotations.cleaned == {"with NaN or infinity": 1}
+
+
+@pytest.mark.parametrize(
+    "bbox", [(40, 20, -30, 10), (10, 30, 30, -10), (40, 30, -30, -10), (10, 20, 30, 10)]
+)
+def test_corners_of_a_negative_size_are_put_in_order_and_counted(bbox):
+    annotations = clean(region(*bbox), region(1, 1, 5, 5))
+
+    np.testing.assert_array_equal(annotations.images[0].boxes[0], [10, 20, 40, 30])
+    assert annotations.truth["annotations"][0]["bbox"] == [10, 20, 30, 10]
+    assert annotations.truth["annotations"][0]["area"] == 300
+    turned = {"with corners put in order": 1} if min(bbox) < 0 else {}
+    assert annotations.cleaned == turned
+
+
+@pytest.mark.parametrize(
+    "bbox", [(200, 10, 5, 5), (10, 100, 5, 5), (-5, 10, 5, 5), (10, -9, 5, 5), (1e300, 0, 1e299, 5)]
+)
+def test_a_box_outside_the_image_is_neither_learnt_nor_scored(bbox):
+    annotations = clean(region(*bbox))
+
+    assert annotations.images[0].boxes.shape == (0, 4)
+    assert annotations.images[0].labels.shape == (0,)
+    assert annotations.truth["annotations"] == []
+    assert annotations.cleaned == {"outside the image": 1}
+
+
+@pytest.mark.parametrize(
+    ("bbox", "learnt"),
+    [
+        ((-5, 10, 20, 5), [0, 10, 15, 15]),
+        ((10, -5, 20, 10), [10, 0, 30, 5]),
+        ((190, 90, 20, 30), [190, 90, 200, 100]),
+        ((-1e9, -1e9, 1e300, 1e300), [0, 0, 200, 100]),
+    ],
+)
+def test_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(bbox, learnt):
+    annotations = clean(region(*bbox))
+
+    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([learnt]))
+    assert annotations.truth["annotations"][0]["bbox"] == list(bbox)
+    assert annotations.cleaned == {"clipped to the image": 1}
+
+
+def test_a_box_that_ends_at_the_edge_is_not_counted_as_clipped():
+    # 199.9 + 0.1 is 200 + 3e-14 in float64, and 200 in float32.
+    annotations = clean(region(0, 0, 200, 100), region(199.9, 0, 0.1 + 1e-13, 5))
+
+    assert annotations.cleaned == {}
+
+
+def test_an_ignored_region_is_scored_but_not_learnt():
+    annotations = clean(
+        region(-5, 0, 50, 50, ignored=True), region(0, 0, 5, 5, label=2), region(0, 0, 0, 5)
+    )
+
+    assert annotations.images[0].labels.tolist() == [2]
+    assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [1, 0]
+    assert annotations.cleaned == {"crowd": 1, "no area": 1}
+
+
+def test_a_bad_ignored_region_is_dropped_like_any_other():
+    annotations = clean(region(0, 0, 0, 5, ignored=True), region(500, 0, 5, 5, ignored=True))
+
+    assert annotations.truth["annotations"] == []
+    assert annotations.cleaned == {"no area": 1, "outside the image": 1}
+
+
+def test_the_area_of_the_file_is_scored_when_there_is_one():
+    annotations = clean(region(0, 0, 5, 5, area=0.0), region(0, 0, 5, 5, area=7.5))
+
+    assert [entry["area"] for entry in annotations.truth["annotations"]] == [0.0, 7.5]
+
+
+def test_ids_of_the_truth_are_numbered_from_one_over_the_dropped():
+    annotations = clean(region(0, 0, 5, 5), region(0, 0, 0, 0), region(5, 5, 5, 5))
+
+    assert [entry["id"] for entry in annotations.truth["annotations"]] == [1, 2]
+
+
+def test_an_image_without_regions_stays():
+    annotations = clean()
+
+    assert annotations.images[0].boxes.shape == (0, 4)
+    assert annotations.images[0].boxes.dtype == np.float32
+    assert [entry["id"] for entry in annotations.truth["images"]] == [7]

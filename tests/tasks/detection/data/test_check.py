@@ -1,0 +1,170 @@
+"""The look at every image file before a run, against what the run then reads."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from tasks.detection.data.check import check_images, images_facts, look, settle
+from tasks.detection.data.dataset import DetectionDataset
+from tasks.detection.data.images import Reading, read_image
+from tests.tasks.detection.data.test_dataset import HEIGHT, WIDTH, noise, picture, split_of
+
+
+def turned_files(save, *ways):
+    """Images of (WIDTH, HEIGHT) stored pixels that are to be shown turned."""
+    paths = []
+    for number, way in enumerate(ways):
+        exif = Image.Exif()
+        exif[0x0112] = way
+        paths.append(save(f"{number}.png", picture(), exif=exif))
+    return paths
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("way", [2, 3, 6, 8])
+def test_the_exif_orientation_is_applied_or_ignored_as_told(save, way, in_channels):
+    (path,) = turned_files(save, way)
+
+    stored = read_image(path, in_channels=in_channels, reading=Reading(exif="ignore"))
+    upright = read_image(path, in_channels=in_channels, reading=Reading(exif="apply"))
+
+    with Image.open(path) as image:
+        mode = "RGB" if in_channels == 3 else "L"
+        np.testing.assert_allclose(stored, np.asarray(image.convert(mode)), atol=1)
+        shown = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    np.testing.assert_allclose(upright, shown, atol=1)
+    with pytest.raises(ValueError, match=rf"0\.png is to be shown turned .EXIF orientation {way}"):
+        read_image(path)
+
+
+def test_turned_files_stop_a_run_or_are_counted(save):
+    upright = {"0.png": (HEIGHT, WIDTH)}  # annotated as it is shown
+    paths = turned_files(save, 6, 3, 1)
+    split = split_of(paths, sizes=upright)
+
+    for policy in ("error", "skip"):
+        with pytest.raises(
+            ValueError,
+            match=r"2 of 3 images are to be shown turned .*0\.png \(6\).*sizes of 2 fit the "
+            r"upright image, of 1 the stored pixels\. Give data\.exif=apply",
+        ):
+            check_images(split, policy=policy)
+    kept = check_images(split, policy="error", reading=Reading(exif="apply"))
+    assert DetectionDataset(kept)[0][0].shape == (3, WIDTH, HEIGHT)
+    with pytest.raises(ValueError, match=r"0\.png is 48x32 .* orientation is 6: see data\.exif"):
+        check_images(split, policy="error", reading=Reading(exif="ignore"))
+    said = images_facts({"train": look(split)}, Reading(exif="apply"), seconds=0)
+    assert "2 are to be shown turned (EXIF): they are turned upright" in said
+
+
+def test_one_rule_for_the_depth_of_all_images(tmp_path):
+    for name, top in {"a.tif": 900, "b.tif": 4000}.items():
+        tifffile.imwrite(tmp_path / name, np.array([[0, top]], np.uint16))
+    tifffile.imwrite(tmp_path / "c.tif", np.array([[0, 255]], np.uint8))
+    tifffile.imwrite(tmp_path / "d.tif", np.array([[-5, 255]], np.int16))
+    size = dict.fromkeys(("a.tif", "b.tif", "c.tif", "d.tif"), (2, 1))
+    split = split_of([tmp_path / name for name in size], sizes=size, regions=[])
+    looked = look(split)
+
+    reading = settle(looked, exif="refuse")
+
+    assert reading == Reading(range=(0, 4095))  # 12 bits in 16
+    said = images_facts({"train": looked}, reading, seconds=0)
+    assert "2 of uint16, 1 of int16: 0 to 4095 becomes 0 to 255; 1 of 8 bits stay" in said
+    with pytest.raises(
+        ValueError, match=r"1 of 4 images .*d\.tif has numbers of type int16, -5 to"
+    ):
+        check_images(split, policy="error", reading=reading, looked=looked)
+    kept = check_images(split, policy="skip", reading=reading, looked=looked)
+    pixels = [DetectionDataset(kept)[n][0][0].tolist() for n in range(3)]
+    assert pixels == [[[0, 56]], [[0, 249]], [[0, 255]]]
+    told = settle(looked, exif="refuse", range_=(-5, 255))
+    assert told == Reading(range=(-5, 255), clipped=True)
+    assert len(check_images(split, policy="error", reading=told).images) == 4
+
+
+def test_the_range_that_is_advised_is_that_of_all_images(tmp_path):
+    for name, ends in {"a.tif": (0.25, 1), "b.tif": (-2, 0.5), "c.tif": (0, np.nan)}.items():
+        tifffile.imwrite(tmp_path / name, np.array([ends], np.float32))
+    paths = [tmp_path / name for name in ("a.tif", "b.tif", "c.tif")]
+    split = split_of(paths, sizes=dict.fromkeys(("a.tif", "b.tif", "c.tif"), (2, 1)), regions=[])
+
+    text = r"b.tif has numbers of type float32, -2 to 0\.5; .*; give .*data\.range=\[-2,1\]"
+    with pytest.raises(ValueError, match=text) as error:
+        check_images(split, policy="error")
+    assert str(error.value).count("data.range") == 1
+    told = Reading(range=(-2, 1), clipped=True)
+    with pytest.raises(ValueError, match=r"c\.tif has numbers that are NaN") as error:
+        check_images(split, policy="error", reading=told)
+    assert "data.range" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint32", "int32", "uint8"])
+@pytest.mark.parametrize("compression", ["lzma", "zstd", "jpegxl", None])
+def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):
+    pixels = (noise()[..., 0] / 1).astype(dtype)
+    try:
+        tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression)
+    except ValueError:
+        pytest.skip("no such file is written")
+    split = split_of([tmp_path / "a.tif"])
+    looked = look(split)
+    reading = settle(looked, exif="refuse", range_=(0, 255) if dtype == "float32" else ())
+
+    kept = check_images(split, policy="error", reading=reading, looked=looked)
+
+    np.testing.assert_array_equal(DetectionDataset(kept)[0][0][0], noise()[..., 0])
+
+
+def test_a_png_damaged_in_its_middle_is_skipped(save):
+    good, bad = save("good.png", noise()), save("bad.png", noise())
+    content = bytearray(bad.read_bytes())
+    content[len(content) // 2] ^= 255
+    bad.write_bytes(content)
+
+    kept = check_images(split_of([good, bad]), policy="skip")
+
+    assert [record.path.name for record in kept.images] == ["good.png"]
+    assert kept.cleaned["images skipped"] == 1
+
+
+@pytest.fixture
+def damaged(save, tmp_path):
+    """A split of ten images, of which seven cannot be used."""
+    good = [save(f"good{n}.png", picture()) for n in range(3)]
+    small = [save(f"small{n}.png", picture(8, 8)) for n in range(4)]
+    missing = [tmp_path / f"missing{n}.png" for n in range(3)]
+    return split_of([good[0], *small, good[1], *missing, good[2]])
+
+
+def test_the_check_names_five_images_and_counts_the_others(damaged):
+    with pytest.raises(
+        ValueError,
+        match=r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
+        r"missing0.png does not exist; and 2 more\. .*holds 'good0.png'.* Repair",
+    ):
+        check_images(damaged, policy="error")
+
+
+def test_skipping_leaves_the_good_images_in_images_and_truth(damaged):
+    kept = check_images(damaged, policy="skip")
+
+    assert [record.path.name for record in kept.images] == ["good0.png", "good1.png", "good2.png"]
+    ids = [record.image_id for record in kept.images]
+    assert [entry["id"] for entry in kept.truth["images"]] == ids
+    assert [entry["image_id"] for entry in kept.truth["annotations"]] == ids
+    assert [entry["id"] for entry in kept.truth["annotations"]] == [1, 2, 3]
+    assert kept.cleaned == {"images skipped": 7, "on an image that was skipped": 7}
+    assert kept.classes == damaged.classes
+    assert len(damaged.truth["images"]) == 10
+
+
+def test_skipping_every_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="1 of 1 images cannot be used"):
+        check_images(split_of([tmp_path / "a.png"]), policy="skip")
+
+
+def test_an_unknown_policy_is_refused(damaged):
+    with pytest.raises(ValueError, match="policy is 'ignore'; expected 'error' or 'skip'"):
+        check_images(damaged, policy="ignore")

@@ -1,0 +1,209 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tasks.detection.data.boxes import LabelledImage, Region, annotations_of
+from tasks.detection.data.check import check_images
+from tasks.detection.data.dataset import DetectionDataset, collate
+from tasks.detection.data.images import read_image
+from tasks.detection.data.transforms import AugmentOptions, train_transform
+
+WIDTH, HEIGHT = 48, 32
+
+
+def picture(width=WIDTH, height=HEIGHT):
+    """Return red on the left and blue on the right, with a green upper edge."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2] = (250, 10, 20)
+    pixels[:, width // 2 :] = (30, 20, 240)
+    pixels[: height // 4] = (10, 200, 10)
+    return pixels
+
+
+def noise(width=WIDTH, height=HEIGHT):
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+
+
+def split_of(paths, *, sizes=None, regions=None):
+    images = [
+        LabelledImage(
+            path=path,
+            file_name=path.name,
+            image_id=100 + number,
+            height=(sizes or {}).get(path.name, (WIDTH, HEIGHT))[1],
+            width=(sizes or {}).get(path.name, (WIDTH, HEIGHT))[0],
+            regions=regions if regions is not None else [Region(label=2, bbox=(2, 4, 10, 8))],
+        )
+        for number, path in enumerate(paths)
+    ]
+    return annotations_of(
+        images,
+        source=Path("instances.json"),
+        classes=["cat", "dog"],
+        category_ids=[1, 2],
+        ignored_reason="crowd",
+    )
+
+
+def test_a_sample_is_the_image_and_its_target(save):
+    image, target = DetectionDataset(split_of([save("a.png", picture())]))[0]
+
+    assert image.dtype == torch.uint8
+    np.testing.assert_array_equal(image.permute(1, 2, 0), picture())
+    torch.testing.assert_close(target["boxes"], torch.tensor([[2.0, 4.0, 12.0, 12.0]]))
+    torch.testing.assert_close(target["labels"], torch.tensor([2]))
+    assert target["image_id"] == 100
+    assert set(target) == {"boxes", "labels", "image_id"}
+
+
+def test_an_image_without_boxes_has_an_empty_target_of_the_right_shape(save):
+    for transform in (None, train_transform(AugmentOptions(flip=1))):
+        dataset = DetectionDataset(
+            split_of([save("a.png", picture())], regions=[]), transform=transform
+        )
+
+        target = dataset[0][1]
+
+        assert target["boxes"].shape == (0, 4)
+        assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize(
+    "transform", [None, train_transform(AugmentOptions(flip=1, color_jitter=0.1))]
+)
+def test_gray_samples_have_one_channel(save, transform):
+    dataset = DetectionDataset(
+        split_of([save("a.png", picture())]), transform=transform, in_channels=1
+    )
+
+    assert dataset[0][0].shape == (1, HEIGHT, WIDTH)
+
+
+def test_a_flip_turns_the_image_and_the_box(save):
+    split = split_of([save("a.png", picture())])
+
+    image, target = DetectionDataset(split, transform=train_transform(AugmentOptions(flip=1)))[0]
+
+    np.testing.assert_array_equal(image.permute(1, 2, 0), picture()[:, ::-1])
+    torch.testing.assert_close(target["boxes"], torch.tensor([[36.0, 4.0, 46.0, 12.0]]))
+
+
+def test_changing_a_sample_changes_no_annotation(save):
+    dataset = DetectionDataset(split_of([save("a.png", picture())]))
+
+    dataset[0][1]["boxes"].zero_()
+
+    assert dataset[0][1]["boxes"].sum() == 30
+
+
+def test_randomness_depends_on_seed_epoch_and_index(save):
+    path = save("a.png", noise())
+    split = split_of([path, path])
+
+    def draw(key, seed=0):
+        jitter = train_transform(AugmentOptions(color_jitter=0.4, scale=(0.8, 1.2)))
+        return DetectionDataset(split, transform=jitter, seed=seed)[key][0].numpy().tobytes()
+
+    assert draw((1, 0)) == draw((1, 0))
+    assert draw(0) == draw((0, 0))
+    assert len({draw((0, 0)), draw((0, 1)), draw((1, 0)), draw((1, 1)), draw((0, 0), 1)}) == 5
+
+
+def test_a_size_that_differs_from_the_annotation_is_refused(save):
+    path = save("a.png", picture(40, 30))
+
+    with pytest.raises(ValueError, match=r"a.png is 40x30 pixels, but annotated as 48x32\.$"):
+        DetectionDataset(split_of([path]))[0]
+    with pytest.raises(ValueError, match=r"1 of 1 images .*a.png is 40x30 pixels, but annotated"):
+        check_images(split_of([path]), policy="error")
+    turned = split_of([path], sizes={"a.png": (30, 40)})
+    with pytest.raises(
+        ValueError, match=r"annotated as 30x40 .annotated on a turned image. Its own"
+    ):
+        DetectionDataset(turned)[0]
+
+
+def thumbnail():
+    """Return EXIF data with a whole JPEG in it, which ends long before the image does."""
+    small = io.BytesIO()
+    Image.fromarray(noise()).save(small, "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = "x"
+    return exif.tobytes() + small.getvalue()
+
+
+CUTS = [
+    ("a.jpg", {}, 0.9),
+    ("a.jpg", {}, 0.5),
+    ("a.jpg", {}, 0.01),
+    ("a.jpg", {"exif": thumbnail()}, 0.9),
+    ("a.jpg", {"progressive": True}, 0.7),
+    ("a.png", {}, 0.9),
+    ("a.png", {}, 0.01),
+    ("a.bmp", {}, 0.5),
+    ("a.tiff", {}, 0.5),
+    ("a.webp", {}, 0.5),
+    ("a.jpg", {}, 0),
+]
+
+
+# Formats without an end mark are left out with zeros: zeros in them are black pixels.
+FILLED = [(*cut, b"\0" * 5000) for cut in CUTS if cut[0] in ("a.jpg", "a.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "share", "filler"), [(*cut, b"") for cut in CUTS] + FILLED
+)
+def test_a_truncated_file_is_refused(save, name, options, share, filler):
+    path = save(name, noise(), **options)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)] + filler)
+
+    with pytest.raises(ValueError, match=rf"{name} cannot be decoded"):
+        read_image(path)
+    with pytest.raises(ValueError, match=rf"1 of 1 images .*: {name} cannot be decoded"):
+        check_images(split_of([path]), policy="error")
+
+
+@pytest.mark.parametrize("extra", [b"\0\0\0", b"\r\n", b"written by a camera" * 50])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_bytes_after_the_end_of_an_image_do_no_harm(save, name, extra):
+    path = save(name, noise())
+    path.write_bytes(path.read_bytes() + extra)
+
+    assert read_image(path).shape == (HEIGHT, WIDTH, 3)
+    assert len(check_images(split_of([path]), policy="error").images) == 1
+
+
+def test_what_is_not_an_image_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_text("<html>not found</html>")
+
+    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
+        read_image(path)
+    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
+        check_images(split_of([path]), policy="error")
+    with pytest.raises(FileNotFoundError, match=r"b.jpg"):
+        read_image(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize("in_channels", [0, 2, 4])
+def test_other_numbers_of_channels_are_refused(in_channels, tmp_path):
+    message = rf"in_channels is {in_channels}; expected 3 \(RGB\) or 1 \(gray\)"
+    with pytest.raises(ValueError, match=message):
+        DetectionDataset(split_of([]), in_channels=in_channels)
+    with pytest.raises(ValueError, match=message):
+        read_image(tmp_path / "a.png", in_channels=in_channels)
+
+
+def test_a_batch_is_a_list_of_images_and_one_of_targets():
+    samples = [(torch.zeros(3, 4, 5), {"image_id": 1}), (torch.ones(3, 2, 2), {"image_id": 2})]
+
+    images, targets = collate(samples)
+
+    assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
+    assert targets == [{"image_id": 1}, {"image_id": 2}]

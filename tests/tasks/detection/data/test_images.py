@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+import tifffile
+
+from tasks.common.report.advice import without_training
+from tasks.detection.data.images import Reading, read_image
+
+WIDTH, HEIGHT = 48, 32
+
+
+def picture(width=WIDTH, height=HEIGHT):
+    """Return red on the left and blue on the right, with a green upper edge."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2] = (250, 10, 20)
+    pixels[:, width // 2 :] = (30, 20, 240)
+    pixels[: height // 4] = (10, 200, 10)
+    return pixels
+
+
+def noise(width=WIDTH, height=HEIGHT):
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    [
+        ("a.png", {}, 0),
+        ("a.bmp", {}, 0),
+        ("a.tiff", {}, 0),
+        ("a.png", {"mode": "RGBA"}, 0),
+        ("a.png", {"mode": "P"}, 60),  # Pillow's web palette is coarse
+        ("a.jpg", {"quality": 98, "subsampling": 0}, 12),
+        ("a.jpg", {"mode": "CMYK", "quality": 98, "subsampling": 0}, 12),
+        ("a.webp", {"lossless": True}, 0),
+    ],
+)
+def test_colours_come_in_the_order_red_green_blue(save, name, options, tolerance):
+    pixels = read_image(save(name, picture(), **options))
+
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(pixels.astype(int) - picture()).max() <= tolerance
+
+
+def test_a_gray_file_becomes_three_equal_channels(save):
+    gray = noise()[..., 0]
+
+    pixels = read_image(save("a.png", gray))
+
+    np.testing.assert_array_equal(pixels, np.stack([gray] * 3, axis=-1))
+
+
+def test_one_channel_is_the_luma_of_a_colour_file(save):
+    pixels = read_image(save("a.png", noise()), in_channels=1)
+
+    luma = noise() @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    assert pixels.shape == (HEIGHT, WIDTH)
+    assert np.abs(pixels - luma).max() <= 1
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32"])
+def test_the_bits_in_use_become_8(tmp_path, dtype, bits, in_channels):
+    top = 2**bits - 1
+    if dtype == "int16" and bits == 16:
+        pytest.skip("it holds 15")
+    deep = np.linspace(0, top, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", deep)
+
+    pixels = read_image(
+        tmp_path / "a.tif", in_channels=in_channels, reading=Reading(range=(0, top))
+    )
+
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(
+        pixels.reshape(HEIGHT, WIDTH, -1)[..., 0], deep / top * 255, atol=0.51
+    )
+
+
+def test_other_numbers_than_8_bits_are_refused_where_nothing_is_said_of_them(tmp_path):
+    for dtype, values in {"int16": (-500, 3000), "float32": (0, 1), "uint16": (0, 4095)}.items():
+        deep = np.array([values] * 2, dtype)
+        tifffile.imwrite(tmp_path / "a.tif", deep)
+        text = rf"a\.tif has numbers of type {dtype}, {values[0]} to {values[1]}; .*data.range="
+        with pytest.raises(ValueError, match=text):
+            read_image(tmp_path / "a.tif")
+        with without_training(), pytest.raises(ValueError, match=r"on 8 bits; .*such as --range"):
+            read_image(tmp_path / "a.tif")
+
+
+def test_numbers_outside_of_the_range_are_refused_or_cut_off_as_told(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[-500, 0, 250, 1000]], np.int16))
+
+    with pytest.raises(
+        ValueError, match=r"-500 to 1000, outside of 0 to 500; give what is to .*=\[-500,1000\]"
+    ):
+        read_image(tmp_path / "a.tif", reading=Reading(range=(0, 500)))
+    cut = read_image(
+        tmp_path / "a.tif", in_channels=1, reading=Reading(range=(0, 500), clipped=True)
+    )
+    assert cut.tolist() == [[0, 0, 128, 255]]
+
+
+def test_not_a_number_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, np.nan]], np.float32))
+    with pytest.raises(ValueError, match=r"a\.tif has numbers that are NaN or infinite"):
+        read_image(tmp_path / "a.tif", reading=Reading(range=(0, 1), clipped=True))
+
+
+def test_two_levels_are_black_and_white(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[True, False]]), photometric="minisblack")
+    assert read_image(tmp_path / "a.tif", in_channels=1).tolist() == [[255, 0]]
+
+
+def test_several_pages_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 4, 4), np.uint8), photometric="minisblack")
+    with pytest.raises(ValueError, match=r"a\.tif has 5 pages; expected the one that the boxes"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_compression_that_opencv_lacks_is_not_black(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), compression="jpeg2000", photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), noise())
+
+
+@pytest.mark.parametrize(
+    "given", [(5, 5), (1, 0), (0,), (0, 1, 2), (0, math.inf), (math.nan, 1), 255, "01", ("a", "b")]
+)
+def test_a_range_has_two_ends(given):
+    with pytest.raises(ValueError, match=r"data.range takes the lowest .* got .+"):
+        Reading(range=given)

@@ -1,0 +1,75 @@
+"""The detector that comes of what was chosen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from backbones import build_backbone
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.detection.data.annotations import Annotations
+from tasks.detection.model.build import new_detector
+from tasks.detection.model.faster_rcnn import DetectorOptions
+
+OPTIONS = DetectorOptions(
+    features=("c3", "c4"), fpn_channels=16, head_width=16, anchor_sizes=(16, 32, 64)
+)
+DATA = Annotations(
+    source=Path("x.json"),
+    classes=["cat", "dog"],
+    category_ids=[3, 90],
+    images=[],
+    truth={"images": [], "annotations": [], "categories": []},
+    cleaned={},
+)
+
+
+def build(**changes):
+    choice = BackboneChoice(**{"name": "resnet18", "weights": "random"} | changes)
+    return new_detector(choice, OPTIONS, data=DATA, norm="group", freeze=1)
+
+
+def test_the_detector_is_what_was_chosen():
+    network, card = build(in_channels=1)
+    body = network.backbone.body
+    assert body.frozen == 1
+    assert body.conv1.in_channels == 1
+    assert list(body.channels) == ["c3", "c4"]
+    assert isinstance(body.bn1, nn.GroupNorm)
+    assert network.roi_heads.box_predictor.cls_score.out_features == 1 + 2
+    assert (card.backbone, card.norm, card.in_channels) == ("resnet18", "group", 1)
+    assert (card.classes, card.category_ids) == (("cat", "dog"), (3, 90))
+    assert card.options == OPTIONS
+    assert card.provenance == "random initialisation"
+
+
+def test_the_preprocessing_is_that_of_the_weights(tmp_path):
+    weights = tmp_path / "gray.pth"
+    torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
+    network, card = build(weights=str(weights), conventions="imagenet", in_channels=1)
+    mean = np.mean([0.485, 0.456, 0.406])  # of torchvision's three channels
+    assert card.mean == pytest.approx((mean,))
+    assert network.transform.image_mean == list(card.mean)
+    assert network.transform.image_std == list(card.std)
+    assert str(weights) in card.provenance
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_the_card_says_how_coordinates_were_counted(one_based):
+    data = replace(DATA, one_based=one_based)
+    choice = BackboneChoice(name="resnet18", weights="random")
+    _, card = new_detector(choice, OPTIONS, data=data, norm="group", freeze=1)
+    assert card.one_based is one_based
+
+
+def test_images_of_four_channels_are_refused():
+    with pytest.raises(ValueError, match=r"in_channels takes 3 \(RGB\) or 1 \(gray\).*got 4"):
+        build(in_channels=4)
+
+
+def test_no_weights_may_be_frozen_when_they_are_asked_for_by_name():
+    network, _ = build(weights=None)
+    assert network.backbone.body.frozen == 1

@@ -1,0 +1,207 @@
+"""Our detector against torchvision's, state dict for state dict and box for box."""
+
+import pytest
+import torch
+from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FasterRCNN
+
+from backbones import Conventions, build_backbone
+from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+
+OPTIONS = {
+    "v1": DetectorOptions(min_size=96, max_size=128),
+    "v2": DetectorOptions(head="v2", fpn_norm="batch", min_size=96, max_size=128),
+}
+THEIRS = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}
+
+
+def twins(version, norm="batch"):
+    """torchvision's detector with random weights, and ours with the same ones."""
+    theirs = THEIRS[version](
+        weights=None, weights_backbone=None, num_classes=4, min_size=96, max_size=128
+    )
+    backbone = build_backbone("resnet50", weights="random", norm=norm)
+    ours = build_detector(backbone, num_classes=3, options=OPTIONS[version])
+    for module in theirs.modules():  # statistics that matter, as after training
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+            module.weight.data.uniform_(0.3, 0.7)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version):
+    theirs, ours = twins(version)
+    theirs, ours = theirs.double(), ours.double()  # rounding could swap detections of one score
+    for detector in (theirs, ours):  # enough, where v2's head takes seconds for 1000
+        detector.rpn._post_nms_top_n["testing"] = 200
+    images = [torch.rand(3, 90, 120).double(), torch.rand(3, 128, 100).double()]
+    with torch.no_grad():
+        expected, found = theirs.eval()(images), ours.eval()(images)
+    for mine, reference in zip(found, expected, strict=True):
+        assert len(reference["boxes"]) > 10
+        assert torch.equal(mine["labels"], reference["labels"])
+        torch.testing.assert_close(mine["scores"], reference["scores"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mine["boxes"], reference["boxes"], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("count", "proposals"), [(5, 1000), (1000, 1000), (1500, 1500)])
+def test_there_are_as_many_proposals_as_detections(count, proposals):
+    backbone = build_backbone("resnet18", weights="random")
+    options = DetectorOptions(detections_per_image=count)
+    rpn = build_detector(backbone, num_classes=1, options=options).eval().rpn
+    assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == proposals
+    assert rpn.train().post_nms_top_n() >= proposals
+
+
+def test_a_frozen_batch_backbone_takes_the_same_state_dict():
+    _, ours = twins("v1", norm="frozen_batch")
+    assert not any("num_batches_tracked" in key for key in ours.backbone.body.state_dict())
+
+
+@pytest.mark.parametrize(("trainable", "freeze"), [(5, 0), (3, 2), (1, 4), (0, 5)])
+def test_as_many_parameters_are_frozen_as_in_torchvision(trainable, freeze):
+    theirs = resnet_fpn_backbone(
+        backbone_name="resnet50",
+        weights=None,
+        trainable_layers=trainable,
+    )
+    ours = build_backbone("resnet50", weights="random", norm="frozen_batch", freeze=freeze)
+    frozen = [n for n, p in ours.named_parameters() if not p.requires_grad]
+    expected = [n for n, p in theirs.body.named_parameters() if not p.requires_grad]
+    assert frozen == expected
+
+
+def test_torchvisions_coco_weights_need_an_epsilon_of_0_and_get_it():
+    """As `fasterrcnn_resnet50_fpn(weights="COCO_V1")` does with its frozen norms."""
+    theirs, ours = twins("v1")
+    overwrite_eps(theirs, 0.0)
+    for module in theirs.modules():  # overwrite_eps knows frozen norms only
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 0.0
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.eval().backbone(image)["0"]
+        other = ours.eval().backbone(image)["p2"]
+        ours.backbone.body.adopt(Conventions(epsilon=0.0))
+        found = ours.backbone(image)["p2"]
+    scale = expected.abs().max()
+    torch.testing.assert_close(found / scale, expected / scale)
+    assert not torch.equal(found, other)
+
+
+def test_training_losses_are_torchvisions():
+    theirs, ours = twins("v1")
+    images = [torch.rand(3, 96, 128), torch.rand(3, 96, 96)]
+    targets = [
+        {"boxes": torch.tensor([[10.0, 10, 60, 50]]), "labels": torch.tensor([2])},
+        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+    ]
+    losses = []
+    for detector in (theirs, ours):
+        torch.manual_seed(1)  # of the sampling of anchors and proposals
+        losses.append({k: v.detach() for k, v in detector.train()(images, targets).items()})
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+
+
+def test_boxes_keep_their_precision_under_autocast():
+    options = DetectorOptions(
+        features=("c4",), anchor_sizes=(32, 64), min_size=64, max_size=512, rois_per_image=8
+    )
+    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=options)
+    narrow = torch.tensor([[500.25, 10.0, 501.0, 40.0]])  # of no width in bfloat16
+    target = {"boxes": narrow, "labels": torch.tensor([1])}
+    proposals = []
+    detector.rpn.register_forward_hook(lambda _, __, output: proposals.extend(output[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector([torch.rand(3, 64, 512)], [target])
+    assert {p.dtype for p in proposals} == {torch.float32}
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+def test_any_backbone_and_pyramid_train(name):
+    options = DetectorOptions(
+        features=("c3", "c4"), anchor_sizes=(16, 32, 64), min_size=64, max_size=96
+    )
+    backbone = build_backbone(name, out_features=options.features)
+    detector = build_detector(backbone, num_classes=2, options=options)
+    target = {"boxes": torch.tensor([[5.0, 5, 40, 40]]), "labels": torch.tensor([1])}
+    sum(detector([torch.rand(3, 64, 80)], [target]).values()).backward()
+    lost = [n for n, p in detector.named_parameters() if p.grad is None]
+    assert not lost
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ("c3", "c7")}, "unknown backbone feature 'c7'"),
+        ({"anchor_sizes": (32, 64)}, r"anchor_sizes takes one size per pyramid level \(p2, .*p6\)"),
+        ({"features": ("c2", "c4")}, "features takes neighbouring stages.*got c2, c4"),
+        ({"min_size": 0}, "model.min_size takes an integer of at least 1, got 0"),
+        ({"max_size": 100}, "model.max_size takes at least min_size=800, got 100"),
+        ({"rois_per_image": 0}, "model.rois_per_image takes an integer of at least 1, got 0"),
+        ({"anchor_sizes": (0, 32)}, r"anchor_sizes takes sizes above 0, got \[0, 32\]"),
+        ({"score_threshold": 1.0}, "model.score_threshold takes a number from 0 to below 1"),
+        ({"head": "v3"}, "unknown detection head 'v3'; Known: v1, v2"),
+        ({"fpn_norm": "bn"}, "unknown norm 'bn'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_detector(
+            build_backbone("resnet18"), num_classes=1, options=DetectorOptions(**options)
+        )
+
+
+def test_torchvision_takes_the_pyramid_as_it_is():
+    """The five lines of the README: our backbone in torchvision's own detector."""
+    from torchvision.ops import MultiScaleRoIAlign
+
+    from backbones import FPN, BackboneWithFPN
+
+    body = build_backbone("resnet18", out_features=["c2", "c3", "c4", "c5"])
+    pyramid = BackboneWithFPN(body, FPN(body.channels))
+    pool = MultiScaleRoIAlign(["p2", "p3", "p4", "p5"], output_size=7, sampling_ratio=2)
+    detector = FasterRCNN(pyramid, num_classes=3, box_roi_pool=pool, min_size=64, max_size=64)
+    with torch.no_grad():
+        (found,) = detector.eval()([torch.rand(3, 64, 64)])
+    assert found["boxes"].shape[1] == 4
+
+
+class Found(torch.nn.Module):
+    """A detector that takes one image and returns tensors, as torch.jit.trace wants them."""
+
+    def __init__(self, detector):
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image):
+        (found,) = self.detector([image])
+        return found["boxes"], found["labels"], found["scores"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
+def test_a_trace_finds_on_other_images_what_the_detector_finds():
+    """Other images have other numbers of proposals, detections and pixels."""
+    backbone = build_backbone("resnet18")
+    options = DetectorOptions(min_size=64, max_size=128, score_threshold=0.0, head_width=16)
+    detector = Found(build_detector(backbone, num_classes=2, options=options)).eval()
+    traced = torch.jit.trace(detector, torch.rand(3, 64, 96), check_trace=False)
+    for size in [(64, 96), (64, 96), (96, 64), (64, 128)]:
+        image = torch.rand(3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(traced(image), detector(image), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused_in_plain_words():
+    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=DetectorOptions())
+    for module in (detector, detector.roi_heads.box_roi_pool):
+        with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
+            torch.jit.script(module)

@@ -1,0 +1,62 @@
+"""Which images have more boxes than can be found, by hand."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tasks.detection.assemble import assemble
+from tasks.detection.config import register_detection
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.facts import facts
+from tasks.detection.scores.limits import crowded, needed
+
+CONFIGS = Path(__file__).parents[4] / "configs" / "detection"
+
+
+def truth(*counts, crowds=0):
+    """Images with so many boxes of class 3, and as many of class 4; the first has the crowds."""
+    annotations = [
+        {"image_id": image, "category_id": category, "iscrowd": 0}
+        for image, count in enumerate(counts)
+        for category in (3, 4)
+        for _ in range(count)
+    ]
+    annotations += [{"image_id": 0, "category_id": 3, "iscrowd": 1}] * crowds
+    return {"images": [{"id": n} for n in range(len(counts))], "annotations": annotations}
+
+
+def test_images_with_more_boxes_than_are_found_are_counted():
+    said = crowded(truth(4, 5, 6, 9), found=10, remedy="model.detections_per_image=")
+    assert said == (
+        "2 of 4 images have more boxes (up to 18) than the 10 that are found in an image at most, "
+        "so their recall cannot reach 1; set model.detections_per_image=18"
+    )
+
+
+def test_crowd_regions_need_not_be_found():
+    assert crowded(truth(5, crowds=9), found=10, remedy="") == ""
+    assert crowded(truth(), found=10, remedy="") == ""
+    assert needed(truth(100, crowds=50)) == 100
+
+
+def test_what_has_to_count_is_the_most_of_one_class_or_cocos_hundred():
+    assert needed(truth(60)) == 100  # 120 in all
+    assert needed(truth(7, 150)) == 150
+
+
+@pytest.mark.parametrize(("count", "warned"), [(1, {"train", "val"}), (100, set())])
+def test_the_banner_warns_of_images_with_more_boxes_than_the_detector_returns(
+    tmp_path, count, warned
+):
+    root = write_sample(tmp_path / "data", images={"train": 3, "val": 3, "test": 1}, size=64)
+    register_detection()
+    overrides = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
+    overrides += [f"data.root={root}", f"model.detections_per_image={count}"]
+    overrides += ["trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        said = facts(assemble(compose("detection", overrides=overrides)))
+    found = {text.partition(":")[0]: text for name, text in said.items() if "warning" in name}
+    assert warned <= set(found)
+    assert all("set model.detections_per_image=" in found[name] for name in warned)
+    assert not any("more boxes" in text for name, text in found.items() if name not in warned)

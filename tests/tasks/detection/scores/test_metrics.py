@@ -1,0 +1,238 @@
+"""COCO AP against pycocotools itself, and by hand."""
+
+import contextlib
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.scores.metrics import coco_ap, to_results
+
+NAMES = {1: "cat", 7: "dog", 90: "red cell"}
+ORDER = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+ORDER += ["ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"]
+
+
+def dataset(seed, *, images=12, classes=NAMES):
+    """Truth with crowd regions and boxes of all three sizes, and noisy detections of it."""
+    rng = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image in range(1, images + 1):
+        for _ in range(int(rng.integers(0, 6))):
+            width, height = rng.uniform(8, 200, 2)
+            x, y = rng.uniform(0, 300, 2)
+            category = int(rng.choice(list(classes)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": category,
+                    "bbox": [x, y, width, height],
+                    "area": width * height * 0.7,
+                    "iscrowd": int(rng.random() < 0.15),
+                }
+            )
+            for _ in range(int(rng.integers(0, 4))):
+                box = np.array([x, y, width, height]) + rng.normal(0, 0.1, 4) * width
+                wrong = rng.random() < 0.2
+                results.append(
+                    {
+                        "image_id": image,
+                        "category_id": int(rng.choice(list(classes))) if wrong else category,
+                        "bbox": np.maximum(box, 1).tolist(),
+                        "score": float(rng.random()),
+                    }
+                )
+    truth = {
+        "images": [{"id": i, "width": 500, "height": 500} for i in range(1, images + 1)],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name} for i, name in classes.items()],
+    }
+    return truth, results
+
+
+def by_pycocotools(truth, results, *, category=None):
+    """pycocotools as its documentation uses it; -1 is nothing to measure."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = copy.deepcopy(truth)
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+        if category is not None:
+            evaluation.params.catIds = [category]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [math.nan if value == -1 else value for value in evaluation.stats]
+
+
+def tiny(boxes, *, crowd=()):
+    """One image, one class, boxes as xywh."""
+    annotations = [
+        {"id": i, "image_id": 5, "category_id": 3, "bbox": box, "iscrowd": int(box in crowd)}
+        | {"area": box[2] * box[3]}
+        for i, box in enumerate([*boxes, *crowd], start=1)
+    ]
+    categories = [{"id": 3, "name": "cell"}]
+    return {"images": [{"id": 5}], "annotations": annotations, "categories": categories}
+
+
+def found(*boxes):
+    """Detections in the order of falling scores."""
+    return [
+        {"image_id": 5, "category_id": 3, "bbox": box, "score": 0.9 - 0.1 * i}
+        for i, box in enumerate(boxes)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_twelve_numbers_are_pycocotools(seed):
+    truth, results = dataset(seed)
+    assert any(entry["iscrowd"] for entry in truth["annotations"])
+    scores = coco_ap(truth, results)
+    assert list(scores)[:12] == ORDER
+    np.testing.assert_array_equal(list(scores.values())[:12], by_pycocotools(truth, results))
+    assert 0.05 < scores["ap"] < 0.95
+
+
+def test_real_annotations_are_scored_as_by_pycocotools(shared_data):
+    from tasks.detection.data.layouts.coco import read_coco
+
+    folder = shared_data / "coco128"
+    (file,) = (folder / "annotations").glob("*.json")
+    (images,) = (path for path in folder.iterdir() if path.is_dir() and path.name != "annotations")
+    truth = read_coco(file, images).truth
+    rng = np.random.default_rng(0)
+    results = [
+        {
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": (np.array(entry["bbox"]) + rng.normal(0, 4, 4)).clip(1).tolist(),
+            "score": float(rng.random()),
+        }
+        for entry in truth["annotations"]
+        for _ in range(2)
+    ]
+    scores = coco_ap(truth, results)
+    np.testing.assert_array_equal(list(scores.values())[:12], by_pycocotools(truth, results))
+    assert 0.05 < scores["ap"] < 0.95
+
+
+def test_the_ap_of_a_class_is_pycocotools_on_that_class_alone():
+    truth, results = dataset(0)
+    scores = coco_ap(truth, results)
+    for category, name in NAMES.items():
+        expected = by_pycocotools(truth, results, category=category)
+        assert scores[f"ap/{name}"] == pytest.approx(expected[0])
+        assert scores[f"ap50/{name}"] == pytest.approx(expected[1])
+    assert len({scores[f"ap/{name}"] for name in NAMES.values()}) == 3
+
+
+def test_ap_by_hand():
+    """Two boxes; the best detection is right, the second wrong, the third right.
+
+    The precision is 1 up to a recall of 1/2 (51 of the 101 levels), then 2/3 (the other 50).
+    """
+    truth = tiny([[0, 0, 50, 50], [100, 100, 50, 50]])
+    results = found([0, 0, 50, 50], [200, 200, 50, 50], [100, 100, 50, 50])
+    scores = coco_ap(truth, results)
+    assert scores["ap50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert scores["ap"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert scores["ap/cell"] == scores["ap"]
+    assert scores["ar_1"] == 0.5
+    assert scores["ar_100"] == 1.0
+
+
+def test_ap_is_the_mean_over_ten_thresholds_by_hand():
+    """An overlap of 40 x 50 in a union of 50 x 50 is an IoU of 0.8: right up to 0.80, 7 of 10."""
+    scores = coco_ap(tiny([[0, 0, 50, 50]]), found([0, 0, 40, 50]))
+    assert scores["ap"] == pytest.approx(0.7)
+    assert scores["ap50"] == scores["ap75"] == pytest.approx(1.0)
+
+
+def test_a_hundred_detections_of_an_image_count():
+    boxes = [[20 * i, 0, 10, 10] for i in range(12)]
+    scores = coco_ap(tiny(boxes), found(*boxes))
+    assert scores["ap/cell"] == scores["ap"] == pytest.approx(1.0)
+    assert scores["ar_10"] == pytest.approx(10 / 12)
+
+
+@pytest.mark.parametrize("count", [100, 150, 300])
+def test_all_that_a_detector_may_return_count(count):
+    """150 perfect detections have a recall of 100 / 150 with COCO's limit: AP 67 / 101."""
+    truth = tiny([[20 * i, 0, 10, 10] for i in range(count)])
+    results = [entry | {"score": 0.9} for entry in truth["annotations"]]
+    scores = coco_ap(
+        truth, results, limit=DetectorOptions(detections_per_image=300).scored_detections
+    )
+    assert scores["ap"] == scores["ap/cell"] == scores["ar_300"] == pytest.approx(1.0)
+    usual = DetectorOptions(detections_per_image=5).scored_detections
+    assert usual == 100
+    reached = {100: 1.0, 150: 67 / 101, 300: 34 / 101}[count]
+    assert coco_ap(truth, results, limit=usual)["ap"] == pytest.approx(reached)
+
+
+def test_a_detection_in_a_crowd_counts_neither_way():
+    truth = tiny([[0, 0, 50, 50]], crowd=([100, 100, 200, 200],))
+    assert coco_ap(truth, found([120, 120, 50, 50], [0, 0, 50, 50]))["ap"] == pytest.approx(1.0)
+
+
+def test_without_any_detection_all_scores_are_0():
+    truth, _ = dataset(0)
+    scores = coco_ap(truth, [])
+    measured = {name: score for name, score in scores.items() if not math.isnan(score)}
+    assert {"ap", "ap50", "ar_100", "ap/cat", "ap50/red cell"} < set(measured)
+    assert set(measured.values()) == {0.0}
+
+
+def test_a_class_or_a_size_without_boxes_is_nan_and_no_part_of_the_mean():
+    truth = tiny([[0, 0, 50, 50]])
+    truth["categories"].append({"id": 4, "name": "platelet"})
+    scores = coco_ap(truth, found([0, 0, 50, 50]))
+    assert scores["ap"] == pytest.approx(1.0)
+    assert scores["ap_medium"] == pytest.approx(1.0)
+    missing = {name for name, score in scores.items() if math.isnan(score)}
+    sizes = {f"{kind}_{size}" for kind in ("ap", "ar") for size in ("small", "large")}
+    assert missing == {"ap/platelet", "ap50/platelet"} | sizes
+
+
+def test_a_split_without_any_box_is_nan():
+    scores = coco_ap(tiny([]), found([0, 0, 50, 50]))
+    assert all(math.isnan(score) for score in scores.values())
+
+
+def test_what_is_scored_is_not_changed():
+    truth, results = dataset(0)
+    before = copy.deepcopy((truth, results))
+    coco_ap(truth, results)
+    assert (truth, results) == before
+
+
+def test_results_have_the_data_sets_ids_and_boxes_as_xywh():
+    prediction = {
+        "boxes": torch.tensor([[1.0, 2.0, 11.0, 7.5], [0.0, 0.0, 3.25, 4.0]]),
+        "labels": torch.tensor([2, 1]),
+        "scores": torch.tensor([0.75, 0.123456]),
+    }
+    assert to_results(prediction, image_id=9, category_ids=[5, 90]) == [
+        {"image_id": 9, "category_id": 90, "bbox": [1, 2, 10, 5.5], "score": 0.75},
+        {"image_id": 9, "category_id": 5, "bbox": [0, 0, 3.25, 4], "score": 0.12346},
+    ]
+
+
+def test_results_of_bfloat16_are_plain_numbers():
+    prediction = {
+        "boxes": torch.tensor([[1.0, 2.0, 11.0, 7.0]], dtype=torch.bfloat16),
+        "labels": torch.tensor([1]),
+        "scores": torch.tensor([0.5], dtype=torch.bfloat16),
+    }
+    (result,) = to_results(prediction, image_id=1, category_ids=[1])
+    assert [type(value) for value in result["bbox"]] == [float] * 4
+    assert result["bbox"] == [1, 2, 10, 5]
+    assert to_results({k: v[:0] for k, v in prediction.items()}, image_id=1, category_ids=[1]) == []

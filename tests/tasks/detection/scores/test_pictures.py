@@ -1,0 +1,266 @@
+"""Drawn boxes: right place, right colour, readable captions, nothing outside the image."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.detection.scores.pictures import (
+    PredictionSample,
+    class_color,
+    draw_boxes,
+    enlargement,
+    prediction_grid,
+    save_overlay,
+)
+
+CLASSES = ["disk", "square", "triangle"]
+
+
+def gray(height=640, width=640, value=90):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def boxes(*rows):
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
+def labels(*values):
+    return np.array(values, np.int64)
+
+
+def is_color(pixels, color):
+    return (pixels == np.array(color, np.uint8)).all(-1)
+
+
+def test_border_pixels_just_inside_the_box_have_the_class_colour():
+    drawn = draw_boxes(gray(), boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
+    color = class_color(1)
+
+    assert is_color(drawn[200:202, 100:300], color).all()
+    assert is_color(drawn[498:500, 100:300], color).all()
+    assert is_color(drawn[200:500, 100:102], color).all()
+    assert is_color(drawn[200:500, 298:300], color).all()
+    assert (drawn[202, 102:298] == 45).all()  # the dark rim
+    assert (drawn[203:497, 103:297] == 90).all()
+    assert (drawn[200:501, 300:] == 90).all()
+    assert (drawn[500:] == 90).all()
+
+
+def test_a_small_image_is_enlarged_and_its_boxes_with_it():
+    image = gray(128, 112)
+    drawn = draw_boxes(image, boxes([10, 40, 50, 100]), labels(1), classes=CLASSES)
+
+    assert enlargement(128, 112) == 5
+    assert drawn.shape == (640, 560, 3)
+    rows, columns = np.nonzero(is_color(drawn[200:], class_color(0)))  # the caption is above
+    assert (columns.min(), columns.max() + 1) == (50, 250)
+    assert (rows.min() + 200, rows.max() + 1 + 200) == (200, 500)
+
+
+def test_lines_grow_with_the_image():
+    big = draw_boxes(gray(1280, 1920), boxes([300, 300, 900, 900]), labels(1), classes=CLASSES)
+
+    assert is_color(big[600, 300:306], class_color(0)).all()
+    assert not is_color(big[600, 306], class_color(0))
+
+
+def test_the_given_image_stays_as_it_was():
+    image = gray()
+
+    draw_boxes(image, boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
+
+    assert (image == 90).all()
+
+
+def test_without_boxes_the_image_comes_back_and_gray_becomes_rgb():
+    image = np.random.default_rng(0).integers(0, 256, (640, 700), np.uint8)
+
+    drawn = draw_boxes(image, boxes(), labels(), classes=CLASSES)
+
+    np.testing.assert_array_equal(drawn, np.stack([image] * 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [0, 0, 40, 30],
+        [600, 0, 640, 30],
+        [0, 610, 40, 640],
+        [600, 610, 640, 640],
+        [0, 0, 640, 640],
+        [-50, -50, 700, 700],
+        [639.8, 639.8, 640, 640],
+    ],
+)
+def test_a_caption_is_whole_wherever_the_box_is(box):
+    reference = draw_boxes(gray(), boxes([300, 300, 340, 330]), labels(2), classes=CLASSES)
+    caption = caption_of(reference, top=270, bottom=300, left=300, right=420)
+
+    drawn = draw_boxes(gray(), boxes(box), labels(2), classes=CLASSES)
+
+    windows = np.lib.stride_tricks.sliding_window_view(drawn, caption.shape)[:, [0, -1], 0]
+    assert (windows == caption).all((2, 3, 4)).any()  # at the left or the right edge, at any height
+
+
+def caption_of(drawn, *, top, bottom, left, right):
+    """Cut the caption out of its surroundings, which are 90 everywhere."""
+    part = drawn[top:bottom, left:right]
+    rows, columns = np.nonzero((part != 90).any(-1))
+    return part[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+def test_captions_of_touching_boxes_do_not_hide_each_other():
+    one = draw_boxes(gray(), boxes([300, 300, 330, 330]), labels(1), classes=CLASSES)
+    two = draw_boxes(gray(), boxes([300, 300, 330, 330]), labels(2), classes=CLASSES)
+    both = draw_boxes(gray(), boxes(*[[300, 300, 330, 330]] * 2), labels(1, 2), classes=CLASSES)
+
+    def ground(drawn, color):
+        outside = drawn.copy()
+        outside[300:330, 300:330] = 90
+        return np.count_nonzero(is_color(outside, color))
+
+    assert ground(both, class_color(0)) == ground(one, class_color(0)) > 100
+    assert ground(both, class_color(1)) == ground(two, class_color(1)) > 100
+
+
+def test_the_score_is_written_and_changes_the_caption():
+    box, label = boxes([100, 200, 300, 500]), labels(1)
+    pictures = [
+        draw_boxes(gray(), box, label, classes=CLASSES, scores=scores)
+        for scores in (None, np.array([0.934]), np.array([0.926]), np.array([0.914]))
+    ]
+
+    np.testing.assert_array_equal(pictures[1], pictures[2])  # both "disk 0.93"
+    assert (pictures[1] != pictures[0]).any()
+    assert (pictures[1] != pictures[3]).any()
+
+
+def test_each_box_has_its_own_score():
+    two = boxes([100, 200, 300, 500], [400, 200, 600, 500])
+    drawn = draw_boxes(gray(), two, labels(1, 1), classes=CLASSES, scores=np.array([0.5, 0.9]))
+
+    assert (drawn[150:200, 100:300] != drawn[150:200, 400:600]).any()
+    np.testing.assert_array_equal(drawn[200:500, 100:300], drawn[200:500, 400:600])
+
+
+def test_twenty_one_classes_have_colours_apart_and_stable():
+    colors = [class_color(index) for index in range(21)]
+    distances = [
+        np.linalg.norm(np.subtract(a, b)) for i, a in enumerate(colors) for b in colors[:i]
+    ]
+
+    assert colors[0] == (230, 159, 0)  # Okabe & Ito's orange
+    assert min(distances) > 30
+    assert class_color(21) == colors[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((8, 8, 3), np.float32)}, r"image is float32 of shape \(8, 8, 3\); exp"),
+        ({"image": np.zeros((3, 8, 8), np.uint8)}, r"shape \(3, 8, 8\); .* move its channels last"),
+        ({"labels": labels(1, 2)}, r"lengths of boxes, labels, scores: \[1, 2\]; expected one"),
+        ({"scores": np.zeros(3)}, r"scores: \[1, 1, 3\]; expected one; filter alike"),
+        ({"labels": labels(0)}, r"labels\[0\] is 0; expected 1 to 3, 0 is the background"),
+        ({"labels": labels(4)}, r"labels\[0\] is 4; expected 1 to 3, .* map the data set's"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(change, message):
+    good = {"image": gray(), "boxes": boxes([1, 2, 3, 4]), "labels": labels(1)}
+
+    with pytest.raises(ValueError, match=message):
+        draw_boxes(**good | change, classes=CLASSES)
+
+
+def test_an_overlay_on_disk_is_what_draw_boxes_returns(tmp_path):
+    path = tmp_path / "new" / "overlay.png"
+    arguments = gray(), boxes([100, 200, 300, 500]), labels(2)
+
+    save_overlay(path, *arguments, classes=CLASSES, scores=np.array([0.7]))
+
+    expected = draw_boxes(*arguments, classes=CLASSES, scores=np.array([0.7]))
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+    assert list(path.parent.iterdir()) == [path]
+
+
+SAMPLE = PredictionSample(
+    image=gray(520, 520),
+    heading="a.png",
+    truth_boxes=boxes([100, 100, 200, 200]),
+    truth_labels=labels(1),
+    boxes=boxes([110, 300, 210, 400], [300, 300, 400, 400]),
+    labels=labels(2, 3),
+    scores=np.array([0.6, 0.4]),
+)
+
+
+def grid(tmp_path, samples, **options):
+    path = tmp_path / "predictions.png"
+    prediction_grid(samples, classes=CLASSES, path=path, **options)
+    return np.asarray(Image.open(path))
+
+
+def test_the_grid_shows_truth_left_and_confident_predictions_right(tmp_path):
+    picture = grid(tmp_path, [SAMPLE], score_threshold=0.5)
+    left, right = np.split(picture, 2, axis=1)
+
+    assert is_color(left, class_color(0)).sum() > 700  # 4 sides of 100 x 2 pixels
+    assert is_color(right, class_color(1)).sum() > 700
+    assert not is_color(left, class_color(1)).any()
+    assert not is_color(right, class_color(0)).any()
+    assert not is_color(picture, class_color(2)).any()
+
+
+def test_the_threshold_is_in_the_title_and_counts_in_the_headings(tmp_path):
+    at_50 = grid(tmp_path, [SAMPLE], score_threshold=0.5)
+    at_55 = grid(tmp_path, [SAMPLE], score_threshold=0.55)
+    at_30 = grid(tmp_path, [SAMPLE], score_threshold=0.3)
+
+    changed = (at_50 != at_55).any((1, 2)).nonzero()[0]
+    assert 0 < changed.min() <= changed.max() < 56  # the same boxes under another title
+    assert (at_50[56:80] != at_30[56:80]).any()  # prediction (1) and (2)
+    assert is_color(at_30, class_color(2)).sum() > 700
+
+
+def test_eight_samples_fill_four_rows_whatever_their_shapes(tmp_path):
+    samples = [replace(SAMPLE, image=gray(*shape)) for shape in [(520, 260), (260, 520)] * 4]
+    one = grid(tmp_path, samples[:1])
+
+    picture = grid(tmp_path, samples)
+
+    assert picture.shape[1] == 16 + 4 * (520 + 16)
+    assert picture.shape[0] - one.shape[0] == 3 * (520 + 24 + 16)
+    assert is_color(picture, class_color(0)).sum() > 8 * 700
+
+
+def test_crowd_regions_are_dashed_on_both_sides(tmp_path):
+    crowd = replace(SAMPLE, crowd_boxes=boxes([250, 50, 500, 250]))
+    picture = grid(tmp_path, [crowd])
+    top, first, second = 56 + 24 + 250, 16, 16 + 520 + 16
+
+    for left in (first, second):
+        line = is_color(picture[top - 1, left + 250 : left + 500], (255, 255, 255))
+        assert 0.4 < line.mean() < 0.6
+        assert np.count_nonzero(np.diff(line)) > 20
+
+
+def test_a_grid_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"samples is empty; expected at least 1; pass some"):
+        grid(tmp_path, [])
+
+
+def test_a_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
+    before = grid(tmp_path, [SAMPLE])
+
+    def full_disk(_picture, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="disk full"):
+        grid(tmp_path, [SAMPLE], score_threshold=0.3)
+
+    assert [p.name for p in tmp_path.iterdir()] == ["predictions.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "predictions.png")), before)

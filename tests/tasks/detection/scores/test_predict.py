@@ -1,0 +1,236 @@
+"""Detections written for files and folders, with a detector whose answers are known."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from torch import nn
+
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
+
+CARD = DetectorCard(
+    backbone="resnet18",
+    norm="batch",
+    in_channels=3,
+    options=DetectorOptions(),
+    classes=("cat", "dog"),
+    category_ids=(3, 90),
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
+    epsilon=1e-5,
+    provenance="none",
+)
+
+
+class Answers(nn.Module):
+    """Says the same of every image, and keeps what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.shown = []
+
+    def forward(self, images):
+        self.shown += images
+        found = {
+            "boxes": torch.tensor([[2.0, 3.0, 12.0, 8.0], [0.0, 0.0, 4.0, 4.0]]),
+            "labels": torch.tensor([2, 1]),
+            "scores": torch.tensor([0.9, 0.3]),
+        }
+        return [found] * len(images)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, name in enumerate(["b.png", "a.JPG", "c.png"]):
+        pixels = np.full((20, 30, 3), [index, 100, 200], np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def predict(folder, output, **options):
+    values = {"output": output, "threshold": 0.5} | options
+    files = find_images([folder], output=output)
+    return list(predict_files(Answers(), CARD, files, **values))
+
+
+def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"threshold takes a score from 0 to 1, got 7"):
+        predict(folder, tmp_path / "out", threshold=7)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_none(folder):
+    for _ in range(2):
+        found = find_images([folder], output=folder / "out")
+        assert [file.name for file in found] == ["a.JPG", "b.png", "c.png"]
+        list(predict_files(Answers(), CARD, found, output=folder / "out", threshold=0.5))
+
+
+def test_an_image_is_shown_to_the_detector_as_rgb_in_unit_range():
+    detector = Answers()
+    detect(detector, np.full((20, 30, 3), [0, 51, 255], np.uint8))
+    (image,) = detector.shown
+    assert image.shape == (3, 20, 30)
+    torch.testing.assert_close(image[:, 0, 0], torch.tensor([0, 0.2, 1]))
+    detect(detector, np.zeros((20, 30), np.uint8))
+    assert detector.shown[1].shape == (1, 20, 30)
+
+
+def test_all_detections_are_written_as_coco_results(folder, tmp_path):
+    predict(folder, tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [result["image_id"] for result in results] == [1, 1, 2, 2, 3, 3]
+    assert results[0] == {
+        "image_id": 1,
+        "category_id": 90,
+        "bbox": [2, 3, 10, 5],
+        "score": pytest.approx(0.9, abs=1e-5),
+    }
+    assert results[1]["category_id"] == 3
+
+
+def test_images_and_results_go_together_in_pycocotools(folder, tmp_path):
+    predict(folder, tmp_path / "out")
+    truth = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert truth["images"][1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
+    assert truth["categories"] == [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}]
+    coco = COCO()
+    coco.dataset = {**truth, "annotations": []}
+    coco.createIndex()
+    loaded = coco.loadRes(str(tmp_path / "out" / "predictions.json"))
+    assert len(loaded.getAnnIds(imgIds=[2], catIds=[90])) == 1
+
+
+def test_an_overlay_shows_what_is_above_the_threshold(folder, tmp_path, monkeypatch):
+    drawn = []
+
+    def save(path, image, boxes, labels, *, classes, scores):
+        drawn.append((path.name, image.shape, boxes.tolist(), [classes[k - 1] for k in labels]))
+        assert scores.tolist() == pytest.approx([0.9])
+
+    monkeypatch.setattr("tasks.detection.scores.predict.save_overlay", save)
+    lines = predict(folder / "b.png", tmp_path / "out")
+    assert drawn == [("b.png", (20, 30, 3), [[2, 3, 12, 8]], ["dog"])]
+    assert lines == ["b.png: 1 of 2 detections shown"]
+
+
+def test_every_image_has_an_overlay_of_its_size(folder, tmp_path):
+    predict(folder, tmp_path / "out")
+    overlays = sorted((tmp_path / "out" / "overlays").iterdir())
+    assert [path.name for path in overlays] == ["a.png", "b.png", "c.png"]
+    for path in overlays:
+        height, width = cv2.imread(str(path)).shape[:2]
+        assert width / height == 30 / 20
+
+
+def test_images_of_one_name_have_overlays_of_their_own(folder, tmp_path):
+    Image.new("RGB", (30, 20)).save(folder / "b.bmp")
+    predict(folder, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 4
+
+
+def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
+    for name in ("x", "y"):
+        (folder / name).mkdir()
+        Image.new("RGB", (30, 20)).save(folder / name / "1.jpg")
+    lines = predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22])
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    ids = {entry["file_name"]: entry["id"] for entry in images}
+    assert ids == {"a.JPG": 5, "b.png": 6, "c.png": 7, "x/1.jpg": 11, "y/1.jpg": 22}
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [result["image_id"] for result in results] == [5, 5, 6, 6, 7, 7, 11, 11, 22, 22]
+    assert sorted((tmp_path / "out" / "overlays").glob("*/1.png")) == [
+        tmp_path / "out" / "overlays" / name / "1.png" for name in ("x", "y")
+    ]
+    assert lines[-1] == "y/1.jpg: 1 of 2 detections shown"
+
+
+def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    (folder / "0.jpg").touch()
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    lines, message = [], r"3 of 5 images were skipped: '0.jpg', 'b.png', 'gone.jpg'; the results of"
+    files = find_images([folder], output=tmp_path / "out")
+    with pytest.raises(ValueError, match=message):
+        lines.extend(predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5))
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert [(entry["id"], entry["file_name"]) for entry in images] == [(2, "a.JPG"), (4, "c.png")]
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
+
+
+def test_each_skipped_file_has_a_line(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    lines = predict_files(
+        Answers(), CARD, find_images([folder], output=tmp_path), output=tmp_path, threshold=0.5
+    )
+    assert [next(lines).partition(",")[0] for _ in range(3)][1] == "b.png: skipped"
+
+
+def test_where_every_file_is_damaged_nothing_is_written(folder, tmp_path):
+    (folder / "b.png").write_bytes(b"GIF89a no image")
+    with pytest.raises(
+        ValueError, match=r"1 of 1 images were skipped: 'b.png'; nothing is written"
+    ):
+        predict(folder / "b.png", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
+    """By Ctrl-C in the middle of a detection, or out of memory in a large image."""
+
+    class Fails(Answers):
+        def forward(self, images):
+            if len(self.shown) == 2:
+                raise error
+            return super().forward(images)
+
+    files = find_images([folder], output=tmp_path / "out")
+    with pytest.raises(error):
+        list(predict_files(Fails(), CARD, files, output=tmp_path / "out", threshold=0.5))
+    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    assert [entry["file_name"] for entry in images] == ["a.JPG", "b.png"]
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 4
+
+
+def test_what_was_done_is_kept_where_the_loop_is_left(folder, tmp_path):
+    files = find_images([folder], output=tmp_path / "out")
+    lines = predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5)
+    next(lines)
+    lines.close()
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
+
+
+def test_names_that_would_share_an_overlay_are_refused_before_any_is_written(folder, tmp_path):
+    Image.new("RGB", (30, 20)).save(folder / "B.png")
+    with pytest.raises(ValueError, match=r"of 'B.png' and 'b.png', would be called"):
+        predict(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_picture_of_a_split_shows_images_with_boxes_first(write_coco, tmp_path, monkeypatch):
+    split = write_coco("val", count=5)
+    bare = [record for record in split.images if record.image_id in (0, 2)]
+    for record in bare:
+        object.__setattr__(record, "boxes", record.boxes[:0])
+    split.truth["annotations"].append({"image_id": 3, "bbox": [1, 2, 3, 4], "iscrowd": 1})
+    chosen = []
+    monkeypatch.setattr(
+        "tasks.detection.scores.predict.prediction_grid",
+        lambda samples, *, classes, path: chosen.extend(samples),  # noqa: ARG005
+    )
+    draw_predictions(Answers(), CARD, split, tmp_path / "p.png", count=3)
+    assert [sample.heading for sample in chosen] == ["val1.png", "val3.png", "val4.png"]
+    assert chosen[0].boxes.tolist() == [[2, 3, 12, 8], [0, 0, 4, 4]]
+    assert chosen[0].truth_boxes.tolist() == [[0, 0, 2, 9]]
+    assert [sample.crowd_boxes.tolist() for sample in chosen] == [[], [[1, 2, 4, 6]], []]

@@ -1,0 +1,324 @@
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tasks.segmentation.data.cases import ClassTable
+from tasks.segmentation.data.class_table import table_of
+from tasks.segmentation.data.layouts.folder import folder_cases
+
+CLASSES = {0: "background", 255: "nucleus"}
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    return tmp_path
+
+
+def touch(root, *names):
+    """Make empty files: names and classes need no pixels."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def write_mask(path, values):
+    cv2.imwrite(str(path), np.array([values], np.uint8))
+
+
+def matches(root, **options):
+    """Return the files of each case, relative to the root."""
+    cases = folder_cases(root=root, classes=CLASSES, **options).cases
+    return {
+        case.name: [str(path.relative_to(root)) for path in (*case.images, *case.masks)]
+        for case in cases
+    }
+
+
+def test_masks_are_found_whatever_they_end_with(root):
+    touch(root, *(f"images/{name}" for name in ("a.jpg", "b.PNG", "c.tif", "d.png", "e.v2.nii.gz")))
+    touch(root, "masks/a_mask.png", "masks/b_seg.bmp", "masks/c_label.TIF", "masks/d_labels.png")
+    touch(root, "masks/e.v2.nii")
+
+    assert matches(root) == {
+        "a": ["images/a.jpg", "masks/a_mask.png"],
+        "b": ["images/b.PNG", "masks/b_seg.bmp"],
+        "c": ["images/c.tif", "masks/c_label.TIF"],
+        "d": ["images/d.png", "masks/d_labels.png"],
+        "e.v2": ["images/e.v2.nii.gz", "masks/e.v2.nii"],
+    }
+
+
+def test_a_mask_belongs_to_the_image_of_its_whole_name_first(root):
+    touch(root, "images/a.png", "images/a_seg.png", "masks/a_seg.png", "masks/a_mask.png")
+
+    assert matches(root) == {
+        "a": ["images/a.png", "masks/a_mask.png"],
+        "a_seg": ["images/a_seg.png", "masks/a_seg.png"],
+    }
+
+
+def test_a_mask_of_an_image_that_ends_like_one_is_its_own(root):
+    touch(root, "images/a.png", "images/a_mask.png", "masks/a.png", "masks/a_mask.png")
+
+    assert matches(root)["a_mask"] == ["images/a_mask.png", "masks/a_mask.png"]
+
+
+def test_nested_folders_are_part_of_the_name_and_other_files_none(root):
+    touch(root, "images/p2/a.png", "images/p10/a.png", "images/Thumbs.db", "images/._b.png")
+    touch(root, "masks/p2/a.png", "masks/p10/a_mask.png", "masks/.cache/a.png", "masks/notes.txt")
+
+    assert matches(root) == {
+        "p10/a": ["images/p10/a.png", "masks/p10/a_mask.png"],
+        "p2/a": ["images/p2/a.png", "masks/p2/a.png"],
+    }
+
+
+def test_a_folder_called_as_the_one_in_it_is_no_class(root):
+    touch(root, *(f"{kind}/q/{name}.png" for kind in ("images", "masks") for name in ("a", "q/a")))
+
+    assert list(matches(root)) == ["q/a", "q/q/a"]
+
+
+def test_the_folders_may_be_called_otherwise_and_lie_elsewhere(root):
+    touch(root, "ct/x/a.png", "labels/a.png")
+
+    found = folder_cases(root=str(root), images="ct/x", masks=str(root / "labels"), classes=CLASSES)
+
+    assert [case.masks for case in found.cases] == [(root / "labels" / "a.png",)]
+    assert found.source == str(root)
+    assert (found.axis, found.channel_names) == (-1, ())
+
+
+def test_classes_are_those_given_and_no_mask_is_read(root):
+    touch(root, "images/a.png", "masks/a.png")  # an empty file is no mask
+
+    assert folder_cases(root=root, classes={255: "nucleus", 0: "background"}).classes == ClassTable(
+        names=("background", "nucleus"), values=((0,), (255,))
+    )
+
+
+def test_hydra_may_give_values_as_numbers_or_text(root):
+    touch(root, "images/a.png", "masks/a.png")
+    target = "_target_: tasks.segmentation.data.layouts.folder.folder_cases\n"
+
+    for keys in ("{0: background, 7: x}", "{'0': background, '7': x}"):
+        node = OmegaConf.create(f"{target}root: {root}\nclasses: {keys}")
+        for convert in ("none", "all"):
+            assert instantiate(node, _convert_=convert).classes.values == ((0,), (7,))
+    with pytest.raises(ValueError, match="a class table takes mask values from 0 on"):
+        folder_cases(root=root, classes={"-1": "x"})
+
+
+def test_classes_not_given_are_the_values_of_all_masks(root):
+    touch(root, "images/a.png", "images/b.png", "images/c.png")
+    write_mask(root / "masks/a.png", [0, 0, 200])
+    write_mask(root / "masks/b.png", [0, 80, 80])
+    volume = nib.Nifti1Image(np.full((2, 2, 2), 3, np.uint8), np.eye(4))
+    nib.save(volume, root / "masks/c.nii.gz")
+
+    assert folder_cases(root=root).classes == ClassTable(
+        names=("background", "class 3", "class 80", "class 200"),
+        values=((0,), (3,), (80,), (200,)),
+        inferred=True,
+    )
+
+
+def test_a_folder_per_class_makes_classes_that_may_overlap(root):
+    touch(root, "images/a.png", "images/q/b.png", "masks/vessel/a.tif", "masks/vessel/q/b_seg.png")
+    touch(root, "masks/Gland/a_mask.png", "masks/Gland/q/b.png", "masks/.trash/a.png")
+
+    found = folder_cases(root=root)
+
+    assert found.classes == ClassTable(
+        names=("Gland", "vessel"), values=((1,), (1,)), exclusive=False
+    )
+    assert [[str(mask.relative_to(root)) for mask in case.masks] for case in found.cases] == [
+        ["masks/Gland/a_mask.png", "masks/vessel/a.tif"],
+        ["masks/Gland/q/b.png", "masks/vessel/q/b_seg.png"],
+    ]
+
+
+def test_every_case_is_its_own_patient_unless_an_expression_finds_one(root):
+    touch(
+        root, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in ("p1_a", "p1_b"))
+    )
+
+    def patients(pattern):
+        return [
+            case.patient for case in folder_cases(root=root, classes=CLASSES, patient=pattern).cases
+        ]
+
+    assert patients(None) == ["p1_a", "p1_b"]
+    assert patients(r"(\w+)_") == ["p1", "p1"]
+    with pytest.raises(ValueError, match="which finds no patient in the case name 'p1_a'"):
+        patients(r"(\d+)_b")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["images/a.png", *(f"images/b{n}.png" for n in range(7)), "masks/a.png"],
+            r"masks: 7 of 8 images without a mask \('b0', 'b1', 'b2', 'b3', 'b4' and 2 more\); exp",
+        ),
+        (
+            ["images/a.png", "masks/a.png", "masks/c_mask.png"],
+            r"masks: 1 of 2 masks without an image \('c_mask'\); expected one mask per image",
+        ),
+        (
+            ["images/a.png", "masks/b.png"],
+            r"1 of 1 images without a mask \('a'\) and 1 of 1 masks without an image \('b'\)",
+        ),
+        (
+            ["images/a.png", "images/a.jpg", "masks/a.png"],
+            "images: 'a.jpg' and 'a.png' are both the image of 'a'; expected one",
+        ),
+        (
+            ["images/a.png", "masks/a.nii.gz", "masks/a.png"],
+            "masks: 'a.nii.gz' and 'a.png' are both the mask of 'a'",
+        ),
+        (
+            ["images/a.png", "masks/a.png", "masks/a_seg.png"],
+            "masks: 'a.png' and 'a_seg.png' are both the mask of 'a'",
+        ),
+        (["images/a.gif", "masks/a.png"], r"images: no image files; expected .*\.nii\.gz.*'a.gif'"),
+        (["images/a.png"], "masks: no mask files; expected .*is empty"),
+        (
+            ["images/a.png", "images/b.png", "masks/x/a.png", "masks/x/b.png", "masks/y/a.png"],
+            r"masks/y: 1 of 2 images without a mask \('b'\)",
+        ),
+        (["images/a.png", "masks/x/a.png", "masks/y/b.txt"], "masks/y: no mask files"),
+        (["images/a.png", "masks/x/b.png"], r"masks: .* 1 masks without an image \('x/b'\)"),
+        (
+            ["images/a.png", "masks/x/a.png", "masks/b.png"],
+            r"masks without an image \('b', 'x/a'\)",
+        ),
+        (["images/a.png", "masks/background/a.png"], "'background' has masks of its own, as if it"),
+    ],
+)
+def test_files_that_do_not_match_are_named_and_counted(root, files, message):
+    touch(root, *files)
+
+    with pytest.raises(ValueError, match=message):
+        folder_cases(root=root)
+
+
+def test_values_stand_for_nothing_in_a_folder_per_class(root):
+    touch(root, "images/a.png", "masks/x/a.png")
+
+    with pytest.raises(
+        ValueError, match=r"classes is .*255: 'nucleus'.* but 'x' have masks of their"
+    ):
+        folder_cases(root=root, classes=CLASSES)
+
+
+def test_one_folder_for_both_and_missing_folders_are_refused(root):
+    touch(root, "images/a.png", "images/a_mask.png")
+
+    with pytest.raises(
+        ValueError, match=r"images and masks are both in .*images; expected a folder"
+    ):
+        folder_cases(root=root, masks="images", classes=CLASSES)
+    with pytest.raises(
+        FileNotFoundError, match=r"mask folder .*does not exist.* \(nearest: 'masks'\)"
+    ):
+        folder_cases(root=root, masks="mask")
+    with pytest.raises(FileNotFoundError, match=r"image folder .*does not exist"):
+        folder_cases(root=root, images="x")
+    with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
+        folder_cases(root=root / "x")
+
+
+def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number in range(6):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:4] = 255
+        mask[7, 7] = 77 if number == 3 else 0
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "images" / f"{number}.png")
+    with pytest.raises(ValueError, match=r"mask value 77 is in .*3\.png alone, of 6 masks\. If it"):
+        folder_cases(root=tmp_path)
+    table = {0: "background", 255: "cell", 77: "ignore"}
+    assert folder_cases(root=tmp_path, classes=table).classes.ignored == (77,)
+
+
+def test_classes_are_names_by_value():
+    with pytest.raises(ValueError, match=r"data\.classes takes names by value, .* got \[0, 255\]"):
+        table_of([0, 255], [])
+
+
+def test_words_beside_the_names_are_said(root):
+    touch(root, "images/a.png", "images/img_b.png", "masks/a_segmentation.png", "masks/mask_b.png")
+
+    (note,) = folder_cases(root=root, classes=CLASSES).notes
+
+    assert "1 masks '*_segmentation' belong to images '*', 1 masks 'mask_*' belong" in note
+
+
+def test_an_ending_of_ones_own_can_be_told(root):
+    touch(root, "images/a.png", "masks/a_drawn.png")
+
+    assert matches(root, mask_suffix="_drawn") == {"a": ["images/a.png", "masks/a_drawn.png"]}
+    assert matches(root, mask_suffix="_drawn.png") == {"a": ["images/a.png", "masks/a_drawn.png"]}
+    with pytest.raises(
+        ValueError, match=r"no name of a mask ends in '_x'; there are 'a_drawn\.png'"
+    ):
+        matches(root, mask_suffix="_x")
+    with pytest.raises(ValueError, match="images without a mask"):
+        folder_cases(root=root, classes=CLASSES)
+
+
+def test_what_archives_and_windows_leave_is_passed_over(root):
+    touch(root, "images/a.png", "masks/a.png", "images/._a.png", "masks/.DS_Store")
+    touch(
+        root, "masks/Thumbs.db", "images/__MACOSX/a.png", "masks/.cache/a.png", "masks/@eaDir/a.png"
+    )
+
+    assert list(matches(root)) == ["a"]
+
+
+def test_two_observers_are_an_error_that_names_both_and_the_option(root):
+    touch(root, "images/1.png", "images/2.png")
+    touch(root, *(f"masks/{n}_{who}HO.png" for n in (1, 2) for who in ("1st", "2nd")))
+    touch(root, *(f"more/{n}{end}.png" for n in (1, 2) for end in ("_gt", "_mask")))
+
+    with pytest.raises(ValueError, match=r"images without a mask .* 4 of 4 masks without an image"):
+        folder_cases(root=root, classes=CLASSES)
+    with pytest.raises(
+        ValueError,
+        match=r"'1_gt\.png' and '1_mask\.png' are both the mask of '1'.* data\.mask_suffix=_gt\.",
+    ):
+        folder_cases(root=root, masks="more", classes=CLASSES)
+    assert matches(root, mask_suffix="_2ndHO")["2"] == ["images/2.png", "masks/2_2ndHO.png"]
+    found = folder_cases(root=root, masks="more", classes=CLASSES, mask_suffix="_mask")
+    assert found.notes[1] == "2 masks do not end in '_mask': passed over"
+
+
+def test_images_and_masks_in_one_folder_are_told_apart_by_an_ending(root):
+    """As in LGG and BUSI."""
+    touch(root, "all/p/1.png", "all/p/1_mask.png", "all/2.png", "all/2_mask.png")
+
+    with pytest.raises(ValueError, match=r"are both in .*all; expected .* data\.mask_suffix=_mask"):
+        matches(root, images="all", masks="all")
+    assert matches(root, images="all", masks="all", mask_suffix="_mask") == {
+        "p/1": ["all/p/1.png", "all/p/1_mask.png"],
+        "2": ["all/2.png", "all/2_mask.png"],
+    }
+
+
+def test_text_that_all_masks_have_is_found_in_folders_of_classes(root):
+    touch(root, "images/1.png", "images/2.png")
+    touch(root, *(f"masks/{c}/{c}-{n}.png" for n in (1, 2) for c in ("disc", "cup")))
+
+    found = folder_cases(root=root)
+
+    assert found.classes.names == ("cup", "disc")
+    assert [path.name for path in found.cases[1].masks] == ["cup-2.png", "disc-2.png"]

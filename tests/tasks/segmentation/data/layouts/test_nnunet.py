@@ -1,0 +1,358 @@
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tasks.segmentation.data.cases import ClassTable
+from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.layouts.nnunet import nnunet_cases
+from tasks.segmentation.data.masks.read import read_mask
+
+CONFIG = Path(__file__).parents[5] / "configs" / "segmentation" / "data" / "nnunet.yaml"
+
+BRATS = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Write a data set of empty files, and read it."""
+
+    def write_and_read(
+        *,
+        cases=("p1_a", "p2_a"),
+        channels=("CT",),
+        ending=".nii.gz",
+        files=None,
+        options=None,
+        **keys,
+    ):
+        for folder in ("imagesTr", "labelsTr"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        for case in cases:
+            for number in range(len(channels)) if files is None else files:
+                (tmp_path / "imagesTr" / f"{case}_{number:04d}{ending}").touch()
+            (tmp_path / "labelsTr" / f"{case}{ending}").touch()
+        description = {
+            "channel_names": {str(number): name for number, name in enumerate(channels)},
+            "labels": {"background": 0, "tumor": 1},
+            "numTraining": len(cases),
+            "file_ending": ending,
+        } | keys
+        kept = {key: value for key, value in description.items() if value is not None}
+        (tmp_path / "dataset.json").write_text(json.dumps(kept))
+        return nnunet_cases(root=tmp_path, **(options or {}))
+
+    return write_and_read
+
+
+def test_files_become_cases_with_their_channels_in_order(dataset, tmp_path):
+    found = dataset(channels=("T2", "ADC"), options={"patient": r"(p\d)_", "axis": 2})
+
+    assert found.channel_names == ("T2", "ADC")
+    assert found.axis == 2
+    assert [(case.name, case.patient, case.split) for case in found.cases] == [
+        ("p1_a", "p1", None),
+        ("p2_a", "p2", None),
+    ]
+    assert found.cases[1].images == tuple(
+        tmp_path / "imagesTr" / f"p2_a_000{n}.nii.gz" for n in (0, 1)
+    )
+    assert found.cases[1].masks == (tmp_path / "labelsTr" / "p2_a.nii.gz",)
+
+
+def test_labels_become_exclusive_classes_and_ignore_is_left_out(dataset):
+    labels = {"tumor": 2, "background": 0, "liver": [1], "ignore": 3}
+
+    assert dataset(labels=labels).classes == ClassTable(
+        names=("background", "tumor", "liver"), values=((0,), (2,), (1,)), ignored=(3,)
+    )
+
+
+def test_regions_become_classes_that_may_overlap(dataset):
+    found = dataset(labels=BRATS | {"ignore": 4}, regions_class_order=[1, 2, 3])
+
+    assert found.classes == ClassTable(
+        names=("whole tumor", "core", "enhancing"),
+        values=((1, 2, 3), (2, 3), (3,)),
+        exclusive=False,
+        ignored=(4,),
+    )
+
+
+def test_version_1_is_read_as_well(dataset):
+    found = dataset(
+        channel_names=None,
+        file_ending=None,
+        modality={"0": "T2"},
+        labels={"0": "background", "1": "PZ", "2": "TZ"},
+    )
+
+    assert found.classes.names == ("background", "PZ", "TZ")
+    assert found.classes.values == ((0,), (1,), (2,))
+    assert found.channel_names == ("T2",)
+    assert len(found.cases) == 2
+
+
+def test_a_colour_image_is_one_file_of_three_channels(dataset):
+    found = dataset(channels=("R", "G", "B"), ending=".png", files=[0])
+
+    assert [len(case.images) for case in found.cases] == [1, 1]
+    assert found.channel_names == ("R", "G", "B")
+
+
+def test_dataset_json_may_list_the_files(dataset, tmp_path):
+    for name in ("x.png", "y.png", "seg.png"):
+        (tmp_path / name).touch()
+    listed = {"one": {"images": ["y.png", str(tmp_path / "x.png")], "label": "seg.png"}}
+
+    found = dataset(channels=("a", "b"), ending=".png", dataset=listed, numTraining=1)
+
+    assert [case.name for case in found.cases] == ["one"]
+    assert found.cases[0].images == (tmp_path / "y.png", tmp_path / "x.png")
+    assert found.cases[0].masks == (tmp_path / "seg.png",)
+    with pytest.raises(ValueError, match="case 'one' of channels 0 to 2 lacks 0002"):
+        dataset(channels=("a", "b", "c"), ending=".png", dataset=listed, numTraining=1)
+    with pytest.raises(FileNotFoundError, match=r"dataset.json: case 'one': file .*no.png'"):
+        dataset(dataset={"one": {"images": ["no.png"], "label": "seg.png"}}, numTraining=1)
+    with pytest.raises(ValueError, match=r"dataset has 'one': \{'label': 'seg.png'\}; expected"):
+        dataset(dataset={"one": {"label": "seg.png"}})
+    with pytest.raises(ValueError, match=r"dataset has '': \['one'\]; expected"):
+        dataset(dataset=["one"])
+    with pytest.raises(ValueError, match="dataset lists no case"):
+        dataset(dataset={})
+
+
+def test_hidden_files_and_test_images_are_no_cases(dataset, tmp_path):
+    (tmp_path / "imagesTs").mkdir()
+    (tmp_path / "imagesTs" / "p9_0000.nii.gz").touch()
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "._p1_a_0000.nii.gz").touch()
+
+    assert len(dataset().cases) == 2
+
+
+def test_a_fold_of_nnunet_says_the_sides(dataset, tmp_path):
+    folds = [{"train": ["p1_a"], "val": ["p2_a"]}, {"train": ["p2_a"], "val": ["p1_a"]}]
+    (tmp_path / "splits_final.json").write_text(json.dumps(folds))
+
+    def sides(**options):
+        found = dataset(options={"splits": "splits_final.json", **options})
+        return [case.split for case in found.cases]
+
+    assert sides() == ["train", "val"]
+    assert sides(splits_fold=1) == ["val", "train"]
+    for fold in (-1, 2):
+        with pytest.raises(
+            ValueError, match=rf"splits_fold is {fold}; expected 0 to 1, as .* 2 folds"
+        ):
+            sides(splits_fold=fold)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{", "splits.json: not valid JSON at line 1, column 3"),
+        ("{}", r"splits.json: expected a list of folds, each \{\"train\": \[names\]"),
+        ('[{"train": ["p1_a"]}]', "expected a list of folds"),
+        ('[{"train": "p1_a", "val": []}]', "expected a list of folds"),
+        (
+            '[{"train": ["p1_a"], "val": []}]',
+            "fold 0 has no val case; expected one at least",
+        ),
+        ('[{"train": ["p1_a", "p3"], "val": ["p2_a"]}]', "names cases that are not there: 'p3'"),
+        ('[{"train": ["p1_a", "p2_a"], "val": ["p2_a"]}]', "fold 0: 'p2_a' is named twice"),
+        ('[{"train": ["p1_a", "p1_a"], "val": ["p2_a"]}]', "fold 0: 'p1_a' is named twice"),
+    ],
+)
+def test_a_fold_that_does_not_fit_is_refused(dataset, tmp_path, text, message):
+    (tmp_path / "splits.json").write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        dataset(options={"splits": "splits.json"})
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"file_ending": None},
+            "dataset.json: 'file_ending' is missing; expected an object with channel_names, labels",
+        ),
+        ({"labels": None, "label": {}}, r"'labels' is missing \(nearest: 'label'\)"),
+        ({"channel_names": None}, "'channel_names' is missing"),
+        ({"file_ending": ".mha"}, "file_ending is '.mha'; expected one of .*.nii.gz"),
+        (
+            {"channel_names": {"1": "CT"}},
+            r"channel_names is \{'1': 'CT'\}; expected numbers from 0",
+        ),
+        ({"channel_names": ["CT"]}, r"channel_names is \['CT'\]; expected numbers"),
+        ({"channel_names": {}}, r"channel_names is \{\}; expected"),
+        (
+            {"labels": {"background": 0, "a": 1, "b": 3}},
+            "nnU-Net demands background 0 and consecutive",
+        ),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, "consecutive numbers"),
+        ({"labels": {"background": 1, "a": 0}}, "demands background 0"),
+        ({"labels": {"a": 0, "b": 1}}, "demands background 0"),
+        ({"labels": {"background": 0, "a": 2, "ignore": 1}}, "the highest for 'ignore'"),
+        ({"labels": {"background": 0, "a": 1, "ignore": [2, 3]}}, "the highest for 'ignore'"),
+        ({"labels": {"background": 0, "a": [1, 3], "b": 3}}, "consecutive"),
+        ({"labels": {"background": 0, "a": 1.5}}, "expected names with a number"),
+        ({"labels": {"background": 0, "a": "one"}}, "expected names with a number or, for regions"),
+        ({"labels": [0, 1]}, r"labels is \[0, 1\]; expected names with a number"),
+        ({"labels": {"background": 0}}, "a class table needs a class besides background"),
+        ({"numTraining": 3}, "numTraining is 3, but there are 2 cases"),
+        (
+            {"channels": ("a", "b", "c"), "files": [0, 1]},
+            r"case 'p1_a' of channels 0 to 2 lacks 0002 \(c\)",
+        ),
+        ({"channels": ("a", "b", "c"), "files": [1]}, r"lacks 0000 \(a\), 0002 \(c\); expected"),
+        ({"channels": ("a", "b"), "files": [0]}, r"lacks 0001 \(b\)"),
+        ({"channels": ("a", "b", "c"), "files": [0, 2], "ending": ".png"}, r"lacks 0001 \(b\)"),
+        ({"files": [0, 1]}, "case 'p1_a' of channels 0 to 0 has also 0001; expected all that"),
+        (
+            {"cases": ()},
+            "imagesTr: no files with the file_ending '.nii.gz' of dataset.json. .*is empty",
+        ),
+        ({"options": {"axis": 3}}, "axis is 3; expected 0"),
+        ({"options": {"patient": "p"}}, "patient is 'p' with 0 groups"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(dataset, keys, message):
+    with pytest.raises(ValueError, match=message):
+        dataset(**keys)
+
+
+def test_a_case_of_fewer_channels_than_the_others_is_named(dataset, tmp_path):
+    dataset(channels=("R", "G"), ending=".png")
+    (tmp_path / "imagesTr" / "p2_a_0001.png").unlink()
+
+    with pytest.raises(ValueError, match=r"case 'p2_a' of channels 0 to 1 lacks 0001 \(G\)"):
+        nnunet_cases(root=tmp_path)
+
+
+def test_images_and_labels_without_the_other_are_named(dataset, tmp_path):
+    dataset()
+    (tmp_path / "labelsTr" / "p2_a.nii.gz").rename(tmp_path / "labelsTr" / "p3.nii.gz")
+
+    with pytest.raises(
+        ValueError,
+        match=r"labelsTr: 1 of 2 images without a mask \('p2_a'\) and 1 of 2 .* \('p3'\); expected",
+    ):
+        nnunet_cases(root=tmp_path)
+
+
+def test_an_image_without_a_channel_number_is_named(dataset, tmp_path):
+    dataset()
+    (tmp_path / "imagesTr" / "la_003.nii.gz").touch()
+
+    with pytest.raises(
+        ValueError, match=r"la_003.nii.gz has no channel number; .*Medical Decathlon"
+    ):
+        nnunet_cases(root=tmp_path)
+
+
+def test_a_missing_or_broken_description_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nnU-Net's description .*dataset.json' does not"):
+        nnunet_cases(root=tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {}\n"x"}')
+    with pytest.raises(ValueError, match=r"dataset.json: not valid JSON at line 2, column 1"):
+        nnunet_cases(root=tmp_path)
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"'channel_names' is missing; .*got none of them"):
+        nnunet_cases(root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
+        nnunet_cases(root=tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"background": 0, "PZ": 1, "TZ": 2, "ignore": 3}, [[0, 2, 0, 2], [1, 255, 1, 255]]),
+        (BRATS, [[[0, 1, 0, 1], [1] * 4], [[0, 1, 0, 1], [0, 1, 0, 1]], [[0] * 4, [0, 1, 0, 1]]]),
+    ],
+)
+def test_volumes_have_their_channels_spacing_and_labels(dataset, tmp_path, labels, expected):
+    dataset(cases=["p1"], channels=("T2", "ADC"))
+    affine = np.diag([0.5, 0.6, 3.6, 1])
+    for n in (0, 1):
+        volume = nib.Nifti1Image(np.full((3, 4, 2), 10 + n, dtype=np.int16), affine)
+        nib.save(volume, tmp_path / "imagesTr" / f"p1_{n:04d}.nii.gz")
+    values = np.arange(24, dtype=np.uint8).reshape(3, 4, 2) % 4  # at z = 0: 0 2 0 2, else 1 3 1 3
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "labelsTr" / "p1.nii.gz")
+
+    found = dataset(cases=["p1"], channels=("T2", "ADC"), labels=labels)
+    image, geometry = read_image(found.cases[0].images, axis=found.axis)
+    read, _ = read_mask(found.cases[0].masks, found.classes, axis=found.axis)
+
+    assert image.shape == (2, 2, 3, 4)
+    assert image[:, 0, 0, 0].tolist() == [10, 11]
+    assert geometry.spacing == pytest.approx((3.6, 0.5, 0.6))
+    assert read[..., 0, :].tolist() == expected
+
+
+def test_the_configuration_builds_it(dataset, tmp_path):
+    dataset()
+    (tmp_path / "splits.json").write_text('[{"train": ["p1_a"], "val": ["p2_a"]}]')
+    keys = ("_target_", "root", "patient", "axis", "splits", "splits_fold")
+    node = OmegaConf.masked_copy(OmegaConf.load(CONFIG), keys)
+
+    for splits, side in ((None, None), ("splits.json", "val")):
+        given = {"root": str(tmp_path), "splits": splits}
+        assert instantiate(OmegaConf.merge(node, given)).cases[1].split == side
+
+
+def test_cases_that_a_fold_leaves_out_are_left_out_and_counted(dataset, tmp_path):
+    (tmp_path / "splits.json").write_text('[{"train": ["p1_a"], "val": ["p3_a"]}]')
+
+    found = dataset(cases=("p1_a", "p2_a", "p3_a", "p4_a"), options={"splits": "splits.json"})
+
+    assert [(case.name, case.split) for case in found.cases] == [("p1_a", "train"), ("p3_a", "val")]
+    assert found.notes == ("splits.json, fold 0 leaves out 2 of 4 cases: 'p2_a', 'p4_a'",)
+
+
+def test_names_with_a_suffix_in_a_fold_are_refused(dataset, tmp_path):
+    (tmp_path / "splits.json").write_text('[{"train": ["p1_a.nii.gz"], "val": ["p2_a"]}]')
+
+    with pytest.raises(ValueError, match=r"'p1_a.nii.gz'; expected names of"):
+        dataset(options={"splits": "splits.json"})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_read(dataset, tmp_path, encoding):
+    (tmp_path / "splits.json").write_text(
+        '[{"train": ["p1_a"], "val": ["p2_a"]}]', encoding=encoding
+    )
+    assert len(dataset(options={"splits": "splits.json"}).cases) == 2
+    source = tmp_path / "dataset.json"
+    source.write_text(source.read_text(), encoding=encoding)
+    assert len(nnunet_cases(root=tmp_path).cases) == 2
+
+
+def test_a_file_that_dataset_json_lists_is_looked_for(dataset, tmp_path):
+    listed = {"p1_a": {"images": [r"imagesTr\p1_a_0000.nii.gz"], "label": "labelsTr/p1_a.nii.gz"}}
+
+    (case,) = dataset(dataset=listed, numTraining=1).cases
+    assert case.images == (tmp_path / "imagesTr" / "p1_a_0000.nii.gz",)
+
+    listed["p1_a"]["label"] = "Dataset001/labelsTr/p1_a.nii.gz"
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"'Dataset001/labelsTr/p1_a.nii.gz' does not exist"
+        r".* holds 'labelsTr/p1_a.nii.gz': write",
+    ):
+        dataset(dataset=listed, numTraining=1)
+
+
+def test_what_archives_leave_is_no_case(dataset, tmp_path):
+    for folder in ("imagesTr", "labelsTr"):
+        for name in ("._p1_a.nii.gz", "__MACOSX.nii.gz"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            path = tmp_path / folder / name
+            path.touch() if name.startswith(".") else path.mkdir()
+
+    assert len(dataset().cases) == 2

@@ -1,0 +1,275 @@
+"""Habits of people who draw masks, one for each hint, and sets that deserve none."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tasks.common.report.advice import without_training
+from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.check import look
+from tasks.segmentation.data.class_table import table_of
+from tasks.segmentation.data.layouts.folder import folder_cases
+from tasks.segmentation.data.masks.read import read_mask
+
+TABLE = class_table({0: "background", 255: "cell"})
+
+
+@pytest.fixture
+def masks(tmp_path):
+    def write(*rows, dtypes=()):
+        paths = []
+        for number, row in enumerate(rows):
+            dtype = dtypes[number] if dtypes else np.uint8
+            paths.append(tmp_path / f"{number}.{'png' if dtype == np.uint8 else 'tif'}")
+            tifffile.imwrite(paths[-1], np.array([row], dtype)) if dtype != np.uint8 else (
+                Image.fromarray(np.array([row], dtype)).save(paths[-1])
+            )
+        return paths
+
+    return write
+
+
+def hints(paths):
+    return " / ".join(table_of(None, paths)[1])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[0, 1, 2], [0, 1, 2]],
+        [[0, 255], [0, 0], [255, 255]],
+        [[0, 1], [0, 0], [0, 1]],
+        [[0, 128, 255], [0, 128], [0, 255]],
+        [[0, 85, 170, 255]] * 2,
+        [[0] * 40 + [51, 102, 153, 204] + [255] * 40] * 2,  # levels of equal distance are classes
+        [[0, 1], [0, 2], [0, 3]],
+        [[0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]],
+        [[0, 1], [0, 17], [0, 1, 17]],
+    ],
+)
+def test_usual_masks_deserve_no_hint(masks, rows):
+    assert hints(masks(*rows)) == ""
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_one_class_of_two_numbers_is_refused(masks, top):
+    dtypes = (np.uint8, np.uint16) * 2 + (np.uint8,)
+    paths = masks([0, 1], [0, top], [1, 1], [top, top], [0, 0], dtypes=dtypes)
+
+    with pytest.raises(
+        ValueError, match=f"2 masks have 0 and 1, .* 2 have 0 and {top}, such"
+    ) as caught:
+        table_of(None, paths)
+    assert f"data.classes='{{0: background, 1: object, {top}: object}}'" in str(caught.value)
+    assert f"'{{0: background, 1: object, {top}: ignore}}' if {top} is to be left" in str(
+        caught.value
+    )
+    with without_training(), pytest.raises(ValueError, match="save them with the same number if"):
+        table_of(None, paths)
+    given = {0: "background", 1: "object", top: "object"}
+    assert table_of(given, paths)[0].values == ((0,), (1, top))
+
+
+def test_8_beside_16_bits_is_refused(masks):
+    paths = masks([0, 255], [0, 65535], dtypes=(np.uint8, np.uint16))
+    with pytest.raises(ValueError, match=r"1 masks have 0 and 255, .* 1 have 0 and 65535, such"):
+        table_of(None, paths)
+
+
+def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
+    paths = masks([0, 1], [0, 1])
+    Image.fromarray(np.array([[False, True]])).save(tmp_path / "bits.png")
+    with pytest.raises(ValueError, match=r"2 masks have 0 and 1, .*1 have 0 and 255, .*bits\.png"):
+        table_of(None, [*paths, tmp_path / "bits.png"])
+
+
+def test_three_numbers_of_one_class_are_refused(masks):
+    paths = masks([0, 1], [0, 255], [0, 65535], dtypes=(np.uint8, np.uint8, np.uint16))
+    with pytest.raises(
+        ValueError, match=r"classes='\{0: background, 1: object, 255: object, 65535"
+    ):
+        table_of(None, paths)
+
+
+@pytest.mark.parametrize(
+    ("small", "factor", "dtype"),
+    [
+        ([0, 128, 255], 257, np.uint16),
+        ([0, 1, 2], 256, np.uint16),
+        ([0, 1, 2, 3], 85, np.uint8),
+        ([0, 1, 15], 17, np.uint8),
+    ],
+)
+def test_numbers_that_were_spread_over_more_bits_are_refused(masks, small, factor, dtype):
+    large = [value * factor for value in small]
+    paths = masks(small, large, small, dtypes=(np.uint8, dtype, np.uint8))
+    with pytest.raises(
+        ValueError, match=rf"1 masks, such as .*1\..*, have {factor} times the"
+    ) as caught:
+        table_of(None, paths)
+    assert f"({small[-1] * factor} and {small[-1]}), as if spread over more bits" in str(
+        caught.value
+    )
+
+
+def test_255_beside_small_numbers_may_be_ignored(masks):
+    said = hints(masks([0, 1, 2, 255], [0, 1, 2, 255]))
+
+    assert "255 beside '0', '1', '2' may mark pixels to ignore" in said
+    assert "{0: ..., 1: ..., 2: ..., 255: ignore}" in said
+    assert "255 beside '0', '1' may" in hints(masks([0, 1, 255], [0, 1]))
+    assert "65535 beside '0', '1' may" in hints(
+        masks([0, 1, 65535], [0, 1], dtypes=[np.uint16] * 2)
+    )
+    assert "255 beside" in hints(masks([*range(21), 255]))  # Pascal VOC
+    with without_training():
+        assert "data.classes" not in hints(masks([0, 1, 2, 255]))
+
+
+def test_types_without_a_common_value_are_told(masks):
+    said = hints(masks([0, 1], [0, 2], dtypes=(np.uint8, np.uint16)))
+    assert "different bit depths (1 of uint8, such as" in said
+    assert hints(masks([0, 1], [0, 1, 2], [0, 0], dtypes=(np.uint8, np.uint16, np.float32))) == ""
+
+
+@pytest.mark.parametrize(
+    "between", [[40, 128, 200], [1, 2, 5, 250, 254], [1, 1, 1, 1, 2, 127, 240]]
+)
+def test_smoothed_edges_name_the_threshold(masks, between):
+    row = [0] * 30 + between + [255] * 3
+    said = hints(masks(row, row))
+    assert "data.threshold=128 makes two levels" in said
+    assert "values beside 0 and 255" in said
+
+
+def test_a_number_for_each_object_is_told_where_they_are_few(masks):
+    said = hints(masks(*(range(n) for n in (4, 7, 8, 8))))
+    assert said.startswith("does each object have a number of its own? Then data.threshold=1")
+    with pytest.raises(ValueError, match=r"7 is in .* alone, of 5 masks\..* Does each object have"):
+        table_of(None, masks(*(range(n) for n in (4, 7, 8, 2, 3))))
+
+
+def test_the_smallest_number_is_background_and_that_is_told(masks):
+    """Trimaps of pets: 1 is the animal, 2 the background, 3 the border."""
+    said = hints(masks([1, 2, 3], [1, 2, 3]))
+    assert said.startswith("no mask has the value 0, so the smallest, 1, is taken for background")
+
+
+def test_masks_of_one_value_are_refused(masks):
+    with pytest.raises(
+        ValueError, match=r"1 different values.*Every pixel of every mask is 0: are"
+    ):
+        table_of(None, masks([0, 0], [0, 0]))
+
+
+def test_negative_values_are_refused_with_a_way_out(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[-1, 0, 1]], np.int8))
+    with pytest.raises(
+        ValueError,
+        match=r"the value -1; .*1 masks have negative values, such as .*"
+        r"a\.tif: save what is to be ignored as 255, and call it ignore",
+    ):
+        table_of(None, [tmp_path / "a.tif"])
+
+
+def save_with_alpha(path, values, alpha):
+    """Write LA or RGBA of 8 bits, or 16 in a TIFF."""
+    colours = np.atleast_3d(np.array(values, np.uint8))[None]
+    colours = colours.reshape(1, len(values), -1)
+    pixels = np.concatenate([colours, np.array(alpha, np.uint8).reshape(1, -1, 1)], axis=-1)
+    if path.suffix == ".tif":
+        kind = "rgb" if pixels.shape[-1] == 4 else "minisblack"
+        tifffile.imwrite(path, pixels.astype(np.uint16), photometric=kind, extrasamples=[2])
+    else:
+        Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_in_the_alpha_channel_is_refused(tmp_path, suffix, channels):
+    path = tmp_path / f"a{suffix}"
+    values = [7] * 4 if channels == 1 else [[7, 7, 7]] * 4
+    if suffix == ".webp":
+        image = Image.open(save_with_alpha(tmp_path / "a.png", values, [0, 255, 255, 0]))
+        image.convert("RGBA").save(path, lossless=True, exact=True)
+    else:
+        save_with_alpha(path, values, [0, 255, 255, 0])
+    for table in (TABLE, class_table({0: "background", 7: "cell"})):
+        with pytest.raises(ValueError, match="one colour everywhere, and an alpha channel that d"):
+            read_mask([path], table, axis=-1)
+
+
+def test_an_image_with_its_mask_in_the_alpha_channel_is_refused(tmp_path):
+    """A gray picture of few levels: without a look at the alpha channel these are the classes."""
+    values, alpha = [0, 1, 1, 2], [0, 0, 255, 255]
+    mask = save_with_alpha(tmp_path / "mask.png", values, alpha)
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "image.png")
+    case = Case(name="a", images=(tmp_path / "image.png",), masks=(mask,), patient="a")
+
+    def check(classes):
+        look(CaseSet(source="x", cases=(case,), classes=classes), policy="error")
+
+    with pytest.raises(
+        ValueError, match=r"mask\.png is the image itself, with an alpha channel: is"
+    ):
+        check(class_table({0: "background", 1: "cell", 2: "wall"}))
+    with pytest.raises(ValueError, match=r"mask\.png is the image itself"):
+        check(table_of(None, [], threshold=1)[0])
+    assert "1 masks have an alpha channel that differs from the values, such as" in hints([mask])
+
+
+def test_alpha_that_follows_the_values_is_no_matter(tmp_path):
+    """What is drawn on a transparent ground."""
+    path = save_with_alpha(tmp_path / "a.png", [0, 1, 2, 0], [0, 255, 255, 0])
+    assert hints([path]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("a.jpg", "JPEG", "is a JPEG, which changes"),
+        ("a.png", "JPEG", "is a JPEG, which changes"),
+        ("a.webp", "WEBP", "is a lossy WebP, which changes"),
+        ("a.tif", "TIFF", "is a JPEG within TIFF, which changes"),
+    ],
+)
+def test_masks_that_were_compressed_with_losses_are_refused(tmp_path, name, kind, said):
+    values = np.zeros((16, 16), np.uint8)
+    values[4:9] = 1
+    options = {"compression": "jpeg"} if kind == "TIFF" else {}
+    Image.fromarray(values).save(tmp_path / name, format=kind, **options)
+    with pytest.raises(ValueError, match=said):
+        table_of(None, [tmp_path / name])
+    with pytest.raises(ValueError, match=said):
+        read_mask([tmp_path / name], class_table({0: "background", 1: "cell"}), axis=-1)
+
+
+def test_a_png_called_jpg_and_a_lossless_webp_are_masks(tmp_path):
+    values = np.array([[0, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.jpg", format="PNG")
+    Image.fromarray(values).save(tmp_path / "a.webp", lossless=True)
+    for name in ("a.jpg", "a.webp"):
+        assert read_mask([tmp_path / name], TABLE, axis=-1)[0].ravel().tolist() == [0, 1]
+
+
+def test_hints_are_notes_of_the_data_set(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / folder / "a.png")
+    (note,) = folder_cases(root=tmp_path).notes
+    assert note.startswith("255 beside '0', '1' may mark pixels to ignore")
+
+
+def test_jpeg_2000_is_refused_where_it_loses(tmp_path):
+    values = np.zeros((64, 64), np.uint8)
+    values[10:30, 10:40], values[40:50] = 2, 1
+    table = class_table({0: "background", 1: "cell", 2: "wall"})
+    path = tmp_path / "a.tif"
+
+    tifffile.imwrite(path, values, compression="jpeg2000", compressionargs={"reversible": True})
+    assert np.array_equal(read_mask([path], table, axis=-1)[0][0], values)
+    tifffile.imwrite(path, values, compression="jpeg2000", compressionargs={"level": 60})
+    with pytest.raises(ValueError, match=r"a\.tif is a lossy JPEG 2000 within TIFF, which changes"):
+        read_mask([path], table, axis=-1)

@@ -1,0 +1,291 @@
+from dataclasses import replace
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tasks.common.report.advice import without_training
+from tasks.segmentation.data.cases import ClassTable, class_table
+from tasks.segmentation.data.class_table import layered_table, table_of
+from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.formats.write import write_mask
+from tasks.segmentation.data.layouts.folder import folder_cases
+from tasks.segmentation.data.masks.read import (
+    NNUNET,
+    labels_of,
+    mask_values,
+    read_mask,
+    read_mask_files,
+)
+
+TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
+NOTHING = ClassTable(names=(), values=())
+COLOURS, _ = table_of({"background": [0, 0, 0], "cell": "#ff0000", "wall": [0, 64, 128]}, [])
+
+
+@pytest.fixture
+def nifti(tmp_path):
+    def write(values, *, slope=1.0, inter=0.0, stored=np.uint8):
+        image = nib.Nifti1Image(np.asarray(values, np.float32).reshape(1, 1, -1), np.eye(4))
+        image.set_data_dtype(stored)
+        if np.dtype(stored).kind != "f":
+            image.header.set_slope_inter(slope, inter)
+        image.to_filename(tmp_path / "a.nii")
+        return tmp_path / "a.nii"
+
+    return write
+
+
+def save(path, values, mode=None):
+    Image.fromarray(np.asarray(values, np.uint8), mode).save(path)
+    return path
+
+
+def test_numbers_that_a_volume_stores_nearly_whole_are_rounded_and_counted(nifti):
+    path = nifti([0, 1.0000153, 0.996, 2.0099, -0.0, 2], stored=np.float32)
+
+    (file,) = read_mask_files([path], TABLE, axis=2)
+
+    assert file.values.ravel().tolist() == [0, 1, 1, 2, 0, 2]
+    assert file.rounded == 3
+
+
+def test_a_scale_that_nibabel_chose_is_rounded(tmp_path):
+    """Floats written as uint8: nibabel stores a slope, and gives 0.996 and the like back."""
+    image = nib.Nifti1Image(np.array([0, 1, 2, 2.99], np.float32).reshape(1, 1, 4), np.eye(4))
+    image.set_data_dtype(np.uint8)
+    image.to_filename(tmp_path / "scaled.nii")
+    assert nib.load(tmp_path / "scaled.nii").dataobj.slope != 1
+
+    assert sorted(mask_values(tmp_path / "scaled.nii", NOTHING).counts) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.0101, r"not whole, such as 1\.0101 \(1 pixels\)"),
+        (1.5, r"not whole, such as 1\.5 "),
+        (0.98999, r"such as 0\.98999 "),
+        (np.nan, "not finite, such as nan "),
+        (np.inf, "not finite, such as inf "),
+        (1e20, r"values such as 1e\+20 \(1 pixels\); expected 32 bits"),
+    ],
+)
+def test_other_numbers_are_shown_with_enough_digits(nifti, value, shown):
+    with pytest.raises(ValueError, match=shown):
+        read_mask([nifti([0, 1, value], stored=np.float32)], TABLE, axis=2)
+
+
+def test_colours_are_classes(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
+
+    assert read_mask([path], COLOURS, axis=-1)[0].tolist() == [[[0, 1, 2]]]
+
+
+def test_colours_of_palettes_gray_and_alpha_are_the_same_colours(tmp_path):
+    drawn = Image.new("P", (3, 1))
+    drawn.putpalette([0, 64, 128, 255, 0, 0, 0, 0, 0])
+    drawn.putdata([2, 1, 0])
+    drawn.save(tmp_path / "p.png")
+    save(tmp_path / "g.png", [[0, 0, 0]])
+    save(tmp_path / "rgba.png", [[[0, 0, 0, 255], [255, 0, 0, 255], [0, 64, 128, 255]]])
+    read = partial(read_mask, classes=COLOURS, axis=-1)
+
+    assert read([tmp_path / "p.png"])[0].tolist() == [[[0, 1, 2]]]
+    assert read([tmp_path / "g.png"])[0].tolist() == [[[0, 0, 0]]]
+    assert read([tmp_path / "rgba.png"])[0].tolist() == [[[0, 1, 2]]]
+
+
+def test_an_unknown_colour_is_named_with_its_file_and_count(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [254, 0, 0], [254, 0, 0]]])
+
+    with pytest.raises(
+        ValueError,
+        match=r"a\.png has colours .*: #fe0000 \(2 pixels, nearest #ff0000\); expected "
+        r"#000000, #004080, #ff0000\. Add them to data\.classes",
+    ):
+        read_mask([path], COLOURS, axis=-1)
+
+
+def test_what_was_learnt_from_colours_is_written_as_colours(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
+    labels, geometry = read_mask([path], COLOURS, axis=-1)
+
+    (written,) = write_mask(labels, COLOURS, geometry, folder=tmp_path / "out", name="a")
+
+    assert np.array_equal(np.asarray(Image.open(written)), np.asarray(Image.open(path)))
+    assert np.array_equal(read_mask([written], COLOURS, axis=-1)[0], labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_threshold_makes_two_levels_of_noise(tmp_path, suffix):
+    table, notes = table_of({0: "background", 255: "cell"}, [], threshold=128)
+    values = np.repeat([[0, 3, 255, 250, 127, 128]], 8, axis=1).repeat(8, axis=0)
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(values.astype(np.uint8)).save(
+        path, **({"quality": 100} if suffix == ".jpg" else {})
+    )
+
+    labels, _ = read_mask([path], table, axis=-1)
+
+    assert notes == ()
+    assert labels[0, 0, 4:32:8].tolist() == [0, 0, 1, 1]
+    if suffix != ".jpg":
+        assert labels[0, 0, 36::8].tolist() == [0, 1]
+
+
+def test_a_jpeg_is_refused_with_the_threshold_as_a_way_out(tmp_path):
+    save(tmp_path / "a.jpg", [[0, 255]])
+    with pytest.raises(ValueError, match=r"is a JPEG.*; for two levels, data\.threshold=128"):
+        read_mask([tmp_path / "a.jpg"], TABLE, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "what"),
+    [("jpeg", None, "JPEG within TIFF"), ("jpeg2000", 30, "lossy JPEG 2000 within TIFF")],
+)
+def test_what_a_mask_holds_tells_that_it_is_lossy(tmp_path, compression, level, what):
+    pixels = np.kron([[0, 255], [255, 0]], np.ones((16, 16))).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression=compression, compressionargs={"level": level})
+    with pytest.raises(ValueError, match=rf"a\.tif is a {what}, which changes the numbers"):
+        read_mask([path], TABLE, axis=-1)
+    noisy = replace(class_table({0: "background", 255: "cell"}), threshold=128)
+    np.testing.assert_array_equal(read_mask([path], noisy, axis=-1)[0][0], pixels // 255)
+
+
+def test_a_png_that_is_called_a_jpeg_keeps_its_numbers(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "a.jpg", "PNG")
+    labels, _ = read_mask(
+        [tmp_path / "a.jpg"], class_table({0: "background", 255: "cell"}), axis=-1
+    )
+    assert labels.tolist() == [[[0, 1]]]
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_in_the_alpha_channel_is_pointed_at(tmp_path, colour):
+    save(tmp_path / "a.png", [[[colour] * 3 + [0], [colour] * 3 + [255]]])
+    save(tmp_path / "la.png", [[[colour, 0], [colour, 255]]])
+
+    for name in ("a.png", "la.png"):
+        with pytest.raises(ValueError, match=r"one colour everywhere, and an alpha channel that d"):
+            read_mask([tmp_path / name], TABLE, axis=-1)
+
+
+def test_an_image_with_its_mask_in_the_alpha_channel_is_pointed_at(tmp_path):
+    save(tmp_path / "a.png", [[[1, 2, 3, 0], [4, 5, 6, 255]]])
+    save(tmp_path / "b.png", [[[1, 2, 3, 255], [4, 5, 6, 255]]])
+
+    with pytest.raises(ValueError, match="Or is the mask in its alpha channel"):
+        read_mask([tmp_path / "a.png"], TABLE, axis=-1)
+    with pytest.raises(
+        ValueError, match=r"differ.* Name them: data\.classes='\{class1: .#010203., "
+    ):
+        read_mask([tmp_path / "b.png"], TABLE, axis=-1)
+
+
+def test_a_mask_with_a_plain_alpha_channel_is_read(tmp_path):
+    save(tmp_path / "a.png", [[[1, 1, 1, 255], [2, 2, 2, 255]]])
+    save(tmp_path / "empty.png", [[[0, 0, 0, 255], [0, 0, 0, 255]]])
+
+    assert read_mask([tmp_path / "a.png"], TABLE, axis=-1)[0].tolist() == [[[1, 2]]]
+    assert read_mask([tmp_path / "empty.png"], TABLE, axis=-1)[0].tolist() == [[[0, 0]]]
+
+
+def test_classes_of_colours_are_read_from_folders(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    save(tmp_path / "images" / "a.png", [[1, 2]])
+    tifffile.imwrite(
+        tmp_path / "masks" / "a.tif",
+        np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8),
+        photometric="rgb",
+    )
+
+    found = folder_cases(root=tmp_path, classes={"#000000": "background", "#ff0000": "cell"})
+
+    labels, _ = read_mask(found.cases[0].masks, found.classes, axis=-1)
+    assert labels.tolist() == [[[0, 1]]]
+
+
+def test_the_colours_of_a_mask_are_listed_with_the_option_to_write(tmp_path):
+    path = save(tmp_path / "a.png", [[[0, 0, 0], [0, 0, 0], [255, 0, 0]]])
+
+    with pytest.raises(ValueError, match="channels that differ") as caught:
+        read_mask([path], TABLE, axis=-1)
+
+    told = str(caught.value)
+    assert "Its colours are #000000 (2 pixels), #ff0000 (1 pixels)" in told
+    option = told.partition("data.classes='")[2].partition("'")[0]
+    assert table_of(option, [])[0].values == ((0,), (0xFF0000,))
+    with without_training(), pytest.raises(ValueError, match=r"Turn them into class values\.$"):
+        read_mask([path], TABLE, axis=-1)
+    with pytest.raises(ValueError, match=r"Turn them into class values\.$"):
+        read_mask([path], class_table({0: "background", 1: "a"}, source=NNUNET), axis=-1)
+
+
+def test_a_photograph_for_a_mask_is_told(tmp_path):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
+
+    with pytest.raises(ValueError, match=r"colours, as a photograph has: is it an image\?"):
+        read_mask([path], TABLE, axis=-1)
+
+
+def test_colours_without_a_table_are_listed_over_all_masks(tmp_path):
+    red = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0]]])
+    blue = save(tmp_path / "b.png", [[[0, 0, 0], [0, 0, 255]]])
+    black = save(tmp_path / "c.png", [[[0, 0, 0], [0, 0, 0]]])
+
+    with pytest.raises(
+        ValueError, match=r"All 2 masks in colour: .*#0000ff \(1 pixels\)"
+    ) as caught:
+        table_of(None, [red, blue, black])
+    assert "#000000 (4 pixels), #ff0000 (1 pixels), #0000ff (1 pixels)" in str(caught.value)
+    with without_training():
+        table, _ = table_of(None, [red, blue, black])
+    assert (table.names, table.values) == (
+        ("background", "#0000ff", "#ff0000"),
+        ((0,), (0xFF,), (0xFF0000,)),
+    )
+
+
+def test_probabilities_are_cut_and_a_class_of_1_stays_1(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 0.49, 0.5, 1]], np.float32))
+    for given, value in (({0: "background", 1: "cell"}, 1), (None, 255)):
+        table, _ = table_of(given, [], threshold=0.5)
+        (file,) = read_mask_files([tmp_path / "a.tif"], table, axis=-1)
+        assert file.values.tolist() == [[[0, 0, value, value]]]
+        assert labels_of([file], table).tolist() == [[[0, 0, 1, 1]]]
+
+
+def test_gray_that_was_saved_as_rgb_with_losses_is_cut_and_colours_are_not(tmp_path):
+    table, _ = table_of(None, [], threshold=128)
+    nearly = save(tmp_path / "a.png", [[[2, 0, 1], [254, 255, 250], [120, 130, 128]]])
+    colour = save(tmp_path / "b.png", [[[0, 0, 0], [255, 0, 0]]])
+
+    assert read_mask([nearly], table, axis=-1)[0].tolist() == [[[0, 1, 0]]]
+    with pytest.raises(ValueError, match=r"b\.png has 3 channels that differ by up to 255; expec"):
+        read_mask([colour], table, axis=-1)
+
+
+def test_a_threshold_is_for_files_of_classes_too(tmp_path):
+    table = layered_table(["a"], None, source="folders", threshold=128)
+    path = save(tmp_path / "a.jpg", np.repeat([[3, 250]], 8, axis=1).repeat(8, axis=0))
+
+    labels, _ = read_mask([path], table, axis=-1)
+
+    assert labels[0, 0, 0, [2, 13]].tolist() == [0, 1]
+
+
+def test_volumes_get_the_number_of_the_class_where_others_get_its_colour(tmp_path):
+    volume = nib.Nifti1Image(np.zeros((2, 3, 1), np.uint8), np.eye(4))
+    volume.to_filename(tmp_path / "v.nii")
+    _, geometry = read_image([tmp_path / "v.nii"], axis=-1)
+    labels = np.array([[[0, 1, 2], [2, 0, 0]]], np.uint8)
+
+    (written,) = write_mask(labels, COLOURS, geometry, folder=tmp_path / "out", name="v")
+
+    assert np.asarray(nib.load(written).dataobj)[..., 0].tolist() == labels[0].tolist()

@@ -1,0 +1,138 @@
+"""Whole numbers in floating-point masks, and why others are none; nibabel writes the files."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+
+from tasks.common.report.advice import without_training
+from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.check import look
+from tasks.segmentation.data.masks.notes import mask_notes
+from tasks.segmentation.data.masks.read import read_mask
+from tasks.segmentation.data.masks.rounding import whole_numbers
+from tasks.segmentation.scores.evaluate import evaluate_masks
+
+TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
+
+
+def volume(path, values, *, stored=np.float32):
+    """Write a row of numbers, which nibabel scales if they do not fit the type."""
+    path.parent.mkdir(exist_ok=True)
+    image = nib.Nifti1Image(np.array(values, np.float64).reshape(1, 1, -1), np.eye(4))
+    image.set_data_dtype(stored)
+    image.to_filename(path)
+    return path
+
+
+def scaled(path, values, *, slope, inter):
+    """Write a row of bytes as they are, with a scale in the header."""
+    image = nib.Nifti1Image(np.array(values, np.uint8).reshape(1, 1, -1), np.eye(4))
+    content = bytearray(image.to_bytes())
+    content[112:120] = np.array([slope, inter], "<f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def labels(path):
+    return read_mask([path], TABLE, axis=2)[0].ravel().tolist()
+
+
+def test_float_pages_of_tiff_are_rounded(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0.004, 1.0000153, 1.996]], np.float32))
+    assert labels(tmp_path / "a.tif") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("stored", [np.uint8, np.int16])
+def test_what_nibabel_scales_comes_back(tmp_path, stored):
+    path = volume(tmp_path / "a.nii.gz", [0, 1, 1.7, 2, 0.3], stored=stored)
+    assert nib.load(path).dataobj.slope != 1
+
+    with pytest.raises(ValueError, match=r"such as 1\.7\d* .*Its header scales what is stored by "):
+        labels(path)
+    assert labels(volume(tmp_path / "b.nii.gz", [0, 1, 1.999, 2], stored=stored)) == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(0.00392157, 0), (0.00784314, 0), (1.0000153, 0)])
+def test_a_scale_in_the_header_gives_classes(tmp_path, slope, inter):
+    top = round(1 / slope)
+    assert labels(scaled(tmp_path / "a.nii", [0, top], slope=slope, inter=inter)) == [0, 1]
+
+
+def test_a_scale_that_gives_no_whole_numbers_is_named(tmp_path):
+    path = scaled(tmp_path / "a.nii", [0, 1, 2], slope=0.5, inter=0.25)
+    with pytest.raises(
+        ValueError,
+        match=r"a\.nii .* such as 0\.25 \(3 pixels\).*scales what is stored by 0\.5 and adds 0\.25 "
+        r"\(scl_slope, scl_inter\): .*set these to 1 and 0",
+    ):
+        labels(path)
+
+
+@pytest.mark.parametrize("slope", [0, np.nan])
+def test_no_scale_is_none(tmp_path, slope):
+    assert labels(scaled(tmp_path / "a.nii", [0, 1, 2], slope=slope, inter=0)) == [0, 1, 2]
+
+
+def test_probabilities_are_told(tmp_path):
+    path = volume(tmp_path / "a.nii", [0.0, 0.37, 0.99, 1])
+    with pytest.raises(ValueError, match=r"0\.37 \(1 pix.*probabilities\? data\.threshold=0\.5 ma"):
+        labels(path)
+    with without_training(), pytest.raises(ValueError, match=r"probabilities\? Cut them at 0\.5"):
+        labels(path)
+    with pytest.raises(ValueError, match=r"1\.37 .*resampled or scaled\? Resample masks by"):
+        labels(volume(tmp_path / "b.nii", [0.0, 1.37, 2]))
+
+
+def test_infinities_of_64_bits_and_large_numbers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"not finite, such as inf \(1 pixels\)"):
+        labels(volume(tmp_path / "a.nii", [0, 1e300], stored=np.float64))
+    with pytest.raises(ValueError, match=r"not finite, such as nan \(1 pixels\).* by 0\."):
+        labels(volume(tmp_path / "a.nii", [0, np.nan]))
+    with pytest.raises(ValueError, match=r"values such as -3e\+09 \(1 pixels\); expected 32 bits"):
+        labels(volume(tmp_path / "a.nii", [0, -3e9]))
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 2**63 + 5]], np.uint64))
+    with pytest.raises(ValueError, match=r"a\.tif has numbers up to 9223372036854775813; expected"):
+        labels(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[1, -(2**40)]], np.int64))
+    with pytest.raises(ValueError, match=r"a\.tif has numbers down to -1099511627776; expected"):
+        labels(tmp_path / "a.tif")
+
+
+def test_what_is_whole_or_minus_0_is_not_counted(tmp_path):
+    path = tmp_path / "a.nii"
+    values = np.array([0.0, -0.0, 2.0, 65535.0, 65534.996], np.float32)
+
+    whole, count = whole_numbers(values, path)
+
+    assert (whole.dtype, whole.tolist(), count) == (np.int64, [0, 0, 2, 65535, 65535], 1)
+    assert not np.signbit(whole.astype(float)).any()
+
+
+def test_the_pixels_are_counted_over_the_set(tmp_path):
+    cases = []
+    for number, values in enumerate(([0, 1, 2, 2], [0, 1.0000153, 2, 0.996])):
+        mask = volume(tmp_path / "masks" / f"{number}.nii", values)
+        image = volume(tmp_path / "images" / f"{number}.nii", [number, 1, 2, 3])
+        cases.append(Case(name=str(number), images=(image,), masks=(mask,), patient=str(number)))
+
+    (said,) = mask_notes(
+        look(CaseSet(source="x", cases=tuple(cases), classes=TABLE), policy="error")
+    )
+
+    assert said == (
+        "2 mask pixels of 1 cases, such as 1, were within 0.01 of whole numbers, and rounded"
+    )
+
+
+def test_scores_are_those_of_the_rounded_masks(tmp_path):
+    volume(tmp_path / "truth" / "a.nii", [0, 1, 2, 2])
+    volume(tmp_path / "found" / "a.nii", [0, 1.0000153, 2, 1.996])
+
+    scores, *_, notes = evaluate_masks(tmp_path / "found", tmp_path / "truth", tolerance=1)
+
+    assert [scores["a"][name]["dice"] for name in ("class 1", "class 2")] == [1, 1]
+    assert notes == [
+        "results: 2 mask pixels of 1 cases, such as a, were within 0.01 of whole numbers, and "
+        "rounded"
+    ]

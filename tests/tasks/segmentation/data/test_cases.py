@@ -1,0 +1,124 @@
+"""Mask values that become classes, and classes that become mask values, against cases by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.segmentation.data.cases import (
+    IGNORE,
+    ClassTable,
+    class_table,
+    decode,
+    encode,
+    inferred_table,
+)
+
+FILE = Path("m.png")
+REGIONS = ClassTable(names=("whole", "core"), values=((1, 2), (2,)), exclusive=False, ignored=(3,))
+
+
+def row(*values, dtype=np.int32):
+    return np.array(values, dtype=dtype).reshape(1, 1, -1)
+
+
+def test_the_background_comes_first_and_the_others_keep_their_order():
+    table = class_table({255: "nucleus", 128: "cytoplasm", 0: "background"})
+
+    assert table.names == ("background", "nucleus", "cytoplasm")
+    assert table.values == ((0,), (255,), (128,))
+    assert table.scored == (1, 2)
+    assert table.exclusive
+    assert not table.inferred
+
+
+def test_values_of_one_name_are_one_class_and_ignore_is_none():
+    table = class_table({0: "background", 1: "gland", 2: "gland", 9: "ignore"})
+
+    assert table.names == ("background", "gland")
+    assert table.values == ((0,), (1, 2))
+    assert table.ignored == (9,)
+
+
+def test_classes_without_a_background_are_all_scored():
+    assert class_table({1: "cat", 2: "dog"}).scored == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({-1: "cell"}, r"takes mask values from 0 on \(16 bits\) .*, got \{-1: 'cell'\}"),
+        ({65536: "cell"}, r"takes mask values from 0 on \(16 bits\)"),
+        ({"1": "cell"}, r"takes mask values from 0 on"),
+        ({1: ""}, r"takes mask values from 0 on .* and names"),
+        ({}, r"needs a class besides background, got \{\}"),
+        ({0: "background"}, r"needs a class besides background"),
+        ({0: "background", 1: "ignore"}, r"needs a class besides background"),
+    ],
+)
+def test_a_table_of_no_classes_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        class_table(given)
+
+
+def test_values_without_names_are_named_by_their_value():
+    table = inferred_table([255, 0, 128, 0])
+
+    assert table.names == ("background", "class 128", "class 255")
+    assert table.values == ((0,), (128,), (255,))
+    assert table.inferred
+
+
+@pytest.mark.parametrize(("values", "count"), [([7, 7], 1), (range(65), 65)])
+def test_masks_of_one_value_or_of_too_many_have_no_table(values, count):
+    with pytest.raises(ValueError, match=rf"masks have {count} different values; expected 2 to 64"):
+        inferred_table(values)
+
+
+def test_masks_with_negative_values_have_no_table():
+    with pytest.raises(ValueError, match=r"the masks have the value -1; expected 0 to 65535"):
+        inferred_table([-1, 0, 1])
+
+
+def test_labels_are_the_indices_of_the_classes():
+    table = class_table({0: "background", 300: "a", 2: "b", 3: "b", 9: "ignore"})
+
+    labels = encode(row(0, 300, 2, 3, 9), table, source=FILE)
+
+    assert labels.dtype == np.uint8
+    assert labels.ravel().tolist() == [0, 1, 2, 2, IGNORE]
+
+
+def test_unknown_values_are_named_with_their_file_and_pixels():
+    table = class_table({0: "background", 9: "cell", 4: "ignore"})
+
+    with pytest.raises(
+        ValueError,
+        match=r"m\.png has mask values .*: 5 \(2 pixels\), 7 \(1 pixels\); expected 0, 4, 9\. Add",
+    ):
+        encode(row(5, 0, 7, 9, 5, 4), table, source=FILE)
+    with pytest.raises(ValueError, match=r"105 \(1 pixels\) and 15 more; expected"):
+        encode(row(*range(101, 121)), table, source=FILE)
+
+
+def test_a_class_that_overlaps_is_all_pixels_with_one_of_its_values():
+    layers = encode(row(0, 1, 2, 3), REGIONS, source=FILE)
+
+    assert layers.dtype == np.uint8
+    assert layers.reshape(2, 4).tolist() == [[0, 1, 1, IGNORE], [0, 0, 1, IGNORE]]
+
+
+def test_values_in_no_region_are_refused():
+    with pytest.raises(
+        ValueError, match=r"m\.png .* no class: 4 \(1 pixels\); expected 0, 1, 2, 3"
+    ):
+        encode(row(0, 1, 4), REGIONS, source=FILE)
+
+
+def test_decoding_gives_the_first_value_of_each_class():
+    table = class_table({0: "background", 300: "a", 2: "b", 3: "b"})
+
+    mask = decode(np.array([[[0, 1, 2]]], np.uint8), table)
+
+    assert mask.ravel().tolist() == [0, 300, 2]
+    np.testing.assert_array_equal(decode(encode(mask, table, source=FILE), table), mask)

@@ -1,0 +1,260 @@
+"""Faults of cases before a run, and what is said of splits, by hand."""
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
+from tasks.segmentation.data.check import CaseFacts, findings, look
+
+TABLE = class_table({0: "background", 1: "liver", 2: "vessel", 9: "ignore"})
+REGIONS = ClassTable(names=("whole", "core"), values=((1, 2), (2,)), exclusive=False, ignored=(9,))
+MASK = np.array([[0, 1, 1, 2], [0, 9, 1, 0], [0, 0, 0, 0]], np.uint8)
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Write the image and the mask of a case; flat, or a volume if they have three axes."""
+
+    def save(name, pixels):
+        if pixels.ndim == 3 and pixels.shape[2] != 3:
+            path = tmp_path / f"{name}.nii.gz"
+            nib.save(nib.Nifti1Image(pixels, np.diag([1, 2, 3, 1])), path)
+        else:
+            path = tmp_path / f"{name}.{'tif' if pixels.dtype == np.float32 else 'png'}"
+            Image.fromarray(pixels).save(path)
+        return path
+
+    def write(name, image=None, mask=MASK):
+        if image is None:  # another one for every name
+            image = np.random.default_rng(list(name.encode())).integers(0, 256, mask.shape)
+            image = image.astype(np.uint8)
+        paths = (save(name, image),), (save(f"{name}_mask", mask),)
+        return Case(name=name, images=paths[0], masks=paths[1], patient=name)
+
+    return write
+
+
+def set_of(*cases, classes=TABLE):
+    return CaseSet(source="data/liver", cases=cases, classes=classes)
+
+
+def refused(*cases, match, **options):
+    with pytest.raises(ValueError, match=match) as caught:
+        look(set_of(*cases, **options), policy="error")
+    return str(caught.value)
+
+
+def test_facts_of_a_flat_case(case):
+    [facts] = look(set_of(case("a")), policy="error")
+
+    assert (facts.name, facts.shape, facts.channels, facts.dtype) == ("a", (1, 3, 4), 1, "uint8")
+    assert (facts.spacing, facts.unit, facts.flat) == ((1, 1, 1), "px", True)
+    assert facts.class_pixels == (7, 3, 1)  # and one that is ignored
+
+
+def test_facts_of_a_volume(case):
+    image = np.zeros((3, 4, 5), np.int16)
+    mask = np.zeros((3, 4, 5), np.uint8)
+    mask[0, :, 2] = 1
+
+    [facts] = look(set_of(case("a", image, mask)), policy="error")
+
+    # The largest spacing, 3 mm, is that of the last axis.
+    assert (facts.shape, facts.spacing, facts.unit) == ((5, 3, 4), (3, 1, 2), "mm")
+    assert (facts.dtype, facts.flat) == ("int16", False)
+    assert facts.class_pixels == (56, 4, 0)
+
+
+def test_pixels_of_classes_that_overlap_count_for_each(case):
+    [facts] = look(set_of(case("a"), classes=REGIONS), policy="error")
+
+    assert facts.class_pixels == (4, 1)
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes(case):
+    bad = case("a", np.zeros((3, 5), np.uint8))
+
+    refused(bad, match=r"a: .*a_mask\.png has the size 1 x 3 x 4, but .*a\.png has 1 x 3 x 5")
+
+
+def test_an_unknown_mask_value_is_refused_with_the_file_and_the_value(case):
+    bad = case("a", mask=np.where(MASK == 2, 7, MASK).astype(np.uint8))
+
+    refused(bad, match=r"a: .*a_mask\.png has mask values that are in no class: 7 \(1 pixels\)")
+    refused(bad, classes=REGIONS, match=r"a_mask\.png has mask values .* 7 \(1 pixels\)")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_counted(case, wrong):
+    image = np.zeros(MASK.shape, np.float32)
+    image[0, :3] = wrong
+
+    refused(case("a", image), match=r"a: .*a\.tif has 3 numbers that are NaN or infinite; expected")
+
+
+def test_numbers_that_are_not_finite_are_told_of_all_files_of_an_image(case):
+    fine, broken = case("a"), case("b", np.full(MASK.shape, np.nan, np.float32))
+    both = replace(fine, images=(*fine.images, *broken.images))
+
+    refused(both, match=r"a: .*a\.png \+ .*b\.tif has 12 numbers that are NaN")
+
+
+def test_another_number_of_channels_is_refused_with_both_cases(case):
+    one, two = case("a"), case("b")
+    both = replace(two, images=(*one.images, *two.images))
+
+    refused(
+        one,
+        both,
+        match=r"b: the image has 2 channels .*; 1 of 2 cases, such as a, have 1 channels",
+    )
+
+
+def test_a_volume_among_flat_images_is_refused(case):
+    volume = case("b", mask=np.ones((3, 4, 5), np.uint8))
+
+    refused(
+        case("a"),
+        volume,
+        match=r"b: .* spacing is in mm; 1 of 2 cases, such as a, have 1 channels and px",
+    )
+
+
+def test_a_truncated_or_missing_file_and_a_case_without_a_mask_are_refused(case):
+    cut, gone, bare = case("a"), case("b"), replace(case("c"), masks=())
+    cut.images[0].write_bytes(cut.images[0].read_bytes()[:50])
+    gone.masks[0].unlink()
+
+    said = refused(cut, gone, bare, match=r"^data/liver: 3 of 3 cases cannot be used:\n  a: ")
+
+    lines = said.splitlines()
+    assert "a.png cannot be decoded" in lines[1]
+    assert lines[2].startswith("  b: image")
+    assert "b_mask.png' does not exist" in lines[2]
+    assert lines[3].startswith("  c: a mask has 0 files")
+    assert lines[-1].startswith("Repair or remove them; on_bad_image=skip leaves out some")
+
+
+def test_the_first_five_faults_are_listed_and_all_are_counted(case):
+    faulty = [case(name, np.zeros((3, 5), np.uint8)) for name in "bcdefgh"]
+
+    said = refused(case("a"), *faulty, match=r"7 of 8 cases cannot be used:(\n  [b-f]: .*){5}\n  ")
+
+    assert "\n  and 2 more\n" in said
+    assert "g: " not in said
+    exactly = refused(case("a"), *faulty[:5], match=r"5 of 6 cases")
+    assert "more" not in exactly
+
+
+def test_skipping_leaves_out_what_cannot_be_used_but_never_all(case):
+    good, bad = case("a"), case("b", np.zeros((3, 5), np.uint8))
+
+    assert [facts.name for facts in look(set_of(bad, good), policy="skip")] == ["a"]
+    with pytest.raises(ValueError, match="data/liver: 1 of 1 cases cannot be used"):
+        look(set_of(bad), policy="skip")
+
+
+def test_another_policy_is_refused(case):
+    with pytest.raises(ValueError, match="on_bad_image takes error or skip, got 'ignore'"):
+        look(set_of(case("a")), policy="ignore")
+
+
+def test_digests_are_of_numbers_and_not_of_files(case):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    cases = case("a", pixels), case("b", pixels, MASK[::-1].copy()), case("c", pixels + 1)
+
+    a, b, c = look(set_of(*cases), policy="error")
+
+    assert a.digest == b.digest != c.digest
+    assert a.mask_digest == c.mask_digest != b.mask_digest
+
+
+def facts(name, pixels=(5, 5, 5), *, image=None, mask="m"):
+    return CaseFacts(
+        name=name,
+        shape=(1, 3, 5),
+        channels=1,
+        dtype="uint8",
+        spacing=(1, 1, 1),
+        unit="px",
+        flat=True,
+        axis=None,
+        class_pixels=pixels,
+        blank=image == "blank",
+        digest=image or name,
+        mask_digest=mask,
+    )
+
+
+def test_nothing_is_said_of_splits_that_have_everything():
+    assert findings([facts("a")], [facts("b")], [facts("c")], TABLE) == []
+    assert findings([facts("a", (9, 3, 0)), facts("d", (0, 0, 1))], [facts("b")], [], TABLE) == []
+
+
+def test_a_class_that_train_lacks_is_an_error():
+    with pytest.raises(ValueError, match=r"train has no pixel of vessel: what is never shown"):
+        findings([facts("a", (9, 3, 0))], [facts("b")], [], TABLE)
+    with pytest.raises(ValueError, match=r"train has no pixel of liver, vessel: "):
+        findings([facts("a", (1, 0, 0))], [facts("b")], [], TABLE)
+    assert findings([facts("a", (0, 3, 1))], [facts("b")], [], TABLE) == []  # no background
+
+
+def test_the_first_case_may_be_the_odd_one(case):
+    two = replace(case("a"), images=(*case("a").images, *case("d").images))
+    kept = look(set_of(two, case("b"), case("c")), policy="skip")
+    assert [facts.name for facts in kept] == ["b", "c"]
+
+
+def test_blank_images_are_not_the_same_image():
+    blank = [facts(name, image="blank") for name in "abc"]
+    assert findings(blank[:1], blank[1:2], blank[2:], TABLE) == []
+
+
+def test_a_class_that_val_or_test_lacks_is_said():
+    said = findings([facts("a")], [facts("b", (0, 0, 2))], [facts("c", (9, 1, 0))], TABLE)
+
+    assert said == ["val has no pixel of liver", "test has no pixel of vessel"]
+
+
+def test_val_without_any_structure_is_an_error():
+    with pytest.raises(ValueError, match=r"val has no pixel of any scored class, so no checkpoint"):
+        findings([facts("a")], [facts("b", (9, 0, 0))], [facts("c")], TABLE)
+    with pytest.raises(ValueError, match=r"val has no pixel of any scored class"):
+        findings([facts("a", (1, 1))], [facts("b", (0, 0))], [], REGIONS)
+
+
+def test_an_image_in_two_splits_is_named_with_both_cases():
+    train = [facts("a", image="x"), facts("b", image="y")]
+    val, test = [facts("c", image="x", mask="n")], [facts("d", image="y"), facts("e", image="x")]
+
+    assert findings(train, val, test, TABLE) == [
+        "a in train and c in val are the same image with different masks",
+        "c in val and e in test are the same image with different masks",
+        "b in train and d in test are the same image",
+    ]
+
+
+def test_an_image_that_is_twice_in_a_split_is_named():
+    train = [facts("112", image="x"), facts("7"), facts("139", image="x")]
+    val = [facts("b", image="y"), facts("c", image="y", mask="n")]
+
+    assert findings(train, val, [], TABLE) == [
+        "112 and 139 in train are the same image",
+        "b and c in val are the same image with different masks",
+    ]
+
+
+def test_the_first_three_pairs_of_a_split_are_named_and_the_others_counted():
+    train = [facts(name, image="x") for name in "abcdef"]
+
+    assert findings([*train, facts("g")], [facts("v", image="x")], [], TABLE) == [
+        "f in train and v in val are the same image",
+        "a and b in train are the same image",
+        "b and c in train are the same image",
+        "c and d in train are the same image",
+        "2 more pairs in one split are the same image",
+    ]

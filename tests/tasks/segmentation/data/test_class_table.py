@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.segmentation.data.class_table import layered_table, table_of
+
+EXPECTED = ((0,), (0xFF0000,), (0x004080,))
+
+
+@pytest.fixture
+def masks(tmp_path):
+    def write(*rows, dtypes=()):
+        paths = []
+        for number, row in enumerate(rows):
+            dtype = dtypes[number] if dtypes else np.uint8
+            paths.append(tmp_path / f"{number}.png")
+            Image.fromarray(np.array([row], dtype)).save(paths[-1])
+        return paths
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"#000000": "background", "#ff0000": "cell", "#004080": "wall"},
+        {"#000": "background", "#F00": "cell", "#004080": "wall"},
+        {"0,0,0": "background", "[255, 0, 0]": "cell", "(0, 64, 128)": "wall"},
+        {"0 0 0": "background", "255 0 0": "cell", "0 64 128": "wall"},
+        {(0, 0, 0): "background", (255, 0, 0): "cell", (0, 64, 128): "wall"},
+        {"background": [0, 0, 0], "cell": [255, 0, 0], "wall": [0, 64, 128]},
+        {"background": "#000000", "cell": "#ff0000", "wall": "0, 64, 128"},
+        "{'#000000': background, '#ff0000': cell, \"#004080\": wall}",
+        "{#000: background, #f00: cell, #004080: wall}",
+        "{background: [0, 0, 0], cell: '#ff0000', wall: [0, 64, 128]}",
+    ],
+)
+def test_colours_are_given_as_people_write_them(given):
+    table, notes = table_of(given, [])
+
+    assert table.colours
+    assert (table.names, table.values) == (("background", "cell", "wall"), EXPECTED)
+    assert notes == ()
+
+
+def test_several_colours_are_one_class_and_some_are_ignored():
+    """CamVid's cars and trucks; the borders in Pascal VOC."""
+    given = {"background": [0, 0, 0], "car": [[64, 0, 128], "#c080c0"], "ignore": [224, 224, 192]}
+
+    table, _ = table_of(given, [])
+
+    assert table.values == ((0,), (0x400080, 0xC080C0))
+    assert table.ignored == (0xE0E0C0,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"a": [0, 0, 0], "b": "#000"}, "the colour #000000 for 'a' and for 'b'; expected each"),
+        ({"a": [0, 0, 0], "b": 3}, "has colours and other values: .*; expected a colour for each"),
+        ({"a": [0, 0, 256], "b": [0, 0, 1]}, "has colours and other|takes mask values"),
+        ({"a": [0, 0], "b": [0, 1]}, "takes mask values from 0 on"),
+        ("cell", "takes names by value, .* got 'cell'"),
+        ("{a: [", "takes names by value, "),
+        ([0, 255], r"takes names by value, such as .*, or colours by name"),
+    ],
+)
+def test_what_is_no_table_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        table_of(given, [])
+
+
+def test_numbers_stay_numbers():
+    for given in ({0: "background", 255: "cell"}, {"0": "background", "255": "cell"}):
+        table, _ = table_of(given, [])
+        assert (table.values, table.colours, table.threshold) == (((0,), (255,)), False, None)
+
+
+def test_a_threshold_needs_two_levels():
+    table, _ = table_of(None, [], threshold=1)
+    assert (table.names, table.values, table.threshold) == (
+        ("background", "class 255"),
+        ((0,), (255,)),
+        1,
+    )
+    with pytest.raises(ValueError, match=r"makes two levels .*, but data\.classes is \{0: .*"):
+        table_of({0: "background", 2: "cell"}, [], threshold=128)
+    with pytest.raises(ValueError, match=r"data\.threshold is '128'; expected a number"):
+        table_of(None, [], threshold="128")
+    for wrong in (0, -1, float("nan"), float("inf"), True):
+        with pytest.raises(ValueError, match="expected a number above 0"):
+            table_of(None, [], threshold=wrong)
+    assert layered_table(["a"], None, source="folders", threshold=128).threshold == 128
+
+
+def test_many_smoothed_values_name_the_threshold(masks):
+    row = [0] * 500 + list(range(100, 200)) + [255] * 500
+    with pytest.raises(ValueError, match=r"102 different values.*data\.threshold=128"):
+        table_of(None, masks(row))
+
+
+def test_a_number_for_each_object_names_the_threshold(masks):
+    row = list(range(300))
+    with pytest.raises(ValueError, match=r"300 different values.*each object.*data\.threshold=1 "):
+        table_of(None, masks(row, dtypes=(np.uint16,)))
+
+
+def test_a_stray_value_keeps_the_hints(masks):
+    row = [0] * 30 + [40, 128, 200] + [255] * 30
+    with pytest.raises(ValueError, match=r"40 is in .*0\.png alone.*data\.threshold=128"):
+        table_of(None, masks(row, *[[0, 255]] * 5))

@@ -1,0 +1,259 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tasks.segmentation.data.load import _patterns, read_splits
+from tasks.segmentation.data.splits import SplitOptions
+
+CONFIGS = Path(__file__).parents[4] / "configs" / "segmentation" / "data"
+CLASSES = {0: "background", 200: "cell"}
+
+
+def write(root, name, *, cells):
+    """Write an image unlike any other, and a mask with so many pixels of the class."""
+    mask = np.zeros((4, 4), dtype=np.uint8)
+    mask.flat[:cells] = 200
+    image = np.random.default_rng(list(name.encode())).integers(0, 256, (4, 4), dtype=np.uint8)
+    for folder, values in (("images", image), ("masks", mask)):
+        (root / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(root / folder / f"{name}.png"), values)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten cases of five patients, of which the n-th has n + 1 pixels of the class."""
+    for number in range(10):
+        write(tmp_path, f"p{number // 2}_{number % 2}", cells=number + 1)
+    return tmp_path
+
+
+def read(root, *, source="folder", policy="error", **options):
+    node = OmegaConf.load(CONFIGS / f"{source}.yaml")
+    if source != "nnunet":
+        options = {"classes": CLASSES} | options
+    return read_splits(OmegaConf.merge(node, {"root": str(root), **options}), policy=policy)
+
+
+def sides(splits):
+    return [side for side in (splits.train, splits.val, splits.test) if side is not None]
+
+
+def names(side):
+    return [case.name for case in side.cases.cases]
+
+
+def turn(root, folder, name, way):
+    """Note an EXIF orientation in a file; its pixels stay."""
+    path = root / folder / f"{name}.png"
+    notes = Image.Exif()
+    notes[274] = way
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=notes)
+
+
+def test_files_to_be_shown_turned_are_refused_or_counted(root):
+    turn(root, "images", "p0_0", 3)
+    turn(root, "images", "p4_1", 6)
+    turn(root, "masks", "p4_1", 6)
+
+    for policy in ("error", "skip"):
+        with pytest.raises(
+            ValueError,
+            match=r"files of 2 of 10 cases .*'p0_0\.png \(3\)', 'p4_1\.png \(6\)'.*=apply if",
+        ):
+            read(root, policy=policy)
+    assert read(root, exif="apply")[0].warnings[0] == (
+        "3 files are to be shown turned (EXIF); they are turned upright, boxes and masks lie on "
+        "the upright image (data.exif=apply)"
+    )
+    ignored, _ = read(root, exif="ignore")
+    assert "3 files are to be shown turned (EXIF); they are used as stored" in ignored.warnings[0]
+    assert ignored.train.cases.exif == "ignore"
+    assert ignored.digests() != read(root, exif="apply")[0].digests()
+    with pytest.raises(ValueError, match="unknown exif 'aply'; did you mean 'apply'"):
+        read(root, exif="aply")
+
+
+def test_a_folder_becomes_three_sides_with_facts(root):
+    splits, options = read(root, patient=r"(\w+)_", fractions=[0.6, 0.2, 0.2], seed=3)
+
+    assert options == SplitOptions(fractions=(0.6, 0.2, 0.2), seed=3)
+    assert [len(names(side)) for side in sides(splits)] == [6, 2, 2]
+    for side in sides(splits):
+        assert [facts.name for facts in side.facts] == names(side) == sorted(names(side))
+        # Two cases a patient: the n-th has n + 1 pixels of the class, and 16 in all.
+        cells = [2 * int(name[1]) + int(name[3]) + 1 for name in names(side)]
+        assert [facts.class_pixels for facts in side.facts] == [(16 - n, n) for n in cells]
+        assert side.cases.classes.names == ("background", "cell")
+    assert splits.warnings == ()
+
+
+def test_each_case_is_tested_once_over_the_folds_and_no_patient_leaks(root):
+    rounds = [sides(read(root, patient="(p.)", fold=fold)[0]) for fold in range(5)]
+
+    tested = [name for *_, test in rounds for name in names(test)]
+    assert sorted(tested) == [f"p{p}_{k}" for p in range(5) for k in range(2)]
+    for parts in rounds:
+        patients = [{case.patient for case in side.cases.cases} for side in parts]
+        assert sum(len(those) for those in patients) == len(set.union(*patients)) == 5
+
+
+def test_without_an_expression_a_patient_may_be_anywhere(root):
+    splits, _ = read(root, fold=0)
+
+    assert len({case.patient for side in sides(splits) for case in side.cases.cases}) == 10
+
+
+def test_patterns_name_the_sides(root):
+    splits, options = read(root, patient="(p.)", val=["p3*"], test=["p[04]_?"])
+
+    assert [names(side) for side in sides(splits)] == [
+        ["p1_0", "p1_1", "p2_0", "p2_1"],
+        ["p3_0", "p3_1"],
+        ["p0_0", "p0_1", "p4_0", "p4_1"],
+    ]
+    assert (options.val, options.test) == (("p3*",), ("p[04]_?",))
+    with pytest.raises(ValueError, match="patient 'p3' would be on two sides: case 'p3_0' in val"):
+        read(root, patient="(p.)", val=["p3_0"])
+    with pytest.raises(ValueError, match=r"^data.val has the pattern 'x\*', which matches none"):
+        read(root, val=["x*"])
+
+
+def test_no_test_is_none(root):
+    splits, _ = read(root, fractions=[0.8, 0.2, 0.0], limit=4)
+
+    assert splits.test is None
+    assert [len(side.facts) for side in sides(splits)] == [4, 2]
+
+
+def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):
+    (root / "images" / "p0_0.png").write_bytes(b"no picture")
+    cv2.imwrite(str(root / "masks" / "p3_1.png"), np.full((4, 4), 9, dtype=np.uint8))
+
+    with pytest.raises(ValueError, match=r"2 of 10 cases cannot be used:\n  p0_0: .*decoded"):
+        read(root)
+    splits, _ = read(root, policy="skip")
+
+    assert splits.warnings == ("2 cases were skipped: 'p0_0', 'p3_1'",)
+    kept = sorted(name for side in sides(splits) for name in names(side))
+    assert kept == [
+        f"p{p}_{k}" for p in range(5) for k in range(2) if (p, k) not in ((0, 0), (3, 1))
+    ]
+    for side in sides(splits):
+        assert [facts.name for facts in side.facts] == names(side)
+    with pytest.raises(ValueError, match="on_bad_image takes error or skip, got 'warn'"):
+        read(root, policy="warn")
+
+
+def test_a_class_that_train_lacks_is_an_error(root):
+    for name in ("p0_0", "p0_1"):
+        write(root, name, cells=0)
+
+    with pytest.raises(ValueError, match=r"train has no pixel of cell: .* \(data.seed\)"):
+        read(root, val=["p[12]*"], test=["p[34]*"])
+    with pytest.raises(ValueError, match="val has no pixel of any scored class"):
+        read(root, val=["p0*"])
+    assert read(root, val=["p1*"], test=["p0*"])[0].warnings == ("test has no pixel of cell",)
+
+
+def test_an_image_on_two_sides_is_told(root):
+    image = cv2.imread(str(root / "images" / "p0_0.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(root / "images" / "p4_1.png"), image)
+
+    splits, _ = read(root, val=["p3*"], test=["p4*"])
+
+    (warning,) = splits.warnings
+    assert warning.startswith("p0_0 in train and p4_1 in test are the same image")
+
+
+def write_table(root, split_of):
+    rows = [
+        f"images/{name}.png,masks/{name}.png,{name},{name[:2]},{split_of(name)}"
+        for name in (f"p{p}_{k}" for p in range(5) for k in range(2))
+    ]
+    (root / "data.csv").write_text("\n".join(["image,mask,name,patient,split", *rows]))
+
+
+def test_a_table_gives_its_own_split(root):
+    write_table(root, lambda name: {"p0": "test", "p1": "val"}.get(name[:2], "train"))
+
+    splits, _ = read(root, source="csv")
+
+    assert [names(side) for side in sides(splits)] == [
+        [f"p{p}_{k}" for p in (2, 3, 4) for k in range(2)],
+        ["p1_0", "p1_1"],
+        ["p0_0", "p0_1"],
+    ]
+    with pytest.raises(
+        ValueError, match=r"data.fold=1 draws a split, but the data set has its own"
+    ):
+        read(root, source="csv", fold=1)
+
+
+def test_a_patient_in_two_splits_of_a_table_is_an_error(root):
+    write_table(root, lambda name: {"p0": "test", "p1_1": "val"}.get(name, "train"))
+
+    with pytest.raises(InstantiationException) as caught:
+        read(root, source="csv")
+
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert "line 5, column 'split': patient 'p1' is in val, but in line 4 in train" in str(
+        caught.value.__cause__
+    )
+
+
+def test_nnunet_has_a_fold_of_its_own_beside_that_of_the_options(root):
+    (root / "images").rename(root / "imagesTr")
+    (root / "masks").rename(root / "labelsTr")
+    for path in (root / "imagesTr").iterdir():
+        path.rename(path.with_stem(f"{path.stem}_0000"))
+    for path in (root / "labelsTr").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), mask // 200)
+    labels = '"labels": {"background": 0, "cell": 1}'
+    (root / "dataset.json").write_text(
+        f'{{"channel_names": {{"0": "gray"}}, {labels}, "file_ending": ".png"}}'
+    )
+    everything = [f"p{p}_{k}" for p in range(5) for k in range(2)]
+    train = [f'"{name}"' for name in everything if name[1] != "2"]
+    (root / "splits_final.json").write_text(
+        f'[{{"train": [], "val": []}}, {{"train": [{", ".join(train)}], "val": ["p2_0", "p2_1"]}}]'
+    )
+    given = {"source": "nnunet", "splits": "splits_final.json", "splits_fold": 1}
+
+    own, _ = read(root, **given)
+    drawn, options = read(root, source="nnunet", fold=2)
+
+    assert (names(own.val), own.test) == (["p2_0", "p2_1"], None)
+    assert options.fold == 2
+    assert len(names(drawn.test)) == 2
+    with pytest.raises(
+        ValueError, match=r"data.fold=0 draws a split, but the data set has its own"
+    ):
+        read(root, fold=0, **given)
+
+
+@pytest.mark.parametrize("options", [{"fractions": [0.5, 0.2, 0.2]}, {"fold": 5}, {"limit": -1}])
+def test_impossible_options_are_refused_before_anything_is_read(tmp_path, options):
+    with pytest.raises(ValueError, match=rf"^data\.{next(iter(options))} takes"):
+        read(tmp_path / "gone", **options)
+
+
+def test_an_error_of_the_source_is_the_cause_of_hydras(tmp_path):
+    with pytest.raises(InstantiationException) as caught:
+        read(tmp_path / "gone")
+
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("given", "patterns"), [(["a", 24], ["a", "24"]), (24, ["24"]), ("2[0-3]", ["2[0-3]"])]
+)
+def test_patterns_of_names_may_be_one_or_numbers(given, patterns):
+    assert _patterns({"val": given, "seed": 1}) == {"val": patterns}

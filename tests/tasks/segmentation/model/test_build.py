@@ -1,0 +1,132 @@
+"""The segmenter that comes of what was chosen."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from backbones import build_backbone
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.build import choose_norms, new_segmenter
+from tasks.segmentation.model.unet import UNetOptions
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's
+DATA = CaseSet(
+    source="x",
+    cases=(Case(name="a", images=(Path("a.png"),), masks=(Path("b.png"),), patient="a"),),
+    classes=class_table({0: "background", 80: "gland", 255: "vessel"}),
+    axis=2,
+)
+
+
+@pytest.mark.parametrize(
+    ("norm", "weights", "decoder", "batch_size", "expected"),
+    [
+        ("auto", "imagenet", "auto", 8, ("frozen_batch", "batch")),
+        ("auto", "imagenet", "auto", 7, ("frozen_batch", "group")),
+        ("auto", "random", "auto", 8, ("batch", "batch")),
+        ("auto", None, "auto", 7, ("group", "group")),
+        ("auto", "imagenet", "instance", 2, ("instance", "instance")),
+        ("auto", "random", "batch", 2, ("batch", "batch")),
+        ("frozen_batch", "imagenet", "instance", 2, ("frozen_batch", "instance")),
+        ("instance", "random", "auto", 16, ("instance", "batch")),
+        ("instance", "random", "auto", 2, ("instance", "group")),
+    ],
+)
+def test_norms_follow_from_what_is_told_the_weights_and_the_batch(
+    norm, weights, decoder, batch_size, expected
+):
+    choice = BackboneChoice(name="resnet18", weights=weights, norm=norm)
+    chosen = choose_norms(choice, UNetOptions(norm=decoder), batch_size=batch_size)
+    assert tuple(decision.value for decision in chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("norm", "decoder", "reasons"),
+    [
+        ("auto", "auto", ("loaded statistics are kept", "4 images per batch")),
+        ("auto", "group", ("that of the decoder", "as told")),
+        ("batch", "auto", ("as told", "4 images per batch")),
+    ],
+)
+def test_norms_come_with_their_reasons(norm, decoder, reasons):
+    choice = BackboneChoice(name="resnet18", norm=norm)
+    chosen = choose_norms(choice, UNetOptions(norm=decoder), batch_size=4)
+    assert tuple(decision.reason for decision in chosen) == reasons
+
+
+def build(choice=None, inputs=None, *, channels=1, freeze=0, norm="group"):
+    choice = {"name": "resnet18", "weights": "random"} | (choice or {})
+    return new_segmenter(
+        BackboneChoice(**choice),
+        UNetOptions(norm="group", channels=(32,) * 5),
+        InputOptions(**{"normalisation": "imagenet", "patch": (64, 64)} | (inputs or {})),
+        data=DATA,
+        channels=channels,
+        norm=norm,
+        freeze=freeze,
+    )
+
+
+def test_the_segmenter_is_what_was_chosen():
+    network, card = build(freeze=1, norm="instance")
+    assert network.backbone.frozen == 1
+    assert isinstance(network.backbone.bn1, nn.InstanceNorm2d)
+    assert isinstance(network.decoder["blocks"][0].conv1[1], nn.GroupNorm)
+    assert network.segmentation_head[0].out_channels == 3
+    assert (card.backbone, card.norm, card.channels, card.axis) == ("resnet18", "instance", 1, 2)
+    assert card.classes == DATA.classes
+    assert (card.options, card.input.patch) == (
+        UNetOptions(norm="group", channels=(32,) * 5),
+        (64, 64),
+    )
+    assert card.provenance == "random initialisation"
+
+
+@pytest.mark.parametrize(
+    ("channels", "neighbours", "expected"), [(1, 0, 1), (3, 0, 3), (1, 1, 3), (3, 2, 15), (7, 0, 7)]
+)
+def test_data_and_neighbours_tell_the_channels(channels, neighbours, expected):
+    network, card = build(inputs={"neighbours": neighbours}, channels=channels)
+    assert network.backbone.conv1.in_channels == card.in_channels == expected
+    assert len(card.mean) == len(card.std) == expected
+    assert (card.channels, card.preprocessing.neighbours) == (channels, neighbours)
+
+
+def test_told_channels_must_be_those_of_the_data():
+    assert build({"in_channels": 3}, {"neighbours": 1})[1].in_channels == 3
+    message = (
+        "backbone.in_channels is 3, but images of 2 channels with input.neighbours=1 make 6; leave"
+    )
+    with pytest.raises(ValueError, match=message):
+        build({"in_channels": 3}, {"neighbours": 1}, channels=2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_zscore_is_not_normalised_again(channels):
+    _, card = build(inputs={"normalisation": "zscore"}, channels=channels)
+    assert (card.mean, card.std) == ((0.0,) * channels, (1.0,) * channels)
+
+
+@pytest.mark.parametrize("normalisation", ["imagenet", "percentile"])
+def test_what_lies_from_0_to_1_is_normalised_as_the_weights_expect(normalisation):
+    _, card = build(inputs={"normalisation": normalisation}, channels=3)
+    assert (card.mean, card.std) == (pytest.approx(MEAN), pytest.approx(STD))
+
+
+def test_gray_images_have_one_mean_even_without_weights():
+    _, card = build()
+    assert card.mean == pytest.approx((np.mean(MEAN),))
+    assert len(card.std) == 1
+
+
+def test_the_preprocessing_is_that_of_the_weights(tmp_path):
+    weights = tmp_path / "own.pth"
+    torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
+    network, card = build({"weights": str(weights), "conventions": "imagenet"})
+    assert card.mean == network.backbone.conventions.mean
+    assert str(weights) in card.provenance

@@ -1,0 +1,273 @@
+"""A segmenter's checkpoint: what comes back is what went in, and nothing else is taken."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.common.resume.continuation import check_resume
+from tasks.segmentation.data.cases import ClassTable, class_table
+from tasks.segmentation.data.dataset import whole_input
+from tasks.segmentation.data.input import InputOptions, scaling_of
+from tasks.segmentation.model.card import SegmenterCard, load_segmenter
+from tasks.segmentation.model.unet import UNetOptions
+
+CARD = SegmenterCard(
+    backbone="resnet18",
+    norm="group",
+    channels=1,
+    options=UNetOptions(norm="group", channels=(8,) * 5),
+    classes=class_table({0: "background", 80: "gland", 81: "gland", 255: "vessel"}),
+    input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=20),
+    axis=-1,
+    mean=(0.1,),
+    std=(0.4,),
+    epsilon=1e-3,
+    provenance="random initialisation",
+)
+OVERLAPPING = ClassTable(
+    names=("whole", "core"), values=((1, 2, 4), (1,)), exclusive=False, ignored=(9,), inferred=True
+)
+CARDS = {
+    "plain": CARD,
+    "overlapping, 2.5D of two channels, a window": replace(
+        CARD,
+        channels=2,
+        classes=OVERLAPPING,
+        input=replace(
+            CARD.input, normalisation="window", window=(-160.0, 240.0), neighbours=1, flips=True
+        ),
+        axis=2,
+        mean=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+        std=(0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+    ),
+    "batch norm, every option of the decoder": replace(
+        CARD,
+        norm="batch",
+        options=UNetOptions(
+            norm="instance",
+            deep_supervision=True,
+            attention="scse",
+            upsampling="transposed",
+            channels=(16, 16, 16, 16, 32),
+            image_skip=True,
+        ),
+        input=replace(CARD.input, normalisation="zscore"),
+    ),
+}
+every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
+
+
+def run_of(epochs, **recipe):
+    shared = {"recipe": {"epochs": epochs, "lr": 0.1, **recipe}, "seed": 0}
+    return shared | {"loss": {"name": "ce"}, "trainer": {"max_steps": -1}}
+
+
+def save(path, network, card=CARD, *, epochs=1, of=2, **changes):
+    """Write a checkpoint as Lightning and `SegmentationModule` do."""
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": epochs}}}}
+    cards = {"keel": card.to_dict() | changes, "keel_run": run_of(of)}
+    torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network():
+    return CARD.build()
+
+
+@pytest.fixture
+def path(tmp_path, network):
+    return save(tmp_path / "best.ckpt", network)
+
+
+@every_card
+def test_a_checkpoint_gives_the_same_logits_and_preprocessing(tmp_path, card):
+    network = card.build().eval()
+    for tensor in network.state_dict().values():  # as after training: no weight is a round number
+        if tensor.is_floating_point():
+            tensor.add_(torch.rand_like(tensor) * 0.1)
+    loaded, read = load_segmenter(save(tmp_path / "a.ckpt", network, card))
+    assert read == card
+    assert not any(module.training for module in loaded.modules())
+    volume = np.random.default_rng(0).integers(0, 200, (card.channels, 3, 40, 50), np.uint8)
+    scaling = scaling_of(volume, read.input)
+    seen, expected = (
+        whole_input(volume, scaling, preprocessing=told.preprocessing) for told in (read, card)
+    )
+    assert torch.equal(seen, expected)
+    assert seen.shape[1] == card.in_channels == card.channels * (2 * card.input.neighbours + 1)
+    with torch.no_grad():
+        logits = network(seen)
+        assert torch.equal(loaded(seen), logits)
+    assert logits.shape == (3, len(card.classes.names), 40, 50)
+    assert logits.std() > 1e-3
+
+
+@every_card
+def test_a_card_is_plain_values_and_survives_them(tmp_path, card):
+    def plain(value):
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(item) for key, item in value.items())
+        return all(map(plain, value)) if isinstance(value, list) else type(value) in kinds
+
+    kinds = (str, int, float, bool, type(None))
+    assert plain(card.to_dict())
+    torch.save(card.to_dict(), tmp_path / "card.pt")
+    again = SegmenterCard.from_dict(torch.load(tmp_path / "card.pt", weights_only=True))
+    assert again == card
+    assert hash(again) == hash(card)  # tuples all the way down
+    assert card.to_dict()["task"] == "segmentation"
+
+
+def test_the_preprocessing_is_that_of_the_weights():
+    card = CARDS["overlapping, 2.5D of two channels, a window"]
+    told = card.preprocessing
+    assert (told.mean, told.std, told.neighbours) == (card.mean, card.std, 1)
+
+
+def test_the_epsilon_and_the_conventions_come_back():
+    backbone = CARDS["batch norm, every option of the decoder"].build().backbone
+    assert {m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+    assert (backbone.conventions.mean, backbone.conventions.std) == ((0.1,), (0.4,))
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
+    """Whichever the checkpoint has, a run with and without them can begin with its weights."""
+    cards = {
+        heads: replace(CARD, options=replace(CARD.options, deep_supervision=heads))
+        for heads in (True, False)
+    }
+    network = cards[saved].build().eval()
+    path = save(
+        tmp_path / "a.ckpt",
+        network,
+        cards[saved],
+        options=cards[not saved].to_dict()["options"],
+    )
+    loaded, card = load_segmenter(path)
+    assert card == cards[not saved]
+    assert (len(loaded.deep_heads) > 0) == (not saved)
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), network(image))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
+        load_segmenter(tmp_path / "none.ckpt")
+
+
+def test_an_image_is_no_checkpoint(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        load_segmenter(tmp_path / "a.png")
+
+
+def test_a_truncated_checkpoint_is_refused(path):
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"best.ckpt is truncated or damaged"):
+        load_segmenter(path)
+
+
+@pytest.mark.parametrize("keel", [None, "x", {"task": "pose"}])
+def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
+    torch.save({"state_dict": {}, "keel": keel, "epoch": 1}, tmp_path / "a.pth")
+    message = (
+        r"a.pth is no checkpoint of a Keel segmenter: it has the keys \['epoch', 'keel', "
+        r"'state_dict'\]. Give one that scripts/train_seg.py wrote, such as runs/segmentation/"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_segmenter(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has the format 2, this version of Keel reads 1"),
+        ({"options": {"depth": 3}}, "describes its segmenter in a way .*depth"),
+        ({"input": {"overlap": 2}}, "describes its segmenter .*input.overlap takes .* got 2"),
+        ({"classes": {"names": ["a"]}}, "describes its segmenter .*'values'"),
+        ({"axes": 3}, "describes its segmenter .*axes"),
+        ({"backbone": "resnet34"}, "lacks weights of the segmenter it describes"),
+        ({"channels": 2, "mean": [0, 0], "std": [1, 1]}, "lacks weights of the segmenter"),
+    ],
+)
+def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, network, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_segmenter(save(tmp_path / "a.ckpt", network, **changes))
+
+
+def test_a_run_of_the_same_segmenter_may_go_on(path):
+    card = replace(CARD, provenance="weights from x.pth")
+    for now in (CARD, card):  # where the first weights came from may differ
+        check_resume(path, SegmenterCard.from_dict, now, run=run_of(2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": class_table({0: "background", 1: "gland"})},
+            r"cannot resume from .*best.ckpt: classes.names is \['background', 'gland'\], the "
+            r"checkpoint's is .*'vessel'.*\. Use the command of that run",
+        ),
+        ({"mean": (0.3,)}, r"mean is \[0.3\], the checkpoint's is"),  # no weights carry it
+        ({"channels": 3}, "channels is 3, the checkpoint's is 1"),
+        ({"axis": 0}, "axis is 0, the checkpoint's is -1"),
+        (
+            {"input": replace(CARD.input, patch=(32, 64))},
+            r"input.patch is \[32, 64\], the checkpoint",
+        ),
+        ({"options": replace(CARD.options, image_skip=True)}, "options.image_skip is True, the"),
+    ],
+)
+def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        check_resume(path, SegmenterCard.from_dict, replace(CARD, **changes), run=run_of(2))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (run_of(2, lr=5.0), "recipe.lr is 5.0, the checkpoint's is 0.1"),
+        ({**run_of(2), "loss": {"name": "dice"}}, "loss.name is 'dice', the checkpoint's is 'ce'"),
+        (
+            {**run_of(2), "trainer": {"trainer": {"max_steps": -1}, "precision": "32"}},
+            "trainer.precision is '32', the checkpoint's is None.*name what was auto there",
+        ),
+    ],
+)
+def test_a_run_on_another_course_may_not_go_on(path, run, message):
+    with pytest.raises(ValueError, match=message):
+        check_resume(path, SegmenterCard.from_dict, CARD, run=run)
+
+
+def test_a_run_cannot_go_on_from_a_detector(tmp_path):
+    torch.save({"state_dict": {}, "keel": {"task": "detection"}}, tmp_path / "det.ckpt")
+    with pytest.raises(ValueError, match=r"det.ckpt is the checkpoint of a detector; expected"):
+        check_resume(tmp_path / "det.ckpt", SegmenterCard.from_dict, CARD, run=run_of(2))
+
+
+def test_lists_and_tuples_of_a_run_are_the_same(tmp_path):
+    """A configuration comes with lists, a dataclass with tuples."""
+    network = CARD.build()
+    run = {
+        "recipe": {"epochs": 2},
+        "trainer": {"max_steps": -1},
+        "split": {"val": ("2*",), "fractions": (0.7, 0.1, 0.2)},
+    }
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
+    path = tmp_path / "last.ckpt"
+    parts = {"state_dict": state, "loops": loops, "global_step": 8}
+    torch.save({**parts, "keel": CARD.to_dict(), "keel_run": run}, path)
+    check_resume(path, SegmenterCard.from_dict, CARD, run=run)
+    other = {**run, "split": {"val": ("3*",), "fractions": (0.7, 0.1, 0.2)}}
+    with pytest.raises(ValueError, match=r"resume.*: split\.val is \['3\*'\], the checkpoint's is"):
+        check_resume(path, SegmenterCard.from_dict, CARD, run=other)

@@ -1,0 +1,407 @@
+"""Losses: equal to MONAI's and torch's, and by hand where those have no answer."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss, DiceLoss, FocalLoss, TverskyLoss
+from torch import nn
+
+from tasks.segmentation.data.cases import IGNORE, ClassTable
+from tasks.segmentation.model.deep_supervision import (
+    DeepSupervision,
+    _resized,
+    deep_supervision_weights,
+)
+from tasks.segmentation.model.losses import LOSSES, SMOOTH, LossOptions, build_loss
+
+EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
+LAYERED = ClassTable(names=("a", "b", "c"), values=((1,), (2,), (3,)), exclusive=False)
+SINGLE = ClassTable(names=("a",), values=((1,),), exclusive=False)
+TABLES = pytest.mark.parametrize("classes", [EXCLUSIVE, LAYERED, SINGLE])
+MONAI_SMOOTH = {"smooth_nr": SMOOTH, "smooth_dr": SMOOTH}
+MONAI_HALF = {"smooth_nr": SMOOTH / 2, "smooth_dr": SMOOTH / 2}
+
+
+def random_batch(classes, size=(6, 5)):
+    count = len(classes.names)
+    logits = (3 * torch.randn(2, count, *size)).requires_grad_()
+    if classes.exclusive:
+        return logits, torch.randint(count, (2, *size), dtype=torch.uint8)
+    return logits, torch.randint(2, (2, count, *size), dtype=torch.uint8)
+
+
+def loss_of(classes, label_smoothing=0.0, **options):
+    return build_loss(LossOptions(**options), classes, label_smoothing=label_smoothing)
+
+
+def layers_of(labels, classes):
+    """The truth as MONAI takes it."""
+    if not classes.exclusive:
+        return labels.float()
+    return F.one_hot(labels.long(), len(classes.names)).movedim(-1, 1).float()
+
+
+def activation(classes):
+    return {"softmax": True} if classes.exclusive else {"sigmoid": True}
+
+
+def assert_same(ours, theirs, logits):
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
+    return gradients[0]
+
+
+@TABLES
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("include_background", [True, False])
+def test_overlap_losses_are_those_of_monai(classes, batch_dice, include_background):
+    logits, labels = random_batch(classes)
+    options = {"batch_dice": batch_dice, "include_background": include_background}
+    theirs = {
+        "include_background": include_background or not classes.exclusive,
+        "batch": batch_dice,
+        **activation(classes),
+    }
+    truth = layers_of(labels, classes)
+
+    dice = DiceLoss(**theirs, **MONAI_SMOOTH)(logits, truth)
+    assert_same(loss_of(classes, name="dice", **options)(logits, labels), dice, logits)
+
+    tversky = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.2, beta=0.9)(logits, truth)
+    ours = loss_of(classes, name="tversky", alpha=0.2, beta=0.9, **options)
+    assert_same(ours(logits, labels), tversky, logits)
+
+    each = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.3, beta=0.7, reduction="none")
+    focal = (each(logits, truth) ** 0.75).mean()
+    ours = loss_of(classes, name="focal_tversky", **options)
+    assert_same(ours(logits, labels), focal, logits)
+
+
+@pytest.mark.parametrize(("classes", "weights"), [(EXCLUSIVE, (0.5, 2.0, 3.0)), (EXCLUSIVE, ())])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_is_that_of_torch(classes, weights, smoothing):
+    logits, labels = random_batch(classes)
+    labels[0, :2] = IGNORE
+
+    ours = loss_of(classes, name="ce", class_weights=weights, label_smoothing=smoothing)
+    theirs = nn.CrossEntropyLoss(
+        weight=torch.tensor(weights) if weights else None,
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+    )
+
+    assert_same(ours(logits, labels), theirs(logits, labels.long()), logits)
+
+
+@pytest.mark.parametrize("classes", [LAYERED, SINGLE])
+def test_cross_entropy_of_layers_is_torchs_binary_one(classes):
+    logits, labels = random_batch(classes)
+
+    ours = loss_of(classes, name="ce")(logits, labels)
+
+    assert_same(ours, nn.BCEWithLogitsLoss()(logits, labels.float()), logits)
+
+
+def test_cross_entropy_of_layers_is_smoothed_towards_a_half_as_two_classes_are():
+    logits, labels = random_batch(SINGLE)
+
+    ours = loss_of(SINGLE, name="ce", label_smoothing=0.2)(logits, labels)
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1)  # sigmoid is softmax of (0, x)
+
+    assert_same(ours, F.cross_entropy(two, labels[:, 0].long(), label_smoothing=0.2), logits)
+
+
+@pytest.mark.parametrize("name", ["ce", "focal"])
+def test_class_weights_of_layers_make_a_weighted_mean(name):
+    logits, labels = random_batch(LAYERED)
+    labels[:, 1, :3] = IGNORE  # half of one class: it counts less
+    weights = (0.5, 2.0, 3.0)
+
+    ours = loss_of(LAYERED, name=name, class_weights=weights)(logits, labels)
+    one = loss_of(SINGLE, name=name)
+    each = [one(logits[:, k : k + 1], labels[:, k : k + 1]) for k in range(3)]
+
+    expected = (0.5 * each[0] * 60 + 2 * each[1] * 30 + 3 * each[2] * 60) / (30 + 60 + 180)
+    assert_same(ours, expected, logits)
+
+
+@pytest.mark.parametrize("classes", [EXCLUSIVE, SINGLE])  # MONAI has softmax for several layers
+def test_dice_and_cross_entropy_are_added_as_monai_does(classes):
+    logits, labels = random_batch(classes)
+    monai = DiceCELoss(
+        include_background=not classes.exclusive,
+        **activation(classes),
+        **MONAI_SMOOTH,
+        batch=True,
+        lambda_dice=2.0,
+        lambda_ce=0.5,
+    )
+
+    ours = loss_of(classes, dice_weight=2.0, ce_weight=0.5)(logits, labels)
+
+    assert_same(ours, monai(logits, layers_of(labels, classes)), logits)
+
+
+@TABLES
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 3.0])
+def test_focal_loss_is_that_of_monai(classes, gamma):
+    logits, labels = random_batch(classes)
+    monai = FocalLoss(gamma=gamma, use_softmax=classes.exclusive)
+
+    ours = loss_of(classes, name="focal", gamma=gamma)(logits, labels)
+    # MONAI's mean over pixels and classes has K - 1 zeros per pixel where classes are exclusive.
+    factor = len(classes.names) if classes.exclusive else 1
+
+    assert_same(ours, factor * monai(logits, layers_of(labels, classes)), logits)
+
+
+def test_focal_loss_weighs_classes_as_a_weighted_mean():
+    # p of the true class is 1/2 in both pixels of classes with weights 1 and 3.
+    logits, labels = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
+    logits[0, 1, 0, 0] = math.log(3)  # the first has 1/4
+    classes = ClassTable(names=("background", "a"), values=((0,), (1,)))
+
+    loss = loss_of(classes, name="focal", class_weights=(1.0, 3.0))(logits, labels)
+
+    first, second = 0.75**2 * math.log(4), 0.5**2 * math.log(2)
+    assert loss.item() == pytest.approx((first + 3 * second) / 4)
+
+
+@TABLES
+@pytest.mark.parametrize("name", LOSSES)
+def test_ignored_pixels_are_as_if_they_were_not_there(classes, name):
+    logits, labels = random_batch(classes)
+    ignored = torch.rand(2, 6, 5) < 0.4
+    loss = loss_of(classes, name=name)
+    labels.masked_fill_(ignored if classes.exclusive else ignored[:, None], IGNORE)
+
+    ours = loss(logits, labels)
+    # One image of one row that has only the labelled pixels of both.
+    kept = [x.movedim(1, -1)[~ignored] if x.ndim == 4 else x[~ignored] for x in (logits, labels)]
+    rest = [x.movedim(-1, 0)[None, :, None] if x.ndim == 2 else x[None, None] for x in kept]
+
+    gradient = assert_same(ours, loss(*rest), logits)
+    assert (gradient.movedim(1, -1)[ignored] == 0).all()
+    assert (gradient.movedim(1, -1)[~ignored] != 0).any(dim=-1).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_class_or_an_image_without_labels_is_not_in_the_mean(name):
+    logits, labels = random_batch(LAYERED)
+    labels[:, 2] = IGNORE
+    two = ClassTable(names=("a", "b"), values=((1,), (2,)), exclusive=False)
+    ours, rest = (loss_of(table, name=name, batch_dice=False) for table in (LAYERED, two))
+    assert_same(ours(logits, labels), rest(logits[:, :2], labels[:, :2]), logits)
+
+    labels[0] = IGNORE
+    assert_same(ours(logits, labels), rest(logits[1:, :2], labels[1:, :2]), logits)
+
+
+@TABLES
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("name", LOSSES)
+def test_without_any_label_the_loss_is_0_and_so_are_the_gradients(classes, name, batch_dice):
+    logits, labels = random_batch(classes)
+
+    loss = loss_of(classes, name=name, batch_dice=batch_dice)(logits, labels.fill_(IGNORE))
+
+    assert loss.item() == 0
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("name", ["dice", "tversky", "focal_tversky"])
+def test_a_class_that_is_absent_and_hardly_predicted_costs_little(name):
+    logits = torch.full((1, 1, 64, 64), -11.0, requires_grad=True)  # 0.07 pixels in sum
+    labels = torch.zeros(1, 1, 64, 64)
+
+    loss = loss_of(SINGLE, name=name)(logits, labels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert 0 < loss.item() < 0.12
+    assert gradient.isfinite().all()
+
+    # Exactly nothing, where a root would have an infinite slope.
+    loss = loss_of(SINGLE, name=name)(logits - 200, labels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("classes", [EXCLUSIVE, SINGLE])
+def test_focal_loss_has_a_gradient_where_a_pixel_is_certain_or_ignored(classes):
+    logits, labels = random_batch(classes)
+    labels[0, ..., 0, 0] = IGNORE
+    labels[0, ..., 1, 1] = 0
+    sure = logits.detach().clone()
+    sure[0, :, 1, 1] = -200
+    sure[0, 0, 1, 1] = 200 if classes.exclusive else -200
+    sure.requires_grad_()
+
+    loss = loss_of(classes, name="focal", gamma=0.5)(sure, labels)
+
+    (gradient,) = torch.autograd.grad(loss, sure)
+    assert gradient.isfinite().all()
+    assert (gradient[0, :, [0, 1], [0, 1]] == 0).all()
+
+
+def test_dice_by_hand():
+    # Chances 3/4 and 1/4 over truth 1 and 0: hits 3/4, predicted 1, there 1.
+    logits = torch.tensor([[[[math.log(3), -math.log(3)]]]])
+    labels = torch.tensor([[[[1, 0]]]])
+
+    loss = loss_of(SINGLE, name="dice")(logits, labels)
+
+    assert loss.item() == pytest.approx(1 - (2 * 0.75 + 1) / (1 + 1 + 1))
+
+
+def test_the_tversky_index_weighs_false_negatives_by_beta():
+    logits = torch.tensor([[[[40.0, -40.0, -40.0]]]])  # one hit, two misses
+    labels = torch.tensor([[[[1, 1, 1]]]])
+    assert loss_of(SINGLE, name="tversky")(logits, labels).item() == pytest.approx(
+        1 - 1.5 / (1.5 + 0.7 * 2)
+    )
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_computed_in_float32_under_autocast(name, precision):
+    logits, labels = random_batch(EXCLUSIVE, size=(64, 64))
+    loss, low = loss_of(EXCLUSIVE, name=name), logits.detach().to(precision)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = loss(low, labels)
+
+    assert ours.dtype == torch.float32
+    assert ours.item() == loss(low.float(), labels).item()
+
+
+def test_the_loss_brings_nothing_into_a_checkpoint():
+    loss = loss_of(EXCLUSIVE, class_weights=(1, 2, 3))
+
+    assert not loss.state_dict()
+    assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "dcie"}, r"^unknown loss\.name 'dcie'; did you mean 'dice'\? Known: ce, dice,"),
+        ({"gamma": -1.0}, r"^loss\.gamma takes a number of at least 0, got -1\.0\.$"),
+        ({"alpha": "0.3"}, r"^loss\.alpha takes a number of at least 0, got '0\.3'\.$"),
+        ({"beta": math.nan}, r"^loss\.beta takes a number of at least 0, got nan\.$"),
+        ({"ce_weight": math.inf}, r"^loss\.ce_weight takes a number of at least 0, got inf\.$"),
+        ({"dice_weight": -0.1}, r"^loss\.dice_weight takes a number of at least 0, got -0\.1\.$"),
+        ({"alpha": 0, "beta": 0}, r"^loss\.alpha and loss\.beta are both 0; one must be above\.$"),
+        ({"ce_weight": 0, "dice_weight": 0}, r"^loss\.ce_weight and loss\.dice_weight are both 0"),
+        ({"focal_tversky_gamma": 0.75}, r"^loss\.focal_tversky_gamma takes a number from 1 on"),
+        ({"class_weights": (1, 0.0)}, r"^loss\.class_weights are numbers above 0, got \(1, 0.0"),
+        ({"class_weights": "12"}, r"^loss\.class_weights are numbers above 0, got '12'\.$"),
+    ],
+)
+def test_options_that_make_no_loss_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LossOptions(**options)
+
+
+def test_a_loss_without_cross_entropy_is_not_smoothed():
+    with pytest.raises(
+        ValueError, match=r"^recipe\.label_smoothing=0\.1 is of cross entropy.*loss\.name=tversky"
+    ):
+        loss_of(EXCLUSIVE, label_smoothing=0.1, name="tversky")
+
+
+def test_classes_that_do_not_fit_the_loss_are_refused():
+    with pytest.raises(ValueError, match=r"^loss\.class_weights has 2 numbers, expected one for"):
+        loss_of(EXCLUSIVE, class_weights=(1, 2))
+    with pytest.raises(ValueError, match=r"every pixel is a, the only class, .* exclusive=False"):
+        loss_of(ClassTable(names=("a",), values=((1,),)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "logits", "labels"),
+    [
+        (EXCLUSIVE, (1, 3, 4, 4), (1, 1, 4, 4)),  # would broadcast
+        (EXCLUSIVE, (1, 2, 4, 4), (1, 4, 4)),
+        (LAYERED, (2, 3, 4, 4), (2, 1, 4, 4)),  # would broadcast
+        (LAYERED, (2, 3, 4, 4), (2, 3, 4, 8)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(classes, logits, labels):
+    with pytest.raises(
+        ValueError, match=r"got logits \(.*\) and labels \(.*\); expected \(., 3, 4"
+    ):
+        loss_of(classes)(torch.zeros(logits), torch.zeros(labels))
+
+
+@pytest.mark.parametrize(
+    ("levels", "weights"),
+    [(1, (1,)), (2, (1, 0)), (3, (2 / 3, 1 / 3, 0)), (5, (8 / 15, 4 / 15, 2 / 15, 1 / 15, 0))],
+)
+def test_levels_are_weighed_by_halves_and_the_coarsest_by_0(levels, weights):
+    assert deep_supervision_weights(levels) == pytest.approx(weights)
+
+
+def test_no_level_is_refused():
+    with pytest.raises(ValueError, match="deep supervision takes at least 1 level, got 0"):
+        deep_supervision_weights(0)
+
+
+@pytest.mark.parametrize("classes", [EXCLUSIVE, LAYERED])
+def test_deep_supervision_adds_the_losses_of_the_levels(classes):
+    loss = loss_of(classes)
+    sizes = [(12, 20), (6, 10), (3, 5), (2, 3)]
+    levels = [random_batch(classes, size)[0] for size in sizes]
+    _, labels = random_batch(classes, sizes[0])
+    labels[..., :3, :7] = IGNORE
+
+    ours = DeepSupervision(loss)(levels, labels)
+
+    layers = labels.float() if labels.ndim == 4 else labels[:, None].float()
+    picked = [F.interpolate(layers, size, mode="nearest-exact").to(torch.uint8) for size in sizes]
+    targets = [p if labels.ndim == 4 else p[:, 0] for p in picked]
+    each = [loss(level, target) for level, target in zip(levels, targets, strict=True)]
+    torch.testing.assert_close(ours, (4 * each[0] + 2 * each[1] + each[2]) / 7)
+
+
+def test_one_tensor_gets_the_loss_itself():
+    loss = loss_of(EXCLUSIVE)
+    logits, labels = random_batch(EXCLUSIVE)
+
+    assert DeepSupervision(loss)(logits, labels).item() == loss(logits, labels).item()
+    assert DeepSupervision(loss)([logits], labels).item() == loss(logits, labels).item()
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_the_finest_level_has_the_size_of_the_labels(several):
+    logits, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 8, 8)
+
+    with pytest.raises(ValueError, match=r"got logits \(1, 3, 4, 4\) and labels \(1, 8, 8\)"):
+        DeepSupervision(loss_of(EXCLUSIVE))([logits] * 2 if several else logits, labels)
+
+
+@pytest.mark.parametrize("size_of_weights", [1.0, 3e38, math.inf, math.nan])
+def test_the_coarsest_head_has_gradients_of_0_even_if_it_overflows(size_of_weights):
+    heads = [nn.Conv2d(2, 3, 1) for _ in range(3)]
+    nn.init.constant_(heads[-1].weight, size_of_weights)
+    features = [torch.ones(1, 2, size, size) for size in (8, 4, 2)]
+    levels = [head(feature) for head, feature in zip(heads, features, strict=True)]
+    labels = torch.randint(3, (1, 8, 8))
+    loss = DeepSupervision(loss_of(EXCLUSIVE))
+
+    total = loss(levels, labels)
+    total.backward()
+
+    assert total.item() == loss([*levels[:2], torch.zeros(1, 3, 2, 2)], labels).item()
+    fine, middle, coarse = ([p.grad for p in head.parameters()] for head in heads)
+    assert all((gradient == 0).all() for gradient in coarse)
+    assert all((gradient != 0).any() for gradient in fine + middle)
+
+
+def test_levels_whose_size_was_rounded_up_see_the_pixel_under_their_middle():
+    """33 rows at stride 16 are 3: the blocks begin at 0, 16 and 32, of which one row is there."""
+    rows = torch.arange(33).reshape(1, 33, 1)
+    assert _resized(rows, 3, 1).flatten().tolist() == [8, 24, 32]
+    assert _resized(rows, 17, 1).flatten().tolist() == [1 + 2 * k for k in range(16)] + [32]

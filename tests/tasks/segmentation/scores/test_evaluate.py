@@ -1,0 +1,297 @@
+"""Scores of hand-made segmenters, against those computed by hand and case by case."""
+
+import math
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.segmentation.data.cases import ClassTable, class_table
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.scores.evaluate import evaluate, evaluate_masks, print_summary, read_cases
+
+TABLE = class_table({0: "background", 7: "cell"})
+TWO = ClassTable(names=("low", "high"), values=((1,), (1,)), exclusive=False)
+REGIONS = ClassTable(names=("low", "high"), values=((1, 2), (2,)), exclusive=False)
+
+
+class Light(nn.Module):
+    """Finds the second class where the image is lighter than 100; the first in the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        light = images[:, 0] - 100 / 255
+        return torch.stack([-light, light], dim=1)
+
+
+def card(classes=TABLE, *, channels=1):
+    return SegmenterCard(
+        backbone="resnet18",
+        norm="group",
+        channels=channels,
+        options=UNetOptions(norm="group"),
+        classes=classes,
+        input=InputOptions(normalisation="imagenet", patch=(32, 32)),
+        axis=-1,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        epsilon=1e-5,
+        provenance="made",
+    )
+
+
+def block(rows, columns, value):
+    """A picture of 40 x 50 with a block in its corner."""
+    pixels = np.zeros((40, 50), np.uint8)
+    pixels[:rows, :columns] = value
+    return pixels
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels in files.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A case that is half right, one that is missed, one with nothing, and a false alarm."""
+    nothing = block(0, 0, 0)
+    write(tmp_path / "i", a=block(10, 10, 200), b=nothing, c=nothing, d=block(4, 5, 200))
+    write(tmp_path / "m", a=block(5, 10, 7), b=block(2, 2, 7), c=nothing, d=nothing)
+    return tmp_path / "m", tmp_path / "i"
+
+
+def test_cases_and_their_summary_are_scored_as_by_hand(folders):
+    split, unit = read_cases(*folders, card())
+    cases, summary = evaluate(Light(), card(), split, tolerance=1)
+    assert unit == "px"
+    assert [cases[name]["cell"]["dice"] for name in "abd"] == pytest.approx([2 * 50 / 150, 0, 0])
+    a = cases["a"]["cell"]
+    assert (a["precision"], a["recall"]) == (0.5, 1)
+    assert (a["truth_pixels"], a["predicted_pixels"]) == (50, 100)
+    assert a["hd95"] == 5  # rows 5 to 9 are too many, and the lowest is 5 away
+    assert cases["b"]["cell"]["hd95"] == pytest.approx(math.hypot(40, 50))
+    assert math.isnan(cases["c"]["cell"]["dice"])
+    assert summary["cell"]["dice"] == pytest.approx((2 / 3 + 0 + 0) / 3)
+    counts = [summary["cell"][key] for key in ("n_cases", "n_truth", "missed", "false_alarms")]
+    assert counts == [4, 2, 1, 1]
+    assert summary["cell"]["miss_rate"] == 0.5
+
+
+def test_what_the_truth_leaves_out_is_not_scored(tmp_path):
+    mask = block(10, 10, 255)
+    mask[:5, :10] = 7
+    write(tmp_path / "i", a=block(10, 10, 200))
+    write(tmp_path / "m", a=mask)
+    its_card = card(class_table({0: "background", 7: "cell", 255: "ignore"}))
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    assert cases["a"]["cell"]["dice"] == 1
+
+
+def test_a_volume_is_scored_in_millimetres(tmp_path):
+    """Along slices of 4 mm; the prediction has one slice more than the truth."""
+    image, mask = np.zeros((2, 6, 6, 5), np.uint8)
+    image[1:5, 1:5, 1:4], mask[1:5, 1:5, 1:3] = 200, 7
+    for kind, values in (("i", image), ("m", mask)):
+        (tmp_path / kind).mkdir()
+        volume = nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0]))
+        nib.save(volume, tmp_path / kind / "v.nii.gz")
+    split, unit = read_cases(tmp_path / "m", tmp_path / "i", card())
+    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    assert unit == "mm"
+    assert cases["v"]["cell"]["dice"] == pytest.approx(2 * 32 / (32 + 48))
+    assert cases["v"]["cell"]["hd95"] == pytest.approx(4)
+
+
+def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
+    write(tmp_path / "i", a=block(10, 10, 200))
+    write(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
+    write(tmp_path / "m" / "high", a=block(5, 10, 255))
+    its_card = card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    # `Light` finds what is light as its second class, which is "low" here.
+    assert cases["a"]["low"]["dice"] == 0
+    assert cases["a"]["high"]["dice"] == 0
+    assert cases["a"]["high"]["predicted_pixels"] == 40 * 50 - 100
+
+
+def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
+    """Of nnU-Net: low is 1 and 2, high is 2 alone."""
+    mask = block(20, 50, 2)
+    mask[20:] = 1
+    write(tmp_path / "i", a=block(20, 50, 200))
+    write(tmp_path / "m", a=mask)
+    split, _ = read_cases(tmp_path / "m", tmp_path / "i", card(REGIONS))
+    cases, _ = evaluate(Light(), card(REGIONS), split, tolerance=1)
+    assert cases["a"]["high"]["dice"] == 1
+    assert cases["a"]["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
+
+
+def test_other_classes_are_refused(folders, tmp_path):
+    with pytest.raises(ValueError, match=r"m has the classes background, class 7; .* on low, high"):
+        read_cases(*folders, card(TWO))
+    write(tmp_path / "k" / "high", **dict.fromkeys("abcd", block(1, 1, 1)))
+    write(tmp_path / "k" / "low", **dict.fromkeys("abcd", block(1, 1, 1)))
+    for table in (TWO, REGIONS):
+        with pytest.raises(ValueError, match=r"k has the classes high, low; .* on low, high"):
+            read_cases(tmp_path / "k", folders[1], card(table))
+
+
+def test_mask_values_of_no_class_are_refused(folders):
+    other = card(class_table({0: "background", 8: "cell"}))
+    with pytest.raises(ValueError, match=r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
+        read_cases(*folders, other)
+    said = str(caught.value)
+    assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in said
+    # These are options of training, not of evaluate.py.
+    assert "data.classes" not in said
+    assert "on_bad_image" not in said
+    assert said.endswith("Repair or remove them.")
+
+
+def test_other_channels_are_refused(folders):
+    with pytest.raises(ValueError, match=r"i has images of 1 channels; .* trained on 3\."):
+        read_cases(*folders, card(channels=3))
+
+
+def test_masks_without_images_are_refused(folders):
+    write(folders[0], e=block(0, 0, 0))
+    with pytest.raises(ValueError, match=r"1 of 5 masks without an image \('?e'?\)"):
+        read_cases(*folders, card())
+
+
+def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    split, unit = read_cases(*folders, card())
+    _, summary = evaluate(Light(), card(), split, tolerance=1)
+    print_summary("Scores of it", summary, unit=unit)
+    lines = [
+        line.replace("│", " ").replace("┃", " ") for line in capsys.readouterr().out.split("\n")
+    ]
+    rows = [line.split() for line in lines]
+    assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in rows
+    dice = f"{2 / 9:.3f}"
+    assert sorted(row[: row.index(dice) + 1] for row in rows if dice in row) == [
+        ["cell", dice],
+        ["mean", "of", "classes", dice],
+    ]
+    assert ["cell", "4", "3", "2", "1", "0.500", "1"] in rows
+    assert ["mean", "of", "classes", "4", "3", "2", "1", "0.500", "1"] in rows
+
+
+def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7), y=block(4, 4, 7))
+    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}
+
+
+def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(folders):
+    masks, images = folders
+    found = masks.parent / "found"
+    for name, pixels in (("a", block(10, 10, 7)), ("d", block(4, 5, 7))):
+        write(found, **{name: pixels})
+    write(found, b=block(0, 0, 0), c=block(0, 0, 0))
+    split, _ = read_cases(masks, images, card())
+    expected, summary = evaluate(Light(), card(), split, tolerance=1)
+    cases, total, unit, notes = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
+    assert (unit, notes) == ("px", [])
+    for name in "acd":
+        assert cases[name]["class 7"] == pytest.approx(expected[name]["cell"], nan_ok=True)
+    assert total["class 7"]["dice"] == summary["cell"]["dice"]
+
+
+def test_predicted_masks_that_do_not_fit_are_refused(folders):
+    masks, _ = folders
+    write(masks.parent / "found", **dict.fromkeys("abc", block(0, 0, 0)))
+    with pytest.raises(ValueError, match=r"1 of 4 masks without an image \('d'\)"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+    write(masks.parent / "found", d=block(0, 0, 0)[:30])
+    with pytest.raises(ValueError, match=r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+    write(masks.parent / "found", d=block(2, 2, 9))
+    with pytest.raises(ValueError, match=r"d.png .* in no class: 9 .* Repair the mask, or give"):
+        evaluate_masks(masks.parent / "found", masks, tolerance=1)
+
+
+def test_two_masks_of_one_case_of_nnunet_are_refused(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7))
+    Image.fromarray(block(10, 10, 7)).save(tmp_path / "labelsTr" / "x.tif")
+    with pytest.raises(ValueError, match=r"'x.png' and 'x.tif' are both the mask of 'x'"):
+        read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+
+
+def test_hidden_files_beside_nnunets_are_passed_over(tmp_path):
+    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
+    write(tmp_path / "labelsTr", x=block(10, 10, 7))
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder / "._x_0000.png").write_bytes(b"x")
+        (tmp_path / folder / "._x.png").write_bytes(b"x")
+    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
+    assert [case.name for case in split.cases] == ["x"]
+
+
+def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
+    its_card = replace(card(channels=3), gray_or_rgb=True)
+    split, _ = read_cases(*folders, its_card)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+
+    assert split.notes == ("4 of 4 images are gray, such as a: read as RGB",)
+    assert cases["a"]["cell"]["dice"] == pytest.approx(2 * 50 / 150)
+    with pytest.raises(
+        ValueError, match="has images of 1 channels; the segmenter was trained on 3"
+    ):
+        read_cases(*folders, card(channels=3))
+
+
+def test_results_and_truth_are_matched_by_words_or_by_an_ending(tmp_path):
+    truth, found = block(10, 10, 7), block(5, 10, 7)
+    write(tmp_path / "found", a_mask=found)
+    for folder, name in (("plain", "a"), ("worded", "a_gt"), ("both", "a_x")):
+        write(tmp_path / folder, **{name: truth})
+    write(tmp_path / "both", a_y=found)
+
+    def dice(folder, **options):
+        scores, *_ = evaluate_masks(tmp_path / "found", tmp_path / folder, tolerance=1, **options)
+        return scores["a_mask"]["class 7"]["dice"]
+
+    assert dice("plain") == dice("worded") == dice("both", mask_suffix="_x") == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 of 2 masks without an image"):
+        dice("both")
+
+
+def test_an_ending_of_the_truth_is_told(folders):
+    masks, images = folders
+    for path in list(masks.iterdir()):
+        path.rename(path.with_name(f"{path.stem}_by_anna.png"))
+        write(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
+
+    split, _ = read_cases(masks, images, card(), mask_suffix="_by_anna")
+
+    assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
+    assert split.notes == (
+        "names differ: 4 masks '*_by_anna' belong to images '*'",
+        "4 masks do not end in '_by_anna': passed over",
+    )
+
+
+def test_a_turned_mask_names_the_option_of_this_command(folders):
+    masks, images = folders
+    write(masks, a=block(5, 10, 7).T.copy())
+
+    with pytest.raises(ValueError, match=r"turned by an EXIF orientation\? See --exif\)"):
+        read_cases(masks, images, card())

@@ -1,0 +1,264 @@
+"""Scores of cases: equal to MONAI's, by hand where a structure is missing, and their summary."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import (
+    ConfusionMatrixMetric,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+)
+from scipy import ndimage
+
+from tasks.segmentation.data.cases import IGNORE, ClassTable
+from tasks.segmentation.scores.metrics import (
+    case_scores,
+    check_tolerance,
+    summarise,
+    write_case_scores,
+)
+
+EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
+LAYERED = ClassTable(names=("a", "b"), values=((1,), (2,)), exclusive=False)
+ONE = ClassTable(names=("background", "a"), values=((0,), (1,)))
+SPACING = (3.0, 0.6, 1.1)
+
+
+def random_labels(depth, classes, rng):
+    """Blobs, and others much like them."""
+    fields = ndimage.gaussian_filter(rng.standard_normal((3, depth, 24, 21)), (0, 1, 2, 2))
+    others = fields + 0.5 * ndimage.gaussian_filter(rng.standard_normal(fields.shape), (0, 1, 2, 2))
+    if classes.exclusive:
+        return [each.argmax(axis=0).astype(np.uint8) for each in (fields, others)]
+    return [(each[:2] > 0).astype(np.uint8) for each in (fields, others)]
+
+
+def scored(prediction, truth, classes=ONE, **options):
+    given = {"spacing": SPACING, "tolerance": 1.5, **options}
+    return case_scores(prediction, truth, classes, **given)
+
+
+def one_class(rows, **options):
+    """Score masks that are drawn as rows of one slice."""
+    prediction, truth = (np.array([rows_], dtype=np.uint8) for rows_ in rows)
+    return scored(prediction, truth, **options)["a"]
+
+
+# MONAI warns of an argument that it passes to itself.
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+@pytest.mark.parametrize("classes", [EXCLUSIVE, LAYERED])
+@pytest.mark.parametrize("depth", [1, 9])
+@pytest.mark.parametrize("seed", range(2))
+def test_scores_are_those_of_monai(classes, depth, seed):
+    prediction, truth = random_labels(depth, classes, np.random.default_rng(seed))
+
+    ours = scored(prediction, truth, classes)
+
+    spacing = SPACING if depth > 1 else SPACING[1:]
+    layers = [
+        [labels == k for k in (1, 2)] if classes.exclusive else labels == 1
+        for labels in (prediction, truth)
+    ]
+    pair = [torch.from_numpy(np.stack(each)).float()[None] for each in layers]  # (1, 2, D, H, W)
+    flat = pair if depth > 1 else [each[:, :, 0] for each in pair]
+    confusion = ConfusionMatrixMetric(metric_name=["precision", "recall"], reduction="mean_batch")
+    confusion(*flat)
+    theirs = {
+        "dice": compute_dice(*flat)[0],
+        "iou": compute_iou(*flat)[0],
+        "precision": confusion.aggregate()[0],
+        "recall": confusion.aggregate()[1],
+        "hd95": compute_hausdorff_distance(
+            *flat, include_background=True, percentile=95, spacing=spacing
+        )[0],
+        "nsd": compute_surface_dice(*flat, [1.5] * 2, include_background=True, spacing=spacing)[0],
+    }
+    assert list(ours) == ["a", "b"]
+    for index, name in enumerate(ours):
+        expected = {metric: value[index].item() for metric, value in theirs.items()}
+        counts = {
+            "predicted_pixels": pair[0][0, index].sum(),
+            "truth_pixels": pair[1][0, index].sum(),
+        }
+        assert ours[name] == pytest.approx({**expected, **counts}, rel=1e-5)
+        assert 0.1 < ours[name]["dice"] < 0.95
+
+
+NAN = math.nan
+DIAGONAL = math.hypot(2 * 0.6, 3 * 1.1)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"),
+    [
+        (0, 0, {"dice": NAN, "iou": NAN, "precision": NAN, "recall": NAN, "nsd": NAN, "hd95": NAN}),
+        (0, 1, {"dice": 0, "iou": 0, "precision": 0, "recall": 0, "nsd": 0, "hd95": DIAGONAL}),
+        (1, 0, {"dice": 0, "iou": 0, "precision": 0, "recall": NAN, "nsd": 0, "hd95": DIAGONAL}),
+        (1, 1, {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "nsd": 1, "hd95": 0}),
+    ],
+)
+def test_what_is_not_there_scores_as_the_table_says(prediction, truth, expected):
+    empty, some = np.zeros((2, 3)), np.eye(2, 3)
+
+    scores = one_class((some if prediction else empty, some if truth else empty))
+
+    pixels = {"predicted_pixels": 2 * prediction, "truth_pixels": 2 * truth}
+    assert scores == pytest.approx({**expected, **pixels}, nan_ok=True)
+
+
+def test_a_missed_structure_has_the_distance_of_the_brats_challenge():
+    truth = np.zeros((155, 240, 240), dtype=np.uint8)
+    truth[0, 0, 0] = 1
+
+    scores = scored(np.zeros_like(truth), truth, spacing=(1.0, 1.0, 1.0))
+
+    assert scores["a"]["hd95"] == pytest.approx(373.128, abs=1e-3)
+
+
+def test_masks_that_do_not_meet_have_a_distance_and_no_overlap():
+    scores = one_class(([[1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1]]))
+
+    assert [scores[name] for name in ("dice", "iou", "precision", "recall", "nsd")] == [0] * 5
+    assert scores["hd95"] == pytest.approx(1.1 * 3.95)  # of 3 and 4 pixels
+
+
+@pytest.mark.parametrize("layered", [False, True])
+def test_ignored_pixels_are_in_neither_mask(layered):
+    prediction = np.array([[[1, 1, 1, 0, 1]]], dtype=np.uint8)
+    truth = np.array([[[1, 1, 0, 1, IGNORE]]], dtype=np.uint8)
+    classes = ONE
+    if layered:
+        classes = ClassTable(names=("a",), values=((1,),), exclusive=False)
+        prediction, truth = prediction[None], truth[None]
+
+    scores = scored(prediction, truth, classes)["a"]
+
+    assert (scores["truth_pixels"], scores["predicted_pixels"]) == (3, 3)
+    assert scores["dice"] == pytest.approx(2 / 3)
+    assert scores["hd95"] == pytest.approx(1.1 * 0.9)  # 0, 0, 1 pixels either way
+
+
+def test_all_ignored_is_as_if_nothing_were_there():
+    scores = one_class(([[1, 1]], [[IGNORE, IGNORE]]))
+
+    assert math.isnan(scores["dice"])
+    assert scores["predicted_pixels"] == 0
+
+
+def test_surfaces_can_be_left_out():
+    scores = one_class(([[1, 1]], [[0, 1]]), surfaces=False)
+
+    assert scores.keys() == {
+        "dice",
+        "iou",
+        "precision",
+        "recall",
+        "truth_pixels",
+        "predicted_pixels",
+    }
+
+
+@pytest.mark.parametrize(
+    ("classes", "prediction", "truth", "message"),
+    [
+        (ONE, (1, 4, 4), (1, 4, 5), r"\(1, 4, 4\) and truth \(1, 4, 5\); .* shape \(D, H, W\)\.$"),
+        (ONE, (4, 4), (4, 4), r"\(4, 4\) and truth \(4, 4\); .* shape \(D, H, W\)\.$"),
+        (ONE, (2, 1, 4, 4), (2, 1, 4, 4), r"expected two of one shape \(D, H, W\)\.$"),
+        (LAYERED, (1, 4, 4), (1, 4, 4), r"expected two of one shape \(2, D, H, W\)\.$"),
+        (LAYERED, (3, 1, 4, 4), (3, 1, 4, 4), r"expected two of one shape \(2, D, H, W\)\.$"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(classes, prediction, truth, message):
+    with pytest.raises(ValueError, match=message):
+        scored(np.zeros(prediction, np.uint8), np.zeros(truth, np.uint8), classes)
+
+
+def row(dice, hd, truth, predicted):
+    return {"dice": dice, "hd95": hd, "truth_pixels": truth, "predicted_pixels": predicted}
+
+
+SCORES = {
+    "one": {"a": row(0.8, 2.0, 10, 11), "b": row(NAN, NAN, 0, 0)},
+    "two": {"a": row(0.0, 50.0, 4, 0), "b": row(0.5, 8.0, 5, 5)},
+    "three": {"a": row(0.0, 50.0, 0, 3), "b": row(0.7, 3.0, 2, 2)},
+    "four": {"a": row(NAN, NAN, 0, 0), "b": row(0.9, 1.0, 9, 9)},
+}
+
+
+def test_a_summary_leaves_out_what_is_nan_and_counts_what_is_missing():
+    summary = summarise(SCORES, EXCLUSIVE)
+
+    assert list(summary) == ["a", "b", "mean"]
+    assert summary["a"] == pytest.approx(
+        {
+            "dice": 0.8 / 3,
+            "hd95": 102 / 3,
+            "n_cases": 4,
+            "n_valid": 3,
+            "n_truth": 2,
+            "missed": 1,
+            "miss_rate": 0.5,
+            "false_alarms": 1,
+        }
+    )
+    assert summary["mean"] == pytest.approx(
+        {
+            "dice": (0.8 / 3 + 0.7) / 2,
+            "hd95": (34 + 4) / 2,
+            "n_cases": 8,
+            "n_valid": 6,
+            "n_truth": 5,
+            "missed": 1,
+            "miss_rate": 0.2,
+            "false_alarms": 1,
+        }
+    )
+
+
+def test_a_class_that_is_nowhere_is_nan_and_not_in_the_mean_of_classes():
+    nowhere = {name: {**rows, "b": row(NAN, NAN, 0, 0)} for name, rows in SCORES.items()}
+
+    summary = summarise(nowhere, EXCLUSIVE)
+
+    assert math.isnan(summary["b"]["dice"])
+    assert math.isnan(summary["b"]["miss_rate"])
+    assert summary["b"]["n_valid"] == 0
+    assert summary["mean"]["dice"] == summary["a"]["dice"]
+    assert summary["mean"]["miss_rate"] == 0.5
+
+
+def test_a_summary_has_the_metrics_of_its_cases():
+    labels = np.ones((1, 3, 3), dtype=np.uint8)
+
+    full = summarise({"x": scored(labels, labels)}, ONE)["mean"]
+    quick = summarise({"x": scored(labels, labels, surfaces=False)}, ONE)["mean"]
+
+    assert set(full) - set(quick) == {"hd95", "nsd"}
+    assert (full["dice"], full["recall"], full["nsd"], full["hd95"]) == (1, 1, 1, 0)
+
+
+def test_the_table_has_a_row_for_each_case_and_class_and_empty_cells_for_nan(tmp_path):
+    path = tmp_path / "scores" / "cases.csv"
+
+    write_case_scores(path, {**SCORES, 'a "b", c': {"a": row(1 / 3, 1.0, 1234567, 2)}})
+
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["case"], r["class"]) for r in rows[:3]] == [("one", "a"), ("one", "b"), ("two", "a")]
+    assert (rows[1]["dice"], rows[1]["hd95"], rows[1]["truth_pixels"]) == ("", "", "0")
+    assert {r["nsd"] for r in rows} == {""}
+    assert rows[-1]["case"] == 'a "b", c'
+    assert float(rows[-1]["dice"]) == 1 / 3
+    assert rows[-1]["truth_pixels"] == "1234567"
+    assert [entry.name for entry in path.parent.iterdir()] == ["cases.csv"]
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, "a", float("nan"), float("inf")])
+def test_a_tolerance_is_a_distance(tolerance):
+    with pytest.raises(ValueError, match="tolerance takes a distance above 0, got"):
+        check_tolerance(tolerance)

@@ -1,0 +1,338 @@
+"""Predictions of hand-made segmenters whose answer is known, as files."""
+
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
+from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
+
+TABLE = class_table({0: "background", 7: "cell", 300: "debris"})
+TWO = ClassTable(names=("dark", "bright"), values=((1,), (1,)), exclusive=False)
+
+
+class Made(nn.Module):
+    """Gives the logits that a function makes of the input; a parameter says where it computes."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+        self.place = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return torch.stack(self.logits(images), dim=1)
+
+
+def levels(channel):
+    """Background below 100, cell below 200, debris from there on."""
+    return Made(
+        lambda x: [
+            (x[:, channel] < 99.5 / 255).float(),
+            ((x[:, channel] > 99.5 / 255) & (x[:, channel] < 199.5 / 255)).float(),
+            (x[:, channel] > 199.5 / 255).float(),
+        ]
+    )
+
+
+def expected(values):
+    return np.select([values < 100, values < 200], [0, 7], 300)
+
+
+def card(
+    *,
+    channels=1,
+    classes=TABLE,
+    neighbours=0,
+    axis=-1,
+    normalisation="imagenet",
+    gray_or_rgb=False,
+):
+    seen = channels * (2 * neighbours + 1)
+    return SegmenterCard(
+        backbone="resnet18",
+        norm="group",
+        channels=channels,
+        options=UNetOptions(norm="group"),
+        classes=classes,
+        input=InputOptions(normalisation=normalisation, patch=(32, 32), neighbours=neighbours),
+        axis=axis,
+        mean=(0.0,) * seen,
+        std=(1.0,) * seen,
+        epsilon=1e-5,
+        provenance="made",
+        gray_or_rgb=gray_or_rgb,
+    )
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def predicted(segmenter, its_card, source, output):
+    cases = find_cases([source], channels=its_card.channels, output=output)
+    return list(predict_cases(segmenter, its_card, cases, output=output))
+
+
+def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_data(tmp_path):
+    image = noise(70, 45)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    (line,) = predicted(levels(0), card(), tmp_path / "a.png", tmp_path / "out")
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))
+    np.testing.assert_array_equal(mask, expected(image))
+    shares = [(expected(image) == value).mean() for value in (7, 300)]
+    assert line == f"a: cell {shares[0]:.1%}, debris {shares[1]:.1%}"
+
+
+def test_an_overlay_shows_what_was_found(tmp_path):
+    image = np.full((40, 40), 20, np.uint8)
+    Image.fromarray(image).save(tmp_path / "dark.png")
+    image[10:30, 10:30] = 150
+    Image.fromarray(image).save(tmp_path / "light.png")
+    lines = predicted(levels(0), card(), tmp_path, tmp_path / "out")
+    assert lines == ["dark: cell 0.0%, debris 0.0%", "light: cell 25.0%, debris 0.0%"]
+    for name, coloured in (("dark", False), ("light", True)):
+        with Image.open(tmp_path / "out" / "overlays" / f"{name}.png") as overlay:
+            pixels = np.asarray(overlay.convert("RGB")).astype(int)
+        assert bool(np.ptp(pixels, axis=2).max() > 50) == coloured
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
+def test_a_volume_gets_its_mask_where_its_own_voxels_are(orientation, tmp_path):
+    values = noise(9, 7, 5)
+    codes = nib.orientations.axcodes2ornt(tuple(orientation))
+    affine = np.zeros((4, 4))
+    for stored, (world, sign) in enumerate(codes):
+        affine[int(world), stored] = sign * (0.7, 1.1, 4.0)[stored]
+    affine[:, 3] = 3, -20, 50, 1
+    image = nib.Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, tmp_path / "ct.nii.gz")
+    predicted(levels(0), card(), tmp_path / "ct.nii.gz", tmp_path / "out")
+    mask = nib.load(tmp_path / "out" / "masks" / "ct.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), expected(values))
+    np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "ct.nii.gz").affine)
+    assert nib.aff2axcodes(mask.affine) == tuple(orientation)
+    assert mask.header.get_zooms() == pytest.approx((0.7, 1.1, 4.0))
+
+
+def test_the_slice_before_is_the_one_on_the_lower_side_in_space(tmp_path):
+    """A segmenter that sees three slices and answers with the first."""
+    values = noise(6, 5, 4)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, -5.0, 1.0])), tmp_path / "v.nii")
+    predicted(levels(0), card(neighbours=1), tmp_path / "v.nii", tmp_path / "out")
+    mask = np.asarray(nib.load(tmp_path / "out" / "masks" / "v.nii").dataobj)
+    lower = values[:, :, [1, 2, 3, 3]]  # stored from top to bottom
+    np.testing.assert_array_equal(mask, expected(lower))
+
+
+def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(tmp_path):
+    one, two = noise(20, 30), noise(20, 30, seed=1)
+    for number, channel in ((1, two), (0, one)):
+        Image.fromarray(channel).save(tmp_path / f"p_{number:04d}.png")
+    table = class_table({0: "background", 1: "first is lighter"})
+    made = Made(lambda x: [x[:, 1], x[:, 0]])
+    predicted(made, card(channels=2, classes=table), tmp_path, tmp_path / "out")
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "p.png"))
+    np.testing.assert_array_equal(mask, (one > two).astype(int))
+
+
+def test_classes_that_overlap_get_a_file_each(tmp_path):
+    image = noise(33, 40)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    made = Made(lambda x: [0.6 - x[:, 0], x[:, 0] - 0.4])
+    (line,) = predicted(made, card(classes=TWO), tmp_path / "a.png", tmp_path / "out")
+    dark = np.asarray(Image.open(tmp_path / "out" / "masks" / "a_dark.png"))
+    bright = np.asarray(Image.open(tmp_path / "out" / "masks" / "a_bright.png"))
+    np.testing.assert_array_equal(dark, (image < 0.6 * 255).astype(int))
+    np.testing.assert_array_equal(bright, (image > 0.4 * 255).astype(int))
+    assert line == f"a: dark {dark.mean():.1%}, bright {bright.mean():.1%}"
+
+
+def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path):
+    image = noise(20, 20).astype(np.uint16) * 257
+    Image.fromarray(image).save(tmp_path / "a.tif")
+    predicted(levels(0), card(), tmp_path / "a.tif", tmp_path / "out")
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.tif"))
+    np.testing.assert_array_equal(mask, expected(image // 257))
+
+
+def _truncated(path):
+    Image.fromarray(noise(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def _colour(path):
+    Image.fromarray(noise(20, 20, 3)).save(path)
+
+
+def _large(path):
+    Image.fromarray(np.full((20, 20), 3, np.float32)).save(path)
+
+
+def _nan(path):
+    Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("z.png", _truncated, r"z\.png cannot be decoded"),
+        ("z.png", _colour, r"z\.png has 3 channels in 1 files, but .* trained on 1; give"),
+        ("z.tif", _large, r"z\.tif has values from 3 to 3, .*; give images like those"),
+        ("z.tif", _nan, r"z\.tif has numbers that are NaN or infinite; repair it"),
+    ],
+)
+def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
+    name, write, message, tmp_path
+):
+    for good in ("a", "zz"):
+        Image.fromarray(noise(20, 20)).save(tmp_path / f"{good}.png")
+    write(tmp_path / name)
+    start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
+    with pytest.raises(ValueError, match=start + message):
+        predicted(levels(0), card(), tmp_path, tmp_path / "out")
+    for folder in ("masks", "overlays"):
+        written = sorted(path.name for path in (tmp_path / "out" / folder).iterdir())
+        assert written == ["a.png", "zz.png"]
+
+
+def test_a_file_that_is_no_image_by_its_name_is_skipped(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"1 of 1 .*'notes.txt'; nothing .* no image by its name"):
+        predicted(levels(0), card(), tmp_path / "notes.txt", tmp_path / "out")
+
+
+def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
+    images = {name: noise(20, 20, seed=seed) for seed, name in enumerate("ab")}
+    for name, image in images.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "in" / name / "1.png")
+    lines = predicted(levels(0), card(), tmp_path / "in", tmp_path / "in" / "out")
+    assert [line.partition(":")[0] for line in lines] == ["a/1", "b/1"]
+    for name, image in images.items():
+        mask = np.asarray(Image.open(tmp_path / "in" / "out" / "masks" / name / "1.png"))
+        np.testing.assert_array_equal(mask, expected(image))
+    # What was written is no image of the next call.
+    assert len(find_cases([tmp_path / "in"], channels=1, output=tmp_path / "in" / "out")) == 2
+
+
+def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path):
+    for name in ("a.png", "a_b.png"):
+        Image.fromarray(noise(20, 20)).save(tmp_path / name)
+    classes = ClassTable(names=("b_x", "x"), values=((1,), (1,)), exclusive=False)
+    its_card = card(classes=classes)
+    with pytest.raises(ValueError, match=r"of 'a' and 'a_b', would be called 'a_b_x'"):
+        predicted(levels(0), its_card, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_first_channel_does_not_end_the_search(tmp_path):
+    for name in ("a_0000.png", "a_0001.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"]}
+
+
+def names(folder, channels):
+    found = find_cases([folder], channels=channels, output=folder / "out")
+    return {case.name: [path.name for path in case.images] for case in found}
+
+
+def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_takes(tmp_path):
+    for name in ("a_0000", "a_0001", "b_0000", "c"):
+        Image.fromarray(noise(4, 4)).save(tmp_path / f"{name}.png")
+    own = {name: [f"{name}.png"] for name in ("b_0000", "c")}
+    assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"], **own}
+    alone = {f"a_000{n}": [f"a_000{n}.png"] for n in (0, 1)}
+    assert names(tmp_path, 1) == names(tmp_path, 3) == alone | own
+
+
+def test_numbered_photos_are_no_channels_of_each_other(tmp_path):
+    for number in range(3):
+        _colour(tmp_path / f"img_{number:04d}.png")
+    assert sorted(names(tmp_path, 3)) == ["img_0000", "img_0001", "img_0002"]
+
+
+def test_files_of_one_stem_keep_their_suffix_and_what_is_no_image_is_passed_over(tmp_path):
+    for name in ("a.png", "a.TIF", ".a.png", "a.txt", "v.nii.gz"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert names(tmp_path, 1) == {"a.TIF": ["a.TIF"], "a.png": ["a.png"], "v": ["v.nii.gz"]}
+
+
+def test_a_source_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(FileNotFoundError, match=r"no image in .*; expected files that end in .jp"):
+        find_cases([tmp_path], channels=1, output=tmp_path)
+    gone = re.escape(str(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match=rf"no file or folder '{gone}'\."):
+        find_cases([tmp_path / "gone"], channels=1, output=tmp_path)
+
+
+def test_the_picture_of_a_split_has_cases_from_all_of_it(tmp_path, monkeypatch):
+    """Of a volume the slice with most in the prediction; its Dice is by hand."""
+    drawn = {}
+    monkeypatch.setattr(
+        "tasks.segmentation.scores.predict.prediction_grid",
+        lambda samples, **_: drawn.update(samples=samples),
+    )
+    cases = []
+    for number in range(5):
+        values = np.zeros((8, 8, 3), np.uint8)
+        values[:4, :, 1] = 255
+        truth = np.zeros((8, 8, 3), np.uint8)
+        truth[:2, :, 1] = 1
+        files = [tmp_path / f"{number}{kind}.nii" for kind in "im"]
+        for file, content in zip(files, (values, truth), strict=True):
+            nib.save(nib.Nifti1Image(content, np.diag([1.0, 1.0, 3.0, 1.0])), file)
+        name = f"n{number}"
+        cases.append(Case(name=name, images=(files[0],), masks=(files[1],), patient=name))
+    table = class_table({0: "background", 1: "cell"})
+    split = CaseSet(source="here", cases=tuple(cases), classes=table)
+    made = Made(lambda x: [0.5 - x[:, 0], x[:, 0] - 0.5])
+    draw_predictions(made, card(classes=table), split, tmp_path / "p.png", count=2)
+    samples = drawn["samples"]
+    assert [sample.name for sample in samples] == ["n0, slice 1", "n2, slice 1"]
+    assert samples[0].dice == pytest.approx(2 * 16 / (16 + 32))
+    assert samples[0].prediction.sum() == 32
+    assert samples[0].truth.sum() == 16
+
+
+def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp_path):
+    image = noise(40, 40)
+    Image.fromarray(image).save(tmp_path / "gray.png")
+    Image.fromarray(np.stack([image] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    for channels, note in ((3, "gray"), (1, "rgb")):
+        output = tmp_path / str(channels)
+        its_card = card(channels=channels, gray_or_rgb=True)
+        lines = predicted(levels(channels - 1), its_card, tmp_path / f"{note}.png", output)
+
+        assert lines[0].endswith(
+            {"gray": "; gray, read as RGB", "rgb": "; RGB, read as gray"}[note]
+        )
+        mask = np.asarray(Image.open(output / "masks" / f"{note}.png"))
+        np.testing.assert_array_equal(mask, expected(image))
+
+
+def test_colours_for_a_segmenter_of_gray_are_refused(tmp_path):
+    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "a.png")
+    cases = find_cases([tmp_path / "a.png"], channels=1, output=tmp_path / "out")
+
+    with pytest.raises(ValueError, match=r"a\.png has 3 channels that differ in 1 files, but the"):
+        list(predict_cases(levels(0), card(gray_or_rgb=True), cases, output=tmp_path / "out"))
+
+
+def test_a_checkpoint_that_does_not_say_takes_no_gray_for_rgb(tmp_path):
+    """Its three channels may be three stains."""
+    Image.fromarray(noise(40, 40)).save(tmp_path / "a.png")
+    cases = find_cases([tmp_path / "a.png"], channels=3, output=tmp_path / "out")
+
+    with pytest.raises(ValueError, match="has 1 channels in 1 files, but the segmenter was trai"):
+        list(predict_cases(levels(0), card(channels=3), cases, output=tmp_path / "out"))
