@@ -11,6 +11,16 @@ FAMILIES: Final = "keel.backbone_families"
 """Group of families: ``timm`` takes what follows in ``timm/<name>``, and a `BackboneOptions`."""
 
 
+def timms_name(name: str) -> str:
+    """Return what timm calls a backbone: its name without ``timm/`` and without a tag.
+
+    Example:
+        >>> timms_name("timm/resnet18.a1_in1k"), timms_name("resnet50")
+        ('resnet18', 'resnet50')
+    """
+    return name.removeprefix("timm/").partition(".")[0]
+
+
 def offered(group: str) -> list[str]:
     """Return the names that installed packages offer, sorted.
 

@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from torch import Tensor, nn
 
 from backbones.interface import Backbone
+from backbones.plugins import timms_name
 from backbones.weights.identify import WeightFile
-from backbones.weights.locate import in_timm, timms_name
+from backbones.weights.locate import in_timm
 from backbones.weights.lookalike import Known, family_of, lookalikes, said, skeleton
 
 

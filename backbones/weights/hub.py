@@ -18,8 +18,8 @@ from timm.models import PretrainedCfg
 from torch.hub import get_dir
 
 from backbones.choose import nearest
+from backbones.plugins import timms_name
 from backbones.weights.download import failure, fetch, offline
-from backbones.weights.locate import timms_name
 
 _FILES: Final = ("model.safetensors", "pytorch_model.bin")
 _NOTES: Final = ("config.json", "preprocessor_config.json")

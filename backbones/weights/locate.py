@@ -4,9 +4,9 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,7 @@ from torch.hub import get_dir
 from torchvision.models import get_model_weights
 
 from backbones.choose import choose
+from backbones.plugins import timms_name
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.download import fetch
 
@@ -25,7 +26,6 @@ _TAGS: Final = {
 """Our tags, and torchvision's names for the same weights."""
 
 
-_FAMILY: Final = "timm/"
 HUB_NAMES: Final = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -96,8 +96,8 @@ def published_images(weights: str, *, name: str) -> ImageFormat | None:
         return _timms_images(weights.removeprefix("timm:"), weights, name)
     if ":" in weights or Path(weights).suffix or os.sep in weights or Path(weights).exists():
         return None
-    if name.startswith(_FAMILY):
-        whole = name.removeprefix(_FAMILY)
+    if name.startswith("timm/"):
+        whole = name.removeprefix("timm/")
         model = whole if weights == "imagenet" else f"{timms_name(name)}.{weights}"
         return _timms_images(model, weights, name)
     _entry(weights, name)
@@ -109,23 +109,13 @@ def _timms_images(model: str, text: str, name: str) -> ImageFormat:
     return ImageFormat(mean=tuple(config.mean), std=tuple(config.std))
 
 
-def timms_name(name: str) -> str:
-    """Return what timm calls a backbone: its name without ``timm/`` and without a tag.
-
-    Example:
-        >>> timms_name("timm/resnet18.a1_in1k"), timms_name("resnet50")
-        ('resnet18', 'resnet50')
-    """
-    return name.removeprefix(_FAMILY).partition(".")[0]
-
-
 def in_timm(name: str) -> bool:
     """Return whether ``timm/<name>`` can be built, by the timm that is installed, if one is."""
     try:
-        hub = import_module("backbones.weights.hub")
+        from backbones.weights import hub
     except ModuleNotFoundError:
         return False
-    return name.startswith(_FAMILY) and bool(hub.is_known(timms_name(name)))
+    return name.startswith("timm/") and bool(hub.is_known(timms_name(name)))
 
 
 def _in_folder(folder: Path) -> Path:
@@ -199,14 +189,15 @@ def _repository(text: str, _: str) -> Source:
 _SCHEMES: Final[dict[str, Callable[[str, str], Source]]] = {"timm:": _timm, "hf:": _repository}
 
 
-def _hub(text: str):  # type: ignore[no-untyped-def] # noqa: ANN202 (a module, imported where it is needed)
+def _hub(text: str) -> ModuleType:
     try:
-        return import_module("backbones.weights.hub")
+        from backbones.weights import hub
     except ModuleNotFoundError as error:
         raise ValueError(
             f"weights={text!r} need the package {error.name!r}, which is not installed: pip "
             f"install {error.name}; or give a file of your own, weights=/path/to/file.pth."
         ) from error
+    return hub
 
 
 def _folder() -> Path:

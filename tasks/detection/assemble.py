@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 from tasks.common.data.loading import Loading, choose_loading
 from tasks.common.data.prefix.options import CacheOptions, check_prefix
 from tasks.common.machine.machine import Decision
+from tasks.common.machine.options import Machine, TrainerOptions, prepare
 from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, choose_norm
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.continuation import course
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
-from tasks.common.run.trainer import Machine, TrainerOptions, prepare
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.load import read_splits
 from tasks.detection.data.splits import Splits
@@ -92,7 +92,8 @@ def assemble(cfg: DictConfig) -> Parts:
         start=start,
     )
     own = {"augment": asdict(augment), "data": splits.digests(), "init_from": cfg.init_from}
-    run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
+    views = cache.decides()
+    run = course(recipe, options, where, views, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,

@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 from tasks.common.data.loading import Loading, choose_loading
 from tasks.common.data.prefix.options import CacheOptions, check_prefix
 from tasks.common.machine.machine import Decision
+from tasks.common.machine.options import Machine, TrainerOptions, prepare
 from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, coarsest_stride
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.continuation import course
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
-from tasks.common.run.trainer import Machine, TrainerOptions, prepare
 from tasks.segmentation.data.check import CaseFacts
 from tasks.segmentation.data.data_module import SegmentationDataModule
 from tasks.segmentation.data.input import (
@@ -140,7 +140,8 @@ def assemble(cfg: DictConfig) -> Parts:
         "cases": splits.digests(),
     }
     labelled = build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
-    run = course(recipe, options, where, cache, choice, seed=cfg.seed, frozen=frozen, own=own)
+    views = cache.decides()
+    run = course(recipe, options, where, views, choice, seed=cfg.seed, frozen=frozen, own=own)
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
         loss=DeepSupervision(labelled),

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.config import plain_values, register_configs
-from tasks.common.run.trainer import TrainerOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

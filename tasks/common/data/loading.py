@@ -11,8 +11,8 @@ from backbones.choose import choose
 from tasks.common.files.scratch import free_scratch, scratch_folder
 from tasks.common.machine import machine
 from tasks.common.machine.machine import Decision
+from tasks.common.machine.options import Machine, TrainerOptions
 from tasks.common.resume.stop import leave_stopping_to_the_run
-from tasks.common.run.trainer import Machine, TrainerOptions
 
 CACHES: Final = ("auto", "memory", "disk", "none")
 """What ``trainer.cache`` takes."""

@@ -5,12 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.machine import PRECISIONS
+from tasks.common.machine.options import Machine, TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import CardT, plain, read_card
-from tasks.common.run.trainer import Machine, TrainerOptions
 
 _NOT_COMPARED: Final = (
     "provenance",
@@ -25,7 +24,7 @@ def course(
     recipe: Recipe,
     options: TrainerOptions,
     where: Machine,
-    cache: CacheOptions,
+    cache: Mapping[str, Any],
     choice: BackboneChoice,
     *,
     seed: int,
@@ -41,7 +40,7 @@ def course(
         recipe: How to train.
         options: How many processes train, for how many steps, and whether it is compiled.
         where: The precision.
-        cache: Whether views repeat.
+        cache: Whether views repeat, from `CacheOptions.decides`.
         choice: Which paths are dropped.
         seed: Of all random numbers.
         frozen: How many stages are frozen at the start.
@@ -57,7 +56,7 @@ def course(
             "precision": _OUR_NAMES[where.precision.value],
             "compile": options.compile,
         },
-        "cache": cache.decides(),
+        "cache": dict(cache),
         **own,
     }
 

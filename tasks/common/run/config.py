@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
 from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.run.trainer import TrainerOptions
 
 _RECIPES: Final = Path(__file__).parents[2] / "configs" / "recipe"
 # A configuration may leave the batch size to `tasks.common.run.batch_size`; a recipe has a number.

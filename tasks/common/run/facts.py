@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tasks.common.data.loading import Loading
+from tasks.common.machine.options import Machine, TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.unfreeze import unfreezing_text
-from tasks.common.run.trainer import Machine, TrainerOptions
 
 
 def recipe_facts(

@@ -9,9 +9,9 @@ from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.loading import Loading
 from tasks.common.data.prefix.cache import PrefixCache
+from tasks.common.machine.options import Machine, TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import Card
-from tasks.common.run.trainer import Machine, TrainerOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from torchvision.models.detection.rpn import RPNHead
 
 from backbones import FPN, Backbone, BackboneWithFPN
 from backbones.choose import choose
+from tasks.detection.data.annotations import USUAL_LIMIT
 from tasks.detection.model.roi_align import PyramidRoIAlign
-from tasks.detection.scores.coco_eval import USUAL_LIMIT
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tasks.detection.data.annotations import USUAL_LIMIT
 from tasks.detection.scores.coco_match import (
     AREAS,
     IOUS,
@@ -28,8 +29,6 @@ from tasks.detection.scores.coco_match import (
 )
 
 RECALLS: Final = np.linspace(0, 1, 101)
-USUAL_LIMIT: Final = 100
-"""How many detections of a class count in an image, those of the highest scores."""
 
 _LOWER: Final = (1, 10)  # COCO's other limits, of AR
 

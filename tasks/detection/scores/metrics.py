@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tasks.detection.scores.coco_eval import USUAL_LIMIT, Evaluation, evaluate
+from tasks.detection.data.annotations import USUAL_LIMIT
+from tasks.detection.scores.coco_eval import Evaluation, evaluate
 from tasks.detection.scores.coco_match import Floats
 
 Result = dict[str, Any]

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
 from backbones import build_backbone, list_backbones
+from backbones.plugins import timms_name
 from backbones.weights import hub
-from backbones.weights.locate import in_timm, timms_name
+from backbones.weights.locate import in_timm
 
 FAMILIES = ["resnet18", "convnext_atto", "regnety_002", "resnetv2_18", "mobilenetv3_small_050"]
 

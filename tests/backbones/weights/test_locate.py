@@ -214,6 +214,7 @@ def test_offline_only_asks_for_what_is_kept(shallow, repository):
 @pytest.mark.parametrize("weights", ["timm:resnet18", "hf:owner/name"])
 def test_a_package_that_is_missing_is_named(weights, monkeypatch):
     monkeypatch.delitem(sys.modules, "backbones.weights.hub")
+    monkeypatch.delattr("backbones.weights.hub")
     monkeypatch.setitem(sys.modules, "timm", None)
     message = (
         rf"^weights='{weights}' need the package 'timm', which is not installed: pip install timm"

@@ -8,8 +8,8 @@ import torch
 from backbones import Backbone
 from backbones.choose import choose
 from backbones.layers.gate import Gate
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.run.trainer import TrainerOptions
 
 FEWEST: Final = 3
 """Frozen stages; below that the prefix is cheap, and what it returns is large."""

@@ -9,7 +9,7 @@ from tasks.common.data import loading
 from tasks.common.data.loading import check_sockets, choose_cache, choose_loading, choose_workers
 from tasks.common.machine import machine
 from tasks.common.machine.machine import Decision
-from tasks.common.run.trainer import Machine, TrainerOptions
+from tasks.common.machine.options import Machine, TrainerOptions
 
 GPU = Machine(
     accelerator=Decision(value="cuda", reason=""),

@@ -6,10 +6,10 @@ import pytest
 
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.machine import Decision
+from tasks.common.machine.options import Machine, TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.continuation import course
-from tasks.common.run.trainer import Machine, TrainerOptions
 
 RECIPE = Recipe(epochs=3)
 OPTIONS = TrainerOptions(max_steps=7)
@@ -24,7 +24,7 @@ def told(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0):
     where, cache = machine(precision), cache or CacheOptions()
     choice = BackboneChoice(name="resnet18", drop_path=drop_path)
     own = {"augment": {"flip": 0.5}}
-    return course(RECIPE, options, where, cache, choice, seed=4, frozen=2, own=own)
+    return course(RECIPE, options, where, cache.decides(), choice, seed=4, frozen=2, own=own)
 
 
 def test_the_course_is_what_the_configuration_calls_it():

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 
 from tasks.common.machine import machine
 from tasks.common.machine.machine import Decision
+from tasks.common.machine.options import Machine
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run import batch_size as auto
 from tasks.common.run.batch_size import limit, settle_batch_size
-from tasks.common.run.trainer import Machine
 
 GB = 10**9
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.run.trainer import TrainerOptions, choose_strategy
+from tasks.common.run.trainer import choose_strategy
 
 LOOKS = "_find_unused_parameters_true"
 

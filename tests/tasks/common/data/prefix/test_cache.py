@@ -13,8 +13,8 @@ from tasks.common.data.prefix.cache import PrefixCache
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.fill import FillPrefixCache
 from tasks.common.data.prefix.options import CacheOptions, check_prefix
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.run.trainer import TrainerOptions
 
 SIDES = (32, 64, 96)
 
