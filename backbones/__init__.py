@@ -1,5 +1,6 @@
 """Convolutional backbones: names in, feature pyramids out."""
 
+from backbones.errors import UserError
 from backbones.fpn import FPN, BackboneWithFPN
 from backbones.interface import Backbone, BackboneOptions, Conventions
 from backbones.layers.norm import NORMS, norm_factory
@@ -14,6 +15,7 @@ __all__ = [
     "BackboneWithFPN",
     "Conventions",
     "LoadReport",
+    "UserError",
     "build_backbone",
     "list_backbones",
     "load_weights",

@@ -19,6 +19,7 @@ PROMISED = {  # released names; taking one away breaks somebody's code
     "BackboneWithFPN",
     "Conventions",
     "LoadReport",
+    "UserError",
     "build_backbone",
     "list_backbones",
     "load_weights",
