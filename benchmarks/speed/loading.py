@@ -19,8 +19,9 @@ from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
 from benchmarks.speed.clock import Comparison
-from tasks.detection.data.data_module import DetectionDataModule, coco_splits
+from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.dataset import collate
+from tasks.detection.data.layouts.coco import coco_splits
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.data.transforms import AugmentOptions, train_transform
 

@@ -1,7 +1,5 @@
-"""Splits of a detection data set, and the batches made of them."""
+"""The batches of a detection data set."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,120 +7,11 @@ from torch.utils.data import DataLoader
 
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.sampling import ASPECT_BINS
-from tasks.common.files.paths import existing_folder, listed
+from tasks.common.files.paths import listed
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DetectionDataset, collate, decoded_images
 from tasks.detection.data.decoded import DecodedImages
-from tasks.detection.data.labelled import LabelledSet
-from tasks.detection.data.layouts.coco import labelled_coco
-from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.layouts.voc import labelled_voc, numbered
-from tasks.detection.data.layouts.voc_files import VocFiles, read_image_sets
-from tasks.detection.data.splits import Splits, with_given
 from tasks.detection.data.transforms import SeededTransform
-
-
-def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file is divided)
-    *,
-    root: str | Path,
-    train: str,
-    val: str | None,
-    test: str | None = None,
-    train_images: str = "images",
-    val_images: str | None = None,
-    test_images: str | None = None,
-    classes: Sequence[str] | None = None,
-    fractions: Sequence[float] = (0.7, 0.15, 0.15),
-    seed: int = 0,
-    group: str | None = None,
-) -> Splits:
-    """Return the splits of a data set with a COCO annotation file for each, or with one for all.
-
-    The class list of the training file rules: the others are read with it, whatever their ids.
-    Without a validation file the training file is divided, stratified by class: into train, val
-    and test, or into train and val where there is a test file.
-
-    Args:
-        root: The folder that the other paths are relative to.
-        train: Annotation file of the training split, or of all images.
-        val: Annotation file of the validation split; None to divide the training file.
-        test: Annotation file of the test split; None for no test, or one that is divided off.
-        train_images: Image folder of the training split.
-        val_images: Image folder of the validation split; None for that of the training split.
-        test_images: Image folder of the test split; None for that of the training split.
-        classes: Class names that fix the labels, such as those of a checkpoint; None for those of
-            the training file, by category id.
-        fractions: Of train, val and test where the training file is divided; 0 for no test.
-        seed: Of that division.
-        group: A regular expression that finds in a file name what stays on one side, such as the
-            video of a frame; None for images that can be parted.
-
-    Raises:
-        FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
-        ValueError: If a file is malformed or its classes do not fit; see `read_coco`. If there are
-            too few images to divide, ``group`` finds nothing in a name, or a group lies on two
-            sides.
-    """
-    base = existing_folder(Path(root), what="root")
-    learnt = labelled_coco(base / train, base / train_images, classes=classes)
-
-    def held_out(file: str, images: str | None) -> LabelledSet:
-        return labelled_coco(base / file, base / (images or train_images), classes=learnt.classes)
-
-    given = {} if val is None else {"val": held_out(val, val_images)}
-    if test is not None:
-        given["test"] = held_out(test, test_images)
-    return with_given(learnt, given, fractions=fractions, seed=seed, group=group)
-
-
-def voc_splits(
-    *,
-    root: str | Path,
-    annotations: str = "Annotations",
-    images: str = "JPEGImages",
-    fractions: Sequence[float] = (0.7, 0.15, 0.15),
-    seed: int = 0,
-    classes: Sequence[str] | None = None,
-    one_based: bool = True,
-    group: str | None = None,
-) -> Splits:
-    """Return the splits of a data set in Pascal VOC's layout.
-
-    They are those of ``ImageSets/Main/{train,val,test}.txt``, with the classes of the training
-    split. Without train and val, the images of ``trainval.txt``, or all, are divided at random,
-    stratified by class, with the classes of all. XML files in folders ``train``, ``val`` (or
-    ``valid``) and ``test`` are split so.
-
-    Args:
-        root: The folder that the other paths are relative to.
-        annotations: Folder of the XML files.
-        images: Folder of the images.
-        fractions: Of train, val and test in a random split; 0 for no test.
-        seed: Of the random split.
-        classes: Class names that fix the labels; None for those that occur, sorted.
-        one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
-        group: See `coco_splits`.
-
-    Raises:
-        FileNotFoundError: If a folder or file is missing; see `read_voc`.
-        ValueError: If only one of train and val has a file of names, there are too few images to
-            split, or a file is malformed or has other classes; see `read_voc`. As `coco_splits`
-            for ``group``.
-    """
-    base = existing_folder(Path(root), what="root")
-    found = VocFiles(base / annotations, base / images)
-    sets = read_image_sets(base)
-    sides = found.sides(sets)
-
-    def read(side: str, classes: Sequence[str] | None) -> LabelledSet:
-        return labelled_voc(found, sides[side], classes=classes, one_based=one_based)
-
-    learnt = read("train", classes)
-    given = {side: read(side, learnt.classes) for side in ("val", "test") if side in sides}
-    splits = with_given(
-        learnt, given, fractions=fractions, seed=seed, group=group, prepare=numbered
-    )
-    return replace(splits, notes=(*sets.warnings, *splits.notes))
 
 
 class DetectionDataModule(ResumableDataModule):
@@ -248,17 +137,3 @@ def _check_classes(train: Annotations, split: Annotations) -> None:
             f"has {listed(train.classes, limit=10)}; expected the same in the same order. "
             "Read it with classes=train.classes."
         )
-
-
-def sample_splits(*, root: str | Path) -> Splits:
-    """Return the splits of the generated sample set, which is written on first use.
-
-    Args:
-        root: Its folder; see `tasks.detection.data.layouts.sample.write_sample`.
-
-    Raises:
-        ValueError: If the folder holds something else.
-    """
-    folder = write_sample(Path(root))
-    names = {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")}
-    return coco_splits(root=folder, train=names["train"], val=names["val"], test=names["test"])

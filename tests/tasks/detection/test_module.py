@@ -10,7 +10,8 @@ from torch import nn
 
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
-from tasks.detection.data.data_module import DetectionDataModule, coco_splits
+from tasks.detection.data.data_module import DetectionDataModule
+from tasks.detection.data.layouts.coco import coco_splits
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.data.splits import Splits
 from tasks.detection.model.build import new_detector

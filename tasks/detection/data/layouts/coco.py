@@ -14,8 +14,62 @@ from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import LabelledImage, Region
 from tasks.detection.data.labelled import LabelledSet
 from tasks.detection.data.layouts.coco_outlines import Outline, outline
+from tasks.detection.data.splits import Splits, with_given
 
 CROWD: Final = "crowd, kept for evaluation only"
+
+
+def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file is divided)
+    *,
+    root: str | Path,
+    train: str,
+    val: str | None,
+    test: str | None = None,
+    train_images: str = "images",
+    val_images: str | None = None,
+    test_images: str | None = None,
+    classes: Sequence[str] | None = None,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    group: str | None = None,
+) -> Splits:
+    """Return the splits of a data set with a COCO annotation file for each, or with one for all.
+
+    The class list of the training file rules: the others are read with it, whatever their ids.
+    Without a validation file the training file is divided, stratified by class: into train, val
+    and test, or into train and val where there is a test file.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        train: Annotation file of the training split, or of all images.
+        val: Annotation file of the validation split; None to divide the training file.
+        test: Annotation file of the test split; None for no test, or one that is divided off.
+        train_images: Image folder of the training split.
+        val_images: Image folder of the validation split; None for that of the training split.
+        test_images: Image folder of the test split; None for that of the training split.
+        classes: Class names that fix the labels, such as those of a checkpoint; None for those of
+            the training file, by category id.
+        fractions: Of train, val and test where the training file is divided; 0 for no test.
+        seed: Of that division.
+        group: A regular expression that finds in a file name what stays on one side, such as the
+            video of a frame; None for images that can be parted.
+
+    Raises:
+        FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
+        ValueError: If a file is malformed or its classes do not fit; see `read_coco`. If there are
+            too few images to divide, ``group`` finds nothing in a name, or a group lies on two
+            sides.
+    """
+    base = existing_folder(Path(root), what="root")
+    learnt = labelled_coco(base / train, base / train_images, classes=classes)
+
+    def held_out(file: str, images: str | None) -> LabelledSet:
+        return labelled_coco(base / file, base / (images or train_images), classes=learnt.classes)
+
+    given = {} if val is None else {"val": held_out(val, val_images)}
+    if test is not None:
+        given["test"] = held_out(test, test_images)
+    return with_given(learnt, given, fractions=fractions, seed=seed, group=group)
 
 
 def read_coco(

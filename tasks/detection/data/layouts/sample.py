@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.data.sample_folder import Settings, sample_settings, write_once
+from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.splits import Splits
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
 
@@ -75,6 +77,20 @@ def write_sample(
 
     write_once(root, settings, files=_files, write=write)
     return root
+
+
+def sample_splits(*, root: str | Path) -> Splits:
+    """Return the splits of the generated sample set, which is written on first use.
+
+    Args:
+        root: Its folder; see `tasks.detection.data.layouts.sample.write_sample`.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+    folder = write_sample(Path(root))
+    names = {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")}
+    return coco_splits(root=folder, train=names["train"], val=names["val"], test=names["test"])
 
 
 def _files(settings: Settings) -> set[str]:

@@ -6,15 +6,66 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tasks.common.files.paths import hint, listed
+from tasks.common.files.paths import existing_folder, hint, listed
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import LabelledImage
 from tasks.detection.data.labelled import LabelledSet
-from tasks.detection.data.layouts.voc_files import VocFiles
+from tasks.detection.data.layouts.voc_files import VocFiles, read_image_sets
 from tasks.detection.data.layouts.voc_xml import class_name, read_record, read_xml
+from tasks.detection.data.splits import Splits, with_given
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
+
+
+def voc_splits(
+    *,
+    root: str | Path,
+    annotations: str = "Annotations",
+    images: str = "JPEGImages",
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    one_based: bool = True,
+    group: str | None = None,
+) -> Splits:
+    """Return the splits of a data set in Pascal VOC's layout.
+
+    They are those of ``ImageSets/Main/{train,val,test}.txt``, with the classes of the training
+    split. Without train and val, the images of ``trainval.txt``, or all, are divided at random,
+    stratified by class, with the classes of all. XML files in folders ``train``, ``val`` (or
+    ``valid``) and ``test`` are split so.
+
+    Args:
+        root: The folder that the other paths are relative to.
+        annotations: Folder of the XML files.
+        images: Folder of the images.
+        fractions: Of train, val and test in a random split; 0 for no test.
+        seed: Of the random split.
+        classes: Class names that fix the labels; None for those that occur, sorted.
+        one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
+        group: See `coco_splits`.
+
+    Raises:
+        FileNotFoundError: If a folder or file is missing; see `read_voc`.
+        ValueError: If only one of train and val has a file of names, there are too few images to
+            split, or a file is malformed or has other classes; see `read_voc`. As `coco_splits`
+            for ``group``.
+    """
+    base = existing_folder(Path(root), what="root")
+    found = VocFiles(base / annotations, base / images)
+    sets = read_image_sets(base)
+    sides = found.sides(sets)
+
+    def read(side: str, classes: Sequence[str] | None) -> LabelledSet:
+        return labelled_voc(found, sides[side], classes=classes, one_based=one_based)
+
+    learnt = read("train", classes)
+    given = {side: read(side, learnt.classes) for side in ("val", "test") if side in sides}
+    splits = with_given(
+        learnt, given, fractions=fractions, seed=seed, group=group, prepare=numbered
+    )
+    return replace(splits, notes=(*sets.warnings, *splits.notes))
 
 
 def read_voc(

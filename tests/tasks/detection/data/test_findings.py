@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from tasks.detection.data.annotations import ImageRecord
-from tasks.detection.data.data_module import coco_splits
 from tasks.detection.data.findings import repeated_boxes
+from tasks.detection.data.layouts.coco import coco_splits
 
 SIZE = (60, 40)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks.detection.data.data_module import coco_splits, voc_splits
+from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.layouts.voc import voc_splits
 from tasks.detection.data.splits import Splits
 
 

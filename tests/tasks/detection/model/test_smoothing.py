@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.detection.data.data_module import coco_splits
+from tasks.detection.data.layouts.coco import coco_splits
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.faster_rcnn import DetectorOptions
