@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tasks.segmentation.data.cases import Image
-from tasks.segmentation.data.formats.flat import is_volume
+from tasks.segmentation.data.formats.files import is_volume
 
 _RGB: Final = 3
 

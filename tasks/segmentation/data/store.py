@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.common.files.scratch import Scratch
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.data.colour import fitted
-from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.input import InputOptions, Scaling, scaling_of
 from tasks.segmentation.data.masks.read import read_mask
 

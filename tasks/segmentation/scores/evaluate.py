@@ -15,7 +15,7 @@ from tasks.common.report.terminal import print_scores
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.check import look, shared_channels
 from tasks.segmentation.data.dataset import whole_input
-from tasks.segmentation.data.formats.flat import check_same_grid, suffix_of
+from tasks.segmentation.data.formats.files import check_same_grid, suffix_of
 from tasks.segmentation.data.layouts.folder import folder_cases, stem_of
 from tasks.segmentation.data.masks.notes import mask_facts, mask_notes
 from tasks.segmentation.data.masks.palettes import compare_all_palettes

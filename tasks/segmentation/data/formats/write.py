@@ -15,7 +15,7 @@ from tasks.common.files.atomic import replacing
 from tasks.common.images.orientation import TAG, UPRIGHT, as_stored
 from tasks.common.images.tiff import tiff_tags
 from tasks.segmentation.data.cases import ClassTable, Geometry, Labels, decode
-from tasks.segmentation.data.formats.flat import is_volume, suffix_of
+from tasks.segmentation.data.formats.files import is_volume, suffix_of
 
 _LOSSLESS: Final = (".png", ".tif", ".tiff", ".bmp")
 _RESOLUTION, _UNIT = (282, 283), 296  # the TIFF tags of pixels per unit in x and y, and the unit

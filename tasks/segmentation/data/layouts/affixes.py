@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from tasks.common.files.paths import listed
 from tasks.common.report.advice import advice
-from tasks.segmentation.data.formats.flat import SUFFIXES
+from tasks.segmentation.data.formats.files import SUFFIXES
 
 _MASK_WORDS: Final = (
     "masks?|msk|seg|segm|segmentations?|labels?|lbls?|gts?|ground[-_ ]?truth|annotations?|annos?|"

@@ -8,7 +8,7 @@ from tasks.common.files.paths import contents, existing_folder, is_hidden, liste
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.formats.flat import SUFFIXES
+from tasks.segmentation.data.formats.files import SUFFIXES
 from tasks.segmentation.data.layouts.affixes import Matcher, plain_ending, several
 from tasks.segmentation.data.splits import patient_of
 

@@ -29,7 +29,7 @@ from tasks.segmentation.data.cases import (
     ClassTable,
     class_table,
 )
-from tasks.segmentation.data.formats.flat import SUFFIXES
+from tasks.segmentation.data.formats.files import SUFFIXES
 from tasks.segmentation.data.layouts.folder import refuse_unmatched
 from tasks.segmentation.data.layouts.nifti import checked_axis
 from tasks.segmentation.data.masks.read import NNUNET

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.common.images.decoded import FlatImage
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
-from tasks.segmentation.data.formats.flat import ReadFile, check_same_grid, is_volume, read_file
+from tasks.segmentation.data.formats.files import ReadFile, check_same_grid, is_volume, read_file
 from tasks.segmentation.data.masks.colours import ColouredMaskError, colours_of, packed
 from tasks.segmentation.data.masks.palettes import Drawn, drawn_of
 from tasks.segmentation.data.masks.rounding import whole_numbers

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.report.advice import advice
-from tasks.segmentation.data.formats.flat import is_volume
+from tasks.segmentation.data.formats.files import is_volume
 
 _NEAR: Final = 0.01  # of a whole number: what is lost where volumes are stored with a scale
 _BITS: Final = 2**31

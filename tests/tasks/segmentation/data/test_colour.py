@@ -11,7 +11,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 from tasks.segmentation.data.check import look, shared_channels
 from tasks.segmentation.data.colour import common_channels, fitted, is_coloured
-from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.data.notes import image_notes
 from tasks.segmentation.data.store import load_case

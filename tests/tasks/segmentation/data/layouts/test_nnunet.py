@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tasks.segmentation.data.cases import ClassTable
-from tasks.segmentation.data.formats.flat import read_image
+from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.masks.read import read_mask
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
-from tasks.segmentation.data.formats.flat import check_same_grid, read_image
+from tasks.segmentation.data.formats.files import check_same_grid, read_image
 from tasks.segmentation.data.masks.read import mask_values, read_mask
 
 TABLE = class_table({0: "background", 1: "liver", 255: "vessel"})
