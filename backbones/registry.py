@@ -1,22 +1,34 @@
-"""Backbones by name."""
+"""Backbones by name.
+
+Torch is imported when a backbone is built, so that names can be listed and checked without it.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backbones.choose import choose
-from backbones.interface import Backbone, BackboneOptions, Conventions
+from backbones.options import BackboneOptions, Conventions
 from backbones.plugins import BACKBONES, FAMILIES, import_offered, offered, offering
-from backbones.resnet.model import build_resnet
-from backbones.resnet.variants import VARIANTS
-from backbones.weights.load import load_weights
+from backbones.resnet.variants import VARIANTS, ResNetSpec
 
-Builder = Callable[[BackboneOptions], Backbone]
+if TYPE_CHECKING:
+    from backbones.interface import Backbone
 
-_REGISTRY: Final[dict[str, Builder]] = {
-    name: partial(build_resnet, spec) for name, spec in VARIANTS.items()
+Builder = Callable[[BackboneOptions], "Backbone"]
+
+
+def _build_variant(spec: ResNetSpec, options: BackboneOptions) -> "Backbone":
+    from backbones.resnet.model import build_resnet
+
+    return build_resnet(spec, options)
+
+
+BUILDERS: Final[dict[str, Builder]] = {
+    name: partial(_build_variant, spec) for name, spec in VARIANTS.items()
 }
+"""Every registered backbone, built-in ones first."""
 
 
 def register_backbone(name: str) -> Callable[[Builder], Builder]:
@@ -30,17 +42,19 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
 
     Example:
         >>> from dataclasses import replace
+        >>> from backbones import Backbone
+        >>> from backbones.resnet.model import build_resnet
         >>> @register_backbone("toy")
         ... def tiny(options: BackboneOptions) -> Backbone:
         ...     return build_resnet(VARIANTS["resnet18"], replace(options, out_features=["c2"]))
         >>> list(build_backbone("toy").channels)
         ['c2']
     """
-    if name in _REGISTRY:
+    if name in BUILDERS:
         raise ValueError(f"a backbone {name!r} is registered already; choose another name.")
 
     def register(builder: Builder) -> Builder:
-        _REGISTRY[name] = builder
+        BUILDERS[name] = builder
         return builder
 
     return register
@@ -51,7 +65,7 @@ def list_backbones() -> list[str]:
 
     Names such as ``timm/resnet18``, of which a whole family exists, are not listed.
     """
-    return list(dict.fromkeys([*_REGISTRY, *offered(BACKBONES)]))
+    return list(dict.fromkeys([*BUILDERS, *offered(BACKBONES)]))
 
 
 def _builder(name: str) -> Builder:
@@ -61,7 +75,7 @@ def _builder(name: str) -> Builder:
     if slash and prefix in families:
         return partial(_build_member, prefix, rest)
     others = offered(BACKBONES)
-    if name in others and name in _REGISTRY:
+    if name in others and name in BUILDERS:
         raise ValueError(
             f"the backbone {name!r} is registered, and "
             f"{offering(BACKBONES, name)} offers another; uninstall that package, "
@@ -71,15 +85,15 @@ def _builder(name: str) -> Builder:
         f"{family}/<name>": partial(_build_member, family, "<name>") for family in families
     }
     table |= {other: partial(_build_offered, other) for other in others}
-    return choose(table | _REGISTRY, name, what="backbone")
+    return choose(table | BUILDERS, name, what="backbone")
 
 
-def _build_offered(name: str, options: BackboneOptions) -> Backbone:
+def _build_offered(name: str, options: BackboneOptions) -> "Backbone":
     backbone: Backbone = import_offered(BACKBONES, name)(options)
     return backbone
 
 
-def _build_member(family: str, name: str, options: BackboneOptions) -> Backbone:
+def _build_member(family: str, name: str, options: BackboneOptions) -> "Backbone":
     backbone: Backbone = import_offered(FAMILIES, family)(name, options)
     return backbone
 
@@ -98,7 +112,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     init: str = "he",
     deformable: Sequence[str] = (),
     deformable_version: int = 2,
-) -> Backbone:
+) -> "Backbone":
     """Build a backbone, load its weights, freeze its first stages.
 
     Args:
@@ -160,6 +174,8 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     if weights is None or weights == "random":
         return backbone.freeze(freeze)
     if conventions is not None or not backbone.load_tag(weights):
-        known = {other: partial(build, BackboneOptions()) for other, build in _REGISTRY.items()}
+        from backbones.weights.load import load_weights
+
+        known = {other: partial(build, BackboneOptions()) for other, build in BUILDERS.items()}
         load_weights(backbone, weights, name=name, conventions=conventions, known=known)
     return backbone.freeze(freeze)

@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.choose import choose
-from backbones.interface import Backbone, BackboneOptions
+from backbones.interface import Backbone
 from backbones.layers.attention import ATTENTIONS
 from backbones.layers.conv import conv_norm
 from backbones.layers.deform import CONVS
 from backbones.layers.gate import GATES
 from backbones.layers.hooks import ReLU
 from backbones.layers.norm import NormFactory, norm_factory
+from backbones.options import BackboneOptions
 from backbones.resnet.blocks import BasicBlock, BlockParts, BlockShape, Bottleneck, ResidualBlock
 from backbones.resnet.init import initialise
 from backbones.resnet.plan import StagePlan, features_of, in_order, plan_stages

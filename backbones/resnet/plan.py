@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backbones.choose import choose
-from backbones.interface import BackboneOptions
+from backbones.options import BackboneOptions
 from backbones.resnet.stem import STEMS
 from backbones.resnet.variants import ResNetSpec
 

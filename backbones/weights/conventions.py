@@ -5,7 +5,7 @@ from typing import Final
 
 from torch import Tensor
 
-from backbones.interface import Conventions
+from backbones.options import Conventions
 
 _IMAGENET = Conventions()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from backbones.choose import choose
-from backbones.interface import Conventions
+from backbones.options import Conventions
 from backbones.weights.clues import Clues
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.locate import HUB_NAMES, Source, locate

@@ -9,7 +9,8 @@ from typing import Final
 
 from torch import Tensor
 
-from backbones.interface import Backbone, Conventions
+from backbones.interface import Backbone
+from backbones.options import Conventions
 from backbones.weights.check import (
     Kin,
     check_architecture,

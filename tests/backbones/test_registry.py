@@ -42,7 +42,7 @@ class TwoStages(Backbone):
 @pytest.fixture
 def registered(monkeypatch):
     """Register `TwoStages` as ``two_stages`` for one test."""
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(registry, "BUILDERS", dict(registry.BUILDERS))
     return register_backbone("two_stages")(TwoStages)
 
 

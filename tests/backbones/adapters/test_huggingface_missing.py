@@ -142,7 +142,7 @@ class WithGrid(ResNet):
 
 
 def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
-    monkeypatch.setitem(registry._REGISTRY, "with_grid", WithGrid)
+    monkeypatch.setitem(registry.BUILDERS, "with_grid", WithGrid)
     model = KeelBackbone(KeelBackboneConfig(name="with_grid", out_features=["c2"]))
     model.save_pretrained(tmp_path)
     other = KeelBackbone.from_pretrained(tmp_path)

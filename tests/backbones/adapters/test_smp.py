@@ -206,7 +206,7 @@ def test_a_tag_goes_to_our_own_resolver(monkeypatch):
     def load_weights(_backbone, tag, *, name, **_options):
         asked.append((tag, name))
 
-    monkeypatch.setattr(registry, "load_weights", load_weights)
+    monkeypatch.setattr("backbones.weights.load.load_weights", load_weights)
     smp.Unet("keel-resnet18", encoder_weights="imagenet")
     assert asked == [("imagenet", "resnet18")]
 
@@ -255,7 +255,7 @@ class Cifar(Backbone):
 
 
 def test_strides_that_no_decoder_takes_are_refused(monkeypatch):
-    monkeypatch.setitem(registry._REGISTRY, "cifar", Cifar)
+    monkeypatch.setitem(registry.BUILDERS, "cifar", Cifar)
     name = register_encoder("cifar")
     message = (
         r"^smp's decoders take features of the strides 2, 4, 8, 16, 32 .* 'cifar' has 1\. Take"

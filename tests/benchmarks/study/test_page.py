@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from backbones import Backbone, build_backbone, list_backbones
-from backbones.registry import _REGISTRY
+from backbones.registry import BUILDERS
 from backbones.resnet.variants import VARIANTS
 from benchmarks.study import page as module
 from benchmarks.study.catalogue import Facts, described, facts, published
@@ -153,7 +153,7 @@ def test_the_tags_are_those_that_load():
 
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_a_stem_without_a_stride_is_counted_at_32x32(monkeypatch, dynamic):
-    monkeypatch.setitem(_REGISTRY, "tiny", lambda _: Cifar(dynamic=dynamic))
+    monkeypatch.setitem(BUILDERS, "tiny", lambda _: Cifar(dynamic=dynamic))
     row = facts("tiny")
     assert row == Facts(
         name="tiny",
