@@ -34,6 +34,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks.common.resume"],
     ["tasks.common.audit", "tasks.common.data"],
     ["tasks.common.run"],
+    ["tasks.detection.options", "tasks.segmentation.options"],
     ["tasks.detection.data", "tasks.segmentation.data"],
     ["tasks.detection.model", "tasks.segmentation.model"],
     ["tasks.detection.scores", "tasks.segmentation.scores"],

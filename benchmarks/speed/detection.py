@@ -17,7 +17,8 @@ from benchmarks.speed.steps import Inference, TrainingStep, device
 from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
+from tasks.detection.options import DetectorOptions
 
 BOXES: Final = 14  # per image, as in BCCD
 CLASSES: Final = 3

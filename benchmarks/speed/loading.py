@@ -23,7 +23,8 @@ from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.dataset import collate
 from tasks.detection.data.layouts.coco import coco_splits
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.data.transforms import train_transform
+from tasks.detection.options import AugmentOptions
 
 ANNOTATIONS: Final = "annotations/instances_{}.json"
 BATCH: Final = 4

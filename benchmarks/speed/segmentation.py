@@ -14,7 +14,8 @@ from benchmarks.speed.steps import Inference, TrainingStep, device
 from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import UNetOptions
 
 CLASSES: Final = 3
 SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, bf16 and channels_last", "Keel")

@@ -19,12 +19,12 @@ from tasks.common.run.parts import RunParts
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.load import read_splits
 from tasks.detection.data.splits import Splits
-from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.model.prefix import DetectionEncoder, collate_entries
 from tasks.detection.module import DetectionModule
+from tasks.detection.options import AugmentOptions, DetectorOptions
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 

@@ -1,8 +1,7 @@
 """The groups of options that detection adds."""
 
 from tasks.common.run.config import register_configs
-from tasks.detection.data.transforms import AugmentOptions
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import AugmentOptions, DetectorOptions
 
 
 def register_detection() -> None:

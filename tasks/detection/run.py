@@ -11,9 +11,9 @@ from tasks.common.report.terminal import print_line
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
-from tasks.detection.data.transforms import AugmentOptions
 from tasks.detection.facts import facts
 from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
 from tasks.detection.scores.limits import crowded
 from tasks.detection.scores.predict import draw_predictions

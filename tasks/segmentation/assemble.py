@@ -18,21 +18,16 @@ from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
 from tasks.segmentation.data.check import CaseFacts
 from tasks.segmentation.data.data_module import SegmentationDataModule
-from tasks.segmentation.data.input import (
-    InputOptions,
-    choose_normalisation,
-    choose_patch,
-    choose_patches,
-)
+from tasks.segmentation.data.input import choose_normalisation, choose_patch, choose_patches
 from tasks.segmentation.data.load import Splits, read_splits
-from tasks.segmentation.data.transforms import AugmentOptions, PatchTransform
+from tasks.segmentation.data.transforms import PatchTransform
 from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.deep_supervision import DeepSupervision
-from tasks.segmentation.model.losses import LossOptions, build_loss
+from tasks.segmentation.model.losses import build_loss
 from tasks.segmentation.model.prefix import PatchEncoder, check_views, collate_entries
-from tasks.segmentation.model.unet import UNetOptions
 from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import check_tolerance
 
 _FROZEN = 0  # with 16 images of WBC freezing stem and c2 cost 0.007 of Dice (README)

@@ -1,10 +1,7 @@
 """The groups of options that segmentation adds."""
 
 from tasks.common.run.config import register_configs
-from tasks.segmentation.data.input import InputOptions
-from tasks.segmentation.data.transforms import AugmentOptions
-from tasks.segmentation.model.losses import LossOptions
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
 
 
 def register_segmentation() -> None:

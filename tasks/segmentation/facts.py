@@ -10,7 +10,7 @@ from tasks.segmentation.assemble import Parts
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.load import Side, Splits
 from tasks.segmentation.model.build import kept_classes
-from tasks.segmentation.model.losses import LossOptions
+from tasks.segmentation.options import LossOptions
 
 
 def facts(parts: Parts) -> dict[str, str]:

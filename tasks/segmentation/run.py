@@ -9,10 +9,9 @@ from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
 from tasks.segmentation.data.splits import SplitOptions
-from tasks.segmentation.data.transforms import AugmentOptions
 from tasks.segmentation.facts import facts
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
-from tasks.segmentation.model.losses import LossOptions
+from tasks.segmentation.options import AugmentOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary
 from tasks.segmentation.scores.metrics import write_case_scores
 from tasks.segmentation.scores.predict import draw_predictions

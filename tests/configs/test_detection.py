@@ -4,8 +4,7 @@ import pytest
 
 from backbones import list_backbones
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.transforms import AugmentOptions
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import AugmentOptions, DetectorOptions
 from tasks.detection.run import run
 from tests.configs.conftest import Task
 

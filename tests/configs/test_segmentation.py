@@ -5,11 +5,8 @@ import json
 
 import pytest
 
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.data.layouts.sample import write_sample
-from tasks.segmentation.data.transforms import AugmentOptions
-from tasks.segmentation.model.losses import LossOptions
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.run import run
 from tests.configs.conftest import Task
 

@@ -6,11 +6,12 @@ import torch
 from backbones import Conventions
 from tasks.common.recipe.backbone import BackboneChoice, build_chosen
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
+from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 KINDS = [
     ("resnet18", {"deformable": ("c4", "c5"), "drop_path": 0.1}),

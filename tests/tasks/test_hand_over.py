@@ -9,11 +9,10 @@ from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.build import new_segmenter
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 BOXES = Annotations(
     source=Path("x.json"),

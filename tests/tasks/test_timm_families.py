@@ -13,9 +13,10 @@ from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.recipe import Recipe
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import fitted, new_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.segmentation.model.build import choose_norms
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import UNetOptions
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
 
 QUICK = ["mobilenetv3_small_050", "test_convnext", "test_efficientnet", "test_resnet", "test_vit"]

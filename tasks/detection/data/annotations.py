@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.detection.data.images import Reading
-
-USUAL_LIMIT: Final = 100
-"""How many detections of a class COCO counts in an image, those of the highest scores."""
 
 
 @dataclass(frozen=True, kw_only=True)

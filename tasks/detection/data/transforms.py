@@ -2,13 +2,12 @@
 
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.augmentation import check_amounts, check_probabilities, check_zoom
+from tasks.detection.options import AugmentOptions
 
 _BOXES: Final = {
     "format": "pascal_voc",
@@ -41,35 +40,6 @@ class SeededTransform(Protocol):
             bboxes: (B, 4), xyxy in pixels.
             index: (B,), goes with the boxes.
         """
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
-    """How training images and their boxes are changed.
-
-    Attributes:
-        flip: Probability of a horizontal flip. 0 if left and right mean something.
-        vertical_flip: Probability of a vertical flip, for images without an up, such as
-            microscopy.
-        color_jitter: Strength s in [0, 1): brightness, contrast and saturation are multiplied
-            by a factor from [1 - s, 1 + s], the hue is turned by up to s / 4 of the circle. A
-            gray image gets the first two.
-        scale: Lowest and highest zoom about the centre; above 1 crops, below 1 pads with gray.
-            The size of the image stays.
-        shift: Largest move in each direction, as a fraction of the side, in [0, 1).
-    """
-
-    flip: float = 0.5
-    vertical_flip: float = 0.0
-    color_jitter: float = 0.0
-    scale: tuple[float, ...] = (1.0, 1.0)
-    shift: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        check_probabilities(self, "flip", "vertical_flip")
-        check_amounts(self, "color_jitter", "shift", below=1)
-        check_zoom(self.scale)
 
 
 def train_transform(options: AugmentOptions) -> SeededTransform:

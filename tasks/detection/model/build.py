@@ -17,7 +17,8 @@ from tasks.common.resume.start import (
 )
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import FEATURES, DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import FEATURES, build_detector
+from tasks.detection.options import DetectorOptions
 
 _BUILD: Final = ("head", "head_width", "features", "fpn_channels", "fpn_norm", "anchor_sizes")
 """Options that decide what a detector's tensors are, and what they mean."""

@@ -12,7 +12,8 @@ from backbones import Conventions, build_backbone
 from tasks.common.report.advice import without_training
 from tasks.common.resume.card import card_dict, card_values, load_network, read_card, with_tuples
 from tasks.detection.data.images import Reading
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
+from tasks.detection.options import DetectorOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tasks.detection.data.annotations import USUAL_LIMIT
+from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.coco_match import (
     AREAS,
     IOUS,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.detection.data.annotations import USUAL_LIMIT
+from tasks.detection.options import USUAL_LIMIT
 
 
 def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:

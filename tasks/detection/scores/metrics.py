@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tasks.detection.data.annotations import USUAL_LIMIT
+from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.coco_eval import Evaluation, evaluate
 from tasks.detection.scores.coco_match import Floats
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from tasks.common.files.paths import existing_file, listed
 from tasks.common.files.text import is_finite, read_json
-from tasks.detection.data.annotations import USUAL_LIMIT, Annotations
+from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.box_formats import judge
 from tasks.detection.data.findings import with_repetitions
 from tasks.detection.data.layouts.coco import read_coco
+from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.image_ids import parts_of, read_image_ids
 from tasks.detection.scores.limits import needed
 from tasks.detection.scores.metrics import Result, coco_ap

@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 
 from tasks.common.data.sampling import Key, draw_seed
 from tasks.segmentation.data.cases import Image, Labels
-from tasks.segmentation.data.input import InputOptions, Scaling, slice_input
+from tasks.segmentation.data.input import Scaling, slice_input
 from tasks.segmentation.data.store import CaseStore, Loaded
 from tasks.segmentation.data.transforms import PatchTransform
+from tasks.segmentation.options import InputOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from backbones.choose import choose
 from tasks.common.machine.machine import Decision
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Image
+from tasks.segmentation.options import InputOptions
 
 _LARGEST_PATCH: Final = 256
 _FEWEST_PATCHES: Final = 200
@@ -19,60 +20,6 @@ _PERCENTILES: Final = (0.5, 99.5)  # nnU-Net's for CT
 
 Range = tuple[NDArray[np.float32], NDArray[np.float32]]
 """What becomes 0 and what becomes 1, per channel (C,)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputOptions:
-    """How images become what the network sees, in training and ever after.
-
-    Attributes:
-        normalisation: ``imagenet``: the range of the file's numbers becomes [0, 1], then the mean
-            and std of the weights. ``percentile``: as that, but what becomes [0, 1] is what lies
-            between the 0.5th and the 99.5th percentile of the case, per channel; the rest is cut
-            off. ``window``: as that, with ``window`` in place of the percentiles. ``zscore``: each
-            case has mean 0 and std 1, per channel. ``auto``: ``imagenet`` for images of 8 bits,
-            else ``zscore``.
-        window: Lowest and highest value, such as -160 and 240 for soft tissue in CT.
-        neighbours: How many slices before and after each are shown as further channels (2.5D).
-        patch: Height and width in pixels of the patches of training and of the windows of
-            inference; empty takes the training images' median, at most 256.
-        patches: To learn from in an epoch; 0 takes one of each slice, but 200 at least, so that few
-            images make no shorter training.
-        foreground: Share of patches in which a class other than the background is certain to be.
-        overlap: Of neighbouring windows, in [0, 1).
-        flips: Whether the logits are averaged over the flips of the image.
-    """
-
-    normalisation: str = "auto"
-    window: tuple[float, ...] = ()
-    neighbours: int = 0
-    patch: tuple[int, ...] = ()
-    patches: int = 0
-    foreground: float = 0.33
-    overlap: float = 0.5
-    flips: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        choose(_RANGES | {"auto": None, "zscore": None}, self.normalisation, what="normalisation")
-        if self.normalisation == "window" and not (
-            len(self.window) == 2 and self.window[0] < self.window[1]
-        ):
-            raise ValueError(
-                "input.window takes the lowest and the highest value, such as [-160, 240], got "
-                f"{list(self.window)}."
-            )
-        for name in ("neighbours", "patches"):
-            if (value := getattr(self, name)) < 0:
-                raise ValueError(f"input.{name} takes a number from 0, got {value}.")
-        if len(self.patch) not in (0, 2) or any(side < 1 for side in self.patch):
-            raise ValueError(
-                f"input.patch takes height and width, such as [256, 256], got {list(self.patch)}."
-            )
-        if not 0 <= self.foreground <= 1:
-            raise ValueError(f"input.foreground takes a share from 0 to 1, got {self.foreground}.")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"input.overlap takes a share from 0 to below 1, got {self.overlap}.")
 
 
 def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decision:

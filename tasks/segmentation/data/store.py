@@ -13,8 +13,9 @@ from tasks.common.files.scratch import Scratch
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.data.colour import fitted
 from tasks.segmentation.data.formats.files import read_image
-from tasks.segmentation.data.input import InputOptions, Scaling, scaling_of
+from tasks.segmentation.data.input import Scaling, scaling_of
 from tasks.segmentation.data.masks.read import read_mask
+from tasks.segmentation.options import InputOptions
 
 _PLACES: Final = 10_000  # per class and case; nnU-Net keeps as many
 

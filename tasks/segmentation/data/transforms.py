@@ -2,60 +2,21 @@
 
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.data.augmentation import (
-    check_amounts,
-    check_probabilities,
-    check_zoom,
     seed_steps,
 )
 from tasks.common.data.sampling import draw_seed
 from tasks.segmentation.data.cases import Labels
+from tasks.segmentation.options import AugmentOptions
 
 # Albumentations' alpha is the amplitude of noise before it is blurred: measured at sigma 10.
 _ALPHA_PER_PIXEL: Final = 60
 _COLOUR: Final = 1000  # beyond the number of any step
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
-    """How training patches are changed.
-
-    Attributes:
-        flip: Probability of a horizontal flip. 0 if left and right mean something.
-        vertical_flip: Probability of a vertical flip. 0 if the image has an up.
-        rotate90: Probability of a turn by a multiple of 90 degrees; for square patches.
-        rotation: Largest angle in degrees.
-        scale: Lowest and highest zoom about the centre.
-        elastic: Mean shift of a pixel by an elastic deformation that is smooth over some 10 pixels
-            (Simard et al., 2003), in pixels; half of the patches are deformed.
-        brightness: Largest shift, in units of the normalised image (about its std).
-        contrast: Strength s in [0, 1): differences from the mean are multiplied by a factor from
-            [1 - s, 1 + s].
-        noise: Largest std of Gaussian noise, in units of the normalised image.
-    """
-
-    flip: float = 0.5
-    vertical_flip: float = 0.5
-    rotate90: float = 0.0
-    rotation: float = 0.0
-    scale: tuple[float, ...] = (1.0, 1.0)
-    elastic: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        check_probabilities(self, "flip", "vertical_flip", "rotate90")
-        check_amounts(self, "rotation", "elastic", "brightness", "noise")
-        check_amounts(self, "contrast", below=1)
-        check_zoom(self.scale)
 
 
 class PatchTransform:

@@ -21,9 +21,9 @@ from tasks.common.resume.start import (
     without_weights,
 )
 from tasks.segmentation.data.cases import CaseSet
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 _BUILD: Final = ("norm", "attention", "upsampling", "channels", "image_skip")
 _SEEN: Final = ("normalisation", "window", "neighbours")

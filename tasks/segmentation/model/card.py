@@ -10,8 +10,8 @@ from tasks.common.images.orientation import check_exif
 from tasks.common.resume.card import card_dict, card_values, load_network, read_card, with_tuples
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.dataset import Preprocessing
-from tasks.segmentation.data.input import InputOptions
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ that the Dice loss is made of do not fit into 8 or 11 bits. Pixels that are labe
 part in no term. Where nothing is labelled the loss is 0, with gradients of 0.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.choose import choose
 from tasks.segmentation.data.cases import IGNORE, ClassTable
+from tasks.segmentation.options import LossOptions
 
 SMOOTH: Final = 1.0
 """Added to both sides of Dice's fraction 2 |A and B| / (|A| + |B|), in pixels.
@@ -24,57 +23,6 @@ With 1 a class that is absent from labels and prediction has the loss 0, and one
 fraction of a pixel has little; with 1e-5 the latter has nearly 1, and gradients of up to 1e5. The
 Tversky index has half of it, so that with 0.5 and 0.5 it is Dice.
 """
-
-_NOT_NEGATIVE: Final = ("gamma", "alpha", "beta", "ce_weight", "dice_weight")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossOptions:
-    """Which loss, and its constants.
-
-    Attributes:
-        name: A key of `LOSSES`.
-        batch_dice: Dice and Tversky terms count pixels over the batch; otherwise over each image,
-            and the mean over images is taken.
-        include_background: Whether those terms have the class called ``background`` as well.
-        class_weights: Of each class in cross entropy and focal loss, which become weighted means.
-            Dice and Tversky terms count every class the same, whatever its size.
-        gamma: Of the focal loss: how much less easy pixels count; 0 makes it cross entropy.
-        alpha: Of the Tversky index: the weight of false positives.
-        beta: Of the Tversky index: the weight of false negatives.
-        focal_tversky_gamma: The exponent is 1 / gamma, as in the paper, so at least 1.
-        ce_weight: Of the cross entropy in ``dice_ce``.
-        dice_weight: Of the Dice loss in ``dice_ce``.
-    """
-
-    name: str = "dice_ce"
-    batch_dice: bool = True
-    include_background: bool = False
-    class_weights: tuple[float, ...] = ()
-    gamma: float = 2.0
-    alpha: float = 0.3
-    beta: float = 0.7
-    focal_tversky_gamma: float = 4 / 3
-    ce_weight: float = 1.0
-    dice_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse values that no loss can be made of, and strings where numbers belong."""
-        choose(LOSSES, self.name, what="loss.name")
-        for name in _NOT_NEGATIVE:
-            if not (_is_number(value := getattr(self, name)) and value >= 0):
-                raise ValueError(f"loss.{name} takes a number of at least 0, got {value!r}.")
-        for name, other in (("alpha", "beta"), ("ce_weight", "dice_weight")):
-            if getattr(self, name) == getattr(self, other) == 0:
-                raise ValueError(f"loss.{name} and loss.{other} are both 0; one must be above.")
-        if not (_is_number(value := self.focal_tversky_gamma) and value >= 1):
-            raise ValueError(f"loss.focal_tversky_gamma takes a number from 1 on, got {value!r}.")
-        if not all(_is_number(weight) and weight > 0 for weight in self.class_weights):
-            raise ValueError(f"loss.class_weights are numbers above 0, got {self.class_weights!r}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)

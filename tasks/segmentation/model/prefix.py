@@ -10,8 +10,8 @@ from backbones import Backbone
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.key import file_stamp
 from tasks.segmentation.data.cases import CaseSet
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions
 
 
 class FrozenPatches(NamedTuple):

@@ -1,7 +1,6 @@
 """A U-Net on any of our backbones, with deep supervision and any norm in its decoder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import torch
@@ -15,52 +14,10 @@ from backbones.layers.conv import ConvNorm
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
 from backbones.layers.torchscript import NoTorchScript
+from tasks.segmentation.options import WIDTHS, UNetOptions
 
 _ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
-WIDTHS: Final = (256, 128, 64, 32, 16)
-"""Of the decoder's blocks, as in smp."""
-
 _HEADS: Final = "deep_heads."
-_REDUCTION: Final = 16  # of smp's scSE
-
-
-@dataclass(frozen=True, kw_only=True)
-class UNetOptions:
-    """What makes one U-Net differ from another on the same backbone.
-
-    Attributes:
-        norm: Of the decoder, a key of `backbones.layers.norm.NORMS`; the configuration also takes
-            ``auto``, and gives the backbone the same unless told otherwise.
-        deep_supervision: Whether every level of the decoder learns from a head of its own (Lee et
-            al., arXiv:1409.5185).
-        attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
-        upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
-        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone; of the
-            default a backbone with fewer features takes the last ones, one with more the first
-            several times.
-        image_skip: Whether the last block, at the image's resolution, sees the image itself.
-    """
-
-    norm: str = "auto"
-    deep_supervision: bool = False
-    attention: str = "none"
-    upsampling: str = "nearest"
-    channels: tuple[int, ...] = WIDTHS
-    image_skip: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse names and widths that no decoder can have."""
-        choose(_ATTENTION, self.attention, what="attention")
-        choose(_UPSAMPLING, self.upsampling, what="upsampling")
-        if self.attention == "scse" and min(self.channels, default=16) < _REDUCTION:
-            raise ValueError(
-                f"model.attention=scse takes model.channels of at least {_REDUCTION}, since it "
-                f"squeezes them {_REDUCTION} times, got {list(self.channels)}."
-            )
-        if not self.channels or any(width < 1 for width in self.channels):
-            raise ValueError(
-                f"model.channels takes widths of at least 1, got {list(self.channels)}."
-            )
 
 
 def _nearest(_channels: int, factor: int) -> nn.Module:

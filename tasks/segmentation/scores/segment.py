@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.segmentation.data.cases import Labels
-from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.options import InputOptions
 from tasks.segmentation.scores.windows import FLIPS, sliding_window, with_flips
 
 _SLICES_AT_ONCE: Final = 4

@@ -5,11 +5,12 @@ import torch
 
 from backbones import Conventions, build_backbone
 from tasks.detection.model.card import DetectorCard, load_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
+from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 SMALL = {"min_size": 64, "max_size": 64, "rois_per_image": 8, "head_width": 16}
 

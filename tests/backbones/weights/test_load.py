@@ -8,7 +8,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 
 from backbones import Conventions, build_backbone, load_weights
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 
 LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
 

@@ -16,8 +16,8 @@ from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.data.splits import Splits
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import load_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.module import DetectionModule
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.metrics import coco_ap
 
 OPTIONS = DetectorOptions(

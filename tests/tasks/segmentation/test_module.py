@@ -14,13 +14,12 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.check import look
 from tasks.segmentation.data.data_module import SegmentationDataModule
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.build import new_segmenter
 from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.model.deep_supervision import DeepSupervision
-from tasks.segmentation.model.losses import LossOptions, build_loss
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.model.losses import build_loss
 from tasks.segmentation.module import SegmentationModule
+from tasks.segmentation.options import InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.segment import segment
 

@@ -12,13 +12,12 @@ from tasks.common.resume.start import matched, read_start
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import kept_classes, new_detector
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
 from tasks.segmentation.model.build import kept_classes as kept_masks
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 OPTIONS = DetectorOptions(
     features=("c2", "c3"),

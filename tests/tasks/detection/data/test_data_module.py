@@ -7,7 +7,8 @@ import torch
 
 from tasks.detection.data import data_module
 from tasks.detection.data.data_module import DetectionDataModule
-from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.data.transforms import train_transform
+from tasks.detection.options import AugmentOptions
 
 
 @pytest.fixture

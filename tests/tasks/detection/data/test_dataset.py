@@ -10,7 +10,8 @@ from tasks.detection.data.boxes import LabelledImage, Region, annotations_of
 from tasks.detection.data.check import check_images
 from tasks.detection.data.dataset import DetectionDataset, collate
 from tasks.detection.data.images import read_image
-from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.data.transforms import train_transform
+from tasks.detection.options import AugmentOptions
 
 WIDTH, HEIGHT = 48, 32
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.detection.data.transforms import AugmentOptions, apply, train_transform
+from tasks.detection.data.transforms import apply, train_transform
+from tasks.detection.options import AugmentOptions
 
 HEIGHT, WIDTH = 100, 160
 BOX = np.array([[40, 30, 90, 70]], np.float32)

@@ -12,7 +12,7 @@ from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4"), fpn_channels=16, head_width=16, anchor_sizes=(16, 32, 64)

@@ -9,9 +9,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from tasks.common.resume.continuation import check_resume
 from tasks.detection.data.images import Reading
-from tasks.detection.data.transforms import AugmentOptions
 from tasks.detection.model.card import DetectorCard, load_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import AugmentOptions, DetectorOptions
 
 CARD = DetectorCard(
     backbone="resnet18",

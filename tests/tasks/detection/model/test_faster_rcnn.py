@@ -8,7 +8,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 
 from backbones import Conventions, build_backbone
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
+from tasks.detection.options import DetectorOptions
 
 OPTIONS = {
     "v1": DetectorOptions(min_size=96, max_size=128),

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from backbones import build_backbone
-from tasks.detection.model.faster_rcnn import DetectorOptions, build_detector
+from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.model.roi_align import PyramidRoIAlign
+from tasks.detection.options import DetectorOptions
 
 pytestmark = [
     pytest.mark.gpu,

@@ -17,11 +17,11 @@ from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import LastCheckpoint
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.images import Reading
-from tasks.detection.data.transforms import AugmentOptions, train_transform
+from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.build import new_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.model.prefix import DetectionEncoder, collate_entries, losses_from
 from tasks.detection.module import DetectionModule
+from tasks.detection.options import AugmentOptions, DetectorOptions
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4", "c5"),

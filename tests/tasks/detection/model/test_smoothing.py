@@ -8,8 +8,8 @@ from tasks.common.recipe.backbone import BackboneChoice
 from tasks.detection.data.layouts.coco import coco_splits
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.model.build import new_detector
-from tasks.detection.model.faster_rcnn import DetectorOptions
 from tasks.detection.model.smoothing import smoothed_classes
+from tasks.detection.options import DetectorOptions
 
 
 @pytest.fixture(scope="module")

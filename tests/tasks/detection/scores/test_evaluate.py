@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
 
 CARD = DetectorCard(

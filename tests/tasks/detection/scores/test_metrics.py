@@ -11,7 +11,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.metrics import coco_ap, to_results
 
 NAMES = {1: "cat", 7: "dog", 90: "red cell"}

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.faster_rcnn import DetectorOptions
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
 
 CARD = DetectorCard(

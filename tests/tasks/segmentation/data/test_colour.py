@@ -12,9 +12,9 @@ from tasks.segmentation.data.cases import Case, CaseSet, class_table
 from tasks.segmentation.data.check import look, shared_channels
 from tasks.segmentation.data.colour import common_channels, fitted, is_coloured
 from tasks.segmentation.data.formats.files import read_image
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.data.notes import image_notes
 from tasks.segmentation.data.store import load_case
+from tasks.segmentation.options import InputOptions
 
 TABLE = class_table({0: "background", 1: "cell"})
 

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader
 from tasks.common.data.sampling import EpochSampler
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.dataset import CaseDataset, PatchDataset, Preprocessing, whole_input
-from tasks.segmentation.data.input import InputOptions, scaling_of, slice_input
+from tasks.segmentation.data.input import scaling_of, slice_input
 from tasks.segmentation.data.store import CaseStore
-from tasks.segmentation.data.transforms import AugmentOptions, PatchTransform
+from tasks.segmentation.data.transforms import PatchTransform
+from tasks.segmentation.options import AugmentOptions, InputOptions
 
 ELEVEN = class_table({0: "background", **{value: f"class {value}" for value in range(1, 11)}})
 TURNS = AugmentOptions(flip=0.5, vertical_flip=0.5, rotate90=0.5)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tasks.segmentation.data.input import (
-    InputOptions,
     choose_normalisation,
     choose_patch,
     choose_patches,
     scaling_of,
     slice_input,
 )
+from tasks.segmentation.options import InputOptions
 
 
 def image(*channels, dtype=np.int16):

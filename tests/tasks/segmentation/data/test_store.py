@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 
 from tasks.segmentation.data import store
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
-from tasks.segmentation.data.input import InputOptions, scaling_of
+from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.data.store import CaseStore, load_case
+from tasks.segmentation.options import InputOptions
 
 OPTIONS = InputOptions(normalisation="zscore")
 

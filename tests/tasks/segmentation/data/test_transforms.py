@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.segmentation.data.cases import IGNORE
-from tasks.segmentation.data.transforms import AugmentOptions, PatchTransform
+from tasks.segmentation.data.transforms import PatchTransform
+from tasks.segmentation.options import AugmentOptions
 
 STRONG = AugmentOptions(
     rotate90=0.5, rotation=30, scale=(0.8, 1.25), elastic=4, brightness=0.2, contrast=0.2, noise=0.1

@@ -10,9 +10,8 @@ from torch import nn
 from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.build import choose_norms, new_segmenter
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's
 DATA = CaseSet(

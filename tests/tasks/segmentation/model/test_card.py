@@ -11,9 +11,9 @@ from torch import nn
 from tasks.common.resume.continuation import check_resume
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.dataset import whole_input
-from tasks.segmentation.data.input import InputOptions, scaling_of
+from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 CARD = SegmenterCard(
     backbone="resnet18",

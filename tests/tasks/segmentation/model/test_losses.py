@@ -14,7 +14,8 @@ from tasks.segmentation.model.deep_supervision import (
     _resized,
     deep_supervision_weights,
 )
-from tasks.segmentation.model.losses import LOSSES, SMOOTH, LossOptions, build_loss
+from tasks.segmentation.model.losses import LOSSES, SMOOTH, build_loss
+from tasks.segmentation.options import LossOptions
 
 EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
 LAYERED = ClassTable(names=("a", "b", "c"), values=((1,), (2,), (3,)), exclusive=False)

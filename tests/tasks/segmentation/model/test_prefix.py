@@ -8,9 +8,9 @@ import torch
 from backbones import build_backbone
 from tasks.common.data.prefix.entry import batch_maps
 from tasks.segmentation.data.cases import CaseSet, class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.prefix import PatchEncoder, check_views, collate_entries, logits_from
-from tasks.segmentation.model.unet import ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import InputOptions, UNetOptions
 
 CASES = CaseSet(source="x", cases=(), classes=class_table({0: "background", 1: "square"}))
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from backbones import build_backbone, list_backbones
 from backbones.layers.norm import NORMS
-from tasks.segmentation.model.unet import WIDTHS, ResNetUNet, UNetOptions
+from tasks.segmentation.model.unet import ResNetUNet
+from tasks.segmentation.options import WIDTHS, UNetOptions
 
 SMALL = (16, 16, 8, 8, 8)
 

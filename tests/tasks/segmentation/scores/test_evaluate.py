@@ -11,9 +11,8 @@ from PIL import Image
 from torch import nn
 
 from tasks.segmentation.data.cases import ClassTable, class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 from tasks.segmentation.scores.evaluate import evaluate, evaluate_masks, print_summary, read_cases
 
 TABLE = class_table({0: "background", 7: "cell"})

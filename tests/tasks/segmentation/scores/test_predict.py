@@ -10,9 +10,8 @@ from PIL import Image
 from torch import nn
 
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
-from tasks.segmentation.data.input import InputOptions
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.unet import UNetOptions
+from tasks.segmentation.options import InputOptions, UNetOptions
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
 
 TABLE = class_table({0: "background", 7: "cell", 300: "debris"})

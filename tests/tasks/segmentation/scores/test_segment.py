@@ -6,7 +6,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from tasks.segmentation.data.input import InputOptions
+from tasks.segmentation.options import InputOptions
 from tasks.segmentation.scores.segment import segment
 
 COVERS = InputOptions(patch=(16, 16))
