@@ -24,8 +24,14 @@ from tasks.common.report.advice import without_training
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.data.colour import fitted, is_coloured
 from tasks.segmentation.data.dataset import whole_input
-from tasks.segmentation.data.formats.files import SUFFIXES, is_volume, read_image, suffix_of
-from tasks.segmentation.data.formats.write import mask_names, write_mask
+from tasks.segmentation.data.formats.files import (
+    SUFFIXES,
+    is_volume,
+    mask_names,
+    read_image,
+    suffix_of,
+    write_mask,
+)
 from tasks.segmentation.data.store import load_case, scaling_of_file
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import case_scores

@@ -1,24 +1,24 @@
-"""Read images: flat files, stacks of pages, and NIfTI volumes in one orientation."""
+"""Image files of every type: read as arrays, and written as masks that lie as their images do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from tasks.common.files.atomic import replacing
 from tasks.common.files.paths import IMAGE_SUFFIXES, existing_file
 from tasks.common.images.decoded import FlatImage
-from tasks.common.images.flat import read_flat
-from tasks.common.images.orientation import turned
 from tasks.common.report.advice import advice
-from tasks.segmentation.data.cases import Geometry, Image
-from tasks.segmentation.data.formats.nifti import TOLERANCE, affine_of, flat_text, read_volume
+from tasks.segmentation.data.cases import ClassTable, Geometry, Image, Labels, decode
+from tasks.segmentation.data.formats.flat import read_pages, write_pages, written_suffix
+from tasks.segmentation.data.formats.nifti import NIFTI
+from tasks.segmentation.data.formats.volume import VolumeType, check_same_place
 
-VOLUME_SUFFIXES: Final = (".nii.gz", ".nii")
+_VOLUMES: Final = {suffix: kind for kind in (NIFTI,) for suffix in kind.suffixes}
+VOLUME_SUFFIXES: Final = tuple(_VOLUMES)
 SUFFIXES: Final = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 Pixels = NDArray[Any]
 
@@ -44,9 +44,14 @@ def suffix_of(path: Path) -> str:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
+def volume_type(path: Path) -> VolumeType | None:
+    """Return how a volume is read and written, by its name; None for a flat image."""
+    return _VOLUMES.get(suffix_of(path))
+
+
 def is_volume(path: Path) -> bool:
-    """Return whether a file is a NIfTI volume, by its name."""
-    return suffix_of(path) in VOLUME_SUFFIXES
+    """Return whether a file is a volume, by its name."""
+    return volume_type(path) is not None
 
 
 def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tuple[Image, Geometry]:
@@ -62,8 +67,7 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
 
     Args:
         paths: One file, or one per group of channels.
-        axis: See `CaseSet`; of flat images it is not used. With -1 a volume of one slice is cut
-            where it has one, and spacings within 1 % are equal.
+        axis: See `CaseSet`; of flat images it is not used.
         exif: What becomes of flat images that are to be shown turned; see
             `tasks.common.images.orientation.turned`.
 
@@ -90,9 +94,10 @@ def check_same_grid(
         other: Its mask, or further channels.
         sizes: (D, H, W) of both, as they were read.
     """
+    kinds = volume_type(first), volume_type(other)
     if is_volume(first) != is_volume(other):
-        kinds = ["a volume" if is_volume(path) else "a flat image" for path in (other, first)]
-        raise ValueError(f"{other} is {kinds[0]}, but {first} is {kinds[1]}.")
+        names = ["a flat image" if kind is None else "a volume" for kind in kinds]
+        raise ValueError(f"{other} is {names[1]}, but {first} is {names[0]}.")
     if sizes[0] != sizes[1]:
         option = advice("data.exif", otherwise="--exif")
         turned = sizes[0] == (*sizes[1][:-2], sizes[1][-1], sizes[1][-2])
@@ -100,43 +105,73 @@ def check_same_grid(
             f"{other} has the size {_by(sizes[1])}, but {first} has {_by(sizes[0])}"
             f"{f' (turned by an EXIF orientation? See {option})' if turned else ''}."
         )
-    if not is_volume(first):
-        return
-    ours, theirs = (affine_of(nib.load(path), source=path) for path in (first, other))
-    spacing = float(voxel_sizes(ours).min())
-    if not np.allclose(ours, theirs, rtol=0, atol=TOLERANCE * spacing):
-        raise ValueError(
-            f"{other} lies elsewhere than {first}: its affine is {flat_text(theirs)}, not "
-            f"{flat_text(ours)}. Copy the header, or resample it onto the image."
-        )
+    if kinds[0] and kinds[1]:
+        check_same_place((kinds[0], first), (kinds[1], other))
 
 
 def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> ReadFile:
-    """Return what a file holds; see `read_image` for the errors.
+    """Return what an image, a volume or a mask file holds; see `read_image` for the errors.
 
     Args:
-        path: An image, a volume or a mask.
+        path: The file.
         axis: As of `read_image`.
         exif: As of `read_image`.
         stored: As of `read_flat`.
     """
     existing_file(path, what="image")
-    if is_volume(path):
-        values, geometry = read_volume(path, axis=axis)
-        return ReadFile(pixels=_storable(values, source=path), geometry=geometry)
-    found = read_flat(path, stored=stored)
-    pages = turned(found.pages, found.orientation, exif=exif, path=path)
-    stack = np.stack([page.reshape(*page.shape[:2], -1) for page in pages])  # [D,H,W,C]
-    pixels = _storable(np.moveaxis(stack, -1, 0), source=path)
-    geometry = Geometry(
-        source=path,
-        spacing=(1.0, 1.0, 1.0),
-        unit="px",
-        axis=None,
-        orientation=found.orientation,
-        turned=exif == "apply",
-    )
-    return ReadFile(pixels=pixels, geometry=geometry, flat=found)
+    flat = None
+    if kind := volume_type(path):
+        values, geometry = kind.read(path, axis=axis)
+    else:
+        values, geometry, flat = read_pages(path, exif=exif, stored=stored)
+    return ReadFile(pixels=_storable(values, source=path), geometry=geometry, flat=flat)
+
+
+def write_mask(
+    labels: Labels, classes: ClassTable, geometry: Geometry, *, folder: Path, name: str
+) -> list[Path]:
+    """Write the labels of a case in the geometry and file type of its image.
+
+    A volume has the image's affine, shape, orientation and unit. A flat image keeps its type if
+    that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. Its pixels lie as those
+    of the image file do, and it notes the same EXIF orientation. The numbers are the mask values of
+    the class table, or its colours as RGB, in place of which volumes get the number of the class,
+    from 0. Where classes overlap, each has a file of 0 and 1 with its name.
+
+    Args:
+        labels: (D, H, W) of class indices, or (K, D, H, W) of 0 and 1.
+        classes: The K classes.
+        geometry: As `read_image` returned it for the (first) image.
+        folder: Made if it is not there.
+        name: Of the case; may have folders in it.
+
+    Returns:
+        The files, which appear complete or not at all.
+    """
+    kind, suffix = volume_type(geometry.source), suffix_of(geometry.source)
+    if kind and classes.colours:  # volumes have none
+        numbers = tuple((index,) for index in range(len(classes.names)))
+        classes = replace(classes, colours=False, values=numbers)
+    layers = [decode(labels, classes)] if classes.exclusive else [layer == 1 for layer in labels]
+    written = []
+    for stem, mask in zip(mask_names(name, classes), layers, strict=True):
+        if classes.colours:
+            values = np.stack([mask >> 16, mask >> 8, mask], axis=-1).astype(np.uint8)  # [D,H,W,3]
+        else:
+            values = mask.astype(np.uint8 if mask.max(initial=0) <= 255 else np.uint16)
+        end = kind.written.get(suffix, suffix) if kind else written_suffix(suffix, values)
+        path = folder / f"{stem}{end}"
+        with replacing(path) as partial:
+            (kind.write if kind else write_pages)(values, partial, geometry)
+        written.append(path)
+    return written
+
+
+def mask_names(name: str, classes: ClassTable) -> list[str]:
+    """Return the names, without suffixes, of the masks that `write_mask` writes of a case."""
+    if classes.exclusive:
+        return [name]
+    return [f"{name}_{c.replace('/', '-')}" for c in classes.names]  # a class names no folder
 
 
 def _storable(pixels: Pixels, *, source: Path) -> Pixels:

@@ -1,88 +1,54 @@
-"""Read NIfTI volumes in one orientation, slices first."""
+"""NIfTI volumes: .nii and .nii.gz, by nibabel."""
 
+import gzip
 from pathlib import Path
 from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from tasks.segmentation.data.cases import Geometry
-from tasks.segmentation.data.formats.damage import decoding
+from tasks.segmentation.data.formats.volume import Affine, VolumeType
 
 _MILLIMETRES: Final = {"meter": 1000.0, "micron": 0.001}  # else millimetres, as in ITK
-TOLERANCE: Final = 1e-3  # of the spacing: headers are stored as float32
 
 
-def affine_of(image: Any, *, source: Path) -> NDArray[np.float64]:  # noqa: ANN401 (untyped)
-    """Return the (4, 4) that takes voxels of a NIfTI file to space.
-
-    Args:
-        image: As nibabel loads it.
-        source: For the message.
-
-    Raises:
-        ValueError: If it is not finite, or has no inverse.
-    """
-    affine = np.asarray(image.affine, dtype=np.float64)
-    spacing = voxel_sizes(affine)
-    # The determinant of the directions alone: 1 for right angles, 0 if two of them coincide.
-    if (
-        not np.isfinite(affine).all()
-        or not spacing.all()
-        or (abs(np.linalg.det(affine[:3, :3] / spacing)) < TOLERANCE)
-    ):
-        raise ValueError(
-            f"{source} has the affine {flat_text(affine)}, which does not say where its voxels "
-            "are; expected finite numbers and an inverse. Repair its header."
-        )
-    return affine
+def _load(path: Path) -> tuple[NDArray[Any], Affine]:
+    image = nib.load(path, mmap=False)
+    return np.asanyarray(image.dataobj), _in_millimetres(image)
 
 
-def read_volume(path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
-    """Return (C, D, H, W) in the numbers that the file means, scaled if its header says so.
-
-    Args:
-        path: A NIfTI file of 2 or 3 axes, and one with channels: the fourth or, as NIfTI has
-            vectors, the fifth. Others may have the size 1.
-        axis: As `read_image` takes it.
-
-    Raises:
-        ValueError: If it is damaged, or no such file.
-    """
-    with decoding(path):
-        image = nib.load(path, mmap=False)
-        values = np.asanyarray(image.dataobj)
-    further = [size for size in values.shape[3:] if size > 1]  # NIfTI has time before channels
-    if values.ndim < 2 or len(further) > 1 or values.dtype.kind not in "iuf" or not values.size:
-        raise ValueError(
-            f"{path} has the shape {values.shape} of {values.dtype}; expected 2 or 3 axes, or one "
-            "more with channels, of real numbers."
-        )
-    space = (*values.shape[:3], *(1,) * (3 - values.ndim))
-    values = values.reshape(*space, *(further or [1]))  # [X,Y,Z,C]
-    affine = affine_of(image, source=path)
-    orientation = nib.orientations.io_orientation(affine)
-    values = nib.orientations.apply_orientation(values, orientation)
-    unit = image.header.get_xyzt_units()[0]
-    spacing = np.empty(3)
-    spacing[orientation[:, 0].astype(int)] = voxel_sizes(affine)
-    spacing *= _MILLIMETRES.get(unit, 1.0)
-    axis = _slice_axis(values.shape[:3], spacing) if axis == -1 else axis
-    order = [axis, *(i for i in range(3) if i != axis)]
-    depth, rows, columns = spacing[order].tolist()
-    pixels = values.transpose(3, *order)
-    return pixels, Geometry(source=path, spacing=(depth, rows, columns), unit="mm", axis=axis)
+def _affine(path: Path) -> Affine:
+    return _in_millimetres(nib.load(path))
 
 
-def _slice_axis(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> int:
-    single = [i for i in range(3) if shape[i] == 1]
-    if len(single) == 1:
-        return single[0]
-    return max(i for i in range(3) if spacing[i] >= 0.99 * spacing.max())
+def _in_millimetres(image: Any) -> Affine:  # noqa: ANN401 (untyped)
+    factor = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    return np.asarray(image.affine, dtype=np.float64) * [[factor], [factor], [factor], [1.0]]
 
 
-def flat_text(affine: NDArray[np.float64]) -> str:
-    """Return the first three rows of an affine on one line, for a message."""
-    return np.array2string(affine[:3], precision=4, separator=", ").replace("\n", "")
+def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
+    """Write with the image's affine, shape, unit and version of NIfTI."""
+    source = nib.load(image)
+    header = source.header.copy()
+    header.set_data_dtype(mask.dtype)
+    header.extensions.clear()  # scanners put patients' names there
+    header["cal_min"] = header["cal_max"] = 0  # the image's window would hide the classes
+    written = type(source)(mask.reshape(source.shape[:3]), source.affine, header)
+    content = written.to_bytes()
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _scale(path: Path) -> str:
+    stored = nib.load(path).dataobj
+    if (stored.slope, stored.inter) == (1, 0):
+        return ""
+    return (
+        f"Its header scales what is stored by {stored.slope:g} and adds {stored.inter:g} "
+        "(scl_slope, scl_inter): if the stored numbers are the classes, set these to 1 and 0."
+    )
+
+
+NIFTI: Final = VolumeType(
+    suffixes=(".nii.gz", ".nii"), load=_load, affine=_affine, save=_save, scale=_scale
+)

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, Final
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.report.advice import advice
-from tasks.segmentation.data.formats.files import is_volume
+from tasks.segmentation.data.formats.files import volume_type
 
 _NEAR: Final = 0.01  # of a whole number: what is lost where volumes are stored with a scale
 _BITS: Final = 2**31
@@ -50,14 +49,8 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], 
 
 def _reason(values: NDArray[Any], path: Path) -> str:
     """Return why values may not be whole, and what to do."""
-    if is_volume(path):
-        header = nib.load(path).dataobj
-        if (header.slope, header.inter) != (1, 0):
-            return (
-                f"Its header scales what is stored by {header.slope:g} and adds {header.inter:g} "
-                "(scl_slope, scl_inter): if the stored numbers are the classes, set these to 1 "
-                "and 0."
-            )
+    if (kind := volume_type(path)) and (scale := kind.scale(path)):
+        return scale
     if values.min() >= 0 and values.max() <= 1 + _NEAR:
         training = "data.threshold=0.5 makes two levels of them."
         return f"Are these probabilities? {advice(training, otherwise='Cut them at 0.5.')}"

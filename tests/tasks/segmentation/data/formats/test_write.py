@@ -11,8 +11,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from tasks.segmentation.data.cases import ClassTable, class_table
-from tasks.segmentation.data.formats.files import read_image
-from tasks.segmentation.data.formats.write import write_mask
+from tasks.segmentation.data.formats.files import read_image, write_mask
 from tasks.segmentation.data.masks.read import read_mask
 
 TABLE = class_table({0: "background", 1: "liver", 7: "vessel", 255: "tumour"})

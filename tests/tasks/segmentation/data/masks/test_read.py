@@ -10,8 +10,7 @@ from PIL import Image
 from tasks.common.report.advice import without_training
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.formats.files import read_image
-from tasks.segmentation.data.formats.write import write_mask
+from tasks.segmentation.data.formats.files import read_image, write_mask
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.masks.read import (
     NNUNET,

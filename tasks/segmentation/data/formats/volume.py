@@ -1,0 +1,142 @@
+"""Volumes of any file type: turned to one orientation (RAS) with the slices first, and back."""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from tasks.segmentation.data.cases import Geometry
+
+Affine = NDArray[np.float64]
+"""(4, 4): takes the indices of a voxel to millimetres towards right, anterior and superior."""
+
+_TOLERANCE: Final = 1e-3  # of the spacing: headers are stored as float32
+_CANONICAL: Final = np.array([[0, 1], [1, 1], [2, 1]])  # RAS, as nibabel notes it
+_DAMAGE: Final = (
+    *(OSError, ValueError, EOFError, zlib.error, struct.error),
+    *(ImageFileError, HeaderDataError),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeType:
+    """How one type of volume files is read and written.
+
+    Attributes:
+        suffixes: In small letters.
+        load: Returns the numbers, as `voxels` takes them, and the affine.
+        affine: Returns the affine without reading the numbers.
+        save: Writes a mask (X, Y, Z) to the first path, in the geometry of the second, the image.
+        written: The suffix of a mask for that of its image, where they differ.
+        scale: Returns what the header does to the stored numbers, for a message; may be empty.
+    """
+
+    suffixes: tuple[str, ...]
+    load: Callable[[Path], tuple[NDArray[Any], Affine]]
+    affine: Callable[[Path], Affine]
+    save: Callable[[NDArray[Any], Path, Path], None]
+    written: Mapping[str, str] = field(default_factory=dict)
+    scale: Callable[[Path], str] = lambda _: ""
+
+    def read(self, path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
+        """Return (C, D, H, W) in the numbers that the file means, and how it lies on disk.
+
+        Args:
+            path: With 2 or 3 axes, or one more with channels.
+            axis: As `CaseSet.axis`. With -1 a volume of one slice is cut where it has one, and
+                spacings within 1 % are equal.
+
+        Raises:
+            ValueError: If the file is damaged, or no such volume.
+        """
+        with _decoding(path):
+            stored, affine = self.load(path)
+        values = _voxels(stored, path)
+        orientation = io_orientation(_checked(affine, path))
+        values = apply_orientation(values, orientation)
+        spacing = np.empty(3)
+        spacing[orientation[:, 0].astype(int)] = voxel_sizes(affine)
+        axis = _slice_axis(values.shape[:3], spacing) if axis == -1 else axis
+        order = _slices_first(axis)
+        depth, rows, columns = spacing[order].tolist()
+        geometry = Geometry(source=path, spacing=(depth, rows, columns), unit="mm", axis=axis)
+        return values.transpose(3, *order), geometry
+
+    def write(self, mask: NDArray[Any], path: Path, geometry: Geometry) -> None:
+        """Write a mask (D, H, W) with slices and directions where its image has them."""
+        canonical = mask.transpose(np.argsort(_slices_first(geometry.axis or 0)))
+        orientation = io_orientation(self.affine(geometry.source))
+        values = apply_orientation(canonical, ornt_transform(_CANONICAL, orientation))
+        self.save(np.ascontiguousarray(values), path, geometry.source)
+
+
+def check_same_place(first: tuple[VolumeType, Path], other: tuple[VolumeType, Path]) -> None:
+    """Raise ValueError unless the voxels of two files lie at the same place."""
+    ours, theirs = (_checked(kind.affine(path), path) for kind, path in (first, other))
+    if not np.allclose(ours, theirs, rtol=0, atol=_TOLERANCE * float(voxel_sizes(ours).min())):
+        raise ValueError(
+            f"{other[1]} lies elsewhere than {first[1]}: its affine is {_text(theirs)}, not "
+            f"{_text(ours)}. Copy the header, or resample it onto the image."
+        )
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{path} cannot be decoded ({error}); restore the file or remove the case."
+        ) from error
+
+
+def _voxels(values: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return (X, Y, Z, C) of (X, Y) or (X, Y, Z, ...), where one further axis has channels."""
+    further = [size for size in values.shape[3:] if size > 1]  # NIfTI has time before channels
+    if values.ndim < 2 or len(further) > 1 or values.dtype.kind not in "iuf" or not values.size:
+        raise ValueError(
+            f"{path} has the shape {values.shape} of {values.dtype}; expected 2 or 3 axes, or one "
+            "more with channels, of real numbers."
+        )
+    space = (*values.shape[:3], *(1,) * (3 - values.ndim))
+    return values.reshape(*space, *(further or [1]))
+
+
+def _checked(affine: Affine, path: Path) -> Affine:
+    spacing = voxel_sizes(affine)
+    # The determinant of the directions alone: 1 for right angles, 0 if two of them coincide.
+    if (
+        not np.isfinite(affine).all()
+        or not spacing.all()
+        or (abs(np.linalg.det(affine[:3, :3] / spacing)) < _TOLERANCE)
+    ):
+        raise ValueError(
+            f"{path} has the affine {_text(affine)}, which does not say where its voxels are; "
+            "expected finite numbers and an inverse. Repair its header."
+        )
+    return affine
+
+
+def _slice_axis(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> int:
+    single = [i for i in range(3) if shape[i] == 1]
+    if len(single) == 1:
+        return single[0]
+    return max(i for i in range(3) if spacing[i] >= 0.99 * spacing.max())
+
+
+def _slices_first(axis: int) -> list[int]:
+    return [axis, *(i for i in range(3) if i != axis)]
+
+
+def _text(affine: Affine) -> str:
+    return np.array2string(affine[:3], precision=4, separator=", ").replace("\n", "")
