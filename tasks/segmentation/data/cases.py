@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.images.orientation import UPRIGHT
 from tasks.common.report.advice import advice
 
@@ -142,6 +143,14 @@ class CaseSet:
     notes: tuple[str, ...] = ()
     exif: str = "refuse"
     channels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an axis that no volume has."""
+        if self.axis not in (-1, 0, 1, 2):
+            raise UserError(
+                f"axis is {self.axis!r}; expected 0 (sagittal slices), 1 (coronal), 2 (axial), or "
+                "-1 for the one with the largest spacing."
+            )
 
 
 def colour_text(colour: int) -> str:

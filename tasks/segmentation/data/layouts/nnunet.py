@@ -29,9 +29,8 @@ from tasks.segmentation.data.cases import (
     ClassTable,
     class_table,
 )
-from tasks.segmentation.data.formats.files import SUFFIXES
+from tasks.segmentation.data.formats.files import SUFFIXES, VOLUME_SUFFIXES
 from tasks.segmentation.data.layouts.folder import refuse_unmatched
-from tasks.segmentation.data.layouts.nifti import checked_axis
 from tasks.segmentation.data.masks.read import NNUNET
 from tasks.segmentation.data.splits import patient_of
 
@@ -54,7 +53,7 @@ def nnunet_cases(
     ``dataset.json`` tells channels and classes. Files are ``imagesTr/{case}_{channel:04d}`` and
     ``labelsTr/{case}``, or what ``dataset`` in ``dataset.json`` lists. Regions become classes that
     may overlap; pixels with the label ``ignore`` are left out. Several channels may share one file
-    ``{case}_0000`` where it is no NIfTI, as nnU-Net has it for RGB images. ``imagesTs``, which has
+    ``{case}_0000`` where it is no volume, as nnU-Net has it for RGB images. ``imagesTs``, which has
     no labels, is not used.
 
     Args:
@@ -72,7 +71,6 @@ def nnunet_cases(
             a channel or its label; if ``axis``, ``patient`` or ``splits_fold`` does not fit.
     """
     base = existing_folder(Path(root), what="root")
-    axis = checked_axis(axis)
     source = existing_file(base / "dataset.json", what="nnU-Net's description")
     description = _description(source)
     channels = _channels(description["channel_names"], source)
@@ -84,7 +82,7 @@ def nnunet_cases(
         )
     told = description.get("dataset")
     files = _found(base, ending) if told is None else _told(base, told, source)
-    _refuse_gaps(files, channels, shared=not ending.startswith(".nii"))
+    _refuse_gaps(files, channels, shared=ending not in VOLUME_SUFFIXES)
     stated = description.get("numTraining", len(files))
     if stated != len(files):
         raise ValueError(

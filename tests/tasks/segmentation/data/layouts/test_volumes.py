@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.segmentation.data.layouts.folder import folder_cases
-from tasks.segmentation.data.layouts.nifti import nifti_cases
+from tasks.segmentation.data.layouts.volumes import volume_cases
 
 
 @pytest.fixture
@@ -24,20 +24,20 @@ def root(tmp_path):
 
 
 def test_volumes_are_matched_as_in_any_folder_and_have_an_axis(root):
-    found = nifti_cases(root=root, patient=r"(p\d)_", axis=1)
+    found = volume_cases(root=root, patient=r"(p\d)_", axis=1)
 
     assert [(case.name, case.patient) for case in found.cases] == [("p1_a", "p1"), ("p2_a", "p2")]
     assert found.axis == 1
     assert found.classes.values == ((0,), (1,), (9,))
     assert replace(found, axis=-1) == folder_cases(root=root, patient=r"(p\d)_")
-    assert nifti_cases(root=str(root), classes={0: "background", 1: "x"}).axis == -1
+    assert volume_cases(root=str(root), classes={0: "background", 1: "x"}).axis == -1
 
 
 def test_other_folders_and_classes_are_passed_on(root):
     (root / "images").rename(root / "ct")
     (root / "masks").rename(root / "labels")
 
-    found = nifti_cases(root=root, images="ct", masks="labels", classes={0: "background", 1: "x"})
+    found = volume_cases(root=root, images="ct", masks="labels", classes={0: "background", 1: "x"})
 
     assert found.classes.names == ("background", "x")
     assert found.cases[0].images == (root / "ct" / "p1_a.nii.gz",)
@@ -46,7 +46,7 @@ def test_other_folders_and_classes_are_passed_on(root):
 @pytest.mark.parametrize("axis", [-2, 3, None])
 def test_an_axis_that_a_volume_does_not_have_is_refused(root, axis):
     with pytest.raises(ValueError, match=rf"axis is {axis}; expected 0 \(sagittal slices\), 1"):
-        nifti_cases(root=root, axis=axis)
+        volume_cases(root=root, axis=axis)
 
 
 def test_a_flat_image_among_volumes_is_refused(root):
@@ -54,6 +54,6 @@ def test_a_flat_image_among_volumes_is_refused(root):
     (root / "masks" / "b.nii").touch()
 
     with pytest.raises(
-        ValueError, match=r"has 1 files that are no NIfTI: '.*b.png'; expected .nii"
+        ValueError, match=r"has 1 files that are no volumes: '.*b.png'; expected .nii"
     ):
-        nifti_cases(root=root, classes={0: "background", 1: "x"})
+        volume_cases(root=root, classes={0: "background", 1: "x"})
