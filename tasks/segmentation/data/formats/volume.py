@@ -15,6 +15,7 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.segmentation.data.cases import Geometry
 
 Affine = NDArray[np.float64]
@@ -94,6 +95,8 @@ def check_same_place(first: tuple[VolumeType, Path], other: tuple[VolumeType, Pa
 def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
+    except UserError:
+        raise
     except _DAMAGE as error:
         raise ValueError(
             f"{path} cannot be decoded ({error}); restore the file or remove the case."

@@ -25,14 +25,8 @@ def volume_cases(
 ) -> CaseSet:
     """Return the cases of a folder with volumes and a folder with masks of the same names.
 
-    The other arguments are those of `folder_cases`, which matches the names.
-
-    Args:
-        axis: Which axis slices lie along, as `CaseSet.axis` says.
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If ``axis`` is none, a file is no volume, or what `folder_cases` refuses.
+    The arguments but ``axis`` are those of `folder_cases`, which matches the names; ``axis`` says
+    which axis slices lie along, as `CaseSet.axis` does. A file that is no volume is refused.
     """
     found = folder_cases(
         root=root,
