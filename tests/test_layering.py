@@ -90,6 +90,7 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "backbones.adapters.timm_features": CORE | {"timm"},
     "backbones.adapters.timm_norms": CORE | {"timm"},
     "tasks": FRAMEWORKS,
+    "tasks.segmentation.data.formats.itk": FRAMEWORKS | {"SimpleITK"},
     "benchmarks": FRAMEWORKS,
     "scripts": FRAMEWORKS,
 }

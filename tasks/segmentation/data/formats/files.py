@@ -14,10 +14,11 @@ from tasks.common.images.decoded import FlatImage
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import ClassTable, Geometry, Image, Labels, decode
 from tasks.segmentation.data.formats.flat import read_pages, write_pages, written_suffix
+from tasks.segmentation.data.formats.itk import ITK
 from tasks.segmentation.data.formats.nifti import NIFTI
 from tasks.segmentation.data.formats.volume import VolumeType, check_same_place
 
-_VOLUMES: Final = {suffix: kind for kind in (NIFTI,) for suffix in kind.suffixes}
+_VOLUMES: Final = {suffix: kind for kind in (NIFTI, ITK) for suffix in kind.suffixes}
 VOLUME_SUFFIXES: Final = tuple(_VOLUMES)
 SUFFIXES: Final = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)
 Pixels = NDArray[Any]

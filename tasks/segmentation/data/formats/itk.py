@@ -1,0 +1,111 @@
+"""NRRD and MetaImage volumes: .nrrd, .nhdr, .mha and .mhd, by SimpleITK.
+
+Its axes are those of the patient's left, posterior and superior (LPS), ours right, anterior and
+superior (RAS). Distances are in millimetres.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.errors import UserError
+from tasks.segmentation.data.formats.volume import Affine, VolumeType
+
+_READERS: Final = {".nhdr": "NrrdImageIO", ".nrrd": "NrrdImageIO"}  # else MetaImageIO
+_RAS: Final = np.diag([-1.0, -1.0, 1.0])
+
+
+def _simple_itk(path: Path) -> ModuleType:
+    try:
+        import SimpleITK
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path} is read with SimpleITK, which is not installed: pip install "
+            "'keel-backbones[itk]'."
+        ) from error
+    return SimpleITK
+
+
+def _header(path: Path) -> Any:  # noqa: ANN401 (untyped)
+    """Return a reader of the file that knows its header."""
+    reader = _simple_itk(path).ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(_reader_name(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _damaged(error) from error
+    return reader
+
+
+def _reader_name(path: Path) -> str:
+    return _READERS.get(path.suffix.lower(), "MetaImageIO")
+
+
+def _damaged(error: RuntimeError) -> ValueError:
+    """Return ITK's last line, which has the reason; the others name places in its source."""
+    return ValueError(str(error).strip().splitlines()[-1])
+
+
+def _load(path: Path) -> tuple[NDArray[Any], Affine]:
+    reader = _header(path)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _damaged(error) from error
+    values = _simple_itk(path).GetArrayFromImage(image)
+    size, channels = image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    values = values.reshape(*size[::-1], channels)  # ITK counts from the last axis of numpy
+    axes = range(len(size))
+    values = values.transpose(*reversed(axes), len(size))
+    space = (*size[:3], *(1,) * (3 - len(size)))
+    return values.reshape(*space, *size[3:], channels), _affine_of(reader)
+
+
+def _affine(path: Path) -> Affine:
+    return _affine_of(_header(path))
+
+
+def _affine_of(reader: Any) -> Affine:  # noqa: ANN401 (untyped)
+    """Return the affine of the first three axes; a flat image lies at height 0."""
+    axes = reader.GetDimension()
+    space = min(axes, 3)
+    lps = np.eye(4)
+    directions = np.reshape(reader.GetDirection(), (axes, axes))[:space, :space]
+    lps[:space, :space] = directions * np.asarray(reader.GetSpacing()[:space])
+    lps[:space, 3] = reader.GetOrigin()[:space]
+    lps[:3] = _RAS @ lps[:3]
+    return lps
+
+
+def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
+    """Write with the image's directions, spacing and origin, and nothing else of its header."""
+    itk, source = _simple_itk(path), _header(image)
+    axes = source.GetDimension()
+    space = min(axes, 3)
+    values = mask.transpose(2, 1, 0)
+    written = itk.GetImageFromArray(values[0] if space == 2 else values)
+    directions = np.reshape(source.GetDirection(), (axes, axes))[:space, :space]
+    written.SetDirection(directions.ravel().tolist())
+    written.SetSpacing(source.GetSpacing()[:space])
+    written.SetOrigin(source.GetOrigin()[:space])
+    writer = itk.ImageFileWriter()
+    writer.SetFileName(str(path))
+    writer.SetImageIO(_reader_name(path))
+    writer.UseCompressionOn()
+    try:
+        writer.Execute(written)
+    except RuntimeError as error:
+        raise OSError(str(_damaged(error))) from error
+
+
+ITK: Final = VolumeType(
+    suffixes=(".nrrd", ".nhdr", ".mha", ".mhd"),
+    load=_load,
+    affine=_affine,
+    save=_save,
+    written={".nhdr": ".nrrd", ".mhd": ".mha"},  # a mask is one file, which appears whole
+)
