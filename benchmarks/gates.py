@@ -15,7 +15,8 @@ from torch import nn
 
 from backbones import Backbone, build_backbone
 from backbones.layers.gate import Gate
-from tasks.common.machine.machine import describe, prepare_cpu
+from tasks.common.machine.machine import describe
+from tasks.common.machine.threads import prepare_cpu
 
 
 def with_gates(name: str, *, skipped: float) -> Backbone:

@@ -12,7 +12,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from tasks.common.machine.machine import autocast, prepare_cpu
+from tasks.common.machine.precision import autocast
+from tasks.common.machine.threads import prepare_cpu
 from tasks.detection.model.card import DetectorCard, load_detector
 from tasks.detection.scores.evaluate import evaluate, read_annotations
 

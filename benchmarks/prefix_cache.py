@@ -24,7 +24,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from tasks.common.data.prefix.cache import PrefixCache
-from tasks.common.machine.machine import describe, prepare_cpu
+from tasks.common.machine.machine import describe
+from tasks.common.machine.threads import prepare_cpu
 from tasks.detection import assemble as detection
 from tasks.detection.config import register_detection
 from tasks.detection.data.layouts.sample import write_sample

@@ -32,7 +32,8 @@ def main() -> None:
     from benchmarks.speed.catalogue import chosen
     from benchmarks.speed.clock import measure
     from benchmarks.speed.report import markdown, write
-    from tasks.common.machine.machine import describe, prepare_cpu
+    from tasks.common.machine.machine import describe
+    from tasks.common.machine.threads import prepare_cpu
 
     comparisons = chosen(options.names, small=options.small, data=options.data)
     if options.list:

@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 
 def score_detector(options: argparse.Namespace) -> Mapping[str, Any]:
     """Print the table of AP, and return the scores."""
-    from tasks.common.machine.machine import autocast
+    from tasks.common.machine.precision import autocast
     from tasks.detection.model.card import load_detector
     from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
 
@@ -142,7 +142,8 @@ def tolerance_of(options: argparse.Namespace) -> float:
 def main() -> None:
     """Evaluate, and print the table."""
     options = arguments()
-    from tasks.common.machine.machine import accelerator, prepare_cpu
+    from tasks.common.machine.machine import accelerator
+    from tasks.common.machine.threads import prepare_cpu
     from tasks.common.report.run_folder import write_json
     from tasks.common.resume.card import find_checkpoint, task_of
 

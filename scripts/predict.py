@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
 
 def detect(options: argparse.Namespace, device: str) -> Generator[str, None, None]:
     """Write COCO results and overlays; yield a line per image."""
-    from tasks.common.machine.machine import autocast
+    from tasks.common.machine.precision import autocast
     from tasks.detection.model.card import load_detector
     from tasks.detection.scores.image_ids import match_ids, read_image_ids
     from tasks.detection.scores.predict import find_images, predict_files
@@ -81,7 +81,8 @@ def main() -> None:
     """Predict, and print a line per image."""
     options = arguments()
     from tasks.common.files.paths import check_output
-    from tasks.common.machine.machine import accelerator, prepare_cpu
+    from tasks.common.machine.machine import accelerator
+    from tasks.common.machine.threads import prepare_cpu
     from tasks.common.resume.card import find_checkpoint, task_of
 
     check_output(options.output, overwrite=options.overwrite)

@@ -28,6 +28,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.adapters"],  # leaves: no source imports them, who needs one names it
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
+    ["tasks.common.options"],
     ["tasks.common.files", "tasks.common.machine"],
     ["tasks.common.report"],
     ["tasks.common.images", "tasks.common.recipe"],

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from tasks.common.machine.machine import prepare_cpu
+from tasks.common.machine.threads import prepare_cpu
 
 Step = Callable[[], object]
 """Does what is measured, once; a ``prepare`` that it has is called before, and not measured."""

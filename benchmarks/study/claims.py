@@ -18,7 +18,8 @@ from benchmarks.study.gradients import IMAGES, WIDTH, Norms, measure
 from benchmarks.study.gratings import SIZE
 from benchmarks.study.pairs import KINDS
 from tasks.common.files.atomic import replacing
-from tasks.common.machine.machine import describe, prepare_cpu
+from tasks.common.machine.machine import describe
+from tasks.common.machine.threads import prepare_cpu
 
 Rows = list[list[str]]
 

@@ -8,9 +8,11 @@ from omegaconf import DictConfig
 
 from tasks.common.data.loading import Loading, choose_loading
 from tasks.common.data.prefix.options import CacheOptions, check_prefix
-from tasks.common.machine.machine import Decision
-from tasks.common.machine.options import Machine, TrainerOptions, prepare
-from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, choose_norm
+from tasks.common.machine.machine import Machine, prepare
+from tasks.common.machine.options import TrainerOptions
+from tasks.common.options.decision import Decision
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.build import choose_freeze, choose_norm
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.continuation import course
 from tasks.common.resume.start import Start, read_start

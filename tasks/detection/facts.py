@@ -1,7 +1,7 @@
 """What the banner says before the first step: what will be trained on what."""
 
 from tasks.common.data.prefix.fill import cache_facts
-from tasks.common.machine.machine import Decision
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.stages import stages_text
 from tasks.common.resume.start import start_facts
 from tasks.common.run.facts import recipe_facts, warning_facts

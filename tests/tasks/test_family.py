@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from backbones import Conventions
-from tasks.common.recipe.backbone import BackboneChoice, build_chosen
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.build import build_chosen
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones import Backbone
-from tasks.common.recipe.stages import HEAD, STAGES, stage_modules, stage_of_tensors, stages_text
+from tasks.common.recipe.groups import stage_modules, stage_of_tensors
+from tasks.common.recipe.stages import HEAD, STAGES, stages_text
 
 _NAMED: Final = 3  # in a message
 

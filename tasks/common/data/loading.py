@@ -9,13 +9,11 @@ import cv2
 
 from backbones.choose import choose
 from tasks.common.files.scratch import free_scratch, scratch_folder
-from tasks.common.machine import machine
-from tasks.common.machine.machine import Decision
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine import memory, threads
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import CACHES, TrainerOptions
+from tasks.common.options.decision import Decision
 from tasks.common.resume.stop import leave_stopping_to_the_run
-
-CACHES: Final = ("auto", "memory", "disk", "none")
-"""What ``trainer.cache`` takes."""
 
 _MOST_WORKERS: Final = 8
 _MOST_WITH_CACHE: Final = 4  # decoding is half of the work (benchmarks/RESULTS.md)
@@ -69,14 +67,14 @@ def choose_loading(
     cache = choose_cache(
         options.cache,
         size=size * options.devices,
-        free=machine.free_memory(),
+        free=memory.free_memory(),
         disk=free_scratch(),
         prefers_disk=once == "volume",
     )
     workers = choose_workers(
         options.workers,
         device=where.accelerator.value,
-        cores=machine.cores() // options.devices,
+        cores=threads.cores() // options.devices,
         cached=cache.value != "none",
     )
     if workers.value != "0":

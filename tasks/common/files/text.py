@@ -2,9 +2,8 @@
 
 import codecs
 import json
-import math
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 # UTF-32's mark begins with that of UTF-16, so it is looked for first.
 _MARKS: Final = (
@@ -84,13 +83,3 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON holds anything
         ) from error
     except RecursionError as error:
         raise ValueError(f"{path}: JSON that is nested too deeply to be read.") from error
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number of JSON, NaN and infinity included; true is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number of JSON that is neither NaN nor infinite."""
-    return is_number(value) and math.isfinite(value)

@@ -1,12 +1,13 @@
 """Every parameter in a fixed group, with the learning rate of its stage and its weight decay."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
 from backbones import Backbone
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.recipe.stages import HEAD, STAGES, stage_of_tensors
+from tasks.common.recipe.stages import HEAD, STAGES
 
 
 def stage_lrs(recipe: Recipe, *, lr: float, stages: int) -> dict[str, float]:
@@ -59,3 +60,23 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return list(groups.values())
+
+
+def stage_modules(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module of every stage, those inside it included, with the stage's name."""
+    for name, stage in zip(STAGES, backbone.stages(), strict=False):
+        for module in stage:
+            for inner in module.modules():
+                yield name, inner
+
+
+def stage_of_tensors(backbone: Backbone) -> dict[int, str]:
+    """Return the stage's name by the ``id`` of each of its parameters and buffers."""
+    return {
+        id(tensor): name
+        for name, module in stage_modules(backbone)
+        for tensor in (
+            *module.parameters(recurse=False),
+            *module.buffers(recurse=False),
+        )
+    }

@@ -8,9 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from backbones import Backbone
-from backbones.choose import choose
 from tasks.common.recipe.groups import parameter_groups
-from tasks.common.recipe.recipe import OPTIMIZERS, Recipe
+from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.schedule import warmup_cosine
 
 
@@ -28,7 +27,6 @@ def build_optimizer(
         recipe: Which optimiser.
         precision: Lightning's name of it.
     """
-    choose(dict.fromkeys(OPTIMIZERS), recipe.optimizer, what="optimizer")
     unfused = precision == "16-mixed" or (recipe.clip and precision.endswith("mixed"))
     fused = None if unfused else True  # None leaves the choice of another kernel to torch
     if recipe.optimizer == "sgd":

@@ -1,37 +1,18 @@
 """The recipe of a run as data: how to train, whatever the task and the architecture."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from backbones.choose import choose
+from tasks.common.options.limits import Options, choice, integer, is_integer, number
 from tasks.common.recipe.stages import STAGES
 
 OPTIMIZERS: Final = ("sgd", "adamw")
 
-_COUNTS: Final = {
-    "epochs": 1,
-    "batch_size": 1,
-    "accumulate": 1,
-    "lr_images": 1,
-    "frozen_until": 0,
-    "restarts": 0,
-}
-_NOT_NEGATIVE: Final = (
-    "lr",
-    "backbone_lr_factor",
-    "weight_decay",
-    "warmup",
-    "final_lr_factor",
-    "clip",
-    "gate_weight",
-)
-_BELOW_ONE: Final = ("momentum", "ema", "label_smoothing")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Options, group="recipe"):
     """How to train, whatever the task and the architecture.
 
     What trains in which epoch is a pure function of it:
@@ -68,49 +49,30 @@ class Recipe:
         gate_weight: Of the penalty for missing it, in the loss.
     """
 
-    epochs: int = 12
-    batch_size: int = 4
-    accumulate: int = 1
-    optimizer: str = "sgd"
-    lr: float = 0.02
-    lr_images: int = 16
-    backbone_lr_factor: float = 1.0
-    lr_decay: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: int = 100
-    final_lr_factor: float = 0.0
-    restarts: int = 0
-    clip: float = 0.0
-    frozen_until: int = 0
+    epochs: int = integer(12, least=1)
+    batch_size: int = integer(4, least=1)
+    accumulate: int = integer(1, least=1)
+    optimizer: str = choice("sgd", OPTIMIZERS)
+    lr: float = number(0.02, least=0)
+    lr_images: int = integer(16, least=1)
+    backbone_lr_factor: float = number(1.0, least=0)
+    lr_decay: float = number(1.0, above=0, most=1)
+    momentum: float = number(0.9, least=0, below=1)
+    weight_decay: float = number(1e-4, least=0)
+    warmup: int = integer(100, least=0)
+    final_lr_factor: float = number(0.0, least=0)
+    restarts: int = integer(0, least=0)
+    clip: float = number(0.0, least=0)
+    frozen_until: int = integer(0, least=0)
     unfreeze: dict[str, int] = field(default_factory=dict)
-    ema: float = 0.0
-    label_smoothing: float = 0.0
-    gate_target: float | None = None
-    gate_weight: float = 1.0
+    ema: float = number(0.0, least=0, below=1)
+    label_smoothing: float = number(0.0, least=0, below=1)
+    gate_target: float | None = number(None, least=0, most=1, noun="share", also={None: "null"})
+    gate_weight: float = number(1.0, least=0)
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot train, and strings where numbers belong."""
-        for name, least in _COUNTS.items():
-            if not _is_count(value := getattr(self, name)) or value < least:
-                raise ValueError(
-                    f"recipe.{name} takes an integer of at least {least}, got {value!r}."
-                )
-        for name in (*_NOT_NEGATIVE, *_BELOW_ONE):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ValueError(f"recipe.{name} takes a number of at least 0, got {value!r}.")
-            if name in _BELOW_ONE and value >= 1:
-                raise ValueError(f"recipe.{name} takes a number below 1, got {value!r}.")
-        if not isinstance(self.lr_decay, int | float) or not 0 < self.lr_decay <= 1:
-            raise ValueError(
-                f"recipe.lr_decay takes a number above 0 and up to 1, got {self.lr_decay!r}."
-            )
-        if self.gate_target is not None and not 0 <= self.gate_target <= 1:
-            raise ValueError(
-                f"recipe.gate_target takes a share from 0 to 1, or null, got {self.gate_target!r}."
-            )
-        choose(dict.fromkeys(OPTIMIZERS), self.optimizer, what="optimizer")
+        """Check the fields, and that every stage which begins to train has an epoch left."""
+        super().__post_init__()
         _check_epochs(self)
 
     @property
@@ -125,10 +87,6 @@ class Recipe:
     def peak_lr(self, devices: int) -> float:
         """Return the highest learning rate, scaled to the effective batch."""
         return self.lr * self.effective_batch(devices) / self.lr_images
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_epochs(recipe: Recipe) -> None:
@@ -147,7 +105,7 @@ def _check_epochs(recipe: Recipe) -> None:
     for stage, epoch in recipe.unfreeze.items():
         choose(dict.fromkeys(STAGES), stage, what="stage in recipe.unfreeze")
         least = max(1, recipe.frozen_until)
-        if not _is_count(epoch) or not least <= epoch < recipe.epochs:
+        if not is_integer(epoch) or not least <= epoch < recipe.epochs:
             raise ValueError(
                 f"recipe.unfreeze.{stage} takes a number of epochs from {least} to "
                 f"{recipe.epochs - 1}, got {epoch!r}; recipe.epochs is {recipe.epochs}, "

@@ -1,11 +1,6 @@
-"""The stages of a backbone by name, and which tensor is of which."""
+"""The names of a backbone's stages."""
 
-from collections.abc import Iterator
 from typing import Final
-
-from torch import nn
-
-from backbones import Backbone
 
 STAGES: Final = ("stem", "c2", "c3", "c4", "c5", "c6")
 """From the image inwards, by stride; ours end at c5 or before, some of timm's have a c6."""
@@ -21,23 +16,3 @@ def stages_text(count: int) -> str:
         count: How many; 0 is ``nothing``.
     """
     return ", ".join(STAGES[:count]) or "nothing"
-
-
-def stage_modules(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module of every stage, those inside it included, with the stage's name."""
-    for name, stage in zip(STAGES, backbone.stages(), strict=False):
-        for module in stage:
-            for inner in module.modules():
-                yield name, inner
-
-
-def stage_of_tensors(backbone: Backbone) -> dict[int, str]:
-    """Return the stage's name by the ``id`` of each of its parameters and buffers."""
-    return {
-        id(tensor): name
-        for name, module in stage_modules(backbone)
-        for tensor in (
-            *module.parameters(recurse=False),
-            *module.buffers(recurse=False),
-        )
-    }

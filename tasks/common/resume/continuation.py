@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.common.machine.machine import PRECISIONS
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import PRECISIONS, TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import CardT, plain, read_card

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 from backbones import Backbone, Conventions
-from tasks.common.machine.machine import Decision
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.card import (
     TASKS,

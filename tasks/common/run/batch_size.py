@@ -12,8 +12,8 @@ import torch
 from omegaconf import DictConfig
 
 from backbones.weights.read import read_checkpoint
-from tasks.common.machine import machine
-from tasks.common.machine.machine import Decision
+from tasks.common.machine import memory
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import check_unfreezing, frozen_stages
 from tasks.common.resume.checkpoints import find_start
@@ -163,14 +163,14 @@ def _gpu_share(parts: RunParts, *, batch_size: int) -> float:
 
 def _by_estimate(parts: RunParts, most: Decision) -> Decision:
     """Measure what two images take, and multiply: a CPU's memory is not tried out with impunity."""
-    if (free := machine.free_memory()) is None:
+    if (free := memory.free_memory()) is None:
         raise ValueError(
             "recipe.batch_size=auto has to know how much memory is free, which this system does "
             "not say; give a number."
         )
-    before, _ = machine.own_memory()
+    before, _ = memory.own_memory()
     _train(parts, batch_size=2)
-    each = max(1, machine.own_memory()[1] - before) / 2
+    each = max(1, memory.own_memory()[1] - before) / 2
     fitting = _power_of_two(int(_FULL * free / each))
     if fitting < min(int(most.value), _CPU_MOST):
         return Decision(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from tasks.common.data.loading import Loading
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.unfreeze import unfreezing_text
 

@@ -9,7 +9,8 @@ from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.loading import Loading
 from tasks.common.data.prefix.cache import PrefixCache
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import Card
 

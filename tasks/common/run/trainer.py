@@ -10,7 +10,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.report.table_log import TableLogger
 from tasks.common.resume.checkpoints import LAST

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import DONE, UPRIGHT, exif_advice
-from tasks.common.machine.machine import cores
+from tasks.common.machine.threads import cores
 from tasks.common.report.advice import advice
 from tasks.common.report.progress import with_progress
 from tasks.detection.data.annotations import Annotations, ImageRecord

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.files.text import is_finite
 from tasks.common.images.flat import read_flat
 from tasks.common.images.orientation import check_exif, turned
+from tasks.common.options.limits import is_finite
 from tasks.common.report.advice import advice
 
 _CHANNELS: Final = (1, 3)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from torchvision.models.detection import FasterRCNN
 
-from tasks.common.recipe.backbone import BackboneChoice, build_chosen, outline
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.build import build_chosen, outline
 from tasks.common.resume.start import (
     Classes,
     Start,

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from tasks.common.files.paths import existing_file, hint
 from tasks.common.files.sources import NamedFile
-from tasks.common.files.text import is_finite, read_json
+from tasks.common.files.text import read_json
+from tasks.common.options.limits import is_finite
 
 Parts = tuple[str, ...]
 

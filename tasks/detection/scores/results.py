@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from tasks.common.files.paths import existing_file, listed
-from tasks.common.files.text import is_finite, read_json
+from tasks.common.files.text import read_json
+from tasks.common.options.limits import is_finite
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.box_formats import judge
 from tasks.detection.data.findings import with_repetitions

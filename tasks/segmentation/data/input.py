@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.choose import choose
-from tasks.common.machine.machine import Decision
+from tasks.common.options.decision import Decision
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Image
 from tasks.segmentation.options import InputOptions

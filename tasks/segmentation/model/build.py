@@ -3,14 +3,9 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from tasks.common.machine.machine import Decision
-from tasks.common.recipe.backbone import (
-    SMALL_BATCH,
-    BackboneChoice,
-    build_chosen,
-    choose_norm,
-    norms_of,
-)
+from tasks.common.options.decision import Decision
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.build import SMALL_BATCH, build_chosen, choose_norm, norms_of
 from tasks.common.resume.start import (
     Classes,
     Start,

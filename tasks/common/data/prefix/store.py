@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tasks.common.data.prefix.entry import Entry, Place
 from tasks.common.files.atomic import replacing
-from tasks.common.machine.machine import free_memory
+from tasks.common.machine.memory import free_memory
 
 
 class Store(Protocol):

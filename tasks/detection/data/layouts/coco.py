@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tasks.common.files.paths import existing_file, existing_folder, hint, listed, name_here
-from tasks.common.files.text import is_number, read_json
+from tasks.common.files.text import read_json
+from tasks.common.options.limits import is_number
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import LabelledImage, Region

@@ -7,9 +7,10 @@ import pytest
 
 from tasks.common.data import loading
 from tasks.common.data.loading import check_sockets, choose_cache, choose_loading, choose_workers
-from tasks.common.machine import machine
-from tasks.common.machine.machine import Decision
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine import memory, threads
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import TrainerOptions
+from tasks.common.options.decision import Decision
 
 GPU = Machine(
     accelerator=Decision(value="cuda", reason=""),
@@ -107,8 +108,8 @@ def test_an_unknown_cache_is_refused():
 @pytest.mark.parametrize(("devices", "cache", "workers"), [(1, "memory", 4), (2, "none", 5)])
 def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, devices, cache, workers):
     """12 cores; 3 of 16 bytes fit in a quarter, twice 3 do not."""
-    monkeypatch.setattr(machine, "cores", lambda: 12)
-    monkeypatch.setattr(machine, "free_memory", lambda: 16)
+    monkeypatch.setattr(threads, "cores", lambda: 12)
+    monkeypatch.setattr(memory, "free_memory", lambda: 16)
     chosen = choose_loading(TrainerOptions(devices=devices), GPU, size=3, once="image")
     assert (chosen.cache.value, chosen.processes) == (cache, workers)
     assert chosen.cached == (cache == "memory")
@@ -117,7 +118,9 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
 
 @pytest.mark.parametrize("workers", ["many", -1, 1.5])
 def test_workers_that_are_no_number_are_refused(workers):
-    with pytest.raises(ValueError, match=r"trainer.workers takes auto or an integer from 0, got"):
+    with pytest.raises(
+        ValueError, match="trainer.workers takes an integer of at least 0, or auto, got"
+    ):
         TrainerOptions(workers=workers)
 
 

@@ -5,16 +5,11 @@ import mmap
 import pytest
 import torch
 
-from tasks.common.machine.machine import (
-    Decision,
-    accelerator,
-    autocast,
-    describe,
-    free_memory,
-    own_memory,
-    precision,
-    prepare_cpu,
-)
+from tasks.common.machine.machine import accelerator, describe
+from tasks.common.machine.memory import free_memory, own_memory
+from tasks.common.machine.precision import autocast, precision
+from tasks.common.machine.threads import prepare_cpu
+from tasks.common.options.decision import Decision
 
 
 @pytest.fixture

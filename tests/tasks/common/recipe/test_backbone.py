@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from tasks.common.recipe.backbone import BackboneChoice, choose_freeze, choose_norm, coarsest_stride
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.build import choose_freeze, choose_norm, coarsest_stride
 from tasks.common.recipe.recipe import Recipe
 
 
@@ -46,9 +47,9 @@ def test_the_frozen_stages_follow_from_the_weights(weights, freeze, value, reaso
 
 @pytest.mark.parametrize("freeze", ["two", "2", 1.5, None])
 def test_another_freeze_is_refused(freeze):
-    message = re.escape(f"backbone.freeze takes auto or 0 to 5, got {freeze!r}.")
+    message = re.escape(f"backbone.freeze takes an integer of at least 0, or auto, got {freeze!r}.")
     with pytest.raises(ValueError, match=message):
-        choose_freeze(BackboneChoice(name="resnet18", freeze=freeze), usual=2, recipe=Recipe())
+        BackboneChoice(name="resnet18", freeze=freeze)
 
 
 def test_a_task_may_freeze_nothing_of_loaded_weights():
@@ -72,7 +73,9 @@ def test_the_last_stage_that_is_to_be_unfrozen_is_frozen(weights, freeze, value,
 
 def test_weights_of_an_unset_variable_are_refused():
     """An empty string would train from scratch, with its random stages frozen."""
-    with pytest.raises(ValueError, match="weights is empty; give a tag such as imagenet, a file"):
+    with pytest.raises(
+        ValueError, match="weights takes a tag such as imagenet, a file, or random, got ''"
+    ):
         BackboneChoice(name="resnet18", weights="")
 
 

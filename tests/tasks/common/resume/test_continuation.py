@@ -5,8 +5,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from tasks.common.data.prefix.options import CacheOptions
-from tasks.common.machine.machine import Decision
-from tasks.common.machine.options import Machine, TrainerOptions
+from tasks.common.machine.machine import Machine
+from tasks.common.machine.options import TrainerOptions
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.continuation import course

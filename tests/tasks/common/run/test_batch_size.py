@@ -8,9 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from tasks.common.machine import machine
-from tasks.common.machine.machine import Decision
-from tasks.common.machine.options import Machine
+from tasks.common.machine import memory as machine_memory
+from tasks.common.machine.machine import Machine
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run import batch_size as auto
 from tasks.common.run.batch_size import limit, settle_batch_size
@@ -92,8 +92,8 @@ def memory(monkeypatch):
     """Pretend what is free, and what two images take."""
 
     def pretend(*, free, two):
-        monkeypatch.setattr(machine, "free_memory", lambda: free)
-        monkeypatch.setattr(machine, "own_memory", lambda: (GB, GB + two))
+        monkeypatch.setattr(machine_memory, "free_memory", lambda: free)
+        monkeypatch.setattr(machine_memory, "own_memory", lambda: (GB, GB + two))
 
     return pretend
 

@@ -325,6 +325,6 @@ def test_unknown_options_are_refused(options, message):
 
 
 def test_every_precision_of_the_trainer_is_known():
-    from tasks.common.machine.machine import PRECISIONS
+    from tasks.common.machine.options import PRECISIONS
 
     assert set(module._AUTOCAST) == set(PRECISIONS.values()) - {""}

@@ -1,0 +1,48 @@
+"""The precision of the arithmetic."""
+
+import torch
+
+from backbones.choose import choose
+from tasks.common.machine.options import PRECISIONS
+from tasks.common.options.decision import Decision
+
+
+def precision(wanted: str, *, device: str, option: str = "trainer.precision") -> Decision:
+    """Return the precision of the arithmetic, by Lightning's name.
+
+    Args:
+        wanted: A key of `PRECISIONS`; ``auto`` takes bf16 where the hardware has it.
+        device: ``cuda`` or ``cpu``.
+        option: How the caller's user names it.
+
+    Raises:
+        ValueError: If ``wanted`` is unknown, or fp16 is wanted on a CPU.
+    """
+    name = choose(PRECISIONS, wanted, what=option)
+    if wanted == "fp16" and device == "cpu":
+        raise ValueError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
+    if wanted != "auto":
+        return Decision(value=name, reason="as told")
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported():
+            return Decision(value="bf16-mixed", reason="the GPU has bf16")
+        return Decision(value="16-mixed", reason="the GPU has no bf16; gradients are scaled")
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return Decision(value="bf16-mixed", reason="the CPU has bf16 instructions")
+    return Decision(value="32-true", reason="the CPU has no bf16 instructions")
+
+
+def autocast(wanted: str, *, device: str, option: str = "trainer.precision") -> torch.autocast:
+    """Return the context in which a trained network computes in a precision.
+
+    Args:
+        wanted: As in `precision`.
+        device: ``cuda`` or ``cpu``.
+        option: As in `precision`.
+
+    Raises:
+        ValueError: As `precision`.
+    """
+    types = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    dtype = types[precision(wanted, device=device, option=option).value]
+    return torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None)

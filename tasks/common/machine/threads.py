@@ -1,0 +1,33 @@
+"""The threads of a process on a CPU."""
+
+import os
+
+import torch
+
+from tasks.common.options.decision import Decision
+
+
+def prepare_cpu(threads: int) -> Decision:
+    """Fix the number of threads and flush denormals to zero; both are for the whole process.
+
+    Denormal numbers appear in gradients as losses shrink, and make CPU training 4 to 6 times
+    slower; nothing is lost with them.
+
+    Args:
+        threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` where it is set, or else one
+            per core that this process may use.
+    """
+    # OpenMP also takes a list there, one number per level of nesting.
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    count = threads or (int(told) if told.isdecimal() else 0) or cores()
+    torch.set_num_threads(count)
+    flushed = torch.set_flush_denormal(True)
+    note = "denormals are zero" if flushed else "this CPU cannot flush denormals"
+    return Decision(value=f"{count} threads", reason=f"{cores()} cores; {note}")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

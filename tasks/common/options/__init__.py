@@ -1,0 +1,1 @@
+"""What an option takes, and what was decided where it was left open; imports no framework."""

@@ -1,0 +1,149 @@
+"""Build the backbone of a run, and decide what its options leave open: norm, frozen stages."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import torch
+
+from backbones import Backbone, build_backbone
+from backbones.weights.lookalike import skeleton
+from tasks.common.options.decision import Decision
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.recipe.stages import STAGES
+
+SMALL_BATCH = 8
+"""Below it batch statistics are too noisy to train with (Wu and He, arXiv:1803.08494, figure 1)."""
+
+
+def build_chosen(
+    choice: BackboneChoice,
+    *,
+    in_channels: int,
+    norm: str,
+    freeze: int,
+    out_features: tuple[str, ...] | None = None,
+) -> Backbone:
+    """Build the backbone of a run.
+
+    Args:
+        choice: Its name, its weights, and what is not decided elsewhere.
+        in_channels: Of the image.
+        norm: A norm's name.
+        freeze: How many stages are frozen.
+        out_features: Which features it returns; all when None.
+
+    Raises:
+        ValueError: If a name or a value is wrong, or the weights do not fit.
+        FileNotFoundError: If a weight file does not exist.
+        ConnectionError: If weights have to be downloaded and cannot be.
+    """
+    return build_backbone(
+        choice.name,
+        weights="random" if choice.weights is None else choice.weights,
+        conventions=choice.conventions,
+        in_channels=in_channels,
+        norm=norm,
+        out_features=out_features,
+        freeze=freeze,
+        output_stride=choice.output_stride,
+        drop_path=choice.drop_path,
+        init=_init(choice),
+        deformable=choice.deformable,
+        deformable_version=choice.deformable_version,
+    )
+
+
+@cache
+def outline(name: str) -> Backbone | None:
+    """Return a backbone without data, to be asked what it has and what it can be built with.
+
+    Args:
+        name: A registered name.
+
+    Returns:
+        None where there is none of that name, or where its builder needs data.
+    """
+    return skeleton(partial(build_backbone, name))
+
+
+def norms_of(choice: BackboneChoice) -> tuple[str, ...] | None:
+    """Return the norms that the backbone can be built with; None for all there are."""
+    backbone = outline(choice.name)
+    return None if backbone is None else backbone.possible_norms
+
+
+def coarsest_stride(choice: BackboneChoice, *, norm: str) -> int:
+    """Return how many pixels of the image one of the backbone's last feature stands for.
+
+    That is 32 of most, 4 of those for CIFAR, and what ``output_stride`` says of a dilated one.
+
+    Args:
+        choice: Of the backbone, which is built without weights, and without memory where it can be.
+        norm: A norm's name.
+
+    Raises:
+        ValueError: If a name or a value is wrong.
+    """
+    plain = replace(choice, weights="random", conventions=None)
+    build = partial(build_chosen, plain, in_channels=3, norm=norm, freeze=0)
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is drawn again
+        backbone = skeleton(build) or build()
+    return max(backbone.strides.values())
+
+
+def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
+    """Return the backbone's norm.
+
+    Loaded batch norms keep their statistics (``frozen_batch``), which small batches would spoil. A
+    random backbone takes ``batch`` from 8 images per device on, ``group`` below. A backbone that
+    comes with norms of its own, such as any of timm's, keeps them where it cannot do that.
+    """
+    if choice.norm != "auto":
+        return Decision(value=choice.norm, reason="as told")
+    best = _best_norm(choice, batch_size=batch_size)
+    able = norms_of(choice)
+    if able is None or best.value in able:
+        return best
+    why = "it has no batch norm"
+    if "frozen_batch" in able:
+        why = f"it cannot have others, though {batch_size} images are few for its batch norms"
+    return Decision(value=able[0], reason=f"{choice.name} keeps its own norms: {why}")
+
+
+def _best_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
+    """Return the norm of a backbone that can have any."""
+    if choice.loaded:
+        return Decision(value="frozen_batch", reason="loaded statistics are kept")
+    if batch_size < SMALL_BATCH:
+        return Decision(value="group", reason=f"no weights, {batch_size} images per batch")
+    return Decision(value="batch", reason="no weights to keep statistics of")
+
+
+def _init(choice: BackboneChoice) -> str:
+    """Return how random weights are drawn."""
+    if choice.init != "auto":
+        return choice.init
+    backbone = outline(choice.name)
+    able = None if backbone is None else backbone.possible_inits
+    return "zero_last" if able is None or "zero_last" in able else able[0]
+
+
+def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Decision:
+    """Return how many stages are frozen.
+
+    Args:
+        choice: What the user wants.
+        usual: How many of a loaded backbone's the task freezes.
+        recipe: The last stage that it unfreezes decides, where it names any.
+    """
+    if choice.freeze == "auto":
+        reason = "no weights were loaded"
+        if choice.loaded and recipe.unfreeze:
+            last = max(recipe.unfreeze, key=STAGES.index)
+            count = STAGES.index(last) + 1
+            return Decision(value=str(count), reason=f"the recipe unfreezes them down to {last}")
+        if choice.loaded:
+            reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
+        return Decision(value=str(usual if choice.loaded else 0), reason=reason)
+    return Decision(value=str(choice.freeze), reason="as told")
