@@ -118,9 +118,7 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
 
 @pytest.mark.parametrize("workers", ["many", -1, 1.5])
 def test_workers_that_are_no_number_are_refused(workers):
-    with pytest.raises(
-        ValueError, match="trainer.workers takes an integer of at least 0, or auto, got"
-    ):
+    with pytest.raises(ValueError, match=r"workers takes an integer of at least 0, or auto, got"):
         TrainerOptions(workers=workers)
 
 
