@@ -29,8 +29,8 @@ def torchvision_detector(card: DetectorCard) -> FasterRCNN:
         num_classes=len(card.classes) + 1,
         min_size=options.min_size,
         max_size=options.max_size,
-        image_mean=list(card.mean),
-        image_std=list(card.std),
+        image_mean=list(card.conventions.mean),
+        image_std=list(card.conventions.std),
         box_score_thresh=options.score_threshold,
         box_detections_per_img=options.detections_per_image,
     )

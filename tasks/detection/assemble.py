@@ -14,7 +14,7 @@ from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import choose_freeze, choose_norm
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.continuation import course
+from tasks.common.resume.continuation import run_settings
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
@@ -77,7 +77,7 @@ def assemble(cfg: DictConfig) -> Parts:
     augment = AugmentOptions(**plain_values(cfg.augment))
     where = prepare(options, seed=cfg.seed)
     splits = read_splits(cfg.data, policy=cfg.on_bad_image)
-    start = read_start(cfg.init_from, DetectorCard.from_dict, choice, task="detection")
+    start = read_start(cfg.init_from, DetectorCard, choice)
     choice = choice if start is None else start.choice(choice)
     if start is None:
         norm = choose_norm(choice, batch_size=recipe.batch_size)
@@ -94,13 +94,21 @@ def assemble(cfg: DictConfig) -> Parts:
         start=start,
     )
     own = {"augment": asdict(augment), "data": splits.digests(), "init_from": cfg.init_from}
-    views = cache.decides()
-    run = course(recipe, options, where, views, choice, seed=cfg.seed, frozen=frozen, own=own)
+    settings = run_settings(
+        recipe,
+        options,
+        where,
+        cache.decides(),
+        choice,
+        seed=cfg.seed,
+        frozen=frozen,
+        own=own,
+    )
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        run=run,
+        settings=settings,
         truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=options.devices,
     )
@@ -120,7 +128,7 @@ def assemble(cfg: DictConfig) -> Parts:
         where=where,
         loading=loading,
         card=card,
-        run=run,
+        settings=settings,
         module=module,
         backbone=network.backbone.body,
         data=data,

@@ -7,7 +7,6 @@ from tasks.common.resume.start import start_facts
 from tasks.common.run.facts import recipe_facts, warning_facts
 from tasks.detection.assemble import Parts
 from tasks.detection.data.splits import Splits
-from tasks.detection.model.build import kept_classes
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.scores.limits import crowded
 
@@ -19,7 +18,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **({"images": parts.splits.images} if parts.splits.images else {}),
         **_model_facts(parts.card, parts.norm, parts.freeze),
-        **start_facts(parts.start, of=kept_classes, card=parts.card),
+        **start_facts(parts.start, parts.card),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
         **warning_facts(warnings),

@@ -30,7 +30,7 @@ class DetectionModule(lightning.LightningModule):
         network: The detector; torchvision's training interface.
         recipe: Optimiser, learning rate and schedule.
         card: Goes into every checkpoint.
-        run: What else decides how the run goes on, in plain values; saved for `check_resume`.
+        settings: What the losses depend on beside the network; goes into every checkpoint.
         truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
         devices: How many processes share a batch; scales the learning rate.
     """
@@ -41,7 +41,7 @@ class DetectionModule(lightning.LightningModule):
         *,
         recipe: Recipe,
         card: DetectorCard,
-        run: Mapping[str, Any],
+        settings: Mapping[str, Any],
         truths: Mapping[str, Mapping[str, Any]],
         devices: int = 1,
     ) -> None:
@@ -50,7 +50,7 @@ class DetectionModule(lightning.LightningModule):
         self.network = network
         self.recipe = recipe
         self.card = card
-        self.run = run
+        self.settings = settings
         self.truths = truths
         self.devices = devices
         self.scores: dict[str, dict[str, float]] = {}
@@ -114,7 +114,7 @@ class DetectionModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card and the last validation's scores beside the weights."""
         checkpoint["keel"] = self.card.to_dict()
-        checkpoint["keel_run"] = dict(self.run)
+        checkpoint["keel_run"] = dict(self.settings)
         checkpoint["keel_scores"] = self.scores.get("val", {})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -55,14 +55,13 @@ def _truth(parts: Parts) -> str:
 
 
 _TASK: Final = Task(
-    name="detection",
     title="Keel: Faster R-CNN",
     monitor="val/ap",
     shown=("val/ap", "val/ap50", "val/ap75", "val/ap_small", "val/ap_medium", "val/ap_large"),
-    parse=DetectorCard.from_dict,
+    card=DetectorCard,
     assemble=assemble,
     facts=facts,
-    usual={"augment": asdict(AugmentOptions())},
+    defaults={"augment": asdict(AugmentOptions())},
     shows=(
         Show(what="predictions.png", do=_draw),
         Show(what="the table of scores", do=_print, scores=True),

@@ -14,7 +14,7 @@ from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import choose_freeze, coarsest_stride
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.continuation import course
+from tasks.common.resume.continuation import run_settings
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
@@ -104,7 +104,7 @@ def assemble(cfg: DictConfig) -> Parts:
     check_tolerance(cfg.tolerance)
     where = prepare(options, seed=cfg.seed)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
-    start = read_start(cfg.init_from, SegmenterCard.from_dict, choice, task="segmentation")
+    start = read_start(cfg.init_from, SegmenterCard, choice)
     choice = choice if start is None else start.choice(choice)
     inputs = resumed_input(inputs, start)
     norm, decoder_norm = choose_norms(choice, model, batch_size=recipe.batch_size, start=start)
@@ -137,14 +137,22 @@ def assemble(cfg: DictConfig) -> Parts:
         "cases": splits.digests(),
     }
     labelled = build_loss(loss, card.classes, label_smoothing=recipe.label_smoothing)
-    views = cache.decides()
-    run = course(recipe, options, where, views, choice, seed=cfg.seed, frozen=frozen, own=own)
+    settings = run_settings(
+        recipe,
+        options,
+        where,
+        cache.decides(),
+        choice,
+        seed=cfg.seed,
+        frozen=frozen,
+        own=own,
+    )
     module = SegmentationModule(
         network.to(memory_format=torch.channels_last),
         loss=DeepSupervision(labelled),
         recipe=recipe,
         card=card,
-        run=run,
+        settings=settings,
         tolerance=cfg.tolerance,
         devices=options.devices,
     )
@@ -160,7 +168,7 @@ def assemble(cfg: DictConfig) -> Parts:
         where=where,
         loading=loading,
         card=card,
-        run=run,
+        settings=settings,
         module=module,
         backbone=network.backbone,
         data=data,

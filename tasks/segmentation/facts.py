@@ -9,7 +9,6 @@ from tasks.common.run.facts import recipe_facts, warning_facts
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.load import Side, Splits
-from tasks.segmentation.model.build import kept_classes
 from tasks.segmentation.options import LossOptions
 
 
@@ -18,7 +17,7 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
-        **start_facts(parts.start, of=kept_classes, card=parts.card),
+        **start_facts(parts.start, parts.card),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),

@@ -32,7 +32,7 @@ class SegmentationModule(lightning.LightningModule):
         loss: Of logits, or those of several levels, and labels.
         recipe: Optimiser, learning rate and schedule.
         card: Goes into every checkpoint.
-        run: What else decides how the run goes on, in plain values; saved for `check_resume`.
+        settings: What the losses depend on beside the network; goes into every checkpoint.
         tolerance: Of the surface Dice, in the unit of the images' spacing.
         devices: How many processes share a batch; scales the learning rate.
 
@@ -48,7 +48,7 @@ class SegmentationModule(lightning.LightningModule):
         loss: nn.Module,
         recipe: Recipe,
         card: SegmenterCard,
-        run: Mapping[str, Any],
+        settings: Mapping[str, Any],
         tolerance: float,
         devices: int = 1,
     ) -> None:
@@ -58,7 +58,7 @@ class SegmentationModule(lightning.LightningModule):
         self.loss = loss
         self.recipe = recipe
         self.card = card
-        self.run = run
+        self.settings = settings
         self.tolerance = tolerance
         self.devices = devices
         self.scores: dict[str, Scores] = {}
@@ -111,7 +111,7 @@ class SegmentationModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card and the last validation's scores beside the weights."""
         checkpoint["keel"] = self.card.to_dict()
-        checkpoint["keel_run"] = dict(self.run)
+        checkpoint["keel_run"] = dict(self.settings)
         checkpoint["keel_scores"] = self.scores.get("val", {})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

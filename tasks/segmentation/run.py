@@ -50,14 +50,13 @@ def _truth(parts: Parts) -> str:
 
 
 _TASK: Final = Task(
-    name="segmentation",
     title="Keel: ResNet-UNet",
     monitor="val/dice",
     shown=("val/dice", "val/miss_rate", "val/precision", "val/recall"),
-    parse=SegmenterCard.from_dict,
+    card=SegmenterCard,
     assemble=assemble,
     facts=facts,
-    usual={
+    defaults={
         "augment": asdict(AugmentOptions()),
         "loss": asdict(LossOptions()),
         "split": asdict(SplitOptions()),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backbones import Conventions
+from backbones import BackboneOptions, Conventions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen
 from tasks.detection.model.card import DetectorCard
@@ -59,8 +59,10 @@ def test_a_detector_learns_on_it(name, options):
     features = ("c2", "c3", "c4")
     card = DetectorCard(
         backbone=name,
-        norm="group",
-        in_channels=3,
+        backbone_options=BackboneOptions(
+            norm="group",
+            **{k: v for k, v in options.items() if k.startswith(("deformable", "output"))},
+        ),
         options=DetectorOptions(
             features=features,
             anchor_sizes=(16, 32, 64, 128),
@@ -71,11 +73,8 @@ def test_a_detector_learns_on_it(name, options):
         ),
         classes=("cell",),
         category_ids=(1,),
-        mean=Conventions.mean,
-        std=Conventions.std,
-        epsilon=1e-5,
+        conventions=Conventions(),
         provenance="",
-        **{k: v for k, v in options.items() if k.startswith(("deformable", "output"))},
     )
     body = built(name, options, out_features=features)
     network = build_detector(body, num_classes=1, options=card.options).train()
@@ -111,17 +110,14 @@ def test_a_segmenter_with_deformable_stages_is_read_back():
     unet = UNetOptions(norm="group", channels=(16, 16, 8, 8, 8))
     card = SegmenterCard(
         backbone="resnet18",
-        norm="group",
+        backbone_options=BackboneOptions(norm="group", in_channels=1, **options),
         channels=1,
         options=unet,
         classes=class_table({0: "background", 1: "cell"}),
         input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=8),
         axis=-1,
-        mean=(0.5,),
-        std=(0.25,),
-        epsilon=1e-5,
+        conventions=Conventions(mean=(0.5,), std=(0.25,)),
         provenance="",
-        **options,
     )
     network = ResNetUNet(
         built("resnet18", options, in_channels=1), num_classes=2, in_channels=1, options=unet

@@ -70,20 +70,20 @@ def test_a_backbone_goes_from_a_detector_to_a_segmenter_and_back(tmp_path):
     found, card = detector(tmp_path / "x.ckpt", conventions="caffe")
     body = found.backbone.body
     assert torch.equal(body.conv1.weight, first.conv1.weight.flip(1))  # it was BGR
-    assert card.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
-    assert card.std == pytest.approx((1 / 255,) * 3)
-    assert found.transform.image_std == list(card.std)
+    assert card.conventions.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
+    assert card.conventions.std == pytest.approx((1 / 255,) * 3)
+    assert found.transform.image_std == list(card.conventions.std)
 
     path = checkpoint(tmp_path / "detector.ckpt", found, card)
     segmenting, plan = segmenter(path)
     equal(segmenting.backbone, body)
-    assert (plan.mean, plan.std, plan.epsilon) == (card.mean, card.std, card.epsilon)
-    assert plan.preprocessing.std == card.std
+    assert plan.conventions == card.conventions
+    assert plan.preprocessing.std == card.conventions.std
     assert "origin: Keel" in plan.provenance
 
     again, back = detector(checkpoint(tmp_path / "segmenter.ckpt", segmenting, plan))
     equal(again.backbone.body, body)
-    assert (back.mean, back.std, back.epsilon) == (card.mean, card.std, card.epsilon)
+    assert back.conventions == card.conventions
 
 
 def test_a_run_without_conventions_ends_before_it_begins(tmp_path):
@@ -94,4 +94,4 @@ def test_a_run_without_conventions_ends_before_it_begins(tmp_path):
     with pytest.raises(ValueError, match=r"backbone\.conventions=<name> for a run"):
         segmenter(tmp_path / "x.pth")
     _, plan = segmenter(tmp_path / "x.pth", conventions="inception")
-    assert plan.mean == (0.5, 0.5, 0.5)
+    assert plan.conventions.mean == (0.5, 0.5, 0.5)

@@ -1,11 +1,11 @@
 """Build the backbone of a run, and decide what its options leave open: norm, frozen stages."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache, partial
 
 import torch
 
-from backbones import Backbone, build_backbone
+from backbones import Backbone, BackboneOptions, build_backbone
 from backbones.weights.lookalike import skeleton
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
@@ -38,19 +38,16 @@ def build_chosen(
         FileNotFoundError: If a weight file does not exist.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
+    names = {field.name for field in fields(BackboneOptions)} & {f.name for f in fields(choice)}
+    options = {name: getattr(choice, name) for name in names}
+    decided = {"in_channels": in_channels, "norm": norm, "init": _init(choice)}
     return build_backbone(
         choice.name,
         weights="random" if choice.weights is None else choice.weights,
         conventions=choice.conventions,
-        in_channels=in_channels,
-        norm=norm,
-        out_features=out_features,
         freeze=freeze,
-        output_stride=choice.output_stride,
-        drop_path=choice.drop_path,
-        init=_init(choice),
-        deformable=choice.deformable,
-        deformable_version=choice.deformable_version,
+        out_features=out_features,
+        **options | decided,
     )
 
 

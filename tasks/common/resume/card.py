@@ -1,111 +1,147 @@
 """What every checkpoint of ours holds beside its weights."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from torch import Tensor, nn
 
-from backbones.choose import choose
+from backbones import Backbone, BackboneOptions, Conventions, build_backbone
+from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.files.paths import contents, listed
+from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
+from tasks.common.resume.classes import Classes, matched
 
 _FORMAT: Final = 1
+_ONLY_IN_TRAINING: Final = ("out_features", "drop_path", "init")
+"""Options of a backbone that change no tensor's shape or meaning: a card leaves them out."""
 
-
-class Card(Protocol):
-    """What a checkpoint says of its network, in plain values."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `card_dict` makes of the card."""
-
-
-class NetworkCard(Card, Protocol):
-    """What the cards of all tasks say of a backbone."""
-
-    @property
-    def backbone(self) -> str:
-        """Its registered name."""
-
-    @property
-    def norm(self) -> str:
-        """The backbone's norm."""
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the network's input."""
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Of the preprocessing, per channel."""
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Of the preprocessing, per channel."""
-
-    @property
-    def epsilon(self) -> float:
-        """Of the backbone's batch norms."""
-
-    @property
-    def provenance(self) -> str:
-        """Where the backbone's first weights came from."""
-
-    @property
-    def output_stride(self) -> int:
-        """The backbone's."""
-
-    @property
-    def deformable(self) -> tuple[str, ...]:
-        """The backbone's stages with deformable convolutions."""
-
-    @property
-    def deformable_version(self) -> int:
-        """Of these, 1 or 2."""
-
-
-CardT = TypeVar("CardT", bound=Card)
+CardT = TypeVar("CardT", bound="NetworkCard")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wording:
-    """How messages speak of a task.
+class TaskNames:
+    """How messages name a task.
 
     Attributes:
+        task: The name of its package in `tasks`, which checkpoints hold.
         noun: What its network is called.
-        script: What trains it.
-        runs: Where its runs lie.
+        script: The script that trains it.
+        runs: The folder of its runs.
     """
 
+    task: str
     noun: str
     script: str
     runs: str
 
-
-TASKS: Final = {
-    "detection": Wording(noun="detector", script="scripts/train_det.py", runs="runs/detection"),
-    "segmentation": Wording(
-        noun="segmenter", script="scripts/train_seg.py", runs="runs/segmentation"
-    ),
-}
+    @property
+    def example(self) -> str:
+        """Where one of its checkpoints comes from, and its path."""
+        return f"{self.script} writes, such as {self.runs}/<run>/checkpoints/{BEST}"
 
 
-def card_dict(card: Any, *, task: str) -> dict[str, Any]:  # noqa: ANN401 (any dataclass)
-    """Return a card as what ``weights_only`` admits: lists, dictionaries, numbers and strings.
+@dataclass(frozen=True, kw_only=True)
+class NetworkCard:
+    """What a checkpoint says of its network; each task adds fields.
 
-    Args:
-        card: A dataclass.
-        task: A key of `TASKS`.
+    Attributes:
+        backbone: Its registered name.
+        backbone_options: How it was built.
+        conventions: The preprocessing of the network's input, and the epsilon of the batch norms.
+        provenance: Where the backbone's first weights came from.
     """
-    return {"task": task, "format": _FORMAT, **{k: plain(v) for k, v in asdict(card).items()}}
+
+    NAMES: ClassVar[TaskNames]
+    CLASS_ROWS: ClassVar[Mapping[str, int]]
+    """Patterns of the tensors that have rows per class, and how many rows a class has."""
+    BACKGROUND: ClassVar[int] = 0
+    """How many outputs come before those of the first class."""
+
+    backbone: str
+    backbone_options: BackboneOptions
+    conventions: Conventions
+    provenance: str
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the network's input."""
+        return self.backbone_options.in_channels
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes, in the order of the network's outputs."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card in the plain values that ``weights_only`` admits.
+
+        The backbone's options and conventions lie beside the other fields, not within.
+        """
+        fields = asdict(self)
+        del fields["backbone_options"]
+        inner = self._structure() | fields.pop("conventions")
+        return {"task": self.NAMES.task, "format": _FORMAT, **plain(fields | inner)}
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """Return the card of which `to_dict` made these values, in this or an earlier version."""
+        raise NotImplementedError
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what decides how the network is built, by option of the configuration."""
+        structure = {f"backbone.{name}": value for name, value in self._structure().items()}
+        return {"backbone": self.backbone, **structure}
+
+    def classes_of(self, trained: Self) -> Classes:
+        """Return which classes of this network a trained one has learnt."""
+        return matched(self.class_names, trained.class_names)
+
+    def new_backbone(self, out_features: Sequence[str] | None = None) -> Backbone:
+        """Return the backbone with random weights, which returns ``out_features``."""
+        structure = self._structure()
+        backbone = build_backbone(
+            self.backbone, weights="random", out_features=out_features, **structure
+        )
+        return backbone.adopt(self.conventions)
+
+    def build(self) -> nn.Module:
+        """Return the network with random weights."""
+        raise NotImplementedError
+
+    def _structure(self) -> dict[str, Any]:
+        options = asdict(self.backbone_options).items()
+        return {name: value for name, value in options if name not in _ONLY_IN_TRAINING}
 
 
-def card_values(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the dataclass of which `card_dict` made a card; lists are tuples."""
-    fields = {key: value for key, value in card.items() if key not in ("task", "format")}
-    return with_tuples(fields)
+def structure_of(choice: BackboneChoice, *, in_channels: int, norm: str) -> BackboneOptions:
+    """Return how the backbone of a run is built, for its card."""
+    known = BackboneOptions(in_channels=in_channels, norm=norm)
+    left = asdict(known).keys() - {"in_channels", "norm", *_ONLY_IN_TRAINING}
+    return replace(known, **{name: getattr(choice, name) for name in left})
+
+
+def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
+    """Return the fields of a card of which `NetworkCard.to_dict` made plain values.
+
+    Fields that were added since an earlier version wrote the card are left to their defaults.
+
+    Raises:
+        KeyError: If the norm or the conventions are missing.
+    """
+    values = with_tuples({k: v for k, v in card.items() if k not in ("task", "format")})
+    options = {name: values.pop(name) for name in asdict(BackboneOptions()) if name in values}
+    conventions = {name: values.pop(name) for name in asdict(Conventions())}
+    return {
+        **values,
+        "backbone_options": BackboneOptions(
+            **options | {"norm": options["norm"], "in_channels": in_channels}
+        ),
+        "conventions": Conventions(**conventions),
+    }
 
 
 def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
@@ -137,62 +173,54 @@ def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
 
 
 def task_of(path: Path) -> str:
-    """Return the task of a checkpoint, a key of `TASKS`.
+    """Return the name of the task that a checkpoint is of.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or no checkpoint of ours.
     """
-    checkpoint = read_checkpoint(path)
+    return _task_in(read_checkpoint(path), path, noun="run", example="a training script writes")
+
+
+def _task_in(checkpoint: Mapping[str, Any], path: Path, *, noun: str, example: str) -> str:
     card = checkpoint.get("keel")
-    if not isinstance(card, Mapping) or card.get("task") not in TASKS:
-        raise ValueError(
-            f"{path} is no checkpoint of a Keel run: it has the keys "
-            f"{sorted(map(str, checkpoint))[:6]}. Give one that scripts/train_det.py or "
-            "scripts/train_seg.py wrote."
+    if not isinstance(card, Mapping) or not isinstance(card.get("task"), str):
+        raise UserError(
+            f"{path} is no checkpoint of a Keel {noun}: it has the keys "
+            f"{sorted(map(str, checkpoint))[:6]}. Give one that {example}."
         )
     return str(card["task"])
 
 
-def read_card(
-    path: Path, parse: Callable[[Mapping[str, Any]], CardT], *, task: str
-) -> tuple[dict[str, Any], CardT]:
+def read_card(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
     """Return a checkpoint and its card.
 
     Args:
         path: The file.
-        parse: Makes a card of what `card_dict` made of one.
-        task: A key of `TASKS`.
+        kind: The cards of the task.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, is of another task or of another version of Keel.
     """
-    checkpoint = read_checkpoint(path)
-    card = checkpoint.get("keel")
-    told = choose(TASKS, task, what="task")
-    if isinstance(card, Mapping) and card.get("task") in set(TASKS) - {task}:
-        other = TASKS[str(card["task"])]
-        raise ValueError(
-            f"{path} is the checkpoint of a {other.noun}; expected that of a {told.noun}, which "
-            f"{told.script} writes, such as {told.runs}/<run>/checkpoints/best.ckpt."
+    checkpoint, names = read_checkpoint(path), kind.NAMES
+    found = _task_in(checkpoint, path, noun=names.noun, example=names.example)
+    if found != names.task:
+        raise UserError(
+            f"{path} is a checkpoint of the task {found}; expected that of a {names.noun}, which "
+            f"{names.example}."
         )
-    if not isinstance(card, Mapping) or card.get("task") != task:
-        raise ValueError(
-            f"{path} is no checkpoint of a Keel {told.noun}: it has the keys "
-            f"{sorted(map(str, checkpoint))[:6]}. Give one that {told.script} wrote, such "
-            f"as {told.runs}/<run>/checkpoints/best.ckpt."
-        )
+    card = checkpoint["keel"]
     if card.get("format") != _FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{path} has the format {card.get('format')!r}, this version of Keel reads {_FORMAT}; "
             "use the version that wrote it."
         )
     try:
-        return checkpoint, parse(card)
+        return checkpoint, kind.from_dict(card)
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} describes its {told.noun} in a way that this version of Keel does not know "
+        raise UserError(
+            f"{path} describes its {names.noun} in a way that this version of Keel does not know "
             f"({error}); use the version that wrote it."
         ) from error
 
@@ -203,8 +231,10 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
 
-def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Path) -> None:
-    """Load the weights of a Lightning checkpoint whose module calls its network ``network``.
+def load_network(
+    network: nn.Module, checkpoint: Mapping[str, Any], card: NetworkCard, *, path: Path
+) -> None:
+    """Load the weights of a Lightning checkpoint into the network of its card.
 
     Raises:
         ValueError: If they are not those of the network.
@@ -212,8 +242,8 @@ def load_network(network: nn.Module, checkpoint: Mapping[str, Any], *, path: Pat
     try:
         network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:
-        noun = TASKS[checkpoint["keel"]["task"]].noun
-        raise ValueError(f"{path} lacks weights of the {noun} it describes: {error}") from error
+        noun = card.NAMES.noun
+        raise UserError(f"{path} lacks weights of the {noun} it describes: {error}") from error
 
 
 def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +252,7 @@ def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)
-    """Return a value with lists for tuples, all the way down."""
+    """Return a value with lists for tuples, at every depth."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

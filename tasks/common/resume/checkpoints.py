@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 from zipfile import ZipFile
 
+from backbones.errors import UserError
 from tasks.common.files.paths import contents, listed
 
 BEST: Final = "best.ckpt"
@@ -42,7 +43,7 @@ def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     best = folder / BEST
     hope = f"resume={best} goes on after the best epoch" if best.is_file() else "start a new run"
     if any((folder / name).exists() for name in (LAST, PREVIOUS)):
-        raise ValueError(f"resume={wanted}: in {folder} {' and '.join(faults)}; {hope}.")
+        raise UserError(f"resume={wanted}: in {folder} {' and '.join(faults)}; {hope}.")
     if best.is_file():
         raise FileNotFoundError(f"resume={wanted}: there is no {LAST} in {folder}; {hope}.")
     raise FileNotFoundError(f"resume={wanted}: {_instead(wanted, folder)}")

@@ -1,15 +1,16 @@
-"""When a run may go on from a checkpoint: if nothing that decides its course has changed."""
+"""When a run may go on from a checkpoint: if nothing has changed that its losses depend on."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import PRECISIONS, TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.card import CardT, plain, read_card
+from tasks.common.resume.card import NetworkCard, plain, read_card
 
 _NOT_COMPARED: Final = (
     "provenance",
@@ -20,7 +21,7 @@ _NOT_COMPARED: Final = (
 _OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
 
 
-def course(
+def run_settings(
     recipe: Recipe,
     options: TrainerOptions,
     where: Machine,
@@ -31,10 +32,10 @@ def course(
     frozen: int,
     own: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what decides the course of a run beside its network, as a checkpoint keeps it.
+    """Return what the losses of a run depend on beside its network, to be kept in checkpoints.
 
-    The names are those of the configuration. The device is not in it: a run may go on elsewhere,
-    though not exactly.
+    The keys are those of the configuration. The device is left out: a run may go on on another one,
+    though not bit for bit.
 
     Args:
         recipe: How to train.
@@ -44,7 +45,7 @@ def course(
         choice: Which paths are dropped.
         seed: Of all random numbers.
         frozen: How many stages are frozen at the start.
-        own: What else the task has, such as its augmentation.
+        own: The task's settings by group, such as its augmentation.
     """
     return {
         "recipe": asdict(recipe),
@@ -63,11 +64,10 @@ def course(
 
 def check_resume(
     path: Path,
-    parse: Callable[[Mapping[str, Any]], CardT],
-    card: CardT,
+    card: NetworkCard,
     *,
-    run: Mapping[str, Any],
-    usual: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise unless a checkpoint is of the same run as the one that is to go on from it.
 
@@ -76,40 +76,40 @@ def check_resume(
 
     Args:
         path: The checkpoint.
-        parse: As in `read_card`.
         card: Of the network that was built for the run.
-        run: What else decides how it goes on, from `course`.
-        usual: The task's defaults by group, for options that a checkpoint of an earlier version
+        settings: From `run_settings`.
+        defaults: The task's defaults by group, for options that a checkpoint of an earlier version
             does not name.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, is of another network, of other classes or of another
-            course, or leaves nothing to train.
+        ValueError: If it is damaged; if its network, classes or settings are others; or if nothing
+            is left to train.
     """
     now = card.to_dict()
-    checkpoint, described = read_card(path, parse, task=now["task"])
-    saved = described.to_dict()
+    checkpoint, trained = read_card(path, type(card))
+    saved = trained.to_dict()
     before = plain(checkpoint.get("keel_run", {}))
     pairs = [(key, now[key], saved[key]) for key in now if key not in _NOT_COMPARED]
-    defaults = plain({"recipe": asdict(Recipe()), **(usual or {})})
+    usual = plain({"recipe": asdict(Recipe()), **(defaults or {})})
     pairs += [
-        (key, plain(value), _completed(before.get(key), value, defaults.get(key, {})))
-        for key, value in run.items()
+        (key, plain(value), _completed(before.get(key), value, usual.get(key, {})))
+        for key, value in settings.items()
     ]
     differ = [text for pair in pairs for text in _differences(*pair)]
     if differ:
-        raise ValueError(
+        raise UserError(
             f"cannot resume from {path}: {'; '.join(differ)}. Use the command of that run, and "
             "name what was auto there if this machine decides otherwise; to train on in another "
             "way start a new run with init_from set to the checkpoint."
         )
     # One is saved within the last validation, before Lightning counts the epoch as completed.
     done: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    steps, most = checkpoint["global_step"], run["trainer"]["max_steps"]
-    if done >= run["recipe"]["epochs"] or steps == most:
-        raise ValueError(
-            f"{path} has {done} of {run['recipe']['epochs']} epochs behind it, {steps} steps"
+    steps, most = checkpoint["global_step"], settings["trainer"]["max_steps"]
+    epochs = settings["recipe"]["epochs"]
+    if done >= epochs or steps == most:
+        raise UserError(
+            f"{path} has {done} of {epochs} epochs behind it, {steps} steps"
             f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
             "Score it with scripts/evaluate.py, or start a new run with init_from set to it."
         )

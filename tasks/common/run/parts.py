@@ -12,7 +12,7 @@ from tasks.common.data.prefix.cache import PrefixCache
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.card import Card
+from tasks.common.resume.card import NetworkCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class RunParts:
         where: What the options came to on this machine.
         loading: How images are loaded, and why.
         card: What the checkpoint will say of the network.
-        run: What decides how the run goes on, from `tasks.common.resume.continuation.course`.
+        settings: What the losses depend on, from `run_settings`.
         module: The network and its loop.
         backbone: The part of the network that has stages.
         data: Its batches.
@@ -36,8 +36,8 @@ class RunParts:
     options: TrainerOptions
     where: Machine
     loading: Loading
-    card: Card
-    run: dict[str, Any]
+    card: NetworkCard
+    settings: dict[str, Any]
     module: LightningModule
     backbone: Backbone
     data: ResumableDataModule

@@ -17,7 +17,6 @@ from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.run_folder import new_folder, write_environment, write_text
 from tasks.common.report.terminal import print_facts
-from tasks.common.resume.card import TASKS
 from tasks.common.resume.checkpoints import find_start
 from tasks.common.resume.continuation import check_resume
 from tasks.common.run.audit_only import audit_only, is_audit_only
@@ -59,7 +58,7 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
             f"audit=only looks at how a run begins, and resume={cfg.resume} goes on with one, "
             "which audits itself; leave one of them out."
         )
-    folder = new_folder(cfg.run_dir, parent=Path(TASKS[task.name].runs), name=cfg.backbone.name)
+    folder = new_folder(cfg.run_dir, parent=Path(task.card.NAMES.runs), name=cfg.backbone.name)
     is_auto = cfg.recipe.batch_size == "auto"
     batch_size = settle_batch_size(cfg, task.assemble)
     parts = task.assemble(cfg)
@@ -88,8 +87,8 @@ def _carry_out(
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     resume = None
     if cfg.resume is not None:
-        resume, fact = find_start(Path(cfg.resume), runs=TASKS[task.name].runs)
-        check_resume(resume, task.parse, parts.card, run=parts.run, usual=task.usual)
+        resume, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
+        check_resume(resume, parts.card, settings=parts.settings, defaults=task.defaults)
         facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from omegaconf import DictConfig
 
 from tasks.common.files.paths import existing_file
-from tasks.common.resume.card import Card
+from tasks.common.resume.card import NetworkCard
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.run.parts import RunParts
 
@@ -35,27 +35,25 @@ class Task(Generic[PartsT]):
     """What a task adds to a run.
 
     Attributes:
-        name: A key of `tasks.common.resume.card.TASKS`.
+        card: The class of its cards.
         title: Of the banner.
         monitor: The metric that chooses the best checkpoint; higher is better.
         shown: Metrics to print after each epoch and to draw.
-        parse: Makes a card of what a checkpoint holds.
         assemble: Builds the parts of a run of a configuration.
         facts: Of the banner.
-        usual: Defaults by group of the task's own options that decide the course of a run.
+        defaults: Defaults by group of the task's own options on which the losses depend.
         shows: The scores of the best checkpoint, and what only this task writes, in order.
         truth: Returns what ``scripts/evaluate.py`` takes after a checkpoint to score it on the
             split that a run ends with.
     """
 
-    name: str
+    card: type[NetworkCard]
     title: str
     monitor: str
     shown: tuple[str, ...]
-    parse: Callable[[Mapping[str, Any]], Card]
     assemble: Callable[[DictConfig], PartsT]
     facts: Callable[[PartsT], dict[str, str]]
-    usual: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     shows: tuple[Show[PartsT], ...]
     truth: Callable[[PartsT], str]
 

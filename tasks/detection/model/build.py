@@ -1,34 +1,17 @@
 """From a configuration to a detector."""
 
 from dataclasses import replace
-from typing import Any, Final
 
 from torchvision.models.detection import FasterRCNN
 
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.common.recipe.build import build_chosen, outline
-from tasks.common.resume.start import (
-    Classes,
-    Start,
-    architecture,
-    check_same,
-    load_start,
-    matched,
-    without_weights,
-)
+from tasks.common.recipe.build import outline
+from tasks.common.resume.card import structure_of
+from tasks.common.resume.start import Start, begin_backbone
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.faster_rcnn import FEATURES, build_detector
 from tasks.detection.options import DetectorOptions
-
-_BUILD: Final = ("head", "head_width", "features", "fpn_channels", "fpn_norm", "anchor_sizes")
-"""Options that decide what a detector's tensors are, and what they mean."""
-
-_HEADS: Final = {
-    "roi_heads.box_predictor.cls_score.*": 1,
-    "roi_heads.box_predictor.bbox_pred.*": 4,
-}
-"""Tensors with rows per class, and how many a class has."""
 
 
 def new_detector(
@@ -55,43 +38,42 @@ def new_detector(
         FileNotFoundError: If a weight file does not exist.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
+    in_channels = _channels(choice, start)
+    options = fitted(options, choice)
+    backbone = begin_backbone(
+        choice,
+        start,
+        in_channels=in_channels,
+        norm=norm,
+        freeze=freeze,
+        out_features=options.features,
+    )
+    card = DetectorCard(
+        backbone=choice.name,
+        backbone_options=structure_of(choice, in_channels=in_channels, norm=norm),
+        conventions=backbone.conventions,
+        provenance=backbone.provenance,
+        options=options,
+        classes=tuple(data.classes),
+        category_ids=tuple(data.category_ids),
+        one_based=data.one_based,
+        reading=data.reading,
+    )
+    network = build_detector(backbone, num_classes=len(card.classes), options=options)
+    if start is not None:
+        start.load(network, card)
+    return network, card
+
+
+def _channels(choice: BackboneChoice, start: Start[DetectorCard] | None) -> int:
+    """Return the channels of the images: those of a trained detector, or RGB, unless given."""
     usual = 3 if start is None else start.card.in_channels
     in_channels = usual if choice.in_channels is None else choice.in_channels
     if in_channels not in (1, 3):
         raise ValueError(
             f"backbone.in_channels takes 3 (RGB) or 1 (gray) in detection, got {in_channels!r}."
         )
-    options = fitted(options, choice)
-    plain = choice if start is None else without_weights(choice)
-    backbone = build_chosen(
-        plain, in_channels=in_channels, norm=norm, freeze=freeze, out_features=options.features
-    )
-    if start is not None:
-        backbone = start.adopted(backbone)
-    card = DetectorCard(
-        backbone=choice.name,
-        norm=norm,
-        in_channels=in_channels,
-        options=options,
-        classes=tuple(data.classes),
-        category_ids=tuple(data.category_ids),
-        mean=backbone.conventions.mean,
-        std=backbone.conventions.std,
-        epsilon=backbone.conventions.epsilon,
-        provenance=backbone.provenance,
-        output_stride=choice.output_stride,
-        deformable=choice.deformable,
-        deformable_version=choice.deformable_version,
-        one_based=data.one_based,
-        reading=data.reading,
-    )
-    if start is not None:
-        check_same(start, _architecture(card), _architecture(start.card))
-    network = build_detector(backbone, num_classes=len(data.classes), options=options)
-    if start is not None:
-        pairs = [(0, 0), *((i + 1, j + 1) for i, j in kept_classes(start, card).pairs)]
-        load_start(network, start, heads=_HEADS, pairs=pairs)  # label 0 is the background
-    return network, card
+    return in_channels
 
 
 def fitted(options: DetectorOptions, choice: BackboneChoice) -> DetectorOptions:
@@ -113,14 +95,3 @@ def fitted(options: DetectorOptions, choice: BackboneChoice) -> DetectorOptions:
     sizes = tuple(options.anchor_sizes[k] for k in (*kept, kept[-1] + 1))
     features = tuple(options.features[k] for k in kept)
     return replace(options, features=features, anchor_sizes=sizes)
-
-
-def kept_classes(start: Start[DetectorCard], card: DetectorCard) -> Classes:
-    """Return which classes of a detector the one that it begins with has learnt."""
-    return matched(card.classes, start.card.classes)
-
-
-def _architecture(card: DetectorCard) -> dict[str, Any]:
-    """Return what decides how a detector is built, by option."""
-    own = {f"model.{name}": getattr(card.options, name) for name in _BUILD}
-    return architecture(card) | own

@@ -3,83 +3,87 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torchvision.models.detection import FasterRCNN
 
-from backbones import Conventions, build_backbone
 from tasks.common.report.advice import without_training
-from tasks.common.resume.card import card_dict, card_values, load_network, read_card, with_tuples
+from tasks.common.resume.card import (
+    NetworkCard,
+    TaskNames,
+    card_values,
+    load_network,
+    read_card,
+    with_tuples,
+)
 from tasks.detection.data.images import Reading
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
+_STRUCTURE: Final = (
+    "head",
+    "head_width",
+    "features",
+    "fpn_channels",
+    "fpn_norm",
+    "anchor_sizes",
+)
+"""Options that decide the shape and the meaning of a detector's tensors."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorCard:
+class DetectorCard(NetworkCard):
     """What a checkpoint says of its detector, in plain values.
 
     Attributes:
-        backbone: Its registered name.
-        norm: The backbone's norm.
-        in_channels: Channels of the image: 3 is RGB, 1 is gray.
         options: The rest of the architecture.
         classes: Names of the K classes, label 1 first.
         category_ids: The training data's own id of each class.
-        mean: Of the preprocessing, per channel, for images in [0, 1].
-        std: Of the preprocessing, per channel, for images in [0, 1].
-        epsilon: Of the backbone's batch norms.
-        provenance: Where the backbone's first weights came from.
-        output_stride: The backbone's.
-        deformable: The backbone's stages with deformable convolutions.
-        deformable_version: Of these, 1 or 2.
         one_based: Whether coordinates of Pascal-VOC files count from 1; not used for COCO files.
         reading: How image files become 8 bits.
     """
 
-    backbone: str
-    norm: str
-    in_channels: int
+    NAMES = TaskNames(
+        task="detection",
+        noun="detector",
+        script="scripts/train_det.py",
+        runs="runs/detection",
+    )
+    CLASS_ROWS = {  # noqa: RUF012 (a constant of the base class)
+        "roi_heads.box_predictor.cls_score.*": 1,
+        "roi_heads.box_predictor.bbox_pred.*": 4,
+    }
+    BACKGROUND = 1
+
     options: DetectorOptions
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    epsilon: float
-    provenance: str
-    output_stride: int = 32
-    deformable: tuple[str, ...] = ()
-    deformable_version: int = 2
     one_based: bool = True
     reading: Reading = field(default_factory=Reading)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; see `card_dict`."""
-        return card_dict(self, task="detection")
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, label 1 first."""
+        return self.classes
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card of which `to_dict` made these values."""
-        options = DetectorOptions(**with_tuples(card["options"]))
-        return cls(
-            **card_values(card)
-            | {"options": options, "reading": Reading.from_dict(card.get("reading"))}
-        )
+        parts = {
+            "options": DetectorOptions(**with_tuples(card["options"])),
+            "reading": Reading.from_dict(card.get("reading")),
+        }
+        return cls(**card_values(card, in_channels=card["in_channels"]) | parts)
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what decides how the detector is built, by option."""
+        own = {f"model.{name}": getattr(self.options, name) for name in _STRUCTURE}
+        return super().architecture() | own
 
     def build(self) -> FasterRCNN:
         """Return the detector with random weights."""
-        backbone = build_backbone(
-            self.backbone,
-            weights="random",
-            in_channels=self.in_channels,
-            norm=self.norm,
-            output_stride=self.output_stride,
-            deformable=self.deformable,
-            deformable_version=self.deformable_version,
-            out_features=self.options.features,
-        )
-        backbone.adopt(Conventions(mean=self.mean, std=self.std, epsilon=self.epsilon))
+        backbone = self.new_backbone(self.options.features)
         return build_detector(backbone, num_classes=len(self.classes), options=self.options)
 
 
@@ -105,7 +109,7 @@ def load_detector(
         ValueError: If it is damaged, or is no detector's checkpoint; if ``exif`` or ``range_``
             cannot be.
     """
-    checkpoint, card = read_card(path, DetectorCard.from_dict, task="detection")
+    checkpoint, card = read_card(path, DetectorCard)
     if detections_per_image is not None:
         options = replace(card.options, detections_per_image=detections_per_image)
         card = replace(card, options=options)
@@ -115,5 +119,5 @@ def load_detector(
         with without_training():
             card = replace(card, reading=replace(card.reading, range=range_, clipped=True))
     detector = card.build()
-    load_network(detector, checkpoint, path=path)
+    load_network(detector, checkpoint, card, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

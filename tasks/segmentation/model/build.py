@@ -1,31 +1,16 @@
 """From a configuration to a segmenter, with the choices left to us made and explained."""
 
 from dataclasses import replace
-from typing import Any, Final
 
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.common.recipe.build import SMALL_BATCH, build_chosen, choose_norm, norms_of
-from tasks.common.resume.start import (
-    Classes,
-    Start,
-    architecture,
-    check_same,
-    load_start,
-    matched,
-    without_weights,
-)
+from tasks.common.recipe.build import SMALL_BATCH, choose_norm, norms_of
+from tasks.common.resume.card import structure_of
+from tasks.common.resume.start import Start, begin_backbone
 from tasks.segmentation.data.cases import CaseSet
-from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.model.card import SegmenterCard, input_channels
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
-
-_BUILD: Final = ("norm", "attention", "upsampling", "channels", "image_skip")
-_SEEN: Final = ("normalisation", "window", "neighbours")
-"""Options that decide what a segmenter's tensors are, and what they mean."""
-
-_HEADS: Final = {"segmentation_head.*": 1, "deep_heads.*": 1}
-"""Tensors with rows per class, and how many a class has."""
 
 
 def choose_norms(
@@ -92,54 +77,35 @@ def new_segmenter(
         FileNotFoundError: If a weight file does not exist.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    in_channels = channels * (2 * inputs.neighbours + 1)
+    in_channels = input_channels(channels, inputs)
     if choice.in_channels not in (None, in_channels):
         raise ValueError(
             f"backbone.in_channels is {choice.in_channels}, but images of {channels} channels with "
             f"input.neighbours={inputs.neighbours} make {in_channels}; leave it out."
         )
-    plain = choice if start is None else without_weights(choice)
-    backbone = build_chosen(plain, in_channels=in_channels, norm=norm, freeze=freeze)
-    if start is not None:
-        backbone = start.adopted(backbone)
-    shown = backbone.conventions
+    backbone = begin_backbone(choice, start, in_channels=in_channels, norm=norm, freeze=freeze)
+    seen = backbone.conventions
     if inputs.normalisation == "zscore":  # has mean 0 and std 1 already
-        shown = replace(shown, mean=(0.0,) * in_channels, std=(1.0,) * in_channels)
+        seen = replace(seen, mean=(0.0,) * in_channels, std=(1.0,) * in_channels)
     card = SegmenterCard(
         backbone=choice.name,
-        norm=norm,
+        backbone_options=structure_of(choice, in_channels=in_channels, norm=norm),
+        conventions=seen,
+        provenance=backbone.provenance,
         channels=channels,
         options=options,
         classes=data.classes,
         input=inputs,
         axis=data.axis,
-        mean=shown.mean,
-        std=shown.std,
-        epsilon=shown.epsilon,
-        provenance=backbone.provenance,
-        output_stride=choice.output_stride,
-        deformable=choice.deformable,
-        deformable_version=choice.deformable_version,
         exif=data.exif,
         gray_or_rgb=data.channels is not None,
     )
-    if start is not None:
-        check_same(start, _architecture(card), _architecture(start.card))
     network = ResNetUNet(
-        backbone, num_classes=len(data.classes.names), in_channels=in_channels, options=options
+        backbone, num_classes=len(card.class_names), in_channels=in_channels, options=options
     )
     if start is not None:
-        load_start(network, start, heads=_HEADS, pairs=kept_classes(start, card).pairs)
+        start.load(network, card)
     return network, card
-
-
-def kept_classes(start: Start[SegmenterCard], card: SegmenterCard) -> Classes:
-    """Return which classes of a segmenter the one that it begins with has learnt.
-
-    None where the classes of only one exclude each other: their outputs mean other things.
-    """
-    alike = card.classes.exclusive == start.card.classes.exclusive
-    return matched(card.classes.names, start.card.classes.names if alike else ())
 
 
 def resumed_input(inputs: InputOptions, start: Start[SegmenterCard] | None) -> InputOptions:
@@ -148,10 +114,3 @@ def resumed_input(inputs: InputOptions, start: Start[SegmenterCard] | None) -> I
         return inputs
     own = start.card.input
     return replace(inputs, normalisation=own.normalisation, window=own.window)
-
-
-def _architecture(card: SegmenterCard) -> dict[str, Any]:
-    """Return what decides how a segmenter is built and what it sees, by option."""
-    own = {f"model.{name}": getattr(card.options, name) for name in _BUILD}
-    seen = {f"input.{name}": getattr(card.input, name) for name in _SEEN}
-    return architecture(card) | own | seen

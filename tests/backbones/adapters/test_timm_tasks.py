@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backbones import Conventions, build_backbone
+from backbones import BackboneOptions, Conventions, build_backbone
 from tasks.detection.model.card import DetectorCard, load_detector
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
@@ -59,14 +59,11 @@ def test_a_unet_has_one_width_per_feature():
 def detector_card(name, options):
     return DetectorCard(
         backbone=name,
-        norm="frozen_batch",
-        in_channels=3,
+        backbone_options=BackboneOptions(norm="frozen_batch"),
         options=options,
         classes=("cell",),
         category_ids=(1,),
-        mean=Conventions.mean,
-        std=Conventions.std,
-        epsilon=1e-5,
+        conventions=Conventions(),
         provenance="",
     )
 
@@ -74,15 +71,13 @@ def detector_card(name, options):
 def segmenter_card(name, options):
     return SegmenterCard(
         backbone=name,
-        norm="batch",
+        backbone_options=BackboneOptions(in_channels=1),
         channels=1,
         options=options,
         classes=class_table({0: "background", 1: "cell"}),
         input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=8),
         axis=-1,
-        mean=(0.5,),
-        std=(0.25,),
-        epsilon=1e-5,
+        conventions=Conventions(mean=(0.5,), std=(0.25,)),
         provenance="",
     )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import Conventions, build_backbone, load_weights
+from backbones import BackboneOptions, Conventions, build_backbone, load_weights
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 
@@ -74,14 +74,11 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
     )
     card = DetectorCard(
         backbone="resnet18",
-        norm="batch",
-        in_channels=3,
+        backbone_options=BackboneOptions(),
         options=options,
         classes=("cell",),
         category_ids=(7,),
-        mean=(0.1, 0.2, 0.3),
-        std=(0.4, 0.5, 0.6),
-        epsilon=1e-3,
+        conventions=Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3),
         provenance="",
     )
     detector = card.build()

@@ -50,7 +50,7 @@ def module_for(splits, *, freeze=0, recipe=None):
     )
     truths = {"val": splits.val.truth, "test": splits.val.truth}
     recipe = recipe or Recipe(batch_size=2, lr=0.1, weight_decay=0.1, warmup=0)
-    return DetectionModule(network, recipe=recipe, card=card, run={}, truths=truths)
+    return DetectionModule(network, recipe=recipe, card=card, settings={}, truths=truths)
 
 
 def data_for(splits):

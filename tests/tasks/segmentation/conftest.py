@@ -9,8 +9,8 @@ from PIL import Image
 
 from backbones import build_backbone
 from tasks.common.recipe import backbone
+from tasks.common.resume import card as checkpoint
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.model import card as checkpoint
 
 SPACING = (0.5, 1.0, 3.0)  # of rows, columns and slices, as NIfTI has them
 

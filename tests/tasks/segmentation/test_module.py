@@ -51,7 +51,7 @@ def squares(write_set):
     return write_set([scene(seed) for seed in range(4)], classes=TWO)
 
 
-def module_for(data, *, loss=None, recipe=RECIPE, inputs=INPUTS, run=None, **options):
+def module_for(data, *, loss=None, recipe=RECIPE, inputs=INPUTS, settings=None, **options):
     network, card = new_segmenter(
         BackboneChoice(name="resnet18", weights="random"),
         UNetOptions(**{"norm": "group", "channels": (32, 32, 32)} | options),
@@ -66,7 +66,7 @@ def module_for(data, *, loss=None, recipe=RECIPE, inputs=INPUTS, run=None, **opt
         loss=loss or DeepSupervision(build_loss(LossOptions(), card.classes)),
         recipe=recipe,
         card=card,
-        run=run or {},
+        settings=settings or {},
         tolerance=1.0,
     )
 
@@ -238,7 +238,7 @@ def test_a_look_before_the_first_epoch_is_not_scored(squares, tmp_path):
 
 def test_a_checkpoint_is_the_segmenter_that_was_trained(squares, tmp_path):
     inputs = replace(INPUTS, neighbours=1)
-    module = module_for(squares, inputs=inputs, run={"seed": 3}, deep_supervision=True)
+    module = module_for(squares, inputs=inputs, settings={"seed": 3}, deep_supervision=True)
     trainer = trainer_in(tmp_path, max_epochs=1, limit_val_batches=1.0)
     trainer.fit(module, data_for(module, squares))
     trainer.save_checkpoint(tmp_path / "a.ckpt")

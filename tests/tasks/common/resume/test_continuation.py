@@ -10,7 +10,7 @@ from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.continuation import course
+from tasks.common.resume.continuation import run_settings
 
 RECIPE = Recipe(epochs=3)
 OPTIONS = TrainerOptions(max_steps=7)
@@ -25,7 +25,7 @@ def told(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0):
     where, cache = machine(precision), cache or CacheOptions()
     choice = BackboneChoice(name="resnet18", drop_path=drop_path)
     own = {"augment": {"flip": 0.5}}
-    return course(RECIPE, options, where, cache.decides(), choice, seed=4, frozen=2, own=own)
+    return run_settings(RECIPE, options, where, cache.decides(), choice, seed=4, frozen=2, own=own)
 
 
 def test_the_course_is_what_the_configuration_calls_it():

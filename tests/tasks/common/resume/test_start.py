@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from backbones import Conventions
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.common.resume.start import matched, read_start
+from tasks.common.resume.classes import matched
+from tasks.common.resume.start import read_start
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.model.build import kept_classes, new_detector
+from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable
 from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
-from tasks.segmentation.model.build import kept_classes as kept_masks
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import InputOptions, UNetOptions
 
@@ -74,7 +75,10 @@ def detector(data, *, choice=CHOICE, options=OPTIONS, norm="batch", start=None, 
 def detecting(tmp_path_factory):
     """A trained detector of cats and dogs, in a run folder, with a mean of its own."""
     network, card = detector(boxes("cat", "dog"))
-    card = replace(card, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3)
+    card = replace(
+        card,
+        conventions=Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3),
+    )
     network = trained(network)
     folder = tmp_path_factory.mktemp("run")
     save(network, card, folder / "checkpoints" / "best.ckpt")
@@ -84,7 +88,7 @@ def detecting(tmp_path_factory):
 
 
 def begin(folder, choice=DEFAULT):
-    return read_start(str(folder), DetectorCard.from_dict, choice, task="detection")
+    return read_start(str(folder), DetectorCard, choice)
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
@@ -92,7 +96,7 @@ def test_a_detector_with_the_same_classes_gives_the_same_at_once(detecting, norm
     theirs, card, folder = detecting
     start = begin(folder)
     ours, own = detector(boxes("cat", "dog"), choice=DEFAULT, norm=norm, start=start, freeze=2)
-    assert (own.mean, own.std, own.epsilon) == (card.mean, card.std, card.epsilon)
+    assert own.conventions == card.conventions
     assert own.provenance.startswith(f"init_from {folder / 'checkpoints' / 'best.ckpt'}; its ")
     assert ours.backbone.body.frozen == 2
     image = [torch.rand(3, 64, 64)]
@@ -115,7 +119,7 @@ def test_rows_of_a_detector_follow_the_names_of_the_classes(detecting):
             for fresh in (1, 3):
                 assert not any(torch.equal(new[fresh], row) for row in old)
     torch.testing.assert_close(ours.rpn.state_dict(), theirs.rpn.state_dict(), rtol=0, atol=0)
-    kept = kept_classes(begin(folder), own)
+    kept = own.classes_of(begin(folder).card)
     assert str(kept) == "classes kept: dog; drawn anew: bird, fox; left out: cat"
 
 
@@ -148,13 +152,13 @@ def test_weights_of_the_backbone_are_not_asked_for_as_well(detecting, changes, a
 
 def test_a_checkpoint_of_the_other_task_is_sent_to_the_backbone(detecting):
     _, _, folder = detecting
-    message = r"is a detector, expected a segmenter; for its backbone .* backbone\.weights=.*best"
+    message = r"is of the task detection, expected a segmenter; .* backbone\.weights=.*best"
     with pytest.raises(ValueError, match=message):
-        read_start(str(folder), SegmenterCard.from_dict, DEFAULT, task="segmentation")
+        read_start(str(folder), SegmenterCard, DEFAULT)
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    read = partial(read_start, parse=DetectorCard.from_dict, choice=CHOICE, task="detection")
+    read = partial(read_start, kind=DetectorCard, choice=CHOICE)
     with pytest.raises(FileNotFoundError, match=r"init_from: no checkpoint or run folder .*gone"):
         read(str(tmp_path / "gone"))
     (tmp_path / "checkpoints").mkdir()
@@ -166,7 +170,7 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 
 def test_without_init_from_a_run_begins_as_ever():
-    assert read_start(None, DetectorCard.from_dict, CHOICE, task="detection") is None
+    assert read_start(None, DetectorCard, CHOICE) is None
 
 
 def test_norm_and_channels_are_those_of_the_network_where_nothing_is_told(tmp_path):
@@ -198,20 +202,20 @@ def segmenter(data, *, choice=CHOICE, start=None, inputs=None, options=None):
 @pytest.fixture(scope="module")
 def segmenting(tmp_path_factory):
     network, card = segmenter(masks("background", "gland", "vessel"))
-    card = replace(card, mean=(0.2,), std=(0.3,))
+    card = replace(card, conventions=Conventions(mean=(0.2,), std=(0.3,)))
     network = trained(network)
     return network, card, save(network, card, tmp_path_factory.mktemp("seg") / "x.ckpt")
 
 
 def begin_masks(path):
-    return read_start(str(path), SegmenterCard.from_dict, DEFAULT, task="segmentation")
+    return read_start(str(path), SegmenterCard, DEFAULT)
 
 
 def test_a_segmenter_with_the_same_classes_gives_the_same_at_once(segmenting):
     theirs, card, path = segmenting
     data = masks("background", "gland", "vessel")
     ours, own = segmenter(data, choice=DEFAULT, start=begin_masks(path))
-    assert (own.mean, own.std) == (card.mean, card.std)
+    assert own.conventions == card.conventions
     image = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         assert torch.equal(ours.eval()(image), theirs.eval()(image))
@@ -228,7 +232,7 @@ def test_a_class_more_leaves_the_outputs_of_the_others(segmenting):
         found, expected = ours.eval()(image), theirs.eval()(image)
     for mine, other in ((0, 0), (1, 2), (3, 1)):
         torch.testing.assert_close(found[:, mine], expected[:, other], rtol=1e-5, atol=1e-5)
-    assert "drawn anew: stroma" in str(kept_masks(begin_masks(path), own))
+    assert "drawn anew: stroma" in str(own.classes_of(begin_masks(path).card))
 
 
 def test_deep_supervision_may_begin_anew(segmenting):
@@ -245,7 +249,7 @@ def test_classes_that_exclude_each_other_are_no_others(segmenting):
     _, _, path = segmenting
     data = masks("gland", "vessel", exclusive=False)
     _, card = segmenter(data, choice=DEFAULT, start=begin_masks(path))
-    assert kept_masks(begin_masks(path), card).kept == ()
+    assert card.classes_of(begin_masks(path).card).kept == ()
 
 
 def test_what_a_segmenter_sees_comes_from_the_checkpoint(segmenting):

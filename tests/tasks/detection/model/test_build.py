@@ -40,7 +40,7 @@ def test_the_detector_is_what_was_chosen():
     assert list(body.channels) == ["c3", "c4"]
     assert isinstance(body.bn1, nn.GroupNorm)
     assert network.roi_heads.box_predictor.cls_score.out_features == 1 + 2
-    assert (card.backbone, card.norm, card.in_channels) == ("resnet18", "group", 1)
+    assert (card.backbone, card.backbone_options.norm, card.in_channels) == ("resnet18", "group", 1)
     assert (card.classes, card.category_ids) == (("cat", "dog"), (3, 90))
     assert card.options == OPTIONS
     assert card.provenance == "random initialisation"
@@ -51,9 +51,9 @@ def test_the_preprocessing_is_that_of_the_weights(tmp_path):
     torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
     network, card = build(weights=str(weights), conventions="imagenet", in_channels=1)
     mean = np.mean([0.485, 0.456, 0.406])  # of torchvision's three channels
-    assert card.mean == pytest.approx((mean,))
-    assert network.transform.image_mean == list(card.mean)
-    assert network.transform.image_std == list(card.std)
+    assert card.conventions.mean == pytest.approx((mean,))
+    assert network.transform.image_mean == list(card.conventions.mean)
+    assert network.transform.image_std == list(card.conventions.std)
     assert str(weights) in card.provenance
 
 

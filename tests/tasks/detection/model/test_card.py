@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision.ops import FrozenBatchNorm2d
 
+from backbones import BackboneOptions, Conventions
 from tasks.common.resume.continuation import check_resume
 from tasks.detection.data.images import Reading
 from tasks.detection.model.card import DetectorCard, load_detector
@@ -14,8 +15,7 @@ from tasks.detection.options import AugmentOptions, DetectorOptions
 
 CARD = DetectorCard(
     backbone="resnet18",
-    norm="group",
-    in_channels=3,
+    backbone_options=BackboneOptions(norm="group"),
     options=DetectorOptions(
         features=("c3", "c4"),
         fpn_channels=16,
@@ -27,9 +27,7 @@ CARD = DetectorCard(
     ),
     classes=("cat", "dog"),
     category_ids=(3, 90),
-    mean=(0.1, 0.2, 0.3),
-    std=(0.4, 0.5, 0.6),
-    epsilon=1e-3,
+    conventions=Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3),
     provenance="random initialisation",
 )
 
@@ -104,7 +102,7 @@ def test_the_card_of_an_earlier_version_counts_coordinates_from_1(path):
     assert DetectorCard.from_dict(values) == replace(CARD, reading=old)
     assert CARD.one_based
     # A run on 0-based files that began with that version goes on: the data's digest is compared.
-    check_resume(path, DetectorCard.from_dict, replace(CARD, one_based=False), run=run_of(2))
+    check_resume(path, replace(CARD, one_based=False), settings=run_of(2))
 
 
 def test_a_card_is_plain_values():
@@ -135,23 +133,21 @@ def test_a_truncated_checkpoint_is_refused(path):
         load_detector(path)
 
 
-@pytest.mark.parametrize("keel", [None, "x", {"task": "pose"}])
+@pytest.mark.parametrize("keel", [None, "x", {}, {"task": None}])
 def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
     torch.save({"state_dict": {}, "keel": keel, "epoch": 1}, tmp_path / "a.pth")
     message = (
         r"a.pth is no checkpoint of a Keel detector: it has the keys \['epoch', 'keel', "
-        r"'state_dict'\]. Give one that scripts/train_det.py wrote"
+        r"'state_dict'\]. Give one that scripts/train_det.py writes"
     )
     with pytest.raises(ValueError, match=message):
         load_detector(tmp_path / "a.pth")
 
 
 def test_a_run_of_the_same_detector_may_go_on(path):
-    check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2))
+    check_resume(path, CARD, settings=run_of(2))
     # Only the first weights' origin differs, which a resumed run does not load.
-    check_resume(
-        path, DetectorCard.from_dict, replace(CARD, provenance="weights from x.pth"), run=run_of(2)
-    )
+    check_resume(path, replace(CARD, provenance="weights from x.pth"), settings=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -163,8 +159,11 @@ def test_a_run_of_the_same_detector_may_go_on(path):
         ),
         ({"category_ids": (1, 2)}, r"category_ids is \[1, 2\], the checkpoint's is \[3, 90\]"),
         ({"backbone": "resnet34"}, "backbone is 'resnet34', the checkpoint's is 'resnet18'"),
-        ({"norm": "batch"}, "norm is 'batch', the checkpoint's is 'group'"),
-        ({"in_channels": 1}, "in_channels is 1, the checkpoint's is 3"),
+        ({"backbone_options": BackboneOptions()}, "norm is 'batch', the checkpoint's is 'group'"),
+        (
+            {"backbone_options": BackboneOptions(norm="group", in_channels=1)},
+            "in_channels is 1, the checkpoint's is 3",
+        ),
         (
             {"options": replace(CARD.options, max_size=128)},
             r"cannot resume from .*best.ckpt: options.max_size is 128, the checkpoint's is 96.* "
@@ -174,7 +173,7 @@ def test_a_run_of_the_same_detector_may_go_on(path):
 )
 def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, DetectorCard.from_dict, replace(CARD, **changes), run=run_of(2))
+        check_resume(path, replace(CARD, **changes), settings=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -192,10 +191,10 @@ def test_a_run_of_another_detector_may_not_go_on(path, changes, message):
 )
 def test_a_run_with_another_recipe_may_not_go_on(path, run, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run)
+        check_resume(path, CARD, settings=run)
 
 
-USUAL = {"augment": asdict(AugmentOptions())}
+DEFAULTS = {"augment": asdict(AugmentOptions())}
 
 
 @pytest.mark.parametrize(
@@ -217,32 +216,36 @@ def test_a_run_with_another_augmentation_may_not_go_on(tmp_path, before, now, me
     path = save(tmp_path / "last.ckpt", CARD.build(), augment=before)
     run = {**run_of(2), "augment": asdict(AugmentOptions(**now))}
     if not message:
-        check_resume(path, DetectorCard.from_dict, CARD, run=run, usual=USUAL)
+        check_resume(path, CARD, settings=run, defaults=DEFAULTS)
         return
     with pytest.raises(ValueError, match=f"last.ckpt: {message} Use the command"):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run, usual=USUAL)
+        check_resume(path, CARD, settings=run, defaults=DEFAULTS)
 
 
 def test_a_recipe_of_an_earlier_version_has_the_defaults_of_what_is_new(path):
-    check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, restarts=0))
+    check_resume(path, CARD, settings=run_of(2, restarts=0))
     with pytest.raises(ValueError, match=r"recipe.restarts is 1, the checkpoint's is 0"):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, restarts=1))
+        check_resume(path, CARD, settings=run_of(2, restarts=1))
 
 
 def test_a_run_that_is_finished_has_nothing_to_go_on_with(tmp_path):
     path = save(tmp_path / "last.ckpt", CARD.build(), epochs=3, of=3)
     with pytest.raises(ValueError, match=r"has 3 of 3 epochs behind it.*evaluate.py"):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(3))
+        check_resume(path, CARD, settings=run_of(3))
 
 
 def test_a_run_that_has_taken_all_its_steps_has_nothing_to_go_on_with(tmp_path):
     path = save(tmp_path / "last.ckpt", CARD.build(), steps=8)
     with pytest.raises(ValueError, match=r"has 1 of 2 epochs behind it, 8 steps of 8: nothing"):
-        check_resume(path, DetectorCard.from_dict, CARD, run=run_of(2, steps=8))
+        check_resume(path, CARD, settings=run_of(2, steps=8))
 
 
 def test_the_epsilon_comes_back():
-    norms = replace(CARD, norm="frozen_batch").build().backbone.body.modules()
+    norms = (
+        replace(CARD, backbone_options=BackboneOptions(norm="frozen_batch"))
+        .build()
+        .backbone.body.modules()
+    )
     assert {m.eps for m in norms if isinstance(m, FrozenBatchNorm2d)} == {1e-3}
 
 

@@ -53,7 +53,7 @@ def module_for(split, *, seed=0):
     recipe = Recipe(epochs=3, batch_size=2, lr=0.01, warmup=0)
     truths = {"val": split.truth, "test": split.truth}
     network.to(memory_format=torch.channels_last).train()
-    return DetectionModule(network, recipe=recipe, card=card, run={}, truths=truths)
+    return DetectionModule(network, recipe=recipe, card=card, settings={}, truths=truths)
 
 
 def data_for(split, module, *, precision="32-true", **cache):

@@ -7,20 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from backbones import BackboneOptions, Conventions
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
 
 CARD = DetectorCard(
     backbone="resnet18",
-    norm="batch",
-    in_channels=3,
+    backbone_options=BackboneOptions(),
     options=DetectorOptions(),
     classes=("cat", "dog"),
     category_ids=(1, 2),
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    epsilon=1e-5,
+    conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
     provenance="none",
 )
 

@@ -10,20 +10,18 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torch import nn
 
+from backbones import BackboneOptions, Conventions
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
 
 CARD = DetectorCard(
     backbone="resnet18",
-    norm="batch",
-    in_channels=3,
+    backbone_options=BackboneOptions(),
     options=DetectorOptions(),
     classes=("cat", "dog"),
     category_ids=(3, 90),
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    epsilon=1e-5,
+    conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
     provenance="none",
 )
 

@@ -77,7 +77,8 @@ def test_the_segmenter_is_what_was_chosen():
     assert isinstance(network.backbone.bn1, nn.InstanceNorm2d)
     assert isinstance(network.decoder["blocks"][0].conv1[1], nn.GroupNorm)
     assert network.segmentation_head[0].out_channels == 3
-    assert (card.backbone, card.norm, card.channels, card.axis) == ("resnet18", "instance", 1, 2)
+    assert (card.backbone, card.backbone_options.norm) == ("resnet18", "instance")
+    assert (card.channels, card.axis) == (1, 2)
     assert card.classes == DATA.classes
     assert (card.options, card.input.patch) == (
         UNetOptions(norm="group", channels=(32,) * 5),
@@ -92,7 +93,7 @@ def test_the_segmenter_is_what_was_chosen():
 def test_data_and_neighbours_tell_the_channels(channels, neighbours, expected):
     network, card = build(inputs={"neighbours": neighbours}, channels=channels)
     assert network.backbone.conv1.in_channels == card.in_channels == expected
-    assert len(card.mean) == len(card.std) == expected
+    assert len(card.conventions.mean) == len(card.conventions.std) == expected
     assert (card.channels, card.preprocessing.neighbours) == (channels, neighbours)
 
 
@@ -108,24 +109,27 @@ def test_told_channels_must_be_those_of_the_data():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_zscore_is_not_normalised_again(channels):
     _, card = build(inputs={"normalisation": "zscore"}, channels=channels)
-    assert (card.mean, card.std) == ((0.0,) * channels, (1.0,) * channels)
+    assert (card.conventions.mean, card.conventions.std) == ((0.0,) * channels, (1.0,) * channels)
 
 
 @pytest.mark.parametrize("normalisation", ["imagenet", "percentile"])
 def test_what_lies_from_0_to_1_is_normalised_as_the_weights_expect(normalisation):
     _, card = build(inputs={"normalisation": normalisation}, channels=3)
-    assert (card.mean, card.std) == (pytest.approx(MEAN), pytest.approx(STD))
+    assert (card.conventions.mean, card.conventions.std) == (
+        pytest.approx(MEAN),
+        pytest.approx(STD),
+    )
 
 
 def test_gray_images_have_one_mean_even_without_weights():
     _, card = build()
-    assert card.mean == pytest.approx((np.mean(MEAN),))
-    assert len(card.std) == 1
+    assert card.conventions.mean == pytest.approx((np.mean(MEAN),))
+    assert len(card.conventions.std) == 1
 
 
 def test_the_preprocessing_is_that_of_the_weights(tmp_path):
     weights = tmp_path / "own.pth"
     torch.save(build_backbone("resnet18", norm="group").state_dict(), weights)
     network, card = build({"weights": str(weights), "conventions": "imagenet"})
-    assert card.mean == network.backbone.conventions.mean
+    assert card.conventions.mean == network.backbone.conventions.mean
     assert str(weights) in card.provenance

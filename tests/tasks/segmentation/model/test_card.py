@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from backbones import BackboneOptions, Conventions
 from tasks.common.resume.continuation import check_resume
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.dataset import whole_input
@@ -17,15 +18,13 @@ from tasks.segmentation.options import InputOptions, UNetOptions
 
 CARD = SegmenterCard(
     backbone="resnet18",
-    norm="group",
+    backbone_options=BackboneOptions(norm="group", in_channels=1),
     channels=1,
     options=UNetOptions(norm="group", channels=(8,) * 5),
     classes=class_table({0: "background", 80: "gland", 81: "gland", 255: "vessel"}),
     input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=20),
     axis=-1,
-    mean=(0.1,),
-    std=(0.4,),
-    epsilon=1e-3,
+    conventions=Conventions(mean=(0.1,), std=(0.4,), epsilon=1e-3),
     provenance="random initialisation",
 )
 OVERLAPPING = ClassTable(
@@ -35,18 +34,20 @@ CARDS = {
     "plain": CARD,
     "overlapping, 2.5D of two channels, a window": replace(
         CARD,
+        backbone_options=BackboneOptions(norm="group", in_channels=6),
         channels=2,
         classes=OVERLAPPING,
         input=replace(
             CARD.input, normalisation="window", window=(-160.0, 240.0), neighbours=1, flips=True
         ),
         axis=2,
-        mean=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
-        std=(0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+        conventions=Conventions(
+            mean=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), std=(0.6, 0.5, 0.4, 0.3, 0.2, 0.1), epsilon=1e-3
+        ),
     ),
     "batch norm, every option of the decoder": replace(
         CARD,
-        norm="batch",
+        backbone_options=BackboneOptions(norm="batch", in_channels=1),
         options=UNetOptions(
             norm="instance",
             deep_supervision=True,
@@ -127,7 +128,11 @@ def test_a_card_is_plain_values_and_survives_them(tmp_path, card):
 def test_the_preprocessing_is_that_of_the_weights():
     card = CARDS["overlapping, 2.5D of two channels, a window"]
     told = card.preprocessing
-    assert (told.mean, told.std, told.neighbours) == (card.mean, card.std, 1)
+    assert (told.mean, told.std, told.neighbours) == (
+        card.conventions.mean,
+        card.conventions.std,
+        1,
+    )
 
 
 def test_the_epsilon_and_the_conventions_come_back():
@@ -175,12 +180,12 @@ def test_a_truncated_checkpoint_is_refused(path):
         load_segmenter(path)
 
 
-@pytest.mark.parametrize("keel", [None, "x", {"task": "pose"}])
+@pytest.mark.parametrize("keel", [None, "x", {}, {"task": None}])
 def test_the_checkpoint_of_something_else_is_refused(tmp_path, keel):
     torch.save({"state_dict": {}, "keel": keel, "epoch": 1}, tmp_path / "a.pth")
     message = (
         r"a.pth is no checkpoint of a Keel segmenter: it has the keys \['epoch', 'keel', "
-        r"'state_dict'\]. Give one that scripts/train_seg.py wrote, such as runs/segmentation/"
+        r"'state_dict'\]. Give one that scripts/train_seg.py writes, such as runs/segmentation/"
     )
     with pytest.raises(ValueError, match=message):
         load_segmenter(tmp_path / "a.pth")
@@ -206,7 +211,7 @@ def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, network
 def test_a_run_of_the_same_segmenter_may_go_on(path):
     card = replace(CARD, provenance="weights from x.pth")
     for now in (CARD, card):  # where the first weights came from may differ
-        check_resume(path, SegmenterCard.from_dict, now, run=run_of(2))
+        check_resume(path, now, settings=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +222,10 @@ def test_a_run_of_the_same_segmenter_may_go_on(path):
             r"cannot resume from .*best.ckpt: classes.names is \['background', 'gland'\], the "
             r"checkpoint's is .*'vessel'.*\. Use the command of that run",
         ),
-        ({"mean": (0.3,)}, r"mean is \[0.3\], the checkpoint's is"),  # no weights carry it
+        (
+            {"conventions": Conventions(mean=(0.3,), std=(0.4,), epsilon=1e-3)},
+            r"mean is \[0.3\], the checkpoint's is",
+        ),  # no weights carry it
         ({"channels": 3}, "channels is 3, the checkpoint's is 1"),
         ({"axis": 0}, "axis is 0, the checkpoint's is -1"),
         (
@@ -229,7 +237,7 @@ def test_a_run_of_the_same_segmenter_may_go_on(path):
 )
 def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, SegmenterCard.from_dict, replace(CARD, **changes), run=run_of(2))
+        check_resume(path, replace(CARD, **changes), settings=run_of(2))
 
 
 @pytest.mark.parametrize(
@@ -245,13 +253,15 @@ def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
 )
 def test_a_run_on_another_course_may_not_go_on(path, run, message):
     with pytest.raises(ValueError, match=message):
-        check_resume(path, SegmenterCard.from_dict, CARD, run=run)
+        check_resume(path, CARD, settings=run)
 
 
 def test_a_run_cannot_go_on_from_a_detector(tmp_path):
     torch.save({"state_dict": {}, "keel": {"task": "detection"}}, tmp_path / "det.ckpt")
-    with pytest.raises(ValueError, match=r"det.ckpt is the checkpoint of a detector; expected"):
-        check_resume(tmp_path / "det.ckpt", SegmenterCard.from_dict, CARD, run=run_of(2))
+    with pytest.raises(
+        ValueError, match=r"det.ckpt is a checkpoint of the task detection; expected"
+    ):
+        check_resume(tmp_path / "det.ckpt", CARD, settings=run_of(2))
 
 
 def test_lists_and_tuples_of_a_run_are_the_same(tmp_path):
@@ -267,7 +277,7 @@ def test_lists_and_tuples_of_a_run_are_the_same(tmp_path):
     path = tmp_path / "last.ckpt"
     parts = {"state_dict": state, "loops": loops, "global_step": 8}
     torch.save({**parts, "keel": CARD.to_dict(), "keel_run": run}, path)
-    check_resume(path, SegmenterCard.from_dict, CARD, run=run)
+    check_resume(path, CARD, settings=run)
     other = {**run, "split": {"val": ("3*",), "fractions": (0.7, 0.1, 0.2)}}
     with pytest.raises(ValueError, match=r"resume.*: split\.val is \['3\*'\], the checkpoint's is"):
-        check_resume(path, SegmenterCard.from_dict, CARD, run=other)
+        check_resume(path, CARD, settings=other)

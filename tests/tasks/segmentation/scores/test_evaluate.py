@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from backbones import BackboneOptions, Conventions
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import InputOptions, UNetOptions
@@ -35,15 +36,13 @@ class Light(nn.Module):
 def card(classes=TABLE, *, channels=1):
     return SegmenterCard(
         backbone="resnet18",
-        norm="group",
+        backbone_options=BackboneOptions(norm="group", in_channels=channels),
         channels=channels,
         options=UNetOptions(norm="group"),
         classes=classes,
         input=InputOptions(normalisation="imagenet", patch=(32, 32)),
         axis=-1,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-        epsilon=1e-5,
+        conventions=Conventions(mean=(0.0,) * channels, std=(1.0,) * channels),
         provenance="made",
     )
 

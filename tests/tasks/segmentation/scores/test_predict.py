@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from backbones import BackboneOptions, Conventions
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import InputOptions, UNetOptions
@@ -57,15 +58,13 @@ def card(
     seen = channels * (2 * neighbours + 1)
     return SegmenterCard(
         backbone="resnet18",
-        norm="group",
+        backbone_options=BackboneOptions(norm="group", in_channels=seen),
         channels=channels,
         options=UNetOptions(norm="group"),
         classes=classes,
         input=InputOptions(normalisation=normalisation, patch=(32, 32), neighbours=neighbours),
         axis=axis,
-        mean=(0.0,) * seen,
-        std=(1.0,) * seen,
-        epsilon=1e-5,
+        conventions=Conventions(mean=(0.0,) * seen, std=(1.0,) * seen),
         provenance="made",
         gray_or_rgb=gray_or_rgb,
     )
