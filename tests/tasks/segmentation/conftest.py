@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from backbones import build_backbone
-from tasks.common.recipe import backbone
+from tasks.common.recipe import build
 from tasks.common.resume import card as checkpoint
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 
@@ -23,7 +23,7 @@ def shallow(monkeypatch):
     def short(name, **options):
         return build_backbone(name, **options | {"out_features": names})
 
-    monkeypatch.setattr(backbone, "build_backbone", short)
+    monkeypatch.setattr(build, "build_backbone", short)
     monkeypatch.setattr(checkpoint, "build_backbone", short)
 
 
