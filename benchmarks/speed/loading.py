@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from benchmarks.speed.clock import Comparison
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.dataset import collate
-from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
@@ -52,12 +52,12 @@ def reference(root: Path) -> DataLoader[Any]:
 
 def ours(root: Path, *, decoded: bool) -> DataLoader[Any]:
     """Return Keel's batches."""
-    splits = coco_splits(
-        root=root, train=ANNOTATIONS.format("train"), val=ANNOTATIONS.format("val")
+    train, val = (
+        read_coco(root / ANNOTATIONS.format(split), root / "images") for split in ("train", "val")
     )
     return DetectionDataModule(
-        train=splits.train,
-        val=splits.val,
+        train=train,
+        val=val,
         test=None,
         batch_size=BATCH,
         transform=train_transform(AugmentOptions(flip=0.5)),

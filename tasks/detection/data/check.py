@@ -1,16 +1,17 @@
-"""A look at every image file before a run: each is decoded as the run will decode it."""
+"""Check every image file before a run: each is decoded once, as the run will decode it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.files.paths import listed
+from tasks.common.files.paths import is_there, listed, not_found
 from tasks.common.images.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.machine.threads import cores
 from tasks.common.report.advice import advice
@@ -25,23 +26,22 @@ from tasks.detection.data.images import (
     range_advice,
     stored_image,
 )
-from tasks.detection.data.missing import missing_text
 
 SKIPPED: Final = "on an image that was skipped"
 SKIPPED_IMAGES: Final = "images skipped"
 
-_THREADS: Final = 8  # decoders leave the interpreter to the others
+_THREADS: Final = 8  # decoders release the interpreter's lock
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What was seen of an image file.
+    """What is known of an image file once it was decoded.
 
     Attributes:
         size: Width and height in pixels, as stored.
         orientation: 1 to 8, as EXIF counts.
         dtype: Of its numbers, as numpy calls it.
-        seen: The smallest and the largest number; (0, 255) of 8 bits.
+        extremes: The smallest and the largest number; (0, 255) of 8 bits.
         digest: Equal for equal pixels; empty for an image of one value.
         fault: Why it cannot be read, or an empty string.
     """
@@ -49,57 +49,71 @@ class ImageFacts:
     size: tuple[int, int] = (0, 0)
     orientation: int = UPRIGHT
     dtype: str = "uint8"
-    seen: tuple[float, float] = (0.0, 255.0)
+    extremes: tuple[float, float] = (0.0, 255.0)
     digest: str = ""
     fault: str = ""
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it has other numbers than 8 bits."""
+        return not self.fault and self.dtype != "uint8"
 
-def look(annotations: Annotations) -> list[ImageFacts]:
-    """Return the facts about each image file of a split, after decoding it once.
-
-    Several are decoded at a time. What takes long is said every few seconds.
-    """
-    threads = max(1, min(_THREADS, cores()))
-    records, what = annotations.images, f"images of {annotations.source} decoded"
-    with ThreadPoolExecutor(threads) as pool:
-        return list(with_progress(pool.map(_facts, records), total=len(records), what=what))
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels, as it is to be shown."""
+        return self.size[::-1] if self.orientation > 4 else self.size
 
 
-def settle(looked: Sequence[ImageFacts], *, exif: str, range_: Sequence[float] = ()) -> Reading:
+Facts = Mapping[Path, ImageFacts]
+"""The facts about each image file, by its path."""
+
+
+def scan(records: Iterable[ImageRecord]) -> Facts:
+    """Return the facts about image files; several are decoded at a time."""
+    paths = list(dict.fromkeys(record.path for record in records))
+    with ThreadPoolExecutor(max(1, min(_THREADS, cores()))) as pool:
+        decoded = with_progress(
+            pool.map(_facts, paths), total=len(paths), what="image files decoded"
+        )
+        return dict(zip(paths, decoded, strict=True))
+
+
+def choose_reading(
+    facts: Iterable[ImageFacts], *, exif: str, range_: Iterable[float] = ()
+) -> Reading:
     """Return how the images of a data set become 8 bits.
 
     Args:
-        looked: Facts about the images of all splits.
+        facts: About the images of all splits.
         exif: See `Reading`.
         range_: Of files with other numbers than 8 bits; empty for that of the bits in use.
 
     Raises:
         ValueError: If ``exif`` is unknown, or ``range_`` is no range.
     """
-    if range_:
-        return Reading(exif=exif, range=checked_range(range_), clipped=True)
-    deep = [facts for facts in looked if not facts.fault and facts.dtype != "uint8"]
-    bits = chosen_range([facts.dtype for facts in deep], [facts.seen for facts in deep])
-    return Reading(exif=exif, range=bits)
+    if given := checked_range(list(range_)):
+        return Reading(exif=exif, range=given, clipped=True)
+    deep = [one for one in facts if one.is_deep]
+    return Reading(exif=exif, range=chosen_range([(one.dtype, one.extremes) for one in deep]))
 
 
 def check_images(
     annotations: Annotations,
+    facts: Facts | None = None,
     *,
     policy: Literal["error", "skip"],
     reading: Reading | None = None,
-    looked: Sequence[ImageFacts] | None = None,
 ) -> Annotations:
-    """Return the annotations with ``reading`` after a look at every image file.
+    """Return the annotations with ``reading`` if every image file can be used.
 
     A file must exist, be decoded to its end, and have the annotated size.
 
     Args:
         annotations: The split.
+        facts: From `scan`; None to scan now.
         policy: What to do about images that fail: ``"error"`` raises, ``"skip"`` leaves them out,
             from the truth as well, and counts them in `Annotations.cleaned`.
-        reading: How the files become 8 bits; None for `Reading` as it is by itself.
-        looked: Facts about each image, if `look` has seen them.
+        reading: How the files become 8 bits; None for the defaults of `Reading`.
 
     Raises:
         ValueError: With the first five files, the number of all, and what is there instead of a
@@ -110,14 +124,13 @@ def check_images(
     if policy not in ("error", "skip"):
         raise ValueError(f"policy is {policy!r}; expected 'error' or 'skip'.")
     reading = reading or Reading()
-    facts = look(annotations) if looked is None else looked
-    pairs = list(zip(annotations.images, facts, strict=True))
+    facts = scan(annotations.images) if facts is None else facts
     if reading.exif == "refuse":
-        _refuse_turned(annotations, pairs)
+        _refuse_turned(annotations, facts)
     faults = {
         record.image_id: f"{record.name} {fault}"
-        for record, one in pairs
-        if (fault := _fault(record, one, reading))
+        for record in annotations.images
+        if (fault := _fault(record, facts[record.path], reading))
     }
     annotations = replace(annotations, reading=reading)
     if not faults:
@@ -126,37 +139,39 @@ def check_images(
     if policy == "error" or len(faults) == total:
         first = "; ".join(list(faults.values())[:5])
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        deep = [one for r in annotations.images if (one := facts[r.path]).is_deep]
+        finite = [one for one in deep if np.isfinite(one.extremes).all()]
+        refused = any(depth_fault(one.dtype, one.extremes, reading) for one in finite)
+        advised = range_advice([one.extremes for one in finite]) if refused else ""
         raise ValueError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
-            f"{missing_text(annotations)}Repair or remove them{_range_advice(pairs, reading)}"
+            f"{_missing(annotations)}Repair or remove them{advised}"
             f"{advice('; on_bad_image=skip leaves out some, never all')}."
         )
-    return _without(annotations, set(faults))
+    return _without(annotations, faults)
 
 
-def images_facts(
-    looked: Mapping[str, Sequence[ImageFacts]], reading: Reading, *, seconds: float
-) -> str:
-    """Return what the banner says of the image files.
+def images_facts(facts: Collection[ImageFacts], reading: Reading, *, seconds: float) -> str:
+    """Return what the banner says of the image files of all splits.
 
     Args:
-        looked: Facts about each image, by split.
+        facts: About each image file.
         reading: How they become 8 bits.
-        seconds: That the look took.
+        seconds: That decoding them took.
     """
-    every = [facts for side in looked.values() for facts in side if not facts.fault]
-    said = [f"{len(every)} decoded in {seconds:.1f} s"]
-    kinds = Counter(facts.dtype for facts in every if facts.dtype != "uint8")
+    decoded = [one for one in facts if not one.fault]
+    parts = [f"{len(decoded)} decoded in {seconds:.1f} s"]
+    kinds = Counter(one.dtype for one in decoded if one.is_deep)
     if kinds and reading.range:
         counted = ", ".join(f"{count} of {kind}" for kind, count in kinds.items())
         cut = ", what is outside is cut off (data.range)" if reading.clipped else ""
         low, high = reading.range
-        others = len(every) - sum(kinds.values())
+        others = len(decoded) - sum(kinds.values())
         rest = f"; {others} of 8 bits stay as they are" if others else ""
-        said.append(f"{counted}: {low:g} to {high:g} becomes 0 to 255{cut}{rest}")
-    if count := sum(facts.orientation != UPRIGHT for facts in every):
-        said.append(f"{count} are to be shown turned (EXIF): {DONE[reading.exif]}")
-    return "; ".join(said)
+        parts.append(f"{counted}: {low:g} to {high:g} becomes 0 to 255{cut}{rest}")
+    if count := sum(one.orientation != UPRIGHT for one in decoded):
+        parts.append(f"{count} are to be shown turned (EXIF): {DONE[reading.exif]}")
+    return "; ".join(parts)
 
 
 def size_fault(size: tuple[int, int], record: ImageRecord, *, orientation: int = UPRIGHT) -> str:
@@ -170,19 +185,18 @@ def size_fault(size: tuple[int, int], record: ImageRecord, *, orientation: int =
     return fault
 
 
-def _facts(record: ImageRecord) -> ImageFacts:
+def _facts(path: Path) -> ImageFacts:
     try:
-        pixels, orientation = stored_image(record.path, in_channels=3)
+        pixels, orientation = stored_image(path, in_channels=3)
     except FileNotFoundError:
         return ImageFacts(fault="does not exist")
     except (OSError, ValueError) as error:
-        text = str(error).removeprefix(f"{record.path} ").rstrip(".")
-        return ImageFacts(fault=text)
+        return ImageFacts(fault=str(error).removeprefix(f"{path} ").rstrip("."))
     return ImageFacts(
         size=(pixels.shape[1], pixels.shape[0]),
         orientation=orientation,
         dtype=str(pixels.dtype),
-        seen=(0.0, 255.0) if pixels.dtype == np.uint8 else extremes(pixels),
+        extremes=(0.0, 255.0) if pixels.dtype == np.uint8 else extremes(pixels),
         digest=_digest(pixels),
     )
 
@@ -198,36 +212,35 @@ def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:
     """Return what is wrong with an image file, or an empty string."""
     if facts.fault:
         return facts.fault
-    quarter = reading.exif == "apply" and facts.orientation > 4
-    size = facts.size[::-1] if quarter else facts.size
+    size = facts.upright_size if reading.exif == "apply" else facts.size
     if size != (record.width, record.height):
         return size_fault(size, record, orientation=facts.orientation)
-    if facts.dtype == "uint8":
+    return depth_fault(facts.dtype, facts.extremes, reading) if facts.is_deep else ""
+
+
+def _missing(annotations: Annotations) -> str:
+    """Return a sentence on the first image file that is missing, with a space; empty without any.
+
+    The path is shown as the data set writes it, with what there is in its place.
+    """
+    lost = next((record for record in annotations.images if not is_there(record.path)), None)
+    if lost is None:
         return ""
-    return depth_fault(facts.dtype, facts.seen, reading)
+    folder = annotations.image_folder
+    place = (lost.path.parent, lost.path.name) if folder is None else (folder, lost.name)
+    text = not_found(*place, what="image")
+    return f"{text[0].upper()}{text[1:]} "
 
 
-def _range_advice(pairs: Sequence[tuple[ImageRecord, ImageFacts]], reading: Reading) -> str:
-    """Return what to do about images of other numbers than 8 bits, if some cannot be used so."""
-    deep = [facts for _, facts in pairs if not facts.fault and facts.dtype != "uint8"]
-    finite = [facts for facts in deep if np.isfinite(facts.seen).all()]
-    refused = any(depth_fault(facts.dtype, facts.seen, reading) for facts in finite)
-    return range_advice([facts.seen for facts in finite]) if refused else ""
-
-
-def _refuse_turned(
-    annotations: Annotations, pairs: Sequence[tuple[ImageRecord, ImageFacts]]
-) -> None:
+def _refuse_turned(annotations: Annotations, facts: Facts) -> None:
     """Raise if images are to be shown turned; say which reading their annotated sizes fit."""
-    found = [(record, facts) for record, facts in pairs if facts.orientation != UPRIGHT]
+    pairs = [(record, facts[record.path]) for record in annotations.images]
+    found = [(record, one) for record, one in pairs if one.orientation != UPRIGHT]
     if not found:
         return
-    names = [f"{record.name} ({facts.orientation})" for record, facts in found]
-    stored = sum(facts.size == (record.width, record.height) for record, facts in found)
-    shown = sum(
-        (facts.size[::-1] if facts.orientation > 4 else facts.size) == (record.width, record.height)
-        for record, facts in found
-    )
+    names = [f"{record.name} ({one.orientation})" for record, one in found]
+    stored = sum(one.size == (record.width, record.height) for record, one in found)
+    shown = sum(one.upright_size == (record.width, record.height) for record, one in found)
     raise ValueError(
         f"{annotations.source}: {len(found)} of {len(pairs)} images are to be shown turned (EXIF "
         f"orientation): {listed(names)}. The annotated sizes of {shown} fit the upright image, of "
@@ -235,16 +248,13 @@ def _refuse_turned(
     )
 
 
-def _without(annotations: Annotations, image_ids: set[int]) -> Annotations:
+def _without(annotations: Annotations, image_ids: Collection[int]) -> Annotations:
     """Return the annotations of the other images."""
     truth = dict(annotations.truth)
     truth["images"] = [entry for entry in truth["images"] if entry["id"] not in image_ids]
     kept = [entry for entry in truth["annotations"] if entry["image_id"] not in image_ids]
     lost = len(truth["annotations"]) - len(kept)
     truth["annotations"] = [{**entry, "id": number} for number, entry in enumerate(kept, start=1)]
-    cleaned = Counter(annotations.cleaned)
-    cleaned[SKIPPED_IMAGES] += len(image_ids)
-    if lost:
-        cleaned[SKIPPED] += lost
+    counts = Counter(annotations.cleaned) + Counter({SKIPPED_IMAGES: len(image_ids), SKIPPED: lost})
     images = [record for record in annotations.images if record.image_id not in image_ids]
-    return replace(annotations, images=images, truth=truth, cleaned=dict(cleaned))
+    return replace(annotations, images=images, truth=truth, cleaned=dict(counts))

@@ -21,81 +21,83 @@ _PIXEL: Final = 0.1  # of a box's side, and at most a pixel
 _SHARE: Final = 0.02  # of boxes that repeat another: no slips of a hand
 
 
-def findings(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
+def findings(splits: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
     """Return what a user should know of the splits, a sentence each.
 
     Args:
-        sides: Each split by its name, train first, with images that were checked.
-        digests: Of the pixels of each file; empty for an image of one value.
+        splits: By their names, train first.
+        digests: By image file; files of equal digests are the same image, and those of an empty
+            digest are not compared.
     """
-    read = [f"{side}: {text}" for side, part in sides.items() for text in part.warnings]
     return [
-        *read,
-        *_classes_without_boxes(sides),
-        *_alike_names(sides["train"]),
-        *repetitions(sides, digests),
+        *(f"{name}: {text}" for name, split in splits.items() for text in split.warnings),
+        *_classes_without_boxes(splits),
+        *_alike_names(splits["train"]),
+        *_repetitions(splits, digests),
     ]
-
-
-def repetitions(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
-    """Return which boxes and images are there more than once, a sentence each.
-
-    Args:
-        sides: Each split by what it is called.
-        digests: Equal for files that are the same image; empty for one that is not compared.
-    """
-    return [*_repeated_boxes(sides), *doubles(_seen(sides, digests), labels="boxes")]
 
 
 def with_repetitions(truth: Annotations, digests: Mapping[Path, str]) -> Annotations:
-    """Return the truth of an evaluation with `repetitions` among its warnings.
+    """Return the truth of an evaluation with what it holds more than once among its warnings.
 
     Args:
         truth: What is scored with.
-        digests: See `repetitions`.
+        digests: See `findings`.
     """
-    found = repetitions({"the truth": truth}, digests)
-    return replace(truth, warnings=(*truth.warnings, *found))
+    return replace(truth, warnings=(*truth.warnings, *_repetitions({"the truth": truth}, digests)))
 
 
-def _classes_without_boxes(sides: Mapping[str, Annotations]) -> list[str]:
+def _repetitions(splits: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
+    """Return which boxes and images are there more than once, a sentence each."""
+    images = {
+        name: [
+            Seen(name=record.name, digest=digest, label_digest=_label_digest(record))
+            for record in split.images
+            if (digest := digests[record.path])
+        ]
+        for name, split in splits.items()
+    }
+    return [*_repeated_boxes(splits), *doubles(images, labels="boxes")]
+
+
+def _classes_without_boxes(splits: Mapping[str, Annotations]) -> list[str]:
     """Return which classes cannot be learnt, or not be scored, and what becomes of their AP."""
-    counts = {side: _counts(part) for side, part in sides.items()}
-    train = sides["train"]
-    held_out = [side for side in sides if side != "train"]
-    scored = np.sum([counts[side] for side in held_out], axis=0) > 0
+    train = splits["train"]
+    counts = {name: _counts(split) for name, split in splits.items()}
+    others = {name: count for name, count in counts.items() if name != "train"}
     unseen = counts["train"] == 0
-    said = []
+    scored = np.sum(list(others.values()), axis=0) > 0
+
+    def named(which: NDArray[np.bool_]) -> list[str]:
+        return [name for name, chosen in zip(train.classes, which, strict=True) if chosen]
+
+    found = []
     if (lost := unseen & ~scored).any():
-        names = [name for name, gone in zip(train.classes, lost, strict=True) if gone]
-        rest = [name for name, gone in zip(train.classes, lost, strict=True) if not gone]
+        rest = named(~lost)
         first = " (category 0, as Roboflow adds it)" if _is_roboflow(train, lost) else ""
         plain = 0 < len(rest) <= 10 and all(re.fullmatch(r"[\w-]+", name) for name in rest)
         take = f"; data.classes=[{','.join(rest)}] leaves it out" if plain else ""
-        said.append(
-            f"no split has a box of {listed(names)}{first}: it is not learnt, and its AP is not "
-            f"defined and left out of the mean{take}"
+        found.append(
+            f"no split has a box of {listed(named(lost))}{first}: it is not learnt, and its AP is "
+            f"not defined and left out of the mean{take}"
         )
     if (failed := unseen & scored).any():
-        names = [name for name, gone in zip(train.classes, failed, strict=True) if gone]
-        said.append(
-            f"train has no box of {listed(names)}, which others have: what is never shown is not "
-            "learnt, and its AP of 0 counts in the mean"
+        found.append(
+            f"train has no box of {listed(named(failed))}, which others have: what is never shown "
+            "is not learnt, and its AP of 0 counts in the mean"
         )
-    for side in held_out:
-        absent = (counts[side] == 0) & ~unseen
-        if absent.any():
-            names = [name for name, gone in zip(train.classes, absent, strict=True) if gone]
-            said.append(f"{side} has no box of {listed(names)}: its AP there is not defined")
-    return said
+    for name, count in others.items():
+        if (absent := (count == 0) & ~unseen).any():
+            found.append(
+                f"{name} has no box of {listed(named(absent))}: its AP there is not defined"
+            )
+    return found
 
 
-def _counts(part: Annotations) -> NDArray[np.int64]:
+def _counts(split: Annotations) -> NDArray[np.int64]:
     """Return the number of boxes of each class."""
-    labels = [record.labels for record in part.images]
-    return np.bincount(np.concatenate([[0], *labels]).astype(int), minlength=len(part.classes) + 1)[
-        1:
-    ]
+    labels = np.concatenate([[0], *(record.labels for record in split.images)]).astype(int)
+    return np.bincount(labels, minlength=len(split.classes) + 1)[1:]
 
 
 def _is_roboflow(train: Annotations, lost: NDArray[np.bool_]) -> bool:
@@ -118,28 +120,26 @@ def _alike_names(part: Annotations) -> list[str]:
     ]
 
 
-def _repeated_boxes(sides: Mapping[str, Annotations]) -> list[str]:
+def _repeated_boxes(splits: Mapping[str, Annotations]) -> list[str]:
     """Return how many boxes of each split repeat another of the same class in their image."""
-    said = []
-    for side, part in sides.items():
-        counts = [(record, repeated_boxes(record)) for record in part.images]
-        total = sum(count for _, count in counts)
-        if total:
+    found = []
+    for name, split in splits.items():
+        counts = [(record, repeated_boxes(record)) for record in split.images]
+        if total := sum(count for _, count in counts):
             first = next(record.name for record, count in counts if count)
-            many = total >= _SHARE * part.num_boxes
+            many = total >= _SHARE * split.num_boxes
             harm = ": what finds each once has found half. Remove the copies" if many else ""
-            said.append(
-                f"{total} of {part.num_boxes} boxes in {side} repeat another of their class, such "
+            found.append(
+                f"{total} of {split.num_boxes} boxes in {name} repeat another of their class, such "
                 f"as in {first}{harm}"
             )
-    return said
+    return found
 
 
 def repeated_boxes(record: ImageRecord) -> int:
-    """Return how many boxes of an image are there before, with the same class and nearly the place.
+    """Return how many boxes of an image repeat another box of the same class.
 
-    Args:
-        record: Its sides may differ by 5 % of the box, and small ones by a pixel.
+    Their sides may differ by 5 % of the box, and those of small boxes by a pixel.
     """
     count = 0
     for label in np.unique(record.labels):
@@ -159,18 +159,6 @@ def repeated_boxes(record: ImageRecord) -> int:
     return count
 
 
-def _seen(sides: Mapping[str, Annotations], digests: Mapping[Path, str]) -> dict[str, list[Seen]]:
-    """Return the images of each split that can be told apart."""
-    return {
-        side: [
-            Seen(name=record.name, digest=digests[record.path], label_digest=_labels(record))
-            for record in part.images
-            if digests[record.path]
-        ]
-        for side, part in sides.items()
-    }
-
-
-def _labels(record: ImageRecord) -> str:
+def _label_digest(record: ImageRecord) -> str:
     rows = sorted(zip(record.labels.tolist(), record.boxes.tolist(), strict=True))
     return hashlib.sha256(repr(rows).encode()).hexdigest()

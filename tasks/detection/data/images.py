@@ -13,6 +13,9 @@ from tasks.common.images.orientation import check_exif, turned
 from tasks.common.options.limits import is_finite
 from tasks.common.report.advice import advice
 
+Ends = tuple[float, float]
+"""The smallest and the largest number of an image."""
+
 _CHANNELS: Final = (1, 3)
 
 
@@ -76,7 +79,7 @@ def read_image(
     Args:
         path: A JPEG, PNG, BMP, TIFF or WebP file; see `tasks.common.images.flat.read_flat`.
         in_channels: 3 for RGB, 1 for gray.
-        reading: How it becomes 8 bits; None for `Reading` as it is by itself.
+        reading: How it becomes 8 bits; None for the defaults of `Reading`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -93,9 +96,9 @@ def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArr
     (pixels,) = turned([pixels], orientation, exif=reading.exif, path=path)
     if pixels.dtype == np.uint8:
         return pixels, orientation
-    seen = extremes(pixels)
-    if fault := depth_fault(str(pixels.dtype), seen, reading):
-        raise ValueError(f"{path} {fault}{range_advice([seen])}.")
+    ends = extremes(pixels)
+    if fault := depth_fault(str(pixels.dtype), ends, reading):
+        raise ValueError(f"{path} {fault}{range_advice([ends])}.")
     low, high = reading.range
     scaled = (pixels - np.float64(low)) * (255 / (high - low))
     return np.rint(scaled.clip(0, 255)).astype(np.uint8), orientation
@@ -113,40 +116,30 @@ def stored_image(path: Path, *, in_channels: int) -> tuple[NDArray[Any], int]:
     return found.pages[0], found.orientation
 
 
-def extremes(pixels: NDArray[Any]) -> tuple[float, float]:
+def extremes(pixels: NDArray[Any]) -> Ends:
     """Return the smallest and the largest number; NaN if one is."""
     return float(pixels.min()), float(pixels.max())
 
 
-def depth_fault(dtype: str, seen: tuple[float, float], reading: Reading) -> str:
-    """Return why numbers cannot become 8 bits, or an empty string.
-
-    Args:
-        dtype: Of the numbers, as numpy calls it.
-        seen: The smallest and the largest of them.
-        reading: How they would.
-    """
-    if not np.isfinite(seen).all():
+def depth_fault(dtype: str, ends: Ends, reading: Reading) -> str:
+    """Return why an image of other numbers than 8 bits cannot become 8 bits, or an empty string."""
+    if not np.isfinite(ends).all():
         return "has numbers that are NaN or infinite"
-    text = f"has numbers of type {dtype}, {seen[0]:g} to {seen[1]:g}"
+    text = f"has numbers of type {dtype}, {ends[0]:g} to {ends[1]:g}"
     if not reading.range:
         return text + advice(
             "", otherwise=", but the detector was trained on 8 bits; give images like its own"
         )
     low, high = reading.range
-    if reading.clipped or low <= seen[0] <= seen[1] <= high:
+    if reading.clipped or low <= ends[0] <= ends[1] <= high:
         return ""
     known = advice("", otherwise=" that the detector was trained on")
     return f"{text}, outside of {low:g} to {high:g}{known}"
 
 
-def range_advice(seen: Sequence[tuple[float, float]]) -> str:
-    """Return what to do about images that `depth_fault` finds fault with, or an empty string.
-
-    Args:
-        seen: The smallest and the largest number of each image of other numbers than 8 bits.
-    """
-    finite = [ends for ends in seen if np.isfinite(ends).all()]
+def range_advice(images: Sequence[Ends]) -> str:
+    """Return what to do about images that `depth_fault` refuses, or an empty string."""
+    finite = [ends for ends in images if np.isfinite(ends).all()]
     if not finite:
         return ""
     low, high = min(ends[0] for ends in finite), max(ends[1] for ends in finite)
@@ -156,24 +149,17 @@ def range_advice(seen: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def chosen_range(kinds: Sequence[str], seen: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
     """Return the range of files of other numbers than 8 bits where none was given.
 
     That is from 0 to the most that the bits in use can hold: 4095 for 12 bits in 16. Numbers below
     0 and floating-point ones have no such range.
 
     Args:
-        kinds: The types of the numbers of each file, as numpy calls them.
-        seen: The smallest and the largest number of each file.
+        images: The type of each file's numbers, as numpy calls it, and their ends.
     """
-    whole = [
-        most
-        for kind, (least, most) in zip(kinds, seen, strict=True)
-        if np.dtype(kind).kind in "ui" and least >= 0
-    ]
-    if not whole:
-        return ()
-    return (0.0, float(2 ** max(8, int(max(whole)).bit_length()) - 1))
+    most = [int(high) for dtype, (low, high) in images if np.dtype(dtype).kind in "ui" and low >= 0]
+    return (0.0, float(2 ** max(8, max(most).bit_length()) - 1)) if most else ()
 
 
 def check_channels(in_channels: int) -> None:

@@ -1,4 +1,4 @@
-"""What the readers of file formats hand over, and its division into splits."""
+"""What a layout reads: images and their objects as the files have them, before any cleaning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,18 +6,62 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.common.data.splits import SIDES, draw_sides, group_of
-from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.box_formats import Stored, judge
-from tasks.detection.data.boxes import LabelledImage, annotations_of
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """One annotated object.
+
+    Attributes:
+        label: In 1..K.
+        bbox: x, y, width, height in pixels, from the left and upper edge of the image. A box that
+            was drawn from right to left has a negative width.
+        ignored: Scored as a COCO crowd region (detections on it count neither for nor against)
+            and not learnt.
+        area: In square pixels; None for that of the box. It sorts objects into small, medium
+            and large when they are scored.
+        stored: The four numbers as the file has them, which tell its format; None for ``bbox``.
+        outlined: Whether the file has no box, and this one was drawn around the outline.
+    """
+
+    label: int
+    bbox: Box
+    ignored: bool = False
+    area: float | None = None
+    stored: Box | None = None
+    outlined: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledImage:
+    """One image and its regions.
+
+    Attributes:
+        path: The image file.
+        file_name: Its name as the data set gives it.
+        image_id: Its id in the data set; None numbers the images of each split from 1.
+        height: In pixels.
+        width: In pixels.
+        regions: In the order of the file; readers append to it.
+    """
+
+    path: Path
+    file_name: str
+    image_id: int | None = None
+    height: int
+    width: int
+    regions: list[Region]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """Images and regions as their files have them, before cleaning.
+    """The images of a split, or of a data set that is still to be divided.
 
     Attributes:
-        source: The file or folder they were read from.
+        source: The file or folder it was read from.
         image_folder: Where the images are.
         images: All of them.
         classes: Names of the K classes.
@@ -32,100 +76,50 @@ class LabelledSet:
     images: Sequence[LabelledImage]
     classes: Sequence[str]
     category_ids: Sequence[int]
-    ignored_reason: str
+    ignored_reason: str = "ignored"
     one_based: bool = True
     warnings: Sequence[str] = ()
 
-    def judged(self, stored: Stored) -> "LabelledSet":
+    def with_warnings(self, *texts: str) -> "LabelledSet":
+        """Return the set with more warnings; an empty text is none."""
+        return replace(self, warnings=(*self.warnings, *filter(None, texts)))
+
+    def judged(self, stored: Stored, *, first: int, option: str) -> "LabelledSet":
         """Return the set with what is suspect about its boxes among its warnings.
 
         Args:
             stored: The format that the layout asks for; see `judge`.
+            first: The number of the leftmost column of pixels: 0 or 1.
+            option: What says so, for the warning.
 
         Raises:
             ValueError: If the boxes are in another format or in other pixels, with ``source``.
         """
         found = [(image, region) for image in self.images for region in image.regions]
-        numbers = np.array([region.stored or region.bbox for _, region in found], np.float64)
+        numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)
         sizes = np.array([(image.width, image.height) for image, _ in found], np.float64)
         try:
             suspect = judge(numbers, sizes, stored=stored)
         except ValueError as error:
             raise ValueError(f"{self.source}: {error}") from error
-        return replace(self, warnings=(*self.warnings, *suspect))
-
-    def counted_from(self, first: int, option: str) -> "LabelledSet":
-        """Return the set with a warning if its boxes seem to be counted from another number.
-
-        Args:
-            first: What the left column of pixels is called: 0 or 1.
-            option: Who says so, for the message.
-        """
-        regions = [region for image in self.images for region in image.regions]
-        begins = [side for region in regions for side in (region.stored or region.bbox)[:2]]
-        zeros, ones = begins.count(0), begins.count(1)
+        begins = numbers[:, :2]
+        zeros, ones = int((begins == 0).sum()), int((begins == 1).sum())
         seen = ""
         if first == 1 and zeros:
             seen = f"{zeros} sides of boxes begin at 0"
-        elif first == 0 and not zeros and ones > max(2, len(begins) // 100):
+        elif first == 0 and not zeros and ones > max(2, begins.size // 100):
             seen = f"{ones} sides of boxes begin at 1 and none at 0"
-        if not seen:
-            return self
-        text = f"{seen}, but {option} counts pixels from {first}: if the boxes are counted from "
-        return replace(self, warnings=(*self.warnings, f"{text}{1 - first}, all lie a pixel off"))
-
-    def annotations(self) -> Annotations:
-        """Return the set, cleaned."""
-        annotations = annotations_of(
-            self.images,
-            source=self.source,
-            classes=self.classes,
-            category_ids=self.category_ids,
-            ignored_reason=self.ignored_reason,
-            warnings=self.warnings,
-        )
-        return replace(annotations, one_based=self.one_based, image_folder=self.image_folder)
-
-    def divided(
-        self, *, fractions: tuple[float, float, float], seed: int, group: str | None
-    ) -> dict[str, "LabelledSet"]:
-        """Return the set in parts by their names, drawn by the seed and stratified by class.
-
-        The images of a part keep their order. Its warnings are left to the whole.
-
-        Args:
-            fractions: Of train, val and test.
-            seed: See `draw_sides`.
-            group: A regular expression that finds in a file name what stays together; None for
-                images that can be parted.
-
-        Raises:
-            ValueError: If ``group`` finds nothing in a name, or there are too few groups.
-        """
-        homes = [group_of(i.file_name, group, option="group", what="image") for i in self.images]
-        sizes: dict[str, int] = {}
-        labels: dict[str, set[str]] = {}
-        for home, image in zip(homes, self.images, strict=True):
-            sizes[home] = sizes.get(home, 0) + 1
-            labels.setdefault(home, set()).update(
-                self.classes[region.label - 1] for region in image.regions if not region.ignored
+        if seen:
+            suspect.append(
+                f"{seen}, but {option} counts pixels from {first}: if the boxes are counted from "
+                f"{1 - first}, all lie a pixel off"
             )
-        try:
-            sides = draw_sides(sizes, labels, fractions=fractions, seed=seed)
-        except ValueError as error:
-            what, more = "images", "Add images"
-            if group is not None:
-                what, more = f"groups that data.group={group!r} finds", "Add groups, change it"
-            raise ValueError(
-                f"{self.source}: the {what} are too few: {error} {more}, or set a fraction of 0 "
-                "for the test."
-            ) from error
-        parts = {
-            side: [i for i, home in zip(self.images, homes, strict=True) if sides[home] == side]
-            for side in SIDES
-        }
-        return {
-            side: replace(self, images=images, warnings=())
-            for side, images in parts.items()
-            if images
-        }
+        return self.with_warnings(*suspect)
+
+
+Parts = dict[str, LabelledSet]
+"""What a layout returns: the splits that a data set has, by name.
+
+``train`` is always there; ``val`` and ``test`` where the data set has them. Without ``val``,
+``train`` is all that there is to learn from and to choose the checkpoint with: it is divided.
+"""

@@ -1,24 +1,24 @@
-"""From the ``data`` group of the configuration to splits whose image files were looked at."""
+"""From the ``data`` group of the configuration to splits whose image files were decoded once."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.common.images.orientation import check_exif
 from tasks.detection.data.images import checked_range
-from tasks.detection.data.splits import Splits
-
-OPTIONS: Final = ("exif", "range")
-"""Of the group, for every layout; see `Reading`."""
+from tasks.detection.data.labelled import Parts
+from tasks.detection.data.splits import SplitOptions, Splits, divide
 
 
 def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits:
     """Return the data set that the ``data`` group names, checked.
 
     Args:
-        node: The group: `OPTIONS`, and ``_target_`` with its arguments.
+        node: The group: ``_target_``, a function that returns `Parts`, with its arguments; and for
+            every layout ``exif`` and ``range`` (see `Reading`) and the options of `SplitOptions`.
         policy: What to do about image files that are missing, damaged or of another size; see
             `check_images`.
 
@@ -28,10 +28,11 @@ def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits
             function that ``_target_`` names.
     """
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    chosen = {key: value for key, value in values.items() if key in OPTIONS}
-    given = checked_range(chosen.get("range"))
-    exif = str(chosen.get("exif", "refuse"))
+    names = {field.name for field in fields(SplitOptions)}
+    options = SplitOptions(**{key: value for key, value in values.items() if key in names})
+    given = checked_range(values.get("range"))
+    exif = str(values.get("exif", "refuse"))
     check_exif(exif)
-    source = {key: value for key, value in values.items() if key not in OPTIONS}
-    splits: Splits = instantiate(source)
-    return splits.checked(policy, exif=exif, range_=given)
+    source = {k: v for k, v in values.items() if k not in (*names, "exif", "range")}
+    parts: Parts = instantiate(source)
+    return divide(parts, options).checked(policy, exif=exif, range_=given)

@@ -1,16 +1,35 @@
 """A detection data set in its parts."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
-from tasks.common.data.splits import check_fractions, group_of, refuse_leaks
+from tasks.common.data.splits import SIDES, check_fractions, draw_sides, group_of, refuse_leaks
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.check import check_images, images_facts, look, settle
+from tasks.detection.data.boxes import cleaned
+from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.findings import findings
-from tasks.detection.data.labelled import LabelledSet
+from tasks.detection.data.labelled import LabelledSet, Parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How a data set without a validation split is divided.
+
+    Attributes:
+        fractions: Of the images in train, val and test, with the sum 1; only test's may be 0, for
+            no test. Where the data set has a test split, train and val share the rest.
+        seed: Of the division, which is stratified by class.
+        group: A regular expression with one group that finds in a file name what must not be
+            divided, such as the video of a frame; null if every image stands for itself. Splits
+            that the data set has are checked for it as well.
+    """
+
+    fractions: Sequence[float] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,96 +70,99 @@ class Splits:
         exif: str = "refuse",
         range_: Sequence[float] = (),
     ) -> "Splits":
-        """Return the splits after a look at every image file, all read in one way.
-
-        Args:
-            policy: What to do about image files that are missing, damaged or of another size; see
-                `check_images`.
-            exif: See `tasks.detection.data.images.Reading`.
-            range_: See `settle`.
-        """
+        """Return the splits after every image file was decoded; see `check_images`."""
         started = time.monotonic()
         sides = {"train": self.train, "val": self.val}
         sides |= {} if self.test is None else {"test": self.test}
-        looked = {name: look(side) for name, side in sides.items()}
+        facts = scan([record for side in sides.values() for record in side.images])
         seconds = time.monotonic() - started
-        every = [facts for side in looked.values() for facts in side]
-        digests = {
-            record.path: facts.digest
-            for name, side in sides.items()
-            for record, facts in zip(side.images, looked[name], strict=True)
-        }
-        reading = settle(every, exif=exif, range_=range_)
+        reading = choose_reading(facts.values(), exif=exif, range_=range_)
         found = {
-            name: check_images(side, policy=policy, reading=reading, looked=looked[name])
+            name: check_images(side, facts, policy=policy, reading=reading)
             for name, side in sides.items()
         }
+        digests = {path: one.digest for path, one in facts.items()}
         return replace(
             self,
             train=found["train"],
             val=found["val"],
             test=found.get("test"),
             warnings=(*self.notes, *findings(found, digests)),
-            images=images_facts(looked, reading, seconds=seconds),
+            images=images_facts(facts.values(), reading, seconds=seconds),
         )
 
 
-def with_given(
-    learnt: LabelledSet,
-    given: Mapping[str, LabelledSet],
-    *,
-    fractions: Sequence[float],
-    seed: int,
-    group: str | None,
-    prepare: Callable[[LabelledSet], LabelledSet] = lambda part: part,
-) -> Splits:
-    """Return the splits of a data set, dividing what is to learn from where val is not given.
-
-    Args:
-        learnt: The training split, or the whole that is divided.
-        given: The other splits that the data set has, by their names ``val`` and ``test``.
-        fractions: See `LabelledSet.divided`. Where test is given, train and val share the rest.
-        seed: See `LabelledSet.divided`.
-        group: See `LabelledSet.divided`; no group may lie on two sides.
-        prepare: Done to each part of a division.
+def divide(parts: Parts, options: SplitOptions) -> Splits:
+    """Return the cleaned splits of a data set, after dividing ``train`` if there is no ``val``.
 
     Raises:
-        ValueError: See `check_fractions` and `LabelledSet.divided`; if a group lies on two sides.
+        ValueError: If there are too few images to divide, ``fractions`` is wrong or ``group`` finds
+            nothing in a name, or if a group lies on two sides.
     """
-    sides = {"train": learnt, **given}
+    train, group = parts["train"], options.group
     notes: tuple[str, ...] = ()
     drawn = ""
-    if "val" not in given:
-        shares = check_fractions(fractions)
-        if given:
-            both = sum(shares[:2])
-            shares = (shares[0] / both, shares[1] / both, 0.0)
-        parts = learnt.divided(fractions=shares, seed=seed, group=group)
-        sides |= {side: prepare(part) for side, part in parts.items()}
-        notes = tuple(learnt.warnings)
+    if "val" not in parts:
+        fractions = check_fractions(options.fractions)
+        if "test" in parts:
+            both = sum(fractions[:2])
+            fractions = (fractions[0] / both, fractions[1] / both, 0.0)
+        drawn_parts = _draw(train, fractions, options)
+        parts = parts | drawn_parts
+        notes = tuple(train.warnings)
         together = f", by groups (data.group={group})" if group is not None else ""
         drawn = (
-            f"{', '.join(parts)} are drawn from {len(learnt.images)} images by data.seed={seed}, "
-            f"stratified by class{together}"
+            f"{', '.join(drawn_parts)} are drawn from {len(train.images)} images by "
+            f"data.seed={options.seed}, stratified by class{together}"
         )
     if group is not None:
+        members = [(i.file_name, side) for side, part in parts.items() for i in part.images]
         refuse_leaks(
-            (
-                (image.file_name, group_of(image.file_name, group, option="group", what="image"), k)
-                for k, side in sides.items()
-                for image in side.images
-            ),
+            [(name, _group(name, group), side) for name, side in members],
             option="group",
             what="image",
         )
-    test = sides.get("test")
+    clean = {side: cleaned(part) for side, part in parts.items()}
     return Splits(
-        train=sides["train"].annotations(),
-        val=sides["val"].annotations(),
-        test=None if test is None else test.annotations(),
-        notes=notes,
-        drawn=drawn,
+        train=clean["train"], val=clean["val"], test=clean.get("test"), notes=notes, drawn=drawn
     )
+
+
+def _group(name: str, group: str | None) -> str:
+    return group_of(name, group, option="group", what="image")
+
+
+def _draw(
+    whole: LabelledSet, fractions: tuple[float, float, float], options: SplitOptions
+) -> Parts:
+    """Return the parts of a set, whose images keep their order, without its warnings."""
+    groups = [_group(image.file_name, options.group) for image in whole.images]
+    sizes: dict[str, int] = {}
+    labels: dict[str, set[str]] = {}
+    for group, image in zip(groups, whole.images, strict=True):
+        sizes[group] = sizes.get(group, 0) + 1
+        labels.setdefault(group, set()).update(
+            whole.classes[region.label - 1] for region in image.regions if not region.ignored
+        )
+    try:
+        sides = draw_sides(sizes, labels, fractions=fractions, seed=options.seed)
+    except ValueError as error:
+        what, more = "images", "Add images"
+        if options.group is not None:
+            what, more = f"groups that data.group={options.group!r} finds", "Add groups, change it"
+        raise ValueError(
+            f"{whole.source}: the {what} are too few: {error} {more}, or set a fraction of 0 "
+            "for the test."
+        ) from error
+    members = {
+        side: [i for i, group in zip(whole.images, groups, strict=True) if sides[group] == side]
+        for side in SIDES
+    }
+    return {
+        side: replace(whole, images=images, warnings=())
+        for side, images in members.items()
+        if images
+    }
 
 
 def _digest(split: Annotations) -> str:

@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN
 from tasks.common.report.advice import without_training
 from tasks.common.report.terminal import print_line, print_scores
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.check import check_images, look
+from tasks.detection.data.check import check_images, scan
 from tasks.detection.data.findings import with_repetitions
 from tasks.detection.data.images import Reading, read_image
 from tasks.detection.data.layouts.coco import read_coco
@@ -48,10 +48,9 @@ def read_annotations(
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():
         split = read(annotations, images, classes=classes)
-        looked = look(split)
-        split = check_images(split, policy="error", reading=reading, looked=looked)
-    pairs = zip(split.images, looked, strict=True)
-    return with_repetitions(split, {record.path: facts.digest for record, facts in pairs})
+        facts = scan(split.images)
+        split = check_images(split, facts, policy="error", reading=reading)
+    return with_repetitions(split, {path: one.digest for path, one in facts.items()})
 
 
 def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> dict[str, float]:

@@ -11,9 +11,9 @@ from torch import nn
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.detection.data.data_module import DetectionDataModule
-from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.layouts.coco import coco_parts
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.splits import Splits
+from tasks.detection.data.splits import SplitOptions, Splits, divide
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import load_detector
 from tasks.detection.module import DetectionModule
@@ -37,7 +37,7 @@ def splits(tmp_path_factory) -> Splits:
     root = tmp_path_factory.mktemp("sample")
     write_sample(root / "data", images={"train": 4, "val": 3}, size=64)
     names = {split: f"annotations/instances_{split}.json" for split in ("train", "val")}
-    return coco_splits(root=root / "data", **names)
+    return divide(coco_parts(root=root / "data", **names), SplitOptions())
 
 
 def module_for(splits, *, freeze=0, recipe=None):

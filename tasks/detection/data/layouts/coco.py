@@ -12,15 +12,14 @@ from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_number
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.boxes import LabelledImage, Region
-from tasks.detection.data.labelled import LabelledSet
+from tasks.detection.data.boxes import cleaned
+from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region
 from tasks.detection.data.layouts.coco_outlines import Outline, outline
-from tasks.detection.data.splits import Splits, with_given
 
 CROWD: Final = "crowd, kept for evaluation only"
 
 
-def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file is divided)
+def coco_parts(
     *,
     root: str | Path,
     train: str,
@@ -30,15 +29,10 @@ def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file i
     val_images: str | None = None,
     test_images: str | None = None,
     classes: Sequence[str] | None = None,
-    fractions: Sequence[float] = (0.7, 0.15, 0.15),
-    seed: int = 0,
-    group: str | None = None,
-) -> Splits:
+) -> Parts:
     """Return the splits of a data set with a COCO annotation file for each, or with one for all.
 
     The class list of the training file rules: the others are read with it, whatever their ids.
-    Without a validation file the training file is divided, stratified by class: into train, val
-    and test, or into train and val where there is a test file.
 
     Args:
         root: The folder that the other paths are relative to.
@@ -50,27 +44,19 @@ def coco_splits(  # noqa: PLR0913 (three files, three folders and how one file i
         test_images: Image folder of the test split; None for that of the training split.
         classes: Class names that fix the labels, such as those of a checkpoint; None for those of
             the training file, by category id.
-        fractions: Of train, val and test where the training file is divided; 0 for no test.
-        seed: Of that division.
-        group: A regular expression that finds in a file name what stays on one side, such as the
-            video of a frame; None for images that can be parted.
 
     Raises:
         FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
-        ValueError: If a file is malformed or its classes do not fit; see `read_coco`. If there are
-            too few images to divide, ``group`` finds nothing in a name, or a group lies on two
-            sides.
+        ValueError: If a file is malformed or its classes do not fit; see `read_coco`.
     """
     base = existing_folder(Path(root), what="root")
-    learnt = labelled_coco(base / train, base / train_images, classes=classes)
-
-    def held_out(file: str, images: str | None) -> LabelledSet:
-        return labelled_coco(base / file, base / (images or train_images), classes=learnt.classes)
-
-    given = {} if val is None else {"val": held_out(val, val_images)}
-    if test is not None:
-        given["test"] = held_out(test, test_images)
-    return with_given(learnt, given, fractions=fractions, seed=seed, group=group)
+    parts = {"train": _labelled(base / train, base / train_images, classes=classes)}
+    classes = parts["train"].classes
+    for name, file, images in (("val", val, val_images), ("test", test, test_images)):
+        if file is not None:
+            folder = base / (images or train_images)
+            parts[name] = _labelled(base / file, folder, classes=classes)
+    return parts
 
 
 def read_coco(
@@ -81,7 +67,7 @@ def read_coco(
     Labels are 1..K in the order of the category ids, which may have gaps; spaces around names are
     no part of them. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons
     or run lengths of ``segmentation``, crowd or not. What becomes of boxes that are empty or reach
-    outside their image is said in `annotations_of`; sizes of images are taken from the file. No
+    outside their image is said in `cleaned`; sizes of images are taken from the file. No
     image file is read: `check_images` finds those that are missing or of another size.
 
     Args:
@@ -99,43 +85,30 @@ def read_coco(
             categories do not fit ``classes``; if the boxes are in another format or other pixels.
             Always with the file, and with the annotation and the value where there is one.
     """
-    return labelled_coco(annotation_file, image_folder, classes=classes).annotations()
+    return cleaned(_labelled(Path(annotation_file), Path(image_folder), classes=classes))
 
 
-def labelled_coco(
-    annotation_file: Path, image_folder: Path, *, classes: Sequence[str] | None
-) -> LabelledSet:
-    """Return what a COCO file says, to be cleaned or divided; see `read_coco`.
-
-    Args:
-        annotation_file: The JSON file.
-        image_folder: Where the images are.
-        classes: Class names that fix the labels.
-
-    Raises:
-        FileNotFoundError: If the annotation file or the folder is missing.
-        ValueError: See `read_coco`.
-    """
-    annotation_file, image_folder = Path(annotation_file), Path(image_folder)
-    existing_file(annotation_file, what="annotation file")
+def _labelled(file: Path, image_folder: Path, *, classes: Sequence[str] | None) -> LabelledSet:
+    """Return what a COCO file says; see `read_coco`."""
+    existing_file(file, what="annotation file")
     existing_folder(image_folder, what="image folder")
-    content = read_json(annotation_file)
+    content = read_json(file)
     try:
         _check(content)
         categories = _categories(content["categories"], classes)
         images = _images(content["images"], image_folder)
         _place(content["annotations"], images, categories)
     except ValueError as error:
-        raise ValueError(f"{annotation_file}: {error}") from error
+        raise ValueError(f"{file}: {error}") from error
     labelled = LabelledSet(
-        source=annotation_file,
+        source=file,
         image_folder=image_folder,
         images=list(images.values()),
         classes=categories.classes,
         category_ids=categories.ids,
         ignored_reason=CROWD,
     )
-    return labelled.judged("xywh").counted_from(0, "COCO")
+    return labelled.judged("xywh", first=0, option="COCO")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.data.sample_folder import Settings, sample_settings, write_once
-from tasks.detection.data.layouts.coco import coco_splits
-from tasks.detection.data.splits import Splits
+from tasks.detection.data.labelled import Parts
+from tasks.detection.data.layouts.coco import coco_parts
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
 
@@ -79,7 +79,7 @@ def write_sample(
     return root
 
 
-def sample_splits(*, root: str | Path) -> Splits:
+def sample_parts(*, root: str | Path) -> Parts:
     """Return the splits of the generated sample set, which is written on first use.
 
     Args:
@@ -89,8 +89,8 @@ def sample_splits(*, root: str | Path) -> Splits:
         ValueError: If the folder holds something else.
     """
     folder = write_sample(Path(root))
-    names = {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")}
-    return coco_splits(root=folder, train=names["train"], val=names["val"], test=names["test"])
+    train, val, test = (f"annotations/instances_{split}.json" for split in DEFAULT_IMAGES)
+    return coco_parts(root=folder, train=train, val=val, test=test)
 
 
 def _files(settings: Settings) -> set[str]:

@@ -1,71 +1,69 @@
 """Read folders of Pascal-VOC XML files."""
 
+import codecs
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from tasks.common.files.paths import existing_folder, hint, listed
+from tasks.common.files.text import decoded, marked
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.boxes import LabelledImage
-from tasks.detection.data.labelled import LabelledSet
+from tasks.detection.data.boxes import cleaned
+from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region
 from tasks.detection.data.layouts.voc_files import VocFiles, read_image_sets
-from tasks.detection.data.layouts.voc_xml import class_name, read_record, read_xml
-from tasks.detection.data.splits import Splits, with_given
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
 
+_DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
+_WIDE: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
+# Files declare the narrow encoding and use letters of the wider one; browsers do the same.
+_WIDER: Final = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+_NO_TEXT: Final = ("idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7")
 
-def voc_splits(
+
+def voc_parts(
     *,
     root: str | Path,
     annotations: str = "Annotations",
     images: str = "JPEGImages",
-    fractions: Sequence[float] = (0.7, 0.15, 0.15),
-    seed: int = 0,
     classes: Sequence[str] | None = None,
     one_based: bool = True,
-    group: str | None = None,
-) -> Splits:
+) -> Parts:
     """Return the splits of a data set in Pascal VOC's layout.
 
     They are those of ``ImageSets/Main/{train,val,test}.txt``, with the classes of the training
-    split. Without train and val, the images of ``trainval.txt``, or all, are divided at random,
-    stratified by class, with the classes of all. XML files in folders ``train``, ``val`` (or
-    ``valid``) and ``test`` are split so.
+    split. Without train and val, the images of ``trainval.txt``, or all, are to be divided. XML
+    files in folders ``train``, ``val`` (or ``valid``) and ``test`` are split so.
 
     Args:
         root: The folder that the other paths are relative to.
         annotations: Folder of the XML files.
         images: Folder of the images.
-        fractions: Of train, val and test in a random split; 0 for no test.
-        seed: Of the random split.
         classes: Class names that fix the labels; None for those that occur, sorted.
         one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
-        group: See `coco_splits`.
 
     Raises:
         FileNotFoundError: If a folder or file is missing; see `read_voc`.
-        ValueError: If only one of train and val has a file of names, there are too few images to
-            split, or a file is malformed or has other classes; see `read_voc`. As `coco_splits`
-            for ``group``.
+        ValueError: If only one of train and val has a file of names, or a file is malformed or has
+            other classes; see `read_voc`.
     """
     base = existing_folder(Path(root), what="root")
     found = VocFiles(base / annotations, base / images)
     sets = read_image_sets(base)
-    sides = found.sides(sets)
-
-    def read(side: str, classes: Sequence[str] | None) -> LabelledSet:
-        return labelled_voc(found, sides[side], classes=classes, one_based=one_based)
-
-    learnt = read("train", classes)
-    given = {side: read(side, learnt.classes) for side in ("val", "test") if side in sides}
-    splits = with_given(
-        learnt, given, fractions=fractions, seed=seed, group=group, prepare=numbered
-    )
-    return replace(splits, notes=(*sets.warnings, *splits.notes))
+    lists = sets.by_split()
+    splits = {
+        split: found.named(sets.lists[name], where=f"{sets.folder / name}.txt")
+        for split, name in lists.items()
+    }
+    parts: Parts = {}
+    for split, files in (splits or found.by_split()).items():
+        part = _labelled(found, files, classes=classes, one_based=one_based)
+        classes = part.classes  # those of train, which comes first
+        parts[split] = part.with_warnings(sets.repeated.get(lists.get(split, ""), ""))
+    return parts
 
 
 def read_voc(
@@ -107,51 +105,69 @@ def read_voc(
     """
     found = VocFiles(Path(annotation_folder), Path(image_folder))
     files = found.files if names is None else found.named(names, where=str(found.folder))
-    return labelled_voc(found, files, classes=classes, one_based=one_based).annotations()
+    return cleaned(_labelled(found, files, classes=classes, one_based=one_based))
 
 
-def labelled_voc(
-    found: VocFiles,
-    files: Sequence[Path],
-    *,
-    classes: Sequence[str] | None,
-    one_based: bool,
-) -> LabelledSet:
-    """Return what some of the XML files say.
+def read_xml(file: Path) -> ElementTree.Element:
+    """Return the root of an XML file in any encoding that Python knows.
+
+    The encoding is that of a byte order mark, else of the file's declaration, else UTF-8.
 
     Args:
-        found: All files.
-        files: Those to read, in the order of the images.
-        classes: See `read_voc`.
-        one_based: See `read_voc`.
+        file: Without entities of its own.
 
     Raises:
-        ValueError: See `read_voc`.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not text in its encoding, the encoding is unknown, it is not XML,
+            declares a document type (which could pull in other files), or is of another kind than
+            VOC's. With the file.
     """
+    content = file.read_bytes()
+    text = decoded(content, _encoding(content, file), path=file).lstrip("\ufeff")
+    if "<!DOCTYPE" in text:
+        raise ValueError(f"{file}: declares a document type; expected plain XML. Remove <!DOCTYPE.")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - the attacks need a document type
+    except (ElementTree.ParseError, ValueError) as error:
+        line, column = getattr(error, "position", (1, 0))
+        raise ValueError(f"{file}: not valid XML at line {line}, column {column}.") from error
+    if root.tag != "annotation":
+        raise ValueError(
+            f"{file}: the outer element is <{root.tag}>; expected <annotation>, as Pascal VOC has "
+            "it. Convert the file."
+        )
+    return root
+
+
+def _labelled(
+    found: VocFiles, files: Sequence[Path], *, classes: Sequence[str] | None, one_based: bool
+) -> LabelledSet:
+    """Return what some of the XML files say; see `read_voc`."""
     roots = {file: read_xml(file) for file in files}
     chosen = _classes(roots, classes)
-    images = []
-    for number, (file, root) in enumerate(roots.items(), start=1):
+    labels = {name.strip(): label for label, name in enumerate(chosen, start=1)}
+    images: dict[Path, LabelledImage] = {}
+    for file, root in roots.items():
         try:
-            height, width, regions = read_record(root, chosen, one_based=one_based)
+            height, width = (_pixels(root, key) for key in ("height", "width"))
+            regions = [_region(o, labels, first=int(one_based)) for o in root.findall("object")]
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         path = found.picture(file, (root.findtext("filename") or "").strip())
-        images.append(
-            LabelledImage(
-                path=path,
-                file_name=path.relative_to(found.images).as_posix(),
-                image_id=number,
-                height=height,
-                width=width,
-                regions=regions,
+        name = path.relative_to(found.images).as_posix()
+        if path in images:
+            other = list(roots)[list(images).index(path)]
+            raise ValueError(
+                f"{other} and {file.name} are both of the image {name!r}; expected one XML file "
+                "per image. Remove either, or add the missing image."
             )
+        images[path] = LabelledImage(
+            path=path, file_name=name, height=height, width=width, regions=regions
         )
-    _refuse_shared(images, list(roots))
     labelled = LabelledSet(
         source=found.folder,
         image_folder=found.images,
-        images=images,
+        images=list(images.values()),
         classes=chosen,
         category_ids=range(1, len(chosen) + 1),
         ignored_reason=DIFFICULT,
@@ -159,27 +175,15 @@ def labelled_voc(
     )
     training, scoring = f"one_based={str(one_based).lower()}", "--one-based"
     option = advice(training, otherwise=scoring if one_based else "--no-one-based")
-    return labelled.judged("xyxy").counted_from(int(one_based), option)
-
-
-def numbered(labelled: LabelledSet) -> LabelledSet:
-    """Return a part of a set with its images numbered from 1.
-
-    Args:
-        labelled: Images of any numbers.
-    """
-    images = [
-        replace(image, image_id=number) for number, image in enumerate(labelled.images, start=1)
-    ]
-    return replace(labelled, images=images)
+    return labelled.judged("xyxy", first=int(one_based), option=option)
 
 
 def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] | None) -> list[str]:
-    """Return the class names, and see to it that every object has one."""
+    """Return the class names; every object must have one of them."""
     found: dict[str, Path] = {}
     for file, root in roots.items():
         for item in root.findall("object"):
-            name = class_name(item)
+            name = _name(item)
             if not name:
                 raise ValueError(f"{file}: an object has no name; expected <name> in each object.")
             found.setdefault(name, file)
@@ -201,13 +205,68 @@ def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] |
     return list(classes)
 
 
-def _refuse_shared(images: Sequence[LabelledImage], files: Sequence[Path]) -> None:
-    """Raise if two XML files are of one image."""
-    first: dict[Path, Path] = {}
-    for image, file in zip(images, files, strict=True):
-        other = first.setdefault(image.path, file)
-        if other != file:
-            raise ValueError(
-                f"{other} and {file.name} are both of the image {image.file_name!r}; expected one "
-                "XML file per image. Remove either, or add the missing image."
-            )
+def _encoding(content: bytes, file: Path) -> str:
+    """Return the encoding of XML as Python calls it."""
+    if mark := marked(content):
+        return mark
+    for start, name in _WIDE:
+        if content.startswith(start):
+            return name
+    found = _DECLARED.match(content[:200])
+    if not found:
+        return "utf-8"
+    declared = found[1].decode("latin-1")
+    try:
+        name = codecs.lookup(declared).name
+        "".encode("hex" if name in _NO_TEXT else name)  # which raises for hex
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"{file}: declares the encoding {declared!r}, which is none of text; expected "
+            "one such as UTF-8, ISO-8859-1 or GB18030. Save the file as UTF-8."
+        ) from error
+    if name.startswith(("utf-16", "utf-32")):  # .NET declares UTF-16 in files written as UTF-8
+        return "utf-8"
+    return _WIDER.get(name, name)
+
+
+def _name(item: ElementTree.Element) -> str:
+    return (item.findtext("name") or "").strip()
+
+
+def _region(item: ElementTree.Element, labels: Mapping[str, int], *, first: int) -> Region:
+    """Return one object as a region; a stray click has no width or height."""
+    left, top, right, bottom = (_coordinate(item, key) for key in ("xmin", "ymin", "xmax", "ymax"))
+    x, width = _span(left, right, first=first)
+    y, height = _span(top, bottom, first=first)
+    return Region(
+        label=labels[_name(item)],
+        bbox=(x, y, width, height),
+        ignored=(item.findtext("difficult") or "0").strip() == "1",
+        stored=(left, top, right, bottom),
+    )
+
+
+def _span(begin: float, end: float, *, first: int) -> tuple[float, float]:
+    """Return where a side begins, and its length, which is below 0 where it was drawn backwards."""
+    if begin < end:
+        return begin - first, end - begin + first
+    return begin, (end - begin - first if end < begin else end - begin)
+
+
+def _coordinate(item: ElementTree.Element, key: str) -> float:
+    """Return a side of the bounding box, in the file's own coordinates."""
+    text = item.findtext(f"bndbox/{key}")
+    try:
+        return float(text or "")
+    except ValueError:
+        name = item.findtext("name")
+        raise ValueError(f"object {name!r}: {key} is {text!r}; expected a number.") from None
+
+
+def _pixels(root: ElementTree.Element, key: str) -> int:
+    """Return the height or width of the image, which some tools write as 640.0."""
+    text = (root.findtext(f"size/{key}") or "").strip()
+    whole = re.sub(r"\.0*$", "", text)
+    if not whole.isdecimal() or int(whole) == 0:
+        raise ValueError(f"{key} is {text!r} in <size>; expected a whole number of pixels above 0.")
+    return int(whole)

@@ -137,43 +137,16 @@ class VocFiles:
             raise ValueError(f"{where}: names is empty. Expected at least one image in a split.")
         return list(found)
 
-    def sides(self, sets: "ImageSets") -> dict[str, list[Path]]:
-        """Return the XML files of each side; train alone if it is still to be divided.
-
-        Args:
-            sets: The lists of the data set.
-
-        Raises:
-            FileNotFoundError: See `named`.
-            ValueError: If there are lists, and no train and val among them nor one of both.
-        """
-        if not sets.lists:
-            return self._by_folders() or {"train": list(self.files)}
-        sides = {
-            name: self.named(lines, where=f"{sets.folder / name}.txt")
-            for name, lines in sets.lists.items()
-            if lines
-        }
-        if "train" in sides and "val" in sides:
-            return {side: sides[side] for side in SIDES if side in sides}
-        whole = next((name for name in WHOLE if name in sides), None)
-        if whole is None or "train" in sides or "val" in sides:
-            raise ValueError(
-                f"{sets.folder}: names for {listed(list(sides))} only; expected train.txt and "
-                "val.txt, or trainval.txt. Add what is missing, or remove the lists to split all "
-                "images at random."
-            )
-        test = {"test": sides["test"]} if "test" in sides else {}
-        return {"train": sides[whole], **test}
-
-    def _by_folders(self) -> dict[str, list[Path]]:
-        """Return the XML files by the first folder they lie in, if those are sides."""
+    def by_split(self) -> dict[str, list[Path]]:
+        """Return the files by their first folders, where those are splits; else all as train."""
         parts: dict[str, list[Path]] = {}
         for file in self.files:
             first, *below = file.relative_to(self.folder).parts
-            side = {"valid": "val"}.get(first.lower(), first.lower()) if below else ""
-            parts.setdefault(side, []).append(file)
-        return parts if {"train", "val"} <= set(parts) <= set(SIDES) else {}
+            split = {"valid": "val"}.get(first.lower(), first.lower()) if below else ""
+            parts.setdefault(split, []).append(file)
+        if not {"train", "val"} <= set(parts) <= set(SIDES):
+            return {"train": self.files}
+        return {split: parts[split] for split in SIDES if split in parts}
 
     def _of_line(self, line: str) -> list[Path]:
         second = _TWO_PATHS.search(line)
@@ -211,14 +184,36 @@ class ImageSets:
     """What the lists below ``ImageSets`` say.
 
     Attributes:
-        lists: The lines of each list that has any, by its name: those of `SIDES` and `WHOLE`.
-        folder: Where they are.
-        warnings: What a user should know of them, a sentence each.
+        lists: The names in each list, by that of the list: those of `SIDES` and `WHOLE`.
+        folder: Where the lists are.
+        repeated: A sentence on each list that has names more than once.
     """
 
     lists: dict[str, list[str]]
     folder: Path
-    warnings: tuple[str, ...]
+    repeated: dict[str, str]
+
+    def by_split(self) -> dict[str, str]:
+        """Return which list is which split; nothing if there are no lists.
+
+        A list of all images is train, which is still to be divided.
+
+        Raises:
+            ValueError: If there are lists, and no train and val among them nor one of both.
+        """
+        given = [name for name, lines in self.lists.items() if lines]
+        if "train" in given and "val" in given:
+            return {split: split for split in SIDES if split in given}
+        whole = next((name for name in WHOLE if name in given), None)
+        if not self.lists:
+            return {}
+        if whole is None or "train" in given or "val" in given:
+            raise ValueError(
+                f"{self.folder}: names for {listed(given)} only; expected train.txt and "
+                "val.txt, or trainval.txt. Add what is missing, or remove the lists to split all "
+                "images at random."
+            )
+        return {"train": whole} | ({"test": "test"} if "test" in given else {})
 
 
 def read_image_sets(root: Path) -> ImageSets:
@@ -236,20 +231,19 @@ def read_image_sets(root: Path) -> ImageSets:
     main = folder / "Main"
     folder = main if files_below(main, suffixes=(".txt",)) else folder
     lists: dict[str, list[str]] = {}
-    warnings = []
+    repeated: dict[str, str] = {}
     there = [file for file in files_below(folder, suffixes=(".txt",)) if file.parent == folder]
     by_name = {file.stem.lower(): file for file in there}
-    for split in (*SIDES, *WHOLE):
-        if split not in by_name:
-            continue
-        lines = [line.strip() for line in read_text(by_name[split]).splitlines()]
+    for name in [name for name in (*SIDES, *WHOLE) if name in by_name]:
+        lines = [line.strip() for line in read_text(by_name[name]).splitlines()]
         names = [line for line in lines if line and not line.startswith("#")]
-        lists[split] = list(dict.fromkeys(names))
-        if twice := len(names) - len(lists[split]):
-            warnings.append(f"{by_name[split].name} names {twice} images again: each is taken once")
+        lists[name] = list(dict.fromkeys(names))
+        if twice := len(names) - len(lists[name]):
+            file = by_name[name].name
+            repeated[name] = f"{file} names {twice} images again: each is taken once"
     if there and not lists:
         raise ValueError(
             f"{folder} has the lists {listed([file.name for file in there])}; expected train.txt "
             "and val.txt, or trainval.txt. Rename them, or remove the folder to split at random."
         )
-    return ImageSets(lists=lists, folder=folder, warnings=tuple(warnings))
+    return ImageSets(lists=lists, folder=folder, repeated=repeated)

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.detection.data.boxes import LabelledImage, Region, annotations_of
+from tasks.detection.data.boxes import cleaned
+from tasks.detection.data.labelled import LabelledImage, LabelledSet, Region
 
 INF, NAN = math.inf, math.nan
 
@@ -18,13 +19,15 @@ def clean(*regions, height=100, width=200):
         width=width,
         regions=list(regions),
     )
-    return annotations_of(
-        [image],
+    found = LabelledSet(
         source=Path("a.json"),
+        image_folder=Path("images"),
+        images=[image],
         classes=["cat", "dog"],
         category_ids=[3, 9],
         ignored_reason="crowd",
     )
+    return cleaned(found)
 
 
 def region(*bbox, label=1, **options):

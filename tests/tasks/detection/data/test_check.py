@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from tasks.detection.data.check import check_images, images_facts, look, settle
+from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.data.images import Reading, read_image
 from tests.tasks.detection.data.test_dataset import HEIGHT, WIDTH, noise, picture, split_of
@@ -54,7 +54,7 @@ def test_turned_files_stop_a_run_or_are_counted(save):
     assert DetectionDataset(kept)[0][0].shape == (3, WIDTH, HEIGHT)
     with pytest.raises(ValueError, match=r"0\.png is 48x32 .* orientation is 6: see data\.exif"):
         check_images(split, policy="error", reading=Reading(exif="ignore"))
-    said = images_facts({"train": look(split)}, Reading(exif="apply"), seconds=0)
+    said = images_facts(scan(split.images).values(), Reading(exif="apply"), seconds=0)
     assert "2 are to be shown turned (EXIF): they are turned upright" in said
 
 
@@ -65,23 +65,23 @@ def test_one_rule_for_the_depth_of_all_images(tmp_path):
     tifffile.imwrite(tmp_path / "d.tif", np.array([[-5, 255]], np.int16))
     size = dict.fromkeys(("a.tif", "b.tif", "c.tif", "d.tif"), (2, 1))
     split = split_of([tmp_path / name for name in size], sizes=size, regions=[])
-    looked = look(split)
+    facts = scan(split.images)
 
-    reading = settle(looked, exif="refuse")
+    reading = choose_reading(facts.values(), exif="refuse")
 
     assert reading == Reading(range=(0, 4095))  # 12 bits in 16
-    said = images_facts({"train": looked}, reading, seconds=0)
+    said = images_facts(facts.values(), reading, seconds=0)
     assert "2 of uint16, 1 of int16: 0 to 4095 becomes 0 to 255; 1 of 8 bits stay" in said
     with pytest.raises(
         ValueError, match=r"1 of 4 images .*d\.tif has numbers of type int16, -5 to"
     ):
-        check_images(split, policy="error", reading=reading, looked=looked)
-    kept = check_images(split, policy="skip", reading=reading, looked=looked)
+        check_images(split, facts, policy="error", reading=reading)
+    kept = check_images(split, facts, policy="skip", reading=reading)
     pixels = [DetectionDataset(kept)[n][0][0].tolist() for n in range(3)]
     assert pixels == [[[0, 56]], [[0, 249]], [[0, 255]]]
-    told = settle(looked, exif="refuse", range_=(-5, 255))
+    told = choose_reading(facts.values(), exif="refuse", range_=(-5, 255))
     assert told == Reading(range=(-5, 255), clipped=True)
-    assert len(check_images(split, policy="error", reading=told).images) == 4
+    assert len(check_images(split, facts, policy="error", reading=told).images) == 4
 
 
 def test_the_range_that_is_advised_is_that_of_all_images(tmp_path):
@@ -109,10 +109,12 @@ def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):
     except ValueError:
         pytest.skip("no such file is written")
     split = split_of([tmp_path / "a.tif"])
-    looked = look(split)
-    reading = settle(looked, exif="refuse", range_=(0, 255) if dtype == "float32" else ())
+    facts = scan(split.images)
+    reading = choose_reading(
+        facts.values(), exif="refuse", range_=(0, 255) if dtype == "float32" else ()
+    )
 
-    kept = check_images(split, policy="error", reading=reading, looked=looked)
+    kept = check_images(split, facts, policy="error", reading=reading)
 
     np.testing.assert_array_equal(DetectionDataset(kept)[0][0][0], noise()[..., 0])
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.detection.data.boxes import LabelledImage, Region, annotations_of
+from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images
 from tasks.detection.data.dataset import DetectionDataset, collate
 from tasks.detection.data.images import read_image
+from tasks.detection.data.labelled import LabelledImage, LabelledSet, Region
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
 
@@ -41,13 +42,14 @@ def split_of(paths, *, sizes=None, regions=None):
         )
         for number, path in enumerate(paths)
     ]
-    return annotations_of(
-        images,
+    found = LabelledSet(
         source=Path("instances.json"),
+        image_folder=paths[0].parent if paths else Path(),
+        images=images,
         classes=["cat", "dog"],
         category_ids=[1, 2],
-        ignored_reason="crowd",
     )
+    return cleaned(found)
 
 
 def test_a_sample_is_the_image_and_its_target(save):

@@ -7,9 +7,14 @@ from PIL import Image
 
 from tasks.detection.data.annotations import ImageRecord
 from tasks.detection.data.findings import repeated_boxes
-from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.layouts.coco import coco_parts
+from tasks.detection.data.splits import SplitOptions, divide
 
 SIZE = (60, 40)
+
+
+def checked(root, **files):
+    return divide(coco_parts(root=root, **files), SplitOptions()).checked("error")
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def read(tmp_path):
         for new, old in (copies or {}).items():
             shutil.copy(tmp_path / "images" / old, tmp_path / "images" / new)
         files = {split: f"{split}.json" for split in splits}
-        return coco_splits(root=tmp_path, **files).checked("error")
+        return checked(tmp_path, **files)
 
     return write_and_read
 
@@ -138,7 +143,7 @@ def test_a_file_that_two_entries_name_is_told_of(read, tmp_path):
     content = json.loads((tmp_path / "train.json").read_text())
     content["images"][1]["file_name"] = "train0.png"
     (tmp_path / "train.json").write_text(json.dumps(content))
-    splits = coco_splits(root=tmp_path, train="train.json", val="train.json").checked("error")
+    splits = checked(tmp_path, train="train.json", val="train.json")
 
     assert "train0.png in train and train0.png in val are the same image" in splits.warnings
     assert "train0.png and train0.png in train are the same image" in splits.warnings
@@ -150,7 +155,7 @@ def test_a_copy_that_was_saved_anew_is_told_of(read, tmp_path):
         image.save(tmp_path / "images" / "val1.png", format="BMP")
     files = {"train": "train.json", "val": "val.json"}
 
-    assert coco_splits(root=tmp_path, **files).checked("error").warnings == (
+    assert checked(tmp_path, **files).warnings == (
         "train0.png in train and val1.png in val are the same image",
     )
 
@@ -161,7 +166,7 @@ def test_images_of_one_value_are_no_copies(read, tmp_path):
         Image.new("L", SIZE).save(tmp_path / "images" / name)
     files = {"train": "train.json", "val": "val.json"}
 
-    assert coco_splits(root=tmp_path, **files).checked("error").warnings == ()
+    assert checked(tmp_path, **files).warnings == ()
 
 
 def test_where_no_class_has_a_box_no_class_list_is_advised(read):

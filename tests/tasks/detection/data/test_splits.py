@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks.detection.data.layouts.coco import coco_splits
-from tasks.detection.data.layouts.voc import voc_splits
-from tasks.detection.data.splits import Splits
+from tasks.detection.data.layouts.coco import coco_parts
+from tasks.detection.data.layouts.voc import voc_parts
+from tasks.detection.data.splits import SplitOptions, Splits, divide
+
+
+def coco_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
+    return divide(coco_parts(**layout), SplitOptions(fractions=fractions, seed=seed, group=group))
+
+
+def voc_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
+    return divide(voc_parts(**layout), SplitOptions(fractions=fractions, seed=seed, group=group))
 
 
 def test_coco_splits_read_each_file_with_the_classes_of_training(tmp_path, write_coco):
@@ -364,7 +372,7 @@ def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
     (sets / "val.txt").write_text("02 1\n")
     splits = voc_splits(root=tmp_path)
     assert parts_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
-    assert splits.notes == ("train.txt names 1 images again: each is taken once",)
+    assert splits.train.warnings == ("train.txt names 1 images again: each is taken once",)
 
 
 def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):

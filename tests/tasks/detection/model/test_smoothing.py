@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.detection.data.layouts.coco import coco_splits
+from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.smoothing import smoothed_classes
@@ -28,7 +28,7 @@ def detector(tmp_path_factory):
     network, _ = new_detector(
         BackboneChoice(name="resnet18", weights="random"),
         options,
-        data=coco_splits(root=root, **names).train,
+        data=read_coco(root / names["train"], root / "images"),
         norm="group",
         freeze=0,
     )

@@ -154,7 +154,7 @@ def test_lists_have_a_name_a_line(lists):
         "val": ["0004", "0005"],
         "test": ["0006"],
     }
-    assert sets.warnings == ()
+    assert sets.repeated == {}
 
 
 def test_names_in_two_folders_are_not_taken_for_one_file(files):
@@ -172,7 +172,7 @@ def test_a_name_that_is_listed_twice_is_taken_once(lists):
     sets = lists(train="a\nb\na\na\n", val="c")
 
     assert sets.lists["train"] == ["a", "b"]
-    assert sets.warnings == ("train.txt names 2 images again: each is taken once",)
+    assert sets.repeated == {"train": "train.txt names 2 images again: each is taken once"}
 
 
 def test_lists_may_lie_in_imagesets_itself_and_need_not_be_there(lists, tmp_path):

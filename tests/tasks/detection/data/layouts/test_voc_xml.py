@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.detection.data.layouts.voc_xml import read_xml
+from tasks.detection.data.layouts.voc import read_xml
 
 BODY = "<annotation><object><name>{}</name></object></annotation>"
 
