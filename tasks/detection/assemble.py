@@ -7,7 +7,8 @@ import torch
 from omegaconf import DictConfig
 
 from tasks.common.data.loading import Loading, choose_loading
-from tasks.common.data.prefix.options import CacheOptions, check_prefix
+from tasks.common.data.prefix.check import check_prefix
+from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.machine import Machine, prepare
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.common.data.augmentation import check_amounts, check_probabilities, check_zoom
+from backbones.errors import UserError
+from tasks.common.options.augment import probability, zoom
+from tasks.common.options.limits import Options, are_numbers, checked, choice, integer, number
 
 USUAL_LIMIT: Final = 100
 """How many detections of a class COCO counts in an image, those of the highest scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorOptions:
+class DetectorOptions(Options, group="model"):
     """What makes one Faster R-CNN differ from another on the same backbone.
 
     Attributes:
@@ -32,17 +34,21 @@ class DetectorOptions:
         score_threshold: Detections below it are dropped; AP wants it low.
     """
 
-    head: str = "v1"
-    head_width: int = 1024
+    head: str = choice("v1", ("v1", "v2"))
+    head_width: int = integer(1024, least=1)
     features: tuple[str, ...] = ("c2", "c3", "c4", "c5")
-    fpn_channels: int = 256
+    fpn_channels: int = integer(256, least=1)
     fpn_norm: str = "none"
-    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
-    min_size: int = 800
-    max_size: int = 1333
-    rois_per_image: int = 512
-    detections_per_image: int = 100
-    score_threshold: float = 0.05
+    anchor_sizes: tuple[int, ...] = checked(
+        (32, 64, 128, 256, 512),
+        "sizes above 0",
+        lambda value: are_numbers(value) and all(size > 0 for size in value),
+    )
+    min_size: int = integer(800, least=1)
+    max_size: int = integer(1333, least=1)
+    rois_per_image: int = integer(512, least=1)
+    detections_per_image: int = integer(100, least=1)
+    score_threshold: float = number(0.05, least=0, below=1)
 
     @property
     def scored_detections(self) -> int:
@@ -50,28 +56,16 @@ class DetectorOptions:
         return max(USUAL_LIMIT, self.detections_per_image)
 
     def __post_init__(self) -> None:
-        """Refuse sizes and counts that no detector can have."""
-        positive = ("head_width", "fpn_channels", "min_size", "rois_per_image")
-        for name in (*positive, "detections_per_image"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"model.{name} takes an integer of at least 1, got {value!r}.")
+        """Check the fields, and that the two sizes go together."""
+        super().__post_init__()
         if self.max_size < self.min_size:
-            raise ValueError(
+            raise UserError(
                 f"model.max_size takes at least min_size={self.min_size}, got {self.max_size}."
-            )
-        if any(size <= 0 for size in self.anchor_sizes):
-            raise ValueError(
-                f"model.anchor_sizes takes sizes above 0, got {list(self.anchor_sizes)}."
-            )
-        if not 0 <= self.score_threshold < 1:
-            raise ValueError(
-                f"model.score_threshold takes a number from 0 to below 1, got "
-                f"{self.score_threshold!r}."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
+class AugmentOptions(Options, group="augment"):
     """How training images and their boxes are changed.
 
     Attributes:
@@ -86,14 +80,8 @@ class AugmentOptions:
         shift: Largest move in each direction, as a fraction of the side, in [0, 1).
     """
 
-    flip: float = 0.5
-    vertical_flip: float = 0.0
-    color_jitter: float = 0.0
-    scale: tuple[float, ...] = (1.0, 1.0)
-    shift: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        check_probabilities(self, "flip", "vertical_flip")
-        check_amounts(self, "color_jitter", "shift", below=1)
-        check_zoom(self.scale)
+    flip: float = probability(0.5)
+    vertical_flip: float = probability(0.0)
+    color_jitter: float = number(0.0, least=0, below=1)
+    scale: tuple[float, ...] = zoom()
+    shift: float = number(0.0, least=0, below=1)

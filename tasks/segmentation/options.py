@@ -1,11 +1,11 @@
 """The groups of options that segmentation adds; imports no framework."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
-from backbones.choose import choose
-from tasks.common.data.augmentation import check_amounts, check_probabilities, check_zoom
+from backbones.errors import UserError
+from tasks.common.options.augment import probability, zoom
+from tasks.common.options.limits import Options, are_numbers, checked, choice, integer, number
 
 WIDTHS: Final = (256, 128, 64, 32, 16)
 """Of the decoder's blocks, as in smp."""
@@ -15,15 +15,10 @@ UPSAMPLING: Final = ("nearest", "bilinear", "transposed")
 NORMALISATIONS: Final = ("auto", "imagenet", "percentile", "window", "zscore")
 LOSSES: Final = ("ce", "dice", "dice_ce", "focal", "focal_tversky", "tversky")
 _REDUCTION: Final = 16  # of smp's scSE
-_NOT_NEGATIVE: Final = ("gamma", "alpha", "beta", "ce_weight", "dice_weight")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetOptions:
+class UNetOptions(Options, group="model"):
     """What makes one U-Net differ from another on the same backbone.
 
     Attributes:
@@ -41,28 +36,27 @@ class UNetOptions:
 
     norm: str = "auto"
     deep_supervision: bool = False
-    attention: str = "none"
-    upsampling: str = "nearest"
-    channels: tuple[int, ...] = WIDTHS
+    attention: str = choice("none", ATTENTION)
+    upsampling: str = choice("nearest", UPSAMPLING)
+    channels: tuple[int, ...] = checked(
+        WIDTHS,
+        "widths of at least 1",
+        lambda value: are_numbers(value) and min(value, default=0) >= 1,
+    )
     image_skip: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse names and widths that no decoder can have."""
-        choose(dict.fromkeys(ATTENTION), self.attention, what="attention")
-        choose(dict.fromkeys(UPSAMPLING), self.upsampling, what="upsampling")
-        if self.attention == "scse" and min(self.channels, default=16) < _REDUCTION:
-            raise ValueError(
+        """Check the fields, and that the widths fit the attention."""
+        super().__post_init__()
+        if self.attention == "scse" and min(self.channels) < _REDUCTION:
+            raise UserError(
                 f"model.attention=scse takes model.channels of at least {_REDUCTION}, since it "
                 f"squeezes them {_REDUCTION} times, got {list(self.channels)}."
-            )
-        if not self.channels or any(width < 1 for width in self.channels):
-            raise ValueError(
-                f"model.channels takes widths of at least 1, got {list(self.channels)}."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputOptions:
+class InputOptions(Options, group="input"):
     """How images become what the network sees, in training and ever after.
 
     Attributes:
@@ -83,40 +77,33 @@ class InputOptions:
         flips: Whether the logits are averaged over the flips of the image.
     """
 
-    normalisation: str = "auto"
+    normalisation: str = choice("auto", NORMALISATIONS)
     window: tuple[float, ...] = ()
-    neighbours: int = 0
-    patch: tuple[int, ...] = ()
-    patches: int = 0
-    foreground: float = 0.33
-    overlap: float = 0.5
+    neighbours: int = integer(0, least=0)
+    patch: tuple[int, ...] = checked(
+        (),
+        "height and width, such as [256, 256]",
+        lambda value: are_numbers(value) and len(value) in (0, 2) and min(value, default=1) >= 1,
+    )
+    patches: int = integer(0, least=0)
+    foreground: float = number(0.33, least=0, most=1, noun="share")
+    overlap: float = number(0.5, least=0, below=1, noun="share")
     flips: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        choose(dict.fromkeys(NORMALISATIONS), self.normalisation, what="normalisation")
+        """Check the fields, and that there is a window where one is needed."""
+        super().__post_init__()
         if self.normalisation == "window" and not (
-            len(self.window) == 2 and self.window[0] < self.window[1]
+            are_numbers(self.window, count=2) and self.window[0] < self.window[1]
         ):
-            raise ValueError(
+            raise UserError(
                 "input.window takes the lowest and the highest value, such as [-160, 240], got "
                 f"{list(self.window)}."
             )
-        for name in ("neighbours", "patches"):
-            if (value := getattr(self, name)) < 0:
-                raise ValueError(f"input.{name} takes a number from 0, got {value}.")
-        if len(self.patch) not in (0, 2) or any(side < 1 for side in self.patch):
-            raise ValueError(
-                f"input.patch takes height and width, such as [256, 256], got {list(self.patch)}."
-            )
-        if not 0 <= self.foreground <= 1:
-            raise ValueError(f"input.foreground takes a share from 0 to 1, got {self.foreground}.")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"input.overlap takes a share from 0 to below 1, got {self.overlap}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossOptions:
+class LossOptions(Options, group="loss"):
     """Which loss, and its constants.
 
     Attributes:
@@ -134,34 +121,31 @@ class LossOptions:
         dice_weight: Of the Dice loss in ``dice_ce``.
     """
 
-    name: str = "dice_ce"
+    name: str = choice("dice_ce", LOSSES)
     batch_dice: bool = True
     include_background: bool = False
-    class_weights: tuple[float, ...] = ()
-    gamma: float = 2.0
-    alpha: float = 0.3
-    beta: float = 0.7
-    focal_tversky_gamma: float = 4 / 3
-    ce_weight: float = 1.0
-    dice_weight: float = 1.0
+    class_weights: tuple[float, ...] = checked(
+        (),
+        "numbers above 0, one per class",
+        lambda value: are_numbers(value) and min(value, default=1) > 0,
+    )
+    gamma: float = number(2.0, least=0)
+    alpha: float = number(0.3, least=0)
+    beta: float = number(0.7, least=0)
+    focal_tversky_gamma: float = number(4 / 3, least=1)
+    ce_weight: float = number(1.0, least=0)
+    dice_weight: float = number(1.0, least=0)
 
     def __post_init__(self) -> None:
-        """Refuse values that no loss can be made of, and strings where numbers belong."""
-        choose(dict.fromkeys(LOSSES), self.name, what="loss.name")
-        for name in _NOT_NEGATIVE:
-            if not (_is_number(value := getattr(self, name)) and value >= 0):
-                raise ValueError(f"loss.{name} takes a number of at least 0, got {value!r}.")
+        """Check the fields, and that no loss consists of terms that all count 0."""
+        super().__post_init__()
         for name, other in (("alpha", "beta"), ("ce_weight", "dice_weight")):
             if getattr(self, name) == getattr(self, other) == 0:
-                raise ValueError(f"loss.{name} and loss.{other} are both 0; one must be above.")
-        if not (_is_number(value := self.focal_tversky_gamma) and value >= 1):
-            raise ValueError(f"loss.focal_tversky_gamma takes a number from 1 on, got {value!r}.")
-        if not all(_is_number(weight) and weight > 0 for weight in self.class_weights):
-            raise ValueError(f"loss.class_weights are numbers above 0, got {self.class_weights!r}.")
+                raise UserError(f"loss.{name} and loss.{other} are both 0; one must be above.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
+class AugmentOptions(Options, group="augment"):
     """How training patches are changed.
 
     Attributes:
@@ -178,19 +162,12 @@ class AugmentOptions:
         noise: Largest std of Gaussian noise, in units of the normalised image.
     """
 
-    flip: float = 0.5
-    vertical_flip: float = 0.5
-    rotate90: float = 0.0
-    rotation: float = 0.0
-    scale: tuple[float, ...] = (1.0, 1.0)
-    elastic: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        check_probabilities(self, "flip", "vertical_flip", "rotate90")
-        check_amounts(self, "rotation", "elastic", "brightness", "noise")
-        check_amounts(self, "contrast", below=1)
-        check_zoom(self.scale)
+    flip: float = probability(0.5)
+    vertical_flip: float = probability(0.5)
+    rotate90: float = probability(0.0)
+    rotation: float = number(0.0, least=0)
+    scale: tuple[float, ...] = zoom()
+    elastic: float = number(0.0, least=0)
+    brightness: float = number(0.0, least=0)
+    contrast: float = number(0.0, least=0, below=1)
+    noise: float = number(0.0, least=0)

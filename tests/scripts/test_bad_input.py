@@ -90,6 +90,6 @@ def test_an_error_is_one_line_on_stderr_and_the_exit_code_is_1(root, tmp_path, c
     line = [sys.executable, SCRIPT, *command(root, "r", "model.head=v3")]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: unknown detection head 'v3'")
+    assert done.stderr.startswith("error: unknown model.head 'v3'")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ Example:
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeGuard
 
@@ -177,3 +177,12 @@ def is_number(value: object) -> TypeGuard[float]:
 def is_finite(value: object) -> TypeGuard[float]:
     """Return whether a value is a number that is neither NaN nor infinite."""
     return is_number(value) and math.isfinite(value)
+
+
+def are_numbers(values: object, *, count: int | None = None) -> TypeGuard[Sequence[float]]:
+    """Return whether values are a list or tuple of finite numbers, as many as given by count."""
+    return (
+        isinstance(values, list | tuple)
+        and all(map(is_finite, values))
+        and count in (None, len(values))
+    )

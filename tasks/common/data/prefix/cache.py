@@ -12,11 +12,12 @@ from backbones import Backbone
 from tasks.common.data.loading import prepare_worker
 from tasks.common.data.prefix.entry import Entry, Place, same_entry
 from tasks.common.data.prefix.key import prefix_key
-from tasks.common.data.prefix.options import DTYPES, CacheOptions
+from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.data.prefix.store import DiskStore, MemoryStore, NoStore, Store
 from tasks.common.report.terminal import print_line
 
 _AUTOCAST: Final = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Encoder(Protocol):
@@ -179,7 +180,7 @@ class PrefixCache:
 
     def _dtype(self) -> str:
         """Return in what features are kept."""
-        if DTYPES[self.options.dtype]:
+        if self.options.dtype != "auto":
             return self.options.dtype
         return "/".join(sorted({str(d).removeprefix("torch.") for d in self._dtypes.values()}))
 
@@ -220,7 +221,7 @@ class PrefixCache:
         Raises:
             ValueError: If a feature is too large for it.
         """
-        dtype = DTYPES[self.options.dtype]
+        dtype = _DTYPES.get(self.options.dtype)
         if dtype is None:
             return entry
         features = {name: feature.to(dtype) for name, feature in entry.features.items()}

@@ -297,9 +297,12 @@ def test_the_loss_brings_nothing_into_a_checkpoint():
         ({"dice_weight": -0.1}, r"^loss\.dice_weight takes a number of at least 0, got -0\.1\.$"),
         ({"alpha": 0, "beta": 0}, r"^loss\.alpha and loss\.beta are both 0; one must be above\.$"),
         ({"ce_weight": 0, "dice_weight": 0}, r"^loss\.ce_weight and loss\.dice_weight are both 0"),
-        ({"focal_tversky_gamma": 0.75}, r"^loss\.focal_tversky_gamma takes a number from 1 on"),
-        ({"class_weights": (1, 0.0)}, r"^loss\.class_weights are numbers above 0, got \(1, 0.0"),
-        ({"class_weights": "12"}, r"^loss\.class_weights are numbers above 0, got '12'\.$"),
+        ({"focal_tversky_gamma": 0.75}, r"^loss\.focal_tversky_gamma takes a number of at least 1"),
+        (
+            {"class_weights": (1, 0.0)},
+            r"^loss\.class_weights takes numbers above 0.* got \[1, 0.0",
+        ),
+        ({"class_weights": "12"}, r"^loss\.class_weights takes numbers above 0, .*, got '12'\.$"),
     ],
 )
 def test_options_that_make_no_loss_are_refused(options, message):

@@ -10,9 +10,10 @@ from backbones import build_backbone
 from tasks.common.data.prefix import cache as module
 from tasks.common.data.prefix import key, store
 from tasks.common.data.prefix.cache import PrefixCache
+from tasks.common.data.prefix.check import check_prefix
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.fill import FillPrefixCache
-from tasks.common.data.prefix.options import CacheOptions, check_prefix
+from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 
@@ -314,9 +315,9 @@ def test_stochastic_depth_is_no_hindrance():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"views": -1}, r"cache.views takes an integer from 0, got -1"),
-        ({"where": "disc"}, r"unknown place of the cache 'disc'; did you mean 'disk'\?"),
-        ({"dtype": "bf61"}, r"unknown dtype of the cache 'bf61'; did you mean 'bf16'\?"),
+        ({"views": -1}, "cache.views takes an integer of at least 0, got -1"),
+        ({"where": "disc"}, r"unknown cache.where 'disc'; did you mean 'disk'\?"),
+        ({"dtype": "bf61"}, r"unknown cache.dtype 'bf61'; did you mean 'bf16'\?"),
     ],
 )
 def test_unknown_options_are_refused(options, message):
