@@ -40,16 +40,15 @@ class ClassTable:
 
     Attributes:
         names: Of the K classes, in the order of the network's outputs.
-        values: The mask values of each class. Where classes exclude each other every value belongs
-            to one class; otherwise a class is all pixels that have one of its values, or, where
-            each class has a mask file of its own, all that are not 0.
-        exclusive: Whether every pixel has exactly one class (softmax), or any number of them
-            (sigmoid).
-        ignored: Mask values of pixels that are neither learnt from nor scored.
+        values: The mask values of each class. A value belongs to one class where classes exclude
+            each other. Otherwise a class is all pixels with one of its values or, where each class
+            has mask files of its own, all that are not 0.
+        exclusive: Whether every pixel has exactly one class (softmax), or any number (sigmoid).
+        ignored: Mask values of pixels that are neither trained on nor scored.
         inferred: Whether the table was made from the masks because none was given.
         colours: Whether values are colours, 0xRRGGBB, in place of numbers.
         threshold: Mask values from it on are read as 255, others as 0; None reads them as they are.
-        source: What tells the classes, for messages.
+        source: Where the classes are named, for messages.
     """
 
     names: tuple[str, ...]
@@ -63,7 +62,7 @@ class ClassTable:
 
     @property
     def own_files(self) -> bool:
-        """Whether each class has mask files of its own, in which all but 0 is the class."""
+        """Whether each class has mask files of its own, where all but 0 is the class."""
         return not self.exclusive and set(self.values) == {(1,)}
 
     def text(self, value: int) -> str:
@@ -82,11 +81,10 @@ class Geometry:
 
     Attributes:
         source: The (first) image file.
-        spacing: Distance between neighbours along slices, rows and columns (D, H, W) of the array.
-        unit: Of the spacing: ``"mm"``, or ``"px"`` where the file says nothing.
-        axis: Which axis of a canonically oriented (RAS) volume the slices lie along; None for a
-            flat image.
-        orientation: Of a flat image, 1 to 8, as EXIF counts: how the file is to be shown.
+        spacing: Between slices, rows and columns (D, H, W) of the array.
+        unit: Of the spacing: ``"mm"``, or ``"px"`` where the file gives none.
+        axis: Which axis of the RAS orientation the slices lie along; None for a flat image.
+        orientation: The EXIF orientation of a flat image, 1 to 8.
         turned: Whether the pixels were turned upright by it.
     """
 
@@ -103,10 +101,10 @@ class Case:
     """One image or volume with its masks: the unit that is split, predicted and scored.
 
     Attributes:
-        name: Unique within the data set; what the table of scores calls it.
+        name: Unique within the data set.
         images: One file, or one per group of channels, of equal size.
         masks: One file; one per class where classes have files of their own; none if unlabelled.
-        patient: Cases of one patient never lie on two sides of a split.
+        patient: All cases of a patient go to the same split.
         split: ``train``, ``val`` or ``test`` where the data set says so itself.
     """
 
@@ -122,17 +120,14 @@ class CaseSet:
     """Cases with their classes.
 
     Attributes:
-        source: Where they come from, for messages.
-        cases: At least one.
-        classes: Of all masks.
-        axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the canonical (RAS)
-            orientation, or -1 for the one with the largest spacing (the last among equals).
-        channel_names: Of the image's channels, where the data set names them.
-        notes: What a user should know of how it was read, a sentence each.
-        exif: What becomes of images and masks that are to be shown turned; see
-            `tasks.common.images.orientation.turned`.
-        channels: What gray and RGB images are given, 1 or 3; see `tasks.segmentation.data.colour`.
-            None if they have others, or it is not known yet.
+        source: Where they come from, for messages. cases: At least one. classes: Of all masks.
+        axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the RAS orientation, or -1
+        for the one with the largest spacing (the last among equals). channel_names: Of the image's
+        channels, where the data set names them. notes: What a user should know of how it was read,
+        a sentence each. exif: What to do with rotated images and masks; see
+        `tasks.common.images.orientation.turned`. channels: 1 or 3 where gray and RGB images are
+        converted to one kind, see `tasks.segmentation.data.colour`; None if they are of other
+        kinds, or not read yet.
     """
 
     source: str
@@ -168,17 +163,12 @@ def class_table(
 ) -> ClassTable:
     """Return the table of exclusive classes for ``{value: name}``.
 
-    ``background`` comes first wherever it stands; the others keep their order. Values with the
-    same name make one class. Values called ``ignore`` are neither learnt from nor scored.
-
-    Args:
-        given: Such as ``{0: "background", 128: "cytoplasm", 255: "nucleus"}``.
-        colours: Whether the values are colours, 0xRRGGBB.
-        source: What tells the classes, for messages.
+    ``background`` comes first; the others keep their order. Values with the same name are one
+    class. Values called ``ignore`` are neither trained on nor scored.
 
     Raises:
-        ValueError: If there is no class, or a value is not a whole number from 0 to 65535, or is no
-            colour.
+        ValueError: If there is no class, or a value is no whole number from 0 to 65535, or no
+        colour.
 
     Example:
         >>> class_table({128: "cytoplasm", 0: "background"}).names
@@ -210,15 +200,7 @@ def class_table(
 
 
 def inferred_table(values: Sequence[int]) -> ClassTable:
-    """Return the table for mask values that nobody named: the smallest is the background.
-
-    Args:
-        values: All values that occur in the masks.
-
-    Raises:
-        ValueError: If there are fewer than two, or more than 64, which no mask of classes has, or
-            if one is negative or has more than 16 bits.
-    """
+    """Return the table for mask values without names: the smallest is the background."""
     ordered = sorted(set(values))
     wrong = [value for value in ordered if not 0 <= value <= _LARGEST]
     if wrong:
@@ -235,7 +217,7 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
 
 
 def _nearest(value: int, known: Collection[int], classes: ClassTable) -> str:
-    """Return which known colour is nearest, for a message; nothing of numbers."""
+    """Return the nearest known colour, for a message; nothing for numbers."""
     if not classes.colours:
         return ""
 
@@ -258,16 +240,10 @@ def _table() -> str:
 
 
 def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> Labels:
-    """Return the labels of a mask whose values stand for classes.
+    """Return the labels of a mask (D, H, W) whose values stand for classes.
 
-    Args:
-        mask: (D, H, W) of whole numbers.
-        classes: What they stand for.
-        source: Of the mask, for the message.
-
-    Raises:
-        ValueError: If a value is in no class, and is not the 0 of a mask of classes that overlap;
-            it names the file, the values and how many pixels.
+    A value of no class is refused, with the file, the values and the number of pixels. The 0 of a
+    mask of classes that overlap needs no class.
     """
     known = {v for values in (*classes.values, classes.ignored) for v in values}
     known |= set() if classes.exclusive else {0}
@@ -296,12 +272,7 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
 
 
 def decode(labels: Labels, classes: ClassTable) -> NDArray[np.int32]:
-    """Return a mask in the data's own values: the first value of each class.
-
-    Args:
-        labels: (D, H, W) of class indices.
-        classes: Exclusive ones.
-    """
+    """Return a mask (D, H, W) with the first value of each (exclusive) class."""
     table = np.zeros(256, dtype=np.int32)
     for index, values in enumerate(classes.values):
         table[index] = values[0]

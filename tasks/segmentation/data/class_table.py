@@ -42,9 +42,8 @@ def table_of(
         threshold: Mask values from it on become 255, others 0; None reads them as they are.
 
     Raises:
-        ValueError: If there are too few or too many classes, a value is none, or one that nobody
-            named is in a single mask of several, as a stray pixel is; if ``threshold`` does not
-            fit.
+        ValueError: If the classes or the threshold do not fit, or a value without a name is in a
+            single mask of several, as a stray pixel is.
     """
     if isinstance(classes, str):
         classes = table_text(classes)
@@ -62,16 +61,10 @@ def layered_table(
     source: str,
     threshold: float | None = None,
 ) -> ClassTable:
-    """Return the table of classes that have masks of their own and may overlap.
+    """Return the table of classes, called ``names``, that have masks of their own and may overlap.
 
-    Args:
-        names: Of the classes.
-        classes: None, as mask values stand for nothing here.
-        source: What tells the classes, for messages.
-        threshold: Mask values from it on are the class; None for all but 0.
-
-    Raises:
-        ValueError: If ``classes`` is given, or a name is ``background`` or ``ignore``.
+    ``classes`` is refused there, since values stand for nothing. The class is where values are at
+    least ``threshold``, or not 0 if it is None.
     """
     if classes is not None:
         raise ValueError(

@@ -14,14 +14,10 @@ _RGB: Final = 3
 
 
 def is_coloured(image: Image, paths: Sequence[Path]) -> bool | None:
-    """Return whether an image is in colour; None if it is neither gray nor RGB.
+    """Return whether an image (C, D, H, W) is in colour; None if it is neither gray nor RGB.
 
-    An RGB file whose channels are equal is gray.
-
-    Args:
-        image: (C, D, H, W) as stored.
-        paths: Its files. Only that of a single flat file is gray or RGB: of volumes and of several
-            files the channels mean something else.
+    An RGB file whose channels are equal is gray. Only a single flat file is gray or RGB: the
+    channels of volumes and of several files mean something else.
     """
     if len(paths) != 1 or is_volume(paths[0]) or len(image) not in (1, _RGB):
         return None
@@ -29,12 +25,10 @@ def is_coloured(image: Image, paths: Sequence[Path]) -> bool | None:
 
 
 def fitted(image: Image, paths: Sequence[Path], *, channels: int | None) -> Image:
-    """Return an image with the channels of the others: gray becomes RGB, and RGB gray if it is.
+    """Return an image with the channels that the other images have.
 
-    Args:
-        image: (C, D, H, W) as stored; it stays so unless it is gray or RGB.
-        paths: Its files.
-        channels: 1 or 3; None changes nothing. Colours are not taken away.
+    Gray becomes RGB where ``channels`` is 3; RGB with equal channels becomes gray where it is 1.
+    Colours stay, as do all images where it is None.
     """
     if channels in (None, len(image)) or (coloured := is_coloured(image, paths)) is None:
         return image
@@ -46,7 +40,7 @@ def fitted(image: Image, paths: Sequence[Path], *, channels: int | None) -> Imag
 def common_channels(coloured: Sequence[tuple[bool | None, int]]) -> int | None:
     """Return the channels that gray and RGB images get: 3 if one is in colour, else 1.
 
-    Images that have the same channels already keep them.
+    Images that have the same number of channels already keep them.
 
     Args:
         coloured: Of every image what `is_coloured` returns, and its channels as stored.

@@ -19,7 +19,7 @@ from tasks.segmentation.options import InputOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What is done to a slice, in training and ever after.
+    """How a slice is prepared, in training and in prediction.
 
     Attributes:
         mean: Of the weights, per channel of the network's input.
@@ -44,19 +44,19 @@ class Preprocessing:
 
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Random patches of every slice in turn, in each epoch others.
+    """Random patches of every slice in turn, different ones in each epoch.
 
     A sample is ``(image, labels)``: (n, h, w) float32 as the network sees it, and (h, w) uint8, or
-    (K, h, w) where classes overlap. It depends on (seed, epoch, index) alone. In a share of them,
-    ``options.foreground``, a class of the case is drawn and then one of its pixels, which the patch
-    holds; for that it may come from another slice of the case. Images smaller than a patch are
-    mirrored at their edges.
+    (K, h, w) where classes overlap. It depends on (seed, epoch, index) alone. For the share
+    ``options.foreground`` of the samples, a class of the case is drawn and then one of its pixels,
+    which the patch contains; that pixel may lie in another slice of the case. Images smaller than a
+    patch are mirrored at their edges.
 
     Args:
         store: The cases.
         depths: How many slices each case has.
-        preprocessing: See there.
-        options: Size and number of patches, and how many are certain to hold a class.
+        preprocessing: Of every slice.
+        options: Size and number of patches, and the share that contains a class.
         transform: Random changes; None for none.
         seed: Of the run.
     """
@@ -82,11 +82,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.options.patches
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
-        """Return a sample.
-
-        Args:
-            key: Epoch and index, or an index in epoch 0.
-        """
+        """Return the sample of an epoch and index, or of an index in epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         seed = draw_seed(self.seed, epoch, index)
         random = np.random.default_rng(seed)
@@ -110,7 +106,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     def _drawn(
         self, loaded: Loaded, z: int, random: np.random.Generator
     ) -> tuple[int, tuple[int | None, int | None]]:
-        """Return the slice, and a pixel that the patch must hold, if one was drawn."""
+        """Return the slice, and a pixel that the patch must contain, if one was drawn."""
         if not loaded.places or random.random() >= self.options.foreground:
             return z, (None, None)
         places = loaded.places[int(random.choice(sorted(loaded.places)))]
@@ -136,12 +132,7 @@ class CaseSample:
 
 
 class CaseDataset(Dataset[CaseSample]):
-    """Every case, whole and in order.
-
-    Args:
-        store: The cases.
-        preprocessing: See there.
-    """
+    """Every case, whole and in order."""
 
     def __init__(self, store: CaseStore, *, preprocessing: Preprocessing) -> None:
         self.store = store
@@ -151,11 +142,7 @@ class CaseDataset(Dataset[CaseSample]):
         return len(self.store)
 
     def __getitem__(self, key: Key | int) -> CaseSample:
-        """Return a case.
-
-        Args:
-            key: Epoch and index, or an index.
-        """
+        """Return the case of an epoch and index, or of an index."""
         loaded = self.store[key[1] if isinstance(key, tuple) else key]
         return CaseSample(
             name=loaded.case.name,
@@ -166,13 +153,7 @@ class CaseDataset(Dataset[CaseSample]):
 
 
 def whole_input(image: Image, scaling: Scaling, *, preprocessing: Preprocessing) -> Tensor:
-    """Return all slices of a case as the network sees them, (D, n, H, W).
-
-    Args:
-        image: (C, D, H, W), as stored.
-        scaling: Of the case.
-        preprocessing: See there.
-    """
+    """Return all slices of a case (C, D, H, W) as the network sees them, (D, n, H, W)."""
     depth, height, width = image.shape[1:]
     seen = np.empty((depth, len(preprocessing.mean), height, width), np.float32)
     for z in range(depth):
@@ -181,14 +162,7 @@ def whole_input(image: Image, scaling: Scaling, *, preprocessing: Preprocessing)
 
 
 def _span(have: int, want: int, at: int | None, random: np.random.Generator) -> slice:
-    """Return ``want`` neighbouring indices of ``have``, ``at`` among them; all if there are fewer.
-
-    Args:
-        have: Length of the side.
-        want: Length of the patch.
-        at: An index that must be in it, if any.
-        random: Draws the place.
-    """
+    """Return ``want`` neighbouring indices at random, with ``at``; all if ``have`` is less."""
     if have <= want:
         return slice(0, have)
     low, high = (0, have - want) if at is None else (max(0, at - want + 1), min(at, have - want))
@@ -197,6 +171,6 @@ def _span(have: int, want: int, at: int | None, random: np.random.Generator) -> 
 
 
 def _pads(shape: Sequence[int], patch: Sequence[int]) -> list[tuple[int, int]]:
-    """Return how much every axis lacks on either side to be as large as the patch."""
+    """Return the padding before and after each axis that makes it as large as the patch."""
     lacks = [want - have for want, have in zip(patch, shape[-2:], strict=True)]
     return [(0, 0)] * (len(shape) - 2) + [(lack // 2, lack - lack // 2) for lack in lacks]

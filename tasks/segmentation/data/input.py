@@ -23,12 +23,7 @@ Range = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decision:
-    """Return the normalisation's name.
-
-    Args:
-        options: ``auto`` leaves it to us.
-        dtypes: Of the training images.
-    """
+    """Return the normalisation's name; ``auto`` decides by the types of the training images."""
     if options.normalisation != "auto":
         return Decision(value=options.normalisation, reason="as told")
     kinds = sorted(set(dtypes))
@@ -43,13 +38,10 @@ def choose_patch(
     """Return height and width of a patch, and why.
 
     Args:
-        options: An empty ``patch`` leaves it to us.
+        options: An empty ``patch`` takes the median of ``sizes``.
         sizes: Height and width of the training images.
         multiple: The network's coarsest stride.
         smallest: The smallest side that its norms can normalise.
-
-    Raises:
-        ValueError: If a side that was asked for is no multiple of the stride, or too small.
     """
     if not options.patch:
         sides = (
@@ -74,12 +66,7 @@ def choose_patch(
 
 
 def choose_patches(options: InputOptions, *, slices: int) -> int:
-    """Return how many patches an epoch has.
-
-    Args:
-        options: 0 leaves it to us: every slice as often as the others.
-        slices: Of all training cases.
-    """
+    """Return how many patches an epoch has; 0 takes every slice equally often."""
     return options.patches or slices * -(-_FEWEST_PATCHES // slices)
 
 
@@ -132,27 +119,14 @@ class Scaling:
     clipped: bool
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
-        """Return the scaled image.
-
-        Args:
-            image: (C, ...), any slices of it.
-        """
+        """Return (C, ...), any slices of the image, scaled."""
         shape = (-1, *(1,) * (image.ndim - 1))
         out = (image.astype(np.float32) - self.centre.reshape(shape)) / self.width.reshape(shape)
         return out.clip(0, 1) if self.clipped else out
 
 
 def scaling_of(image: Image, options: InputOptions) -> Scaling:
-    """Return how a case is scaled, as ``options.normalisation`` says.
-
-    Args:
-        image: (C, D, H, W), the whole case.
-        options: With a normalisation other than ``auto``.
-
-    Raises:
-        ValueError: If ``imagenet`` is to scale a file whose range is not known; the message goes on
-            after the file's name.
-    """
+    """Return how a case (C, D, H, W) is scaled; ``auto`` must have been resolved."""
     if options.normalisation == "zscore":
         flat = image.reshape(len(image), -1)
         std = flat.std(axis=1, dtype=np.float64)
@@ -178,7 +152,7 @@ def slice_input(
 ) -> NDArray[np.float32]:
     """Return what the network sees of a slice: itself between its neighbours, normalised.
 
-    At the ends of a volume the last slice stands in for those that are not there.
+    At the ends of a volume the last slice stands in for missing ones.
 
     Args:
         image: (C, D, H, W) as stored, or any part of its rows and columns.

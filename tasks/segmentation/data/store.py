@@ -30,8 +30,8 @@ class Loaded:
         labels: (D, H, W), or (K, D, H, W) where classes overlap.
         geometry: How it lies on disk.
         scaling: Turns the image into what the network sees.
-        places: Where each class but the background is, as indices into the flattened (D, H, W);
-            classes that are not there are left out.
+        places: For each class but the background that occurs, pixels of it, as indices into the
+            flattened (D, H, W).
     """
 
     case: Case
@@ -43,17 +43,17 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads cases, and keeps them: in memory of its own while there is room, then in a scratch.
+    """Reads cases and keeps them: in the process's memory while there is room, then in a scratch file.
 
-    From a scratch a patch of a volume is read without decoding the volume again, and worker
-    processes share it. Without one, what does not fit is read whenever it is asked for.
+    A scratch file is shared by worker processes, and a patch of a volume is read from it without
+    decoding the volume again. Without one, a case that does not fit is decoded at each access.
 
     Args:
         split: The cases.
         options: How they are normalised; ``normalisation`` is not ``auto``.
         limit: Bytes to keep in memory of this process.
-        sizes: Bytes of image and labels of each case, for the scratch.
-        scratch: Whether there is one, and its folder; ``memory`` for one in memory.
+        sizes: Bytes of image and labels of each case, for the scratch file.
+        scratch: Its folder; ``memory`` for one in memory; None for none.
     """
 
     def __init__(
@@ -78,12 +78,7 @@ class CaseStore:
         return len(self.split.cases)
 
     def __getitem__(self, index: int) -> Loaded:
-        """Return a case.
-
-        Raises:
-            ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
-            OSError: If there is not enough room for the scratch.
-        """
+        """Return a case; OSError if there is not enough room for the scratch file."""
         if index in self._kept:
             return self._kept[index]
         loaded = load_case(self.split.cases[index], self.split, self.options)
@@ -97,21 +92,17 @@ class CaseStore:
         return loaded
 
     def open(self) -> None:
-        """Take the room of the scratch, if there is one; before workers begin, which share it.
-
-        Raises:
-            OSError: If there is not enough.
-        """
+        """Reserve the scratch file, if there is one, before the workers that share it start."""
         if self._folder is not None and self._scratch is None:
             folder = None if self._folder == "memory" else Path(self._folder)
             self._scratch = Scratch(self._starts[-1], folder=folder)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a process is sent that does not inherit the store: not what it has read."""
+        """Return what a worker process is sent: the store without the cases it has read."""
         return {**self.__dict__, "_kept": {}}
 
     def _placed(self, index: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return arrays that lie in the scratch, where another process may write the same."""
+        """Return arrays in the scratch file; other processes may write the same bytes there."""
         self.open()
         start, placed = self._starts[index], []
         for array in arrays:
@@ -125,16 +116,7 @@ class CaseStore:
 
 
 def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
-    """Return a case as arrays.
-
-    Args:
-        case: With a mask.
-        split: Whose classes, axis, channels and ``exif`` it is read with.
-        options: How it is normalised.
-
-    Raises:
-        ValueError: If a file is damaged, or has numbers that the normalisation cannot take.
-    """
+    """Return a case as arrays, read with the classes, axis, channels and exif of its split."""
     stored, geometry = read_image(case.images, axis=split.axis, exif=split.exif)
     image = fitted(stored, case.images, channels=split.channels)
     labels, _ = read_mask(case.masks, split.classes, axis=split.axis, exif=split.exif)

@@ -60,22 +60,19 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
 
     Gray is one channel, colour three (RGB); palettes and CMYK become RGB, transparency is dropped,
     two levels are 0 and 255; `read_flat` says more. The pages of a TIFF file are slices. Volumes
-    are turned to the closest canonical (RAS) orientation, then their slice axis comes first; a
-    fourth axis holds channels.
-
-    Whole numbers stay whole: uint8, uint16, int16 or int32. Others become float32, as do volumes
-    with a scale in their header.
+    are turned to RAS, then their slice axis comes first; a fourth axis holds channels. Whole
+    numbers are uint8, uint16, int16 or int32; others become float32, as do volumes with a scale in
+    their header.
 
     Args:
         paths: One file, or one per group of channels.
-        axis: See `CaseSet`; of flat images it is not used.
-        exif: What becomes of flat images that are to be shown turned; see
-            `tasks.common.images.orientation.turned`.
+        axis: Of volumes; see `CaseSet`.
+        exif: What to do with rotated flat images; see `tasks.common.images.orientation.turned`.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a file is damaged or of a kind that is not read, or differs from the first
-            in size or place, or is to be shown turned and ``exif`` is ``refuse``.
+            in size or place, or is rotated and ``exif`` is ``refuse``.
     """
     files = [read_file(path, axis=axis, exif=exif) for path in paths]
     first = files[0].pixels
@@ -88,12 +85,9 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
 def check_same_grid(
     first: Path, other: Path, *, sizes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
-    """Raise ValueError unless two files show the same pixels of the same thing.
+    """Raise ValueError unless two files have the same size (D, H, W) and, as volumes, one place.
 
-    Args:
-        first: An image.
-        other: Its mask, or further channels.
-        sizes: (D, H, W) of both, as they were read.
+    ``first`` is an image, ``other`` its mask or further channels.
     """
     kinds = volume_type(first), volume_type(other)
     if is_volume(first) != is_volume(other):
@@ -111,14 +105,7 @@ def check_same_grid(
 
 
 def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> ReadFile:
-    """Return what an image, a volume or a mask file holds; see `read_image` for the errors.
-
-    Args:
-        path: The file.
-        axis: As of `read_image`.
-        exif: As of `read_image`.
-        stored: As of `read_flat`.
-    """
+    """Return what an image, a volume or a mask holds; see `read_image` and `read_flat`."""
     existing_file(path, what="image")
     flat = None
     if kind := volume_type(path):

@@ -20,13 +20,7 @@ _RESOLUTION, _UNIT = (282, 283), 296  # the TIFF tags of pixels per unit in x an
 
 
 def read_pages(path: Path, *, exif: str, stored: bool) -> tuple[NDArray[Any], Geometry, FlatImage]:
-    """Return the pages as (C, D, H, W), how they lie on disk, and what else the file holds.
-
-    Args:
-        path: The file.
-        exif: See `tasks.common.images.orientation.turned`.
-        stored: As of `read_flat`.
-    """
+    """Return the pages as (C, D, H, W), how they lie on disk, and what else `read_flat` found."""
     found = read_flat(path, stored=stored)
     pages = turned(found.pages, found.orientation, exif=exif, path=path)
     stack = np.stack([page.reshape(*page.shape[:2], -1) for page in pages])  # [D,H,W,C]

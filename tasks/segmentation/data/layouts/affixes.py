@@ -19,13 +19,13 @@ _IMAGE_WORDS: Final = "images?|imgs?|im|pics?|photos?|leftimg8bit|training|test|
 
 
 class Affix(NamedTuple):
-    """What stands before and behind the rest of a name, within its folder."""
+    """The text before and after the rest of a name, within its folder."""
 
     start: str = ""
     end: str = ""
 
     def core(self, name: str) -> str | None:
-        """Return a name without it, None if it does not have it."""
+        """Return a name without the affix; None if it does not have it."""
         folder, slash, base = name.rpartition("/")
         if len(base) < len(self.start) + len(self.end):
             return None
@@ -40,15 +40,14 @@ class Affix(NamedTuple):
 class Matcher:
     """Finds the image that each mask belongs to, by its name.
 
-    A mask is called as its image, or has a word such as ``mask``, ``segmentation``, ``label`` or
-    ``gt`` before or behind the name, in capital or small letters; the image may have one such as
-    ``image`` there. Whole names come first. Where that does not find an image for every mask,
-    other text is found that all masks have in common, and all images, if it leaves them the same
-    names.
+    A mask has the name of its image, or a word such as ``mask``, ``segmentation``, ``label`` or
+    ``gt`` before or after it, in any case; the image may have one such as ``image`` there. Whole
+    names come first. If that does not find an image for every mask, the text that all masks share,
+    and all images, is removed, if that leaves the same names.
 
     Args:
         pictures: Names of the images, without suffixes, with ``/`` for folders.
-        ending: What each mask has behind the image's name, in place of all that; None for it.
+        ending: What each mask has after the image's name, in place of all that; None finds it out.
 
     Attributes:
         found: How many masks of which form belong to images of which; equal names are not counted.
@@ -64,15 +63,7 @@ class Matcher:
                 self._cores[str(affix.core(name))][name] = affix
 
     def match(self, masks: Sequence[str], *, count: bool = True) -> dict[str, str]:
-        """Return the image of each mask, by the mask; those without an image are not in it.
-
-        Args:
-            masks: Names, as the images'.
-            count: Whether they are counted in ``found``.
-
-        Raises:
-            ValueError: If a mask may belong to several images.
-        """
+        """Return the image of each mask that has one; ``count`` adds them to ``found``."""
         pairs = {name: self._by_words(name) for name in masks}
         complete = {pair[0] for pair in pairs.values() if pair} == self.pictures
         if self.ending is None and not (complete and all(pairs.values())):
@@ -92,7 +83,7 @@ class Matcher:
         return (f"names differ: {pairs}",) if pairs else ()
 
     def _by_words(self, name: str) -> tuple[str, Affix, Affix] | None:
-        """Return the image of a mask, what the mask has beside the name, and what the image has."""
+        """Return the image of a mask, the mask's affix, and the image's."""
         if self.ending is not None:
             affixes = [Affix(end=self.ending)]
         elif name in self.pictures:
@@ -115,23 +106,12 @@ class Matcher:
 
 
 def plain_ending(told: str | None) -> str | None:
-    """Return the ending of masks' names as names without suffixes have it.
-
-    Args:
-        told: Such as ``_mask`` or ``_mask.png``.
-    """
+    """Return an ending such as ``_mask`` or ``_mask.png`` without a suffix."""
     return None if told is None else _without_suffix(told)
 
 
 def several(first: str, other: str, *, of: str, where: str) -> ValueError:
-    """Return the error for two files that are both the mask of an image.
-
-    Args:
-        first: The name of a file.
-        other: That of another.
-        of: The image.
-        where: The folder.
-    """
+    """Return the error for two files in a folder that are both the mask of an image."""
     base = of.rpartition("/")[2]
     ends = [_without_suffix(name).partition(base)[2] for name in (first, other)]
     ending = next((end for end in ends if end), "_mask")

@@ -24,7 +24,7 @@ class ColouredMaskError(ValueError):
         path: Of the mask.
         colours: How many pixels have each colour, 0xRRGGBB; none if they are no colours.
         channels: Of the file.
-        drawn_alpha: Whether its alpha channel, which is left out, has more than one value.
+        drawn_alpha: Whether its alpha channel, which is not read, has more than one value.
         can_name: Whether there is an option for a table of colours.
     """
 
@@ -55,11 +55,7 @@ def packed(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def colours_of(pixels: NDArray[Any]) -> dict[int, int]:
-    """Return how many pixels have each colour; nothing if they are not of RGB with 8 bits.
-
-    Args:
-        pixels: (C, D, H, W).
-    """
+    """Return how many pixels (C, D, H, W) have each colour; nothing unless they are 8-bit RGB."""
     if len(pixels) != 3 or pixels.dtype != np.uint8:
         return {}
     values, counts = np.unique(packed(pixels), return_counts=True)
@@ -67,12 +63,7 @@ def colours_of(pixels: NDArray[Any]) -> dict[int, int]:
 
 
 def colour_advice(colours: Mapping[int, int], *, can_name: bool = True) -> str:
-    """Return what to do about masks with these colours, for the end of a message.
-
-    Args:
-        colours: How many pixels have each, 0xRRGGBB.
-        can_name: As of `ColouredMaskError`.
-    """
+    """Return what to do about masks with these colours, given with their numbers of pixels."""
     if len(colours) > MOST_CLASSES:
         return f" It has {len(colours)} colours, as a photograph has: is it an image?"
     if not colours:
@@ -96,13 +87,9 @@ def _names(colours: list[int]) -> Iterable[tuple[str, int]]:
 
 
 def table_text(text: str) -> Any:  # noqa: ANN401 (an option)
-    """Return what a table says that is written as text, as colours need it on a command line.
+    """Return the table that a text holds, with quotes or without; the text itself if it is no table.
 
-    Args:
-        text: Such as ``{'#ff0000': cell, '#000000': background}``, with quotes or without.
-
-    Returns:
-        The text itself if it is no table.
+    Colours need it on a command line: ``{'#ff0000': cell, '#000000': background}``.
     """
     if not text.strip().startswith("{"):
         return text

@@ -22,23 +22,12 @@ Masks = Mapping[Path, MaskValues]
 
 
 def refusal_of(masks: Masks) -> str:
-    """Return why classes cannot be inferred from the masks: it would silently make wrong ones.
-
-    Args:
-        masks: All of the data set.
-
-    Returns:
-        A sentence; empty if nothing speaks against it.
-    """
+    """Return why classes cannot be inferred from the masks without error; empty if they can."""
     return _one_class_of_two_numbers(masks) or _two_scales(masks)
 
 
 def hints_of(masks: Masks) -> list[str]:
-    """Return what a user should look at, a sentence each.
-
-    Args:
-        masks: All of the data set.
-    """
+    """Return what a user should check, a sentence each."""
     total = sum((Counter(mask.counts) for mask in masks.values()), Counter[int]())
     values = sorted(total)
     found = [

@@ -23,7 +23,7 @@ class Drawn:
     """What is drawn with a palette.
 
     Attributes:
-        place: The file, and the page where those of a file have several palettes.
+        place: The file, and the page where the pages of a file have several palettes.
         palette: Its colours.
         used: The indices that occur, sorted.
     """
@@ -34,12 +34,7 @@ class Drawn:
 
 
 def drawn_of(path: Path, flat: FlatImage) -> tuple[Drawn, ...]:
-    """Return the palettes of a mask file with what is drawn with each; nothing if it has none.
-
-    Args:
-        path: Of the file.
-        flat: Its stored numbers.
-    """
+    """Return the palettes of a mask file and the indices used with each; none without a palette."""
     several = len(flat.palettes) == len(flat.pages) > 1
     found: dict[Palette, Drawn] = {}
     for number, colours in enumerate(flat.palettes):
@@ -62,10 +57,8 @@ def _palette(colours: Colours) -> Palette:
 def compare_all_palettes(cases: Sequence[Sequence[Sequence[Drawn]]], classes: ClassTable) -> None:
     """Raise ValueError if the palettes of mask files differ; see `compare_palettes`.
 
-    Args:
-        cases: What is drawn in each mask file of each case; files of one class are compared, where
-            classes have files of their own.
-        classes: Of the masks.
+    ``cases`` has the palettes of each mask file of each case. Files of one class are compared,
+    where classes have files of their own.
     """
     for masks in zip_longest(*cases, fillvalue=()):
         compare_palettes(masks, any_but_0=classes.own_files and classes.threshold is None)
@@ -74,15 +67,9 @@ def compare_all_palettes(cases: Sequence[Sequence[Sequence[Drawn]]], classes: Cl
 def compare_palettes(masks: Sequence[Sequence[Drawn]], *, any_but_0: bool = False) -> None:
     """Raise ValueError if the palettes of mask files differ.
 
-    The indices are read, so an index must have one colour, and a colour one index, in all files.
-    Only what occurs counts, and a table that has a colour twice does not differ from itself.
-
-    Args:
-        masks: What is drawn in each file.
-        any_but_0: Whether all indices but 0 mean the same, so that only that of 0 counts.
-
-    Raises:
-        ValueError: With two files, the index and the colours.
+    Masks are read by index, so an index must have one colour, and a colour one index, in all files.
+    Only indices that occur count; a palette may have a colour twice. ``any_but_0`` means that all
+    indices but 0 are the same class.
     """
     colours: dict[int, tuple[str, Drawn]] = {}
     indices: dict[str, tuple[int, Drawn]] = {}

@@ -34,9 +34,9 @@ class MaskFile:
         geometry: How it lies on disk.
         dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
-        drawn: What is drawn with palettes; empty for files without.
+        drawn: Its palettes; empty for files without.
         min_is_white: Whether the smallest number is to be shown white.
-        alpha_tells: Whether there is an alpha channel, which is left out, that does not follow from
+        alpha_tells: Whether it has an alpha channel, which is not read, that does not follow from
             the values.
     """
 
@@ -52,14 +52,7 @@ class MaskFile:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskValues:
-    """What is known of a mask whose values nobody has named yet.
-
-    Attributes:
-        counts: How many pixels have each value, by value.
-        dtype: Of the stored numbers, as numpy calls it.
-        drawn: As of `MaskFile`.
-        alpha_tells: As of `MaskFile`.
-    """
+    """How many pixels of a mask have each value, before classes are known; see `MaskFile`."""
 
     counts: Mapping[int, int]
     dtype: str
@@ -72,7 +65,7 @@ def read_mask_files(
 ) -> list[MaskFile]:
     """Return what the mask files of a case hold.
 
-    The stored numbers are read: of a palette file the indices, not the colours, and MinIsWhite
+    The stored numbers are read: the indices of a palette file, not its colours, and MinIsWhite
     inverts nothing. Two levels are 0 and 255, as in OpenCV and in Pillow's gray. Three equal
     channels are one. Numbers within 0.01 of whole ones are rounded. ``classes.colours`` reads
     colours in place of numbers, and ``classes.threshold`` makes two levels of them.
@@ -98,32 +91,13 @@ def read_mask_files(
 def read_mask(
     paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
 ) -> tuple[Labels, Geometry]:
-    """Return the labels of a mask and how it lies on disk.
-
-    Args:
-        paths: As of `read_mask_files`.
-        classes: What the values stand for.
-        axis: As for the image.
-        exif: As for the image.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: As `read_mask_files` does, or if a file has a value of no class.
-    """
+    """Return the labels of a mask and how it lies on disk; see `read_mask_files`."""
     files = read_mask_files(paths, classes, axis=axis, exif=exif)
     return labels_of(files, classes), files[0].geometry
 
 
 def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
-    """Return the labels of a case.
-
-    Args:
-        files: Of one case, from `read_mask_files`.
-        classes: What the values stand for.
-
-    Raises:
-        ValueError: If a value is of no class, or the files differ in size or place.
-    """
+    """Return the labels of a case; refuses values of no class and files of other size or place."""
     first = files[0]
     if len(files) == 1 and not (classes.own_files and len(classes.names) == 1):
         return encode(first.values, classes, source=first.path)
@@ -136,24 +110,13 @@ def labels_of(files: Sequence[MaskFile], classes: ClassTable) -> Labels:
 
 
 def is_copy(mask: MaskFile, image: Image, classes: ClassTable) -> bool:
-    """Return whether a mask is the first channel of its image.
-
-    Args:
-        mask: From `read_mask_files`.
-        image: (C, D, H, W).
-        classes: With which the mask was read.
-    """
+    """Return whether a mask, read with ``classes``, is the first channel of its image."""
     values = image[0] if classes.threshold is None else _cut(image[:1], classes, mask.path)
     return bool(np.array_equal(mask.values, values))
 
 
 def mask_values(path: Path, classes: ClassTable) -> MaskValues:
-    """Return which values a mask file has; the errors are those of `read_mask_files`.
-
-    Args:
-        path: The file.
-        classes: How it is read; what the values stand for is not looked at.
-    """
+    """Return which values a mask file has; ``classes`` says how it is read."""
     file = _mask_file(path, classes, axis=-1, exif="ignore")
     values, counts = np.unique(file.values, return_counts=True)
     return MaskValues(

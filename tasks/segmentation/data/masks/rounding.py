@@ -14,15 +14,10 @@ _BITS: Final = 2**31
 
 
 def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], int]:
-    """Return mask values as whole numbers, and how many were not quite.
+    """Return floating-point mask values as whole numbers, and how many were not quite.
 
-    Args:
-        values: Floating-point numbers.
-        path: Of the mask, for the message.
-
-    Raises:
-        ValueError: If one is NaN, infinite, further than 0.01 from a whole number, or has more than
-            32 bits; with the first such number in all its digits, and how many there are.
+    Refused are NaN, infinity, more than 32 bits, and what is further than 0.01 from a whole number,
+    with the first such number in all its digits, and how many there are.
     """
     wrong = values[~np.isfinite(values)]
     if wrong.size:
