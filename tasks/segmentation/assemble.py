@@ -19,7 +19,7 @@ from tasks.common.resume.continuation import run_settings
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
-from tasks.segmentation.data.check import CaseFacts
+from tasks.segmentation.data.case_facts import CaseFacts
 from tasks.segmentation.data.data_module import SegmentationDataModule
 from tasks.segmentation.data.input import choose_normalisation, choose_patch, choose_patches
 from tasks.segmentation.data.load import Splits, read_splits

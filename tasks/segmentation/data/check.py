@@ -1,9 +1,9 @@
-"""A look at every case before a run: what cannot be used, and what should be known."""
+"""Check every case before a run: which cannot be used, and what a user should know."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,138 +12,91 @@ from tasks.common.files.paths import listed
 from tasks.common.images.orientation import UPRIGHT, TurnedError, exif_advice
 from tasks.common.report.advice import advice
 from tasks.common.report.progress import with_progress
+from tasks.segmentation.data.case_facts import CaseFacts, mask_facts
 from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.data.colour import common_channels, is_coloured
 from tasks.segmentation.data.formats.files import check_same_grid, read_image
-from tasks.segmentation.data.masks.notes import MaskFacts, mask_facts
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
 from tasks.segmentation.data.masks.read import is_copy, labels_of, read_mask_files
 
 _SHOWN = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaseFacts(MaskFacts):
-    """What was seen of a case and, as `MaskFacts` says, of its masks.
-
-    Attributes:
-        shape: (D, H, W).
-        channels: Of the image, as it is used.
-        dtype: Of its numbers, as numpy calls it.
-        spacing: Between slices, rows and columns.
-        unit: Of the spacing.
-        flat: Whether it is a flat image.
-        class_pixels: Of each class.
-        blank: Whether the image is of one value, as empty slices are.
-        digest: Equal for equal images.
-        mask_digest: Equal for equal labels.
-        turned: How many of image and mask are to be shown turned, as EXIF says.
-        coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
-        stored_channels: Of the image file, if they are others than those that are used.
-    """
-
-    shape: tuple[int, int, int]
-    channels: int
-    dtype: str
-    spacing: tuple[float, float, float]
-    unit: str
-    flat: bool
-    class_pixels: tuple[int, ...]
-    blank: bool
-    digest: str
-    mask_digest: str
-    turned: int = 0
-    coloured: bool | None = None
-    stored_channels: int | None = None
-
-
-def look(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
+def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     """Return the facts about each case, after reading its image and its mask once.
 
     Args:
         case_set: With masks.
-        policy: What to do about cases that cannot be used: ``error`` raises, ``skip`` leaves them
-            out, but never all.
+        policy: For cases that cannot be used: ``error`` raises, ``skip`` leaves them out, but
+            never all.
 
     Raises:
         ValueError: With the first five faults and the number of all: a file that is missing or
             damaged, image and mask of different sizes or places, a mask value of no class, NaN or
-            infinity in an image, other channels than the first case has, volumes among flat images.
-            Whatever the policy, if a case is to be shown turned and ``exif`` of the set is
-            ``refuse``.
+            infinity in an image, other channels than most cases have, volumes among flat images.
+            Whatever the policy, if an image is rotated and ``exif`` of the set is ``refuse``.
     """
     if policy not in ("error", "skip"):
         raise ValueError(f"on_bad_image takes error or skip, got {policy!r}.")
     read: list[CaseFacts] = []
     faults: list[str] = []
-    turned: list[str] = []
+    rotated: list[str] = []
     what = f"cases of {case_set.source} read"
     for case in with_progress(case_set.cases, total=len(case_set.cases), what=what):
         try:
             read.append(_facts(case, case_set))
         except TurnedError as error:
-            turned.append(f"{error.path.name} ({error.orientation})")
+            rotated.append(f"{error.path.name} ({error.orientation})")
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")
-    if turned:
+    if rotated:
         raise ValueError(
-            f"{case_set.source}: files of {len(turned)} of {len(case_set.cases)} cases are to be "
-            f"shown turned (EXIF orientation): {listed(turned)}. {exif_advice()}"
+            f"{case_set.source}: files of {len(rotated)} of {len(case_set.cases)} cases are to be "
+            f"shown turned (EXIF orientation): {listed(rotated)}. {exif_advice()}"
         )
     compare_all_palettes([facts.drawn for facts in read], case_set.classes)
     found, odd = _alike(_fitted(read, case_set.channels))
     faults += odd
     if faults and (policy == "error" or not found):
-        rest = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
-        raise ValueError(
-            f"{case_set.source}: {len(faults)} of {len(case_set.cases)} cases cannot be used:"
-            f"{shown}{rest}\nRepair or remove them"
-            f"{advice('; on_bad_image=skip leaves out some, never all')}."
-        )
+        raise ValueError(_all_faults(faults, case_set))
     return found
 
 
-def findings(
-    train: Sequence[CaseFacts],
-    val: Sequence[CaseFacts],
-    test: Sequence[CaseFacts],
-    classes: ClassTable,
-) -> list[str]:
-    """Return what a user should know of the splits, a sentence each.
+def _all_faults(faults: Sequence[str], case_set: CaseSet) -> str:
+    rest = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
+    return (
+        f"{case_set.source}: {len(faults)} of {len(case_set.cases)} cases cannot be used:"
+        f"{shown}{rest}\nRepair or remove them"
+        f"{advice('; on_bad_image=skip leaves out some, never all')}."
+    )
 
-    Args:
-        train: Facts about its cases.
-        val: Facts about its cases.
-        test: Facts about its cases; may be empty.
-        classes: Of all of them.
 
-    Raises:
-        ValueError: If a class has no pixel in train, or no scored class has any in val.
+def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> list[str]:
+    """Return what a user should know of the splits, given by name, a sentence each.
+
+    A class without a pixel in train is refused, and so is a val without any scored class.
     """
-    sides = {"train": train, "val": val, "test": test}
     counts = {
         side: np.sum([facts.class_pixels for facts in cases], axis=0)
         for side, cases in sides.items()
-        if cases
     }
-    unseen = [classes.names[index] for index in classes.scored if counts["train"][index] == 0]
-    if unseen:
+    unseen = {
+        side: [classes.names[index] for index in classes.scored if pixels[index] == 0]
+        for side, pixels in counts.items()
+    }
+    if unseen["train"]:
         raise ValueError(
-            f"train has no pixel of {', '.join(unseen)}: what is never shown is not learnt. Take "
-            f"it out of {classes.source}, or split the cases in another way (data.seed)."
+            f"train has no pixel of {', '.join(unseen['train'])}: what is never shown is not "
+            f"learnt. Take it out of {classes.source}, or split the cases in another way "
+            "(data.seed)."
         )
     if not counts["val"][list(classes.scored)].any():
         raise ValueError(
             "val has no pixel of any scored class, so no checkpoint can be chosen; split the "
             "cases in another way (data.seed, data.val)."
         )
-    said = [
-        f"{side} has no pixel of {classes.names[index]}"
-        for side in counts
-        for index in classes.scored
-        if counts[side][index] == 0
-    ]
+    said = [f"{side} has no pixel of {name}" for side, names in unseen.items() for name in names]
     return said + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
 
 
@@ -176,13 +129,8 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         )
     depth, height, width = image.shape[1:]
     coloured = is_coloured(image, case.images)
-    seen = mask_facts(case.name, masks)
     return CaseFacts(
-        name=case.name,
-        axis=geometry.axis,
-        rounded=seen.rounded,
-        drawn=seen.drawn,
-        min_is_white=seen.min_is_white,
+        **vars(mask_facts(case.name, masks)),
         shape=(depth, height, width),
         channels=len(image),
         dtype=str(image.dtype),
@@ -198,11 +146,9 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     )
 
 
-def shared_channels(looked: Sequence[CaseFacts]) -> int | None:
+def shared_channels(cases: Sequence[CaseFacts]) -> int | None:
     """Return the channels of gray and RGB images, None if the images are of another kind."""
-    if any(facts.coloured is None for facts in looked):
-        return None
-    return looked[0].channels
+    return None if any(facts.coloured is None for facts in cases) else cases[0].channels
 
 
 def _fitted(read: Sequence[CaseFacts], channels: int | None) -> list[CaseFacts]:

@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from tasks.common.data.data_module import ResumableDataModule
+from tasks.segmentation.data.case_facts import CaseFacts
 from tasks.segmentation.data.cases import CaseSet
-from tasks.segmentation.data.check import CaseFacts
-from tasks.segmentation.data.dataset import CaseDataset, CaseSample, PatchDataset, Preprocessing
+from tasks.segmentation.data.dataset import CaseDataset, CaseSample, PatchDataset
+from tasks.segmentation.data.input import Preprocessing
 from tasks.segmentation.data.store import CaseStore
 from tasks.segmentation.data.transforms import PatchTransform
 from tasks.segmentation.options import InputOptions

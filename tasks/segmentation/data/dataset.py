@@ -5,42 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tasks.common.data.sampling import Key, draw_seed
 from tasks.segmentation.data.cases import Image, Labels
-from tasks.segmentation.data.input import Scaling, slice_input
+from tasks.segmentation.data.input import Preprocessing, Scaling
 from tasks.segmentation.data.store import CaseStore, Loaded
 from tasks.segmentation.data.transforms import PatchTransform
 from tasks.segmentation.options import InputOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How a slice is prepared, in training and in prediction.
-
-    Attributes:
-        mean: Of the weights, per channel of the network's input.
-        std: Of the weights, per channel of the network's input.
-        neighbours: Slices on either side.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    neighbours: int
-
-    def __call__(self, image: Image, index: int, *, scaling: Scaling) -> NDArray[np.float32]:
-        """Return (n, H, W) of the slice ``index``; see `slice_input`."""
-        return slice_input(
-            image,
-            index,
-            scaling=scaling,
-            neighbours=self.neighbours,
-            mean=self.mean,
-            std=self.std,
-        )
 
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.options.decision import Decision
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Image
@@ -17,9 +18,6 @@ from tasks.segmentation.options import InputOptions
 _LARGEST_PATCH: Final = 256
 _FEWEST_PATCHES: Final = 200
 _PERCENTILES: Final = (0.5, 99.5)  # nnU-Net's for CT
-
-Range = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""What becomes 0 and what becomes 1, per channel (C,)."""
 
 
 def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decision:
@@ -70,40 +68,6 @@ def choose_patches(options: InputOptions, *, slices: int) -> int:
     return options.patches or slices * -(-_FEWEST_PATCHES // slices)
 
 
-def _imagenet(image: Image, options: InputOptions) -> Range:  # noqa: ARG001 (the table's signature)
-    if np.issubdtype(image.dtype, np.unsignedinteger):
-        top = float(np.iinfo(image.dtype.name).max)
-    else:
-        top = 1.0
-        low, high = float(image.min()), float(image.max())
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"has values from {low:g} to {high:g}, but input.normalisation=imagenet expects "
-                "whole numbers from 0, or numbers from 0 to 1; "
-                + advice(
-                    "use zscore, percentile or window",
-                    otherwise="give images like those of the training, which used it",
-                )
-            )
-    return _constant(0.0, top, channels=len(image))
-
-
-def _window(image: Image, options: InputOptions) -> Range:
-    return _constant(options.window[0], options.window[1], channels=len(image))
-
-
-def _percentile(image: Image, options: InputOptions) -> Range:  # noqa: ARG001
-    low, high = np.percentile(image.reshape(len(image), -1), _PERCENTILES, axis=1)
-    return low.astype(np.float32), high.astype(np.float32)
-
-
-_RANGES: Final = {"imagenet": _imagenet, "percentile": _percentile, "window": _window}
-
-
-def _constant(low: float, high: float, *, channels: int) -> Range:
-    return np.full(channels, low, np.float32), np.full(channels, high, np.float32)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
     """What turns stored values into numbers near 0 to 1, or with mean 0 and std 1.
@@ -125,50 +89,77 @@ class Scaling:
         return out.clip(0, 1) if self.clipped else out
 
 
-def scaling_of(image: Image, options: InputOptions) -> Scaling:
-    """Return how a case (C, D, H, W) is scaled; ``auto`` must have been resolved."""
+def scaling_of(image: Image, options: InputOptions, *, source: Path) -> Scaling:
+    """Return how a case (C, D, H, W) is scaled; ``auto`` must have been resolved.
+
+    ``imagenet`` refuses a ``source`` with numbers outside [0, 1] that are not unsigned integers.
+    """
+    flat = image.reshape(len(image), -1)
     if options.normalisation == "zscore":
-        flat = image.reshape(len(image), -1)
         std = flat.std(axis=1, dtype=np.float64)
         return Scaling(
             centre=flat.mean(axis=1, dtype=np.float64).astype(np.float32),
             width=np.where(std > 0, std, 1.0).astype(np.float32),  # a constant channel becomes 0
             clipped=False,
         )
-    low, high = choose(_RANGES, options.normalisation, what="normalisation")(image, options)
+    if options.normalisation == "percentile":
+        low, high = np.percentile(flat, _PERCENTILES, axis=1).astype(np.float32)
+    else:
+        window = options.normalisation == "window"
+        ends = options.window if window else (0, _largest(image, source))
+        low, high = (np.full(len(image), end, np.float32) for end in ends)
     # A channel of (nearly) one value becomes 0 there, and 0 or 1 elsewhere.
     width = np.where(high > low, high - low, np.float32(1))
     return Scaling(centre=low, width=width, clipped=True)
 
 
-def slice_input(
-    image: Image,
-    index: int,
-    *,
-    scaling: Scaling,
-    neighbours: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> NDArray[np.float32]:
-    """Return what the network sees of a slice: itself between its neighbours, normalised.
+def _largest(image: Image, source: Path) -> float:
+    """Return the largest value that the type of the numbers stands for."""
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        return float(np.iinfo(image.dtype.name).max)
+    low, high = float(image.min()), float(image.max())
+    if low >= 0 and high <= 1:
+        return 1.0
+    told = advice(
+        "use zscore, percentile or window",
+        otherwise="give images like those of the training, which used it",
+    )
+    raise UserError(
+        f"{source} has values from {low:g} to {high:g}, but input.normalisation=imagenet expects "
+        f"whole numbers from 0, or numbers from 0 to 1; {told}."
+    )
 
-    At the ends of a volume the last slice stands in for missing ones.
 
-    Args:
-        image: (C, D, H, W) as stored, or any part of its rows and columns.
-        index: Of the slice.
-        scaling: Of the case.
-        neighbours: How many slices on either side.
-        mean: Of the weights, per channel of the result.
-        std: Of the weights, per channel of the result.
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a slice is prepared, in training and in prediction.
 
-    Returns:
-        (C * (2 * neighbours + 1), H, W): all channels of the first slice, then of the next.
+    Attributes:
+        mean: Of the weights, per channel of the network's input.
+        std: Of the weights, per channel of the network's input.
+        neighbours: Slices on either side that the network sees as well.
     """
-    near = np.arange(index - neighbours, index + neighbours + 1).clip(0, image.shape[1] - 1)
-    planes = scaling(image[:, near]).swapaxes(0, 1)  # [2k+1,C,H,W]
-    planes = planes.reshape(-1, *image.shape[2:])
-    shape = (-1, 1, 1)
-    centre, width = (np.asarray(v, np.float32).reshape(shape) for v in (mean, std))
-    out = (planes - centre) / width
-    return np.ascontiguousarray(out)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    neighbours: int
+
+    def __call__(self, image: Image, index: int, *, scaling: Scaling) -> NDArray[np.float32]:
+        """Return what the network sees of the slice ``index``: itself between its neighbours.
+
+        At the ends of a volume the last slice stands in for missing ones.
+
+        Args:
+            image: (C, D, H, W) as stored, or any part of its rows and columns.
+            index: Of the slice.
+            scaling: Of the case.
+
+        Returns:
+            (C * (2 * neighbours + 1), H, W): all channels of the first slice, then of the next.
+        """
+        near = np.arange(index - self.neighbours, index + self.neighbours + 1)
+        near = near.clip(0, image.shape[1] - 1)
+        planes = scaling(image[:, near]).swapaxes(0, 1)  # [2k+1,C,H,W]
+        planes = planes.reshape(-1, *image.shape[2:])
+        mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return np.ascontiguousarray((planes - mean) / std)

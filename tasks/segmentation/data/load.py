@@ -15,10 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import DONE, check_exif
 from tasks.common.resume.card import with_tuples
+from tasks.segmentation.data.case_facts import CaseFacts, image_notes, mask_notes
 from tasks.segmentation.data.cases import CaseSet
-from tasks.segmentation.data.check import CaseFacts, findings, look, shared_channels
-from tasks.segmentation.data.masks.notes import mask_notes
-from tasks.segmentation.data.notes import image_notes
+from tasks.segmentation.data.check import check_cases, findings, shared_channels
 from tasks.segmentation.data.splits import SplitOptions, split_cases
 
 
@@ -87,7 +86,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     Args:
         node: The group: the options of `SplitOptions`, ``exif`` of `CaseSet`, and ``_target_`` with
             its arguments.
-        policy: ``error`` or ``skip``; see `look`.
+        policy: ``error`` or ``skip``; see `check_cases`.
 
     Raises:
         ValueError: If the options, a case or the split are wrong.
@@ -103,11 +102,11 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     check_exif(exif)
     case_set: CaseSet = replace(instantiate(source, _convert_="all"), exif=exif)
     started = time.monotonic()
-    looked = look(case_set, policy=policy)
+    looked = check_cases(case_set, policy=policy)
     axes = Counter(facts.axis for facts in looked if facts.axis is not None)
     if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
         case_set = replace(case_set, axis=axes.most_common(1)[0][0])
-        looked = look(case_set, policy=policy) if len(axes) > 1 else looked
+        looked = check_cases(case_set, policy=policy) if len(axes) > 1 else looked
     case_set = replace(case_set, channels=shared_channels(looked))
     read = f"{len(looked)} cases decoded in {time.monotonic() - started:.1f} s"
     known = {facts.name: facts for facts in looked}
@@ -115,7 +114,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     sides = split_cases(replace(case_set, cases=kept), options)
     train, val = _side(sides[0], known), _side(sides[1], known)
     test = None if sides[2] is None else _side(sides[2], known)
-    said = findings(train.facts, val.facts, test.facts if test else (), case_set.classes)
+    parts = {"train": train, "val": val, "test": test}
+    said = findings({k: side.facts for k, side in parts.items() if side}, case_set.classes)
     if count := sum(facts.turned for facts in looked):
         said = [f"{count} files are to be shown turned (EXIF); {DONE[exif]}", *said]
     said = image_notes(looked) + mask_notes(looked) + said

@@ -43,7 +43,7 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads cases and keeps them: in the process's memory while there is room, then in a scratch file.
+    """Reads cases and keeps them: in memory while there is room, then in a scratch file.
 
     A scratch file is shared by worker processes, and a patch of a volume is read from it without
     decoding the volume again. Without one, a case that does not fit is decoded at each access.
@@ -125,17 +125,9 @@ def load_case(case: Case, split: CaseSet, options: InputOptions) -> Loaded:
         image=image,
         labels=labels,
         geometry=geometry,
-        scaling=scaling_of_file(image, options, geometry=geometry),
+        scaling=scaling_of(image, options, source=geometry.source),
         places=_places(labels, split.classes),
     )
-
-
-def scaling_of_file(image: Image, options: InputOptions, *, geometry: Geometry) -> Scaling:
-    """Return `scaling_of` an image; an error names its file."""
-    try:
-        return scaling_of(image, options)
-    except ValueError as error:
-        raise ValueError(f"{geometry.source} {error}.") from error
 
 
 def _places(labels: Labels, classes: ClassTable) -> dict[int, NDArray[np.int64]]:

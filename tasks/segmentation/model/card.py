@@ -16,7 +16,7 @@ from tasks.common.resume.card import (
 )
 from tasks.common.resume.classes import Classes, matched
 from tasks.segmentation.data.cases import ClassTable
-from tasks.segmentation.data.dataset import Preprocessing
+from tasks.segmentation.data.input import Preprocessing
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
 

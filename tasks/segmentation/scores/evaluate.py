@@ -5,22 +5,21 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from torch import nn
 
 from tasks.common.files.paths import existing_folder, is_hidden
 from tasks.common.report.advice import without_training
 from tasks.common.report.terminal import print_scores
+from tasks.segmentation.data.case_facts import image_notes, mask_facts, mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet
-from tasks.segmentation.data.check import look, shared_channels
+from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.dataset import whole_input
-from tasks.segmentation.data.formats.files import check_same_grid, suffix_of
-from tasks.segmentation.data.layouts.folder import folder_cases, stem_of
-from tasks.segmentation.data.masks.notes import mask_facts, mask_notes
+from tasks.segmentation.data.formats.files import check_same_grid, stem_of, suffix_of
+from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
 from tasks.segmentation.data.masks.read import labels_of, read_mask_files
-from tasks.segmentation.data.notes import image_notes
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import (
@@ -62,7 +61,7 @@ def read_cases(
             exif=card.exif,
             channels=card.image_channels,
         )
-        looked = look(cases, policy="error")
+        looked = check_cases(cases, policy="error")
     channels = {facts.channels for facts in looked}
     if channels != {card.channels}:
         raise ValueError(
@@ -105,12 +104,12 @@ def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
     files = _files(existing_folder(images, what="image folder"))
     channels: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        if found := re.fullmatch(r"(.+)_\d{4}", stem_of(PurePath(file.name))):
+        if found := re.fullmatch(r"(.+)_\d{4}", stem_of(file.name)):
             channels[found[1]].append(file)
     folder = existing_folder(masks, what="mask folder")
     truths: dict[str, Path] = {}
     for file in _files(folder):
-        name = stem_of(PurePath(file.name))
+        name = stem_of(file.name)
         if name in truths:
             raise ValueError(
                 f"{folder}: {truths[name].name!r} and {file.name!r} are both the mask of {name!r}; "

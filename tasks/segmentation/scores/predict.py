@@ -29,10 +29,12 @@ from tasks.segmentation.data.formats.files import (
     is_volume,
     mask_names,
     read_image,
+    stem_of,
     suffix_of,
     write_mask,
 )
-from tasks.segmentation.data.store import load_case, scaling_of_file
+from tasks.segmentation.data.input import scaling_of
+from tasks.segmentation.data.store import load_case
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
@@ -61,7 +63,7 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
     written = [output / MASKS, output / OVERLAYS]
     numbered: dict[str, list[NamedFile]] = defaultdict(list)
     for file in find_files(sources, suffixes=SUFFIXES, written=written):
-        numbered[re.sub(r"_\d{4}$", "", _stem(file.name))].append(file)
+        numbered[re.sub(r"_\d{4}$", "", stem_of(file.name))].append(file)
     groups: dict[str, list[Path]] = {}  # by a name with the suffix
     for name, group in numbered.items():
         group.sort(key=lambda file: file.name)
@@ -103,7 +105,7 @@ def predict_cases(
         try:
             with without_training():
                 image, geometry, done = _read(case, card)
-                scaling = scaling_of_file(image, card.input, geometry=geometry)
+                scaling = scaling_of(image, card.input, source=geometry.source)
         except (OSError, ValueError) as error:
             faults[case.name] = error
             yield f"{case.name}: skipped, {error}"
@@ -206,7 +208,7 @@ def _found(labels: Labels, classes: ClassTable) -> str:
 
 def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:
     """Return whether files of one name and different numbers are the channels of one case."""
-    numbers = [_stem(file.name)[-5:] for file in files]
+    numbers = [stem_of(file.name)[-5:] for file in files]
     if channels == 1 or numbers != [f"_{number:04d}" for number in range(channels)]:
         return False
     if is_volume(files[0].path):
@@ -215,7 +217,3 @@ def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:
         return len(read_image([files[0].path], axis=-1, exif="ignore")[0]) < channels
     except (OSError, ValueError):  # the case is skipped when its turn comes
         return True
-
-
-def _stem(name: str) -> str:
-    return name[: len(name) - len(suffix_of(Path(name)))]

@@ -12,7 +12,7 @@ from torch import nn
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.segmentation.data.cases import ClassTable, class_table
-from tasks.segmentation.data.check import look
+from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.data_module import SegmentationDataModule
 from tasks.segmentation.model.build import new_segmenter
 from tasks.segmentation.model.card import load_segmenter
@@ -73,7 +73,7 @@ def module_for(data, *, loss=None, recipe=RECIPE, inputs=INPUTS, settings=None, 
 
 def data_for(module, data, *, val=None, **options):
     return SegmentationDataModule(
-        train=(data, look(data, policy="error")),
+        train=(data, check_cases(data, policy="error")),
         val=val or data,
         test=val or data,
         options=module.card.input,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -39,10 +39,21 @@ class ReadFile:
     flat: FlatImage | None = None
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: PurePath | str) -> str:
     """Return which of `SUFFIXES` a file has, or an empty string."""
     # Not Path.suffix: that of a.nii.gz is .gz, and of case.1.nii.gz there are three.
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+    return next((suffix for suffix in SUFFIXES if str(path).lower().endswith(suffix)), "")
+
+
+def stem_of(path: PurePath | str) -> str:
+    """Return a path with ``/`` and without its suffix, if that is one of `SUFFIXES`.
+
+    Example:
+        >>> stem_of("ct/a.b.nii.gz"), stem_of("notes.txt")
+        ('ct/a.b', 'notes.txt')
+    """
+    text = path if isinstance(path, str) else path.as_posix()
+    return text[: len(text) - len(suffix_of(text))]
 
 
 def volume_type(path: Path) -> VolumeType | None:

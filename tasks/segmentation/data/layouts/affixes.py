@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from tasks.common.files.paths import listed
 from tasks.common.report.advice import advice
-from tasks.segmentation.data.formats.files import SUFFIXES
+from tasks.segmentation.data.formats.files import stem_of
 
 _MASK_WORDS: Final = (
     "masks?|msk|seg|segm|segmentations?|labels?|lbls?|gts?|ground[-_ ]?truth|annotations?|annos?|"
@@ -105,15 +105,10 @@ class Matcher:
         return None
 
 
-def plain_ending(told: str | None) -> str | None:
-    """Return an ending such as ``_mask`` or ``_mask.png`` without a suffix."""
-    return None if told is None else _without_suffix(told)
-
-
 def several(first: str, other: str, *, of: str, where: str) -> ValueError:
     """Return the error for two files in a folder that are both the mask of an image."""
     base = of.rpartition("/")[2]
-    ends = [_without_suffix(name).partition(base)[2] for name in (first, other)]
+    ends = [stem_of(name).partition(base)[2] for name in (first, other)]
     ending = next((end for end in ends if end), "_mask")
     return ValueError(
         f"{where}: {first!r} and {other!r} are both the mask of {of!r}; expected one. Remove the "
@@ -121,11 +116,6 @@ def several(first: str, other: str, *, of: str, where: str) -> ValueError:
         + advice(f"data.mask_suffix={ending}", otherwise=f"--mask-suffix {ending}")
         + "."
     )
-
-
-def _without_suffix(name: str) -> str:
-    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def _worded(name: str, words: str) -> Iterator[Affix]:

@@ -20,7 +20,7 @@ from tasks.common.files.paths import (
 from tasks.common.files.text import read_text
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.layouts.folder import stem_of
+from tasks.segmentation.data.formats.files import stem_of
 
 _COLUMNS: Final = ("image", "mask", "name", "patient", "split")
 
@@ -183,8 +183,7 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
         )
 
     pictures, drawn = files(images), files(masks)
-    first = PurePath(name_here(base, row.cell(images[0])))
-    name = row.cell("name", stem_of(first) or first.as_posix())
+    name = row.cell("name", stem_of(PurePath(name_here(base, row.cell(images[0])))))
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise ValueError(
             f"{row.place('name' if 'name' in row.cells else images[0])}: {name!r} lies outside "

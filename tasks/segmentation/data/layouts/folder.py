@@ -1,15 +1,15 @@
 """Cases from a folder of images and a folder of masks, matched by their names."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from tasks.common.files.paths import contents, existing_folder, is_hidden, listed
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.formats.files import SUFFIXES
-from tasks.segmentation.data.layouts.affixes import Matcher, plain_ending, several
+from tasks.segmentation.data.formats.files import SUFFIXES, stem_of, suffix_of
+from tasks.segmentation.data.layouts.affixes import Matcher, several
 from tasks.segmentation.data.splits import patient_of
 
 
@@ -52,7 +52,7 @@ def folder_cases(
     """
     base = existing_folder(Path(root), what="root")
     folder = base / masks
-    ending = plain_ending(mask_suffix)
+    ending = None if mask_suffix is None else stem_of(mask_suffix)
     pictures, found, passed = _both(base / images, folder, ending)
     matcher = Matcher(pictures, ending)
     layers = _class_folders(folder, found, matcher)
@@ -79,18 +79,6 @@ def folder_cases(
         classes=table,
         notes=(*matcher.note(), *passed, *notes),
     )
-
-
-def stem_of(path: PurePath) -> str:
-    """Return a path without its suffix, ``.nii.gz`` being one, or nothing if it is of no image.
-
-    Example:
-        >>> stem_of(PurePath("ct/a.b.nii.gz")), stem_of(PurePath("notes.txt"))
-        ('ct/a.b', '')
-    """
-    text = path.as_posix()
-    suffix = next((s for s in SUFFIXES if text.lower().endswith(s)), text)
-    return text[: -len(suffix)]
 
 
 def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source: Path) -> None:
@@ -126,7 +114,7 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
         relative = path.relative_to(folder)
         name = stem_of(relative)
         hidden = any(is_hidden(Path(part)) for part in relative.parts)
-        if not name or hidden or path.is_dir():
+        if not suffix_of(path) or hidden or path.is_dir():
             continue
         if name in files:
             raise ValueError(

@@ -87,7 +87,7 @@ def _names(colours: list[int]) -> Iterable[tuple[str, int]]:
 
 
 def table_text(text: str) -> Any:  # noqa: ANN401 (an option)
-    """Return the table that a text holds, with quotes or without; the text itself if it is no table.
+    """Return the table that a text holds, with quotes or without; the text if it is no table.
 
     Colours need it on a command line: ``{'#ff0000': cell, '#000000': background}``.
     """

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.segmentation.data.case_facts import CaseFacts
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
-from tasks.segmentation.data.check import CaseFacts, findings, look
+from tasks.segmentation.data.check import check_cases, findings
 
 TABLE = class_table({0: "background", 1: "liver", 2: "vessel", 9: "ignore"})
 REGIONS = ClassTable(names=("whole", "core"), values=((1, 2), (2,)), exclusive=False, ignored=(9,))
@@ -42,14 +43,19 @@ def set_of(*cases, classes=TABLE):
     return CaseSet(source="data/liver", cases=cases, classes=classes)
 
 
+def found_in(train, val, test, classes):
+    sides = {"train": train, "val": val, "test": test}
+    return findings({side: cases for side, cases in sides.items() if cases}, classes)
+
+
 def refused(*cases, match, **options):
     with pytest.raises(ValueError, match=match) as caught:
-        look(set_of(*cases, **options), policy="error")
+        check_cases(set_of(*cases, **options), policy="error")
     return str(caught.value)
 
 
 def test_facts_of_a_flat_case(case):
-    [facts] = look(set_of(case("a")), policy="error")
+    [facts] = check_cases(set_of(case("a")), policy="error")
 
     assert (facts.name, facts.shape, facts.channels, facts.dtype) == ("a", (1, 3, 4), 1, "uint8")
     assert (facts.spacing, facts.unit, facts.flat) == ((1, 1, 1), "px", True)
@@ -61,7 +67,7 @@ def test_facts_of_a_volume(case):
     mask = np.zeros((3, 4, 5), np.uint8)
     mask[0, :, 2] = 1
 
-    [facts] = look(set_of(case("a", image, mask)), policy="error")
+    [facts] = check_cases(set_of(case("a", image, mask)), policy="error")
 
     # The largest spacing, 3 mm, is that of the last axis.
     assert (facts.shape, facts.spacing, facts.unit) == ((5, 3, 4), (3, 1, 2), "mm")
@@ -70,7 +76,7 @@ def test_facts_of_a_volume(case):
 
 
 def test_pixels_of_classes_that_overlap_count_for_each(case):
-    [facts] = look(set_of(case("a"), classes=REGIONS), policy="error")
+    [facts] = check_cases(set_of(case("a"), classes=REGIONS), policy="error")
 
     assert facts.class_pixels == (4, 1)
 
@@ -153,21 +159,21 @@ def test_the_first_five_faults_are_listed_and_all_are_counted(case):
 def test_skipping_leaves_out_what_cannot_be_used_but_never_all(case):
     good, bad = case("a"), case("b", np.zeros((3, 5), np.uint8))
 
-    assert [facts.name for facts in look(set_of(bad, good), policy="skip")] == ["a"]
+    assert [facts.name for facts in check_cases(set_of(bad, good), policy="skip")] == ["a"]
     with pytest.raises(ValueError, match="data/liver: 1 of 1 cases cannot be used"):
-        look(set_of(bad), policy="skip")
+        check_cases(set_of(bad), policy="skip")
 
 
 def test_another_policy_is_refused(case):
     with pytest.raises(ValueError, match="on_bad_image takes error or skip, got 'ignore'"):
-        look(set_of(case("a")), policy="ignore")
+        check_cases(set_of(case("a")), policy="ignore")
 
 
 def test_digests_are_of_numbers_and_not_of_files(case):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     cases = case("a", pixels), case("b", pixels, MASK[::-1].copy()), case("c", pixels + 1)
 
-    a, b, c = look(set_of(*cases), policy="error")
+    a, b, c = check_cases(set_of(*cases), policy="error")
 
     assert a.digest == b.digest != c.digest
     assert a.mask_digest == c.mask_digest != b.mask_digest
@@ -191,47 +197,47 @@ def facts(name, pixels=(5, 5, 5), *, image=None, mask="m"):
 
 
 def test_nothing_is_said_of_splits_that_have_everything():
-    assert findings([facts("a")], [facts("b")], [facts("c")], TABLE) == []
-    assert findings([facts("a", (9, 3, 0)), facts("d", (0, 0, 1))], [facts("b")], [], TABLE) == []
+    assert found_in([facts("a")], [facts("b")], [facts("c")], TABLE) == []
+    assert found_in([facts("a", (9, 3, 0)), facts("d", (0, 0, 1))], [facts("b")], [], TABLE) == []
 
 
 def test_a_class_that_train_lacks_is_an_error():
     with pytest.raises(ValueError, match=r"train has no pixel of vessel: what is never shown"):
-        findings([facts("a", (9, 3, 0))], [facts("b")], [], TABLE)
+        found_in([facts("a", (9, 3, 0))], [facts("b")], [], TABLE)
     with pytest.raises(ValueError, match=r"train has no pixel of liver, vessel: "):
-        findings([facts("a", (1, 0, 0))], [facts("b")], [], TABLE)
-    assert findings([facts("a", (0, 3, 1))], [facts("b")], [], TABLE) == []  # no background
+        found_in([facts("a", (1, 0, 0))], [facts("b")], [], TABLE)
+    assert found_in([facts("a", (0, 3, 1))], [facts("b")], [], TABLE) == []  # no background
 
 
 def test_the_first_case_may_be_the_odd_one(case):
     two = replace(case("a"), images=(*case("a").images, *case("d").images))
-    kept = look(set_of(two, case("b"), case("c")), policy="skip")
+    kept = check_cases(set_of(two, case("b"), case("c")), policy="skip")
     assert [facts.name for facts in kept] == ["b", "c"]
 
 
 def test_blank_images_are_not_the_same_image():
     blank = [facts(name, image="blank") for name in "abc"]
-    assert findings(blank[:1], blank[1:2], blank[2:], TABLE) == []
+    assert found_in(blank[:1], blank[1:2], blank[2:], TABLE) == []
 
 
 def test_a_class_that_val_or_test_lacks_is_said():
-    said = findings([facts("a")], [facts("b", (0, 0, 2))], [facts("c", (9, 1, 0))], TABLE)
+    said = found_in([facts("a")], [facts("b", (0, 0, 2))], [facts("c", (9, 1, 0))], TABLE)
 
     assert said == ["val has no pixel of liver", "test has no pixel of vessel"]
 
 
 def test_val_without_any_structure_is_an_error():
     with pytest.raises(ValueError, match=r"val has no pixel of any scored class, so no checkpoint"):
-        findings([facts("a")], [facts("b", (9, 0, 0))], [facts("c")], TABLE)
+        found_in([facts("a")], [facts("b", (9, 0, 0))], [facts("c")], TABLE)
     with pytest.raises(ValueError, match=r"val has no pixel of any scored class"):
-        findings([facts("a", (1, 1))], [facts("b", (0, 0))], [], REGIONS)
+        found_in([facts("a", (1, 1))], [facts("b", (0, 0))], [], REGIONS)
 
 
 def test_an_image_in_two_splits_is_named_with_both_cases():
     train = [facts("a", image="x"), facts("b", image="y")]
     val, test = [facts("c", image="x", mask="n")], [facts("d", image="y"), facts("e", image="x")]
 
-    assert findings(train, val, test, TABLE) == [
+    assert found_in(train, val, test, TABLE) == [
         "a in train and c in val are the same image with different masks",
         "c in val and e in test are the same image with different masks",
         "b in train and d in test are the same image",
@@ -242,7 +248,7 @@ def test_an_image_that_is_twice_in_a_split_is_named():
     train = [facts("112", image="x"), facts("7"), facts("139", image="x")]
     val = [facts("b", image="y"), facts("c", image="y", mask="n")]
 
-    assert findings(train, val, [], TABLE) == [
+    assert found_in(train, val, [], TABLE) == [
         "112 and 139 in train are the same image",
         "b and c in val are the same image with different masks",
     ]
@@ -251,7 +257,7 @@ def test_an_image_that_is_twice_in_a_split_is_named():
 def test_the_first_three_pairs_of_a_split_are_named_and_the_others_counted():
     train = [facts(name, image="x") for name in "abcdef"]
 
-    assert findings([*train, facts("g")], [facts("v", image="x")], [], TABLE) == [
+    assert found_in([*train, facts("g")], [facts("v", image="x")], [], TABLE) == [
         "f in train and v in val are the same image",
         "a and b in train are the same image",
         "b and c in train are the same image",

@@ -8,11 +8,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tasks.segmentation.data.case_facts import image_notes
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.check import look, shared_channels
+from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.colour import common_channels, fitted, is_coloured
 from tasks.segmentation.data.formats.files import read_image
-from tasks.segmentation.data.notes import image_notes
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.options import InputOptions
 
@@ -58,7 +58,7 @@ def cases(tmp_path):
 
 def read(case_set):
     """The notes, and the channels and pixels of every case as a run sees them."""
-    looked = look(case_set, policy="error")
+    looked = check_cases(case_set, policy="error")
     channels = shared_channels(looked)
     told = replace(case_set, channels=channels)
     options = InputOptions(normalisation="imagenet")
@@ -146,7 +146,7 @@ def test_a_stack_of_gray_pages_becomes_rgb(tmp_path):
 
 def test_the_same_picture_in_gray_and_in_rgb_is_a_double(cases):
     same = gray("a")
-    looked = look(cases(a=same, b=same.convert("RGB"), c=colour("c")), policy="error")
+    looked = check_cases(cases(a=same, b=same.convert("RGB"), c=colour("c")), policy="error")
 
     assert looked[0].digest == looked[1].digest != looked[2].digest
 
@@ -157,8 +157,8 @@ def test_other_channels_are_refused_or_skipped(cases):
     with pytest.raises(
         ValueError, match=r"c: the image has 2 channels .*; 2 of 3 cases, such as a"
     ):
-        look(case_set, policy="error")
-    looked = look(case_set, policy="skip")
+        check_cases(case_set, policy="error")
+    looked = check_cases(case_set, policy="skip")
     assert [facts.channels for facts in looked] == [3, 3]
     assert shared_channels(looked) == 3
 

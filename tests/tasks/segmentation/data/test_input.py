@@ -1,14 +1,16 @@
 """Intensities, neighbouring slices and patch sizes, against cases computed by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tasks.segmentation.data.input import (
+    Preprocessing,
     choose_normalisation,
     choose_patch,
     choose_patches,
     scaling_of,
-    slice_input,
 )
 from tasks.segmentation.options import InputOptions
 
@@ -19,7 +21,7 @@ def image(*channels, dtype=np.int16):
 
 
 def scaled(pixels, **options):
-    return scaling_of(pixels, InputOptions(**options))(pixels)[:, 0, 0]
+    return scaling_of(pixels, InputOptions(**options), source=Path("a.png"))(pixels)[:, 0, 0]
 
 
 def test_the_range_of_the_file_becomes_zero_to_one():
@@ -33,7 +35,7 @@ def test_the_range_of_the_file_becomes_zero_to_one():
 
 @pytest.mark.parametrize("pixels", [[-1, 0], [0, 255]])
 def test_a_range_that_is_not_known_is_refused(pixels):
-    with pytest.raises(ValueError, match=r"has values from .* use zscore, percentile or window"):
+    with pytest.raises(ValueError, match=r"^a\.png has values from .* use zscore, percentile"):
         scaled(image(pixels), normalisation="imagenet")
 
 
@@ -52,17 +54,19 @@ def test_percentiles_are_of_each_channel():
 def test_zscore_is_of_each_channel_and_the_whole_case():
     volume = np.random.default_rng(0).normal(50, 7, (2, 3, 8, 8)).astype(np.float32)
     volume[1] *= 100
-    out = scaling_of(volume, InputOptions(normalisation="zscore"))(volume)
+    out = scaling_of(volume, InputOptions(normalisation="zscore"), source=Path())(volume)
     assert out.mean(axis=(1, 2, 3)) == pytest.approx([0, 0], abs=1e-4)
     assert out.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-4)
-    one = scaling_of(volume, InputOptions(normalisation="zscore"))(volume[:, :1, 2:4])
+    one = scaling_of(volume, InputOptions(normalisation="zscore"), source=Path())(
+        volume[:, :1, 2:4]
+    )
     assert one == pytest.approx(out[:, :1, 2:4])
 
 
 def test_an_image_that_is_nearly_of_one_value_stays_finite():
     pixels = np.full((1, 1, 100, 100), 255, np.uint8)
     pixels[0, 0, 0, :9] = 3
-    out = scaling_of(pixels, InputOptions(normalisation="percentile"))(pixels)
+    out = scaling_of(pixels, InputOptions(normalisation="percentile"), source=Path())(pixels)
     assert np.isfinite(out).all()
     assert set(np.unique(out)) == {0}
 
@@ -75,12 +79,11 @@ def test_a_constant_channel_becomes_zero(normalisation):
 def test_a_slice_stands_between_its_neighbours_channel_by_channel():
     volume = np.zeros((2, 3, 1, 1), np.uint8)
     volume[0, :, 0, 0], volume[1, :, 0, 0] = (10, 20, 30), (110, 120, 130)
-    scaling = scaling_of(volume, InputOptions(normalisation="imagenet"))
+    scaling = scaling_of(volume, InputOptions(normalisation="imagenet"), source=Path())
 
     def seen(index):
-        plane = slice_input(
-            volume, index, scaling=scaling, neighbours=1, mean=[0.0] * 6, std=[1 / 255] * 6
-        )
+        preprocessing = Preprocessing(mean=(0.0,) * 6, std=(1 / 255,) * 6, neighbours=1)
+        plane = preprocessing(volume, index, scaling=scaling)
         return plane[:, 0, 0].round().astype(int).tolist()
 
     assert seen(1) == [10, 110, 20, 120, 30, 130]
@@ -90,8 +93,9 @@ def test_a_slice_stands_between_its_neighbours_channel_by_channel():
 
 def test_mean_and_std_of_the_weights_come_last():
     pixels = image([0, 255], [0, 255], dtype=np.uint8)
-    scaling = scaling_of(pixels, InputOptions(normalisation="imagenet"))
-    out = slice_input(pixels, 0, scaling=scaling, neighbours=0, mean=[0.5, 0.2], std=[0.5, 0.1])
+    scaling = scaling_of(pixels, InputOptions(normalisation="imagenet"), source=Path())
+    preprocessing = Preprocessing(mean=(0.5, 0.2), std=(0.5, 0.1), neighbours=0)
+    out = preprocessing(pixels, 0, scaling=scaling)
     assert out[:, 0].tolist() == [pytest.approx([-1, 1]), pytest.approx([-2, 8])]
 
 

@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_the_scaling_is_that_of_the_options(write_set):
     data = write_set([(image, mask)])
     for name in ("imagenet", "percentile", "zscore"):
         options = InputOptions(normalisation=name)
-        expected = scaling_of(image, options)
+        expected = scaling_of(image, options, source=Path())
         loaded = load_case(data.cases[0], data, options)
         assert np.array_equal(loaded.scaling(loaded.image), expected(image))
 

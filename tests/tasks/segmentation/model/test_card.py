@@ -1,6 +1,7 @@
 """A segmenter's checkpoint: what comes back is what went in, and nothing else is taken."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_a_checkpoint_gives_the_same_logits_and_preprocessing(tmp_path, card):
     assert read == card
     assert not any(module.training for module in loaded.modules())
     volume = np.random.default_rng(0).integers(0, 200, (card.channels, 3, 40, 50), np.uint8)
-    scaling = scaling_of(volume, read.input)
+    scaling = scaling_of(volume, read.input, source=Path())
     seen, expected = (
         whole_input(volume, scaling, preprocessing=told.preprocessing) for told in (read, card)
     )

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tasks.common.report.advice import without_training
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.check import look
+from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.masks.read import read_mask
@@ -209,7 +209,7 @@ def test_an_image_with_its_mask_in_the_alpha_channel_is_refused(tmp_path):
     case = Case(name="a", images=(tmp_path / "image.png",), masks=(mask,), patient="a")
 
     def check(classes):
-        look(CaseSet(source="x", cases=(case,), classes=classes), policy="error")
+        check_cases(CaseSet(source="x", cases=(case,), classes=classes), policy="error")
 
     with pytest.raises(
         ValueError, match=r"mask\.png is the image itself, with an alpha channel: is"

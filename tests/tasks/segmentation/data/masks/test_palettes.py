@@ -7,10 +7,10 @@ from PIL import Image
 
 from tasks.common.images.flat import read_flat
 from tasks.common.report.advice import without_training
+from tasks.segmentation.data.case_facts import mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.check import look
+from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of
-from tasks.segmentation.data.masks.notes import mask_notes
 from tasks.segmentation.data.masks.palettes import drawn_of
 from tasks.segmentation.data.masks.read import read_mask
 from tasks.segmentation.scores.evaluate import evaluate_masks
@@ -65,7 +65,7 @@ def test_an_index_of_two_colours_is_refused(tmp_path, data_set, suffix, policy):
     other = save(tmp_path / f"b{suffix}", [GREEN, RED, BLACK], [2, 1, 0])
 
     with pytest.raises(ValueError, match="the palettes of two masks differ: index 0 is") as caught:
-        look(data_set(first, other), policy=policy)
+        check_cases(data_set(first, other), policy=policy)
 
     assert f"#00ff00 in {other}, but #000000 in {first}" in str(caught.value)
 
@@ -76,7 +76,7 @@ def test_a_colour_of_two_indices_is_refused(tmp_path, data_set):
     other = save(tmp_path / "b.png", [BLACK, GREEN, RED], [0, 2, 2])
 
     with pytest.raises(ValueError, match=r"the colour #ff0000 is index 2 in .*b\.png, but index 1"):
-        look(data_set(first, other), policy="error")
+        check_cases(data_set(first, other), policy="error")
 
 
 @pytest.mark.parametrize("factor", [256, 257])
@@ -87,16 +87,16 @@ def test_colours_of_16_bits_are_those_of_8_in_another_format(tmp_path, data_set,
     tifffile.imwrite(
         tmp_path / "b.tif", np.array([[0, 1]], np.uint8), photometric="palette", colormap=table
     )
-    look(data_set(first, tmp_path / "b.tif"), policy="error")
+    check_cases(data_set(first, tmp_path / "b.tif"), policy="error")
 
 
 def test_entries_that_nothing_uses_and_doubles_of_one_table_are_no_difference(tmp_path, data_set):
     short = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     unused = save(tmp_path / "b.png", [BLACK, RED, BLACK, GREEN], [0, 1])
-    look(data_set(short, unused), policy="error")
+    check_cases(data_set(short, unused), policy="error")
 
     twice = [save(tmp_path / f"{n}.png", [BLACK, RED, RED], [0, n]) for n in (1, 2)]
-    look(data_set(*twice), policy="error")
+    check_cases(data_set(*twice), policy="error")
 
 
 def test_classes_with_files_of_their_own_may_have_colours_of_their_own(tmp_path, data_set):
@@ -105,20 +105,22 @@ def test_classes_with_files_of_their_own_may_have_colours_of_their_own(tmp_path,
     blue = save(tmp_path / "blue.png", [BLACK, (0, 0, 255)], [0, 1])
     odd = save(tmp_path / "odd.png", [RED, BLACK], [1, 0])
     table = replace(TABLE, names=("cell", "wall"), values=((1,), (1,)), exclusive=False)
-    look(data_set((cell, wall), (blue, wall), classes=table), policy="error")  # all but 0 is it
+    check_cases(
+        data_set((cell, wall), (blue, wall), classes=table), policy="error"
+    )  # all but 0 is it
 
     with pytest.raises(ValueError, match="the palettes of two masks differ: index 0 is #ff0000 in"):
-        look(data_set((cell, wall), (odd, wall), classes=table), policy="error")
+        check_cases(data_set((cell, wall), (odd, wall), classes=table), policy="error")
     empty = save(tmp_path / "empty.png", [RED, BLACK], [1, 1])
     with pytest.raises(ValueError, match=r"colour #000000 is index 1 in .*empty\.png, but index 0"):
-        look(data_set((cell, wall), (empty, wall), classes=table), policy="error")
+        check_cases(data_set((cell, wall), (empty, wall), classes=table), policy="error")
 
 
 def test_palettes_beside_gray_are_told(tmp_path, data_set):
     drawn = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     Image.fromarray(np.array([[0, 1]], np.uint8)).save(tmp_path / "b.png")
 
-    (said,) = mask_notes(look(data_set(drawn, tmp_path / "b.png"), policy="error"))
+    (said,) = mask_notes(check_cases(data_set(drawn, tmp_path / "b.png"), policy="error"))
 
     assert said.startswith("1 masks have a palette, such as that of 0, and 1 have none, such as")
 
@@ -130,9 +132,9 @@ def test_the_message_says_what_to_do(tmp_path, data_set):
     ]
 
     with pytest.raises(ValueError, match=r"index 1 is #00ff00 .*1\.png, but #ff0000 .*by colour: "):
-        look(data_set(*masks), policy="error")
+        check_cases(data_set(*masks), policy="error")
     with without_training(), pytest.raises(ValueError, match=r"with one number per class\.$"):
-        look(data_set(*masks), policy="error")
+        check_cases(data_set(*masks), policy="error")
 
 
 def test_palettes_are_compared_before_classes_are_inferred(tmp_path):
@@ -170,7 +172,7 @@ def test_a_palette_of_few_bits_gives_indices(tmp_path, data_set, bits):
     table = class_table({0: "background", 1: "cell", 2: "wall"})
     assert read_mask([tmp_path / "b.png"], table, axis=-1)[0].ravel().tolist() == used
     with pytest.raises(ValueError, match="the palettes of two masks differ"):
-        look(data_set(tmp_path / "b.png", other), policy="error")
+        check_cases(data_set(tmp_path / "b.png", other), policy="error")
 
 
 def test_a_tiff_palette_of_one_bit_gives_indices(tmp_path):
@@ -204,9 +206,9 @@ def test_colours_of_16_bits_are_those_of_8(tmp_path, data_set, factor):
             colormap=table if name == "b" else table[:, [1, 0, *range(2, 256)]],
         )
 
-    look(data_set(first, tmp_path / "b.tif"), policy="error")
+    check_cases(data_set(first, tmp_path / "b.tif"), policy="error")
     with pytest.raises(ValueError, match=r"index 0 is #ff0000 in .*c\.tif"):
-        look(data_set(first, tmp_path / "c.tif"), policy="error")
+        check_cases(data_set(first, tmp_path / "c.tif"), policy="error")
 
 
 def test_the_pages_of_a_file_are_compared(tmp_path):
@@ -237,10 +239,10 @@ def test_what_lies_below_transparency_is_no_colour(tmp_path, data_set):
         paths.append(tmp_path / f"clear_{name}.png")
     opaque = save(tmp_path / "c.png", [BLACK, RED], [0, 1])
 
-    look(data_set(*paths), policy="error")
-    look(data_set(paths[1], opaque), policy="error")
+    check_cases(data_set(*paths), policy="error")
+    check_cases(data_set(paths[1], opaque), policy="error")
     with pytest.raises(ValueError, match=r"index 0 is #000000 in .*c\.png, but #ffffff00 in"):
-        look(data_set(paths[0], opaque), policy="error")
+        check_cases(data_set(paths[0], opaque), policy="error")
 
 
 def test_indices_beyond_a_short_palette_are_no_difference(tmp_path, data_set):
@@ -248,8 +250,8 @@ def test_indices_beyond_a_short_palette_are_no_difference(tmp_path, data_set):
     short = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     long = save(tmp_path / "b.png", [BLACK, RED, *[BLACK] * 254], [0, 1, 9])
     table = class_table({0: "background", 1: "cell", 9: "wall"})
-    look(data_set(short, long, classes=table), policy="error")
-    look(data_set(long, short, classes=table), policy="error")
+    check_cases(data_set(short, long, classes=table), policy="error")
+    check_cases(data_set(long, short, classes=table), policy="error")
 
 
 def test_a_threshold_compares_the_indices_of_the_file(tmp_path, data_set):
@@ -258,7 +260,7 @@ def test_a_threshold_compares_the_indices_of_the_file(tmp_path, data_set):
     other = save(tmp_path / "b.png", [RED, BLACK], [1, 0])
 
     with pytest.raises(ValueError, match="index 0 is #ff0000 in"):
-        look(data_set(first, other, classes=table), policy="error")
+        check_cases(data_set(first, other, classes=table), policy="error")
 
 
 def test_a_palette_with_an_alpha_channel_is_one(tmp_path, data_set):
@@ -271,7 +273,7 @@ def test_a_palette_with_an_alpha_channel_is_one(tmp_path, data_set):
 
     assert read_mask([tmp_path / "a.tif"], TABLE, axis=-1)[0].ravel().tolist() == [0, 1]
     with pytest.raises(ValueError, match="index 0 is #ff0000 in"):
-        look(data_set(tmp_path / "a.tif", other), policy="error")
+        check_cases(data_set(tmp_path / "a.tif", other), policy="error")
 
 
 def test_colours_of_a_table_by_colour_are_not_compared(tmp_path, data_set):
@@ -279,7 +281,7 @@ def test_colours_of_a_table_by_colour_are_not_compared(tmp_path, data_set):
     first = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     other = save(tmp_path / "b.png", [RED, BLACK], [1, 0])
 
-    a, b = look(data_set(first, other, classes=table), policy="error")
+    a, b = check_cases(data_set(first, other, classes=table), policy="error")
 
     assert a.class_pixels == b.class_pixels == (1, 1)
     assert a.mask_digest == b.mask_digest
@@ -291,11 +293,11 @@ def test_masks_that_show_their_smallest_number_white_are_told_beside_others(tmp_
         tifffile.imwrite(tmp_path / f"{name}.tif", np.array([[0, 1]], np.uint8), photometric=kind)
     a, b, c = (tmp_path / f"{name}.tif" for name in "abc")
 
-    (said,) = mask_notes(look(data_set(a, b, c), policy="error"))
+    (said,) = mask_notes(check_cases(data_set(a, b, c), policy="error"))
 
     assert said.startswith("1 masks are MinIsWhite, such as that of 0, and 2 are not, such as")
-    assert mask_notes(look(data_set(b, c), policy="error")) == []
-    assert mask_notes(look(data_set(a, a), policy="error")) == []
+    assert mask_notes(check_cases(data_set(b, c), policy="error")) == []
+    assert mask_notes(check_cases(data_set(a, a), policy="error")) == []
 
 
 def test_bitmaps_of_one_bit_have_palettes(tmp_path, data_set):
@@ -307,6 +309,6 @@ def test_bitmaps_of_one_bit_have_palettes(tmp_path, data_set):
     turned.write_bytes(content)
     table = class_table({0: "background", 1: "cell", 255: "cell"})
 
-    look(data_set(plain, plain, classes=table), policy="error")
+    check_cases(data_set(plain, plain, classes=table), policy="error")
     with pytest.raises(ValueError, match=r"index 0 is #ffffff in .*turned\.bmp, but #000000 in"):
-        look(data_set(plain, turned, classes=table), policy="error")
+        check_cases(data_set(plain, turned, classes=table), policy="error")

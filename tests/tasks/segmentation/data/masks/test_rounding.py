@@ -6,9 +6,9 @@ import pytest
 import tifffile
 
 from tasks.common.report.advice import without_training
+from tasks.segmentation.data.case_facts import mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.check import look
-from tasks.segmentation.data.masks.notes import mask_notes
+from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.masks.read import read_mask
 from tasks.segmentation.data.masks.rounding import whole_numbers
 from tasks.segmentation.scores.evaluate import evaluate_masks
@@ -117,7 +117,7 @@ def test_the_pixels_are_counted_over_the_set(tmp_path):
         cases.append(Case(name=str(number), images=(image,), masks=(mask,), patient=str(number)))
 
     (said,) = mask_notes(
-        look(CaseSet(source="x", cases=tuple(cases), classes=TABLE), policy="error")
+        check_cases(CaseSet(source="x", cases=tuple(cases), classes=TABLE), policy="error")
     )
 
     assert said == (

@@ -1,4 +1,4 @@
-"""What a user should know of how masks were read."""
+"""What is known of each case from its files, and what a user should know of how they were read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,41 @@ class MaskFacts:
     min_is_white: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts(MaskFacts):
+    """What was seen of a case and, as `MaskFacts` says, of its masks.
+
+    Attributes:
+        shape: (D, H, W).
+        channels: Of the image, as it is used.
+        dtype: Of its numbers, as numpy calls it.
+        spacing: Between slices, rows and columns.
+        unit: Of the spacing.
+        flat: Whether it is a flat image.
+        class_pixels: Of each class.
+        blank: Whether the image is of one value, as empty slices are.
+        digest: Equal for equal images.
+        mask_digest: Equal for equal labels.
+        turned: How many of image and mask are to be shown turned, as EXIF says.
+        coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
+        stored_channels: Of the image file, if they are others than those that are used.
+    """
+
+    shape: tuple[int, int, int]
+    channels: int
+    dtype: str
+    spacing: tuple[float, float, float]
+    unit: str
+    flat: bool
+    class_pixels: tuple[int, ...]
+    blank: bool
+    digest: str
+    mask_digest: str
+    turned: int = 0
+    coloured: bool | None = None
+    stored_channels: int | None = None
+
+
 def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
     """Return what was seen of the masks of a case.
 
@@ -40,6 +75,26 @@ def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
         drawn=tuple(file.drawn for file in files),
         min_is_white=any(file.min_is_white for file in files),
     )
+
+
+def image_notes(looked: Sequence[CaseFacts]) -> list[str]:
+    """Return what a user should know of how images were read, a sentence each.
+
+    Args:
+        looked: From `look`.
+    """
+    said = []
+    gray = [facts.name for facts in looked if facts.stored_channels == 1]
+    if gray:
+        said.append(f"{len(gray)} of {len(looked)} images are gray, such as {gray[0]}: read as RGB")
+        if colour := [facts.name for facts in looked if facts.coloured]:
+            said[0] += f", as {len(colour)} are in colour, such as {colour[0]}"
+    if plain := [facts.name for facts in looked if facts.stored_channels == 3]:
+        said.append(
+            f"{len(plain)} of {len(looked)} images are RGB with equal channels, such as "
+            f"{plain[0]}: read as gray, as the others are"
+        )
+    return said
 
 
 def mask_notes(looked: Sequence[MaskFacts]) -> list[str]:
