@@ -1,94 +1,108 @@
-"""Backbones by name, what a weight file fits, and what depth does: see ``--help``."""
+"""Backbones by name, what a weight file would load, and what depth does: see ``--help``."""
 
 import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from tasks.common.run.command_line import exit_on_error
 
-COMMANDS = ("list", "weights", "gradients", "docs")
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 
 
 def arguments(line: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; names without a command are for ``list``."""
     parser = argparse.ArgumentParser(
-        description="Look at backbones. Without a command: list the NAMEs, or all of them.",
+        description="Show backbones. Without a command: list the NAMEs, or all of them.",
         usage="%(prog)s [-h] [COMMAND] [NAME ...]",
     )
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, prog=parser.prog
-    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, prog=parser.prog)
     known = commands.add_parser("list", help="parameters, GFLOPs, strides and channels")
     known.add_argument("names", nargs="*", metavar="NAME", help="all registered ones by default")
+    known.set_defaults(run=show)
     weights = commands.add_parser("weights", help="what a weight file would load")
     weights.add_argument("file", metavar="FILE", help="a weight file, or a tag such as imagenet")
     weights.add_argument("name", nargs="?", metavar="NAME", help="by default every one is tried")
+    weights.set_defaults(run=show_weights)
     claims = commands.add_parser("gradients", help="why shortcuts: gradients and training by depth")
-    claims.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/gradients"),
-        help="folder for the tables and pictures (default: runs/gradients)",
-    )
+    folder = Path("runs/gradients")
+    claims.add_argument("--out", type=Path, default=folder, help="folder (default: runs/gradients)")
     claims.add_argument("--quick", action="store_true", help="seconds instead of a minute or two")
     claims.add_argument("--seed", type=int, default=0, help="the first of the seeds (default: 0)")
     claims.add_argument("--seeds", type=int, default=1, help="how many seeds (default: 1)")
     claims.add_argument("--steps", type=int, help="training steps of each network (default: 300)")
+    claims.set_defaults(run=measure_claims)
     docs = commands.add_parser("docs", help="write docs/backbones.md from the registry")
     docs.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
     docs.add_argument("--path", type=Path, default=PAGE, help="another file")
-    if not line or (line[0] not in COMMANDS and line[0] not in ("-h", "--help")):
+    docs.set_defaults(run=write_docs)
+    if not line or line[0] not in (*commands.choices, "-h", "--help"):
+        check_names([name for name in line if not name.startswith("-")], commands.choices)
         line = ["list", *line]
     return parser.parse_args(line)
 
 
+def check_names(names: Sequence[str], commands: Sequence[str]) -> None:
+    """Refuse a misspelt command, which would otherwise be taken for the name of a backbone."""
+    from backbones import UserError, list_backbones
+    from backbones.choose import nearest
+
+    for name in names:
+        meant = nearest(name, commands)
+        if meant and not nearest(name, list_backbones()):
+            raise UserError(
+                f"{name!r} is neither a backbone nor a command; did you mean the command {meant!r}?"
+            )
+
+
 def show(options: argparse.Namespace) -> None:
     """Print the table of backbones."""
-    from backbones import list_backbones
-    from benchmarks.study.catalogue import check_names, described, facts
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
 
-    check_names(options.names, commands=COMMANDS)
+    from backbones import list_backbones
+    from benchmarks.study.catalogue import facts
+
     title = "Backbones without classifier; GFLOPs = 1e9 multiply-adds at 224x224 (*: at 32x32)"
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("name", no_wrap=True)
     for column in ("params (M)", "GFLOPs", "strides", "channels"):
         table.add_column(column, justify="right", no_wrap=True)
     for name in options.names or list_backbones():
-        table.add_row(*described(facts(name)))
+        table.add_row(*facts(name).cells())
     Console().print(table)
 
 
-def weigh(options: argparse.Namespace) -> None:
-    """Print what a weight file would load, and where."""
-    from benchmarks.study.weights import describe, fitting, report
+def show_weights(options: argparse.Namespace) -> None:
+    """Print what a weight file would load, and what its weights expect of an image."""
+    from benchmarks.study.weights import fitting, report
 
     if options.name is not None:
         found = {options.name: report(options.file, options.name)}
     else:
         found = fitting(options.file)
     for name, loaded in found.items():
-        print(f"{name}: {describe(loaded)}")
+        expected = ", ".join(f"{key} {value}" for key, value in vars(loaded.conventions).items())
+        print(f"{name}: {loaded}\n  expects: {expected}")
 
 
-def reproduce(options: argparse.Namespace) -> None:
+def measure_claims(options: argparse.Namespace) -> None:
     """Measure the founding claims."""
+    from rich.console import Console
+
     from benchmarks.study import claims
 
-    plan = claims.plan(
-        quick=options.quick, seed=options.seed, seeds=options.seeds, steps=options.steps
-    )
+    plan = claims.QUICK if options.quick else claims.Plan()
+    seeds = range(options.seed, options.seed + options.seeds)
+    plan = replace(plan, seeds=seeds, steps=plan.steps if options.steps is None else options.steps)
     command = shlex.join(["python", "scripts/inspect_backbone.py", *sys.argv[1:]])
     claims.reproduce(plan, folder=options.out, command=command, console=Console())
 
 
-def document(options: argparse.Namespace) -> None:
+def write_docs(options: argparse.Namespace) -> None:
     """Write the page, or compare it."""
     from benchmarks.study.page import check_page, write_page
 
@@ -99,8 +113,7 @@ def document(options: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command."""
     options = arguments(sys.argv[1:])
-    run = {"list": show, "weights": weigh, "gradients": reproduce, "docs": document}
-    run[options.command](options)
+    options.run(options)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """``docs/backbones.md``, generated from the registry."""
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatch
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from backbones import list_backbones
+from backbones import UserError, list_backbones
 from backbones.resnet.variants import VARIANTS
-from benchmarks.study.catalogue import Facts, described, facts, published
-from benchmarks.study.formulas import formulas
-from benchmarks.study.published import CANNOT, SOURCES
-from tasks.common.files.atomic import replacing
+from benchmarks.study.catalogue import Facts, facts
+from benchmarks.study.published import CANNOT, FOUNDING, SOURCES, published
+from benchmarks.tables import markdown_table
+from tasks.common.report.run_folder import write_text
 
 COMMAND: Final = "python scripts/inspect_backbone.py docs"
 
@@ -35,85 +37,106 @@ _HEAD: Final = (
     "name", "paper", "params", "GFLOPs", "strides", "channels", "weights", "top-1", "source",
 )  # fmt: skip
 
+_FORMULAS: Final = """\
+## The figures, and what they count
+
+With a classifier of 1000 classes (C + 1 weights each, C the channels of c5):
+
+{table}
+
+*Convolutions and classifier* is the count of the table above plus the classifier, and
+torchvision's. The founding documents' 1.8, 4.1, 7.9 and 11.6 are what comes out if every
+elementwise operation is counted as well: 1.82, 4.13, 7.86 and 11.59, with two operations for each
+value that a batch norm scales and shifts, and one for each value into a ReLU, an addition or a
+pooling. Their 3.6 for ResNet-34 is the paper's (arXiv:1512.03385, table 1): its shortcuts have no
+convolution (option A), which leaves 3.64; with the projections of torchvision and Keel it is 3.66.
+
+**A basic block of C channels** has two 3x3 convolutions without bias and two norms:
+`2 * 9 C^2 + 2 * 2 C` = **18 C^2 + 4 C** parameters, 73,984 at C = 64. The often-quoted
+18 C^2 + 2 C counts a scale and a shift for one norm only, or a scale alone for both; each of the
+two norms learns a scale *and* a shift. Running mean and variance, another 4 C, are no parameters.
+
+**A bottleneck** at 256 channels (1x1 to 64, 3x3 at 64, 1x1 to 256) has
+`256 * 64 + 9 * 64^2 + 64 * 256` = **69,632** weights; two 3x3 convolutions at 256 channels
+have `2 * 9 * 256^2` = **1,179,648**, 16.9 times as many.
+
+What depth does to plain and to residual networks is measured by `python scripts/inspect_backbone.py
+gradients`; a run of it is kept in [benchmarks/RESULTS.md](../benchmarks/RESULTS.md)."""
+
 
 def page() -> str:
     """Return the whole page: the built-in backbones, in the order of the registry.
 
-    What a third-party package or a test has registered is left out, so that the page is the same
+    Backbones that another package or a test has registered are left out: the page is the same
     everywhere.
     """
-    names = [name for name in list_backbones() if name in VARIANTS]
-    measured = {name: facts(name) for name in names}
-    lines = [_HEAD, ("---",) * len(_HEAD), *(_row(measured[name]) for name in names)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    used = {entry.source for name in names for entry in published(name)}
+    measured = {name: facts(name) for name in list_backbones() if name in VARIANTS}
+    used = {entry.source for name in measured for entry in published(name)}
     sources = "\n".join(f"- {key}: {text}" for key, text in SOURCES.items() if key in used)
-    parts = [_INTRODUCTION, table, f"Sources of top-1:\n\n{sources}", *_cannot(names)]
+    table = markdown_table(_HEAD, map(_row, measured.values()))
+    parts = [_INTRODUCTION, table, f"Sources of top-1:\n\n{sources}"]
+    if limits := _limits(list(measured)):
+        parts.append(f"## What does not work\n\n{limits}")
     return "\n\n".join([*parts, formulas(measured)]) + "\n"
 
 
 def write_page(path: Path) -> None:
-    """Write the page.
-
-    Args:
-        path: The file, usually ``docs/backbones.md``.
-    """
-    text = page()
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """Write the page."""
+    write_text(path, page())
 
 
 def check_page(path: Path) -> None:
-    """Compare the page with what would be written now.
-
-    Args:
-        path: The file, usually ``docs/backbones.md``.
+    """Compare the page in a file with what would be written now.
 
     Raises:
-        ValueError: If it is missing or stale.
+        UserError: If the file is missing, or a line differs.
     """
     if not path.is_file():
-        raise ValueError(f"{path} is missing; write it with: {COMMAND}")
-    written, expected = path.read_text(encoding="utf-8").splitlines(), page().splitlines()
-    if written == expected:
-        return
-    longest = max(len(written), len(expected))
-    padded = [lines + [""] * (longest - len(lines)) for lines in (written, expected)]
-    pairs = enumerate(zip(*padded, strict=True), start=1)
-    line, old, new = next((k, a, b) for k, (a, b) in pairs if a != b)
-    raise ValueError(
-        f"{path} is stale, first in line {line}: {old!r} is written, {new!r} is expected. "
-        f"Renew it with: {COMMAND}"
-    )
+        raise UserError(f"{path} is missing; write it with: {COMMAND}")
+    lines = zip_longest(path.read_text(encoding="utf-8").splitlines(), page().splitlines())
+    for number, (old, new) in enumerate(lines, start=1):
+        if old != new:
+            raise UserError(
+                f"{path} is stale, first in line {number}: {old or ''!r} is written, "
+                f"{new or ''!r} is expected. Renew it with: {COMMAND}"
+            )
+
+
+def formulas(measured: Mapping[str, Facts]) -> str:
+    """Return the section on the founding figures; ``measured`` has ResNet-18 to 152 by name."""
+    head = ["", "params (M)", "founding documents", "convolutions and classifier (GFLOPs)"]
+    rows = []
+    for name, (parameters, gflops) in FOUNDING.items():
+        row = measured[name]
+        classifier = 1000 * row.channels["c5"]
+        own = f"{(row.parameters + classifier + 1000) / 1e6:.2f}"
+        work = f"{(row.multiply_adds + classifier) / 1e9:.2f}"
+        rows.append([f"`{name}`", own, str(parameters), work, str(gflops)])
+    return _FORMULAS.format(table=markdown_table([*head, "founding documents"], rows))
 
 
 def _row(row: Facts) -> tuple[str, ...]:
     results = published(row.name)
-    name, *numbers = described(row)
+    name, *numbers = row.cells()
+    paper = re.sub(
+        r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", VARIANTS[name].source
+    )
+    sizes = ["" if entry.size == 224 else f" (at {entry.size})" for entry in results]
     return (
         f"`{name}`",
-        _link(VARIANTS[name].source),
+        paper,
         *numbers,
         ", ".join(f"`{entry.weights}`" if entry.weights else "none" for entry in results),
-        ", ".join(
-            f"{round(entry.top1, 2)}" + ("" if entry.size == 224 else f" (at {entry.size})")
-            for entry in results
-        ),
+        ", ".join(f"{round(e.top1, 2)}{size}" for e, size in zip(results, sizes, strict=True)),
         ", ".join(dict.fromkeys(entry.source for entry in results)),
     )
 
 
-def _link(source: str) -> str:
-    """Return the text with every arXiv number as a link."""
-    return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
-
-
-def _cannot(names: list[str]) -> list[str]:
-    """Return the section on what does not work, or nothing."""
-    limits = []
+def _limits(names: list[str]) -> str:
+    """Return a line for each reason in `CANNOT` that holds for one of the names."""
+    lines = []
     for pattern, reason in CANNOT.items():
-        meant = [f"`{name}`" for name in names if fnmatch(name, pattern)]
-        meant = ["all"] if pattern == "*" else meant
-        if meant:
-            limits.append(f"- {', '.join(meant)}: {reason}")
-    return ["\n".join(["## What does not work\n", *limits])] if limits else []
+        matching = [f"`{name}`" for name in names if fnmatch(name, pattern)]
+        if matching:
+            lines.append(f"- {'all' if pattern == '*' else ', '.join(matching)}: {reason}")
+    return "\n".join(lines)

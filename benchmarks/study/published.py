@@ -1,7 +1,9 @@
-"""What is published of backbones that torchvision lacks: figures of others, with their source."""
+"""What is published of the backbones: weights, accuracies and limits, each with its source."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from torchvision.models import get_model_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,16 @@ TIMM_AND_PAPERS: Final[dict[str, tuple[Published, ...]]] = {
     "resnetv2_50": (_timm("resnetv2_50.a1h_in1k", 81.398, 288),),
     "resnetv2_101": (_timm("resnetv2_101.a1h_in1k", 83.002, 288),),
 }
-"""By registered name; torchvision's own come before these and are not repeated."""
+"""By registered name; what torchvision publishes is not repeated here."""
+
+FOUNDING: Final = {
+    "resnet18": (11.7, 1.8),
+    "resnet34": (21.8, 3.6),
+    "resnet50": (25.6, 4.1),
+    "resnet101": (44.5, 7.9),
+    "resnet152": (60.2, 11.6),
+}
+"""The founding documents' figures: millions of parameters with the classifier, and GFLOPs."""
 
 CANNOT: Final[dict[str, str]] = {
     "*": (
@@ -85,4 +96,22 @@ CANNOT: Final[dict[str, str]] = {
         "drops what is skipped. The values are the same."
     ),
 }
-"""Pattern of names (as in `fnmatch`) to what cannot be done with them and why, a sentence."""
+"""By pattern of names (as in `fnmatch`): what cannot be done with them, and why."""
+
+
+def published(name: str) -> list[Published]:
+    """Return what is published of a backbone: torchvision's cards, read offline, then the table."""
+    try:
+        entries: list[Any] = list(get_model_weights(name))
+    except ValueError:  # torchvision has no such model
+        entries = []
+    theirs = [
+        Published(
+            weights=entry.name.replace("IMAGENET1K_", "imagenet_").lower(),
+            top1=entry.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+            source="torchvision",
+        )
+        for entry in entries
+        if entry.name.startswith("IMAGENET1K_")
+    ]
+    return [*theirs, *TIMM_AND_PAPERS.get(name, ())]

@@ -1,6 +1,7 @@
 """The command line: the table against what torchvision publishes, and each command."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torchvision.models import get_model, get_model_weights, list_models, resnet
 
 from backbones import list_backbones
 from benchmarks.study import claims, page
-from benchmarks.study.catalogue import described, facts
+from benchmarks.study.catalogue import facts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_backbone.py"
 CLASSES = 1000
@@ -27,14 +28,14 @@ def published(name):
 @pytest.mark.parametrize("name", [name for name in list_backbones() if name in THEIRS])
 def test_parameters_and_multiply_adds_are_torchvisions(name):
     parameters, gflops = published(name)
-    row = described(facts(name))
+    row = facts(name).cells()
     assert float(row[1]) == pytest.approx(parameters, abs=0.006)
     # Theirs has three decimals and ours two.
     assert float(row[2]) == pytest.approx(gflops, abs=0.006)
 
 
 def test_strides_and_channels_are_those_of_the_paper():
-    assert described(facts("resnet50"))[3:] == ("2 4 8 16 32", "64 256 512 1024 2048")
+    assert facts("resnet50").cells()[3:] == ("2 4 8 16 32", "64 256 512 1024 2048")
 
 
 @pytest.fixture
@@ -71,7 +72,9 @@ def test_a_typo_is_answered_with_the_nearest(call, name, answer):
 def test_weights_are_reported_for_a_name(call, tmp_path):
     path = tmp_path / "theirs.pth"
     torch.save(resnet18(weights=None).state_dict(), path)
-    assert "c5     30 of   30 tensors" in call("weights", path, "resnet18")
+    printed = call("weights", path, "resnet18")
+    assert "c5     30 of   30 tensors" in printed
+    assert "\n  expects: mean (0.485, 0.456, 0.406), std (0.229, " in printed
     with pytest.raises(SystemExit, match=r"^error: the weights do not fit 'resnet34'"):
         call("weights", path, "resnet34")
     with pytest.raises(SystemExit, match=r"^error: no weight file 'imagenet'; give the path"):
@@ -90,16 +93,15 @@ def test_the_page_is_written_and_checked(call, tmp_path, monkeypatch):
 
 
 def test_the_claims_are_measured_as_asked(call, tmp_path, monkeypatch):
+    for option in ("--seeds", "--steps"):
+        with pytest.raises(SystemExit, match=rf"^error: {option} takes a positive number, got 0"):
+            call("gradients", option, "0")
     asked = {}
-    monkeypatch.setattr(
-        claims, "reproduce", lambda plan, **options: asked.update(options, plan=plan)
-    )
+    monkeypatch.setattr(claims, "reproduce", lambda plan, **rest: asked.update(rest, plan=plan))
     call("gradients", "--quick", "--seed", "3", "--steps", "9", "--out", tmp_path)
-    assert (list(asked["plan"].seeds), asked["plan"].training.steps) == ([3], 9)
+    assert asked["plan"] == replace(claims.QUICK, seeds=range(3, 4), steps=9)
     assert asked["folder"] == tmp_path
     assert asked["command"].startswith("python scripts/inspect_backbone.py gradients --quick")
-    with pytest.raises(SystemExit, match=r"^error: --seeds takes a positive number, got 0"):
-        call("gradients", "--seeds", "0")
 
 
 def test_the_help_names_every_command(call, capsys):

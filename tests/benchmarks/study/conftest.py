@@ -1,9 +1,9 @@
-"""What the tests of the figures and of the page share: five backbones, counted once."""
+"""Five backbones, counted once."""
 
 import pytest
 
 from benchmarks.study.catalogue import facts
-from benchmarks.study.formulas import FOUNDING
+from benchmarks.study.published import FOUNDING
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models import get_model, get_model_weights
 
 from backbones import build_backbone
-from benchmarks.study.formulas import FOUNDING, formulas
+from benchmarks.study.page import formulas
+from benchmarks.study.published import FOUNDING
 
 NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 PARAMETERS = dict(zip(NAMES, (11.7, 21.8, 25.6, 44.5, 60.2), strict=True))
