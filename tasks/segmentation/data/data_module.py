@@ -28,16 +28,16 @@ class SegmentationDataModule(ResumableDataModule):
         train: To learn from, with the facts about each case.
         val: To choose the checkpoint with.
         test: For the final figure.
-        options: Patches and normalisation, with nothing left to ``auto``.
+        options: Patches and normalisation; ``auto`` must have been resolved.
         preprocessing: Of every slice.
         batch_size: Patches per batch and rank.
         transform: Of training patches.
         workers: Processes that load; 0 loads in the main process. It changes no sample.
         seed: Of order, patches and augmentation.
-        cache: Where decoded cases of train and val stay: in ``memory``, on ``disk`` or nowhere
+        cache: Where decoded cases of train and val are kept: in ``memory``, on ``disk`` or nowhere
             (``none``); those of test are read once.
         folder: Of the scratch file, for ``disk``.
-        sizes: Bytes of each case of train and of val, decoded; see `Side.sizes`.
+        sizes: Bytes of each decoded case of train and of val; see `Side.sizes`.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

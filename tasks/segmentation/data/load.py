@@ -23,12 +23,7 @@ from tasks.segmentation.data.splits import SplitOptions, split_cases
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A split, and what is known of each of its cases.
-
-    Attributes:
-        cases: With their classes.
-        facts: Of each case, in the same order.
-    """
+    """A split, and the facts about each of its cases, in the same order."""
 
     cases: CaseSet
     facts: tuple[CaseFacts, ...]
@@ -52,7 +47,7 @@ class Splits:
         val: To choose the checkpoint with.
         test: For the final figure; None if there is none.
         warnings: What a user should know of them, a sentence each.
-        read: How many cases the look at them read, and how long that took.
+        read: How many cases the check of them decoded, and how long that took.
     """
 
     train: Side
@@ -85,13 +80,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
 
     Args:
         node: The group: the options of `SplitOptions`, ``exif`` of `CaseSet`, and ``_target_`` with
-            its arguments.
+            its arguments. An error of that function is the cause of Hydra's InstantiationException.
         policy: ``error`` or ``skip``; see `check_cases`.
-
-    Raises:
-        ValueError: If the options, a case or the split are wrong.
-        InstantiationException: Hydra's, whose cause is the ValueError or FileNotFoundError of the
-            function that ``_target_`` names.
     """
     names = {field.name for field in fields(SplitOptions)}
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]

@@ -63,25 +63,17 @@ class SplitOptions:
 def split_cases(
     case_set: CaseSet, options: SplitOptions
 ) -> tuple[CaseSet, CaseSet, CaseSet | None]:
-    """Return train, val and test, each in the order of the cases' names.
+    """Return train, val and test (None if it is empty), each in the order of the cases' names.
 
     The patterns of ``options`` decide; without any, what the cases say themselves (`Case.split`);
     without that, patients are drawn: sorted, shuffled by the seed alone and cut where the numbers
-    of cases come nearest to the fractions. In cross-validation the folds hold as equal numbers of
-    cases as handing each patient, the largest first, to the smallest fold makes them. Neither the
-    order of the cases nor anything but patients, their numbers of cases and ``options`` matters.
+    of cases come nearest to the fractions. In cross-validation each patient, the largest first,
+    goes to the fold with the fewest cases. Only patients, their numbers of cases and ``options``
+    matter, not the order.
 
-    Args:
-        case_set: Cases of patients.
-        options: How they are split.
-
-    Returns:
-        None in place of an empty test.
-
-    Raises:
-        ValueError: If a pattern matches no case, or val and test the same; if only some cases say
-            where they belong; if train or val is left empty; if a patient would lie on two sides;
-            if there are too few patients to draw from, or fewer training cases than ``limit``.
+    Refused are patterns without a case, or for val and test alike; cases of which only some have a
+    split; an empty train or val; a patient in two splits; too few patients, or fewer training cases
+    than ``limit``.
     """
     cases = sorted(case_set.cases, key=lambda case: case.name)
     patients = sorted({case.patient for case in cases})
@@ -108,15 +100,9 @@ def split_cases(
 
 
 def patient_of(name: str, pattern: str | None) -> str:
-    r"""Return whose case it is.
+    r"""Return whose case it is: what the one group of an expression finds in its name.
 
-    Args:
-        name: Of the case.
-        pattern: A regular expression with one group, the patient, that is found anywhere in the
-            name. None if every case is its own patient.
-
-    Raises:
-        ValueError: If ``pattern`` is no such expression, or is not found in the name.
+    Without a pattern every case is its own patient.
 
     Example:
         >>> patient_of("site_a/p07_2", r"(p\d+)_\d")
@@ -182,7 +168,7 @@ def _own(cases: Sequence[Case], options: SplitOptions) -> list[str]:
 def _cut(
     patients: Sequence[str], sizes: Mapping[str, int], shares: Sequence[float]
 ) -> list[list[str]]:
-    """Return the patients in runs, none empty, whose cases come nearest to the shares."""
+    """Return the patients in parts, none empty, whose cases come nearest to the shares."""
     if len(patients) < len(shares):
         raise ValueError(
             f"{len(patients)} patients cannot be split into {', '.join(SIDES[: len(shares)])}; "
@@ -200,7 +186,7 @@ def _cut(
 
 
 def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[list[str]]:
-    """Return as many groups of patients, with numbers of cases as equal as they come."""
+    """Return as many groups of patients, with numbers of cases as equal as possible."""
     if len(order) < number:
         raise ValueError(
             f"data.folds is {number}, but there are {len(order)} patients; expected at least "

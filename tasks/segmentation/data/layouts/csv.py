@@ -44,21 +44,14 @@ def csv_cases(
     split     ``train``, ``val`` or ``test``
     ========= =================================================================================
 
-    There are no other columns: one that is misspelt would be missed, and a patient with it. Of a
-    path with ``\`` the parts are folders where that is the file.
+    Other columns are refused, since a misspelt ``patient`` would be missed. Of a path with ``\``
+    the parts are folders where that is the file. Every error names the line and the column.
 
     Args:
         root: The folder that paths are relative to.
         file: The CSV file, within ``root``.
-        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
-            background, 255: nucleus}``; None for the values that occur in the masks, all of which
-            are read then.
-        threshold: Mask values from it on become 255, others 0; None reads them as they are.
-
-    Raises:
-        FileNotFoundError: If ``root``, the CSV file or a file in it is missing.
-        ValueError: If a column is missing, unknown or there twice, a cell is empty, a split
-            unknown, a name there twice, or a patient in two splits; with the line and column.
+        classes: As of `folder_cases`.
+        threshold: As of `folder_cases`.
     """
     base = existing_folder(Path(root), what="root")
     source = existing_file(base / file, what="CSV file")

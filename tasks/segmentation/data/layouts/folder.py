@@ -29,26 +29,21 @@ def folder_cases(
     same name and any suffix, possibly with a word such as ``_mask`` or ``_segmentation``, as
     `Matcher` says. Where ``masks`` holds nothing but one folder per class, with a mask per image in
     each, such as ``masks/vessel/a.png``, classes may overlap and are called as their folders.
-    Hidden files and those of other kinds are passed over.
+    Hidden files and those of other kinds are skipped. An image without a mask, a mask without an
+    image and two files of one name are refused.
 
     Args:
         root: The folder that the other paths are relative to.
         images: Folder of the images.
         masks: Folder of the masks.
-        classes: What mask values or colours stand for, as `table_of` takes them, such as ``{0:
-            background, 255: nucleus}``; None for the values that occur in the masks, all of which
-            are read then.
+        classes: What mask values or colours stand for, see `table_of`; None for the values that
+            occur in the masks, all of which are read then.
         threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
             it; None reads them as they are.
-        mask_suffix: What each mask has behind the image's name, such as ``_manual``; other files
-            are passed over, and images and masks may be in one folder. None finds out by itself.
+        mask_suffix: What each mask has after the image's name, such as ``_manual``; other files are
+            skipped, and images and masks may be in one folder. None finds it out.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an image has no mask, or a mask no image, or either has two; if ``classes``
-            or ``patient`` does not fit.
     """
     base = existing_folder(Path(root), what="root")
     folder = base / masks
@@ -82,16 +77,7 @@ def folder_cases(
 
 
 def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source: Path) -> None:
-    """Raise an error unless every image has a mask, and every mask an image.
-
-    Args:
-        images: Names of the images.
-        masks: Names of the masks, as the images'.
-        source: Where the masks are.
-
-    Raises:
-        ValueError: With the names of those left over.
-    """
+    """Raise an error that names the images without a mask, and the masks without an image."""
     bare, stray = sorted(set(images) - set(masks)), sorted(set(masks) - set(images))
     left = [
         f"{len(names)} of {len(everything)} {what} ({listed(names)})"
@@ -132,7 +118,7 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
 def _both(
     images: Path, masks: Path, ending: str | None
 ) -> tuple[dict[str, Path], dict[str, Path], tuple[str, ...]]:
-    """Return images and masks by name, and what to say of those that are neither."""
+    """Return images and masks by name, and a note about the files that are neither."""
     pictures, found = _files(images, what="image"), _files(masks, what="mask")
     drawn = _ending_in(ending, found, masks)
     if masks.resolve() == images.resolve():
@@ -148,7 +134,7 @@ def _both(
 
 
 def _ending_in(ending: str | None, files: dict[str, Path], folder: Path) -> dict[str, Path]:
-    """Return the files whose names end so; all if it is None."""
+    """Return the files whose names have the ending; all if it is None."""
     found = {name: path for name, path in files.items() if name.endswith(ending or "")}
     if not found:
         raise ValueError(

@@ -50,25 +50,20 @@ def nnunet_cases(
 ) -> CaseSet:
     """Return the training cases of a data set in nnU-Net's raw layout, version 2 or 1.
 
-    ``dataset.json`` tells channels and classes. Files are ``imagesTr/{case}_{channel:04d}`` and
-    ``labelsTr/{case}``, or what ``dataset`` in ``dataset.json`` lists. Regions become classes that
-    may overlap; pixels with the label ``ignore`` are left out. Several channels may share one file
-    ``{case}_0000`` where it is no volume, as nnU-Net has it for RGB images. ``imagesTs``, which has
-    no labels, is not used.
+    ``dataset.json`` names channels and classes. Files are ``imagesTr/{case}_{channel:04d}`` and
+    ``labelsTr/{case}``, or those that its ``dataset`` lists. Regions become classes that may
+    overlap; pixels with the label ``ignore`` are left out. Several channels may share one file
+    ``{case}_0000`` unless it is a volume, as in nnU-Net's RGB images. ``imagesTs``, which has no
+    labels, is not read.
 
     Args:
         root: The folder of ``dataset.json``, such as ``nnUNet_raw/Dataset005_Prostate``.
         patient: A regular expression that finds the patient in a name; None if every case is its
             own.
         axis: Which axis slices lie along, as `CaseSet.axis` says.
-        splits: An nnU-Net ``splits_final.json``, relative to ``root``, that says which cases are
-            train and which val; others are left out, and counted. None if it is not to decide.
+        splits: An nnU-Net ``splits_final.json``, relative to ``root``, that names the cases of
+            train and val; others are left out, and counted. None if it is not to decide.
         splits_fold: Which of its folds, from 0.
-
-    Raises:
-        FileNotFoundError: If ``dataset.json``, ``splits`` or a folder or file of theirs is missing.
-        ValueError: If one of the two is malformed or does not agree with the files; if a case lacks
-            a channel or its label; if ``axis``, ``patient`` or ``splits_fold`` does not fit.
     """
     base = existing_folder(Path(root), what="root")
     source = existing_file(base / "dataset.json", what="nnU-Net's description")
@@ -257,7 +252,7 @@ def _refuse_gaps(files: _Files, channels: Sequence[str], *, shared: bool) -> Non
 def _with_split(
     cases: Sequence[Case], path: Path, fold: int
 ) -> tuple[tuple[Case, ...], tuple[str, ...]]:
-    """Return the cases with the sides of a fold of ``splits_final.json``, and what to say of it."""
+    """Return the cases of a fold of ``splits_final.json``, and a note about those left out."""
     folds = read_json(existing_file(path, what="file of splits"))
     if not isinstance(folds, list) or not all(_is_fold(entry) for entry in folds):
         raise ValueError(

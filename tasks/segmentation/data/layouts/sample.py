@@ -1,6 +1,6 @@
 """The segmentation data set that the project makes itself: tissue under a microscope.
 
-Only this file knows how it looks; `tasks.common.data.sample_folder` when a folder may be replaced.
+Only this file knows what it looks like; `tasks.common.data.sample_folder` when a folder is replaced.
 """
 
 import zlib
@@ -35,33 +35,25 @@ EMPTY_EVERY: Final = 12
 def write_sample(
     root: Path, *, images: Mapping[str, int] = DEFAULT_IMAGES, size: int = 128, seed: int = 0
 ) -> Path:
-    """Write a small segmentation data set, unless it is there already.
+    """Write a small segmentation data set, unless it is there already, and return ``root``.
 
     Gray pictures of glands (large, a rim around grainy matter), nuclei (many, round, about 10
-    pixels wide, inside glands as well) and vessels (curved, 4 to 6 pixels wide). All of them come
-    lighter and darker than what surrounds them, they overlap, the light is uneven and the tissue
-    streaked, so that brightness does not tell the class. Scratches, bubbles and specks out of
-    focus are no structures. One image in twelve has no structure. The two images of a patient
-    share tissue, sharpness and noise. Three in five images are square, the others 7 : 9 and 9 : 7.
+    pixels wide, inside glands as well) and vessels (curved, 4 to 6 pixels wide). All are lighter or
+    darker than their surroundings, they overlap, the light is uneven and the tissue streaked, so
+    brightness does not tell the class. Scratches, bubbles and blurred specks are no structures. One
+    image in twelve has no structure. The two images of a patient share tissue, sharpness and noise.
+    Three in five images are square, the others 7 : 9 and 9 : 7.
 
     Written are ``images/{split}_{index:04d}.png``, the masks of the same name in ``masks``, with
     the values of `CLASSES`, and ``sample.json`` (the settings). The same arguments give the same
-    bytes, and an image does not depend on how many others there are. What is on disk already is
-    reused, replaced or refused as `tasks.common.data.sample_folder.write_once` says.
+    bytes, and an image does not depend on how many others there are. `write_once` says which folder
+    on disk is reused, replaced or refused.
 
     Args:
         root: The folder to write; its parents are made.
         images: Images per split, at least 1 each; a split's name is a Python identifier.
         size: Side of a square image in pixels, 64 or more.
         seed: 0 or more; another seed gives other images.
-
-    Returns:
-        ``root``.
-
-    Raises:
-        ValueError: If a split's name or number, ``size`` or ``seed`` is out of range.
-        FileExistsError: If ``root`` is a file, or a folder holding anything that this function
-            did not write. Nothing is deleted then.
     """
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
 
@@ -70,10 +62,10 @@ def write_sample(
             (folder / kind).mkdir()
         for split, index in _numbered(images):
             stream = [seed, zlib.crc32(split.encode())]
-            look = _look(np.random.default_rng([*stream, index // PER_PATIENT, 1]))
+            style = _style(np.random.default_rng([*stream, index // PER_PATIENT, 1]))
             rng = np.random.default_rng([*stream, index])
             empty = index % EMPTY_EVERY == EMPTY_EVERY // 2
-            image, mask = _scene(rng, look, size=size, empty=empty)
+            image, mask = _scene(rng, style, size=size, empty=empty)
             for kind, pixels in (("images", image), ("masks", mask)):
                 encoded = cv2.imencode(".png", pixels)[1]
                 (folder / kind / f"{_name(split, index)}.png").write_bytes(encoded.tobytes())
@@ -83,14 +75,7 @@ def write_sample(
 
 
 def sample_cases(*, root: str | Path) -> CaseSet:
-    """Return the cases of the generated data set, which is written on first use.
-
-    Args:
-        root: Its folder; see `write_sample`.
-
-    Raises:
-        FileExistsError: If the folder holds something else.
-    """
+    """Return the cases of the generated data set in ``root``; it is written on first use."""
     folder = write_sample(Path(root))
     cases: list[Case] = []
     patients: dict[tuple[str, int], int] = {}
@@ -123,7 +108,7 @@ def _files(settings: Settings) -> set[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _Style:
     """What the images of a patient share: gray levels, a grain in cells per image, and optics."""
 
     level: float
@@ -134,8 +119,8 @@ class _Look:
     noise: float
 
 
-def _look(rng: Generator) -> _Look:
-    return _Look(
+def _style(rng: Generator) -> _Style:
+    return _Style(
         level=rng.uniform(105, 150),
         grain=int(rng.integers(4, 8)),
         streaks=rng.uniform(2, 5),
@@ -146,12 +131,12 @@ def _look(rng: Generator) -> _Look:
 
 
 def _scene(
-    rng: Generator, look: _Look, *, size: int, empty: bool
+    rng: Generator, style: _Style, *, size: int, empty: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one image and its mask, with at least one structure unless it shall be empty."""
     eighth = np.array([[0, 0], [-1, 1], [1, -1]])[rng.choice(3, p=[0.6, 0.2, 0.2])] * (size // 8)
     height, width = (size + eighth).tolist()
-    canvas = _tissue(rng, look, height, width)
+    canvas = _tissue(rng, style, height, width)
     mask = np.zeros((height, width), np.uint8)
     if not empty:
         for _ in range(rng.integers(1, 3)):
@@ -164,8 +149,8 @@ def _scene(
             _add_nucleus(rng, canvas, mask)
     _add_scratches(rng, canvas)
     light = 1 + rng.uniform(0.1, 0.3) * _ramp(rng.uniform(0, 2 * np.pi), height, width)
-    image = cv2.GaussianBlur(canvas * light, (0, 0), look.blur)
-    image = image + rng.normal(0, look.noise, image.shape)
+    image = cv2.GaussianBlur(canvas * light, (0, 0), style.blur)
+    image = image + rng.normal(0, style.noise, image.shape)
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8), mask
 
 
@@ -185,11 +170,11 @@ def _cloud(rng: Generator, height: int, width: int, *, coarsest: int) -> Plane:
     return cloud / np.float32(cloud.std())
 
 
-def _tissue(rng: Generator, look: _Look, height: int, width: int) -> Plane:
+def _tissue(rng: Generator, style: _Style, height: int, width: int) -> Plane:
     """Return tissue without structures: clouds, and fibres that follow one direction."""
-    canvas = np.float32(look.level) + 5 * _cloud(rng, height, width, coarsest=look.grain)
-    bent = _ramp(look.angle, height, width) + 0.06 * _cloud(rng, height, width, coarsest=3)
-    canvas += np.float32(look.streaks) * np.sin(np.float32(rng.uniform(20, 40)) * bent)
+    canvas = np.float32(style.level) + 5 * _cloud(rng, height, width, coarsest=style.grain)
+    bent = _ramp(style.angle, height, width) + 0.06 * _cloud(rng, height, width, coarsest=3)
+    canvas += np.float32(style.streaks) * np.sin(np.float32(rng.uniform(20, 40)) * bent)
     for _ in range(rng.integers(1, 5)):  # specks out of focus: as large as nuclei, without an edge
         _blend(canvas, _disk(rng, canvas, rng.uniform(3, 7)), _contrast(rng, 15, 35), soft=3)
     return canvas
