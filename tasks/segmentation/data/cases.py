@@ -120,14 +120,16 @@ class CaseSet:
     """Cases with their classes.
 
     Attributes:
-        source: Where they come from, for messages. cases: At least one. classes: Of all masks.
+        source: Where they come from, for messages.
+        cases: At least one.
+        classes: Of all masks.
         axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the RAS orientation, or -1
-        for the one with the largest spacing (the last among equals). channel_names: Of the image's
-        channels, where the data set names them. notes: What a user should know of how it was read,
-        a sentence each. exif: What to do with rotated images and masks; see
-        `tasks.common.images.orientation.turned`. channels: 1 or 3 where gray and RGB images are
-        converted to one kind, see `tasks.segmentation.data.colour`; None if they are of other
-        kinds, or not read yet.
+            for the one with the largest spacing (the last among equals).
+        channel_names: Of the image's channels, where the data set names them.
+        notes: What a user should know of how it was read, a sentence each.
+        exif: What to do with rotated images; see `tasks.common.images.orientation.turned`.
+        channels: 1 or 3 where gray and RGB images are converted to one kind (see `colour.fitted`);
+            None if they are of other kinds, or not read yet.
     """
 
     source: str

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.common.files.paths import contents, existing_folder, is_hidden, listed
+from tasks.common.files.paths import contents, existing_folder, files_below, is_hidden, listed
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.formats.files import SUFFIXES, stem_of, suffix_of
+from tasks.segmentation.data.formats.files import SUFFIXES, stem_of
 from tasks.segmentation.data.layouts.affixes import Matcher, several
 from tasks.segmentation.data.splits import patient_of
 
@@ -60,19 +60,22 @@ def folder_cases(
     else:
         parts = [_matched(matcher, found, folder=folder)]
         table, notes = table_of(classes, parts[0].values(), threshold=threshold)
+    files_of = {n: ((path,), tuple(part[n] for part in parts)) for n, path in pictures.items()}
     return CaseSet(
         source=str(base),
-        cases=tuple(
-            Case(
-                name=name,
-                images=(path,),
-                masks=tuple(part[name] for part in parts),
-                patient=patient_of(name, patient),
-            )
-            for name, path in sorted(pictures.items())
-        ),
+        cases=named_cases(files_of, patient),
         classes=table,
         notes=(*matcher.note(), *passed, *notes),
+    )
+
+
+def named_cases(
+    files: Mapping[str, tuple[tuple[Path, ...], tuple[Path, ...]]], patient: str | None
+) -> tuple[Case, ...]:
+    """Return the cases of images and masks by name, in the order of the names."""
+    return tuple(
+        Case(name=name, images=images, masks=masks, patient=patient_of(name, patient))
+        for name, (images, masks) in sorted(files.items())
     )
 
 
@@ -96,12 +99,9 @@ def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source:
 def _files(folder: Path, *, what: str) -> dict[str, Path]:
     """Return the image files in and below a folder by name."""
     files: dict[str, Path] = {}
-    for path in sorted(existing_folder(folder, what=f"{what} folder").rglob("*")):
-        relative = path.relative_to(folder)
-        name = stem_of(relative)
-        hidden = any(is_hidden(Path(part)) for part in relative.parts)
-        if not suffix_of(path) or hidden or path.is_dir():
-            continue
+    below = existing_folder(folder, what=f"{what} folder")
+    for path in files_below(below, suffixes=SUFFIXES):
+        name = stem_of(path.relative_to(folder))
         if name in files:
             raise ValueError(
                 f"{folder}: {files[name].name!r} and {path.name!r} are both the {what} of "

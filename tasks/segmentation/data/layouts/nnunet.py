@@ -30,9 +30,8 @@ from tasks.segmentation.data.cases import (
     class_table,
 )
 from tasks.segmentation.data.formats.files import SUFFIXES, VOLUME_SUFFIXES
-from tasks.segmentation.data.layouts.folder import refuse_unmatched
+from tasks.segmentation.data.layouts.folder import named_cases, refuse_unmatched
 from tasks.segmentation.data.masks.read import NNUNET
-from tasks.segmentation.data.splits import patient_of
 
 _KEYS: Final = ("channel_names", "labels", "file_ending")
 
@@ -70,30 +69,13 @@ def nnunet_cases(
     description = _description(source)
     channels = _channels(description["channel_names"], source)
     table = _table(description["labels"], source)
-    ending = description["file_ending"]
-    if ending not in SUFFIXES:
-        raise ValueError(
-            f"{source}: file_ending is {ending!r}; expected one of {', '.join(SUFFIXES)}."
-        )
-    told = description.get("dataset")
-    files = _found(base, ending) if told is None else _told(base, told, source)
-    _refuse_gaps(files, channels, shared=ending not in VOLUME_SUFFIXES)
-    stated = description.get("numTraining", len(files))
-    if stated != len(files):
-        raise ValueError(
-            f"{source}: numTraining is {stated!r}, but there are {len(files)} cases. Correct it, "
-            "or look for the files that are missing."
-        )
-    cases = tuple(
-        Case(
-            name=name,
-            images=tuple(path for _, path in sorted(images.items())),
-            masks=(label,),
-            patient=patient_of(name, patient),
-        )
-        for name, (images, label) in sorted(files.items())
-    )
-    notes: tuple[str, ...] = ()
+    files = _all_files(base, description, source)
+    _refuse_gaps(files, channels, shared=description["file_ending"] not in VOLUME_SUFFIXES)
+    named = {
+        name: (tuple(path for _, path in sorted(images.items())), (label,))
+        for name, (images, label) in files.items()
+    }
+    cases, notes = named_cases(named, patient), ()
     if splits is not None:
         cases, notes = _with_split(cases, base / splits, splits_fold)
     return CaseSet(
@@ -104,6 +86,24 @@ def nnunet_cases(
         channel_names=tuple(channels),
         notes=notes,
     )
+
+
+def _all_files(base: Path, description: Mapping[str, Any], source: Path) -> _Files:
+    """Return the files that the description lists or, if it lists none, that the folders hold."""
+    ending = description["file_ending"]
+    if ending not in SUFFIXES:
+        raise ValueError(
+            f"{source}: file_ending is {ending!r}; expected one of {', '.join(SUFFIXES)}."
+        )
+    given = description.get("dataset")
+    files = _found(base, ending) if given is None else _listed(base, given, source)
+    stated = description.get("numTraining", len(files))
+    if stated != len(files):
+        raise ValueError(
+            f"{source}: numTraining is {stated!r}, but there are {len(files)} cases. Correct it, "
+            "or look for the files that are missing."
+        )
+    return files
 
 
 def _description(source: Path) -> dict[str, Any]:
@@ -203,18 +203,18 @@ def _listing(folder: Path, ending: str) -> list[Path]:
     return paths
 
 
-def _told(base: Path, told: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
+def _listed(base: Path, given: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
     """Return the files that ``dataset.json`` lists."""
     files: _Files = {}
-    for name, entry in told.items() if isinstance(told, dict) else [("", told)]:
-        given = _paths(entry)
-        if not given:
+    for name, entry in given.items() if isinstance(given, dict) else [("", given)]:
+        paths = _paths(entry)
+        if not paths:
             raise ValueError(
                 f"{source}: dataset has {name!r}: {entry}; expected "
                 '{"images": ["...", ...], "label": "..."} for each case.'
             )
         what = f"{source}: case {name!r}: file"
-        label, *images = (named_file(base, path, what=what) for path in given)
+        label, *images = (named_file(base, path, what=what) for path in paths)
         files[name] = (dict(enumerate(images)), label)
     if not files:
         raise ValueError(

@@ -1,11 +1,10 @@
 """The segmentation data set that the project makes itself: tissue under a microscope.
 
-Only this file knows what it looks like; `tasks.common.data.sample_folder` when a folder is replaced.
+`tasks.common.data.sample_folder` knows when a folder may be replaced.
 """
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -58,17 +57,16 @@ def write_sample(
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
 
     def write(folder: Path) -> None:
-        for kind in ("images", "masks"):
-            (folder / kind).mkdir()
-        for split, index in _numbered(images):
+        for name, split, index in _names(images):
             stream = [seed, zlib.crc32(split.encode())]
-            style = _style(np.random.default_rng([*stream, index // PER_PATIENT, 1]))
+            style = _Style(np.random.default_rng([*stream, index // PER_PATIENT, 1]))
             rng = np.random.default_rng([*stream, index])
             empty = index % EMPTY_EVERY == EMPTY_EVERY // 2
             image, mask = _scene(rng, style, size=size, empty=empty)
             for kind, pixels in (("images", image), ("masks", mask)):
+                (folder / kind).mkdir(exist_ok=True)
                 encoded = cv2.imencode(".png", pixels)[1]
-                (folder / kind / f"{_name(split, index)}.png").write_bytes(encoded.tobytes())
+                (folder / kind / name).write_bytes(encoded.tobytes())
 
     write_once(root, settings, files=_files, write=write)
     return root
@@ -77,57 +75,39 @@ def write_sample(
 def sample_cases(*, root: str | Path) -> CaseSet:
     """Return the cases of the generated data set in ``root``; it is written on first use."""
     folder = write_sample(Path(root))
-    cases: list[Case] = []
-    patients: dict[tuple[str, int], int] = {}
-    for split, index in _numbered(DEFAULT_IMAGES):
-        name = _name(split, index)
-        patient = patients.setdefault((split, index // PER_PATIENT), len(patients))
-        cases.append(
-            Case(
-                name=name,
-                images=(folder / "images" / f"{name}.png",),
-                masks=(folder / "masks" / f"{name}.png",),
-                patient=f"patient_{patient:03d}",
-                split=split,
-            )
+    cases = tuple(
+        Case(
+            name=name.removesuffix(".png"),
+            images=(folder / "images" / name,),
+            masks=(folder / "masks" / name,),
+            patient=f"patient_{place // PER_PATIENT:03d}",  # no split has an odd number
+            split=split,
         )
-    return CaseSet(source=str(folder), cases=tuple(cases), classes=class_table(dict(CLASSES)))
+        for place, (name, split, _) in enumerate(_names(DEFAULT_IMAGES))
+    )
+    return CaseSet(source=str(folder), cases=cases, classes=class_table(dict(CLASSES)))
 
 
-def _numbered(images: Mapping[str, int]) -> list[tuple[str, int]]:
-    return [(split, index) for split, count in images.items() for index in range(count)]
-
-
-def _name(split: str, index: int) -> str:
-    return f"{split}_{index:04d}"
+def _names(images: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """Return the file name, split and number of each image."""
+    return [(f"{s}_{i:04d}.png", s, i) for s, count in images.items() for i in range(count)]
 
 
 def _files(settings: Settings) -> set[str]:
-    names = [_name(split, index) for split, index in _numbered(settings["images"])]
-    return {f"{kind}/{name}.png" for kind in ("images", "masks") for name in names}
+    names = [name for name, *_ in _names(settings["images"])]
+    return {f"{kind}/{name}" for kind in ("images", "masks") for name in names}
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Style:
     """What the images of a patient share: gray levels, a grain in cells per image, and optics."""
 
-    level: float
-    grain: int
-    streaks: float
-    angle: float
-    blur: float
-    noise: float
-
-
-def _style(rng: Generator) -> _Style:
-    return _Style(
-        level=rng.uniform(105, 150),
-        grain=int(rng.integers(4, 8)),
-        streaks=rng.uniform(2, 5),
-        angle=rng.uniform(0, np.pi),
-        blur=rng.uniform(0.4, 0.7),
-        noise=rng.uniform(2, 3.5),
-    )
+    def __init__(self, rng: Generator) -> None:
+        self.level = rng.uniform(105, 150)
+        self.grain = int(rng.integers(4, 8))
+        self.streaks = rng.uniform(2, 5)
+        self.angle = rng.uniform(0, np.pi)
+        self.blur = rng.uniform(0.4, 0.7)
+        self.noise = rng.uniform(2, 3.5)
 
 
 def _scene(

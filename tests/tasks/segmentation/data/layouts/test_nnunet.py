@@ -184,7 +184,7 @@ def test_a_fold_that_does_not_fit_is_refused(dataset, tmp_path, text, message):
         ),
         ({"labels": None, "label": {}}, r"'labels' is missing \(nearest: 'label'\)"),
         ({"channel_names": None}, "'channel_names' is missing"),
-        ({"file_ending": ".dcm"}, "file_ending is '.mha'; expected one of .*.nii.gz"),
+        ({"file_ending": ".dcm"}, "file_ending is '.dcm'; expected one of .*.nii.gz"),
         (
             {"channel_names": {"1": "CT"}},
             r"channel_names is \{'1': 'CT'\}; expected numbers from 0",
