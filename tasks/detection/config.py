@@ -1,9 +1,10 @@
 """The groups of options that detection adds."""
 
 from tasks.common.run.config import register_configs
-from tasks.detection.options import AugmentOptions, DetectorOptions
+from tasks.detection.options import AugmentOptions, DataOptions, DetectorOptions
 
 
 def register_detection() -> None:
     """Tell Hydra every option of ``scripts/train_det.py``."""
-    register_configs({"model": DetectorOptions(), "augment": AugmentOptions()})
+    groups = {"model": DetectorOptions(), "augment": AugmentOptions(), "data": DataOptions()}
+    register_configs(groups)

@@ -85,3 +85,27 @@ class AugmentOptions(Options, group="augment"):
     color_jitter: float = number(0.0, least=0, below=1)
     scale: tuple[float, ...] = zoom()
     shift: float = number(0.0, least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options, group="data"):
+    r"""What every layout of a data set takes, beside its own options.
+
+    Attributes:
+        fractions: Shares of train, val and test where the data set has no val, stratified by class;
+            their sum is 1, and that of test may be 0. If the data set has a test split, train and
+            val share the rest.
+        seed: Of that division.
+        group: Images that must not be divided: a regular expression that finds their common part
+            in the file name, such as '(video\d+)_'. Splits that the data set has are checked too.
+        exif: What is done about images that are to be shown turned: apply, refuse or ignore
+            (docs/data.md).
+        range: What becomes 0 and 255 of images of more than 8 bits, such as [0, 4095]; empty for
+            the bits in use.
+    """
+
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    group: str | None = None
+    exif: str = choice("refuse", ("apply", "refuse", "ignore"))
+    range: tuple[float, ...] = ()

@@ -64,8 +64,11 @@ class Task:
         """Every value must be one that our classes take, and every key a field of theirs."""
         cfg = self.composed(option)
         for group, made in self.classes.items():
-            made(**plain_values(cfg[group]))
-            assert set(cfg[group]) == {field.name for field in fields(made)}
+            names = {field.name for field in fields(made)}
+            values = plain_values(cfg[group])
+            own = set(values) - names if group == "data" else set()  # options of the layout
+            made(**{name: value for name, value in values.items() if name not in own})
+            assert set(values) - own == names
 
     def check_header(self, name):
         """An experiment says its command, how long it takes and what to expect."""

@@ -4,12 +4,14 @@ import pytest
 
 from backbones import list_backbones
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.options import AugmentOptions, DetectorOptions
+from tasks.detection.options import AugmentOptions, DataOptions, DetectorOptions
 from tasks.detection.run import run
 from tests.configs.conftest import Task
 
 TASK = Task(
-    "detection", "scripts/train_det.py", {"model": DetectorOptions, "augment": AugmentOptions}
+    "detection",
+    "scripts/train_det.py",
+    {"model": DetectorOptions, "augment": AugmentOptions, "data": DataOptions},
 )
 
 

@@ -7,7 +7,7 @@ that build upon each task's ``finetune``, is stored from here.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import make_dataclass
+from dataclasses import asdict, make_dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 
-_RECIPES: Final = Path(__file__).parents[2] / "configs" / "recipe"
+_RECIPES: Final = Path(__file__).parents[3] / "configs" / "recipe"
 # A configuration may leave the batch size to `tasks.common.run.batch_size`; a recipe has a number.
 _RecipeOptions = make_dataclass(
     "_RecipeOptions",
@@ -31,7 +31,7 @@ _RecipeOptions = make_dataclass(
 )
 
 
-def register_configs(groups: Mapping[str, object]) -> None:
+def register_configs(groups: Mapping[str, Any]) -> None:
     """Store a ``backbone/<name>`` per registered backbone, the shared groups, and the schemas.
 
     Args:
@@ -51,7 +51,9 @@ def register_configs(groups: Mapping[str, object]) -> None:
     for file in sorted(_RECIPES.glob("*.yaml")):
         store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
     for group, options in {"recipe": _RecipeOptions(), **groups}.items():
-        store.store(group=group, name="schema", node=_schema(options))
+        # Each layout of a data set adds options of its own, so that schema must stay open.
+        node = asdict(options) if group == "data" else _schema(options)
+        store.store(group=group, name="schema", node=node)
 
 
 def _families(arguments: Sequence[str]) -> list[str]:

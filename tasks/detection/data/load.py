@@ -7,18 +7,18 @@ from typing import Any, Literal
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.common.images.orientation import check_exif
 from tasks.detection.data.images import checked_range
 from tasks.detection.data.labelled import Parts
-from tasks.detection.data.splits import SplitOptions, Splits, divide
+from tasks.detection.data.splits import Splits, divide
+from tasks.detection.options import DataOptions
 
 
 def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits:
     """Return the data set that the ``data`` group names, checked.
 
     Args:
-        node: The group: ``_target_``, a function that returns `Parts`, with its arguments; and for
-            every layout ``exif`` and ``range`` (see `Reading`) and the options of `SplitOptions`.
+        node: The group: `DataOptions`, and ``_target_`` with its arguments: a function that
+            returns `Parts`.
         policy: What to do about image files that are missing, damaged or of another size; see
             `check_images`.
 
@@ -28,11 +28,8 @@ def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits
             function that ``_target_`` names.
     """
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    names = {field.name for field in fields(SplitOptions)}
-    options = SplitOptions(**{key: value for key, value in values.items() if key in names})
-    given = checked_range(values.get("range"))
-    exif = str(values.get("exif", "refuse"))
-    check_exif(exif)
-    source = {k: v for k, v in values.items() if k not in (*names, "exif", "range")}
-    parts: Parts = instantiate(source)
-    return divide(parts, options).checked(policy, exif=exif, range_=given)
+    names = {field.name for field in fields(DataOptions)}
+    options = DataOptions(**{key: value for key, value in values.items() if key in names})
+    given = checked_range(options.range)
+    parts: Parts = instantiate({k: v for k, v in values.items() if k not in names})
+    return divide(parts, options).checked(policy, exif=options.exif, range_=given)

@@ -12,24 +12,7 @@ from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.findings import findings
 from tasks.detection.data.labelled import LabelledSet, Parts
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitOptions:
-    """How a data set without a validation split is divided.
-
-    Attributes:
-        fractions: Of the images in train, val and test, with the sum 1; only test's may be 0, for
-            no test. Where the data set has a test split, train and val share the rest.
-        seed: Of the division, which is stratified by class.
-        group: A regular expression with one group that finds in a file name what must not be
-            divided, such as the video of a frame; null if every image stands for itself. Splits
-            that the data set has are checked for it as well.
-    """
-
-    fractions: Sequence[float] = (0.7, 0.15, 0.15)
-    seed: int = 0
-    group: str | None = None
+from tasks.detection.options import DataOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +75,7 @@ class Splits:
         )
 
 
-def divide(parts: Parts, options: SplitOptions) -> Splits:
+def divide(parts: Parts, options: DataOptions) -> Splits:
     """Return the cleaned splits of a data set, after dividing ``train`` if there is no ``val``.
 
     Raises:
@@ -132,9 +115,7 @@ def _group(name: str, group: str | None) -> str:
     return group_of(name, group, option="group", what="image")
 
 
-def _draw(
-    whole: LabelledSet, fractions: tuple[float, float, float], options: SplitOptions
-) -> Parts:
+def _draw(whole: LabelledSet, fractions: tuple[float, float, float], options: DataOptions) -> Parts:
     """Return the parts of a set, whose images keep their order, without its warnings."""
     groups = [_group(image.file_name, options.group) for image in whole.images]
     sizes: dict[str, int] = {}

@@ -13,11 +13,11 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.layouts.coco import coco_parts
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.splits import SplitOptions, Splits, divide
+from tasks.detection.data.splits import Splits, divide
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import load_detector
 from tasks.detection.module import DetectionModule
-from tasks.detection.options import DetectorOptions
+from tasks.detection.options import DataOptions, DetectorOptions
 from tasks.detection.scores.metrics import coco_ap
 
 OPTIONS = DetectorOptions(
@@ -37,7 +37,7 @@ def splits(tmp_path_factory) -> Splits:
     root = tmp_path_factory.mktemp("sample")
     write_sample(root / "data", images={"train": 4, "val": 3}, size=64)
     names = {split: f"annotations/instances_{split}.json" for split in ("train", "val")}
-    return divide(coco_parts(root=root / "data", **names), SplitOptions())
+    return divide(coco_parts(root=root / "data", **names), DataOptions())
 
 
 def module_for(splits, *, freeze=0, recipe=None):

@@ -8,13 +8,14 @@ from PIL import Image
 from tasks.detection.data.annotations import ImageRecord
 from tasks.detection.data.findings import repeated_boxes
 from tasks.detection.data.layouts.coco import coco_parts
-from tasks.detection.data.splits import SplitOptions, divide
+from tasks.detection.data.splits import divide
+from tasks.detection.options import DataOptions
 
 SIZE = (60, 40)
 
 
 def checked(root, **files):
-    return divide(coco_parts(root=root, **files), SplitOptions()).checked("error")
+    return divide(coco_parts(root=root, **files), DataOptions()).checked("error")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The data group of the configuration, whose images are all read in one way."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,6 @@ from omegaconf import OmegaConf
 
 from tasks.detection.data.images import Reading
 from tasks.detection.data.load import read_splits
-
-CONFIGS = Path(__file__).parents[4] / "configs" / "detection" / "data"
 
 
 @pytest.fixture
@@ -28,9 +25,9 @@ def root(tmp_path):
 
 
 def read(root, **options):
-    node = OmegaConf.load(CONFIGS / "coco.yaml")
-    files = {"root": str(root), "train": "train.json", "val": "val.json", "train_images": "."}
-    return read_splits(OmegaConf.merge(node, files, options), policy="error")
+    files = {"train": "train.json", "val": "val.json", "train_images": "."}
+    node = {"_target_": "tasks.detection.data.layouts.coco.coco_parts", "root": str(root), **files}
+    return read_splits(OmegaConf.create(node | options), policy="error")
 
 
 def test_all_splits_are_read_in_one_way_that_the_banner_shows(root):
@@ -51,5 +48,5 @@ def test_what_is_given_rules(root):
         read(root, range=[1])
     with pytest.raises(ValueError, match=r"data.range takes .*got 255"):
         read(root, range=255)
-    with pytest.raises(ValueError, match="unknown exif 'aply'"):
+    with pytest.raises(ValueError, match="unknown data.exif 'aply'"):
         read(root, exif="aply")

@@ -8,15 +8,16 @@ from PIL import Image
 
 from tasks.detection.data.layouts.coco import coco_parts
 from tasks.detection.data.layouts.voc import voc_parts
-from tasks.detection.data.splits import SplitOptions, Splits, divide
+from tasks.detection.data.splits import Splits, divide
+from tasks.detection.options import DataOptions
 
 
 def coco_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
-    return divide(coco_parts(**layout), SplitOptions(fractions=fractions, seed=seed, group=group))
+    return divide(coco_parts(**layout), DataOptions(fractions=fractions, seed=seed, group=group))
 
 
 def voc_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
-    return divide(voc_parts(**layout), SplitOptions(fractions=fractions, seed=seed, group=group))
+    return divide(voc_parts(**layout), DataOptions(fractions=fractions, seed=seed, group=group))
 
 
 def test_coco_splits_read_each_file_with_the_classes_of_training(tmp_path, write_coco):
