@@ -48,5 +48,5 @@ def test_what_is_given_rules(root):
         read(root, range=[1])
     with pytest.raises(ValueError, match=r"data.range takes .*got 255"):
         read(root, range=255)
-    with pytest.raises(ValueError, match="unknown data.exif 'aply'"):
+    with pytest.raises(ValueError, match=r"unknown data.exif 'aply'"):
         read(root, exif="aply")
