@@ -29,7 +29,8 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
     ["tasks.common.options"],
-    ["tasks.common.files", "tasks.common.machine"],
+    ["tasks.common.machine"],
+    ["tasks.common.files"],
     ["tasks.common.report"],
     ["tasks.common.images", "tasks.common.recipe"],
     ["tasks.common.resume"],

@@ -8,9 +8,11 @@ from typing import Final, Literal
 import cv2
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.files.scratch import free_scratch, scratch_folder
 from tasks.common.machine import memory, threads
 from tasks.common.machine.machine import Machine
+from tasks.common.machine.memory import size_text
 from tasks.common.machine.options import CACHES, TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.resume.stop import leave_stopping_to_the_run
@@ -102,31 +104,31 @@ def choose_cache(
     choose(dict.fromkeys(CACHES), wanted, what="trainer.cache")
     place = scratch_folder() or "any folder for temporary files"
     if wanted == "disk" and size > disk:
-        raise ValueError(
-            f"trainer.cache=disk needs {_size(size)} for decoded images, and "
-            f"{_size(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
+        raise UserError(
+            f"trainer.cache=disk needs {size_text(size)} for decoded images, and "
+            f"{size_text(disk)} are free in {place}: set TMPDIR to a folder with more, or take "
             "memory, none or auto."
         )
     if wanted != "auto":
-        where = f", a scratch file of {_size(size)} in {place}" if wanted == "disk" else ""
+        where = f", a scratch file of {size_text(size)} in {place}" if wanted == "disk" else ""
         return Decision(value=wanted, reason=f"as told{where}")
     if free is not None and size * _SHARE <= free:
-        fits = f"within a quarter of {_size(free)} free"
-        return Decision(value="memory", reason=f"decoded images are {_size(size)}, {fits}")
+        fits = f"within a quarter of {size_text(free)} free"
+        return Decision(value="memory", reason=f"decoded images are {size_text(size)}, {fits}")
     reason = "this system does not say how much memory is free"
     if free is not None:
-        most = f"a quarter of {_size(free)} free"
-        reason = f"decoded images are {_size(size)}, more than {most}"
+        most = f"a quarter of {size_text(free)} free"
+        reason = f"decoded images are {size_text(size)}, more than {most}"
     if not prefers_disk:
         return Decision(value="none", reason=reason)
     if size * _DISK_SHARE <= disk:
-        there = f"a scratch file of {_size(size)} in {place} (TMPDIR), {_size(disk)} free"
+        there = f"a scratch file of {size_text(size)} in {place} (TMPDIR), {size_text(disk)} free"
         return Decision(value="disk", reason=f"{reason}; {there}")
     return Decision(
         value="none",
-        reason=f"{reason}, and more than half of {_size(disk)} free in {place}: every file is "
+        reason=f"{reason}, and more than half of {size_text(disk)} free in {place}: every file is "
         "decoded whenever it is needed, which is slow for volumes; set TMPDIR to a folder with "
-        f"{_size(size * _DISK_SHARE)} free, or take trainer.cache=disk",
+        f"{size_text(size * _DISK_SHARE)} free, or take trainer.cache=disk",
     )
 
 
@@ -168,7 +170,7 @@ def check_sockets(folder: Path | None) -> None:
     """
     length = len(os.fsencode(folder.absolute())) if folder is not None else 0
     if length > _LONGEST:
-        raise ValueError(
+        raise UserError(
             f"TMPDIR is {folder}, {length} bytes long, where processes that load put their "
             f"sockets; expected at most {_LONGEST} bytes. Set TMPDIR to a shorter path, or take "
             "trainer.workers=0."
@@ -179,7 +181,3 @@ def prepare_worker(_worker: int) -> None:
     """Keep OpenCV's threads out of a process that loads: there are as many of them as cores."""
     cv2.setNumThreads(0)
     leave_stopping_to_the_run()
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.2g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

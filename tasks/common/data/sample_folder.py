@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from backbones.errors import UserError
+
 SETTINGS_FILE: Final = "sample.json"
 
 Settings = dict[str, Any]
@@ -33,12 +35,12 @@ def sample_settings(
     """
     for split, count in images.items():
         if not split.isidentifier() or count < 1:
-            raise ValueError(
+            raise UserError(
                 f"images has {split!r}: {count!r}; expected an identifier and at least 1 image; "
                 "leave the split out if it is not wanted."
             )
     if not images or size < 64 or seed < 0:
-        raise ValueError(
+        raise UserError(
             f"got {len(images)} splits, size={size!r} and seed={seed!r}; expected at least one "
             "split, size 64 or more and seed 0 or more; the defaults fit."
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import listed
 
 SIDES: Final = ("train", "val", "test")
@@ -28,7 +29,7 @@ def check_fractions(shares: Any) -> tuple[float, float, float]:  # noqa: ANN401 
         or len(given) != 3
         or not (min(given[:2]) > 0 <= given[2] and math.isclose(sum(given), 1, abs_tol=1e-6))
     ):
-        raise ValueError(
+        raise UserError(
             "data.fractions takes the shares of train, val and test with the sum 1, the first "
             f"two above 0, such as [0.7, 0.1, 0.2], got {given!r}."
         )
@@ -56,21 +57,21 @@ def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
     if pattern is None:
         return name
     if not isinstance(pattern, str):
-        raise ValueError(  # noqa: TRY004 (a user's option)
+        raise UserError(
             rf"{option} is {pattern!r}; expected a regular expression such as '(\w+)_\d+'."
         )
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"{option} is {pattern!r}, no regular expression: {error}.") from None
+        raise UserError(f"{option} is {pattern!r}, no regular expression: {error}.") from None
     if expression.groups != 1:
-        raise ValueError(
+        raise UserError(
             f"{option} is {pattern!r} with {expression.groups} groups; expected one group in "
             rf"parentheses, the {option}, such as '(\w+)_\d+'. Write (?:...) for the others."
         )
     found = expression.search(name)
     if not found or not found[1]:
-        raise ValueError(
+        raise UserError(
             f"{option} is {pattern!r}, which finds no {option} in the {what} name {name!r}; "
             f"expected one in every name. Change the expression, or rename the {what}."
         )
@@ -92,7 +93,7 @@ def refuse_leaks(members: Iterable[tuple[str, str, str]], *, option: str, what: 
     for name, group, side in members:
         other, its = first.setdefault(group, (name, side))
         if side != its:
-            raise ValueError(
+            raise UserError(
                 f"{option} {group!r} would be on two sides: {what} {other!r} in {its}, {what} "
                 f"{name!r} in {side}. Put all {what}s of a {option} on one side."
             )
@@ -130,7 +131,7 @@ def draw_sides(
     order = sorted(groups, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
     sides = {side: share for side, share in zip(SIDES, fractions, strict=True) if share > 0}
     if len(order) < len(sides):
-        raise ValueError(
+        raise UserError(
             f"{len(order)} cannot be split into {', '.join(sides)}; expected at least "
             f"{len(sides)}: {listed(order)}."
         )

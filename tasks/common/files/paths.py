@@ -1,4 +1,4 @@
-"""Find the files of a data set, and say what is there when one is missing."""
+"""Find the files of a data set, and describe what is there when one is missing."""
 
 import os
 import unicodedata
@@ -9,24 +9,20 @@ from typing import Final
 from urllib.parse import unquote
 
 from backbones.choose import nearest
+from backbones.errors import UserError
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
-_SEARCHED: Final = 20_000  # files below a folder, for one that is named and not there
+_SEARCHED: Final = 20_000  # files below a folder, when a named one is missing
 
-# What file managers and archives leave in folders, beside names with a leading dot.
+# Left behind by file managers and archive tools, beside names with a leading dot.
 _LITTER: Final = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
 def is_hidden(path: Path) -> bool:
-    """Return whether a file or folder is no part of a data set, by its own name.
+    """Return whether a name begins with a dot or is left behind by Windows or archive tools.
 
-    Names with a leading dot are (``.DS_Store``; ``._0001.jpg`` holds the attributes that macOS
-    keeps beside ``0001.jpg``), and what Windows and archive tools leave behind. The folders
-    above it are not looked at.
-
-    Args:
-        path: The file or folder; it need not exist.
+    Only the last part of the path counts. ``._0001.jpg`` holds macOS's attributes of ``0001.jpg``.
 
     Example:
         >>> is_hidden(Path("images/._0001.jpg")), is_hidden(Path(".data/0001.jpg"))
@@ -36,11 +32,13 @@ def is_hidden(path: Path) -> bool:
 
 
 def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files of a folder and of all folders below it, sorted, without hidden ones.
+    """Return the files of a folder and its subfolders, sorted, without hidden ones.
+
+    Links to folders are not followed.
 
     Args:
-        folder: The folder; links to folders in it are not followed.
-        suffixes: Which endings count, in small letters and with the dot; case does not matter.
+        folder: The folder.
+        suffixes: Which endings count, in lower case with the dot; the files' case does not matter.
     """
     ends = tuple(suffixes)
     found = (path for path in _walk(folder) if path.name.lower().endswith(ends))
@@ -48,11 +46,7 @@ def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
 
 
 def listed(names: Sequence[str], *, limit: int = 5) -> str:
-    """Return the first names as one phrase for a message.
-
-    Args:
-        names: What to list, in the order to list it.
-        limit: How many are spelt out.
+    """Return the first ``limit`` names as a phrase for a message.
 
     Example:
         >>> listed(["a.jpg", "b.jpg", "c.jpg"], limit=2)
@@ -64,30 +58,18 @@ def listed(names: Sequence[str], *, limit: int = 5) -> str:
 
 
 def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raise if a folder that is to be written holds something already.
-
-    Args:
-        folder: The folder; it need not be there.
-        overwrite: Whether what is in it may be replaced.
-
-    Raises:
-        ValueError: If it is a file, or not empty.
-    """
+    """Raise UserError if an output folder is a file, or holds files that may not be replaced."""
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output {folder} is a file; give a folder.")
+        raise UserError(f"--output {folder} is a file; give a folder.")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(
+        raise UserError(
             f"--output {folder} is not empty, and files of the same names would be replaced; give "
             "another folder, or add --overwrite."
         )
 
 
 def hint(name: str, names: Sequence[str]) -> str:
-    """Return the name that was probably meant as a phrase, or an empty string.
-
-    Args:
-        name: What was asked for.
-        names: What there is.
+    """Return the nearest of the names as a phrase for a message, or an empty string.
 
     Example:
         >>> hint("WCB", ["RBC", "WBC"])
@@ -98,14 +80,11 @@ def hint(name: str, names: Sequence[str]) -> str:
 
 
 def existing_file(path: Path, *, what: str) -> Path:
-    """Return ``path`` if it is a file.
+    """Return ``path`` if it is a file; else raise FileNotFoundError with what is there.
 
     Args:
-        path: The file that must be there.
+        path: The file.
         what: The noun for the message, such as ``"annotation file"``.
-
-    Raises:
-        FileNotFoundError: If it is missing or a folder; the message lists what is there instead.
     """
     if path.is_file():
         return path
@@ -114,15 +93,7 @@ def existing_file(path: Path, *, what: str) -> Path:
 
 
 def existing_folder(path: Path, *, what: str) -> Path:
-    """Return ``path`` if it is a folder.
-
-    Args:
-        path: The folder that must be there.
-        what: The noun for the message, such as ``"image folder"``.
-
-    Raises:
-        FileNotFoundError: If it is missing or a file; the message lists what is there instead.
-    """
+    """Return ``path`` if it is a folder; as `existing_file`."""
     if path.is_dir():
         return path
     problem = "is a file" if path.is_file() else "does not exist"
@@ -130,15 +101,11 @@ def existing_folder(path: Path, *, what: str) -> Path:
 
 
 def contents(path: Path) -> str:
-    """Return a sentence on what the nearest existing folder at or above ``path`` holds.
-
-    Args:
-        path: A file or folder, which may be missing.
-    """
+    """Return a sentence on what ``path``, or the nearest folder above it that exists, holds."""
     folder = next(
         (place for place in (path, *path.absolute().parents) if _is_folder(place)), Path()
     )
-    # A folder of a million images is not listed for a message that shows eight of them.
+    # Enough for a message that shows eight, even of a folder with a million.
     names = sorted(entry.name for entry in islice(folder.iterdir(), 1000))
     if not names:
         return f"{str(folder)!r} is empty."
@@ -146,11 +113,7 @@ def contents(path: Path) -> str:
 
 
 def name_here(folder: Path, name: str) -> str:
-    r"""Return a path that another file names, with ``/`` for Windows' ``\`` where that is the file.
-
-    Args:
-        folder: What the path is relative to.
-        name: As it is written; it stays so if it exists, or if no way of reading it exists.
+    r"""Return a path that a file refers to, with ``/`` for ``\`` if only that exists in ``folder``.
 
     Example:
         >>> name_here(Path("no-such-folder"), r"images\1.jpg")
@@ -163,15 +126,12 @@ def name_here(folder: Path, name: str) -> str:
 
 
 def named_file(folder: Path, name: str, *, what: str) -> Path:
-    """Return the file that another file names.
+    """Return the file that another file refers to; else raise FileNotFoundError.
 
     Args:
-        folder: What the path is relative to.
-        name: As it is written; see `name_here`.
-        what: The noun for the message, with the place that names it.
-
-    Raises:
-        FileNotFoundError: If it is missing, with what `not_found` says.
+        folder: The folder that the path is relative to.
+        name: The path as written.
+        what: The noun for the message, with the place that refers to the file.
     """
     path = folder / name_here(folder, name)
     if _is_file(path):
@@ -180,44 +140,33 @@ def named_file(folder: Path, name: str, *, what: str) -> Path:
 
 
 def not_found(folder: Path, name: str, *, what: str) -> str:
-    """Return what to say of a file that another file names and that is not there.
-
-    Args:
-        folder: What the path is relative to.
-        name: As it is written, which is how it is shown.
-        what: The noun for the message, such as ``"image"``.
-    """
+    """Return the message for a missing file, with where a similar one is; as `named_file`."""
     shown = repr(name).replace("\\\\", "\\")  # a backslash as it is written
     if _is_folder(folder / name):
         return f"{what} {shown} is a folder below {str(folder)!r}; expected a file."
-    path = PureWindowsPath(name)  # which parts names at both slashes
+    path = PureWindowsPath(name)  # splits at both slashes
     below = "" if path.root or path.drive else f" below {str(folder)!r}"
-    said = f"{what} {shown} does not exist{below}"
+    missing = f"{what} {shown} does not exist{below}"
     places = [
         place
         for place in list(folder.absolute().parents)[:2]
         if _is_file(place / name_here(place, name))
     ]
-    there = _alike(folder, path.name)
+    there = _similar(folder, path.name)
     if not there and not places:
-        return f"{said}. {contents(folder / name)}"
+        return f"{missing}. {contents(folder / name)}"
     if not there:
-        return f"{said}, but below {str(places[0])!r}; give that folder, or change the paths."
+        return f"{missing}, but below {str(places[0])!r}; give that folder, or change the paths."
     found = listed(there, limit=3)
-    return f"{said}; {str(folder)!r} holds {found}: {_advice(path.name, there[0], places)}."
+    return f"{missing}; {str(folder)!r} holds {found}: {_advice(path.name, there[0], places)}."
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path is a file or a folder; one that is too long for a file system is none.
-
-    Args:
-        path: Which may be anything that another file names.
-    """
+    """Return whether a path exists; False for one that is too long for the file system."""
     return _is_file(path) or _is_folder(path)
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file; one that is too long for a file system is none."""
     try:
         return path.is_file()
     except OSError:
@@ -225,15 +174,14 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether a path is a folder, as `_is_file`."""
     try:
         return path.is_dir()
     except OSError:
         return False
 
 
-def _alike(folder: Path, base: str) -> list[str]:
-    """Return the paths below a folder whose last part is a name or is written nearly as it."""
+def _similar(folder: Path, base: str) -> list[str]:
+    """Return the files below a folder with that name, or with a similar one."""
     same, near, other = [], [], []
     for path in islice(_walk(folder), _SEARCHED):
         if path.name == base:
@@ -247,19 +195,19 @@ def _alike(folder: Path, base: str) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of those below it that are not hidden."""
+    """Yield the files of a folder and of the subfolders that are not hidden."""
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
         yield from (Path(place, name) for name in names)
 
 
 def _plain(name: str) -> str:
-    """Return a name without what makes two spellings of it: case, accents' form, %20, spaces."""
+    """Normalise case, accents, codes such as %20 and outer spaces."""
     return unicodedata.normalize("NFC", unquote(name)).strip().casefold()
 
 
 def _advice(base: str, found: str, places: Sequence[Path]) -> str:
-    """Return what to do about a file that is there under another path."""
+    """Return what to do about a file that exists under another path."""
     name = PurePath(found).name
     if name == base:
         folder = f"give {str(places[0])!r} as the folder" if places else "give another folder"

@@ -1,4 +1,4 @@
-"""Room for decoded data that worker processes share, and that goes with the last of them."""
+"""Memory, or a temporary file, for decoded data that worker processes share."""
 
 import mmap
 import os
@@ -12,20 +12,22 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.machine.memory import size_text
+
 
 class Scratch:
-    """Bytes in memory, or in a file, that every process sees which this one starts.
+    """Bytes that this process shares with those it starts.
 
-    The memory is not that of ``/dev/shm``, which is small in containers. The file has no name, or
-    loses it at once, and its room is taken at the start: so a disk that fills up later does no
-    harm, and a process that is killed leaves nothing behind.
+    In memory they do not use ``/dev/shm``, which is small in containers. A file has no name, so it
+    disappears with the last process, even a killed one, and is allocated at once, so that a disk
+    that fills up later does not matter.
 
     Args:
         size: In bytes.
-        folder: Where the file lies; None for memory.
+        folder: Of the file; None for memory.
 
     Raises:
-        OSError: If the room is not there; it says what to do.
+        OSError: If there is too little space, with what to do.
     """
 
     def __init__(self, size: int, *, folder: Path | None) -> None:
@@ -44,31 +46,31 @@ class Scratch:
         finalize(self, os.close, descriptor)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a process is sent that does not inherit the file."""
+        """Return what a spawned process gets."""
         return {"size": self.size, "descriptor": reduction.DupFd(self._descriptor)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the file."""
+        """Take over the file in a spawned process."""
         self.size, self._map = state["size"], None
         self._own(state["descriptor"].detach())
 
 
 def scratch_folder() -> Path | None:
-    """Return where scratch files go: TMPDIR, if it can be written to, or the system's folder."""
+    """Return the folder of scratch files: TMPDIR or the system's; None if none is writable."""
     try:
         return Path(tempfile.gettempdir())
-    except FileNotFoundError:  # none can be written to
+    except FileNotFoundError:
         return None
 
 
 def free_scratch() -> int:
-    """Return how many bytes are free there."""
+    """Return how many bytes are free in the folder of scratch files."""
     folder = scratch_folder()
     return 0 if folder is None else shutil.disk_usage(folder).free
 
 
 def _memory(size: int) -> int:
-    """Return the descriptor of a file that lies in memory only."""
+    """Return the descriptor of a file in memory."""
     if not hasattr(os, "memfd_create"):  # not Linux
         return _file(size, Path(tempfile.gettempdir()))
     descriptor = os.memfd_create("keel-decoded")
@@ -77,14 +79,14 @@ def _memory(size: int) -> int:
 
 
 def _file(size: int, folder: Path) -> int:
-    """Return the descriptor of a file without a name, all of whose room is taken."""
+    """Return the descriptor of a file without a name, with all its space allocated."""
     with tempfile.TemporaryFile(dir=folder, prefix="keel-") as file:
         try:
             _take(file.fileno(), size)
         except OSError as error:
             free = shutil.disk_usage(folder).free
             raise OSError(
-                f"decoded images need {size / 1e9:.3g} GB in {folder}, and {free / 1e9:.3g} GB are "
+                f"decoded images need {size_text(size)} in {folder}, and {size_text(free)} are "
                 f"free there ({error.strerror}): set TMPDIR to a folder with more, or add "
                 "trainer.cache=none to decode them whenever they are needed."
             ) from error

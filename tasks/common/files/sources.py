@@ -1,23 +1,23 @@
-"""The files that a command line names: files, folders and patterns, each file once."""
+"""The files that a command line names by files, folders and patterns."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import has_magic
-from itertools import takewhile
 from pathlib import Path
 
+from backbones.errors import UserError
 from tasks.common.files.paths import contents, files_below, is_hidden, listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedFile:
-    """A file and what it is called in what is written about it.
+    """A file.
 
     Attributes:
-        path: Where it is, as it was given or found.
-        name: Its path below the folder that holds all files, with ``/``; unique among them.
+        path: As it was given or found.
+        name: The unique path below the common folder of all files, with ``/``.
     """
 
     path: Path
@@ -27,21 +27,20 @@ class NamedFile:
 def find_files(
     sources: Sequence[str | Path], *, suffixes: Sequence[str], written: Sequence[Path] = ()
 ) -> list[NamedFile]:
-    """Return the files that ``sources`` stand for: in their order, each file once.
+    """Return the files that ``sources`` name, in their order, each file once.
 
-    A source is a file, a folder, or a pattern such as ``images/*/*.png`` that the shell did not
-    expand (``**`` stands for any folders). What exists is never taken for a pattern, so
-    ``a[1].png`` may be a file. Folders are searched with all folders below them, links to folders
-    apart. Hidden files are passed over, unless they are named and have a suffix of an image. Other
-    files that are named need no such suffix: whether they can be read is found out later.
+    A source is a file, a folder, which is searched with its subfolders, or a pattern such as
+    ``images/**/*.png`` that the shell did not expand. A path that exists is no pattern, so
+    ``a[1].png`` may be a file. A hidden file is taken only if it is named and has an image suffix;
+    any other file that is named is taken whatever its suffix.
 
     Args:
         sources: At least one.
-        suffixes: Of the files to take from folders and patterns, in small letters, with the dot.
-        written: Folders that are written to, which are left out where a folder above is searched.
+        suffixes: Of the files in folders and patterns, in lower case with the dot.
+        written: Output folders, skipped when a folder above them is searched.
 
     Raises:
-        FileNotFoundError: If a source does not exist, or there is no such file in it.
+        FileNotFoundError: If a source does not exist, or holds no such file.
     """
     taken: dict[Path, Path] = {}  # by absolute path
     roots: list[Path] = []
@@ -71,17 +70,17 @@ def find_files(
 
 
 def output_names(names: Sequence[str], *, suffixes: Sequence[str]) -> list[str]:
-    """Return what to call the outputs of files: the name without its suffix, where that is unique.
+    """Return the names of outputs: the files' names, without the suffix where that is unique.
 
-    Of ``a.jpg`` beside ``a.png`` both keep their suffix, as do ``A.jpg`` and ``a.png``: not every
-    file system tells large letters from small ones.
+    Both ``a.jpg`` and ``a.png`` keep their suffix, and so do ``A.jpg`` and ``a.png``, since not
+    every file system distinguishes case.
 
     Args:
         names: Of `NamedFile`.
-        suffixes: Which endings are left out, in small letters, with the dot.
+        suffixes: Which endings are left out, in lower case with the dot.
 
     Raises:
-        ValueError: If two names differ in large and small letters only.
+        UserError: If two names differ in case only.
     """
     chosen = [_stem(name, suffixes) for name in names]
     while True:
@@ -98,17 +97,17 @@ def output_names(names: Sequence[str], *, suffixes: Sequence[str]) -> list[str]:
 
 
 def refuse_same(outputs: Mapping[str, Sequence[str]]) -> None:
-    """Raise ValueError if one output would replace another, in whatever letters.
+    """Raise UserError if two outputs have the same name but for case.
 
     Args:
-        outputs: What will be written of each file, without suffixes.
+        outputs: The names of each file's outputs, without suffixes.
     """
     owners: dict[str, str] = {}
     for name, written in outputs.items():
         for output in written:
             if output.casefold() in owners:
                 both = " and ".join(dict.fromkeys([repr(owners[output.casefold()]), repr(name)]))
-                raise ValueError(
+                raise UserError(
                     f"two outputs, of {both}, would be called {output!r}, or differ in large and "
                     "small letters only; rename one, or predict them in two calls with an --output "
                     "each."
@@ -116,27 +115,24 @@ def refuse_same(outputs: Mapping[str, Sequence[str]]) -> None:
             owners[output.casefold()] = name
 
 
-def skipped_error(faults: Mapping[str, Exception], *, total: int, output: Path) -> ValueError:
-    """Return the error that a prediction ends with when files had to be skipped.
+def skipped_error(faults: Mapping[str, Exception], *, total: int, output: Path) -> UserError:
+    """Return the error for a prediction that skipped files.
 
     Args:
-        faults: Why each skipped file was skipped, by its name.
+        faults: The error of each skipped file, by its name.
         total: How many files there were.
         output: The folder of the others' results.
     """
-    rest = (
-        f"the results of the others are in {output}"
-        if len(faults) < total
-        else "nothing is written"
-    )
-    return ValueError(
+    others = f"the results of the others are in {output}"
+    rest = others if len(faults) < total else "nothing is written"
+    return UserError(
         f"{len(faults)} of {total} images were skipped: {listed(list(faults))}; {rest}. "
         f"The first: {next(iter(faults.values()))}"
     )
 
 
 def _places(source: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the file or folder that a source is, or those that it is the pattern of."""
+    """Return the file or folder that a source names, or those that match its pattern."""
     path = Path(source)
     if str(source).startswith("~/") and not path.exists():
         path = path.expanduser()
@@ -144,25 +140,23 @@ def _places(source: str | Path, suffixes: Sequence[str]) -> list[Path]:
         return [path]
     if not has_magic(str(source)):
         raise FileNotFoundError(f"no file or folder {str(source)!r}. {contents(path)}")
-    # What exists at the beginning is no pattern, such as a folder set[1].
+    # The part that exists, such as a folder set[1], is no pattern.
     folder = next(above for above in path.parents if above.is_dir())
     matches = folder.glob(str(Path(*path.parts[len(folder.parts) :])))
     found = [match for match in sorted(matches) if match.is_dir() or _has(match, suffixes)]
-    return [match for match in found if not any(map(is_hidden, _below(folder, match)))]
+    return [
+        match
+        for match in found
+        if not any(is_hidden(Path(part)) for part in match.relative_to(folder).parts)
+    ]
 
 
 def _is_litter(path: Path, suffixes: Sequence[str]) -> bool:
-    """Return whether a file is what file managers leave behind, which the shell's ``*`` names."""
+    """Return whether a file is a hidden one that the shell's ``*`` may have named."""
     return is_hidden(path) and path.is_file() and not _has(path, suffixes)
 
 
-def _below(folder: Path, path: Path) -> Iterator[Path]:
-    """Yield a path and the folders above it, as far as they lie below ``folder``."""
-    return takewhile(lambda place: place != folder, (path, *path.parents))
-
-
 def _files(place: Path, suffixes: Sequence[str], outputs: Sequence[Path]) -> list[Path]:
-    """Return a file, or the files of a folder that are not outputs."""
     if not place.is_dir():
         return [place]
     away = [folder for folder in outputs if not _absolute(place).is_relative_to(folder)]
@@ -174,7 +168,7 @@ def _files(place: Path, suffixes: Sequence[str], outputs: Sequence[Path]) -> lis
 
 
 def _absolute(path: Path) -> Path:
-    """Return a path without ``..``; links keep the names that they have."""
+    """Return the absolute path without ``..``, links not resolved."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 

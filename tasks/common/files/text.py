@@ -1,11 +1,13 @@
-"""Read text and JSON files that people and other tools wrote."""
+"""Read text and JSON files of any Unicode encoding."""
 
 import codecs
 import json
 from pathlib import Path
 from typing import Any, Final
 
-# UTF-32's mark begins with that of UTF-16, so it is looked for first.
+from backbones.errors import UserError
+
+# UTF-32 comes first, since its mark begins with that of UTF-16.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -18,46 +20,29 @@ _MARKS: Final = (
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, or of a UTF-16 or UTF-32 file with a byte order mark.
 
-    A byte order mark is left out. Line ends stay as they are stored.
-
-    Args:
-        path: The file.
+    The byte order mark is left out; line ends stay. No other encoding is guessed, since a wrong
+    guess changes names silently.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the bytes are not text in that encoding; with the file, the line and the
-            byte. No other encoding is guessed: a wrong guess changes names silently.
+        UserError: If the bytes are not text in that encoding; with the file, the line and the byte.
     """
     content = path.read_bytes()
     return decoded(content, marked(content) or "utf-8", path=path)
 
 
 def marked(content: bytes) -> str | None:
-    """Return the encoding that a byte order mark tells, as Python calls it; None without one.
-
-    Args:
-        content: Of a file.
-    """
+    """Return Python's name of the encoding that a byte order mark tells, if there is one."""
     return next((name for mark, name in _MARKS if content.startswith(mark)), None)
 
 
 def decoded(content: bytes, encoding: str, *, path: Path) -> str:
-    """Return the text of a file.
-
-    Args:
-        content: Of the file.
-        encoding: As Python calls it.
-        path: The file, for the message.
-
-    Raises:
-        ValueError: If the bytes are not text in that encoding; with the file, the line and the
-            byte.
-    """
+    """Return the text of a file's content; ``path`` is for the message of `read_text`."""
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
+        raise UserError(
             f"{path}: line {line} has the byte 0x{content[error.start]:02x}, which is not "
             f"{encoding.removesuffix('-sig').upper()}; expected UTF-8 text. Save the file as UTF-8 "
             f"(from Latin-1: iconv -f LATIN1 -t UTF-8 {path.name})."
@@ -65,21 +50,13 @@ def decoded(content: bytes, encoding: str, *, path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON holds anything
-    """Return what a JSON file holds; see `read_text` for its encoding.
-
-    Args:
-        path: The file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not text or not JSON; with the file, line and column.
-    """
+    """Return what a JSON file holds; raise as `read_text`, or UserError with line and column."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
             "is the file complete?"
         ) from error
     except RecursionError as error:
-        raise ValueError(f"{path}: JSON that is nested too deeply to be read.") from error
+        raise UserError(f"{path}: JSON that is nested too deeply to be read.") from error

@@ -1,4 +1,4 @@
-"""What the reader of flat images finds in a file."""
+"""What an image file holds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,16 @@ Colours = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class FlatImage:
-    """What a file holds.
+    """The pixels of an image file, and what belongs to them.
 
     Attributes:
-        pages: (H, W) or (H, W, C) each, as they are stored: nothing is turned. Several of TIFF.
-        orientation: Which way up they are to be shown, 1 to 8; see
-            `tasks.common.images.orientation`.
-        palettes: Where the stored numbers were asked for and are indices, the colours of each page,
-            (levels, 4) of 8 bits: red, green, blue, alpha. Empty for files without a palette.
-        alphas: Where the stored numbers were asked for, the alpha channel of each page, (H, W);
-            empty for files without.
-        min_is_white: Whether the smallest number is to be shown white (TIFF's MinIsWhite).
-        lossy: What it is, such as ``a JPEG``, if its compression changes numbers; else empty.
+        pages: (H, W) or (H, W, C) each, not rotated. Only TIFF files have several.
+        orientation: The EXIF orientation, 1 to 8.
+        palettes: With ``stored``, the colours of each page with a palette: (levels, 4) of 8 bits,
+            red, green, blue, alpha.
+        alphas: With ``stored``, the alpha channel of each page that has one, (H, W).
+        min_is_white: Whether the smallest number means white (TIFF's MinIsWhite).
+        lossy: The kind of file, such as ``a JPEG``, if its compression is lossy; else empty.
     """
 
     pages: list[Pixels]

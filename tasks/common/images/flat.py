@@ -1,4 +1,4 @@
-"""The one reader of flat images: PNG, TIFF, BMP, JPEG and WebP files."""
+"""Read PNG, TIFF, BMP, JPEG and WebP files."""
 
 import warnings
 import zlib
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
+from backbones.errors import UserError
 from tasks.common.images.decoded import Colours, FlatImage, Pixels
 from tasks.common.images.lossy import JPEG_START, lossy_kind
 from tasks.common.images.orientation import UPRIGHT, orientation_of
@@ -33,47 +34,42 @@ _FLAGS: Final = {
 
 
 def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) -> FlatImage:
-    """Return the pages of an image file, by what it holds, whatever it is called.
+    """Return the pages of an image file, whatever its suffix.
 
-    Alpha channels are left out. Two levels are 0 and 255. Images come as they are shown: palettes,
-    CMYK and YCbCr become RGB; of what TIFF files say more, see `read_tiff`. A file is decoded
-    whole: one that ends early is an error, never a part of an image. Damage within a JPEG, WebP or
-    BMP file, which have no check sums, can pass.
+    Alpha channels are left out. Two levels become 0 and 255; palettes, CMYK and YCbCr become RGB;
+    see `read_tiff` for TIFF. A truncated file is an error. Damage within a JPEG, WebP or BMP file,
+    which have no check sums, may go unnoticed.
 
     Args:
         path: A JPEG, PNG, TIFF, BMP or WebP file.
-        stored: Return the stored numbers, as masks need them: palettes give their indices, and
-            nothing is inverted or spread over 8 bits.
-        channels: 3 makes gray RGB, 1 makes RGB gray; None keeps what the file has.
+        stored: Return the stored numbers, as masks need them: indices of palettes, nothing
+            inverted, nothing scaled to 8 bits.
+        channels: 3 makes gray RGB, 1 makes RGB gray; None keeps the file's channels.
 
     Raises:
         OSError: If there is no such file.
-        ValueError: If it is empty, damaged, truncated, or of a kind that is not read, or its
-            channels can become neither gray nor RGB; with its name.
+        ValueError: If it is empty, damaged, truncated or of another kind, or has other than 1 or 3
+            channels where ``channels`` is given; with the file's name.
     """
     with _named(path):
         with path.open("rb") as file:
             start = file.read(4)
         if start in STARTS:
             found = read_tiff(path, stored=stored)
-            return replace(found, pages=_with(found.pages, channels))
+            return replace(found, pages=[_converted(page, channels) for page in found.pages])
         content = path.read_bytes()
-        check_whole(content)
+        _check_whole(content)
         orientation, lossy = orientation_of(content), lossy_kind(content)
         if channels is None:
             return replace(_by_pillow(content, stored=stored), orientation=orientation, lossy=lossy)
-        pages = _with([_by_opencv(content, channels)], channels)
-        return FlatImage(pages=pages, orientation=orientation, lossy=lossy)
+        pixels = _converted(_by_opencv(content, channels), channels)
+        return FlatImage(pages=[pixels], orientation=orientation, lossy=lossy)
 
 
-def check_whole(content: bytes) -> None:
-    """Raise ValueError if a JPEG, PNG or WebP file does not reach its end, or PNG's sums are wrong.
-
-    Args:
-        content: Of the file; of other kinds only what is empty raises.
-    """
+def _check_whole(content: bytes) -> None:
+    """Raise if a file is empty, a JPEG, PNG or WebP file truncated, or a PNG check sum wrong."""
     if content.startswith(JPEG_START):
-        # The end of the image follows its pixels; that of an EXIF thumbnail comes before them.
+        # The end marker of an EXIF thumbnail comes before the pixels.
         whole = content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN)
     elif content.startswith(_PNG_START):
         whole = _has_whole_chunks(content)
@@ -86,7 +82,7 @@ def check_whole(content: bytes) -> None:
 
 
 def _has_whole_chunks(content: bytes) -> bool:
-    """Return whether a PNG file has its end; a chunk of pixels with a wrong sum raises."""
+    """Return whether a PNG file has its end; raise if the check sum of a needed chunk is wrong."""
     view, place = memoryview(content), len(_PNG_START)
     while place + 12 <= len(content):
         length = int.from_bytes(view[place : place + 4], "big")
@@ -123,7 +119,7 @@ def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
 
 
 def _palettes(source: Pillow.Image) -> tuple[Colours, ...]:
-    """Return the colours of a palette with their alpha, unless there is none."""
+    """Return the palette with its alpha, (levels, 4), if there is one."""
     if source.format == "BMP" and source.mode == "1":  # its palette is black and white
         return (np.column_stack([*[np.arange(256, dtype=np.uint8)] * 3, [np.uint8(255)] * 256]),)
     if source.mode not in ("P", "PA"):
@@ -156,7 +152,7 @@ def _pixels(source: Pillow.Image, *, stored: bool) -> Pixels:
 
 
 def _by_opencv(content: bytes, channels: int | None) -> Pixels:
-    """Return gray or RGB; faster than Pillow, and of 16 bits where the file has them."""
+    """Return gray or RGB: faster than Pillow, and keeps 16 bits."""
     deep = content.startswith(_PNG_START) and content[_PNG_DEPTH] == 16
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS[None if deep else channels])
     if pixels is None:
@@ -166,12 +162,10 @@ def _by_opencv(content: bytes, channels: int | None) -> Pixels:
     return cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2RGB)
 
 
-def _with(pages: list[Pixels], channels: int | None) -> list[Pixels]:
-    """Return the pages as gray (H, W) or as RGB (H, W, 3)."""
-    return pages if channels is None else [_converted(page, channels) for page in pages]
-
-
-def _converted(pixels: Pixels, channels: int) -> Pixels:
+def _converted(pixels: Pixels, channels: int | None) -> Pixels:
+    """Return (H, W) for 1 channel, (H, W, 3) for 3, and the pixels as they are for None."""
+    if channels is None:
+        return pixels
     there = 1 if pixels.ndim == 2 else pixels.shape[2]
     if there not in (1, 3):
         raise ValueError(f"it has {there} channels, which are neither gray nor RGB")
@@ -187,7 +181,7 @@ def _converted(pixels: Pixels, channels: int) -> Pixels:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Give the errors of the decoders one type, with the file's name."""
+    """Turn every decoder's error into a ValueError with the file's name."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
@@ -195,10 +189,10 @@ def _named(path: Path) -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error, cv2.error) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be decoded ({error}); restore the file, or take it out."
         ) from error
     except (Pillow.DecompressionBombError, MemoryError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is too large ({error}); take it out, or cut it into parts."
         ) from error

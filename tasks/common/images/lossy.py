@@ -1,4 +1,4 @@
-"""Which compressed images do not have the numbers that were saved."""
+"""Tell lossy compressions from lossless ones."""
 
 from typing import Final
 
@@ -9,13 +9,10 @@ _STYLE, _WAVELET = b"\xff\x52", 13  # a marker of JPEG 2000; how far behind it t
 
 
 def lossy_kind(content: bytes) -> str:
-    """Return what a compressed image is, such as ``a JPEG``, if that changes numbers; else nothing.
+    """Return the kind of a lossy image, such as ``a JPEG``, or an empty string.
 
-    That is JPEG always, WebP and JPEG 2000 where they say so. It cannot be told of JPEG XL and
-    JPEG XR.
-
-    Args:
-        content: Of a file, or of a part of a TIFF file.
+    JPEG is always lossy; WebP and JPEG 2000 say whether they are. JPEG XL and JPEG XR count as
+    lossless, since their headers do not tell. ``content`` is a file or a strip of a TIFF file.
     """
     if content.startswith(JPEG_START):
         return "a JPEG"

@@ -1,25 +1,25 @@
-"""Which way up an image is: the orientation that EXIF notes, and what is done about it."""
+"""The EXIF orientation of images, and whether it is applied."""
 
 import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.report.advice import advice
 
 Exif = Literal["apply", "refuse", "ignore"]
-"""What becomes of an image that is to be shown turned; see `turned`."""
+"""What to do with an image that EXIF says is rotated; see `oriented`."""
 
 UPRIGHT: Final = 1
 TAG: Final = 274  # of the orientation, in EXIF and in TIFF
-_POLICIES: Final = {"apply": None, "refuse": None, "ignore": None}
-# What a file holds that notes an orientation; "Raw profile" is what ImageMagick writes in PNG.
+# What a file with an orientation contains; ImageMagick writes "Raw profile" into PNG.
 _MARKS: Final = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"XML:com.adobe.xmp")
 _MARKED: Final = re.compile(b"|".join((*_MARKS, b"Raw profile type ")))
 DONE: Final = {
@@ -27,11 +27,11 @@ DONE: Final = {
     "ignore": "they are used as stored, boxes and masks lie on the stored pixels "
     "(data.exif=ignore)",
 }
-"""What was done about them, for the banner."""
+"""What was done with rotated images, for the banner."""
 
 
 def exif_advice() -> str:
-    """Return what to do about images that are to be shown turned."""
+    """Return what a user can do about images with an orientation."""
     option = advice("data.exif", otherwise="--exif")
     return (
         f"Give {option}=apply if boxes or masks were drawn on the upright image (CVAT, labelme, "
@@ -40,13 +40,8 @@ def exif_advice() -> str:
     )
 
 
-class TurnedError(ValueError):
-    """An image is to be shown turned, and nobody said whether that holds.
-
-    Attributes:
-        path: Of the file.
-        orientation: From 2 to 8.
-    """
+class RotatedError(UserError):
+    """An image has an EXIF orientation from 2 to 8, and the user has not chosen what to do."""
 
     def __init__(self, path: Path, orientation: int) -> None:
         self.path, self.orientation = path, orientation
@@ -57,29 +52,26 @@ class TurnedError(ValueError):
 
 
 def check_exif(policy: str) -> None:
-    """Raise ValueError unless ``policy`` is one of `Exif`."""
-    choose(_POLICIES, policy, what="exif")
+    """Raise UserError unless ``policy`` is one of `Exif`."""
+    choose(dict.fromkeys(get_args(Exif)), policy, what="exif")
 
 
 def orientation_of(content: bytes) -> int:
-    """Return the EXIF orientation of a JPEG, PNG or WebP file, 1 to 8; 1 is upright.
+    """Return the EXIF orientation, 1 to 8, of the content of a JPEG, PNG or WebP file.
 
-    XMP's counts where EXIF has none, as in Pillow. What is no orientation, such as 0, is upright.
-
-    Args:
-        content: Of the file.
+    Without EXIF that of XMP counts, as in Pillow. A number out of range counts as 1, upright.
     """
     if not _MARKED.search(content):
         return UPRIGHT
     try:
         with Pillow.open(BytesIO(content)) as image:
             return valid(image.getexif().get(TAG, UPRIGHT))
-    except Exception:  # of damaged EXIF anything; the pixels are judged elsewhere
+    except Exception:  # damaged EXIF raises anything; the pixels are checked elsewhere
         return UPRIGHT
 
 
 def valid(orientation: Any) -> int:  # noqa: ANN401 - whatever a file holds
-    """Return an orientation from 1 to 8; upright in place of what is none."""
+    """Return an orientation from 1 to 8, and 1 for anything else."""
     if isinstance(orientation, tuple) and len(orientation) == 1:
         (orientation,) = orientation
     known = isinstance(orientation, int) and 1 <= orientation <= 8
@@ -87,12 +79,7 @@ def valid(orientation: Any) -> int:  # noqa: ANN401 - whatever a file holds
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return an image as it is to be shown.
-
-    Args:
-        pixels: (H, W) or (H, W, C), as stored.
-        orientation: From 1 to 8, as EXIF counts; 5 to 8 exchange height and width.
-    """
+    """Apply an EXIF orientation to (H, W) or (H, W, C); 5 to 8 exchange height and width."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
@@ -101,36 +88,36 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def as_stored(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return what `upright` makes ``pixels`` of: its inverse."""
+    """Undo `upright`."""
     return upright(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
-def turned(
+def oriented(
     pages: Sequence[NDArray[Any]], orientation: int, *, exif: str, path: Path
 ) -> list[NDArray[Any]]:
-    """Return the pages of a file as they are to be used.
+    """Return the pages of a file, rotated or not.
 
     Args:
         pages: (H, W) or (H, W, C) each, as stored.
         orientation: From 1 to 8.
-        exif: ``apply`` turns them upright; ``ignore`` leaves them as stored; ``refuse`` raises
-            unless they are upright.
+        exif: ``apply`` rotates the pages; ``ignore`` leaves them; ``refuse`` raises unless the
+            orientation is 1.
         path: Of the file, for the message.
 
     Raises:
-        TurnedError: With ``refuse``, if they are not upright.
-        ValueError: If ``exif`` is none of the three.
+        RotatedError: With ``refuse``, if the orientation is not 1.
+        UserError: If ``exif`` is none of the three.
     """
     check_exif(exif)
     if orientation == UPRIGHT or exif == "ignore":
         return list(pages)
     if exif == "refuse":
-        raise TurnedError(path, orientation)
+        raise RotatedError(path, orientation)
     return [upright(page, orientation) for page in pages]
 
 
-def turned_note(orientation: int, *, exif: str) -> str:
-    """Return what was done about the orientation of a file, for the end of a line about it."""
+def orientation_note(orientation: int, *, exif: str) -> str:
+    """Return what was done about an orientation, to append to a line about the file."""
     if orientation == UPRIGHT:
         return ""
     done = "turned upright" if exif == "apply" else "used as stored"

@@ -1,4 +1,8 @@
-"""Read TIFF files in any compression and layout, by tifffile and imagecodecs alone."""
+"""Read TIFF files of any compression and layout with tifffile and imagecodecs.
+
+tifffile decodes; what it does not do is here: telling truncated and sparse files, which it fills
+with zeros, and showing palettes, CMYK, YCbCr and inverted grays as colours.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +29,7 @@ _MAY_BE_LOSSY: Final = (*_DECODES_TO_RGB, *_JPEG_2000)
 
 
 def tiff_tags(path: Path) -> dict[int, Any]:
-    """Return the tags of the first page of a TIFF file by number; of other files none.
-
-    A rational number is a pair.
-    """
+    """Return the tags of a TIFF file's first page by number; nothing for other files."""
     with path.open("rb") as file:
         if file.read(4) not in STARTS:
             return {}
@@ -37,24 +38,18 @@ def tiff_tags(path: Path) -> dict[int, Any]:
 
 
 def read_tiff(path: Path, *, stored: bool) -> FlatImage:
-    """Return what a TIFF file holds: (H, W) or (H, W, C) of each page.
+    """Return the pages of a TIFF or BigTIFF file, (H, W) or (H, W, C) each.
 
-    Smaller copies of a page and transparency masks are no pages, nor is an alpha channel a channel.
-    What ImageJ and OME call channels become channels, whatever the order of the pages.
+    Reduced copies of a page, transparency masks and alpha channels are left out. Channels that
+    ImageJ or OME store as pages become channels.
 
-    Images come as they are shown: where the smallest number is white (MinIsWhite), unsigned numbers
-    are inverted, whatever their depth; palettes, CMYK and YCbCr become RGB; fewer than 8 bits are
-    spread over 0 to 255. Other numbers stay as they are.
-
-    Args:
-        path: A TIFF or BigTIFF file.
-        stored: Whether to return the stored numbers instead, as masks need them: nothing is
-            inverted or spread, a palette gives its indices. Two levels are 0 and 255 all the same,
-            unless they are indices.
+    Colours: MinIsWhite is inverted at any depth of unsigned numbers; palettes, CMYK and YCbCr
+    become RGB; fewer than 8 bits are scaled to 0 to 255. With ``stored``, which masks need, none
+    of this is done; only two levels become 0 and 255, unless they are palette indices.
 
     Raises:
-        ValueError: If it is damaged or truncated, a part of it is missing, or its compression or
-            its kind of colours is not read; with what that is. The message goes on after the name.
+        ValueError: If the file is damaged, truncated or sparse, or its compression or colour space
+            is not read; the message follows the file's name.
     """
     try:
         with TiffFile(path, _multifile=False) as source:
@@ -72,8 +67,8 @@ def _read(source: TiffFile, *, stored: bool) -> FlatImage:
     decoded = []
     for pixels, page in _decoded(pages, series):
         decoded.append(_shown(pixels, page, stored=stored))
-        alphas += _alphas(pixels, page) if stored else []
-    palettes = [_palette(page) for page in pages] if stored else []
+        alphas += [pixels[..., n] for n in _alpha_channels(pixels, page)[:1] if stored]
+    palettes = [_palette(page) for page in pages if stored]
     return FlatImage(
         pages=decoded if series is None else _channels_last(decoded, series),
         orientation=valid(pages[0].tags.valueof(TAG, 1)),
@@ -85,7 +80,7 @@ def _read(source: TiffFile, *, stored: bool) -> FlatImage:
 
 
 def _lossy(page: TiffPage, source: TiffFile) -> str:
-    """Return what its first part is if that changed the numbers."""
+    """Return the kind of the first strip if its compression is lossy."""
     if int(page.compression) not in _MAY_BE_LOSSY:
         return ""
     source.filehandle.seek(page.dataoffsets[0])
@@ -94,10 +89,7 @@ def _lossy(page: TiffPage, source: TiffFile) -> str:
 
 
 def _pages(source: TiffFile) -> list[TiffPage]:
-    pages = [
-        cast("TiffPage", source.pages.get(number, aspage=True))
-        for number in range(len(source.pages))
-    ]
+    pages = [cast("TiffPage", source.pages.get(n, aspage=True)) for n in range(len(source.pages))]
     shown = [page for page in pages if not (page.is_reduced or page.is_mask)]
     if not shown:
         raise ValueError("it has no page of full size")
@@ -108,7 +100,7 @@ def _pages(source: TiffFile) -> list[TiffPage]:
 
 
 def _checked(page: TiffPage, source: TiffFile) -> TiffPage:
-    """Return a page all of whose parts are in the file; tifffile would fill in zeros."""
+    """Return the page if every strip is in the file."""
     size = source.filehandle.size
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         if offset <= 0 or count <= 0:
@@ -121,16 +113,16 @@ def _checked(page: TiffPage, source: TiffFile) -> TiffPage:
 
 
 def _is_described(source: TiffFile) -> bool:
-    """Return whether the file says what its pages are, or has more of them than it lists."""
+    """Return whether the file names the axes of its pages, or may hold more than it lists."""
     return bool(source.is_imagej or source.is_ome or source.is_shaped or source.is_stk)
 
 
 def _decoded(
     pages: list[TiffPage], series: TiffPageSeries | None
 ) -> Iterator[tuple[Pixels, TiffPage]]:
-    """Yield the numbers of each page, (H, W) or (H, W, C) with alpha, and the page."""
+    """Yield the pixels of each page, alpha included."""
     if series is not None and len(pages) == 1 and series.size > pages[0].size:
-        # A page that stands for many, as in stacks of ImageJ above 4 GB.
+        # One page stands for many, as in ImageJ's stacks above 4 GB.
         for plane in series.asarray().reshape(-1, *pages[0].shape):
             yield plane, pages[0]
         return
@@ -138,7 +130,8 @@ def _decoded(
         try:
             pixels = page.asarray()
         except Exception as error:  # as above
-            raise ValueError(f"its compression {_compression(page)} fails: {error}") from error
+            name = getattr(page.compression, "name", page.compression)
+            raise ValueError(f"its compression {name} fails: {error}") from error
         if page.imagedepth > 1 or pixels.dtype.kind not in "buif":
             what = f"pages of {page.imagedepth} slices, of numbers of type {pixels.dtype},"
             raise ValueError(f"{what} are not read; save a page per slice, of real numbers")
@@ -148,12 +141,10 @@ def _decoded(
 
 
 def _shown(pixels: Pixels, page: TiffPage, *, stored: bool) -> Pixels:
-    """Return the pixels without alpha, and as they are shown unless ``stored``."""
-    alpha = sum(kind in _ALPHA for kind in page.extrasamples)
+    """Return the pixels without alpha, converted to colours unless ``stored``."""
+    alpha = _alpha_channels(pixels, page)
     if alpha:
-        first = pixels.shape[-1] - len(page.extrasamples)
-        extra = [first + n for n, kind in enumerate(page.extrasamples) if kind not in _ALPHA]
-        kept = [*range(first), *extra]
+        kept = [number for number in range(pixels.shape[-1]) if number not in alpha]
         pixels = pixels[..., kept[0]] if len(kept) == 1 else pixels[..., kept]
     if not stored:
         pixels = _spread(_coloured(pixels, page), page)
@@ -163,15 +154,13 @@ def _shown(pixels: Pixels, page: TiffPage, *, stored: bool) -> Pixels:
     return levels if page.photometric == _PALETTE else levels * np.uint8(255)
 
 
-def _alphas(pixels: Pixels, page: TiffPage) -> list[Pixels]:
-    """Return the alpha channel, (H, W); of several the first."""
+def _alpha_channels(pixels: Pixels, page: TiffPage) -> list[int]:
     first = pixels.shape[-1] - len(page.extrasamples)
-    kinds = list(enumerate(page.extrasamples))
-    return [pixels[..., first + number] for number, kind in kinds if kind in _ALPHA][:1]
+    return [first + number for number, kind in enumerate(page.extrasamples) if kind in _ALPHA]
 
 
 def _palette(page: TiffPage) -> Colours | None:
-    """Return (levels, 4) of 8 bits, alpha being 255; None if the page has no palette."""
+    """Return the page's palette, (levels, 4) of 8 bits with alpha 255."""
     if page.photometric != _PALETTE or page.colormap is None:
         return None
     table = page.colormap.T  # (levels, 3), 16 bits
@@ -213,7 +202,6 @@ def _inverted(pixels: Pixels, *, bits: int) -> Pixels:
 
 
 def _from_cmyk(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Return (H, W, 3) of inks."""
     ink_set = page.tags.valueof(_INK_SET, 1)
     if pixels.dtype.kind != "u" or pixels.shape[2:] != (4,) or ink_set != 1:
         raise ValueError("its inks are not the four of CMYK; save it as RGB")
@@ -224,23 +212,18 @@ def _from_cmyk(pixels: Pixels, page: TiffPage) -> Pixels:
 
 
 def _spread(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Return numbers of fewer than 8 bits over the whole of 8."""
+    """Scale numbers of fewer than 8 bits to 0 to 255."""
     bits = int(page.bitspersample)
     if pixels.dtype != np.uint8 or bits >= 8 or page.photometric == _PALETTE:
         return pixels
-    spread: Pixels = np.rint(pixels * (255 / (2**bits - 1))).astype(np.uint8)
-    return spread
+    return np.rint(pixels * (255 / (2**bits - 1))).astype(np.uint8)  # type: ignore[no-any-return]
 
 
 def _channels_last(pages: list[Pixels], series: TiffPageSeries) -> list[Pixels]:
-    """Return the pages of ImageJ and OME with their channels together."""
+    """Stack the channels that ImageJ and OME store as pages."""
     named = series.kind in ("imagej", "ome") and series.axes[-2:] == "YX" and "C" in series.axes
     if not named or pages[0].ndim != 2 or len(pages) != np.prod(series.shape[:-2]):
         return pages
     stack = np.stack(pages).reshape(*series.shape[:-2], *pages[0].shape)
     stack = np.moveaxis(stack, series.axes.index("C"), -1)
     return list(stack.reshape(-1, *stack.shape[-3:]))
-
-
-def _compression(page: TiffPage) -> str:
-    return str(getattr(page.compression, "name", page.compression))

@@ -11,6 +11,7 @@ import lightning
 import torch
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.machine.options import ACCELERATORS, TrainerOptions
 from tasks.common.machine.precision import precision
 from tasks.common.machine.threads import prepare_cpu
@@ -49,7 +50,7 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
             seed is none.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
+        raise UserError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
     lightning.seed_everything(seed, workers=True, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in _IRRELEVANT:
@@ -78,7 +79,7 @@ def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision
     if torch.cuda.is_available():
         return Decision(value="cuda", reason=torch.cuda.get_device_name())
     if wanted == "cuda":
-        raise ValueError(
+        raise UserError(
             f"{option} is cuda, but torch sees no CUDA device; take cpu or auto, or look at "
             "nvidia-smi and torch.version.cuda."
         )

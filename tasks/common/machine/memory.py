@@ -1,17 +1,16 @@
-"""How much memory there is, and how much of it is used; Linux says so."""
+"""How much memory is free and used, as Linux says."""
 
 import re
 from pathlib import Path
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes of memory that are still to be had, or None where Linux does not say.
+    """Return how many bytes of memory are free; None on other systems than Linux.
 
-    A container's own limit counts, too: the version 2 of cgroups, as it is seen from within. Files
-    that it read a while ago (``inactive_file``) count as used there, and are given back.
+    The limit of a container (cgroup v2) counts. Its cache of files (``inactive_file``) is free.
 
     Args:
-        root: Where ``proc`` and ``sys`` are.
+        root: The folder of ``proc`` and ``sys``.
     """
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text("ascii"))
@@ -35,7 +34,17 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def own_memory() -> tuple[int, int]:
-    """Return the bytes of memory that this process has, and the most it has had; of Linux."""
+    """Return the bytes of memory that this process uses, and the most it has used, on Linux."""
     status = Path("/proc/self/status").read_text("ascii", errors="ignore")
     found = dict(re.findall(r"Vm(RSS|HWM):\s+(\d+) kB", status))
     return int(found["RSS"]) * 1024, int(found["HWM"]) * 1024
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes for a message.
+
+    Example:
+        >>> size_text(2.5e9), size_text(500_000_000)
+        ('2.5 GB', '500 MB')
+    """
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

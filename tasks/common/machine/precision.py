@@ -3,6 +3,7 @@
 import torch
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.machine.options import PRECISIONS
 from tasks.common.options.decision import Decision
 
@@ -20,7 +21,7 @@ def precision(wanted: str, *, device: str, option: str = "trainer.precision") ->
     """
     name = choose(PRECISIONS, wanted, what=option)
     if wanted == "fp16" and device == "cpu":
-        raise ValueError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
+        raise UserError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
     if wanted != "auto":
         return Decision(value=name, reason="as told")
     if device == "cuda":

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from backbones import Backbone
+from backbones.errors import UserError
 from backbones.layers.gate import Gate, GateRecord
 from tasks.common.recipe.recipe import Recipe
 
@@ -16,7 +17,7 @@ def check_gates(backbone: Backbone, recipe: Recipe) -> None:
     """
     gated = any(isinstance(module, Gate) for module in backbone.modules())
     if recipe.gate_target is not None and not gated:
-        raise ValueError(
+        raise UserError(
             f"recipe.gate_target={recipe.gate_target} needs a backbone with gates, such as "
             "backbone=dynamic_resnet50; leave it out, or change the backbone."
         )

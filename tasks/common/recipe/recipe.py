@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.options.limits import Options, choice, integer, is_integer, number
 from tasks.common.recipe.stages import STAGES
 
@@ -92,13 +93,13 @@ class Recipe(Options, group="recipe"):
 def _check_epochs(recipe: Recipe) -> None:
     """Raise if a stage would begin to train when there is no epoch left, or at no epoch at all."""
     if recipe.frozen_until >= recipe.epochs:
-        raise ValueError(
+        raise UserError(
             f"recipe.frozen_until={recipe.frozen_until} leaves none of recipe.epochs="
             f"{recipe.epochs} to the backbone; lower it, or freeze for the whole run with "
             "backbone.freeze=5 in place of it."
         )
     if not isinstance(recipe.unfreeze, Mapping):
-        raise ValueError(  # noqa: TRY004 (a user's option, as the others)
+        raise UserError(
             f"recipe.unfreeze takes epochs by stage, such as {{c5: 1, c4: 3}}, got "
             f"{recipe.unfreeze!r}."
         )
@@ -106,7 +107,7 @@ def _check_epochs(recipe: Recipe) -> None:
         choose(dict.fromkeys(STAGES), stage, what="stage in recipe.unfreeze")
         least = max(1, recipe.frozen_until)
         if not is_integer(epoch) or not least <= epoch < recipe.epochs:
-            raise ValueError(
+            raise UserError(
                 f"recipe.unfreeze.{stage} takes a number of epochs from {least} to "
                 f"{recipe.epochs - 1}, got {epoch!r}; recipe.epochs is {recipe.epochs}, "
                 f"recipe.frozen_until {recipe.frozen_until}. A command line adds to the recipe's "

@@ -6,6 +6,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from backbones import Backbone
+from backbones.errors import UserError
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.stages import STAGES, stages_text
 
@@ -54,12 +55,12 @@ def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
     for stage in recipe.unfreeze:
         index = STAGES.index(stage)
         if index >= stages:
-            raise ValueError(
+            raise UserError(
                 f"recipe.unfreeze names {stage}, which this backbone does not have: its stages are "
                 f"{stages_text(stages)}. Leave it out."
             )
         if index >= base:
-            raise ValueError(
+            raise UserError(
                 f"recipe.unfreeze names {stage}, which is not frozen at the start: frozen is "
                 f"{stages_text(base)} (of random weights nothing is, by itself). Load weights, set "
                 f"backbone.freeze={index + 1}, or leave {stage} out: ~recipe.unfreeze.{stage}."
@@ -67,13 +68,13 @@ def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
     expected = STAGES[base - len(recipe.unfreeze) : base][::-1]
     for stage in expected:
         if stage not in recipe.unfreeze:
-            raise ValueError(
+            raise UserError(
                 f"recipe.unfreeze leaves {stage} frozen between stages that train; name {stage} "
                 "too, or fewer stages before it."
             )
     for later, stage in zip(expected[1:], expected, strict=False):
         if recipe.unfreeze[later] < recipe.unfreeze[stage]:
-            raise ValueError(
+            raise UserError(
                 f"recipe.unfreeze has {later} train after {recipe.unfreeze[later]} epochs, before "
                 f"{stage} after {recipe.unfreeze[stage]}; the stage nearer to the head comes first."
             )

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
 from tasks.common.machine.machine import describe
 
@@ -50,7 +51,7 @@ def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S-%f")
     folder = Path(wanted) if wanted else parent / f"{stamp}_{name.replace('/', '_')}"
     if (folder / "config.yaml").exists():
-        raise ValueError(f"run_dir={wanted!r} holds a run already; choose another folder.")
+        raise UserError(f"run_dir={wanted!r} holds a run already; choose another folder.")
     os.environ[_SHARED] = str(folder)
     return folder
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from backbones.weights.read import read_checkpoint
 from tasks.common.machine import memory
+from tasks.common.machine.memory import size_text
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import check_unfreezing, frozen_stages
@@ -135,7 +136,7 @@ def _by_trial(parts: RunParts, most: Decision) -> Decision:
         fitting, share = tried, used
     if not fitting:
         raise ValueError(
-            f"one image takes more than {_FULL:.0%} of the {total / 1e9:.1f} GB of the GPU; use "
+            f"one image takes more than {_FULL:.0%} of the {size_text(total)} of the GPU; use "
             "smaller images or patches, a smaller backbone, or freeze more stages."
         )
     if fitting == int(most.value):
@@ -175,7 +176,7 @@ def _by_estimate(parts: RunParts, most: Decision) -> Decision:
     if fitting < min(int(most.value), _CPU_MOST):
         return Decision(
             value=str(fitting),
-            reason=f"an image takes up to {each / 1e9:.1f} GB of {free / 1e9:.1f} GB free",
+            reason=f"an image takes up to {size_text(each)} of {size_text(free)} free",
         )
     if int(most.value) <= _CPU_MOST:
         return most

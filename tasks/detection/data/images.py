@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.images.flat import read_flat
-from tasks.common.images.orientation import check_exif, turned
+from tasks.common.images.orientation import check_exif, oriented
 from tasks.common.options.limits import is_finite
 from tasks.common.report.advice import advice
 
@@ -93,7 +93,7 @@ def read_image(
 def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArray[np.uint8], int]:
     """Return what `read_image` does, and the orientation of the file, 1 to 8."""
     pixels, orientation = stored_image(path, in_channels=in_channels)
-    (pixels,) = turned([pixels], orientation, exif=reading.exif, path=path)
+    (pixels,) = oriented([pixels], orientation, exif=reading.exif, path=path)
     if pixels.dtype == np.uint8:
         return pixels, orientation
     ends = extremes(pixels)

@@ -12,7 +12,7 @@ from torchvision.models.detection import FasterRCNN
 
 from tasks.common.files.paths import IMAGE_SUFFIXES
 from tasks.common.files.sources import NamedFile, find_files, output_names, skipped_error
-from tasks.common.images.orientation import turned_note
+from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
 from tasks.common.report.run_folder import write_json
 from tasks.detection.data.annotations import Annotations
@@ -113,7 +113,7 @@ def predict_files(
                 classes=card.classes,
                 scores=shown["scores"].numpy(),
             )
-            note = turned_note(orientation, exif=card.reading.exif)
+            note = orientation_note(orientation, exif=card.reading.exif)
             count = f"{len(shown['labels'])} of {len(found['labels'])} detections shown"
             yield f"{file.name}: {count}{note}"
     finally:

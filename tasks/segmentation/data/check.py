@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.common.data.doubles import Seen, doubles
 from tasks.common.files.paths import listed
-from tasks.common.images.orientation import UPRIGHT, TurnedError, exif_advice
+from tasks.common.images.orientation import UPRIGHT, RotatedError, exif_advice
 from tasks.common.report.advice import advice
 from tasks.common.report.progress import with_progress
 from tasks.segmentation.data.case_facts import CaseFacts, mask_facts
@@ -45,7 +45,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     for case in with_progress(case_set.cases, total=len(case_set.cases), what=what):
         try:
             read.append(_facts(case, case_set))
-        except TurnedError as error:
+        except RotatedError as error:
             rotated.append(f"{error.path.name} ({error.orientation})")
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")

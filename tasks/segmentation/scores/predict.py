@@ -19,7 +19,7 @@ from tasks.common.files.sources import (
     refuse_same,
     skipped_error,
 )
-from tasks.common.images.orientation import turned_note
+from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.data.colour import fitted, is_coloured
@@ -118,7 +118,7 @@ def predict_cases(
         overlay = output / OVERLAYS / f"{case.name}.png"
         save_overlay(overlay, picture, shown, classes=card.classes)
         where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
-        where += done + turned_note(geometry.orientation, exif=card.exif)
+        where += done + orientation_note(geometry.orientation, exif=card.exif)
         yield f"{case.name}: {_found(labels, card.classes)}{where}"
     if faults:
         raise skipped_error(faults, total=len(cases), output=output)

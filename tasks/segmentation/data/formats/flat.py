@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from tasks.common.images.decoded import FlatImage
 from tasks.common.images.flat import read_flat
-from tasks.common.images.orientation import TAG, UPRIGHT, as_stored, turned
+from tasks.common.images.orientation import TAG, UPRIGHT, as_stored, oriented
 from tasks.common.images.tiff import tiff_tags
 from tasks.segmentation.data.cases import Geometry
 
@@ -22,7 +22,7 @@ _RESOLUTION, _UNIT = (282, 283), 296  # the TIFF tags of pixels per unit in x an
 def read_pages(path: Path, *, exif: str, stored: bool) -> tuple[NDArray[Any], Geometry, FlatImage]:
     """Return the pages as (C, D, H, W), how they lie on disk, and what else `read_flat` found."""
     found = read_flat(path, stored=stored)
-    pages = turned(found.pages, found.orientation, exif=exif, path=path)
+    pages = oriented(found.pages, found.orientation, exif=exif, path=path)
     stack = np.stack([page.reshape(*page.shape[:2], -1) for page in pages])  # [D,H,W,C]
     geometry = Geometry(
         source=path,

@@ -9,11 +9,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from tasks.common.images.flat import read_flat
 from tasks.common.images.orientation import (
-    TurnedError,
+    RotatedError,
     as_stored,
     check_exif,
     orientation_of,
-    turned,
+    oriented,
 )
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
@@ -34,12 +34,12 @@ def test_every_orientation_is_what_pillow_makes_of_it(tmp_path, kind, way):
     Image.fromarray(PICTURE).save(path, kind, exif=noted(way), **kept)
 
     found = read_flat(path)
-    (pixels,) = turned(found.pages, found.orientation, exif="apply", path=path)
+    (pixels,) = oriented(found.pages, found.orientation, exif="apply", path=path)
 
     with Image.open(path) as picture:
         np.testing.assert_array_equal(pixels, np.asarray(ImageOps.exif_transpose(picture)))
     np.testing.assert_array_equal(as_stored(pixels, way), PICTURE)
-    (ignored,) = turned(found.pages, found.orientation, exif="ignore", path=path)
+    (ignored,) = oriented(found.pages, found.orientation, exif="ignore", path=path)
     np.testing.assert_array_equal(ignored, PICTURE)
 
 
@@ -49,8 +49,8 @@ def test_a_turned_file_is_refused_by_name_with_what_to_choose(tmp_path, kind):
     Image.fromarray(PICTURE).save(path, kind, exif=noted(3))
     found = read_flat(path)
 
-    with pytest.raises(TurnedError, match=r"a\.x is to be shown turned .EXIF orientation 3.*CVAT"):
-        turned(found.pages, found.orientation, exif="refuse", path=path)
+    with pytest.raises(RotatedError, match=r"a\.x is to be shown turned .EXIF orientation 3.*CVAT"):
+        oriented(found.pages, found.orientation, exif="refuse", path=path)
 
 
 def test_xmp_counts_where_exif_has_none():

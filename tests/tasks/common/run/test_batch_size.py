@@ -155,9 +155,9 @@ def test_a_number_is_taken_and_nothing_is_assembled():
     [
         (100 * GB, GB, 100, "4", "25 steps per epoch of 100 images"),
         (100 * GB, GB, 10_000, "8", "a CPU gains little from more"),
-        (10 * GB, 4 * GB, 10_000, "4", "an image takes up to 2.0 GB of 10.0 GB free"),
+        (10 * GB, 4 * GB, 10_000, "4", "an image takes up to 2 GB of 10 GB free"),
         (10 * GB, 5 * GB, 10_000, "2", "2.5 GB"),  # 80 % hold 3
-        (10 * GB, 40 * GB, 10_000, "1", "20.0 GB"),
+        (10 * GB, 40 * GB, 10_000, "1", "20 GB"),
     ],
 )
 def test_a_cpu_is_judged_by_two_images(memory, free, two, images, value, reason):
@@ -232,7 +232,7 @@ def test_a_moving_average_takes_its_memory_in_the_trial(monkeypatch, memory, ema
 
 def test_an_image_too_large_for_the_gpu_is_refused(gpu):
     gpu[1][0] = 0.1
-    with pytest.raises(ValueError, match=r"one image takes more than 80% of the 10.0 GB of the"):
+    with pytest.raises(ValueError, match=r"one image takes more than 80% of the 10 GB of the"):
         settled(parts_on("cuda", images=100))
 
 
