@@ -1,24 +1,16 @@
 """From a composed configuration to the parts of a run; nothing is trained and nothing written."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
 from tasks.common.data.loading import Loading, choose_loading
-from tasks.common.data.prefix.check import check_prefix
-from tasks.common.data.prefix.options import CacheOptions
-from tasks.common.machine.machine import Machine, prepare
-from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
-from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import choose_freeze, choose_norm
-from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.continuation import run_settings
-from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
 from tasks.common.run.parts import RunParts
+from tasks.common.run.setup import Setup
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.load import read_splits
 from tasks.detection.data.splits import Splits
@@ -37,27 +29,23 @@ class Parts(RunParts):
     """What a detection run is made of.
 
     Attributes:
-        card: What the checkpoint will say of the detector.
         module: The detector and its loop.
         data: Its batches.
         splits: What they are of.
         norm: The backbone's norm, and why.
         freeze: How many stages are frozen, and why.
-        start: The trained detector that it begins with, if there is one.
     """
 
-    card: DetectorCard
     module: DetectionModule
     data: DetectionDataModule
     splits: Splits
     norm: Decision
     freeze: Decision
-    start: Start[DetectorCard] | None
 
     @property
-    def scores(self) -> dict[str, Any]:
-        """Of `scored`; empty until it has been tested."""
-        return self.module.scores.get("test", {})
+    def card(self) -> DetectorCard:
+        """What the checkpoint will say of the detector."""
+        return self.module.card
 
 
 def assemble(cfg: DictConfig) -> Parts:
@@ -73,71 +61,45 @@ def assemble(cfg: DictConfig) -> Parts:
         FileNotFoundError: If data or weights are missing.
         ConnectionError: If weights have to be downloaded and cannot be.
     """
-    recipe, options = Recipe(**plain_values(cfg.recipe)), TrainerOptions(**cfg.trainer)
-    choice, cache = BackboneChoice(**plain_values(cfg.backbone)), CacheOptions(**cfg.cache)
-    augment = AugmentOptions(**plain_values(cfg.augment))
-    where = prepare(options, seed=cfg.seed)
+    setup = Setup.read(cfg, DetectorCard, AugmentOptions)
+    choice, start, recipe = setup.choice, setup.start, setup.recipe
     splits = read_splits(cfg.data, policy=cfg.on_bad_image)
-    start = read_start(cfg.init_from, DetectorCard, choice)
-    choice = choice if start is None else start.choice(choice)
     if start is None:
         norm = choose_norm(choice, batch_size=recipe.batch_size)
     else:
         norm = start.norm(choice)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
-    frozen = int(freeze.value)
     network, card = new_detector(
         choice,
         DetectorOptions(**plain_values(cfg.model)),
         data=splits.train,
         norm=norm.value,
-        freeze=frozen,
+        freeze=int(freeze.value),
         start=start,
-    )
-    own = {"augment": asdict(augment), "data": splits.digests(), "init_from": cfg.init_from}
-    settings = run_settings(
-        recipe,
-        options,
-        where,
-        cache.decides(),
-        choice,
-        seed=cfg.seed,
-        frozen=frozen,
-        own=own,
     )
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        settings=settings,
+        settings=setup.settings(frozen=int(freeze.value), own={"data": splits.digests()}),
         truths={"val": splits.val.truth, "test": splits.tested.truth},
-        devices=options.devices,
+        devices=setup.options.devices,
     )
-    loading = choose_loading(
-        options,
-        where,
-        size=_decoded_size(splits, cached=bool(cache.views)) * card.in_channels,
-        once="image",
-    )
-    data = _data(cfg, splits, card, augment=augment, recipe=recipe, loading=loading)
-    if cache.views:
-        check_prefix(cache, network.backbone.body, recipe=recipe, options=options)
-        _keep_prefix(cfg, cache, data, module, augment=augment, where=where)
+    size = _decoded_size(splits, cached=bool(setup.cache.views)) * card.in_channels
+    loading = choose_loading(setup.options, setup.where, size=size, once="image")
+    data = _data(setup, splits, card, loading=loading)
+    decides = {"augment": asdict(setup.augment), "seed": setup.seed}
+    encoder = DetectionEncoder(network, splits.train, decides=decides)
+    setup.keep_prefix(data, encoder, collate=collate_entries)
     return Parts(
-        recipe=recipe,
-        options=options,
-        where=where,
+        setup=setup,
         loading=loading,
-        card=card,
-        settings=settings,
         module=module,
-        backbone=network.backbone.body,
         data=data,
         has_test=splits.test is not None,
         splits=splits,
         norm=norm,
         freeze=freeze,
-        start=start,
     )
 
 
@@ -148,12 +110,10 @@ def _decoded_size(splits: Splits, *, cached: bool) -> int:
 
 
 def _data(
-    cfg: DictConfig,
+    setup: Setup[DetectorCard, AugmentOptions],
     splits: Splits,
     card: DetectorCard,
     *,
-    augment: AugmentOptions,
-    recipe: Recipe,
     loading: Loading,
 ) -> DetectionDataModule:
     """Return the batches of a run."""
@@ -161,31 +121,11 @@ def _data(
         train=splits.train,
         val=splits.val,
         test=splits.tested,
-        batch_size=recipe.batch_size,
+        batch_size=setup.recipe.batch_size,
         workers=loading.processes,
-        seed=cfg.seed,
-        transform=train_transform(augment),
+        seed=setup.seed,
+        transform=train_transform(setup.augment),
         in_channels=card.in_channels,
         decoded=loading.cached,
         folder=loading.folder,
-    )
-
-
-def _keep_prefix(
-    cfg: DictConfig,
-    cache: CacheOptions,
-    data: DetectionDataModule,
-    module: DetectionModule,
-    *,
-    augment: AugmentOptions,
-    where: Machine,
-) -> None:
-    """Give the batches as what the frozen stages make of them."""
-    decides = {"augment": asdict(augment), "seed": cfg.seed}
-    data.keep_prefix(
-        cache,
-        DetectionEncoder(module.network, data.train, decides=decides),
-        collate=collate_entries,
-        precision=where.precision.value,
-        device=where.accelerator.value,
     )

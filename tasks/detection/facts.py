@@ -18,7 +18,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **({"images": parts.splits.images} if parts.splits.images else {}),
         **_model_facts(parts.card, parts.norm, parts.freeze),
-        **start_facts(parts.start, parts.card),
+        **start_facts(parts.setup.start, parts.card),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),
         **warning_facts(warnings),

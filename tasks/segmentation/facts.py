@@ -17,7 +17,7 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
-        **start_facts(parts.start, parts.card),
+        **start_facts(parts.setup.start, parts.card),
         "loss": _loss_fact(parts.loss),
         **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
         **cache_facts(parts.cache),

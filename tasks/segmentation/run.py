@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> float:
 
 
 def _write_cases(parts: Parts, outcome: Outcome) -> None:
-    write_case_scores(outcome.folder / "cases.csv", parts.module.cases)
+    write_case_scores(outcome.folder / "cases.csv", parts.module.results)
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tasks.common.audit.audit import Audit, AuditError
-from tasks.common.run import run_report
+from tasks.common.run import run as whole
 from tasks.detection import run as detection
 from tasks.detection.module import DetectionModule
 from tasks.segmentation import run as segmentation
@@ -110,8 +110,8 @@ def test_a_file_that_vanishes_before_the_test_is_named(ended, seg_root, tmp_path
     [
         (segmentation, "draw_predictions", "predictions.png", ["predictions.png"]),
         (segmentation, "print_summary", "the table of scores", []),
-        (run_report, "draw_curves", "curves.png", ["curves.png"]),
-        (run_report, "write_json", "metrics.json", ["metrics.json"]),
+        (whole, "draw_curves", "curves.png", ["curves.png"]),
+        (whole, "write_json", "metrics.json", ["metrics.json"]),
     ],
 )
 def test_each_later_step_fails_alone(ended, tmp_path, monkeypatch, place, name, what, missing):

@@ -13,49 +13,52 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones import Backbone
+from backbones.errors import UserError
 from tasks.common.audit.gather import alike
-from tasks.common.audit.gradients import felt_gradients
-from tasks.common.audit.ledger import (
-    StageLine,
+from tasks.common.audit.gradients import moved_by_gradient
+from tasks.common.audit.table import (
+    StageRow,
     digest,
     faults,
-    group_lines,
+    group_rows,
     listed,
     named_tensors,
     norm_names,
     phase_text,
-    stage_lines,
     stage_of_names,
+    stage_rows,
 )
 from tasks.common.recipe.stages import STAGES
 from tasks.common.report.run_folder import write_json
 from tasks.common.report.terminal import print_line
 
 
-class AuditError(ValueError):
+class AuditError(UserError):
     """What trains is not what the configuration says."""
 
 
 class Audit(Callback):
     """Checks what is frozen and what trains, at every point where it can go wrong.
 
-    A phase begins with the first batch, and where stages are unfrozen. Then every parameter must
-    be in one group, the stages that ought to be frozen must be so and in eval mode, and those that
-    were frozen until now must have the bits they began with. After the first step of a phase every
-    other parameter must have a gradient. At the end all that is frozen must have the bits it began
-    with, and every tensor that had a gradient must have moved. One whose gradient was always 0,
-    such as that of a class that no batch had, may stay; it is reported.
+    A phase begins with the first batch, and whenever stages are unfrozen. It is checked four times:
 
-    What the tensors were at the start, as fingerprints, goes through checkpoints, so that a
-    resumed run is compared with the weights that the first one loaded.
+    * before its first step: every parameter is in one group of the optimiser; the stages to be
+      frozen are frozen and in eval mode, and no bit of those frozen until now has changed;
+    * after its first step: every other parameter has a gradient;
+    * after each epoch: no bit of a frozen tensor has changed;
+    * at the end: the same, and every tensor that had a gradient has moved. One whose gradient was
+      always 0, such as that of a class without a box, may stay; it is reported.
+
+    Hashes of all tensors at the start go through checkpoints, so that a resumed run is compared
+    with the weights that the first one loaded.
 
     Args:
         backbone: Whose stages are frozen.
-        frozen: How many of them ought to be in an epoch, from 0.
+        frozen: Returns how many stages should be frozen in an epoch, counted from 0.
         path: Of ``audit.json``; None writes none.
 
     Attributes:
-        phases: What trained in each phase, a line per stage.
+        phases: What trained in each phase, a row per stage.
         record: The contents of ``audit.json``.
         report: What was seen, in one line, once training has ended.
     """
@@ -66,71 +69,71 @@ class Audit(Callback):
         self.backbone = backbone
         self.frozen = frozen
         self.path = path
-        self.phases: list[list[StageLine]] = []
+        self.phases: list[list[StageRow]] = []
         self.report = "training did not end"
-        self._start: dict[str, str] = {}
-        self._felt: set[str] = set()  # names of parameters that had a gradient other than 0
-        self._cold = -1  # stages that are frozen in this phase; below 0 before the first
-        self._first = False  # whether a phase's first step is still to come
-        self._starts = False  # whether an epoch's first step is still to come
-        self._rates: list[float] = []  # of the groups, if this batch ends with a step
         self.record: dict[str, Any] = {"phases": [], "failures": []}
+        self._start: dict[str, str] = {}  # hashes
+        self._with_gradient: set[str] = set()  # names that had a gradient which could move them
+        self._count = -1  # stages frozen in this phase; below 0 before the first
+        self._phase_begins = False  # the phase's first step is still to come
+        self._epoch_begins = False  # the epoch's first step is still to come
+        self._rates: list[float] = []  # of the groups, if this batch ends with a step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run has to know."""
-        told = {"start": self._start, "felt": sorted(self._felt), "frozen": self._cold}
-        return {**told, "phases": self.record["phases"]}
+        """Return what a resumed run has to know; the keys are those of earlier versions."""
+        return {
+            "start": self._start,
+            "felt": sorted(self._with_gradient),
+            "frozen": self._count,
+            "phases": self.record["phases"],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self._start, self._felt = dict(state_dict["start"]), set(state_dict["felt"])
-        self._cold = state_dict["frozen"]
+        self._start, self._count = dict(state_dict["start"]), state_dict["frozen"]
+        self._with_gradient = set(state_dict["felt"])
         if not self.record["phases"]:  # else training has ended, and its best checkpoint is tested
             self.record["phases"] = list(state_dict["phases"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Take the fingerprints of every tensor, unless a checkpoint had them."""
+        """Hash every tensor, unless a checkpoint had the hashes."""
         if not self._start:
             self._start = {n: digest(t) for n, t in named_tensors(pl_module).items()}
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Look at the first step; an epoch that is resumed in its middle has had it."""
-        self._starts = True
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Note that the epoch's first step is to come; a resumed epoch has had it."""
+        self._epoch_begins = True
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, *_: object
     ) -> None:
         """Begin a phase where one begins.
 
         Raises:
-            AuditError: If something is not as it ought to be.
+            AuditError: If something is not as it should be.
         """
-        cold = self.frozen(trainer.current_epoch)
-        if self.phases and cold == self._cold:
+        count = self.frozen(trainer.current_epoch)
+        if self.phases and count == self._count:
             return
         optimizer = trainer.optimizers[0]
-        wrong = list(faults(pl_module, self.backbone, optimizer, frozen=cold))
-        wrong += self._moved(pl_module, STAGES[: max(self._cold, cold)])
-        lines = stage_lines(pl_module, self.backbone, optimizer)
-        self.phases.append(lines)
-        if cold != self._cold or not self.record["phases"]:  # else a resumed run goes on in one
+        wrong = list(faults(pl_module, self.backbone, optimizer, frozen=count))
+        wrong += self._changed(pl_module, STAGES[: max(self._count, count)])
+        rows = stage_rows(pl_module, self.backbone, optimizer)
+        self.phases.append(rows)
+        if count != self._count or not self.record["phases"]:  # else a resumed run goes on in one
             self.record["phases"].append(
                 {
                     "first epoch": trainer.current_epoch + 1,
                     "first step": trainer.global_step + 1,
-                    "frozen": list(STAGES[:cold]),
-                    "stages": [asdict(line) for line in lines],
-                    "groups": group_lines(pl_module, optimizer),
+                    "frozen": list(STAGES[:count]),
+                    "stages": [asdict(row) for row in rows],
+                    "groups": group_rows(pl_module, optimizer),
                 }
             )
-        self._cold, self._first = cold, True
+        self._count, self._phase_begins = count, True
         self._settle(wrong, when=f"before the first step of {_epoch(trainer)}")
         if trainer.is_global_zero and self.path is not None:
-            print_line(f"audit: {phase_text(trainer.current_epoch, cold, lines)}")
+            print_line(f"audit: {phase_text(trainer.current_epoch, count, rows)}")
 
     def on_before_optimizer_step(
         self,
@@ -142,83 +145,54 @@ class Audit(Callback):
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
 
     @torch.no_grad()
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
-        batch: Any,  # noqa: ANN401, ARG002
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
-        """Look at the gradients of an epoch's first step, if some parameter has not had one yet.
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Look at the gradients of an epoch's first step, if some parameter has had none yet.
 
         Raises:
-            AuditError: If after the first step of a phase a parameter has none, or a tensor moved
-                that is frozen, or did not move that ought to.
+            AuditError: If after the first step of a phase a parameter has no gradient, a frozen
+                tensor has changed, or one with a gradient has not.
         """
         rates, self._rates = self._rates, []
         if not rates:
             return
-        starts, self._starts = self._starts, False
-        waiting = _trainable(pl_module).keys() - self._felt
-        if not (self._first or (starts and waiting)):
+        epoch_begins, self._epoch_begins = self._epoch_begins, False
+        trained = _trainable(pl_module)
+        waiting = trained.keys() - self._with_gradient
+        if not (self._phase_begins or (epoch_begins and waiting)):
             return
         after = f"after the first step of {_epoch(trainer)}"
-        without = [n for n, p in _trainable(pl_module).items() if p.grad is None]
-        if self._first and without:
+        without = [name for name, p in trained.items() if p.grad is None]
+        if self._phase_begins and without:
             self._settle([_no_gradient(without)], when=after)
-        felt = felt_gradients(_trainable(pl_module), trainer.optimizers[0], rates, waiting)
-        if felt is None:  # the gradient scaler has left this step out
-            self._starts = starts
+        moved = moved_by_gradient(trained, trainer.optimizers[0], rates, waiting)
+        if moved is None:  # the gradient scaler has left this step out
+            self._epoch_begins = epoch_begins
             return
-        if starts:  # a run in one go does not look where a resumed one begins
-            self._felt |= felt
-        if self._first:
-            self._first = False
-            self._settle(self._still_or_moved(pl_module), when=after)
+        if epoch_begins:  # where a resumed run begins, a run in one go does not look
+            self._with_gradient |= moved
+        if self._phase_begins:
+            self._phase_begins = False
+            self._settle(self._wrong(pl_module), when=after)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare what is frozen with what it was.
+        """Compare what is frozen with the start.
 
         Raises:
-            AuditError: If it moved.
+            AuditError: If it has changed.
         """
-        if wrong := self._moved(pl_module, self._frozen_names):
+        if wrong := self._changed(pl_module, self._frozen_names):
             self._settle(wrong, when=f"at the end of {_epoch(trainer)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare every tensor with what it was.
+        """Compare every tensor with the start.
 
         Raises:
-            AuditError: If one that is frozen moved, or one that had a gradient did not.
+            AuditError: If a frozen tensor has changed, or one that had a gradient has not.
         """
         now = {name: digest(tensor) for name, tensor in named_tensors(pl_module).items()}
-        stages = stage_of_names(pl_module, self.backbone)
-        cold = [name for name in now if stages[name] in self._frozen_names]
-        norms = [name for name in norm_names(pl_module) if name not in cold]
-        trained = _trainable(pl_module)
-        still = sorted(n for n in trained if now[n] == self._start[n])
-        self.record["compared"] = {
-            "frozen throughout": {name: now[name] for name in cold},
-            "frozen norms of other stages": {name: now[name] for name in sorted(norms)},
-            "trained": len(trained),
-            "did not move": still,
-        }
-        self.report = (
-            f"{', '.join(self._frozen_names)}: {len(cold)} tensors, none moved"
-            if cold
-            else "nothing was frozen to the end"
-        )
-        if norms:
-            self.report += f"; {len(norms)} of frozen norms beyond them, none moved"
-        self.report += f"; {len(trained) - len(still)} of {len(trained)} trained tensors moved"
-        if trainer.world_size > 1:
-            self.report += f", alike in {trainer.world_size} processes"
-        if still:
-            self.report += f" ({listed(still)} had no gradient that could move it)"
-        self.record["report"] = self.report
-        wrong = self._still_or_moved(pl_module)
-        if not alike([now[name] for name in trained]):
+        self._compare(pl_module, now, processes=trainer.world_size)
+        wrong = self._wrong(pl_module)
+        if not alike([now[name] for name in _trainable(pl_module)]):
             wrong.append(
                 "the processes have different weights; use trainer.strategy=ddp, or report this as "
                 "a defect of Keel"
@@ -231,40 +205,65 @@ class Audit(Callback):
         Raises:
             AuditError: If a tensor differs, or training ended without a verdict.
         """
-        wrong = self._moved(module, self._frozen_names)
+        wrong = self._changed(module, self._frozen_names)
         if "report" not in self.record:
             wrong.append(
                 "training ended before it could be audited; report this as a defect of Keel"
             )
         self._settle(wrong, when="of the best checkpoint")
 
+    def _compare(self, module: nn.Module, now: dict[str, str], *, processes: int) -> None:
+        """Record which tensors differ from the start, and put it into one line."""
+        stages = stage_of_names(module, self.backbone)
+        frozen = [name for name in now if stages[name] in self._frozen_names]
+        norms = sorted(name for name in norm_names(module) if name not in frozen)
+        trained = _trainable(module)
+        same = sorted(name for name in trained if now[name] == self._start[name])
+        self.record["compared"] = {
+            "frozen throughout": {name: now[name] for name in frozen},
+            "frozen norms of other stages": {name: now[name] for name in norms},
+            "trained": len(trained),
+            "did not move": same,
+        }
+        self.report = "nothing was frozen to the end"
+        if frozen:
+            self.report = f"{', '.join(self._frozen_names)}: {len(frozen)} tensors, none moved"
+        if norms:
+            self.report += f"; {len(norms)} of frozen norms beyond them, none moved"
+        self.report += f"; {len(trained) - len(same)} of {len(trained)} trained tensors moved"
+        if processes > 1:
+            self.report += f", alike in {processes} processes"
+        if same:
+            self.report += f" ({listed(same)} had no gradient that could move it)"
+        self.record["report"] = self.report
+
     @property
     def _frozen_names(self) -> tuple[str, ...]:
-        return STAGES[: max(0, self._cold)]
+        return STAGES[: max(0, self._count)]
 
-    def _moved(self, module: nn.Module, stages: Iterable[str]) -> list[str]:
-        """Return what to say of tensors of frozen stages and norms that are not what they were."""
-        names, tensors = stage_of_names(module, self.backbone), named_tensors(module)
+    def _changed(self, module: nn.Module, stages: Iterable[str]) -> list[str]:
+        """Return a phrase if tensors of these stages or of frozen norms differ from the start."""
+        stage_of, tensors = stage_of_names(module, self.backbone), named_tensors(module)
         stages, norms = set(stages), norm_names(module)
-        frozen = [n for n in names if names[n] in stages or n in norms]
-        moved = [n for n in frozen if digest(tensors[n]) != self._start[n]]
-        if not moved:
+        frozen = [name for name in tensors if stage_of[name] in stages or name in norms]
+        changed = [name for name in frozen if digest(tensors[name]) != self._start[name]]
+        if not changed:
             return []
         return [
-            f"{len(moved)} of {len(frozen)} frozen tensors moved: {listed(moved)}; look for "
+            f"{len(changed)} of {len(frozen)} frozen tensors moved: {listed(changed)}; look for "
             "code that writes to them, or report this as a defect of Keel"
         ]
 
-    def _still_or_moved(self, module: nn.Module) -> list[str]:
-        """Return what to say of frozen tensors that moved and of others that ought to have."""
+    def _wrong(self, module: nn.Module) -> list[str]:
+        """Return what to say of frozen tensors that moved, and of trained ones that did not."""
         trained = _trainable(module)
-        felt = [name for name in trained if name in self._felt]
-        still = [name for name in felt if digest(trained[name]) == self._start[name]]
-        wrong = self._moved(module, self._frozen_names)
-        if still:
+        having = [name for name in trained if name in self._with_gradient]
+        same = [name for name in having if digest(trained[name]) == self._start[name]]
+        wrong = self._changed(module, self._frozen_names)
+        if same:
             wrong.append(
-                f"{len(still)} of {len(trained)} trained tensors had a gradient and did not move: "
-                f"{listed(still)}; look for code that writes them back"
+                f"{len(same)} of {len(trained)} trained tensors had a gradient and did not move: "
+                f"{listed(same)}; look for code that writes them back"
             )
         return wrong
 
@@ -272,14 +271,9 @@ class Audit(Callback):
         """Write ``audit.json``, and stop the run if something is wrong."""
         self.record["failures"] += wrong
         if self.path is not None:
-            _write(self.path, self.record)
+            rank_zero_only(write_json)(self.path, self.record)
         if wrong:
             raise AuditError(f"audit {when}: {'; '.join(wrong)}. Nothing is trained any further.")
-
-
-@rank_zero_only
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_json(path, record)
 
 
 def _epoch(trainer: Trainer) -> str:
@@ -292,7 +286,7 @@ def _trainable(module: nn.Module) -> dict[str, Tensor]:
 
 def _no_gradient(names: list[str]) -> str:
     return (
-        f"{len(names)} parameters ought to train and got no gradient: {listed(names)}; the loss "
+        f"{len(names)} parameters should train and got no gradient: {listed(names)}; the loss "
         "does not depend on them. Freeze their stage with backbone.freeze, take them out of the "
         "network, or look for a detach() on the way"
     )

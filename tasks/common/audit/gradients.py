@@ -8,21 +8,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-def felt_gradients(
+def moved_by_gradient(
     trained: Mapping[str, Tensor],
     optimizer: Optimizer,
     rates: Iterable[float],
     names: Iterable[str],
 ) -> set[str] | None:
-    """Return which parameters have a gradient that can move them; None if one is not finite.
+    """Return which of ``names`` have a gradient that moves them; None if one is not finite.
 
-    Beside a weight of 1 float32 has no room for a step of 1e-8: then it may stay.
+    A step of 1e-8 is lost in float32 next to a weight of 1, so such a parameter may stay unchanged.
 
     Args:
         trained: Every parameter that takes a gradient, by name.
         optimizer: Of the run.
         rates: The learning rate of each of its groups in that step.
-        names: Of those that are asked for.
+        names: Of the parameters to look at.
     """
     gradients = [p.grad for p in trained.values() if p.grad is not None]
     if not bool(torch.stack([g.isfinite().all() for g in gradients]).all()):
@@ -38,8 +38,8 @@ def felt_gradients(
         if (p := trained[name]).grad is not None
         for group, rate in [groups[id(p)]]
     }
-    told = torch.stack([*moves.values()]).tolist() if moves else []  # waits for the device once
-    return {name for name, move in zip(moves, told, strict=True) if move}
+    found = torch.stack([*moves.values()]).tolist() if moves else []  # one wait for the device
+    return {name for name, move in zip(moves, found, strict=True) if move}
 
 
 def _direction(gradient: Tensor, group: dict[str, Any]) -> Tensor:

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from backbones.errors import UserError
-from tasks.common.machine.machine import Machine
-from tasks.common.machine.options import PRECISIONS, TrainerOptions
-from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import NetworkCard, plain, read_card
 
@@ -18,48 +15,6 @@ _NOT_COMPARED: Final = (
     "exif",
     "reading",
 )  # digests of the data tell how it was read
-_OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
-
-
-def run_settings(
-    recipe: Recipe,
-    options: TrainerOptions,
-    where: Machine,
-    cache: Mapping[str, Any],
-    choice: BackboneChoice,
-    *,
-    seed: int,
-    frozen: int,
-    own: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return what the losses of a run depend on beside its network, to be kept in checkpoints.
-
-    The keys are those of the configuration. The device is left out: a run may go on on another one,
-    though not bit for bit.
-
-    Args:
-        recipe: How to train.
-        options: How many processes train, for how many steps, and whether it is compiled.
-        where: The precision.
-        cache: Whether views repeat, from `CacheOptions.decides`.
-        choice: Which paths are dropped.
-        seed: Of all random numbers.
-        frozen: How many stages are frozen at the start.
-        own: The task's settings by group, such as its augmentation.
-    """
-    return {
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "backbone": {"freeze": frozen, "drop_path": choice.drop_path},
-        "trainer": {
-            "devices": options.devices,
-            "max_steps": options.max_steps,
-            "precision": _OUR_NAMES[where.precision.value],
-            "compile": options.compile,
-        },
-        "cache": dict(cache),
-        **own,
-    }
 
 
 def check_resume(

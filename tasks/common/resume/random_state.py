@@ -82,7 +82,7 @@ class ExactState(Callback):
         """Keep the states for the start of the training."""
         self._saved = checkpoint[KEY]
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Put them back, after all that setting up may have drawn."""
         begin(trainer)
         if self._saved:

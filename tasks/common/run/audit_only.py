@@ -11,7 +11,7 @@ import lightning
 from backbones import Backbone
 from backbones.choose import choose
 from tasks.common.audit.audit import Audit
-from tasks.common.audit.ledger import StageLine
+from tasks.common.audit.table import StageRow
 from tasks.common.recipe.stages import stages_text
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, phases
 from tasks.common.report.run_folder import write_json
@@ -57,9 +57,9 @@ def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder:
     records = []
     for epoch, frozen in phases(parts.recipe, base=base, stages=stages).items():
         audit = _step(parts, frozen)
-        (lines,) = audit.phases
+        (rows,) = audit.phases
         phase = f"From epoch {epoch + 1} on: {stages_text(frozen)} frozen"
-        print_scores(phase, _COLUMNS, {line.stage: _cells(line) for line in lines})
+        print_scores(phase, _COLUMNS, {row.stage: _cells(row) for row in rows})
         print_line(f"audit of one step: {audit.report}\n")
         records.append({"first epoch": epoch + 1, **audit.record})
     write_json(folder / "audit.json", {"audit": "only", "phases": records})
@@ -93,6 +93,6 @@ def _step(parts: RunParts, frozen: int) -> Audit:
     return audit
 
 
-def _cells(line: StageLine) -> tuple[int | str, ...]:
-    rate = f"{line.peak_lr:.3g}" if line.trainable else "frozen"
-    return line.tensors, line.trainable, rate, len(line.eval_modules)
+def _cells(row: StageRow) -> tuple[int | str, ...]:
+    rate = f"{row.peak_lr:.3g}" if row.trainable else "frozen"
+    return row.tensors, row.trainable, rate, len(row.eval_modules)

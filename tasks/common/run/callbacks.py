@@ -74,12 +74,7 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_model_path, self.best_model_score = str(path), score
             trainer.save_checkpoint(path)
 
-    def on_load_checkpoint(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],  # noqa: ARG002
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, *_: object) -> None:
         """Remember which checkpoint it is."""
         self._resumed = Path(trainer.ckpt_path) if trainer.ckpt_path else None
 
@@ -136,7 +131,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = 0.0
         self._stop = StopSignals()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Start the clock, and listen to signals; Lightning has set its own handlers by now."""
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self._stop.listen(speaks=trainer.is_global_zero)
@@ -152,7 +147,7 @@ class LastCheckpoint(Checkpoint):
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._pause(trainer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_start(self, trainer: Trainer, *_: object) -> None:
         """Save or stop before the validation, which may take long, fail, or swap weights.
 
         Before the last one save in any case: all of the training is behind it. But not after the
@@ -167,11 +162,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._pause(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
         """Save; the best checkpoint was chosen before, after the validation."""
         self._save(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_end(self, trainer: Trainer, *_: object) -> None:
         """Remove the previous checkpoint: no run has to go on from here."""
         if trainer.is_global_zero:
             self.path.with_name(PREVIOUS).unlink(missing_ok=True)
@@ -218,7 +213,7 @@ class EpochLine(Callback):
         """Take over the losses; an epoch that begins forgets them."""
         self._losses = list(state_dict["losses"])
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, *_: object) -> None:
         """Remember that this epoch has scores."""
         self._validated = True
 
@@ -227,7 +222,7 @@ class EpochLine(Callback):
         self._started = time.monotonic()
         self._losses = [loss.to(pl_module.device) for loss in self._losses]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, *_: object) -> None:
         """Start the clock."""
         self._started = time.monotonic()
         self._losses = []
@@ -238,14 +233,13 @@ class EpochLine(Callback):
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
         outputs: Any,  # noqa: ANN401 (Lightning's signature)
-        batch: Any,  # noqa: ANN401, ARG002
-        batch_idx: int,  # noqa: ARG002
+        *_: object,
     ) -> None:
         """Keep the loss, without waiting for the device."""
         # Lightning has divided it, for the sum of the accumulated gradients.
         self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
         """Print the line; Lightning validates before this."""
         if not trainer.is_global_zero:
             return

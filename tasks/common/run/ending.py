@@ -1,4 +1,4 @@
-"""What follows training: every step by itself, so that one that fails takes nothing else along."""
+"""What follows training: every step by itself, so that one that fails does not stop the others."""
 
 import signal
 import sys
@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _SIGNALS: Final = signal.SIGINT, signal.SIGTERM
 _EXPLAINED: Final = (ValueError, OSError, FloatingPointError, MemoryError)
-"""Errors whose message says what is wrong; of others the place is shown as well."""
+"""Errors whose message says what is wrong; others are shown with their trace."""
 
 
 class EndingError(RuntimeError):
@@ -34,8 +36,8 @@ class Ending:
         self.cause: BaseException | None = None
         self.stopped = 0
 
-    def do(self, what: str, action: Callable[[], object], *, brief: bool = False) -> bool:
-        """Carry out a step; return whether it succeeded.
+    def do(self, what: str, action: Callable[[], T], *, brief: bool = False) -> T | None:
+        """Carry out a step; return what it returns, or None if it failed.
 
         Args:
             what: What the step makes, for the message.
@@ -44,14 +46,13 @@ class Ending:
         """
         if self.stopped and not brief:
             self.faults[what] = "not begun"
-            return False
+            return None
         try:
             with self._listening():
-                action()
+                return action()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             self._note(what, error)
-            return False
-        return True
+            return None
 
     def _note(self, what: str, error: BaseException) -> None:
         self.cause = self.cause or error
@@ -59,8 +60,9 @@ class Ending:
             self.stopped = self.stopped or signal.SIGINT
             self.faults[what] = f"interrupted by {signal.Signals(self.stopped).name}"
             return
-        said = str(error).strip() or "no message"
-        self.faults[what] = said if isinstance(error, _EXPLAINED) else f"{_kind(error)}: {said}"
+        text = str(error).strip() or "no message"
+        kind = type(error).__name__
+        self.faults[what] = text if isinstance(error, _EXPLAINED) else f"{kind}: {text}"
         if not isinstance(error, _EXPLAINED):
             with suppress(OSError, ValueError):  # the terminal may be gone
                 traceback.print_exception(error, file=sys.stderr)
@@ -81,7 +83,3 @@ class Ending:
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self.stopped = self.stopped or number
         raise KeyboardInterrupt
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lightning import LightningModule
-
 from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.loading import Loading
@@ -13,6 +11,8 @@ from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import NetworkCard
+from tasks.common.run.module import NetworkModule
+from tasks.common.run.setup import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,28 +20,43 @@ class RunParts:
     """What a task assembles.
 
     Attributes:
-        recipe: How to train.
-        options: Where to train.
-        where: What the options came to on this machine.
+        setup: The options that all tasks have, and what they came to on this machine.
         loading: How images are loaded, and why.
-        card: What the checkpoint will say of the network.
-        settings: What the losses depend on, from `run_settings`.
         module: The network and its loop.
-        backbone: The part of the network that has stages.
         data: Its batches.
         has_test: Whether there is a test split; without one validation is scored in its place.
     """
 
-    recipe: Recipe
-    options: TrainerOptions
-    where: Machine
+    setup: Setup[Any, Any]
     loading: Loading
-    card: NetworkCard
-    settings: dict[str, Any]
-    module: LightningModule
-    backbone: Backbone
+    module: NetworkModule
     data: ResumableDataModule
     has_test: bool
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.setup.recipe
+
+    @property
+    def options(self) -> TrainerOptions:
+        """How many processes train, and for how many steps."""
+        return self.setup.options
+
+    @property
+    def where(self) -> Machine:
+        """Device, precision and threads."""
+        return self.setup.where
+
+    @property
+    def card(self) -> NetworkCard:
+        """What the checkpoint will say of the network."""
+        return self.module.card
+
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the network that has stages."""
+        return self.module.backbone
 
     @property
     def scored(self) -> str:
@@ -57,7 +72,7 @@ class RunParts:
     @property
     def scores(self) -> dict[str, Any]:
         """Of `scored`; empty until it has been tested."""
-        raise NotImplementedError
+        return self.module.scores.get("test", {})
 
     @property
     def cache(self) -> PrefixCache | None:

@@ -1,10 +1,11 @@
-"""The way of every run, whatever its task: check, say what will be done, train, test, keep it."""
+"""Every run, whatever its task: check, say what will be done, train, test, report."""
 
+import shlex
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
@@ -15,17 +16,22 @@ from tasks.common.audit.audit import Audit
 from tasks.common.data.prefix.fill import filling
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
-from tasks.common.report.run_folder import new_folder, write_environment, write_text
-from tasks.common.report.terminal import print_facts
-from tasks.common.resume.checkpoints import find_start
+from tasks.common.report.curves import draw_curves
+from tasks.common.report.run_folder import (
+    new_folder,
+    write_environment,
+    write_json,
+    write_text,
+)
+from tasks.common.report.terminal import print_facts, print_line
+from tasks.common.resume.checkpoints import BEST, LAST, find_start
 from tasks.common.resume.continuation import check_resume
 from tasks.common.run.audit_only import audit_only, is_audit_only
 from tasks.common.run.batch_size import settle_batch_size
 from tasks.common.run.callbacks import BestCheckpoint
-from tasks.common.run.ending import Ending
+from tasks.common.run.ending import Ending, EndingError
 from tasks.common.run.fit import fit, validate_rest
 from tasks.common.run.parts import RunParts
-from tasks.common.run.run_report import draw, end_with, report
 from tasks.common.run.task import Outcome, PartsT, Task
 from tasks.common.run.trainer import build_trainer
 
@@ -68,9 +74,9 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     ending = Ending()
     outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, started=started)
     if outcome.is_first:
-        report(outcome, parts, task, ending)
+        _report(outcome, parts, task, ending)
     if ending.faults:
-        end_with(ending, outcome, task, parts)
+        _fail(outcome, parts, task, ending)
     return outcome.score
 
 
@@ -88,7 +94,7 @@ def _carry_out(
     resume = None
     if cfg.resume is not None:
         resume, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
-        check_resume(resume, parts.card, settings=parts.settings, defaults=task.defaults)
+        check_resume(resume, parts.card, settings=parts.module.settings, defaults=task.defaults)
         facts = {**facts, "resumed from": fact}
     audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(
@@ -110,7 +116,7 @@ def _carry_out(
         fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
     except Exception:
         if trainer.is_global_zero:
-            Ending().do("curves.png", partial(draw, folder, task, epoch=None))
+            Ending().do("curves.png", partial(_draw, folder, task, epoch=None))
         raise
     chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit)
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
@@ -135,13 +141,11 @@ def _conclude(
     if not best.best_model_path:
         return None, {}
     chosen = Path(best.best_model_path)
-    checkpoint: dict[str, Any] = {}
     score = partial(trainer.test, ckpt_path=str(chosen), verbose=False, weights_only=True)
     ending.do("the test", partial(score, module, data))
     ending.do("the audit", partial(audit.check_kept, module), brief=True)
-    read = f"reading {chosen}"
-    ending.do(read, lambda: checkpoint.update(read_checkpoint(chosen)), brief=True)
-    return chosen, checkpoint
+    read = partial(read_checkpoint, chosen)
+    return chosen, ending.do(f"reading {chosen}", read, brief=True) or {}
 
 
 def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
@@ -156,3 +160,76 @@ def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     audit = Audit(backbone, frozen, path=folder / "audit.json")
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]
+
+
+def _report(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> None:
+    """Write ``metrics.json`` and ``curves.png``, and show what the task shows, each by itself."""
+    write = partial(_write_metrics, outcome, parts, ending)
+    ending.do("metrics.json", write, brief=True)
+    before = dict(ending.faults)
+    ending.do("curves.png", partial(_draw, outcome.folder, task, epoch=outcome.epoch), brief=True)
+    for show in task.shows if outcome.best is not None else ():
+        if parts.scores or not show.scores:
+            ending.do(show.what, partial(show.do, parts, outcome))
+    if ending.faults != before:
+        ending.do("metrics.json", write, brief=True)
+    ending.do("the last lines", partial(_print_end, outcome), brief=True)
+
+
+def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
+    """Write ``curves.png`` of what was logged so far; ``epoch`` is the best one, if it is known."""
+    draw_curves(
+        folder / "metrics.csv",
+        folder / "curves.png",
+        monitor=task.monitor,
+        best_epoch=epoch,
+        scores=task.shown,
+    )
+
+
+def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending) -> None:
+    metrics = {
+        "scored split": parts.scored,
+        "scores": parts.scores or None,
+        "val": outcome.val,
+        "best epoch": outcome.epoch,
+        "audit": outcome.audit,
+        "seconds": round(outcome.seconds, 1),
+    }
+    failed = {"failed": ending.faults} if ending.faults else {}
+    write_json(outcome.folder / "metrics.json", metrics | failed)
+
+
+def _print_end(outcome: Outcome) -> None:
+    print_line(f"audit: {outcome.audit}")
+    print_line(f"{outcome.seconds:.0f} s in all; everything is in {outcome.folder}")
+
+
+def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:
+    """End a run of which something failed after the training.
+
+    Raises:
+        EndingError: With what failed, what there is, and how to get the scores.
+        SystemExit: After a signal, with the status 128 + its number, once that is printed.
+    """
+    failed = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in ending.faults.items())
+    folder = outcome.folder / "checkpoints"
+    text = f"training has ended, and what follows failed in part ({failed}). "
+    if outcome.best is not None and outcome.best.is_file():
+        checkpoint = outcome.best
+        text += f"The best checkpoint is {checkpoint} ({task.monitor} {outcome.score:.3f}). "
+    elif (folder / LAST).is_file():
+        checkpoint = folder / LAST
+        text += f"There is no {BEST}; the last checkpoint is {checkpoint}. "
+    else:
+        raise EndingError(f"{text}There is no checkpoint in {folder} any more.") from ending.cause
+    if not parts.scores:
+        command = f"python scripts/evaluate.py {shlex.quote(str(checkpoint))} {task.truth(parts)}"
+        text += f"Mend the cause, then score it on {parts.scored} with: {command}"
+    else:
+        scores = "metrics.json" if "metrics.json" not in ending.faults else "the table above"
+        text += f"Its scores on {parts.scored} are in {scores}; all else is in {outcome.folder}."
+    if ending.stopped:
+        print_line(f"\n{text}")
+        raise SystemExit(128 + ending.stopped) from ending.cause
+    raise EndingError(text) from ending.cause

@@ -86,7 +86,7 @@ def check_views(views: int, options: InputOptions, *, slices: int) -> None:
     """Raise if slices would never be seen.
 
     Args:
-        views: Of each patch.
+        views: Of each patch; 0 for no cache.
         options: With the number of patches of an epoch.
         slices: To learn from.
 
@@ -94,7 +94,7 @@ def check_views(views: int, options: InputOptions, *, slices: int) -> None:
         ValueError: If so.
     """
     seen = views * options.patches
-    if seen < slices:
+    if views and seen < slices:
         raise ValueError(
             f"cache.views={views} of input.patches={options.patches} show {seen} of {slices} "
             "slices, the others never: take more of either."

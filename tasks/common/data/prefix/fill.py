@@ -1,6 +1,5 @@
 """When a cache is filled, and that it stays true."""
 
-from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tasks.common.data.prefix.cache import PrefixCache
@@ -18,11 +17,11 @@ class FillPrefixCache(Callback):
         self.cache = cache
         self.workers = workers
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, *_: object) -> None:
         """Fill the cache."""
         self.cache.fill(workers=self.workers)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, *_: object) -> None:
         """Raise if the prefix is no longer frozen.
 
         Raises:

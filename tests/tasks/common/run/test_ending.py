@@ -33,11 +33,9 @@ def failing(error):
     ],
 )
 def test_a_step_that_fails_takes_no_other_along(ending, capsys, error, said, traced):
-    done = []
-    assert not ending.do("the test", failing(error))
-    assert ending.do("the report", lambda: done.append(1))
-    assert not ending.do("the pictures", failing(ValueError("later")))
-    assert done == [1]
+    assert ending.do("the test", failing(error)) is None
+    assert ending.do("the report", lambda: 1) == 1
+    assert ending.do("the pictures", failing(ValueError("later"))) is None
     assert list(ending.faults) == ["the test", "the pictures"]
     assert said in ending.faults["the test"]
     assert ending.cause is error
@@ -48,11 +46,9 @@ def test_a_step_that_fails_takes_no_other_along(ending, capsys, error, said, tra
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_after_a_signal_only_brief_steps_are_carried_out(ending, number):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    done = []
-    assert not ending.do("the test", lambda: os.kill(os.getpid(), number))
-    assert ending.do("the report", lambda: done.append("report"), brief=True)
-    assert not ending.do("the pictures", lambda: done.append("pictures"))
-    assert done == ["report"]
+    assert ending.do("the test", lambda: os.kill(os.getpid(), number)) is None
+    assert ending.do("the report", lambda: "report", brief=True) == "report"
+    assert ending.do("the pictures", lambda: "pictures") is None
     name = signal.Signals(number).name
     assert ending.faults == {"the test": f"interrupted by {name}", "the pictures": "not begun"}
     assert ending.stopped == number
@@ -60,10 +56,10 @@ def test_after_a_signal_only_brief_steps_are_carried_out(ending, number):
 
 
 def test_an_exit_is_a_signal_that_lightning_took(ending):
-    assert not ending.do("the test", failing(SystemExit(1)))
+    assert ending.do("the test", failing(SystemExit(1))) is None
     assert ending.stopped == signal.SIGINT
 
 
 def test_nothing_failed_is_nothing_to_say(ending):
-    assert ending.do("the test", lambda: None)
+    assert ending.do("the test", lambda: 0) == 0
     assert (ending.faults, ending.cause) == ({}, None)

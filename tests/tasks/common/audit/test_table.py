@@ -9,7 +9,7 @@ from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from backbones import build_backbone
 from backbones.adapters.timm_norms import FrozenBatchNorm1d
-from tasks.common.audit.ledger import norm_names, stage_of_names
+from tasks.common.audit.table import norm_names, stage_of_names
 
 
 class Detectron2Like(nn.Module):

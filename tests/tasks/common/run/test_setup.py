@@ -1,6 +1,6 @@
-"""What decides the course of a run is kept; that it is compared is tested with each task."""
+"""The settings on which losses depend; that they are compared is tested with each task."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
@@ -10,7 +10,7 @@ from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.continuation import run_settings
+from tasks.common.run.setup import Setup
 
 RECIPE = Recipe(epochs=3)
 OPTIONS = TrainerOptions(max_steps=7)
@@ -21,15 +21,28 @@ def machine(precision):
     return Machine(accelerator=told, precision=told, cpu=told)
 
 
-def told(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0):
-    where, cache = machine(precision), cache or CacheOptions()
-    choice = BackboneChoice(name="resnet18", drop_path=drop_path)
-    own = {"augment": {"flip": 0.5}}
-    return run_settings(RECIPE, options, where, cache.decides(), choice, seed=4, frozen=2, own=own)
+@dataclass(frozen=True)
+class Augment:
+    flip: float = 0.5
 
 
-def test_the_course_is_what_the_configuration_calls_it():
-    assert told() == {
+def settings(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0, frozen=2):
+    setup = Setup(
+        seed=4,
+        recipe=RECIPE,
+        options=options,
+        where=machine(precision),
+        cache=cache or CacheOptions(),
+        augment=Augment(),
+        choice=BackboneChoice(name="resnet18", drop_path=drop_path),
+        init_from="x.ckpt",
+        start=None,
+    )
+    return setup.settings(frozen=frozen, own={"loss": {"name": "ce"}})
+
+
+def test_the_settings_are_what_the_configuration_calls_it():
+    assert settings() == {
         "recipe": asdict(RECIPE),
         "seed": 4,
         "backbone": {"freeze": 2, "drop_path": 0.0},
@@ -41,6 +54,8 @@ def test_the_course_is_what_the_configuration_calls_it():
         },
         "cache": {"views": 0, "dtype": "auto"},
         "augment": {"flip": 0.5},
+        "init_from": "x.ckpt",
+        "loss": {"name": "ce"},
     }
 
 
@@ -51,13 +66,14 @@ def test_the_course_is_what_the_configuration_calls_it():
         {"options": replace(OPTIONS, devices=2)},
         {"options": replace(OPTIONS, compile=True)},
         {"drop_path": 0.2},
+        {"frozen": 1},
         {"precision": "32-true"},
         {"precision": "16-mixed"},
         {"cache": CacheOptions(views=2)},
     ],
 )
-def test_what_changes_the_losses_changes_the_course(other):
-    assert told(**other) != told()
+def test_what_changes_the_losses_changes_the_settings(other):
+    assert settings(**other) != settings()
 
 
 @pytest.mark.parametrize(
@@ -68,4 +84,4 @@ def test_what_changes_the_losses_changes_the_course(other):
     ],
 )
 def test_what_changes_no_loss_does_not(other):
-    assert told(**other) == told()
+    assert settings(**other) == settings()

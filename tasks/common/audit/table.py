@@ -18,7 +18,7 @@ _NAMED: Final = 3  # in a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageLine:
+class StageRow:
     """What trains of one stage, or of the head.
 
     Attributes:
@@ -41,7 +41,7 @@ class StageLine:
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return every parameter and buffer by the name it has in the network."""
     pairs = (*module.named_parameters(), *module.named_buffers())
-    return {name.removeprefix("network."): tensor for name, tensor in pairs}
+    return {_short(name): tensor for name, tensor in pairs}
 
 
 def stage_of_names(module: nn.Module, backbone: Backbone) -> dict[str, str]:
@@ -51,22 +51,25 @@ def stage_of_names(module: nn.Module, backbone: Backbone) -> dict[str, str]:
 
 
 def norm_names(module: nn.Module) -> set[str]:
-    """Return the names, of `named_tensors`, of all that batch norms hold whose statistics stay.
+    """Return the names, of `named_tensors`, in batch norms whose statistics are fixed.
 
     That is every module whose scale is a buffer beside a running variance, whosever class it is:
     torchvision's and timm's frozen norms, detectron2's and transformers' copies.
     """
     norms = {n: m for n, m in module.named_modules() if _is_fixed_norm(m)}
-    names = (f"{n}.{name}" for n, m in norms.items() for name, _ in m.named_buffers())
-    return {name.removeprefix("network.") for name in names}
+    return {_short(f"{n}.{name}") for n, m in norms.items() for name, _ in m.named_buffers()}
 
 
 def _is_fixed_norm(module: nn.Module) -> bool:
     return {"weight", "running_var"} <= {name for name, _ in module.named_buffers(recurse=False)}
 
 
+def _short(name: str) -> str:
+    return name.removeprefix("network.")
+
+
 def digest(tensor: Tensor) -> str:
-    """Return a fingerprint of a tensor's bits, the same on any device and in any memory format."""
+    """Return a hash of a tensor's bits, the same on any device and in any memory format."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).hexdigest()
 
@@ -77,44 +80,44 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(names[:_NAMED])}{more}"
 
 
-def stage_lines(module: nn.Module, backbone: Backbone, optimizer: Optimizer) -> list[StageLine]:
-    """Return a line per stage that has tensors, from the image to the head."""
+def stage_rows(module: nn.Module, backbone: Backbone, optimizer: Optimizer) -> list[StageRow]:
+    """Return a row per stage that has tensors, from the image to the head."""
     tensors, stages = named_tensors(module), stage_of_names(module, backbone)
     rates = {
-        id(p): (float(group["lr"]), float(group.get("initial_lr", group["lr"])))
+        id(p): (float(group["lr"]), _peak(group))
         for group in optimizer.param_groups
         for p in group["params"]
     }
-    modes: dict[str, list[str]] = {name: [] for name in (*STAGES, HEAD)}
+    eval_modules: dict[str, list[str]] = {name: [] for name in (*STAGES, HEAD)}
     of_modules = {id(inner): name for name, inner in stage_modules(backbone)}
     for name, inner in module.named_modules():
         own = any(True for _ in (*inner.parameters(recurse=False), *inner.buffers(recurse=False)))
         if own and not inner.training:
-            modes[of_modules.get(id(inner), HEAD)].append(name.removeprefix("network."))
-    lines = []
+            eval_modules[of_modules.get(id(inner), HEAD)].append(_short(name))
+    rows = []
     for stage in (*STAGES, HEAD):
         mine = [tensors[name] for name in stages if stages[name] == stage]
         lr, peak = max((rates[id(t)] for t in mine if id(t) in rates), default=(0.0, 0.0))
-        line = StageLine(
+        row = StageRow(
             stage=stage,
             tensors=len(mine),
             trainable=sum(t.requires_grad for t in mine),
             lr=lr,
             peak_lr=peak,
-            eval_modules=tuple(modes[stage]),
+            eval_modules=tuple(eval_modules[stage]),
         )
-        lines += [line] if mine else []
-    return lines
+        rows += [row] if mine else []
+    return rows
 
 
-def group_lines(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+def group_rows(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return name, learning rates, weight decay and tensors of each group, in plain values."""
     names = {id(tensor): name for name, tensor in named_tensors(module).items()}
     return [
         {
             "group": group.get("name", ""),
             "lr": float(group["lr"]),
-            "peak lr": float(group.get("initial_lr", group["lr"])),
+            "peak lr": _peak(group),
             "weight decay": group["weight_decay"],
             "trains": [names.get(id(p), "?") for p in group["params"] if p.requires_grad],
             "frozen": [names.get(id(p), "?") for p in group["params"] if not p.requires_grad],
@@ -123,78 +126,86 @@ def group_lines(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]
     ]
 
 
+def _peak(group: dict[str, Any]) -> float:
+    return float(group.get("initial_lr", group["lr"]))
+
+
 def faults(
     module: nn.Module, backbone: Backbone, optimizer: Optimizer, *, frozen: int
 ) -> Iterator[str]:
-    """Yield what is wrong before a step: with groups, with what is frozen, and with modes.
+    """Yield what is wrong before a step with groups, with what is frozen, and with modes.
 
     Args:
         module: What is trained.
         backbone: The part of it that has stages.
         optimizer: Of the run.
-        frozen: How many stages ought to be frozen.
+        frozen: How many stages should be frozen.
     """
     yield from _group_faults(module, optimizer)
-    stages = stage_of_names(module, backbone)
-    cold = set(STAGES[:frozen])
+    stages, frozen_stages = stage_of_names(module, backbone), set(STAGES[:frozen])
     parameters = {n: p for n, p in named_tensors(module).items() if isinstance(p, nn.Parameter)}
-    free = [n for n, p in parameters.items() if stages[n] in cold and p.requires_grad]
-    if free:
-        yield f"frozen and yet taking a gradient: {listed(free)}"
-    still = {id(backbone.get_parameter(key)) for key in backbone.never_trained}
-    warm = {n: p for n, p in parameters.items() if stages[n] not in cold and id(p) not in still}
-    stuck = [n for n, p in warm.items() if not p.requires_grad]
-    if stuck:
-        yield f"to be trained, and requires_grad is False: {listed(stuck)}"
-    names = {id(m): name.removeprefix("network.") for name, m in module.named_modules()}
+    never = {id(backbone.get_parameter(key)) for key in backbone.never_trained}
+    taking = {name for name, p in parameters.items() if p.requires_grad}
+    held = [name for name in parameters if stages[name] in frozen_stages]
+    free = [
+        n for n, p in parameters.items() if stages[n] not in frozen_stages and id(p) not in never
+    ]
+    yield from _listed("frozen and yet taking a gradient", [n for n in held if n in taking])
+    yield from _listed(
+        "to be trained, and requires_grad is False", [n for n in free if n not in taking]
+    )
+    names = {id(m): _short(name) for name, m in module.named_modules()}
     # A stage may hold loose parameters, in a list that is no module of the network.
-    inner = [(stage, m) for stage, m in stage_modules(backbone) if id(m) in names]
-    awake = [names[id(m)] for stage, m in inner if stage in cold and m.training]
-    if awake:
-        yield f"frozen and yet in train mode, where statistics move: {listed(awake)}"
-    asleep = [names[id(m)] for stage, m in inner if stage not in cold and not m.training]
-    if asleep:
-        yield f"to be trained, and in eval mode, where statistics stay: {listed(asleep)}"
+    modules = [
+        (stage in frozen_stages, m) for stage, m in stage_modules(backbone) if id(m) in names
+    ]
+    yield from _listed(
+        "frozen and yet in train mode, where statistics move",
+        [names[id(m)] for is_frozen, m in modules if is_frozen and m.training],
+    )
+    yield from _listed(
+        "to be trained, and in eval mode, where statistics stay",
+        [names[id(m)] for is_frozen, m in modules if not is_frozen and not m.training],
+    )
+
+
+def _listed(what: str, names: list[str], *, advice: str = "") -> Iterator[str]:
+    if names:
+        yield f"{what}: {listed(names)}{advice}"
 
 
 def _group_faults(module: nn.Module, optimizer: Optimizer) -> Iterator[str]:
     """Yield which parameters are not in exactly one group, or can never move in theirs."""
-    tensors = named_tensors(module)
+    tensors, groups = named_tensors(module), optimizer.param_groups
     names = {id(t): n for n, t in tensors.items() if isinstance(t, nn.Parameter)}
-    counts = Counter(id(p) for group in optimizer.param_groups for p in group["params"])
-    if missing := [name for key, name in names.items() if key not in counts]:
-        yield f"in no group of the optimiser: {listed(missing)}"
-    if twice := [name for key, name in names.items() if counts[key] > 1]:
-        yield f"several times in the groups of the optimiser: {listed(twice)}"
+    counts = Counter(id(p) for group in groups for p in group["params"])
+    yield from _listed(
+        "in no group of the optimiser", [name for key, name in names.items() if not counts[key]]
+    )
+    yield from _listed(
+        "several times in the groups of the optimiser",
+        [name for key, name in names.items() if counts[key] > 1],
+    )
     if foreign := len(counts.keys() - names.keys()):
         yield f"the optimiser has {foreign} parameters that are not of the network"
-    still = [
-        names.get(id(p), "?")
-        for group in optimizer.param_groups
-        if not group.get("initial_lr", group["lr"])
-        for p in group["params"]
-        if p.requires_grad
-    ]
-    if still:
-        yield (
-            f"to be trained at a learning rate of 0: {listed(still)}; freeze what is not to train "
-            "with backbone.freeze"
-        )
+    stopped = [p for group in groups if not _peak(group) for p in group["params"]]
+    yield from _listed(
+        "to be trained at a learning rate of 0",
+        [names.get(id(p), "?") for p in stopped if p.requires_grad],
+        advice="; freeze what is not to train with backbone.freeze",
+    )
 
 
-def phase_text(epoch: int, cold: int, lines: list[StageLine]) -> str:
-    """Return what trains from an epoch on, in one line.
+def phase_text(epoch: int, frozen: int, rows: list[StageRow]) -> str:
+    """Return what trains from an epoch on, counted from 0, in one line.
 
     Args:
-        epoch: From 0.
-        cold: How many stages are frozen.
-        lines: Of `stage_lines`.
+        epoch: The first of the phase.
+        frozen: How many stages are frozen.
+        rows: Of `stage_rows`.
     """
-    tensors = sum(line.tensors for line in lines if line.stage in STAGES[:cold])
-    frozen = f"{stages_text(cold)} frozen" + (f" ({tensors} tensors)" if cold else "")
-    rates = {line.stage: line.peak_lr for line in lines if line.trainable}
-    shown = ", ".join(f"{stage} {lr:.3g}" for stage, lr in rates.items())
-    return (
-        f"epoch {epoch + 1}: {frozen}; {sum(line.trainable for line in lines)} tensors train, "
-        f"peak lr {shown}"
-    )
+    tensors = sum(row.tensors for row in rows if row.stage in STAGES[:frozen])
+    stages = f"{stages_text(frozen)} frozen" + (f" ({tensors} tensors)" if frozen else "")
+    rates = ", ".join(f"{row.stage} {row.peak_lr:.3g}" for row in rows if row.trainable)
+    count = sum(row.trainable for row in rows)
+    return f"epoch {epoch + 1}: {stages}; {count} tensors train, peak lr {rates}"

@@ -1,0 +1,132 @@
+"""What every task takes from a configuration before it builds its parts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Generic, Self, TypeVar
+
+from omegaconf import DictConfig
+
+from tasks.common.data.data_module import ResumableDataModule
+from tasks.common.data.prefix.cache import Encoder
+from tasks.common.data.prefix.check import check_prefix
+from tasks.common.data.prefix.entry import Entry
+from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.machine.machine import Machine, prepare
+from tasks.common.machine.options import PRECISIONS, TrainerOptions
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.card import CardT
+from tasks.common.resume.start import Start, read_start
+from tasks.common.run.config import plain_values
+
+_OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
+
+AugmentT = TypeVar("AugmentT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup(Generic[CardT, AugmentT]):
+    """The options that all tasks have, and what they came to on this machine.
+
+    Attributes:
+        seed: Of all random numbers.
+        recipe: How to train.
+        options: How many processes train, for how many steps, and whether it is compiled.
+        where: Device, precision and threads.
+        cache: Of the prefix cache.
+        augment: How training images are changed.
+        choice: Which backbone; its weights are the trained network where the run begins with one.
+        init_from: The path of the trained network that the run begins with, as it was given.
+        start: That network; None if the run begins with a backbone alone.
+    """
+
+    seed: int
+    recipe: Recipe
+    options: TrainerOptions
+    where: Machine
+    cache: CacheOptions
+    augment: AugmentT
+    choice: BackboneChoice
+    init_from: str | None
+    start: Start[CardT] | None
+
+    @classmethod
+    def read(cls, cfg: DictConfig, card: type[CardT], augment: type[AugmentT]) -> Self:
+        """Read a composed configuration, and set seed, threads and warnings of this process.
+
+        Args:
+            cfg: The configuration.
+            card: The class of the task's cards.
+            augment: The class of the task's ``augment`` group.
+
+        Raises:
+            ValueError: If a value, or the checkpoint to begin with, does not fit.
+            FileNotFoundError: If there is no such checkpoint.
+        """
+        options = TrainerOptions(**cfg.trainer)
+        choice = BackboneChoice(**plain_values(cfg.backbone))
+        start = read_start(cfg.init_from, card, choice)
+        return cls(
+            seed=cfg.seed,
+            recipe=Recipe(**plain_values(cfg.recipe)),
+            options=options,
+            where=prepare(options, seed=cfg.seed),
+            cache=CacheOptions(**cfg.cache),
+            augment=augment(**plain_values(cfg.augment)),
+            choice=choice if start is None else start.choice(choice),
+            init_from=cfg.init_from,
+            start=start,
+        )
+
+    def settings(self, *, frozen: int, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the losses depend on beside the network, to be kept in checkpoints.
+
+        The keys are those of the configuration. The device is left out: a run may go on on another
+        one, though not bit for bit.
+
+        Args:
+            frozen: How many stages are frozen at the start.
+            own: The task's settings by group, beside ``augment`` and ``init_from``.
+        """
+        return {
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "backbone": {"freeze": frozen, "drop_path": self.choice.drop_path},
+            "trainer": {
+                "devices": self.options.devices,
+                "max_steps": self.options.max_steps,
+                "precision": _OUR_NAMES[self.where.precision.value],
+                "compile": self.options.compile,
+            },
+            "cache": self.cache.decides(),
+            "augment": asdict(self.augment),  # type: ignore[call-overload]
+            "init_from": self.init_from,
+            **own,
+        }
+
+    def keep_prefix(
+        self,
+        data: ResumableDataModule,
+        encoder: Encoder,
+        *,
+        collate: Callable[[list[Entry]], Any],
+    ) -> None:
+        """Give the training batches as what the frozen stages return, if ``cache.views`` says so.
+
+        Args:
+            data: Changed in place.
+            encoder: Of the task.
+            collate: Makes a batch of entries.
+
+        Raises:
+            ValueError: If the run cannot have such a cache, or it does not fit.
+        """
+        if self.cache.views:
+            check_prefix(self.cache, encoder.backbone, recipe=self.recipe, options=self.options)
+            data.keep_prefix(
+                self.cache,
+                encoder,
+                collate=collate,
+                precision=self.where.precision.value,
+                device=self.where.accelerator.value,
+            )
