@@ -1,85 +1,73 @@
-"""Pictures of labels: one image under its labels, and truth beside prediction for several.
-
-Only this file knows the colours of classes and how a label is drawn.
-"""
+"""Pictures of labels: one image under its labels, and truth beside prediction for several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb, to_rgba
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from tasks.common.files.atomic import replacing
+from backbones.errors import UserError
+from tasks.common.report.panels import (
+    Color,
+    Image8,
+    Panel,
+    class_color,
+    enlargement,
+    resized,
+    save_picture,
+    sheet,
+)
 from tasks.segmentation.data.cases import IGNORE, IGNORED, ClassTable
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
-Line = Literal["solid", "dashed", "dotted"]
 
-# Okabe & Ito 2008 without black: distinct with every common kind of colour blindness.
-OKABE_ITO: Final = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-LINES: Final[tuple[Line, ...]] = (
-    "solid",
-    "dashed",
-    "dotted",
-)  # of the first 7 classes, the next 7, ...
 FILL: Final = 0.3  # opacity: the tissue below is still seen
-GRAY: Final = "#b0b0b0"  # of what is ignored, in stripes
+GRAY: Final[Color] = (176, 176, 176)  # of what is ignored, in stripes
 MOST_ROWS: Final = 8
-MOST_LETTERS: Final = 40  # of a title; the end of a name tells more than its beginning
-PANEL: Final = 3.2  # inches
-DPI: Final = 110
+PANEL_SIDE: Final = 352
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSample:
-    """One image, or one slice of a volume, with what is there and what was found.
+    """One image, or one slice of a volume, with what is there and what was found."""
 
-    Attributes:
-        name: Of the case, with the slice where there are several.
-        image: (C, H, W) or (H, W), in any range.
-        truth: (H, W) of class indices or (K, H, W) of 0 and 1; `IGNORE` where nothing is known.
-        prediction: As ``truth``.
-        dice: Mean over the classes scored; NaN where none is defined.
-    """
+    name: str  # of the case, with the slice where there are several
+    image: Pixels  # (C, H, W) or (H, W), in any range
+    truth: Labels  # (H, W) of class indices or (K, H, W) of 0 and 1; `IGNORE` if unknown
+    prediction: Labels  # as ``truth``
+    dice: float  # mean over the classes scored; NaN where none is defined
+
+
+class Layer(NamedTuple):
+    """A class that occurs, or what is ignored; ``inside`` is (H, W)."""
 
     name: str
-    image: Pixels
-    truth: Labels
-    prediction: Labels
-    dice: float
+    color: Color
+    inside: NDArray[np.bool_]
 
 
 def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTable) -> None:
     """Write an image with its labels over it: a light fill, a contour and a legend.
 
-    The image is scaled by its own 1st and 99th percentile. One with three channels is shown as
-    RGB, one with any other number by its middle channel in gray. Pixels of the background are
-    left as they are, ignored ones are striped in gray. The legend names what occurs.
-
-    Args:
-        path: A .png or .jpg, which appears complete or not at all; its folder is made.
-        image: (C, H, W) or (H, W), in any range.
-        labels: (H, W) of class indices, or (K, H, W) of 0 and 1 where classes overlap.
-        classes: The K classes.
+    The image is scaled by its own 1st and 99th percentile, and enlarged by the whole factor
+    `enlargement`. One with three channels is shown as RGB, one with any other number by its middle
+    channel in gray. Pixels of the background are left as they are, ignored ones are striped in
+    gray. The legend names what occurs. Labels are (H, W) of class indices, or (K, H, W) of 0 and 1
+    where classes overlap.
 
     Raises:
         ValueError: If the shapes do not fit, or a label is of no class.
     """
     shown = _shown(image)
     layers = _layers(labels, classes, size=shown.shape[:2])
-    height, width = shown.shape[:2]
-    scale = 2 * PANEL / max(height, width)
-    figure = Figure(figsize=(width * scale + 0.2, height * scale + 0.5), layout="constrained")
-    _draw(figure.subplots(), shown, layers)
-    _finish(figure, layers, classes=classes, path=path)
+    picture = draw_layers(shown, layers, scale=enlargement(*shown.shape[:2]))
+    rows = [[Panel("", picture)]]
+    save_picture(sheet(rows, side=picture.shape[1], legend=legend(layers, classes)), path)
 
 
 def prediction_grid(
@@ -87,45 +75,57 @@ def prediction_grid(
 ) -> None:
     """Write a picture with a row per sample: the image, the truth over it, the prediction over it.
 
-    Args:
-        samples: One or more; those after the eighth are not drawn.
-        classes: The K classes of all samples.
-        path: A .png or .jpg, which appears complete or not at all; its folder is made.
+    Samples after the eighth are not drawn.
 
     Raises:
         ValueError: If there is no sample, or one is not as `SegmentationSample` says.
     """
-    if not samples:
-        raise ValueError("samples is empty; expected at least 1; pass some of a split's images.")
-    rows = samples[:MOST_ROWS]
-    figure = Figure(figsize=(3 * PANEL, len(rows) * PANEL + 0.5), layout="constrained")
-    grid = figure.subplots(len(rows), 3, squeeze=False)
-    drawn: list[_Layer] = []
-    for axes, sample in zip(grid, rows, strict=True):
+    rows: list[list[Panel]] = []
+    drawn: list[Layer] = []
+    for sample in samples[:MOST_ROWS]:
         image = _shown(sample.image)
         truth, found = (
             _layers(labels, classes, size=image.shape[:2])
             for labels in (sample.truth, sample.prediction)
         )
-        _draw(axes[0], image, [], title=sample.name)
-        _draw(axes[1], image, truth, title="truth")
         dice = "not defined" if math.isnan(sample.dice) else f"{sample.dice:.3f}"
-        _draw(axes[2], image, found, title=f"prediction, Dice {dice}")
+        titles = (sample.name, "truth", f"prediction, Dice {dice}")
+        scale = PANEL_SIDE / max(image.shape[:2])
+        pictures = (draw_layers(image, layers, scale=scale) for layers in ([], truth, found))
+        rows.append([Panel(*pair) for pair in zip(titles, pictures, strict=True)])
         drawn += truth + found
-    _finish(figure, drawn, classes=classes, path=path)
+    save_picture(sheet(rows, side=PANEL_SIDE, legend=legend(drawn, classes)), path)
 
 
-class _Layer(NamedTuple):
-    name: str
-    color: str
-    line: Line
-    inside: NDArray[np.bool_]  # (H, W)
+def draw_layers(image: Image8, layers: Sequence[Layer], *, scale: float) -> Image8:
+    """Return an image (H, W, 3) at another scale, with a fill and a contour of each layer."""
+    canvas = resized(image, scale).astype(np.float64)
+    height, width = canvas.shape[:2]
+    stripes = np.add.outer(np.arange(height), np.arange(width)) // max(2, width // 48) % 2 == 0
+    contours = []
+    for layer in layers:
+        mask = cv2.resize(layer.inside.astype(np.uint8), (width, height), interpolation=0)
+        inside, color = mask == 1, np.array(layer.color)
+        covered, opacity = (inside & stripes, 2 * FILL) if layer.name == IGNORED else (inside, FILL)
+        canvas[covered] += opacity * (color - canvas[covered])
+        # What lies beyond the image is outside: a class that reaches the border has a contour.
+        core = cv2.erode(mask, np.ones((3, 3)), iterations=2, borderType=0, borderValue=(0,))
+        contours.append((inside & (core == 0), color))
+    for contour, color in contours:
+        canvas[contour] = color
+    return canvas.round().astype(np.uint8)
 
 
-def _shown(image: Pixels) -> NDArray[np.float64]:
-    """Return (H, W, 3) in [0, 1]."""
+def legend(layers: Iterable[Layer], classes: ClassTable) -> dict[str, Color]:
+    """Return the colour of each class that was drawn, in the order of the classes."""
+    colors = {layer.name: layer.color for layer in layers}
+    return {name: colors[name] for name in (*classes.names, IGNORED) if name in colors}
+
+
+def _shown(image: Pixels) -> Image8:
+    """Return (H, W, 3)."""
     if image.ndim not in (2, 3):
-        raise ValueError(
+        raise UserError(
             f"image has the shape {image.shape}; expected (H, W) or (C, H, W); take one slice of a "
             "volume."
         )
@@ -134,15 +134,15 @@ def _shown(image: Pixels) -> NDArray[np.float64]:
         channels = np.stack([channels[len(channels) // 2]] * 3)
     low, high = np.percentile(channels, [1, 99])
     scaled = (channels.astype(np.float64) - low) / max(high - low, np.finfo(np.float64).tiny)
-    return np.moveaxis(np.clip(scaled, 0, 1), 0, -1)
+    return np.moveaxis((np.clip(scaled, 0, 1) * 255).round().astype(np.uint8), 0, -1)
 
 
-def _layers(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> list[_Layer]:
+def _layers(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> list[Layer]:
     """Return what is to be drawn: classes that occur, without the background."""
     count = len(classes.names)
     expected = size if classes.exclusive else (count, *size)
     if labels.shape != expected:
-        raise ValueError(
+        raise UserError(
             f"labels have the shape {labels.shape}; expected {expected} for an image of "
             f"{size[0]} x {size[1]} and {count} classes that "
             f"{'exclude each other' if classes.exclusive else 'overlap'}."
@@ -150,65 +150,14 @@ def _layers(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> li
     most = count - 1 if classes.exclusive else 1
     wrong = np.setdiff1d(labels, [*range(most + 1), IGNORE])
     if wrong.size:
-        raise ValueError(
+        raise UserError(
             f"labels have the value {wrong[0]}; expected 0 to {most}, or {IGNORE} where nothing is "
             "known; encode the mask first."
         )
     layers = []
     for place, index in enumerate(classes.scored):
-        color = OKABE_ITO[place % len(OKABE_ITO)]
-        line = LINES[place // len(OKABE_ITO) % len(LINES)]
         inside = labels == index if classes.exclusive else labels[index] == 1
-        layers.append(_Layer(classes.names[index], color, line, inside))
+        layers.append(Layer(classes.names[index], class_color(place), inside))
     unknown = labels == IGNORE
-    layers.append(_Layer(IGNORED, GRAY, "solid", unknown if classes.exclusive else unknown.any(0)))
+    layers.append(Layer(IGNORED, GRAY, unknown if classes.exclusive else unknown.any(0)))
     return [layer for layer in layers if layer.inside.any()]
-
-
-def _draw(
-    axes: Axes, image: NDArray[np.float64], layers: Sequence[_Layer], *, title: str = ""
-) -> None:
-    canvas = image.copy()
-    height, width = canvas.shape[:2]
-    stripes = np.add.outer(np.arange(height), np.arange(width)) // max(2, width // 48) % 2 == 0
-    for layer in layers:
-        ignored = layer.name == IGNORED
-        covered = layer.inside & stripes if ignored else layer.inside
-        opacity = 2 * FILL if ignored else FILL
-        canvas[covered] += opacity * (np.array(to_rgb(layer.color)) - canvas[covered])
-    axes.imshow(canvas)
-    for layer in layers:
-        # With a rim of nothing, a class that reaches the border has a contour along it.
-        padded = np.pad(layer.inside, 1).astype(np.float64)
-        grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
-        axes.contour(
-            *grid, padded, levels=[0.5], colors=layer.color, linestyles=layer.line, linewidths=1.2
-        )
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axes.set_axis_off()
-    text = title if len(title) <= MOST_LETTERS else f"...{title[-MOST_LETTERS + 3 :]}"
-    axes.set_title(text, fontsize=9, parse_math=False)
-
-
-def _finish(figure: Figure, layers: Sequence[_Layer], *, classes: ClassTable, path: Path) -> None:
-    """Add the legend of what was drawn, in the order of the classes, and write the file."""
-    found = {layer.name: layer for layer in layers}
-    handles = [
-        Patch(
-            facecolor=to_rgba(found[name].color, FILL),
-            edgecolor=found[name].color,
-            linestyle=found[name].line,
-            label=name,
-        )
-        for name in (*classes.names, IGNORED)
-        if name in found
-    ]
-    if handles:
-        columns = min(len(handles), 5)
-        legend = figure.legend(
-            handles=handles, loc="outside lower center", ncols=columns, fontsize=9
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=DPI)

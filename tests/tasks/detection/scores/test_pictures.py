@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.common.report.panels import class_color
 from tasks.detection.scores.pictures import (
     PredictionSample,
-    class_color,
     draw_boxes,
-    enlargement,
     prediction_grid,
+    sample_panels,
     save_overlay,
 )
 
@@ -52,7 +52,6 @@ def test_a_small_image_is_enlarged_and_its_boxes_with_it():
     image = gray(128, 112)
     drawn = draw_boxes(image, boxes([10, 40, 50, 100]), labels(1), classes=CLASSES)
 
-    assert enlargement(128, 112) == 5
     assert drawn.shape == (640, 560, 3)
     rows, columns = np.nonzero(is_color(drawn[200:], class_color(0)))  # the caption is above
     assert (columns.min(), columns.max() + 1) == (50, 250)
@@ -66,20 +65,11 @@ def test_lines_grow_with_the_image():
     assert not is_color(big[600, 306], class_color(0))
 
 
-def test_the_given_image_stays_as_it_was():
+def test_without_boxes_the_image_comes_back_and_the_given_one_stays():
     image = gray()
-
+    np.testing.assert_array_equal(draw_boxes(image, boxes(), labels(), classes=CLASSES), image)
     draw_boxes(image, boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
-
     assert (image == 90).all()
-
-
-def test_without_boxes_the_image_comes_back_and_gray_becomes_rgb():
-    image = np.random.default_rng(0).integers(0, 256, (640, 700), np.uint8)
-
-    drawn = draw_boxes(image, boxes(), labels(), classes=CLASSES)
-
-    np.testing.assert_array_equal(drawn, np.stack([image] * 3, axis=2))
 
 
 @pytest.mark.parametrize(
@@ -145,17 +135,6 @@ def test_each_box_has_its_own_score():
     np.testing.assert_array_equal(drawn[200:500, 100:300], drawn[200:500, 400:600])
 
 
-def test_twenty_one_classes_have_colours_apart_and_stable():
-    colors = [class_color(index) for index in range(21)]
-    distances = [
-        np.linalg.norm(np.subtract(a, b)) for i, a in enumerate(colors) for b in colors[:i]
-    ]
-
-    assert colors[0] == (230, 159, 0)  # Okabe & Ito's orange
-    assert min(distances) > 30
-    assert class_color(21) == colors[0]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -196,71 +175,45 @@ SAMPLE = PredictionSample(
 )
 
 
+@pytest.mark.parametrize(("threshold", "found"), [(0.5, [1]), (0.55, [1]), (0.3, [1, 2])])
+def test_panels_show_truth_and_confident_predictions_and_count_them(threshold, found):
+    truth, prediction = sample_panels(SAMPLE, CLASSES, threshold)
+    assert (truth.title, prediction.title) == (
+        "a.png: truth (1)",
+        f"prediction ({len(found)})",
+    )
+    for panel, expected in ((truth, [0]), (prediction, found)):
+        seen = [is_color(panel.picture, class_color(k)).sum() > 700 for k in range(3)]
+        assert np.flatnonzero(seen).tolist() == expected  # 4 sides of 100 x 2 pixels
+
+
+def test_crowd_regions_are_dashed_on_both_sides():
+    for panel in sample_panels(replace(SAMPLE, crowd_boxes=boxes([250, 50, 500, 250])), CLASSES, 0):
+        line = is_color(panel.picture[249, 250:500], (255, 255, 255))
+        assert 0.4 < line.mean() < 0.6
+        assert np.count_nonzero(np.diff(line)) > 20
+
+
 def grid(tmp_path, samples, **options):
     path = tmp_path / "predictions.png"
     prediction_grid(samples, classes=CLASSES, path=path, **options)
     return np.asarray(Image.open(path))
 
 
-def test_the_grid_shows_truth_left_and_confident_predictions_right(tmp_path):
-    picture = grid(tmp_path, [SAMPLE], score_threshold=0.5)
-    left, right = np.split(picture, 2, axis=1)
-
-    assert is_color(left, class_color(0)).sum() > 700  # 4 sides of 100 x 2 pixels
-    assert is_color(right, class_color(1)).sum() > 700
-    assert not is_color(left, class_color(1)).any()
-    assert not is_color(right, class_color(0)).any()
-    assert not is_color(picture, class_color(2)).any()
-
-
-def test_the_threshold_is_in_the_title_and_counts_in_the_headings(tmp_path):
-    at_50 = grid(tmp_path, [SAMPLE], score_threshold=0.5)
-    at_55 = grid(tmp_path, [SAMPLE], score_threshold=0.55)
-    at_30 = grid(tmp_path, [SAMPLE], score_threshold=0.3)
-
+def test_the_threshold_is_in_the_title(tmp_path):
+    at_50, at_55 = (grid(tmp_path, [SAMPLE], score_threshold=t) for t in (0.5, 0.55))
     changed = (at_50 != at_55).any((1, 2)).nonzero()[0]
     assert 0 < changed.min() <= changed.max() < 56  # the same boxes under another title
-    assert (at_50[56:80] != at_30[56:80]).any()  # prediction (1) and (2)
-    assert is_color(at_30, class_color(2)).sum() > 700
 
 
 def test_eight_samples_fill_four_rows_whatever_their_shapes(tmp_path):
     samples = [replace(SAMPLE, image=gray(*shape)) for shape in [(520, 260), (260, 520)] * 4]
-    one = grid(tmp_path, samples[:1])
-
-    picture = grid(tmp_path, samples)
-
+    one, picture = grid(tmp_path, samples[:1]), grid(tmp_path, samples)
     assert picture.shape[1] == 16 + 4 * (520 + 16)
     assert picture.shape[0] - one.shape[0] == 3 * (520 + 24 + 16)
     assert is_color(picture, class_color(0)).sum() > 8 * 700
 
 
-def test_crowd_regions_are_dashed_on_both_sides(tmp_path):
-    crowd = replace(SAMPLE, crowd_boxes=boxes([250, 50, 500, 250]))
-    picture = grid(tmp_path, [crowd])
-    top, first, second = 56 + 24 + 250, 16, 16 + 520 + 16
-
-    for left in (first, second):
-        line = is_color(picture[top - 1, left + 250 : left + 500], (255, 255, 255))
-        assert 0.4 < line.mean() < 0.6
-        assert np.count_nonzero(np.diff(line)) > 20
-
-
 def test_a_grid_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"samples is empty; expected at least 1; pass some"):
         grid(tmp_path, [])
-
-
-def test_a_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
-    before = grid(tmp_path, [SAMPLE])
-
-    def full_disk(_picture, path):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(OSError, match="disk full"):
-        grid(tmp_path, [SAMPLE], score_threshold=0.3)
-
-    assert [p.name for p in tmp_path.iterdir()] == ["predictions.png"]
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "predictions.png")), before)
