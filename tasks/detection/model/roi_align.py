@@ -6,9 +6,7 @@ RoIAlign is one sparse matrix times the table of feature vectors, which ``embedd
 on contiguous rows and on all threads.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -16,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from backbones.errors import UserError
 from backbones.layers.torchscript import NoTorchScript
 
 _CANONICAL_SIZE: Final = 224.0
@@ -32,22 +31,20 @@ class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
     sampling; which level a RoI pools from, and the scale of each level, are decided here always.
 
     The result equals torchvision's, with two exceptions. torchvision guesses the scale of a level
-    from its first side, which is wrong by powers of 2 where padding lengthens that side much, as
-    in long thin images; and it keeps the guess of its first batch. Here ``strides`` say the scale,
-    or the longer side does, batch by batch. And boxes of less than float32 are pooled in float32,
-    where torchvision's operator rounds coordinates to their precision or refuses them.
+    from the sizes of its first batch, which is wrong by powers of 2 where padding lengthens one
+    side much, as in long thin images; here ``strides`` say it. And boxes of less than float32 are
+    pooled in float32, where torchvision's operator rounds coordinates to their precision or
+    refuses them.
 
     Args:
         featmap_names: Names of the levels to pool from, finest first.
         output_size: Bins per side.
+        strides: Of each level against the image, powers of 2, finest first.
         sampling_ratio: Samples per bin and side, at least 1.
-        strides: Of each level against the image, powers of 2, finest first. None guesses them from
-            the sizes of image and level, which fails where both sides of an image are padded by
-            more than two fifths.
 
     Shape:
         - Input: ``{level: (N, C, H, W)}``, a list of N boxes (R, 4) in pixels of the padded batch,
-          and the images' sizes.
+          and the images' sizes, which are not needed.
         - Output: (sum of R, C, output_size, output_size).
 
     Raises:
@@ -59,50 +56,37 @@ class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
         featmap_names: list[str],
         output_size: int,
         *,
+        strides: Sequence[int],
         sampling_ratio: int = 2,
-        strides: Sequence[int] | None = None,
     ) -> None:
         super().__init__(featmap_names, output_size, sampling_ratio)
-        self.strides = None if strides is None else list(strides)
-        if strides is None:
-            return
         if len(strides) != len(featmap_names) or any(s < 1 or s & (s - 1) for s in strides):
-            raise ValueError(
+            raise UserError(
                 f"strides takes one power of 2 per level ({', '.join(featmap_names)}), got "
-                f"{self.strides}."
+                f"{list(strides)}."
             )
+        self.exponents = [stride.bit_length() - 1 for stride in strides]
 
     def forward(
-        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+        self,
+        x: dict[str, Tensor],
+        boxes: list[Tensor],
+        image_shapes: list[tuple[int, int]],  # noqa: ARG002 (torchvision's signature)
     ) -> Tensor:
         """Return the pooled features, image by image."""
-        grid = _Grid(bins=self.output_size[0], samples=self.sampling_ratio)
         levels = [x[name] for name in self.featmap_names]
-        return _pyramid_roi_align(levels, boxes, image_shapes, strides=self.strides, grid=grid)
+        grid = (self.output_size[0], self.sampling_ratio)
+        return _pyramid_roi_align(levels, boxes, self.exponents, grid)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """Where a RoI is sampled: bins per side, and samples per bin and side."""
-
-    bins: int
-    samples: int
+_Grid = tuple[int, int]
+"""Bins per side, and samples per bin and side."""
 
 
-@torch.fx.wrap
+@torch.fx.wrap  # one node in a graph of torch.fx, as torchvision's pooler is
 def _pyramid_roi_align(
-    levels: list[Tensor],
-    boxes: list[Tensor],
-    image_shapes: list[tuple[int, int]],
-    *,
-    strides: list[int] | None,
-    grid: _Grid,
+    levels: list[Tensor], boxes: list[Tensor], exponents: list[int], grid: _Grid
 ) -> Tensor:
-    """Pool all boxes; one node in a graph of torch.fx, as torchvision's pooler is."""
-    if strides is None:
-        exponents = _guess(levels, image_shapes)
-    else:
-        exponents = [stride.bit_length() - 1 for stride in strides]
     rois = torch.cat(boxes)  # (R, 4)
     rois = rois.to(torch.promote_types(rois.dtype, torch.float32))
     images = torch.cat(
@@ -115,33 +99,15 @@ def _pyramid_roi_align(
     with torch.autocast(levels[0].device.type, enabled=False):
         if captured or levels[0].device.type != "cpu":
             rois = torch.cat([images[:, None].to(rois.dtype), rois], dim=1)
-            return _operator(levels, rois, chosen, exponents, grid=grid)
+            return _operator(levels, rois, chosen, exponents, grid)
         scale = torch.tensor([0.5**exponent for exponent in exponents], dtype=rois.dtype)
-        return _pool(levels, rois * scale[chosen][:, None], images, chosen, grid=grid)
-
-
-def _guess(levels: list[Tensor], image_shapes: list[tuple[int, int]]) -> list[int]:
-    """Return the binary logarithm of each level's stride.
-
-    The longer side of the largest image tells it, which padding changes less than the other.
-    """
-    sides = [max(int(shape[axis]) for shape in image_shapes) for axis in (0, 1)]
-    axis = 0 if sides[0] > sides[1] else 1
-    return [-round(math.log2(int(level.shape[axis - 2]) / sides[axis])) for level in levels]
+        return _pool(levels, rois * scale[chosen][:, None], images, chosen, grid)
 
 
 def _operator(
-    levels: list[Tensor], rois: Tensor, chosen: Tensor, exponents: list[int], *, grid: _Grid
+    levels: list[Tensor], rois: Tensor, chosen: Tensor, exponents: list[int], grid: _Grid
 ) -> Tensor:
-    """Pool each RoI from its level by torchvision's operator, and put them back in order.
-
-    Args:
-        levels: (N, C, H, W) each.
-        rois: (R, 5), which of the N images and xyxy in pixels of the image.
-        chosen: (R,), which of the levels.
-        exponents: Binary logarithm of each level's stride.
-        grid: Of the output.
-    """
+    """Pool RoIs (R, 5), image and xyxy, by torchvision's operator from the levels (R,) chosen."""
     full = torch.promote_types(levels[0].dtype, torch.float32)
     pooled, order = [], []
     for index, (level, exponent) in enumerate(zip(levels, exponents, strict=True)):
@@ -150,9 +116,9 @@ def _operator(
             roi_align(
                 level.to(full),
                 rois[order[-1]].to(full),
-                output_size=grid.bins,
+                output_size=grid[0],
                 spatial_scale=0.5**exponent,
-                sampling_ratio=grid.samples,
+                sampling_ratio=grid[1],
             )
         )
     restored = torch.cat(pooled)[torch.cat(order).argsort()]
@@ -160,26 +126,18 @@ def _operator(
 
 
 def _pool(
-    levels: list[Tensor], rois: Tensor, images: Tensor, chosen: Tensor, *, grid: _Grid
+    levels: list[Tensor], rois: Tensor, images: Tensor, chosen: Tensor, grid: _Grid
 ) -> Tensor:
-    """Pool each RoI from its level.
-
-    Args:
-        levels: (N, C, H, W) each.
-        rois: (R, 4), xyxy in pixels of their level.
-        images: (R,), which of the N images.
-        chosen: (R,), which of the levels.
-        grid: Of the output.
-    """
-    channels, bins = levels[0].shape[1], grid.bins
+    """Pool RoIs (R, 4), xyxy in pixels of their level, of images (R,), from levels (R,) chosen."""
+    channels, bins = levels[0].shape[1], grid[0]
     full = torch.promote_types(levels[0].dtype, torch.float32)
     # Rounded features go through memory as they are, and become float32 once.
     table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, channels) for f in levels]).to(full)
     heights = torch.tensor([level.shape[2] for level in levels])[chosen]
     widths = torch.tensor([level.shape[3] for level in levels])[chosen]
     starts = torch.tensor([0] + [f.numel() // channels for f in levels]).cumsum(0)[chosen]
-    rows, row_weights = _taps(rois[:, 1], rois[:, 3], heights, grid=grid)
-    columns, column_weights = _taps(rois[:, 0], rois[:, 2], widths, grid=grid)
+    rows, row_weights = _taps(rois[:, 1], rois[:, 3], heights, grid)
+    columns, column_weights = _taps(rois[:, 0], rois[:, 2], widths, grid)
     first = (starts + images * heights * widths)[:, None, None, None, None]
     cells = rows[:, :, None, :, None] * widths[:, None, None, None, None]
     index = first + cells + columns[:, None, :, None, :]  # (R, bins, bins, taps, taps)
@@ -194,19 +152,13 @@ def _pool(
     return pooled.view(-1, bins, bins, channels).permute(0, 3, 1, 2)
 
 
-def _taps(low: Tensor, high: Tensor, size: Tensor, *, grid: _Grid) -> tuple[Tensor, Tensor]:
+def _taps(low: Tensor, high: Tensor, size: Tensor, grid: _Grid) -> tuple[Tensor, Tensor]:
     """Return which cells each bin reads along one axis, and with which weights.
 
-    Args:
-        low: (R,), where the RoIs begin.
-        high: (R,), where they end.
-        size: (R,), cells of the axis.
-        grid: Of the output.
-
-    Returns:
-        Indices and weights, (R, bins, 2 * samples): two neighbours per sample.
+    RoIs reach from ``low`` (R,) to ``high`` (R,) on an axis of ``size`` (R,) cells. Indices and
+    weights are (R, bins, 2 * samples): two neighbours per sample.
     """
-    bins, samples = grid.bins, grid.samples
+    bins, samples = grid
     length = (high - low).clamp(min=1)  # as in torchvision: at least one cell
     shares = (torch.arange(bins * samples, dtype=low.dtype) + 0.5) / (bins * samples)
     at = low[:, None] + shares * length[:, None]  # (R, bins * samples)

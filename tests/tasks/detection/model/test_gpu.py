@@ -60,7 +60,7 @@ def test_a_step_under_autocast_is_close_to_float32(detector, dtype):
 def test_pooling_is_that_of_the_cpu():
     levels = {"p2": torch.randn(1, 4, 16, 24), "p3": torch.randn(1, 4, 8, 12)}
     boxes = [torch.tensor([[3.0, 5.0, 40.0, 60.0], [0.0, 0.0, 90.0, 60.0]])]
-    pool = PyramidRoIAlign(["p2", "p3"], 7)
+    pool = PyramidRoIAlign(["p2", "p3"], 7, strides=[4, 8])
     expected = pool(levels, boxes, [(64, 96)])
     found = pool({k: v.cuda() for k, v in levels.items()}, [b.cuda() for b in boxes], [(64, 96)])
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
