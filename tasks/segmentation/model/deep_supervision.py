@@ -40,14 +40,15 @@ class DeepSupervision(nn.Module):
         total: Tensor = first * self.loss(logits[0], labels)
         for weight, level in zip(others, logits[1:], strict=True):
             if weight:
-                total = total + weight * self.loss(level, _resized(labels, *level.shape[-2:]))
+                total = total + weight * self.loss(level, resized(labels, *level.shape[-2:]))
             else:
                 # Its head needs a gradient, if of 0, or DDP waits for it; infinity * 0 is NaN.
                 total = total + (0 * level.float().nan_to_num()).sum()
         return total
 
 
-def _resized(labels: Tensor, height: int, width: int) -> Tensor:
+def resized(labels: Tensor, height: int, width: int) -> Tensor:
+    """Return labels at a coarser level; see `DeepSupervision`."""
     for axis, size in ((-2, height), (-1, width)):
         full, step = labels.shape[axis], 1
         while -(-full // step) > size:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbones.errors import UserError
 from tasks.segmentation.data.cases import IGNORE, ClassTable
 from tasks.segmentation.options import LossOptions
 
@@ -39,7 +40,7 @@ class _Batch:
     smoothing: float  # share of the truth that cross entropy spreads evenly
 
     def weights(self) -> Tensor:
-        """Return what each cross entropy counts: (N, H, W), or (N, K, H, W) if not exclusive."""
+        """Return the weight of each cross entropy: (N, H, W), or (N, K, H, W) if not exclusive."""
         weights = self.class_weights[:, None, None]
         return (self.truth * weights).sum(1) if self.exclusive else self.labelled * weights
 
@@ -98,33 +99,21 @@ def _overlap(
 
 
 def _dice(batch: _Batch, options: LossOptions) -> Tensor:
-    """Milletari et al., arXiv:1606.04797, without the squares, as MONAI and nnU-Net do."""
     return _overlap(batch, options, 0.5, 0.5)
 
 
-def _dice_ce(batch: _Batch, options: LossOptions) -> Tensor:
-    return options.dice_weight * _dice(batch, options) + options.ce_weight * _ce(batch, options)
-
-
-def _tversky(batch: _Batch, options: LossOptions) -> Tensor:
-    """Salehi et al., arXiv:1706.05721, equation 3 and, for the constants, table 1."""
-    return _overlap(batch, options, options.alpha, options.beta)
-
-
-def _focal_tversky(batch: _Batch, options: LossOptions) -> Tensor:
-    """Abraham and Khan, arXiv:1810.07842, equation 4; their alpha is our beta."""
-    return _overlap(batch, options, options.alpha, options.beta, 1 / options.focal_tversky_gamma)
-
-
-LOSSES: Final[dict[str, Callable[[_Batch, LossOptions], Tensor]]] = {
+Loss = Callable[[_Batch, LossOptions], Tensor]
+LOSSES: Final[dict[str, Loss]] = {
+    # Milletari et al., arXiv:1606.04797, without the squares, as MONAI and nnU-Net do.
     "dice": _dice,
     "ce": _ce,
-    "dice_ce": _dice_ce,
+    "dice_ce": lambda b, o: o.dice_weight * _dice(b, o) + o.ce_weight * _ce(b, o),
     "focal": _focal,
-    "tversky": _tversky,
-    "focal_tversky": _focal_tversky,
+    # Salehi et al., arXiv:1706.05721, equation 3 and, for the constants, table 1.
+    "tversky": lambda b, o: _overlap(b, o, o.alpha, o.beta),
+    # Abraham and Khan, arXiv:1810.07842, equation 4; their alpha is our beta.
+    "focal_tversky": lambda b, o: _overlap(b, o, o.alpha, o.beta, 1 / o.focal_tversky_gamma),
 }
-
 
 _SMOOTHED: Final = ("ce", "dice_ce")
 
@@ -137,31 +126,26 @@ def build_loss(
     Labels are (N, H, W) of class indices where classes exclude each other (softmax), otherwise
     (N, K, H, W) of 0 and 1 (sigmoid); `IGNORE` is no label. Cross entropy and focal loss are means
     over labelled pixels. Dice and Tversky terms are means over classes (and over images, unless
-    ``batch_dice``) that have a labelled pixel.
-
-    Args:
-        options: Which loss.
-        classes: The K classes.
-        label_smoothing: Share of the truth that cross entropy spreads evenly: over all classes, or
-            over yes and no where classes do not exclude each other; from 0 to below 1.
+    ``batch_dice``) that have a labelled pixel. ``label_smoothing`` is the share of the truth that
+    cross entropy spreads evenly: over all classes, or over yes and no where classes overlap.
 
     Raises:
         ValueError: If class weights are not one per class, a single class excludes nothing, or a
             loss without cross entropy is to be smoothed.
     """
     if label_smoothing and options.name not in _SMOOTHED:
-        raise ValueError(
+        raise UserError(
             f"recipe.label_smoothing={label_smoothing} is of cross entropy, which loss.name="
             f"{options.name} does not have; use {' or '.join(_SMOOTHED)}, or leave it out."
         )
     names = ", ".join(classes.names)
     if options.class_weights and len(options.class_weights) != len(classes.names):
-        raise ValueError(
+        raise UserError(
             f"loss.class_weights has {len(options.class_weights)} numbers, expected one for each "
             f"of the {len(classes.names)} classes: {names}."
         )
     if classes.exclusive and len(classes.names) < 2:
-        raise ValueError(
+        raise UserError(
             f"every pixel is {names}, the only class, where classes exclude each other; expected "
             "two or more. Add the background, or use exclusive=False."
         )

@@ -1,15 +1,16 @@
 """A U-Net on any of our backbones, with deep supervision and any norm in its decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
+from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.base.modules import Attention
 from torch import Tensor, nn
 
 from backbones import Backbone
-from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.layers.conv import ConvNorm
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
@@ -20,34 +21,25 @@ _ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
 _HEADS: Final = "deep_heads."
 
 
-def _nearest(_channels: int, factor: int) -> nn.Module:
-    return nn.Upsample(scale_factor=factor, mode="nearest")
-
-
-def _bilinear(_channels: int, factor: int) -> nn.Module:
-    return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def _transposed(channels: int, factor: int) -> nn.Module:
-    return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
-
-
-_UPSAMPLING: Final = {"nearest": _nearest, "bilinear": _bilinear, "transposed": _transposed}
+_UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
+    "nearest": lambda _, factor: nn.Upsample(scale_factor=factor, mode="nearest"),
+    "bilinear": lambda _, factor: nn.Upsample(scale_factor=factor, mode="bilinear"),
+    "transposed": lambda channels, factor: nn.ConvTranspose2d(
+        channels, channels, factor, stride=factor
+    ),
+}
+"""By channels and factor."""
 
 
 class DecoderBlock(NoTorchScript, nn.Module):
     """Upsample, join with the skip connection, and convolve twice.
 
-    Args:
-        in_channels: Of the coarser map.
-        skip_channels: Of the finer map; 0 for none.
-        out_channels: Of the result.
-        factor: From the coarser to the finer map.
-        norm: Makes the norms.
-        options: Attention and upsampling.
+    smp's ``UnetDecoderBlock`` with any norm, any factor and transposed convolutions, of which it
+    has none; its norm is batch norm, or made without channels.
 
     Shape:
-        - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor).
+        - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor), or None
+          where ``skip_channels`` is 0.
         - Output: (N, out_channels, H * factor, W * factor).
     """
 
@@ -62,11 +54,9 @@ class DecoderBlock(NoTorchScript, nn.Module):
         options: UNetOptions,
     ) -> None:
         super().__init__()
-        attention = choose(_ATTENTION, options.attention, what="attention")
+        attention = _ATTENTION[options.attention]
         joined = in_channels + skip_channels
-        self.upsample = choose(_UPSAMPLING, options.upsampling, what="upsampling")(
-            in_channels, factor
-        )
+        self.upsample = _UPSAMPLING[options.upsampling](in_channels, factor)
         self.attention1 = Attention(attention if skip_channels else None, in_channels=joined)
         self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
         self.conv2 = ConvNorm(out_channels, out_channels, 3, norm=norm)
@@ -77,8 +67,8 @@ class DecoderBlock(NoTorchScript, nn.Module):
         x = self.upsample(x)
         if skip is not None:
             x = self.attention1(torch.cat([x, skip], dim=1))
-        x = F.relu(self.conv1(x), inplace=not watched(self.conv1))
-        x = F.relu(self.conv2(x), inplace=not watched(self.conv2))
+        for conv in (self.conv1, self.conv2):
+            x = F.relu(conv(x), inplace=not watched(conv))
         out: Tensor = self.attention2(x)
         return out
 
@@ -142,7 +132,13 @@ class ResNetUNet(NoTorchScript, nn.Module):
         coarser = channels[:-1] if options.deep_supervision else ()
         self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
         self.smallest = smallest_side(self)
-        self._initialise()
+        initialize_decoder(self.decoder)
+        for module in self.decoder.modules():
+            if isinstance(module, nn.ConvTranspose2d):  # which smp has none of
+                nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+                nn.init.zeros_(cast("Tensor", module.bias))
+        initialize_head(self.segmentation_head)
+        initialize_head(self.deep_heads)
         self.register_load_state_dict_pre_hook(_any_heads)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -152,7 +148,7 @@ class ResNetUNet(NoTorchScript, nn.Module):
         return self.decode({"c0": x, **self.backbone(x)}, size=(height, width))
 
     def padded(self, x: Tensor) -> Tensor:
-        """Return an image with its lower and right edge repeated up to what the strides divide."""
+        """Return an image with its lower and right edge repeated up to a multiple of the stride."""
         return _padded(x, multiple=self.multiple, smallest=self.smallest)
 
     def decode(
@@ -160,9 +156,7 @@ class ResNetUNet(NoTorchScript, nn.Module):
     ) -> Tensor | tuple[Tensor, ...]:
         """Return what `forward` does, from the features of the padded image.
 
-        Args:
-            features: The backbone's, and with a skip from the image ``"c0"``, the image.
-            size: Height and width of the image before it was padded.
+        ``"c0"`` is the image itself, needed for a skip from it; ``size`` is that before padding.
         """
         height, width = size
         skips = [features["c0"] if self.image_skip else None]
@@ -181,17 +175,6 @@ class ResNetUNet(NoTorchScript, nn.Module):
             cropped.append(level[..., : -(-height // step), : -(-width // step)])
         return logits, *cropped
 
-    def _initialise(self) -> None:
-        """Draw the decoder and the heads as smp does (He and Glorot, uniform)."""
-        for module in self.decoder.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for head in (*self.segmentation_head, *self.deep_heads):
-            nn.init.xavier_uniform_(cast("nn.Conv2d", head).weight)
-            nn.init.zeros_(cast("Tensor", cast("nn.Conv2d", head).bias))
-
 
 def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]:
     """Return one width per feature of the backbone, coarsest first."""
@@ -199,7 +182,7 @@ def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]
     if options.channels == WIDTHS:
         return (WIDTHS[0],) * (count - len(WIDTHS)) + WIDTHS[-count:]
     if len(options.channels) != count:
-        raise ValueError(
+        raise UserError(
             f"model.channels has {len(options.channels)} widths; expected one per feature of the "
             f"backbone: {', '.join(backbone.strides)}."
         )
@@ -215,34 +198,23 @@ def smallest_side(network: ResNetUNet) -> int:
     return network.multiple * (2 if instance else 1)
 
 
-@torch.fx.wrap
+@torch.fx.wrap  # one node in a graph of torch.fx, which cannot follow what depends on a size
 def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
-    """Return ``x`` with its lower and right edge repeated up to sizes that the strides divide.
-
-    One node in a graph of torch.fx, which cannot follow what depends on a size.
-    """
     down, right = (_more(side, multiple=multiple, smallest=smallest) for side in x.shape[-2:])
     traced = isinstance(down, Tensor)  # a trace is for every size
     return F.pad(x, (0, right, 0, down), mode="replicate") if traced or down or right else x
 
 
 def _more(side: int | Tensor, *, multiple: int, smallest: int) -> int:
-    """Return how much a side lacks."""
     wanted = -(-side // multiple) * multiple
     if isinstance(wanted, Tensor):  # what a size is while torch.jit.trace runs
         return cast("int", wanted.clamp(min=smallest) - side)
     return max(wanted, smallest) - cast("int", side)
 
 
-def _any_heads(
-    module: nn.Module,
-    state: dict[str, Any],
-    prefix: str,
-    *_: Any,  # noqa: ANN401 (torch's signature)
-) -> None:
+def _any_heads(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Let a state dict be loaded that has other deep-supervision heads, or none."""
     own: Mapping[str, Any] = module.get_submodule("deep_heads").state_dict(prefix=prefix + _HEADS)
     for key in [key for key in state if key.startswith(prefix + _HEADS) and key not in own]:
         del state[key]
-    for key, value in own.items():
-        state.setdefault(key, value)
+    state.update({key: value for key, value in own.items() if key not in state})

@@ -11,8 +11,8 @@ from torch import nn
 from tasks.segmentation.data.cases import IGNORE, ClassTable
 from tasks.segmentation.model.deep_supervision import (
     DeepSupervision,
-    _resized,
     deep_supervision_weights,
+    resized,
 )
 from tasks.segmentation.model.losses import LOSSES, SMOOTH, build_loss
 from tasks.segmentation.options import LossOptions
@@ -407,5 +407,5 @@ def test_the_coarsest_head_has_gradients_of_0_even_if_it_overflows(size_of_weigh
 def test_levels_whose_size_was_rounded_up_see_the_pixel_under_their_middle():
     """33 rows at stride 16 are 3: the blocks begin at 0, 16 and 32, of which one row is there."""
     rows = torch.arange(33).reshape(1, 33, 1)
-    assert _resized(rows, 3, 1).flatten().tolist() == [8, 24, 32]
-    assert _resized(rows, 17, 1).flatten().tolist() == [1 + 2 * k for k in range(16)] + [32]
+    assert resized(rows, 3, 1).flatten().tolist() == [8, 24, 32]
+    assert resized(rows, 17, 1).flatten().tolist() == [1 + 2 * k for k in range(16)] + [32]
