@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN
 
 from backbones import Backbone
 from tasks.common.audit.gather import score_together
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.module import NetworkModule
 from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.detector import Detector
 from tasks.detection.model.prefix import FrozenBatch, losses_from
-from tasks.detection.model.smoothing import smoothed_classes
 from tasks.detection.scores.metrics import Result, coco_ap, to_results
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
@@ -20,21 +19,21 @@ Batch = tuple[list[Tensor], list[dict[str, Any]]]
 
 
 class DetectionModule(NetworkModule):
-    """Train a Faster R-CNN, and score it by COCO AP.
+    """Train a detector, and score it by COCO AP.
 
     Args:
-        network: The detector; torchvision's training interface.
+        network: The detector.
         recipe: See `NetworkModule`, as ``card``, ``settings`` and ``devices``.
         truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
     """
 
-    network: FasterRCNN
+    network: Detector
     card: DetectorCard
     results: dict[int, list[Result]]
 
     def __init__(
         self,
-        network: FasterRCNN,
+        network: Detector,
         *,
         recipe: Recipe,
         card: DetectorCard,
@@ -52,7 +51,7 @@ class DetectionModule(NetworkModule):
 
     def losses(self, batch: Batch | FrozenBatch) -> dict[str, Tensor]:
         """Return the detector's four losses."""
-        with smoothed_classes(self.network, self.recipe.label_smoothing) as smooth:
+        with self.network.smoothed_classes(self.recipe.label_smoothing) as smooth:
             if isinstance(batch, FrozenBatch):
                 return smooth(losses_from(self.network, batch))
             return smooth(self.network(_unit_range(batch[0]), batch[1]))

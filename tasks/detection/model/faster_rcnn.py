@@ -1,6 +1,8 @@
 """torchvision's Faster R-CNN around any of our backbones."""
 
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from torchvision.models.detection.rpn import RPNHead
 
 from backbones import FPN, Backbone, BackboneWithFPN
 from backbones.choose import choose
+from backbones.errors import UserError
+from tasks.detection.model.detector import Detector, Losses
 from tasks.detection.model.roi_align import PyramidRoIAlign
 from tasks.detection.options import DetectorOptions
 
@@ -22,10 +26,10 @@ _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
 _PROPOSALS: Final = 1000  # torchvision's, per image; fewer than the detections would be a limit too
 FEATURES: Final = ["c2", "c3", "c4", "c5"]
-"""That a pyramid can stand on."""
+"""The features that a pyramid can be built on."""
 
-_RUNS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]
-"""RoIs are dealt out to levels by their size, which takes a pyramid without gaps."""
+# RoIs are assigned to levels by their size, which takes a pyramid without gaps.
+_NEIGHBOURS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]
 
 
 def _full(x: Tensor) -> Tensor:
@@ -41,7 +45,6 @@ class _FullRPNHead(RPNHead):  # type: ignore[misc]
     """
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return objectness and box offsets per level."""
         scores, offsets = super().forward(x)
         return [_full(s) for s in scores], [_full(o) for o in offsets]
 
@@ -50,9 +53,39 @@ class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
     """torchvision's, with its scores and offsets in float32, as in `_FullRPNHead`."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return class scores and box offsets."""
         scores, offsets = super().forward(x)
         return _full(scores), _full(offsets)
+
+
+class _Detector(FasterRCNN, Detector):  # type: ignore[misc]
+    """torchvision's detector with label smoothing, which it has no option for."""
+
+    roi_heads: Any
+
+    @contextmanager
+    def smoothed_classes(self, smoothing: float) -> Iterator[Callable[[Losses], Losses]]:
+        """See `Detector`.
+
+        Cross entropy is linear in its target: with labels smoothed by ``e`` it is ``1 - e`` times
+        that of the labels and ``e`` times that of the uniform distribution over the K + 1 classes
+        (Szegedy et al., arXiv:1512.00567, section 7).
+        """
+        logits: list[Tensor] = []
+
+        def smooth(losses: Losses) -> Losses:
+            if not smoothing:
+                return losses
+            uniform = -logits[-1].log_softmax(dim=1).mean()
+            mixed = (1 - smoothing) * losses["loss_classifier"] + smoothing * uniform
+            return losses | {"loss_classifier": mixed}
+
+        handle = self.roi_heads.box_predictor.register_forward_hook(
+            lambda _module, _inputs, outputs: logits.append(outputs[0])
+        )
+        try:
+            yield smooth
+        finally:
+            handle.remove()
 
 
 def _v1_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
@@ -68,7 +101,7 @@ def _v2_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
 _HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
 
 
-def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> FasterRCNN:
+def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> Detector:
     """Build a Faster R-CNN.
 
     Images are RGB (or as many channels as the backbone takes) in [0, 1]; the detector normalises
@@ -87,19 +120,19 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
     channels = {
         name: choose(backbone.channels, name, what="backbone feature") for name in options.features
     }
-    if list(options.features) not in _RUNS:
-        raise ValueError(
+    if list(options.features) not in _NEIGHBOURS:
+        raise UserError(
             f"features takes neighbouring stages, finest first, such as c3, c4, c5; got "
             f"{', '.join(options.features)}."
         )
     fpn = FPN(channels, out_channels=options.fpn_channels, norm=options.fpn_norm, extra="pool")
     if len(options.anchor_sizes) != len(fpn.levels):
-        raise ValueError(
+        raise UserError(
             f"anchor_sizes takes one size per pyramid level ({', '.join(fpn.levels)}), got "
             f"{list(options.anchor_sizes)}."
         )
     rpn_depth, box_head = choose(_HEADS, options.head, what="detection head")(options)
-    return FasterRCNN(
+    return _Detector(
         BackboneWithFPN(backbone, fpn),
         min_size=options.min_size,
         max_size=options.max_size,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.coco_match import (
     AREAS,
@@ -38,19 +39,12 @@ Places = dict[Any, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What pycocotools calls ``COCOeval.eval``; -1 where a class has nothing to find.
+    """What pycocotools calls ``COCOeval.eval``; -1 where a class has nothing to find."""
 
-    Attributes:
-        category_ids: Of the K classes, ascending.
-        limits: The M limits, ascending.
-        precision: (T, R, K, A), the highest at a recall or above it, with the last limit.
-        recall: (T, K, A, M).
-    """
-
-    category_ids: Sequence[Any]
-    limits: tuple[int, ...]
-    precision: Floats
-    recall: Floats
+    category_ids: Sequence[Any]  # of the K classes, ascending
+    limits: tuple[int, ...]  # the M limits, ascending
+    precision: Floats  # (T, R, K, A), the highest at a recall or above it, with the last limit
+    recall: Floats  # (T, K, A, M)
 
 
 def evaluate(
@@ -74,12 +68,12 @@ def evaluate(
             low.
     """
     if limit < _LOWER[-1]:
-        raise ValueError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")
+        raise UserError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")
     limits = (*_LOWER, limit)
     images, classes = _places(truth["images"]), _places(truth["categories"])
     unknown = {result["image_id"] for result in results} - images.keys()
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{len(unknown)} images of the results are not among the {len(images)} of the truth, "
             f"such as {min(unknown, key=str)!r}. Score results with the split they were made on."
         )
@@ -117,12 +111,9 @@ def _read_found(entries: Sequence[Entry], images: Places, classes: Places, *, li
     order = order[groups[order] >= 0]
     ranks = rank(groups[order])
     order, ranks = order[ranks < limit], ranks[ranks < limit]
+    boxes = _boxes(entries)[order]
     return Found(
-        groups=groups[order],
-        labels=labels[order],
-        boxes=_boxes(entries)[order],
-        scores=scores[order],
-        ranks=ranks,
+        groups=groups[order], labels=labels[order], boxes=boxes, scores=scores[order], ranks=ranks
     )
 
 
@@ -145,7 +136,6 @@ def _curves(
     num_classes: int,
     limits: Sequence[int],
 ) -> tuple[Floats, Floats]:
-    """Return precision (T, R, K, A) and recall (T, K, A, M)."""
     right, wrong = judged
     # By class and falling score; equal scores stay in the order of the images.
     order = np.lexsort((-found.scores, found.labels))

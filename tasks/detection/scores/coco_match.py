@@ -21,46 +21,30 @@ IOUS: Final = np.linspace(0.5, 0.95, 10)
 AREAS: Final = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
 """All, small, medium and large, in square pixels; both ends belong to a range."""
 
-_PAIRS: Final = 1 << 20
+PAIRS_AT_ONCE: Final = 1 << 20
 """How many pairs of boxes are compared at once; bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Targets:
-    """The truth's N boxes, by group.
-
-    Attributes:
-        groups: (N,), ascending.
-        labels: (N,), each class's place among the classes.
-        boxes: (N, 4), xywh in pixels.
-        crowds: (N,), which regions any number of detections can match.
-        ignored: (N, A), which need not be found: crowds, and objects outside of the range.
-    """
+    """The truth's N boxes, by ascending group."""
 
     groups: Ints
-    labels: Ints
-    boxes: Floats
-    crowds: Bools
-    ignored: Bools
+    labels: Ints  # each class's place among the classes
+    boxes: Floats  # (N, 4), xywh in pixels
+    crowds: Bools  # regions that any number of detections can match
+    ignored: Bools  # (N, A), which need not be found: crowds, and objects outside of the range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """D detections, by group and falling score.
-
-    Attributes:
-        groups: (D,), ascending; numbered as those of `Targets`.
-        labels: (D,), each class's place among the classes.
-        boxes: (D, 4), xywh in pixels.
-        scores: (D,).
-        ranks: (D,), the place in the group, from 0.
-    """
+    """D detections, by ascending group, numbered as those of `Targets`, and falling score."""
 
     groups: Ints
-    labels: Ints
-    boxes: Floats
+    labels: Ints  # each class's place among the classes
+    boxes: Floats  # (D, 4), xywh in pixels
     scores: Floats
-    ranks: Ints
+    ranks: Ints  # the place in the group, from 0
 
 
 def judge(found: Found, targets: Targets) -> tuple[Bools, Bools]:
@@ -100,13 +84,10 @@ def outside(areas: Floats) -> Bools:
 
 
 def rank(groups: Ints) -> Ints:
-    """Return each row's place in its group, from 0.
+    """Return each row's place in its group, from 0; groups are ascending.
 
     >>> rank(np.array([2, 2, 2, 5, 9, 9])).tolist()
     [0, 1, 2, 0, 0, 1]
-
-    Args:
-        groups: (N,), ascending.
     """
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
@@ -122,7 +103,7 @@ def _candidates(found: Found, targets: Targets) -> tuple[Ints, Ints, Floats]:
     for part in _parts(counts):
         rows = np.repeat(part, counts[part])
         columns = np.repeat(first[part], counts[part]) + rank(rows)
-        ious = _iou(found.boxes[rows], targets.boxes[columns], targets.crowds[columns])
+        ious = overlap(found.boxes[rows], targets.boxes[columns], targets.crowds[columns])
         near = ious >= IOUS[0]
         parts.append((rows[near], columns[near], ious[near]))
     rows, columns, ious = map(np.concatenate, zip(*parts, strict=True))
@@ -131,13 +112,15 @@ def _candidates(found: Found, targets: Targets) -> tuple[Ints, Ints, Floats]:
 
 
 def _parts(counts: Ints) -> Iterator[Ints]:
-    """Yield the rows that have pairs, in parts of about `_PAIRS` pairs, at least one part."""
+    """Yield the rows that have pairs, `PAIRS_AT_ONCE` pairs a part, at least one part."""
     rows = np.flatnonzero(counts)
     ends = np.cumsum(counts[rows])
-    yield from np.split(rows, np.searchsorted(ends, np.arange(_PAIRS, counts.sum(), _PAIRS)))
+    yield from np.split(
+        rows, np.searchsorted(ends, np.arange(PAIRS_AT_ONCE, counts.sum(), PAIRS_AT_ONCE))
+    )
 
 
-def _iou(found: Floats, targets: Floats, crowds: Bools) -> Floats:
+def overlap(found: Floats, targets: Floats, crowds: Bools) -> Floats:
     """Return the IoU of boxes (P, 4) in xywh; in a crowd, the share of the detection inside it."""
     low = np.maximum(found[:, :2], targets[:, :2])
     high = np.minimum(found[:, 2:] + found[:, :2], targets[:, 2:] + targets[:, :2])

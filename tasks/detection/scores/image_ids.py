@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import existing_file, hint
 from tasks.common.files.sources import NamedFile
 from tasks.common.files.text import read_json
@@ -26,15 +27,13 @@ def read_image_ids(annotation_file: Path) -> dict[str, int]:
     content = read_json(existing_file(annotation_file, what="annotation file"))
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise ValueError(  # noqa: TRY004 - the content of a file is a value
-            f"{annotation_file} is no COCO annotation file; {_SHAPE}."
-        )
+        raise UserError(f"{annotation_file} is no COCO annotation file; {_SHAPE}.")
     ids: dict[str, int] = {}
     names: dict[int, str] = {}
     for entry in entries:
         name, number = _checked(entry, annotation_file)
         if name in ids or number in names:
-            raise ValueError(
+            raise UserError(
                 f"{annotation_file}: {name!r} has the id {number}, and "
                 f"{names.get(number, name)!r} has the id {ids.get(name, number)}; expected each "
                 "name and each id once."
@@ -44,21 +43,21 @@ def read_image_ids(annotation_file: Path) -> dict[str, int]:
 
 
 def match_ids(files: Sequence[NamedFile], ids: Mapping[str, int]) -> tuple[list[int], str]:
-    """Return the id of each file, and what is to be said of the matching.
+    """Return the id of each file, and a note on matches that are not of whole paths.
 
     A ``file_name`` fits a file whose path ends in it; of several, the longest does. Where none
     does, a ``file_name`` with more folders fits that ends in the file's name, such as
     ``train/1.jpg`` for ``1.jpg``. A backslash in it is a slash.
 
-    Args:
-        files: Whose ids are wanted.
-        ids: From `read_image_ids`.
-
     Raises:
         ValueError: If no ``file_name`` fits a file, or several do, or one fits several files; it
             names them.
     """
-    entries = _entries(ids)
+    entries: dict[Parts, str] = {}
+    for name in ids:
+        other = entries.setdefault(parts_of(name), name)
+        if other != name:
+            raise UserError(f"{other!r} and {name!r} of the annotation file are one path.")
     fits = {file: _ends_of_path(file, entries) for file in files}
     owners = _owners({file: max(found, key=len) for file, found in fits.items() if found}, entries)
     rest = [file for file in files if not fits[file]]
@@ -66,27 +65,17 @@ def match_ids(files: Sequence[NamedFile], ids: Mapping[str, int]) -> tuple[list[
     owners |= _owners({file: parts for file, parts in longer.items() if parts}, entries)
     found = {file: parts for parts, file in owners.items()}
     if unknown := [file.name for file in files if file not in found]:
-        raise ValueError(
+        raise UserError(
             f"{len(unknown)} of {len(files)} files are not in the annotation file, such as "
             f"{unknown[0]!r}{hint(unknown[0], list(ids))}; predict without it, or give its images."
         )
-    said = ""
+    note = ""
     if rest:
-        said = (
+        note = (
             f"{len(rest)} of {len(files)} images are matched by the end of their file_name, such "
             f"as {rest[0].name!r} by {entries[found[rest[0]]]!r}"
         )
-    return [ids[entries[found[file]]] for file in files], said
-
-
-def _entries(ids: Mapping[str, int]) -> dict[Parts, str]:
-    """Return the names by their folders and base name."""
-    entries: dict[Parts, str] = {}
-    for name in ids:
-        other = entries.setdefault(parts_of(name), name)
-        if other != name:
-            raise ValueError(f"{other!r} and {name!r} of the annotation file are one path.")
-    return entries
+    return [ids[entries[found[file]]] for file in files], note
 
 
 def _ends_of_path(file: NamedFile, entries: Collection[Parts]) -> list[Parts]:
@@ -101,7 +90,7 @@ def _longer(file: NamedFile, entries: Mapping[Parts, str], *, taken: Collection[
     own = parts_of(file.name)
     found = [parts for parts in entries if parts[-len(own) :] == own and parts not in taken]
     if len(found) > 1:
-        raise ValueError(
+        raise UserError(
             f"{file.name!r} may be {entries[found[0]]!r} or {entries[found[1]]!r} of the "
             "annotation file; give the folder that its names begin in."
         )
@@ -116,7 +105,7 @@ def _owners(
     for file, parts in chosen.items():
         other = owners.setdefault(parts, file)
         if other is not file:
-            raise ValueError(
+            raise UserError(
                 f"{other.name!r} and {file.name!r} both fit {entries[parts]!r} of the annotation "
                 "file; give the images of that file only, or put folders into its file_name."
             )
@@ -129,7 +118,7 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
     name, number = entry.get("file_name"), entry.get("id")
     is_name = isinstance(name, str) and bool(parts_of(name))
     if not (is_name and is_finite(number) and float(number).is_integer()):
-        raise ValueError(
+        raise UserError(
             f"{source} is no COCO annotation file: an image has the file_name {name!r} and the id "
             f"{number!r}; {_SHAPE}, a text and a whole number."
         )

@@ -16,15 +16,13 @@ def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:
         remedy: The option that raises ``found``, such as ``model.detections_per_image=``; the
             number follows.
     """
-    boxes = Counter(entry["image_id"] for entry in truth["annotations"] if not entry["iscrowd"])
-    over = [count for count in boxes.values() if count > found]
+    over = [count for count in _boxes(truth, "image_id").values() if count > found]
     if not over:
         return ""
-    most = max(over)
     return (
-        f"{len(over)} of {len(truth['images'])} images have more boxes (up to {most}) than the "
-        f"{found} that are found in an image at most, so their recall cannot reach 1; set "
-        f"{remedy}{most}"
+        f"{len(over)} of {len(truth['images'])} images have more boxes (up to {max(over)}) than "
+        f"the {found} that are found in an image at most, so their recall cannot reach 1; set "
+        f"{remedy}{max(over)}"
     )
 
 
@@ -32,13 +30,11 @@ def needed(truth: Mapping[str, Any]) -> int:
     """Return how many detections of a class in an image must count so that all can be found.
 
     That is COCO's 100 where no image has more boxes of a class.
-
-    Args:
-        truth: A COCO dictionary.
     """
-    boxes = Counter(
-        (entry["image_id"], entry["category_id"])
-        for entry in truth["annotations"]
-        if not entry["iscrowd"]
-    )
-    return max([USUAL_LIMIT, *boxes.values()])
+    return max([USUAL_LIMIT, *_boxes(truth, "image_id", "category_id").values()])
+
+
+def _boxes(truth: Mapping[str, Any], *keys: str) -> Counter[tuple[Any, ...]]:
+    """Return how many boxes share these values, without crowd regions."""
+    entries = (entry for entry in truth["annotations"] if not entry["iscrowd"])
+    return Counter(tuple(entry[key] for key in keys) for entry in entries)

@@ -1,11 +1,12 @@
 """Detections of any tool in COCO's results format, checked against the truth they are scored by."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.common.files.paths import existing_file, listed
 from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_finite
@@ -18,6 +19,7 @@ from tasks.detection.scores.image_ids import parts_of, read_image_ids
 from tasks.detection.scores.limits import needed
 from tasks.detection.scores.metrics import Result, coco_ap
 
+_KEYS: Final = ("image_id", "category_id", "bbox", "score")
 _SHAPE: Final = (
     "expected a list of detections, each with image_id, category_id, bbox [x, y, width, height] "
     "and score"
@@ -27,17 +29,14 @@ _SHAPE: Final = (
 def read_truth(annotations: Path) -> Annotations:
     """Return the annotations of a COCO file, whose images need not be there.
 
-    Boxes that are there more than once, and images named twice, are told of in its warnings.
-
-    Args:
-        annotations: The COCO file.
+    Its warnings name boxes that are there more than once, and images named twice.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is a folder, as of Pascal VOC, or malformed; see `read_coco`.
     """
     if annotations.is_dir():
-        raise ValueError(
+        raise UserError(
             f"{annotations} is a folder; detections of COCO's results format are scored with a "
             "COCO file, whose image ids they name. Pascal VOC has no such ids: convert it."
         )
@@ -48,7 +47,7 @@ def read_truth(annotations: Path) -> Annotations:
 def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], list[str]]:
     """Return the detections of a file that fits the truth, and what is suspect about their boxes.
 
-    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. Of a ``predictions.json``
+    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. For a ``predictions.json``
     of ours the names in the ``images.json`` beside it have to be those of the truth.
 
     Args:
@@ -57,74 +56,66 @@ def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], li
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such list, a detection lacks a value or has one that is none;
-            if images or categories are not among those of the truth, as in a file for another
-            set; if the boxes are in another format or other pixels.
+        ValueError: If it is no list of detections with numbers, if images or categories are not
+            among those of the truth, or if the boxes are in another format or other pixels.
     """
     content = read_json(existing_file(path, what="file of results"))
     if not isinstance(content, list):
-        kind = type(content).__name__
         keys = f" with the keys {listed(sorted(content))}" if isinstance(content, dict) else ""
-        raise ValueError(f"{path} holds a {kind}{keys}; {_SHAPE}.")  # noqa: TRY004 - a file's value
+        raise UserError(f"{path} holds a {type(content).__name__}{keys}; {_SHAPE}.")
     try:
-        results = [_result(entry, position) for position, entry in enumerate(content)]
+        results = [_result(entry, f"detection {place}") for place, entry in enumerate(content)]
         _check_images(results, truth["images"])
         _check_categories(results, truth["categories"])
         _check_names(path, truth["images"])
-        said = _suspicions(results, truth["images"])
+        suspicions = _suspicions(results, truth["images"])
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return results, said
+        raise UserError(f"{path}: {error}") from error
+    return results, suspicions
 
 
 def evaluate_results(
     path: Path, split: Annotations, *, limit: int | None
 ) -> tuple[dict[str, float], int, list[str]]:
-    """Return COCO's statistics of a results file, how many detections counted, and suspicions.
+    """Return the scores of a results file, how many detections counted, and `read_results`' notes.
 
     Args:
-        path: JSON in COCO's results format; see `read_results`.
+        path: JSON in COCO's results format; `read_results` says what is refused.
         split: From `read_truth`.
         limit: How many detections of a class count in an image, 100 at least as with COCO; None
             for 100, or more where an image has more boxes of a class.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is malformed, or of other images or categories.
     """
     counted = needed(split.truth) if limit is None else max(USUAL_LIMIT, limit)
-    results, said = read_results(path, split.truth)
-    return coco_ap(split.truth, results, limit=counted), counted, said
+    results, suspicions = read_results(path, split.truth)
+    return coco_ap(split.truth, results, limit=counted), counted, suspicions
 
 
-def _result(entry: object, position: int) -> Result:
+def _result(entry: object, what: str) -> Result:
     """Return one detection with numbers that can be scored."""
-    what = f"detection {position}"
     if not isinstance(entry, dict):
-        raise ValueError(f"{what} is {entry!r}; {_SHAPE}.")  # noqa: TRY004 - a file's value
-    if missing := [key for key in ("image_id", "category_id", "bbox", "score") if key not in entry]:
-        raise ValueError(
+        raise UserError(f"{what} is {entry!r}; {_SHAPE}.")
+    if missing := [key for key in _KEYS if key not in entry]:
+        raise UserError(
             f"{what} lacks {listed(missing)}, it has {listed(sorted(entry))}; {_SHAPE}."
         )
-    bbox, score = entry["bbox"], entry["score"]
+    result = {key: entry[key] for key in _KEYS}
+    bbox, score = result["bbox"], result["score"]
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite, bbox)):
-        raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
+        raise UserError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
     if bbox[2] < 0 or bbox[3] < 0:
-        raise ValueError(
+        raise UserError(
             f"{what}: bbox is {bbox!r}, with a negative size; expected [x, y, width, height], not "
             "two corners."
         )
     if not is_finite(score):
-        raise ValueError(f"{what}: score is {score!r}; expected a number.")
-    ids = {key: entry[key] for key in ("image_id", "category_id")}
-    for key, value in ids.items():
-        if isinstance(value, list | dict) or value is None:
-            raise ValueError(f"{what}: {key} is {value!r}; expected an id.")
-    return {**ids, "bbox": bbox, "score": score}
+        raise UserError(f"{what}: score is {score!r}; expected a number.")
+    for key in ("image_id", "category_id"):
+        if isinstance(result[key], list | dict) or result[key] is None:
+            raise UserError(f"{what}: {key} is {result[key]!r}; expected an id.")
+    return result
 
 
 def _check_images(results: Sequence[Result], images: Sequence[Mapping[str, Any]]) -> None:
-    """Raise unless every detection is of an image of the truth."""
     known = {image["id"] for image in images}
     named = {result["image_id"] for result in results}
     unknown = sorted(named - known, key=str)
@@ -137,19 +128,19 @@ def _check_images(results: Sequence[Result], images: Sequence[Mapping[str, Any]]
         reason = f"{unknown[0]!r} is the file name of the image {numbers[first]!r}: give its id."
     elif str(unknown[0]) in set(map(str, known)):
         reason = f"the truth has the number {unknown[0]}, not the text: write ids as numbers."
-    raise ValueError(
+    some = ", ".join(repr(number) for number in sorted(known, key=str)[:5])
+    raise UserError(
         f"{len(unknown)} of {len(named)} images with detections are not among the {len(images)} of "
-        f"the truth, such as {unknown[0]!r}; it has {_some(known)}. {reason}"
+        f"the truth, such as {unknown[0]!r}; it has {some}. {reason}"
     )
 
 
 def _check_categories(results: Sequence[Result], categories: Sequence[Mapping[str, Any]]) -> None:
-    """Raise unless every detection is of a category of the truth."""
     known = {category["id"]: category["name"] for category in categories}
     named = {result["category_id"] for result in results}
     if unknown := sorted(named - known.keys(), key=str):
         table = ", ".join(f"{number} {name!r}" for number, name in list(known.items())[:10])
-        raise ValueError(
+        raise UserError(
             f"{len(unknown)} of {len(named)} categories are not among those of the truth: "
             f"{listed(unknown)}; it has {table}. Number the categories as the truth does (some "
             "tools count classes from 0)."
@@ -159,8 +150,8 @@ def _check_categories(results: Sequence[Result], categories: Sequence[Mapping[st
 def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
     """Raise if our own ``images.json`` beside the results has other names for the truth's ids.
 
-    ``predict.py`` numbers images from 1 where it is not given the truth's ids. Of two names of one
-    image one may have more folders in front. A file of another shape is another tool's.
+    ``predict.py`` numbers images from 1 where it is not given the truth's ids. One of two equal
+    names may have more folders in front. A file of another shape is another tool's.
     """
     beside = path.with_name("images.json")
     if path.name != "predictions.json" or not beside.is_file():
@@ -174,19 +165,14 @@ def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
         ours, its = parts_of(name), parts_of(image["file_name"])
         common = min(len(ours), len(its))
         if ours[-common:] != its[-common:]:
-            raise ValueError(
+            raise UserError(
                 f"the image {image['id']} is {name!r} in {beside}, but {image['file_name']!r} in "
                 "the truth. Predict with --annotations, for the ids of the truth."
             )
 
 
 def _suspicions(results: Sequence[Result], images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what `judge` says of the boxes in the images of the truth."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     numbers = np.array([result["bbox"] for result in results], np.float64).reshape(-1, 4)
     of_each = np.array([sizes[result["image_id"]] for result in results], np.float64)
     return judge(numbers, of_each.reshape(-1, 2), stored="xywh")
-
-
-def _some(ids: Collection[Any]) -> str:
-    return ", ".join(repr(number) for number in sorted(ids, key=str)[:5])

@@ -146,7 +146,8 @@ def test_a_loss_that_is_not_finite_names_itself_the_step_and_the_images(splits, 
             return {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(bad)}
 
     network, module.network = module.network, Spoilt()
-    module.network.backbone, module.network.roi_heads = network.backbone, network.roi_heads
+    module.network.backbone = network.backbone
+    module.network.smoothed_classes = network.smoothed_classes
     ids = {record.image_id for record in splits.train.images}
     message = (
         rf"the loss is {bad} at step 0: .*'loss_b': {bad}.*, images \[\d, \d\]\. Lower recipe.lr"

@@ -1,30 +1,39 @@
 """Our detector against torchvision's, state dict for state dict and box for box."""
 
+import copy
+from functools import cache
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.ops import MultiScaleRoIAlign
 
-from backbones import Conventions, build_backbone
+from backbones import FPN, BackboneWithFPN, Conventions, build_backbone
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
-OPTIONS = {
-    "v1": DetectorOptions(min_size=96, max_size=128),
-    "v2": DetectorOptions(head="v2", fpn_norm="batch", min_size=96, max_size=128),
-}
-THEIRS = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}
+V2 = {"head": "v2", "fpn_norm": "batch"}
+VERSIONS = {"v1": (fasterrcnn_resnet50_fpn, {}), "v2": (fasterrcnn_resnet50_fpn_v2, V2)}
+SMALL = {"fpn_channels": 16, "head_width": 16, "min_size": 64, "max_size": 96}
 
 
-def twins(version, norm="batch"):
-    """torchvision's detector with random weights, and ours with the same ones."""
-    theirs = THEIRS[version](
-        weights=None, weights_backbone=None, num_classes=4, min_size=96, max_size=128
-    )
+def pair(version, norm="batch"):
+    """torchvision's detector, and ours for as many classes."""
+    make, options = VERSIONS[version]
+    sizes = {"min_size": 64, "max_size": 96}
+    theirs = make(weights=None, weights_backbone=None, num_classes=4, **sizes)
     backbone = build_backbone("resnet50", weights="random", norm=norm)
-    ours = build_detector(backbone, num_classes=3, options=OPTIONS[version])
+    options = DetectorOptions(**options, **sizes)
+    return theirs, build_detector(backbone, num_classes=3, options=options)
+
+
+@cache
+def built(version):
+    theirs, ours = pair(version)
     for module in theirs.modules():  # statistics that matter, as after training
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
@@ -34,15 +43,25 @@ def twins(version, norm="batch"):
     return theirs, ours
 
 
+def twins(version):
+    """torchvision's detector with random weights, and ours with the same ones."""
+    return copy.deepcopy(built(version))
+
+
+def small(name="resnet18", *, num_classes=2, **options):
+    options = DetectorOptions(**SMALL | options)
+    backbone = build_backbone(name, weights="random", out_features=options.features)
+    return build_detector(backbone, num_classes=num_classes, options=options)
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version):
-    theirs, ours = twins(version)
-    theirs, ours = theirs.double(), ours.double()  # rounding could swap detections of one score
-    for detector in (theirs, ours):  # enough, where v2's head takes seconds for 1000
-        detector.rpn._post_nms_top_n["testing"] = 200
-    images = [torch.rand(3, 90, 120).double(), torch.rand(3, 128, 100).double()]
+    theirs, ours = (d.double().eval() for d in twins(version))  # rounding could swap equal scores
+    for detector in (theirs, ours):  # v2's head takes seconds for 1000
+        detector.rpn._post_nms_top_n["testing"] = 24
+    images = [torch.rand(3, 60, 80).double(), torch.rand(3, 96, 72).double()]
     with torch.no_grad():
-        expected, found = theirs.eval()(images), ours.eval()(images)
+        expected, found = theirs(images), ours(images)
     for mine, reference in zip(found, expected, strict=True):
         assert len(reference["boxes"]) > 10
         assert torch.equal(mine["labels"], reference["labels"])
@@ -52,26 +71,25 @@ def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version
 
 @pytest.mark.parametrize(("count", "proposals"), [(5, 1000), (1000, 1000), (1500, 1500)])
 def test_there_are_as_many_proposals_as_detections(count, proposals):
-    backbone = build_backbone("resnet18", weights="random")
-    options = DetectorOptions(detections_per_image=count)
-    rpn = build_detector(backbone, num_classes=1, options=options).eval().rpn
+    with torch.device("meta"):
+        rpn = small(detections_per_image=count).eval().rpn
     assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == proposals
     assert rpn.train().post_nms_top_n() >= proposals
 
 
 def test_a_frozen_batch_backbone_takes_the_same_state_dict():
-    _, ours = twins("v1", norm="frozen_batch")
+    with torch.device("meta"):
+        theirs, ours = pair("v1", norm="frozen_batch")
+        ours.load_state_dict(theirs.state_dict(), strict=True)
     assert not any("num_batches_tracked" in key for key in ours.backbone.body.state_dict())
 
 
 @pytest.mark.parametrize(("trainable", "freeze"), [(5, 0), (3, 2), (1, 4), (0, 5)])
 def test_as_many_parameters_are_frozen_as_in_torchvision(trainable, freeze):
-    theirs = resnet_fpn_backbone(
-        backbone_name="resnet50",
-        weights=None,
-        trainable_layers=trainable,
-    )
-    ours = build_backbone("resnet50", weights="random", norm="frozen_batch", freeze=freeze)
+    options = {"weights": None, "trainable_layers": trainable}
+    with torch.device("meta"):
+        theirs = resnet_fpn_backbone(backbone_name="resnet50", **options)
+        ours = build_backbone("resnet50", weights="random", norm="frozen_batch", freeze=freeze)
     frozen = [n for n, p in ours.named_parameters() if not p.requires_grad]
     expected = [n for n, p in theirs.body.named_parameters() if not p.requires_grad]
     assert frozen == expected
@@ -96,24 +114,46 @@ def test_torchvisions_coco_weights_need_an_epsilon_of_0_and_get_it():
 
 
 def test_training_losses_are_torchvisions():
-    theirs, ours = twins("v1")
     images = [torch.rand(3, 96, 128), torch.rand(3, 96, 96)]
     targets = [
         {"boxes": torch.tensor([[10.0, 10, 60, 50]]), "labels": torch.tensor([2])},
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
     ]
     losses = []
-    for detector in (theirs, ours):
+    for detector in twins("v1"):
         torch.manual_seed(1)  # of the sampling of anchors and proposals
         losses.append({k: v.detach() for k, v in detector.train()(images, targets).items()})
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
 
 
-def test_boxes_keep_their_precision_under_autocast():
-    options = DetectorOptions(
-        features=("c4",), anchor_sizes=(32, 64), min_size=64, max_size=512, rois_per_image=8
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_smoothed_labels_are_torchs_and_change_no_other_loss(smoothing, monkeypatch):
+    """torchvision calls cross entropy in its own module, where another one can be put."""
+    detector = small(features=("c3",), anchor_sizes=(16, 32), num_classes=3, rois_per_image=16)
+    boxes = torch.tensor([[8.0, 8.0, 40.0, 40.0], [20.0, 4.0, 60.0, 30.0]])
+    batch = [torch.rand(3, 64, 64)], [{"boxes": boxes, "labels": torch.tensor([1, 3])}]
+    torch.manual_seed(1)
+    with detector.smoothed_classes(smoothing) as smooth:
+        ours = smooth(detector(*batch))
+    plain = F.cross_entropy
+    monkeypatch.setattr(
+        "torchvision.models.detection.roi_heads.F.cross_entropy",
+        lambda logits, labels: plain(logits, labels, label_smoothing=smoothing),
     )
-    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=options)
+    torch.manual_seed(1)
+    expected = detector(*batch)
+    assert ours.keys() == expected.keys()
+    for name, loss in expected.items():
+        torch.testing.assert_close(ours[name], loss)
+    predictor = detector.roi_heads.box_predictor
+    assert not predictor._forward_hooks
+    weight = predictor.cls_score.weight
+    gradients = [torch.autograd.grad(x["loss_classifier"], weight)[0] for x in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_boxes_keep_their_precision_under_autocast():
+    detector = small(features=("c4",), anchor_sizes=(32, 64), max_size=512, rois_per_image=8)
     narrow = torch.tensor([[500.25, 10.0, 501.0, 40.0]])  # of no width in bfloat16
     target = {"boxes": narrow, "labels": torch.tensor([1])}
     proposals = []
@@ -126,15 +166,10 @@ def test_boxes_keep_their_precision_under_autocast():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
 def test_any_backbone_and_pyramid_train(name):
-    options = DetectorOptions(
-        features=("c3", "c4"), anchor_sizes=(16, 32, 64), min_size=64, max_size=96
-    )
-    backbone = build_backbone(name, out_features=options.features)
-    detector = build_detector(backbone, num_classes=2, options=options)
+    detector = small(name, features=("c3", "c4"), anchor_sizes=(16, 32, 64))
     target = {"boxes": torch.tensor([[5.0, 5, 40, 40]]), "labels": torch.tensor([1])}
     sum(detector([torch.rand(3, 64, 80)], [target]).values()).backward()
-    lost = [n for n, p in detector.named_parameters() if p.grad is None]
-    assert not lost
+    assert [n for n, p in detector.named_parameters() if p.grad is None] == []
 
 
 @pytest.mark.parametrize(
@@ -144,6 +179,7 @@ def test_any_backbone_and_pyramid_train(name):
         ({"anchor_sizes": (32, 64)}, r"anchor_sizes takes one size per pyramid level \(p2, .*p6\)"),
         ({"features": ("c2", "c4")}, "features takes neighbouring stages.*got c2, c4"),
         ({"min_size": 0}, "model.min_size takes an integer of at least 1, got 0"),
+        ({"detections_per_image": 0}, "detections_per_image takes an integer of at least 1, got 0"),
         ({"max_size": 100}, "model.max_size takes at least min_size=800, got 100"),
         ({"rois_per_image": 0}, "model.rois_per_image takes an integer of at least 1, got 0"),
         ({"anchor_sizes": (0, 32)}, r"anchor_sizes takes sizes above 0, got \[0, 32\]"),
@@ -153,7 +189,7 @@ def test_any_backbone_and_pyramid_train(name):
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
         build_detector(
             build_backbone("resnet18"), num_classes=1, options=DetectorOptions(**options)
         )
@@ -161,10 +197,6 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 def test_torchvision_takes_the_pyramid_as_it_is():
     """The five lines of the README: our backbone in torchvision's own detector."""
-    from torchvision.ops import MultiScaleRoIAlign
-
-    from backbones import FPN, BackboneWithFPN
-
     body = build_backbone("resnet18", out_features=["c2", "c3", "c4", "c5"])
     pyramid = BackboneWithFPN(body, FPN(body.channels))
     pool = MultiScaleRoIAlign(["p2", "p3", "p4", "p5"], output_size=7, sampling_ratio=2)
@@ -190,11 +222,9 @@ class Found(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:To copy construct from a tensor")
 def test_a_trace_finds_on_other_images_what_the_detector_finds():
     """Other images have other numbers of proposals, detections and pixels."""
-    backbone = build_backbone("resnet18")
-    options = DetectorOptions(min_size=64, max_size=128, score_threshold=0.0, head_width=16)
-    detector = Found(build_detector(backbone, num_classes=2, options=options)).eval()
+    detector = Found(small(max_size=128, score_threshold=0.0)).eval()
     traced = torch.jit.trace(detector, torch.rand(3, 64, 96), check_trace=False)
-    for size in [(64, 96), (64, 96), (96, 64), (64, 128)]:
+    for size in [(64, 96), (96, 64), (64, 128)]:
         image = torch.rand(3, *size)
         with torch.no_grad():
             torch.testing.assert_close(traced(image), detector(image), rtol=1e-4, atol=1e-3)
@@ -202,7 +232,7 @@ def test_a_trace_finds_on_other_images_what_the_detector_finds():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript_is_refused_in_plain_words():
-    detector = build_detector(build_backbone("resnet18"), num_classes=2, options=DetectorOptions())
+    detector = small()
     for module in (detector, detector.roi_heads.box_roi_pool):
         with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
             torch.jit.script(module)

@@ -1,0 +1,35 @@
+"""What training, scores and pictures ask of a detector, whatever its architecture."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+
+from backbones import BackboneWithFPN
+
+Losses = dict[str, Tensor]
+
+
+class Detector(nn.Module):
+    """A detector with torchvision's interface, and a way to smooth its classifier's labels.
+
+    With images and targets, in training mode, it returns its losses by name. With images alone, in
+    eval mode, it returns for each ``boxes`` (B, 4), ``labels`` (B,) in 1..K and ``scores`` (B,),
+    best first. Images are (C, H, W) in [0, 1], boxes are xyxy in pixels of the given image.
+
+    Attributes:
+        backbone: Its ``body`` is the `Backbone` whose stages can be frozen.
+    """
+
+    backbone: BackboneWithFPN
+
+    def smoothed_classes(
+        self, smoothing: float
+    ) -> AbstractContextManager[Callable[[Losses], Losses]]:
+        """Give a function that smooths the classification loss of the forward pass within.
+
+        Args:
+            smoothing: Share of the label that is spread over all classes: from 0, which changes
+                nothing, to below 1.
+        """
+        raise NotImplementedError
