@@ -7,6 +7,7 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.report.metric import monitored, shown
 from tasks.common.report.terminal import print_line
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
@@ -16,6 +17,7 @@ from tasks.detection.model.card import DetectorCard, load_detector
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
 from tasks.detection.scores.limits import crowded
+from tasks.detection.scores.metrics import METRICS
 from tasks.detection.scores.predict import draw_predictions
 
 
@@ -56,8 +58,8 @@ def _truth(parts: Parts) -> str:
 
 _TASK: Final = Task(
     title="Keel: Faster R-CNN",
-    monitor="val/ap",
-    shown=("val/ap", "val/ap50", "val/ap75", "val/ap_small", "val/ap_medium", "val/ap_large"),
+    monitor=monitored(METRICS),
+    shown=shown(METRICS),
     card=DetectorCard,
     assemble=assemble,
     facts=facts,

@@ -14,7 +14,7 @@ from tasks.segmentation.data.dataset import CaseSample
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.prefix import FrozenPatches, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
-from tasks.segmentation.scores.metrics import METRICS, Scores, case_scores, summarise
+from tasks.segmentation.scores.metrics import LOGGED, Scores, case_scores, summarise
 from tasks.segmentation.scores.segment import segment
 
 Batch = tuple[Tensor, Tensor] | FrozenPatches
@@ -77,12 +77,7 @@ class SegmentationModule(NetworkModule):
         classes = self.card.classes
         found = segment(self.network, case.image, self.card.input, exclusive=classes.exclusive)
         return case_scores(
-            found,
-            case.labels,
-            classes,
-            spacing=case.spacing,
-            tolerance=self.tolerance,
-            surfaces=surfaces,
+            found, case.labels, classes, case, tolerance=self.tolerance, surfaces=surfaces
         )
 
     def score(self, split: str) -> dict[str, float]:
@@ -94,8 +89,8 @@ class SegmentationModule(NetworkModule):
         together = score_together(self.results, both)
         self.results, self.scores[split] = together["cases"], together["summary"]
         return {
-            key if name == "mean" else f"{key}/{name}": row[key]
+            metric.name if name == "mean" else f"{metric.name}/{name}": row[metric.name]
             for name, row in self.scores[split].items()
-            for key in (*METRICS, "miss_rate")
-            if key in row
+            for metric in LOGGED
+            if metric.name in row
         }

@@ -5,6 +5,7 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.report.metric import monitored, shown
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
@@ -13,7 +14,7 @@ from tasks.segmentation.facts import facts
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
 from tasks.segmentation.options import AugmentOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary
-from tasks.segmentation.scores.metrics import write_case_scores
+from tasks.segmentation.scores.metrics import LOGGED, write_case_scores
 from tasks.segmentation.scores.predict import draw_predictions
 
 
@@ -51,8 +52,8 @@ def _truth(parts: Parts) -> str:
 
 _TASK: Final = Task(
     title="Keel: ResNet-UNet",
-    monitor="val/dice",
-    shown=("val/dice", "val/miss_rate", "val/precision", "val/recall"),
+    monitor=monitored(LOGGED),
+    shown=shown(LOGGED),
     card=SegmenterCard,
     assemble=assemble,
     facts=facts,

@@ -1,11 +1,8 @@
 """Score a trained detector on an annotated split."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-from torchvision.models.detection import FasterRCNN
 
 from tasks.common.report.advice import without_training
 from tasks.common.report.terminal import print_line, print_scores
@@ -16,8 +13,9 @@ from tasks.detection.data.images import Reading, read_image
 from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc
 from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.detector import Detector
 from tasks.detection.scores.limits import crowded, needed
-from tasks.detection.scores.metrics import coco_ap, to_results
+from tasks.detection.scores.metrics import coco_ap, score_table, to_results
 from tasks.detection.scores.predict import detect
 
 
@@ -31,15 +29,14 @@ def read_annotations(
 ) -> Annotations:
     """Read a split with a checkpoint's classes, and check its images.
 
-    Boxes and images that are there more than once are told of in its warnings.
+    Its warnings name boxes and images that are there more than once.
 
     Args:
         annotations: A COCO file, or a folder of Pascal-VOC XML files.
         images: Folder of the images.
         classes: The checkpoint's classes, in its order.
         one_based: Whether coordinates of Pascal-VOC files count from 1; see `read_voc`.
-        reading: How image files become 8 bits, as the checkpoint says; None for `Reading` by
-            itself.
+        reading: How image files become 8 bits, as the checkpoint says; None for the default.
 
     Raises:
         FileNotFoundError: If something is missing.
@@ -53,72 +50,37 @@ def read_annotations(
     return with_repetitions(split, {path: one.digest for path, one in facts.items()})
 
 
-def evaluate(detector: FasterRCNN, card: DetectorCard, split: Annotations) -> dict[str, float]:
+def evaluate(detector: Detector, card: DetectorCard, split: Annotations) -> dict[str, float]:
     """Return COCO's statistics of a detector; see `tasks.detection.scores.metrics.coco_ap`.
 
-    The split's own category ids are used, so that it may number its classes in another way than
-    the training data did.
-
-    Args:
-        detector: In eval mode.
-        card: Of the same checkpoint.
-        split: Read with ``card.classes``.
+    The split's own category ids are used: it may number its classes in another way than the
+    training data did.
     """
     results = []
     for record in split.images:
-        found = detect(
-            detector, read_image(record.path, in_channels=card.in_channels, reading=card.reading)
+        image = read_image(record.path, in_channels=card.in_channels, reading=card.reading)
+        results += to_results(
+            detect(detector, image), image_id=record.image_id, category_ids=split.category_ids
         )
-        results += to_results(found, image_id=record.image_id, category_ids=split.category_ids)
     return coco_ap(split.truth, results, limit=card.options.scored_detections)
 
 
 def print_ap(
     title: str, scores: Mapping[str, float], classes: Sequence[str], *, limit: int
 ) -> None:
-    """Print AP and AP50, overall and per class, and AP by the size of the boxes.
-
-    Args:
-        title: Above the table.
-        scores: From `coco_ap`.
-        classes: Names of the K classes.
-        limit: How many detections of a class counted in an image.
-    """
-    rows = {"all classes": (scores["ap"], scores["ap50"])}
-    rows |= {name: (scores[f"ap/{name}"], scores[f"ap50/{name}"]) for name in classes}
-    sizes = {
-        "boxes under 32 x 32 px": "ap_small",
-        "boxes up to 96 x 96 px": "ap_medium",
-        "larger boxes": "ap_large",
-    }
-    rows |= {label: (scores[key], math.nan) for label, key in sizes.items()}
-    print_scores(title, ("AP", "AP50"), rows)
+    """Print the table of scores: of all classes, of each class, and by the size of the boxes."""
+    print_scores(title, *score_table(scores, classes, limit=limit))
     print_line(f"AP is over the best {limit} detections of a class in an image, at most.")
 
 
 def print_evaluation(split: Annotations, scores: Mapping[str, float], card: DetectorCard) -> None:
-    """Print the scores of a detector on a split, and what keeps them low whatever it finds.
-
-    Args:
-        split: From `read_annotations`.
-        scores: From `evaluate`.
-        card: Of the checkpoint.
-    """
+    """Print the scores of a detector on a split, and what keeps them low whatever it finds."""
     title = f"{split.source}: {_counts(split)}"
     if split.source.is_dir():
         title += f", coordinates from {int(split.one_based)}"
     print_ap(title, scores, card.classes, limit=card.options.scored_detections)
     found = card.options.detections_per_image
-    too_many = crowded(split.truth, found=found, remedy="--max-detections ")
-    for text in (*split.warnings, *[too_many] * bool(too_many)):
-        print_line(f"warning: {text}")
-
-
-def _counts(split: Annotations) -> str:
-    """Return what the truth consists of, and what was made of annotations that are not clean."""
-    boxes = sum(not entry["iscrowd"] for entry in split.truth["annotations"])
-    cleaned = "".join(f", {count} {why}" for why, count in split.cleaned.items())
-    return f"{len(split.images)} images, {boxes} boxes{cleaned}"
+    _warn([*split.warnings, crowded(split.truth, found=found, remedy="--max-detections ")])
 
 
 def print_results(
@@ -129,22 +91,25 @@ def print_results(
     limit: int,
     suspicions: Sequence[str],
 ) -> None:
-    """Print the scores of a results file.
-
-    Args:
-        results: The file.
-        split: The truth.
-        scores: From `coco_ap`.
-        limit: How many detections of a class counted in an image.
-        suspicions: About its boxes.
-    """
+    """Print the scores of a results file."""
     title = f"{results}, on {split.source}: {_counts(split)}"
     print_ap(title, scores, split.classes, limit=limit)
-    said = [*split.warnings, *(f"{results}: {text}" for text in suspicions)]
-    if limit < needed(split.truth):
-        said.append(
-            f"images have up to {needed(split.truth)} boxes of a class, so their recall cannot "
-            f"reach 1; set --max-detections {needed(split.truth)}"
+    most, few = needed(split.truth), ""
+    if limit < most:
+        few = (
+            f"images have up to {most} boxes of a class, so their recall cannot reach 1; set "
+            f"--max-detections {most}"
         )
-    for text in said:
+    _warn([*split.warnings, *(f"{results}: {text}" for text in suspicions), few])
+
+
+def _warn(texts: Sequence[str]) -> None:
+    for text in filter(None, texts):
         print_line(f"warning: {text}")
+
+
+def _counts(split: Annotations) -> str:
+    """Return what the truth consists of, and what was made of annotations that are not clean."""
+    boxes = sum(not entry["iscrowd"] for entry in split.truth["annotations"])
+    cleaned = "".join(f", {count} {why}" for why, count in split.cleaned.items())
+    return f"{len(split.images)} images, {boxes} boxes{cleaned}"

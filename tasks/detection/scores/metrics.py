@@ -1,12 +1,14 @@
-"""COCO average precision, overall and per class."""
+"""The table of metrics of detection, and the scores that it makes of detections."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from torch import Tensor
 
+from tasks.common.report.metric import Metric
 from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.coco_eval import Evaluation, evaluate
 from tasks.detection.scores.coco_match import Floats
@@ -14,16 +16,57 @@ from tasks.detection.scores.coco_match import Floats
 Result = dict[str, Any]
 """One detection as COCO's results format has it: image_id, category_id, bbox (xywh), score."""
 
+_ALL: Final = "all classes"
+_SMALL: Final = "boxes under 32 x 32 px"
+_MEDIUM: Final = "boxes up to 96 x 96 px"
+_LARGE: Final = "larger boxes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoMetric(Metric):
+    """A mean over a part of COCO's evaluation, (..., K), which ``compute`` returns.
+
+    Attributes:
+        row: Of the printed table.
+        per_class: Whether there is one of each class too, ``name/<class>``.
+    """
+
+    row: str = _ALL
+    per_class: bool = False
+
+
+def _precision(*, area: int = 0, iou: int | None = None) -> Callable[[Evaluation], Floats]:
+    ious = slice(None) if iou is None else iou
+    return lambda found: found.precision[ious, ..., area]
+
+
+def _recall(*, area: int = 0, limit: int = 2) -> Callable[[Evaluation], Floats]:
+    return lambda found: found.recall[..., area, limit]
+
+
+# COCO's twelve numbers, in pycocotools's order; indices as of `AREAS`, `IOUS` and the limits.
+METRICS: Final = (
+    CocoMetric("ap", _precision(), heading="AP", shown="epoch", per_class=True),
+    CocoMetric("ap50", _precision(iou=0), heading="AP50", shown="epoch", per_class=True),
+    CocoMetric("ap75", _precision(iou=5), shown="curve"),
+    CocoMetric("ap_small", _precision(area=1), heading="AP", row=_SMALL, shown="curve"),
+    CocoMetric("ap_medium", _precision(area=2), heading="AP", row=_MEDIUM, shown="curve"),
+    CocoMetric("ap_large", _precision(area=3), heading="AP", row=_LARGE, shown="curve"),
+    CocoMetric("ar_1", _recall(limit=0)),
+    CocoMetric("ar_10", _recall(limit=1)),
+    CocoMetric("ar_{limit}", _recall()),
+    CocoMetric("ar_small", _recall(area=1)),
+    CocoMetric("ar_medium", _recall(area=2)),
+    CocoMetric("ar_large", _recall(area=3)),
+)
+
 
 def to_results(
     prediction: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]
 ) -> list[Result]:
     """Return a detector's output for one image in COCO's results format.
 
-    Args:
-        prediction: ``boxes`` (B, 4) xyxy in pixels, ``labels`` (B,) in 1..K, ``scores`` (B,).
-        image_id: The image's id in its data set.
-        category_ids: The data set's id of each label.
+    ``category_ids`` are the data set's, of each label from 1 on.
     """
     boxes = prediction["boxes"].float().cpu()
     sizes = boxes[:, 2:] - boxes[:, :2]  # (B, 2)
@@ -43,7 +86,7 @@ def to_results(
 def coco_ap(
     truth: Mapping[str, Any], results: Sequence[Result], *, limit: int = USUAL_LIMIT
 ) -> dict[str, float]:
-    """Return COCO's twelve statistics, and AP and AP50 of each class.
+    """Return the `METRICS`: COCO's twelve statistics, and those that each class has too.
 
     Crowd regions are ignored as COCO does: a detection inside one counts neither way. A statistic
     that has nothing to measure, such as ``ap_small`` without small boxes, is NaN (pycocotools
@@ -61,39 +104,37 @@ def coco_ap(
             counts 100; a detector that returns more is judged by all of them.
 
     Returns:
-        ``ap``, ``ap50``, ... and ``ap/<class>``, ``ap50/<class>``, each in [0, 1] or NaN; the
-        recall with ``limit`` detections is called ``ar_100`` with 100, ``ar_300`` with 300.
+        By name, such as ``ap`` and ``ap/<class>``, each in [0, 1] or NaN; the recall with
+        ``limit`` detections is called ``ar_100`` with 100, ``ar_300`` with 300.
     """
     evaluation = evaluate(truth, results, limit=limit)
-    scores = {name: _mean(values) for name, values in _statistics(evaluation).items()}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    known = {category["id"]: category["name"] for category in truth["categories"]}
+    values = {m.name.format(limit=limit): (m, m.compute(evaluation)) for m in METRICS}
+    scores = {name: _mean(of_all) for name, (_, of_all) in values.items()}
     for index, category_id in enumerate(evaluation.category_ids):
-        precision = evaluation.precision[:, :, index, 0]
-        scores[f"ap/{names[category_id]}"] = _mean(precision)
-        scores[f"ap50/{names[category_id]}"] = _mean(precision[0])
+        for name, (metric, of_all) in values.items():
+            if metric.per_class:
+                scores[f"{name}/{known[category_id]}"] = _mean(of_all[..., index])
     return scores
-
-
-def _statistics(evaluation: Evaluation) -> dict[str, Floats]:
-    """Return what each of COCO's twelve numbers is the mean of, in pycocotools's order."""
-    precision, recall = evaluation.precision, evaluation.recall
-    return {
-        "ap": precision[..., 0],
-        "ap50": precision[0, ..., 0],
-        "ap75": precision[5, ..., 0],
-        "ap_small": precision[..., 1],
-        "ap_medium": precision[..., 2],
-        "ap_large": precision[..., 3],
-        "ar_1": recall[..., 0, 0],
-        "ar_10": recall[..., 0, 1],
-        f"ar_{evaluation.limits[-1]}": recall[..., 0, 2],
-        "ar_small": recall[..., 1, 2],
-        "ar_medium": recall[..., 2, 2],
-        "ar_large": recall[..., 3, 2],
-    }
 
 
 def _mean(values: Floats) -> float:
     """Return the mean of what could be measured, NaN if nothing could."""
     known = values[values > -1]
     return float(known.mean()) if known.size else math.nan
+
+
+def score_table(
+    scores: Mapping[str, float], classes: Sequence[str], *, limit: int
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Return the headings of the printed table of scores, and its rows by their labels."""
+    printed = [metric for metric in METRICS if metric.heading]
+    columns = list(dict.fromkeys(metric.heading for metric in printed))
+    labels = dict.fromkeys([_ALL, *classes, *(metric.row for metric in printed)])
+    rows = {label: [math.nan] * len(columns) for label in labels}
+    for metric in printed:
+        name, column = metric.name.format(limit=limit), columns.index(metric.heading)
+        rows[metric.row][column] = scores[name]
+        for of_class in classes if metric.per_class else ():
+            rows[of_class][column] = scores[f"{name}/{of_class}"]
+    return columns, rows

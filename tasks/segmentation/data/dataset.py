@@ -96,12 +96,14 @@ class CaseSample:
         image: (D, n, H, W), float32: a batch of slices.
         labels: (D, H, W) or (K, D, H, W).
         spacing: Along slices, rows and columns.
+        unit: Of the spacing.
     """
 
     name: str
     image: Tensor
     labels: Labels
     spacing: tuple[float, float, float]
+    unit: str
 
 
 class CaseDataset(Dataset[CaseSample]):
@@ -122,6 +124,7 @@ class CaseDataset(Dataset[CaseSample]):
             image=whole_input(loaded.image, loaded.scaling, preprocessing=self.preprocessing),
             labels=loaded.labels,
             spacing=loaded.geometry.spacing,
+            unit=loaded.geometry.unit,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from backbones.errors import UserError
 from tasks.common.files.paths import existing_folder, is_hidden
 from tasks.common.report.advice import without_training
 from tasks.common.report.terminal import print_scores
@@ -23,10 +24,13 @@ from tasks.segmentation.data.masks.read import labels_of, read_mask_files
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import (
+    COUNTS,
     METRICS,
+    MISS_RATE,
     Scores,
     case_scores,
     check_tolerance,
+    headings,
     summarise,
 )
 from tasks.segmentation.scores.segment import segment
@@ -35,7 +39,7 @@ from tasks.segmentation.scores.segment import segment
 def read_cases(
     masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None = None
 ) -> tuple[CaseSet, str]:
-    """Return cases with a checkpoint's classes, after a look at every file, and their unit.
+    """Return cases with a checkpoint's classes, after a check of every file, and their unit.
 
     Args:
         masks: Folder of the masks, or of a folder of masks per class.
@@ -49,10 +53,10 @@ def read_cases(
         ValueError: If images and masks do not match, or have other values or channels.
     """
     with without_training():
-        numbered = _numbered(masks, images)
-        found, said = (
-            (numbered, ()) if numbered else _named(masks, images, card, mask_suffix=mask_suffix)
-        )
+        found = _numbered(masks, images)
+        notes: tuple[str, ...] = ()
+        if not found:
+            found, notes = _named(masks, images, card, mask_suffix=mask_suffix)
         cases = CaseSet(
             source=str(masks),
             cases=found,
@@ -64,11 +68,11 @@ def read_cases(
         looked = check_cases(cases, policy="error")
     channels = {facts.channels for facts in looked}
     if channels != {card.channels}:
-        raise ValueError(
+        raise UserError(
             f"{images} has images of {', '.join(map(str, sorted(channels)))} channels; the "
             f"segmenter was trained on {card.channels}."
         )
-    notes = (*said, *image_notes(looked), *mask_notes(looked))
+    notes = (*notes, *image_notes(looked), *mask_notes(looked))
     return replace(cases, channels=shared_channels(looked), notes=notes), looked[0].unit
 
 
@@ -76,25 +80,23 @@ def _named(
     masks: Path, images: Path, card: SegmenterCard, *, mask_suffix: str | None
 ) -> tuple[tuple[Case, ...], tuple[str, ...]]:
     """Return images and masks that are matched by name, as `folder_cases` does, and its notes."""
-    given = {
-        card.classes.text(value): name
-        for name, values in zip(card.classes.names, card.classes.values, strict=True)
-        for value in values
-    }
+    classes = card.classes
+    pairs = zip(classes.names, classes.values, strict=True)
+    given = {classes.text(value): name for name, values in pairs for value in values}
     found = folder_cases(
         root=images.absolute().parent,
         images=str(images.absolute()),
         masks=str(masks.absolute()),
-        classes=given if card.classes.exclusive else None,
-        threshold=card.classes.threshold,
+        classes=given if classes.exclusive else None,
+        threshold=classes.threshold,
         mask_suffix=mask_suffix,
     )
-    regions = not card.classes.exclusive and not card.classes.own_files
-    fits = found.classes.exclusive if regions else found.classes.names == card.classes.names
+    regions = not classes.exclusive and not classes.own_files
+    fits = found.classes.exclusive if regions else found.classes.names == classes.names
     if not fits:
-        raise ValueError(
+        raise UserError(
             f"{masks} has the classes {', '.join(found.classes.names)}; the segmenter was trained "
-            f"on {', '.join(card.classes.names)}."
+            f"on {', '.join(classes.names)}."
         )
     return found.cases, found.notes
 
@@ -104,18 +106,17 @@ def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
     files = _files(existing_folder(images, what="image folder"))
     channels: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        if found := re.fullmatch(r"(.+)_\d{4}", stem_of(file.name)):
-            channels[found[1]].append(file)
+        if numbered := re.fullmatch(r"(.+)_\d{4}", stem_of(file.name)):
+            channels[numbered[1]].append(file)
     folder = existing_folder(masks, what="mask folder")
     truths: dict[str, Path] = {}
     for file in _files(folder):
         name = stem_of(file.name)
-        if name in truths:
-            raise ValueError(
+        if truths.setdefault(name, file) != file:
+            raise UserError(
                 f"{folder}: {truths[name].name!r} and {file.name!r} are both the mask of {name!r}; "
                 "expected one. Rename or remove the other."
             )
-        truths[name] = file
     all_numbered = len(files) == sum(map(len, channels.values()))
     if not (truths and truths.keys() <= channels.keys() and all_numbered):
         return ()
@@ -174,11 +175,10 @@ def evaluate_masks(
             check_same_grid(case.masks[0], case.images[0], sizes=sizes)
             truths.append(mask_facts(case.name, read[0]))
             answers.append(mask_facts(case.name, read[1]))
-            geometry = read[0][0].geometry
-            unit = geometry.unit
-            cases[case.name] = case_scores(
-                found, truth, pairs.classes, spacing=geometry.spacing, tolerance=tolerance
-            )
+            place = read[0][0].geometry
+            unit = place.unit
+            scores = case_scores(found, truth, pairs.classes, place, tolerance=tolerance)
+            cases[case.name] = scores
         compare_all_palettes([facts.drawn for facts in (*truths, *answers)], pairs.classes)
     notes = [*pairs.notes, *(f"truth: {note}" for note in mask_notes(truths))]
     notes += [f"results: {note}" for note in mask_notes(answers)]
@@ -188,17 +188,7 @@ def evaluate_masks(
 def evaluate(
     segmenter: nn.Module, card: SegmenterCard, split: CaseSet, *, tolerance: float
 ) -> tuple[dict[str, Scores], Scores]:
-    """Return the scores of every case, and their summary.
-
-    Args:
-        segmenter: In eval mode.
-        card: Of the same checkpoint.
-        split: From `read_cases`.
-        tolerance: Of the surface Dice, in the images' unit.
-
-    Raises:
-        ValueError: If ``tolerance`` is not above 0.
-    """
+    """Return the scores of every case, and their summary."""
     check_tolerance(tolerance)
     cases = {}
     for case in split.cases:
@@ -206,30 +196,21 @@ def evaluate(
         seen = whole_input(loaded.image, loaded.scaling, preprocessing=card.preprocessing)
         found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
         cases[case.name] = case_scores(
-            found,
-            loaded.labels,
-            card.classes,
-            spacing=loaded.geometry.spacing,
-            tolerance=tolerance,
+            found, loaded.labels, card.classes, loaded.geometry, tolerance=tolerance
         )
     return cases, summarise(cases, card.classes)
 
 
 def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, unit: str) -> None:
-    """Print the scores of each class and their mean, and how often a class was missed.
-
-    Args:
-        title: Above the table.
-        summary: From `summarise`.
-        unit: Of distances.
-    """
-    heads = ("Dice", "IoU", "precision", "recall", f"HD95 {unit}", "NSD")
-    counted = ("cases", "n_valid", "with it", "missed", "miss rate", "false alarms")
-    numbers = ("n_cases", "n_valid", "n_truth", "missed", "miss_rate", "false_alarms")
-    rows, counts = {}, {}
-    for key, row in summary.items():
-        name = "mean of classes" if key == "mean" else key
-        rows[name] = [row.get(metric, math.nan) for metric in METRICS]
-        counts[name] = [row[c] if c == "miss_rate" else int(row[c]) for c in numbers]
-    print_scores(title, heads, rows)
-    print_scores("Cases, by class", counted, counts)
+    """Print the scores of each class and their mean, and how often a class was missed."""
+    labels = {key: "mean of classes" if key == "mean" else key for key in summary}
+    scores = {
+        labels[key]: [row.get(metric.name, math.nan) for metric in METRICS]
+        for key, row in summary.items()
+    }
+    counts = {
+        labels[key]: [*(int(row[count.name]) for count in COUNTS), row[MISS_RATE.name]]
+        for key, row in summary.items()
+    }
+    print_scores(title, headings(unit), scores)
+    print_scores("Cases, by class", [count.heading for count in (*COUNTS, MISS_RATE)], counts)

@@ -1,4 +1,4 @@
-"""Scores of cases, class by class, and their summary over a data set.
+"""The table of metrics of segmentation, scores of cases, and their summary over a data set.
 
 What a structure scores that is not there on one side or on both:
 
@@ -20,33 +20,125 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from backbones.errors import UserError
+from tasks.common.report.metric import Metric
 from tasks.common.report.run_folder import write_text
-from tasks.segmentation.data.cases import IGNORE, ClassTable, Labels
-from tasks.segmentation.scores.surface import Mask, hd95, nsd, surface_distances
+from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry, Labels
+from tasks.segmentation.data.dataset import CaseSample
+from tasks.segmentation.scores.surface import Distances, Mask, hd95, nsd, surface_distances
 
-METRICS: Final = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 PIXELS: Final = ("truth_pixels", "predicted_pixels")
-COUNTS: Final = ("n_cases", "n_valid", "n_truth", "missed", "false_alarms")
 
 Scores = dict[str, dict[str, float]]
 """Of each scored class, its `METRICS` and `PIXELS`; or of each row of a summary, its numbers."""
+
+
+class Pair:
+    """A class in the prediction and the truth of a case: (D, H, W) or, of one slice, (H, W).
+
+    Attributes:
+        spacing: Along each axis, in ``unit``: ``mm`` or ``px``.
+        tolerance: Of the surface Dice, in the same unit.
+        found: Pixels of the prediction.
+        there: Pixels of the truth.
+        hits: Pixels of both.
+    """
+
+    def __init__(
+        self,
+        prediction: Mask,
+        truth: Mask,
+        *,
+        spacing: tuple[float, ...],
+        unit: str,
+        tolerance: float,
+    ) -> None:
+        self.masks = prediction, truth
+        self.spacing, self.unit, self.tolerance = spacing, unit, tolerance
+        self.found, self.there = int(prediction.sum()), int(truth.sum())
+        self.hits = int((prediction & truth).sum())
+
+    @cached_property
+    def distances(self) -> tuple[Distances, Distances] | None:
+        """Between the surfaces, both ways; None if one side is empty."""
+        if not (self.found and self.there):
+            return None
+        return surface_distances(*self.masks, spacing=self.spacing)
+
+    @property
+    def diagonal(self) -> float:
+        """Of the image."""
+        sides = zip(self.masks[1].shape, self.spacing, strict=True)
+        return math.hypot(*(size * step for size, step in sides))
+
+
+def _recall(pair: Pair) -> float:
+    return pair.hits / pair.there if pair.there else math.nan
+
+
+def _hd95(pair: Pair) -> float:
+    return hd95(*pair.distances) if pair.distances else pair.diagonal
+
+
+def _nsd(pair: Pair) -> float:
+    return nsd(*pair.distances, tolerance=pair.tolerance) if pair.distances else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseMetric(Metric):
+    """A score of a class in a case, made of a `Pair` that is not empty on both sides.
+
+    Attributes:
+        surfaces: Whether it needs the distances, which take most of the time.
+    """
+
+    surfaces: bool = False
+
+
+METRICS: Final = (
+    CaseMetric("dice", lambda p: 2 * p.hits / (p.found + p.there), heading="Dice", shown="epoch"),
+    CaseMetric("iou", lambda p: p.hits / (p.found + p.there - p.hits), heading="IoU"),
+    CaseMetric("precision", lambda p: p.hits / max(p.found, 1), heading="precision", shown="curve"),
+    CaseMetric("recall", _recall, heading="recall", shown="curve"),
+    CaseMetric("hd95", _hd95, heading="HD95 {length}", best="lowest", surfaces=True),
+    CaseMetric("nsd", _nsd, heading="NSD", surfaces=True),
+)
+# Of the cases, by whether a class is in the truth and in the prediction.
+COUNTS: Final = (
+    Metric("n_cases", lambda there, found: True, heading="cases"),  # noqa: ARG005
+    Metric("n_valid", lambda there, found: there or found, heading="n_valid"),
+    Metric("n_truth", lambda there, found: there, heading="with it"),  # noqa: ARG005
+    Metric("false_alarms", lambda there, found: found and not there, heading="false alarms"),
+    Metric("missed", lambda there, found: there and not found, heading="missed"),
+)
+MISS_RATE: Final = Metric(
+    "miss_rate",
+    lambda counts: counts["missed"] / counts["n_truth"] if counts["n_truth"] else math.nan,
+    heading="miss rate",
+    best="lowest",
+    shown="epoch",
+)
+LOGGED: Final = (*METRICS, MISS_RATE)
+"""What training logs of each class and of their mean."""
 
 
 def case_scores(
     prediction: Labels,
     truth: Labels,
     classes: ClassTable,
+    place: Geometry | CaseSample,
     *,
-    spacing: tuple[float, float, float],
     tolerance: float,
     surfaces: bool = True,
 ) -> Scores:
-    """Return the scores of one case for each scored class.
+    """Return the `METRICS` of one case for each scored class, and its `PIXELS`.
 
     Pixels that the truth leaves out (`IGNORE`) are in neither mask. A case of one slice is scored
     in two dimensions.
@@ -55,14 +147,9 @@ def case_scores(
         prediction: (D, H, W), or (K, D, H, W) where classes do not exclude each other.
         truth: Of the same shape.
         classes: The K classes.
-        spacing: Between slices, rows and columns; ``hd95`` has its unit.
-        tolerance: Of ``nsd``, in the unit of the spacing.
-        surfaces: Whether to score ``hd95`` and ``nsd``, which take most of the time; left out
-            otherwise.
-
-    Returns:
-        By class: ``dice``, ``iou``, ``precision``, ``recall`` and ``nsd`` from 0 to 1 or NaN,
-        ``hd95``, ``truth_pixels`` and ``predicted_pixels``.
+        place: Says the spacing between slices, rows and columns, and its unit.
+        tolerance: Of ``nsd``, in the unit.
+        surfaces: Whether to score what needs the distances of surfaces; left out otherwise.
 
     Raises:
         ValueError: If the labels are not of one shape, or have no axis for classes that need it.
@@ -76,10 +163,16 @@ def case_scores(
     scores: Scores = {}
     for index in classes.scored:
         ours, theirs = _masks(prediction, truth, index, exclusive=classes.exclusive)
-        row = _overlap(ours, theirs)
-        if surfaces:
-            row |= _surface(ours, theirs, spacing[-ours.ndim :], tolerance)
-        scores[classes.names[index]] = row
+        spacing = place.spacing[-ours.ndim :]
+        pair = Pair(ours, theirs, spacing=spacing, unit=place.unit, tolerance=tolerance)
+        empty = not (pair.found or pair.there)
+        row = {
+            metric.name: math.nan if empty else metric.compute(pair)
+            for metric in METRICS
+            if surfaces or not metric.surfaces
+        }
+        pixels = {"truth_pixels": pair.there, "predicted_pixels": pair.found}
+        scores[classes.names[index]] = row | pixels
     return scores
 
 
@@ -91,55 +184,20 @@ def _masks(prediction: Labels, truth: Labels, index: int, *, exclusive: bool) ->
     return (ours[0], theirs[0]) if len(ours) == 1 else (ours, theirs)
 
 
-def _overlap(prediction: Mask, truth: Mask) -> dict[str, float]:
-    predicted, there = int(prediction.sum()), int(truth.sum())
-    hits = int((prediction & truth).sum())
-    either = predicted + there - hits
-    return {
-        "truth_pixels": there,
-        "predicted_pixels": predicted,
-        "dice": 2 * hits / (predicted + there) if either else math.nan,
-        "iou": hits / either if either else math.nan,
-        # Nothing predicted where there is something is a precision of 0, not none.
-        "precision": hits / max(predicted, 1) if either else math.nan,
-        "recall": hits / there if there else math.nan,
-    }
-
-
-def _surface(
-    prediction: Mask, truth: Mask, spacing: Sequence[float], tolerance: float
-) -> dict[str, float]:
-    if prediction.any() and truth.any():
-        ways = surface_distances(prediction, truth, spacing=spacing)
-        return {"hd95": hd95(*ways), "nsd": nsd(*ways, tolerance=tolerance)}
-    if not (prediction.any() or truth.any()):
-        return {"hd95": math.nan, "nsd": math.nan}
-    diagonal = math.hypot(*(size * step for size, step in zip(truth.shape, spacing, strict=True)))
-    return {"hd95": diagonal, "nsd": 0.0}
-
-
 def check_tolerance(tolerance: object) -> None:
-    """Raise unless the tolerance of the surface Dice is a distance above 0.
-
-    Raises:
-        ValueError: If not.
-    """
+    """Raise a ValueError unless the tolerance of the surface Dice is a distance above 0."""
     if not isinstance(tolerance, int | float) or not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance takes a distance above 0, got {tolerance!r}.")
+        raise UserError(f"tolerance takes a distance above 0, got {tolerance!r}.")
 
 
 def summarise(scores: Mapping[str, Scores], classes: ClassTable) -> Scores:
     """Return the means over cases of each scored class, and those of them all as ``mean``.
 
-    Args:
-        scores: By case, as `case_scores` returns them.
-        classes: Of the cases.
-
     Returns:
         By class: the mean of each metric over the cases where it is not NaN (NaN if there are
-        none), and how many cases there are (``n_cases``), have the class in truth or prediction
-        (``n_valid``), have it in truth (``n_truth``), have it in truth only (``missed``), have it
-        in the prediction only (``false_alarms``), and ``miss_rate``, missed / n_truth.
+        none), how many cases there are (``n_cases``), have the class in truth or prediction
+        (``n_valid``), in truth (``n_truth``), in truth only (``missed``) and in the prediction only
+        (``false_alarms``), and ``miss_rate``, missed / n_truth.
 
         In ``mean``: the mean over classes of these means, without NaN; counts are sums over
         classes, and ``miss_rate`` is made of them.
@@ -147,14 +205,17 @@ def summarise(scores: Mapping[str, Scores], classes: ClassTable) -> Scores:
     summary: Scores = {}
     for name in (classes.names[index] for index in classes.scored):
         rows = [case[name] for case in scores.values()]
-        summary[name] = _means(rows) | _miss_rate(_counts(rows))
-    counts = {count: sum(row[count] for row in summary.values()) for count in COUNTS}
-    summary["mean"] = _means(list(summary.values())) | _miss_rate(counts)
+        sides = [(row["truth_pixels"] > 0, row["predicted_pixels"] > 0) for row in rows]
+        counts = {c.name: sum(c.compute(*side) for side in sides) for c in COUNTS}
+        summary[name] = _means(rows) | counts | {MISS_RATE.name: MISS_RATE.compute(counts)}
+    totals = {c.name: sum(row[c.name] for row in summary.values()) for c in COUNTS}
+    means = _means(list(summary.values()))
+    summary["mean"] = means | totals | {MISS_RATE.name: MISS_RATE.compute(totals)}
     return summary
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    names = [name for name in METRICS if any(name in row for row in rows)]
+    names = [metric.name for metric in METRICS if any(metric.name in row for row in rows)]
     return {name: _mean(row[name] for row in rows) for name in names}
 
 
@@ -163,35 +224,19 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _counts(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    sides = [(row["truth_pixels"] > 0, row["predicted_pixels"] > 0) for row in rows]
-    return {
-        "n_cases": len(sides),
-        "n_valid": sum(there or predicted for there, predicted in sides),
-        "n_truth": sum(there for there, _ in sides),
-        "missed": sum(there and not predicted for there, predicted in sides),
-        "false_alarms": sum(predicted and not there for there, predicted in sides),
-    }
-
-
-def _miss_rate(counts: dict[str, float]) -> dict[str, float]:
-    rate = counts["missed"] / counts["n_truth"] if counts["n_truth"] else math.nan
-    return counts | {"miss_rate": rate}
+def headings(unit: str) -> list[str]:
+    """Return the headings of the `METRICS` for images whose spacing has a unit."""
+    return [metric.heading.format(length=unit) for metric in METRICS]
 
 
 def write_case_scores(path: Path, scores: Mapping[str, Scores]) -> None:
     """Write a CSV with a row for each case and class, at once or not at all.
 
     What is NaN or was not scored is an empty cell.
-
-    Args:
-        path: The file; its folder is made.
-        scores: By case, as `case_scores` returns them.
     """
     text = io.StringIO()
-    table = csv.DictWriter(
-        text, fieldnames=("case", "class", *METRICS, *PIXELS), restval="", lineterminator="\n"
-    )
+    columns = ("case", "class", *(metric.name for metric in METRICS), *PIXELS)
+    table = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     table.writeheader()
     for case, rows in scores.items():
         for name, row in rows.items():

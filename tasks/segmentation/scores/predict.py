@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from backbones.errors import UserError
 from tasks.common.files.sources import (
     NamedFile,
     find_files,
@@ -51,11 +52,6 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
     case, as in nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first
     has not all of them. A case is called by its path below the folder that holds all files.
 
-    Args:
-        sources: Images or volumes, folders and patterns.
-        channels: That the segmenter takes.
-        output: The folder to write; masks and overlays in it are not taken for images.
-
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in it.
         ValueError: If two cases differ in large and small letters only.
@@ -89,12 +85,6 @@ def predict_cases(
     skipped if an image cannot be read, has not the channels that the segmenter takes, or numbers
     that the normalisation cannot take.
 
-    Args:
-        segmenter: In eval mode.
-        card: Of the same checkpoint.
-        cases: From `find_cases`.
-        output: The folder to write.
-
     Raises:
         ValueError: If two masks would have one name, before anything is written; after the last
             case, if some had to be skipped.
@@ -119,7 +109,7 @@ def predict_cases(
         save_overlay(overlay, picture, shown, classes=card.classes)
         where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
         where += done + orientation_note(geometry.orientation, exif=card.exif)
-        yield f"{case.name}: {_found(labels, card.classes)}{where}"
+        yield f"{case.name}: {_shares(labels, card.classes)}{where}"
     if faults:
         raise skipped_error(faults, total=len(cases), output=output)
 
@@ -127,26 +117,16 @@ def predict_cases(
 def draw_predictions(
     segmenter: nn.Module, card: SegmenterCard, split: CaseSet, path: Path, *, count: int = 8
 ) -> None:
-    """Write a picture of truth beside prediction for cases spread over a split.
-
-    Args:
-        segmenter: In eval mode.
-        card: Of the same checkpoint.
-        split: Where the cases come from.
-        path: The .png to write.
-        count: How many cases.
-    """
+    """Write a picture of truth beside prediction for cases spread over a split."""
     samples = []
     for case in split.cases[:: max(1, len(split.cases) // count)][:count]:
         loaded = load_case(case, split, card.input)
         z = _fullest(loaded.labels, card.classes)
-        seen = card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None]
-        shown = segment(
-            segmenter, torch.from_numpy(seen), card.input, exclusive=card.classes.exclusive
-        )
+        seen = torch.from_numpy(card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None])
+        found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
         truth = loaded.labels[..., z : z + 1, :, :]
         scores = case_scores(
-            shown, truth, card.classes, spacing=(1, 1, 1), tolerance=1, surfaces=False
+            found, truth, card.classes, loaded.geometry, tolerance=1, surfaces=False
         )
         known = [row["dice"] for row in scores.values() if not np.isnan(row["dice"])]
         slices = f", slice {z}" if loaded.image.shape[1] > 1 else ""
@@ -155,7 +135,7 @@ def draw_predictions(
                 name=case.name + slices,
                 image=_upright(loaded.image[:, z], loaded.geometry),
                 truth=_upright(truth[..., 0, :, :], loaded.geometry),
-                prediction=_upright(shown[..., 0, :, :], loaded.geometry),
+                prediction=_upright(found[..., 0, :, :], loaded.geometry),
                 dice=fmean(known) if known else float("nan"),
             )
         )
@@ -171,7 +151,7 @@ def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
 def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
     """Return the image, how it lies on disk, and what was done to its channels."""
     if other := [path for path in case.images if not suffix_of(path)]:
-        raise ValueError(
+        raise UserError(
             f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
         )
     stored, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
@@ -179,12 +159,12 @@ def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
     if len(image) != card.channels:
         told = card.gray_or_rgb and is_coloured(image, case.images)
         colours = " that differ" if told else ""
-        raise ValueError(
+        raise UserError(
             f"{case.images[0]} has {len(image)} channels{colours} in {len(case.images)} files, but "
             f"the segmenter was trained on {card.channels}; give images like those of the training."
         )
     if not np.isfinite(image).all():
-        raise ValueError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
+        raise UserError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
     as_others = {1: "; RGB, read as gray", 3: "; gray, read as RGB"}
     return image, geometry, "" if len(image) == len(stored) else as_others[len(image)]
 
@@ -197,13 +177,9 @@ def _fullest(labels: Labels, classes: ClassTable) -> int:
     return int(counts.argmax()) if counts.any() else depth // 2
 
 
-def _found(labels: Labels, classes: ClassTable) -> str:
-    """Return the share of each class, for a line."""
-    parts = []
-    for index in classes.scored:
-        there = labels == index if classes.exclusive else labels[index] == 1
-        parts.append(f"{classes.names[index]} {there.mean():.1%}")
-    return ", ".join(parts)
+def _shares(labels: Labels, classes: ClassTable) -> str:
+    layers = {k: labels == k if classes.exclusive else labels[k] == 1 for k in classes.scored}
+    return ", ".join(f"{classes.names[k]} {layer.mean():.1%}" for k, layer in layers.items())
 
 
 def _are_channels(files: Sequence[NamedFile], channels: int) -> bool:

@@ -18,12 +18,6 @@ _SLICES_AT_ONCE: Final = 4
 def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusive: bool) -> Labels:
     """Return the labels of a case, computed in float32 whatever the precision of the training.
 
-    Args:
-        network: A segmenter in eval mode; computes where its parameters are.
-        image: (D, n, H, W), slices as the network sees them.
-        options: Windows, overlap and flips.
-        exclusive: Whether classes exclude each other.
-
     Returns:
         (D, H, W) of class indices, or (K, D, H, W) of 0 and 1 where classes overlap.
     """

@@ -57,10 +57,6 @@ def hd95(to_truth: Distances, to_prediction: Distances) -> float:
 
     Of each direction the percentile, then the larger, as MONAI does; others take the percentile of
     both together, which is never larger.
-
-    Args:
-        to_truth: Of the prediction's surface; see `surface_distances`.
-        to_prediction: Of the truth's surface.
     """
     return float(max(np.percentile(way, 95) for way in (to_truth, to_prediction)))
 
@@ -71,8 +67,8 @@ def nsd(to_truth: Distances, to_prediction: Distances, *, tolerance: float) -> f
     Source: Nikolov et al., arXiv:1809.04430. Counts pixels, not areas, as MONAI does unless asked.
 
     Args:
-        to_truth: Of the prediction's surface; see `surface_distances`.
-        to_prediction: Of the truth's surface.
+        to_truth: From `surface_distances`, as ``to_prediction``.
+        to_prediction: The way back.
         tolerance: The largest distance that is close enough, in the unit of the spacing.
     """
     close = sum(int((way <= tolerance * _ROUNDING).sum()) for way in (to_truth, to_prediction))

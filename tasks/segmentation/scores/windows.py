@@ -8,6 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from backbones.errors import UserError
+
 Network = Callable[[Tensor], Tensor]
 """Maps (N, C, H, W) to logits (N, K, H, W)."""
 
@@ -29,10 +31,9 @@ def sliding_window(
     """Return the logits of an image that is predicted tile by tile.
 
     Neighbouring tiles share at least ``overlap`` of a window; the last lies flush with the border,
-    so that nothing is padded. Where tiles meet their logits are averaged, weighted by a Gaussian
-    around each tile's centre, where the network sees most of the surroundings. The sums are kept in
-    float32 or better. A window is cut to the image: one that covers it all gives
-    ``network(image)`` and nothing else.
+    so that nothing is padded. Where tiles overlap their logits are averaged, weighted by a Gaussian
+    around each tile's centre; sums are kept in float32 or better. A window is cut to the image: one
+    that covers it all gives ``network(image)``.
 
     Source: the weights of nnU-Net, the tiling and the least weight of MONAI's
     ``sliding_window_inference(mode="gaussian")``. MONAI pads a small image instead.
@@ -51,9 +52,9 @@ def sliding_window(
         ValueError: If ``image`` has not four dimensions, or an option is out of range.
     """
     if image.ndim != 4:
-        raise ValueError(f"image has the shape {tuple(image.shape)}; expected (N, C, H, W).")
+        raise UserError(f"image has the shape {tuple(image.shape)}; expected (N, C, H, W).")
     if min(window) < 1 or not 0 <= overlap < 1 or batch_size < 1:
-        raise ValueError(
+        raise UserError(
             f"got window={tuple(window)}, overlap={overlap!r} and batch_size={batch_size!r}; "
             "expected sides of 1 or more, an overlap from 0 to below 1, and 1 tile or more."
         )
@@ -81,8 +82,7 @@ def sliding_window(
 def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]] = FLIPS) -> Tensor:
     """Return the mean of the logits over flipped copies of an image, each flipped back.
 
-    Logits and not probabilities are averaged, as in nnU-Net, so that the result is used like the
-    network's own. For large images pass ``partial(sliding_window, network, window=...)``.
+    Logits and not probabilities are averaged, as in nnU-Net.
 
     Args:
         network: Maps (N, C, H, W) to logits of the same height and width.
@@ -97,7 +97,7 @@ def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]]
         ValueError: If there is no entry, or an axis is neither -2 nor -1.
     """
     if not axes or any(axis not in (-2, -1) for flip in axes for axis in flip):
-        raise ValueError(
+        raise UserError(
             f"axes is {axes!r}; expected at least one entry, each with none, one or both of -2 "
             "(rows) and -1 (columns); [[]] flips nothing."
         )
@@ -110,7 +110,6 @@ def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]]
 
 
 def _spans(side: int, tile: int, *, overlap: float) -> list[slice]:
-    """Return where the tiles lie along one side of the image."""
     step = max(1, int(tile * (1 - overlap)))
     count = 1 + math.ceil((side - tile) / step)
     starts = [min(k * step, side - tile) for k in range(count)]
@@ -118,7 +117,6 @@ def _spans(side: int, tile: int, *, overlap: float) -> list[slice]:
 
 
 def _gaussian(height: int, width: int) -> Tensor:
-    """Return the weights of a tile's pixels, (height, width), in [LEAST_WEIGHT, 1]."""
     rows, columns = (
         torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (SIGMA * n)) ** 2)
         for n in (height, width)

@@ -179,9 +179,8 @@ def test_validation_scores_are_those_of_what_is_segmented(write_set, tmp_path):
     found = {}
     for sample, (_, mask) in zip(batches.val_dataloader(), pairs, strict=True):
         found[sample.name] = segment(module.network, sample.image, INPUTS, exclusive=True)
-        expected = case_scores(
-            found[sample.name], mask, TWO, spacing=(3, 0.5, 1), tolerance=1.0, surfaces=False
-        )
+        expected = case_scores(found[sample.name], mask, TWO, sample, tolerance=1.0, surfaces=False)
+        assert (sample.spacing, sample.unit) == ((3, 0.5, 1), "mm")
         assert module.results[sample.name] == expected
     logged, scores = trainer.callback_metrics, module.scores["val"]
     for label, name in ((1, "square"), (2, "bar")):

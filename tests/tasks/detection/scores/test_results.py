@@ -1,14 +1,10 @@
 """Results files of other tools, scored as pycocotools scores them or refused with the reason."""
 
-import contextlib
-import io
 import json
 import math
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tasks.detection.scores.evaluate import print_results
 from tasks.detection.scores.results import evaluate_results, read_results, read_truth
@@ -47,21 +43,19 @@ def write(tmp_path):
     return to_files
 
 
-def by_pycocotools(truth, results, limit=100):
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(truth))
-        evaluation = COCOeval(coco, coco.loadRes(str(results)), "bbox")
-        evaluation.params.maxDets = [1, 10, limit]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, -1]
-    return precision[precision > -1].mean()
+@pytest.fixture
+def expected_ap(by_pycocotools):
+    def ap(truth, results, limit=100):
+        evaluation = by_pycocotools(truth, results, limit=limit)
+        precision = evaluation.eval["precision"][..., 0, -1]
+        return precision[precision > -1].mean()
+
+    return ap
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding):
-    truth, results = write(*made())
-    expected = by_pycocotools(truth, results)
+def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding, expected_ap):
+    expected = expected_ap(*made())
     truth, results = write(*made(), encoding=encoding)
     scores, limit, said = evaluate_results(results, read_truth(truth), limit=None)
     assert (limit, said) == (100, [])
@@ -71,7 +65,9 @@ def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding):
 
 
 @pytest.mark.parametrize(("limit", "counted"), [(None, 150), (100, 100), (5, 100), (300, 300)])
-def test_as_many_detections_count_as_there_are_boxes_of_a_class(write, capsys, limit, counted):
+def test_as_many_detections_count_as_there_are_boxes_of_a_class(
+    write, capsys, expected_ap, limit, counted
+):
     truth, _ = made(images=1, boxes=0)
     of = {"image_id": 7, "category_id": 3, "iscrowd": 0, "area": 4.0}
     truth["annotations"] = [of | {"id": n, "bbox": [3 * n, 9, 2, 2]} for n in range(150)]
@@ -82,7 +78,7 @@ def test_as_many_detections_count_as_there_are_boxes_of_a_class(write, capsys, l
     split = read_truth(file)
     scores, used, _ = evaluate_results(results, split, limit=limit)
     assert used == counted
-    assert scores["ap"] == by_pycocotools(file, results, counted)
+    assert scores["ap"] == expected_ap(truth, found, counted)
     assert scores["ap"] == pytest.approx(67 / 101 if counted == 100 else 1.0)
     print_results(results, split, scores, limit=used, suspicions=["odd"])
     said = capsys.readouterr().out

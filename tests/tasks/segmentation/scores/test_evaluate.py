@@ -179,14 +179,14 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
         line.replace("│", " ").replace("┃", " ") for line in capsys.readouterr().out.split("\n")
     ]
     rows = [line.split() for line in lines]
-    assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in rows
+    assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in [row[:7] for row in rows]
     dice = f"{2 / 9:.3f}"
     assert sorted(row[: row.index(dice) + 1] for row in rows if dice in row) == [
         ["cell", dice],
         ["mean", "of", "classes", dice],
     ]
-    assert ["cell", "4", "3", "2", "1", "0.500", "1"] in rows
-    assert ["mean", "of", "classes", "4", "3", "2", "1", "0.500", "1"] in rows
+    assert ["cell", "4", "3", "2", "1", "1", "0.500"] in rows
+    assert ["mean", "of", "classes", "4", "3", "2", "1", "1", "0.500"] in rows
 
 
 def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):

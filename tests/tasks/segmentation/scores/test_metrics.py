@@ -2,6 +2,7 @@
 
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from tasks.segmentation.data.cases import IGNORE, ClassTable
+from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry
 from tasks.segmentation.scores.metrics import (
     case_scores,
     check_tolerance,
@@ -39,8 +40,10 @@ def random_labels(depth, classes, rng):
 
 
 def scored(prediction, truth, classes=ONE, **options):
-    given = {"spacing": SPACING, "tolerance": 1.5, **options}
-    return case_scores(prediction, truth, classes, **given)
+    where = {"spacing": SPACING, "unit": "mm"}
+    where |= {name: options.pop(name) for name in where if name in options}
+    place = Geometry(source=Path("x"), axis=None, **where)
+    return case_scores(prediction, truth, classes, place, **{"tolerance": 1.5} | options)
 
 
 def one_class(rows, **options):
@@ -85,7 +88,8 @@ def test_scores_are_those_of_monai(classes, depth, seed):
             "predicted_pixels": pair[0][0, index].sum(),
             "truth_pixels": pair[1][0, index].sum(),
         }
-        assert ours[name] == pytest.approx({**expected, **counts}, rel=1e-5)
+        found = {metric: ours[name][metric] for metric in (*expected, *counts)}
+        assert found == pytest.approx({**expected, **counts}, rel=1e-5)
         assert 0.1 < ours[name]["dice"] < 0.95
 
 
@@ -108,7 +112,8 @@ def test_what_is_not_there_scores_as_the_table_says(prediction, truth, expected)
     scores = one_class((some if prediction else empty, some if truth else empty))
 
     pixels = {"predicted_pixels": 2 * prediction, "truth_pixels": 2 * truth}
-    assert scores == pytest.approx({**expected, **pixels}, nan_ok=True)
+    expected = {**expected, **pixels}
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_missed_structure_has_the_distance_of_the_brats_challenge():
@@ -153,14 +158,8 @@ def test_all_ignored_is_as_if_nothing_were_there():
 def test_surfaces_can_be_left_out():
     scores = one_class(([[1, 1]], [[0, 1]]), surfaces=False)
 
-    assert scores.keys() == {
-        "dice",
-        "iou",
-        "precision",
-        "recall",
-        "truth_pixels",
-        "predicted_pixels",
-    }
+    assert {"dice", "iou", "precision", "recall", "truth_pixels"} < scores.keys()
+    assert not {"hd95", "nsd"} & scores.keys()
 
 
 @pytest.mark.parametrize(
