@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, Literal
 
 import torch.nn.functional as F
@@ -29,12 +30,10 @@ class FPN(NoTorchScript, nn.Module):
     Args:
         channels: Channels of each input feature by name ``c{k}``, finest first.
         out_channels: Width of every level.
-        norm: A key of `backbones.layers.norm.NORMS`; ``none`` gives the convolutions a bias.
+        norm: A key of `backbones.layers.norm.NORMS`; with ``none`` the convolutions have a bias.
         extra: Which levels follow the coarsest one: ``pool``, ``conv`` or ``none``.
 
     Attributes:
-        channels: Channels of each input feature by name, finest first.
-        out_channels: Width of every level.
         levels: Names of the returned levels, finest first.
 
     Shape:
@@ -59,12 +58,11 @@ class FPN(NoTorchScript, nn.Module):
         self.channels, self._extra, self.out_channels = dict(channels), extra, out_channels
         more = range(coarsest + 1, coarsest + 1 + choose(_EXTRA, extra, what="extra levels"))
         self.levels = [name.replace("c", "p") for name in channels] + [f"p{k}" for k in more]
+        normed = partial(ConvNorm, norm=norm_factory(norm), bias_without_norm=True)
         self.inner_blocks = nn.ModuleList(
-            _conv(width, out_channels, 1, norm=norm) for width in channels.values()
+            normed(width, out_channels, 1) for width in channels.values()
         )
-        self.layer_blocks = nn.ModuleList(
-            _conv(out_channels, out_channels, 3, norm=norm) for _ in channels
-        )
+        self.layer_blocks = nn.ModuleList(normed(out_channels, out_channels, 3) for _ in channels)
         if extra == "conv":
             self.extra_blocks = nn.ModuleDict(
                 {f"p{k}": conv(out_channels, out_channels, 3, stride=2, bias=True) for k in more}
@@ -95,14 +93,7 @@ class FPN(NoTorchScript, nn.Module):
         return dict(zip(self.levels, maps, strict=True))
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, *, norm: str) -> nn.Module:
-    if norm == "none":  # in a Sequential, so that the key is torchvision's "0.weight"
-        return nn.Sequential(conv(in_channels, out_channels, kernel_size, bias=True))
-    return ConvNorm(in_channels, out_channels, kernel_size, norm=norm_factory(norm))
-
-
 def _coarsest(channels: Mapping[str, int]) -> int:
-    """Return the k of the last ``c{k}``."""
     numbers = [int(name[1:]) if re.fullmatch(r"c\d", name) else 0 for name in channels]
     if not numbers or 0 in numbers or numbers != sorted(numbers):
         raise ValueError(

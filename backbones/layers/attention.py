@@ -1,6 +1,6 @@
-"""Attention at the end of a residual branch: it weighs channels, and in CBAM positions.
+"""Attention at the end of a residual branch: it scales channels, and in CBAM positions.
 
-Names in the state dict are timm's.
+Every module maps (N, C, H, W) to the same shape. Names in the state dict are timm's.
 """
 
 import math
@@ -22,12 +22,6 @@ class SqueezeExcite(nn.Module):
 
     Source: Hu et al., arXiv:1709.01507, section 3, with the reduction 16 of table 10; as in timm
     the squeezed width is a multiple of 8.
-
-    Args:
-        channels: Of the input.
-
-    Shape:
-        - Input and output: (N, channels, H, W).
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,22 +31,16 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh the channels."""
+        """Scale the channels."""
         squeezed = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
-        weighed: Tensor = x * self.fc2(squeezed).sigmoid()
-        return weighed
+        scaled: Tensor = x * self.fc2(squeezed).sigmoid()
+        return scaled
 
 
 class EfficientChannelAttention(nn.Module):
     """A weight per channel, from the means of its neighbours.
 
     Source: Wang et al., arXiv:1910.03151, section 3.2; the width of the kernel is equation 12.
-
-    Args:
-        channels: Of the input.
-
-    Shape:
-        - Input and output: (N, channels, H, W).
     """
 
     def __init__(self, channels: int) -> None:
@@ -62,10 +50,10 @@ class EfficientChannelAttention(nn.Module):
         self.conv = nn.Conv1d(1, 1, width, padding=width // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh the channels."""
+        """Scale the channels."""
         weights = self.conv(x.mean((2, 3)).unsqueeze(1)).sigmoid()
-        weighed: Tensor = x * weights.transpose(1, 2).unsqueeze(3)
-        return weighed
+        scaled: Tensor = x * weights.transpose(1, 2).unsqueeze(3)
+        return scaled
 
 
 class _ChannelAttention(nn.Module):
@@ -77,8 +65,8 @@ class _ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         mean, most = (self.fc2(F.relu(self.fc1(p))) for p in pooled)
-        weighed: Tensor = x * (mean + most).sigmoid()
-        return weighed
+        scaled: Tensor = x * (mean + most).sigmoid()
+        return scaled
 
 
 class _SpatialAttention(nn.Module):
@@ -88,22 +76,12 @@ class _SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        weighed: Tensor = x * self.conv(pooled).sigmoid()
-        return weighed
+        scaled: Tensor = x * self.conv(pooled).sigmoid()
+        return scaled
 
 
 class CBAM(nn.Module):
-    """A weight per channel, then one per position.
-
-    Source: Woo et al., arXiv:1807.06521, section 3.
-
-    Args:
-        channels: Of the input.
-        norm: Of the spatial attention.
-
-    Shape:
-        - Input and output: (N, channels, H, W).
-    """
+    """A weight per channel, then one per position. Source: Woo et al., arXiv:1807.06521."""
 
     def __init__(self, channels: int, norm: NormFactory) -> None:
         super().__init__()
@@ -111,24 +89,17 @@ class CBAM(nn.Module):
         self.spatial = _SpatialAttention(norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh channels and positions."""
-        weighed: Tensor = self.spatial(self.channel(x))
-        return weighed
-
-
-def _none(_channels: int, _norm: NormFactory) -> nn.Module:
-    return nn.Identity()
-
-
-def _se(channels: int, _norm: NormFactory) -> nn.Module:
-    return SqueezeExcite(channels)
-
-
-def _eca(channels: int, _norm: NormFactory) -> nn.Module:
-    return EfficientChannelAttention(channels)
+        """Scale channels and positions."""
+        scaled: Tensor = self.spatial(self.channel(x))
+        return scaled
 
 
 Attention = Callable[[int, NormFactory], nn.Module]
 """Takes a channel count C and a norm; the module it returns maps (N, C, H, W) to the same shape."""
 
-ATTENTIONS: Final[dict[str, Attention]] = {"none": _none, "se": _se, "eca": _eca, "cbam": CBAM}
+ATTENTIONS: Final[dict[str, Attention]] = {
+    "none": lambda _channels, _norm: nn.Identity(),
+    "se": lambda channels, _norm: SqueezeExcite(channels),
+    "eca": lambda channels, _norm: EfficientChannelAttention(channels),
+    "cbam": CBAM,
+}

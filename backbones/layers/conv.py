@@ -37,16 +37,10 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
     With fixed statistics (see `fixed_affine`) the norm is ``y * s + t``, so the pair equals a
     convolution with the weight ``w * s`` and the bias ``t``: no pass over the activations, and
-    none of them kept for the backward pass. Gradients reach ``w`` (and an eval-mode batch norm's
-    own weight and bias) through the product. Under autocast the product is made in float32, the
-    convolution runs in the low precision. Modules that do more are called as they are: those with
-    hooks, of a subclass or with a forward of their own, replaced ones, and all while torch.fx
-    traces.
-
-    Args:
-        conv: Any convolution, deformable ones included, with or without a bias.
-        norm: Any norm of the same number of channels.
-        x: (N, C, H, W).
+    none of them kept for the backward pass. Gradients reach ``w``, and the weight and bias of a
+    batch norm in eval mode, through the product. Under autocast the product is made in float32,
+    the convolution runs in the low precision. Modules that do more are called as they are: with
+    hooks, with a forward of their own, other modules in their place; and all while torch.fx traces.
     """
     convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
     seen = watched(norm)
@@ -70,9 +64,10 @@ class ConvNorm(NoTorchScript, nn.Sequential):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: 1 or 3; H and W are kept when ``stride`` is 1.
+        kernel_size: Odd; H and W are kept when ``stride`` is 1.
         norm: Makes the norm.
         stride: Stride of the convolution.
+        bias_without_norm: Whether the convolution has a bias where ``norm`` makes an identity.
 
     Shape:
         - Input: (N, in_channels, H, W).
@@ -87,9 +82,12 @@ class ConvNorm(NoTorchScript, nn.Sequential):
         *,
         norm: NormFactory,
         stride: int = 1,
+        bias_without_norm: bool = False,
     ) -> None:
+        after = norm(out_channels)
+        bias = bias_without_norm and isinstance(after, nn.Identity)
         super().__init__(
-            conv(in_channels, out_channels, kernel_size, stride=stride), norm(out_channels)
+            conv(in_channels, out_channels, kernel_size, stride=stride, bias=bias), after
         )
 
     def forward(self, x: Tensor) -> Tensor:

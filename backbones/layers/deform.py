@@ -12,22 +12,14 @@ from backbones.layers.conv import conv
 
 
 class DeformConv2d(nn.Conv2d):
-    """A 3x3 convolution that learns where to look, and in version 2 how much each look counts.
+    """A 3x3 convolution with learned sampling positions, in version 2 with learned masks too.
 
     A convolution of its own, ``conv_offset``, gives every position of the output 9 offsets (dy,
-    dx) in pixels of the input and, in version 2, 9 masks in (0, 1). It starts at zero: version 1
-    is then the plain convolution, version 2 half of it, as the masks are 0.5 (Zhu et al., section
-    3.2). Names in the state dict are mmcv's, so that mmdetection's weights load.
+    dx) in pixels of the input and, in version 2 (``modulated``), 9 masks in (0, 1). It starts at
+    zero: version 1 is then the plain convolution, version 2 half of it, as the masks are 0.5 (Zhu
+    et al., section 3.2). Names in the state dict are mmcv's, so that mmdetection's weights load.
 
     Sources: Dai et al., arXiv:1703.06211 (version 1); Zhu et al., arXiv:1811.11168 (version 2).
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Of the convolution.
-        dilation: Of the convolution.
-        groups: Of the convolution.
-        modulated: Whether there are masks: version 2.
 
     Shape:
         - Input: (N, in_channels, H, W).
@@ -44,19 +36,10 @@ class DeformConv2d(nn.Conv2d):
         groups: int = 1,
         modulated: bool = True,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            3,
-            stride=stride,
-            padding=dilation,
-            dilation=dilation,
-            groups=groups,
-            bias=False,
-        )
+        sampling = {"stride": stride, "padding": dilation, "dilation": dilation}
+        super().__init__(in_channels, out_channels, 3, **sampling, groups=groups, bias=False)
         self.modulated = modulated
-        looks = 27 if modulated else 18
-        self.conv_offset = conv(in_channels, looks, 3, stride=stride, dilation=dilation, bias=True)
+        self.conv_offset = nn.Conv2d(in_channels, 27 if modulated else 18, 3, **sampling)
         self.start_undeformed()
 
     def start_undeformed(self) -> None:
@@ -67,9 +50,9 @@ class DeformConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         """Convolve with this weight and bias; torchvision's operator has no bfloat16."""
-        looks = self.conv_offset(input)
-        dtype = torch.promote_types(looks.dtype, torch.float32)
-        offset, mask = looks[:, :18].to(dtype), looks[:, 18:].to(dtype).sigmoid()
+        learned = self.conv_offset(input)
+        dtype = torch.promote_types(learned.dtype, torch.float32)
+        offset, mask = learned[:, :18].to(dtype), learned[:, 18:].to(dtype).sigmoid()
         with torch.autocast(input.device.type, enabled=False):
             out: Tensor = deform_conv2d(
                 input.to(dtype),
@@ -81,18 +64,11 @@ class DeformConv2d(nn.Conv2d):
                 dilation=cast("tuple[int, int]", self.dilation),
                 mask=mask if self.modulated else None,
             )
-        return out.to(looks.dtype)
-
-
-def plain_conv(
-    in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
-) -> nn.Conv2d:
-    """Return a plain 3x3 convolution; the signature is `DeformConv2d`'s."""
-    return conv(in_channels, out_channels, 3, stride=stride, dilation=dilation, groups=groups)
+        return out.to(learned.dtype)
 
 
 CONVS: Final[dict[str, Callable[..., nn.Conv2d]]] = {
-    "plain": plain_conv,
+    "plain": partial(conv, kernel_size=3),
     "deformable_v1": partial(DeformConv2d, modulated=False),
     "deformable_v2": DeformConv2d,
 }

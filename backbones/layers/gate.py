@@ -1,4 +1,4 @@
-"""How a residual joins its shortcut: added, or as much of it as the input decides."""
+"""How a residual joins its shortcut: added, or scaled by a gate that depends on the input."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,26 +16,14 @@ class Add(nn.Module):
     """``skip + branch(x)``."""
 
     def forward(self, branch: Branch, x: Tensor, skip: Tensor) -> Tensor:
-        """Return the sum.
-
-        Args:
-            branch: The residual; maps (N, C, H, W) to the shape of ``skip``.
-            x: (N, C, H, W).
-            skip: What the residual is added to.
-        """
+        """Return the sum; ``branch`` maps ``x``, (N, C, H, W), to the shape of ``skip``."""
         return skip + branch(x)
 
 
 class Openness(nn.Sequential):
-    """One number in (0, 1) per sample, from the means of its channels.
+    """One number in (0, 1) per sample, from the means of its channels: (N, 1, 1, 1).
 
     It starts at 0.88, so that a network begins nearly as without gates.
-
-    Args:
-        channels: Of the input.
-
-    Shape:
-        - Input: (N, channels, H, W). Output: (N, 1, 1, 1).
     """
 
     def __init__(self, channels: int) -> None:
@@ -47,7 +35,7 @@ class Openness(nn.Sequential):
             nn.init.constant_(last.bias, 2.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return how much of the residual counts."""
+        """Return the factor of the residual."""
         share: Tensor = super().forward(x.mean((2, 3))).sigmoid()  # type: ignore[no-untyped-call]
         return share[..., None, None]
 
@@ -58,13 +46,10 @@ class Gate(nn.Module):
     In training the gate is soft. In eval mode it is hard: a sample whose ``g`` is below 0.5 skips
     the block, which is then not computed for it. While a graph is captured (`torch.export`,
     `torch.compile`, torch.fx, tracing) the branch is computed for all samples and dropped for those
-    that skip: the same values, without the saving, as the captured graph cannot depend on the data.
+    that skip: the same values without the saving, because a captured graph cannot depend on data.
 
     Source: the adaptive inference graphs of Veit and Belongie, arXiv:1711.11503, with a soft gate
     in place of the sampled one.
-
-    Args:
-        channels: Of the block's input.
     """
 
     def __init__(self, channels: int) -> None:
@@ -89,25 +74,16 @@ class Gate(nn.Module):
 
 
 def _captured(x: Tensor) -> bool:
-    """Whether a graph is being captured, which must not depend on the data."""
     compiled = torch.compiler.is_compiling()
     return compiled or isinstance(x, fx.Proxy) or torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
 
 
-def _add(_channels: int) -> nn.Module:
-    return Add()
-
-
-GATES: Final[dict[str, Callable[[int], nn.Module]]] = {"none": _add, "input": Gate}
+GATES: Final[dict[str, Callable[[int], nn.Module]]] = {"none": lambda _: Add(), "input": Gate}
 """By name; each takes the channels of the block's input."""
 
 
 class GateRecord:
-    """What the gates of a network did in its last forward pass.
-
-    Attributes:
-        shares: One tensor (N, 1, 1, 1) per gate, in the order in which they ran.
-    """
+    """The outputs of a network's gates: ``shares``, (N, 1, 1, 1) per gate, in order of the call."""
 
     def __init__(self) -> None:
         self.shares: list[Tensor] = []
@@ -118,7 +94,7 @@ class GateRecord:
         Source: arXiv:1711.11503, equation 4 (the target rate loss).
 
         Args:
-            target: The share of the residuals that is to count, from 0 to 1.
+            target: The wanted mean of every gate, from 0 to 1.
 
         Raises:
             ValueError: If ``target`` is out of range, or no gate has run.
@@ -135,10 +111,7 @@ class GateRecord:
 
 @contextmanager
 def record_gates(network: nn.Module) -> Iterator[GateRecord]:
-    """Record the gates of a network while the context lasts.
-
-    Args:
-        network: With `Gate` modules, or none.
+    """Record the outputs of all `Gate` modules of a network while the context lasts.
 
     Example:
         >>> from backbones import build_backbone

@@ -1,4 +1,4 @@
-"""Modules that somebody watches, and how to treat them."""
+"""Modules with hooks: their outputs may be kept, so they are neither skipped nor overwritten."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,10 +6,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 
 def watched(module: nn.Module) -> bool:
-    """Whether a call of this module runs hooks, its own or those of every module.
-
-    What it returns may be kept by a hook, so it must be neither left out nor changed in place.
-    """
+    """Return whether a call of this module runs hooks, its own or those on every module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -20,11 +17,7 @@ def watched(module: nn.Module) -> bool:
 
 
 class ReLU(nn.ReLU):
-    """``max(x, 0)``, in place unless a hook watches this module.
-
-    Shape:
-        - Input and output: any.
-    """
+    """``max(x, 0)``, in place unless this module has a hook."""
 
     def __init__(self) -> None:
         super().__init__(inplace=True)

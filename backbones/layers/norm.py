@@ -1,7 +1,7 @@
 """Normalisation layers by name.
 
-This table is the only place that turns a norm's name into a class. Blocks, the FPN and the
-U-Net decoder all take a `NormFactory`, so they never test for a norm's name.
+A norm is one line of `NORMS`. Blocks, the FPN and the U-Net decoder take a `NormFactory` and never
+test for a norm's name.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,6 @@ class LayerNorm2d(nn.GroupNorm):
 
     Source: Wu and He, arXiv:1803.08494, section 3: "GN becomes LN if we set the group number as
     G = 1".
-
-    Args:
-        channels: Channels C of the input.
-
-    Shape:
-        - Input and output: (N, C, H, W).
     """
 
     def __init__(self, channels: int) -> None:
@@ -53,13 +47,13 @@ NORMS: Final[dict[str, NormFactory]] = {
 
 
 def norm_factory(name: str) -> NormFactory:
-    """Return the factory for a norm.
+    """Return the factory of a norm.
 
     Args:
         name: A key of `NORMS`.
 
     Raises:
-        ValueError: If ``name`` is not a key of `NORMS`.
+        ValueError: If the name is unknown.
 
     Example:
         >>> norm_factory("instance")(8).weight.shape
@@ -72,11 +66,11 @@ _FORWARDS: Final = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward, FrozenBatc
 
 
 def fixed_affine(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Return ``(scale, shift)``, each (C,), of a batch norm whose statistics do not move.
+    """Return ``(scale, shift)``, each (C,), of a batch norm with fixed statistics, else None.
 
     Such a norm is ``x * scale + shift``: a `FrozenBatchNorm2d` always, any other batch norm in
-    eval mode. Gradients reach the norm's own weight and bias. None for every other module, a
-    subclass with a forward of its own included.
+    eval mode. Gradients reach the norm's own weight and bias. None for a subclass with a forward of
+    its own.
     """
     if type(norm).forward not in _FORWARDS or "forward" in vars(norm):
         return None

@@ -1,7 +1,7 @@
 """The residual network, and its pre-activation form."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,21 +15,11 @@ from backbones.layers.gate import GATES
 from backbones.layers.hooks import ReLU
 from backbones.layers.norm import NormFactory, norm_factory
 from backbones.options import BackboneOptions
-from backbones.resnet.blocks import BasicBlock, BlockParts, BlockShape, Bottleneck, ResidualBlock
+from backbones.resnet.blocks import BLOCKS, BlockParts, BlockShape, PreActBlock, ResidualBlock
 from backbones.resnet.init import initialise
 from backbones.resnet.plan import StagePlan, features_of, in_order, plan_stages
-from backbones.resnet.preact import PreActBasic, PreActBlock, PreActBottleneck
-from backbones.resnet.res2 import Res2Bottleneck
 from backbones.resnet.stem import STEMS, DeepStem
 from backbones.resnet.variants import ResNetSpec
-
-_BLOCKS: Final[dict[str, type[ResidualBlock | PreActBlock]]] = {
-    "basic": BasicBlock,
-    "bottleneck": Bottleneck,
-    "res2": Res2Bottleneck,
-    "preact_basic": PreActBasic,
-    "preact_bottleneck": PreActBottleneck,
-}
 
 
 class ResNet(Backbone):
@@ -40,7 +30,7 @@ class ResNet(Backbone):
 
     Args:
         spec: Which variant to build; see `backbones.resnet.variants.VARIANTS`.
-        options: What `backbones.build_backbone` takes.
+        options: See `backbones.build_backbone`.
 
     Shape:
         - Input: (N, in_channels, H, W); any H and W of at least 32.
@@ -64,7 +54,7 @@ class ResNet(Backbone):
         super().__init__()
         options = options or BackboneOptions()
         wanted = in_order(spec, options.out_features)
-        block = choose(_BLOCKS, spec.block, what="block")
+        block = choose(BLOCKS, spec.block, what="block")
         stem = choose(STEMS, spec.stem, what="stem")
         norm = norm_factory(options.norm)
         deformed = _deformed(spec, options)
@@ -92,7 +82,7 @@ class ResNet(Backbone):
         return self.forward_from({"c0": x})
 
     def frozen_features(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of the frozen stages that are needed; see `Backbone`."""
+        """Return the outputs of the frozen stages that `forward_from` needs; see `Backbone`."""
         outputs = self._run({"c0": x}, until=self.frozen)
         needed = {f"c{self.frozen}", *self.channels}
         return {name: output for name, output in outputs.items() if name in needed}
@@ -114,14 +104,12 @@ class ResNet(Backbone):
         return outputs
 
     def _enter(self, x: Tensor) -> Tensor:
-        """Return what the stem makes of the image."""
         stem, norm = self.conv1, self.bn1
         x = stem.normed(norm, x) if isinstance(stem, DeepStem) else conv_norm(stem, norm, x)
         out: Tensor = self.relu(x)
         return out
 
-    def _leave(self, name: str, x: Tensor) -> Tensor:  # noqa: ARG002 (those that override it need it)
-        """Return what is handed out of a stage's output."""
+    def _leave(self, name: str, x: Tensor) -> Tensor:  # noqa: ARG002 (for PreActResNet)
         return x
 
     def _layers(self) -> list[nn.Module]:
@@ -131,8 +119,8 @@ class ResNet(Backbone):
 class PreActResNet(ResNet):
     """A pre-activation network, whose stages end with a bare sum.
 
-    Every feature that is handed out has a norm of its own and is rectified; that norm is frozen
-    with its stage. Arguments and shapes are those of `ResNet`.
+    Every returned feature has a norm of its own and is rectified; that norm is frozen with its
+    stage. Arguments and shapes are those of `ResNet`.
 
     Sources: He et al., arXiv:1603.05027; Zagoruyko and Komodakis, arXiv:1605.07146 (wide ones).
     """
@@ -140,8 +128,7 @@ class PreActResNet(ResNet):
     def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
         super().__init__(spec, options)
         norm = norm_factory((options or BackboneOptions()).norm)
-        self.bn1 = nn.Identity()  # the first block normalises ...
-        self.relu = nn.Identity()  # ... and rectifies
+        self.bn1, self.relu = nn.Identity(), nn.Identity()  # the first block does both
         self.norms = nn.ModuleDict({name: norm(width) for name, width in self.channels.items()})
 
     def stages(self) -> list[list[nn.Module]]:
@@ -163,12 +150,11 @@ class PreActResNet(ResNet):
 
 def build_resnet(spec: ResNetSpec, options: BackboneOptions) -> ResNet:
     """Build a variant; see `ResNet`."""
-    network = PreActResNet if spec.block.startswith("preact") else ResNet
-    return network(spec, options)
+    is_preact = issubclass(choose(BLOCKS, spec.block, what="block"), PreActBlock)
+    return (PreActResNet if is_preact else ResNet)(spec, options)
 
 
 def _parts(spec: ResNetSpec, norm: NormFactory, *, conv3x3: Callable[..., nn.Conv2d]) -> BlockParts:
-    """Return what the blocks of a stage are made of."""
     return BlockParts(
         norm=norm,
         conv3x3=conv3x3,
@@ -183,7 +169,6 @@ def _parts(spec: ResNetSpec, norm: NormFactory, *, conv3x3: Callable[..., nn.Con
 
 
 def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:
-    """Return by stage which deformable convolution it has."""
     versions = {1: "deformable_v1", 2: "deformable_v2"}
     if options.deformable_version not in versions:
         raise ValueError(f"deformable_version takes 1 or 2, got {options.deformable_version!r}.")
@@ -197,7 +182,6 @@ def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:
 def _stage(
     block: type[ResidualBlock | PreActBlock], plan: StagePlan, parts: BlockParts
 ) -> nn.Sequential:
-    """Build a residual stage."""
     blocks = []
     for index, rate in enumerate(plan.drop_path):
         shape = BlockShape(

@@ -1,4 +1,4 @@
-"""From a variant and what is asked of it to the stages that are to be built."""
+"""The stages to build, from a variant and the options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,10 @@ class StagePlan:
     """One residual stage.
 
     Attributes:
-        feature: Its name, such as ``c2``.
-        in_channels: Channels of its input.
         channels: Nominal width of its blocks.
-        out_channels: Channels of its output.
-        stride: Of its first block.
         dilations: Of the first 3x3 convolution of its first block, and of all the others.
-        total_stride: Of its output, against the image.
-        drop_path: Per block, how likely its residual is dropped in training.
+        total_stride: Stride of its output, against the image.
+        drop_path: Per block, the probability that its residual is dropped in training.
     """
 
     feature: str
@@ -40,11 +36,7 @@ def features_of(spec: ResNetSpec) -> list[str]:
 
 
 def in_order(spec: ResNetSpec, names: Sequence[str] | None) -> list[str]:
-    """Return the requested feature names, finest first; all of them when None.
-
-    Raises:
-        ValueError: If there is none, or one is unknown or repeated.
-    """
+    """Return the requested feature names, finest first; all of them when None."""
     known = features_of(spec)
     if names is None:
         return known
@@ -58,15 +50,11 @@ def in_order(spec: ResNetSpec, names: Sequence[str] | None) -> list[str]:
 
 
 def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -> list[StagePlan]:
-    """Return the stages up to the coarsest feature that is wanted; those past it are left out.
+    """Return the stages up to the coarsest wanted feature; the others are not built.
 
-    Stochastic depth drops the last block of the whole variant with ``options.drop_path``, the first
-    never, those between on a line (Huang et al., arXiv:1603.09382, equation 4, as timm counts it).
-
-    Args:
-        spec: The variant.
-        options: Features, output stride and stochastic depth.
-        expansion: Channels of a block's output, per nominal channel.
+    The drop rate of stochastic depth grows linearly from 0 at the first block of the whole variant
+    to ``options.drop_path`` at the last (Huang et al., arXiv:1603.09382, equation 4, counted as in
+    timm).
 
     Raises:
         ValueError: If a feature is unknown, or a number out of range.
@@ -81,8 +69,8 @@ def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -
     for k, depth in enumerate(spec.depths[: int(last[1:]) - 1]):
         step = 2 if k > 0 and stride < output_stride else 1
         stride *= step
-        # A stage that keeps its resolution dilates by what it does not stride; its first block
-        # still has the dilation of the stage before, as in torchvision.
+        # A stage that does not stride dilates by 2 instead; its first block still has the
+        # dilation of the stage before, as in torchvision.
         dilation = base * 2**k // stride
         plans.append(
             StagePlan(
@@ -101,7 +89,7 @@ def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -
 
 
 def _base_stride(spec: ResNetSpec) -> int:
-    """Return the stride, against the image, of what the first stage receives."""
+    """Return the stride of the first stage's input, against the image."""
     stem = choose(STEMS, spec.stem, what="stem")
     return stem.stride * (2 if stem.pool else 1)
 

@@ -1,7 +1,6 @@
-"""Stems: what stands before the first residual stage.
+"""Stems by name: the layers before the first residual stage.
 
-A stem is what a network calls ``conv1``; the norm after it is the network's ``bn1``, and after that
-comes a pool or nothing.
+A stem is the network's ``conv1``; then come its ``bn1`` and a pool or nothing.
 """
 
 from collections.abc import Callable
@@ -18,15 +17,12 @@ from backbones.layers.norm import NormFactory
 class DeepStem(nn.Sequential):
     """Three 3x3 convolutions, the first with stride 2. Names in the state dict are timm's.
 
-    Source: He et al., arXiv:1812.01187, figure 2b (ResNet-C), which ResNet-D keeps.
+    The first two have half of ``out_channels``, and a norm and a ReLU after them.
 
-    Args:
-        in_channels: Of the image.
-        out_channels: Of the result; the first two convolutions have half of it.
-        norm: Makes the norms after the first two.
+    Source: He et al., arXiv:1812.01187, figure 2b (ResNet-C), which ResNet-D keeps.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm: NormFactory) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: NormFactory) -> None:
         half = out_channels // 2
         super().__init__(
             conv(in_channels, half, 3, stride=2),
@@ -39,18 +35,18 @@ class DeepStem(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the last convolution makes of an image."""
+        """Return the output of the last convolution."""
         out: Tensor = self[-1](self._ahead(x))
         return out
 
     def normed(self, norm: nn.Module, x: Tensor) -> Tensor:
         """Return ``norm(self(x))``; see `conv_norm`."""
-        if watched(self):  # called as it is, as every module that is no convolution
+        if watched(self):  # its hooks must run
             return conv_norm(cast("nn.Conv2d", self), norm, x)
         return conv_norm(cast("nn.Conv2d", self[-1]), norm, self._ahead(x))
 
     def _ahead(self, x: Tensor) -> Tensor:
-        """Return what the last convolution gets."""
+        """Return the input of the last convolution."""
         first, norm1, relu1, second, norm2, relu2, _ = self
         x = relu1(conv_norm(cast("nn.Conv2d", first), norm1, x))
         out: Tensor = relu2(conv_norm(cast("nn.Conv2d", second), norm2, x))
@@ -60,25 +56,13 @@ class DeepStem(nn.Sequential):
 Stem = nn.Conv2d | DeepStem
 
 
-def _conv7(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
-    return conv(in_channels, out_channels, 7, stride=2)
-
-
-def _conv3(in_channels: int, out_channels: int, _norm: NormFactory) -> Stem:
-    return conv(in_channels, out_channels, 3)
-
-
-def _deep(in_channels: int, out_channels: int, norm: NormFactory) -> Stem:
-    return DeepStem(in_channels, out_channels, norm=norm)
-
-
 @dataclass(frozen=True, kw_only=True)
 class StemKind:
     """A stem, and what follows it.
 
     Attributes:
         build: Takes the channels of the image, the stem's width and a norm.
-        stride: Of the feature c1.
+        stride: Stride of the feature c1.
         pool: Whether a 3x3 max-pool with stride 2 follows c1.
         first_conv: State-dict key, below ``conv1``, of the convolution that sees the image.
     """
@@ -94,7 +78,7 @@ class StemKind:
 
 
 STEMS: Final[dict[str, StemKind]] = {
-    "conv7": StemKind(build=_conv7, stride=2, pool=True),
-    "deep": StemKind(build=_deep, stride=2, pool=True, first_conv="0.weight"),
-    "conv3": StemKind(build=_conv3, stride=1, pool=False),
+    "conv7": StemKind(build=lambda i, o, _: conv(i, o, 7, stride=2), stride=2, pool=True),
+    "deep": StemKind(build=DeepStem, stride=2, pool=True, first_conv="0.weight"),
+    "conv3": StemKind(build=lambda i, o, _: conv(i, o, 3), stride=1, pool=False),
 }

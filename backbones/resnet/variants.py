@@ -11,7 +11,7 @@ class ResNetSpec:
     Attributes:
         block: Which residual block the stages are made of.
         depths: Blocks per stage, from the finest to the coarsest.
-        stem: What stands before the first stage: one 7x7 convolution or three 3x3 ones and a
+        stem: The layers before the first stage: one 7x7 convolution or three 3x3 ones and a
             max-pool, stride 4 in all; or, for the 32x32 images of CIFAR, one 3x3, stride 1.
         stem_width: Channels of the stem.
         width: Nominal channels of the first stage; each further stage doubles them.
@@ -44,50 +44,6 @@ class ResNetSpec:
     source: str = "arXiv:1512.03385, table 1"
 
 
-def _d(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    """ResNet-D: three 3x3 convolutions as the stem, a mean before each projection."""
-    source = "arXiv:1812.01187, figure 2"
-    return replace(spec, stem="deep", shortcut="average", parameters=parameters, source=source)
-
-
-def _se(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    return replace(spec, attention="se", parameters=parameters, source="arXiv:1709.01507, table 2")
-
-
-def _eca(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    return replace(spec, attention="eca", parameters=parameters, source="arXiv:1910.03151, table 3")
-
-
-def _cbam(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    source = "arXiv:1807.06521, table 4"
-    return replace(spec, attention="cbam", parameters=parameters, source=source)
-
-
-def _gated(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    """Residuals of which the input decides how much counts."""
-    return replace(spec, gate="input", parameters=parameters, source="after arXiv:1711.11503")
-
-
-def _caffe(spec: ResNetSpec) -> ResNetSpec:
-    """The stride in the 1x1 convolution, as the paper and Caffe's weights have it."""
-    return replace(spec, stride_in_1x1=True)
-
-
-def _basic_v2(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    source = "arXiv:1603.05027, table 5"
-    return replace(spec, block="preact_basic", parameters=parameters, source=source)
-
-
-def _v2(spec: ResNetSpec, parameters: int) -> ResNetSpec:
-    source = "arXiv:1603.05027, table 5"
-    return replace(spec, block="preact_bottleneck", parameters=parameters, source=source)
-
-
-def _cifar(spec: ResNetSpec, depth: int, parameters: int) -> ResNetSpec:
-    """Three stages of as many blocks each."""
-    return replace(spec, depths=(depth,) * 3, parameters=parameters)
-
-
 _18 = ResNetSpec(block="basic", depths=(2, 2, 2, 2), parameters=11_176_512)
 _34 = replace(_18, depths=(3, 4, 6, 3), parameters=21_284_672)
 _50 = ResNetSpec(block="bottleneck", depths=(3, 4, 6, 3), parameters=23_508_032)
@@ -98,10 +54,16 @@ _200 = replace(
 )
 _X50 = replace(_50, groups=32, width_per_group=4, source="arXiv:1611.05431, table 1")
 _X101 = replace(_101, groups=32, width_per_group=8, source="arXiv:1611.05431, table 1")
-_50D = _d(_50, 23_527_264)
-_101D = _d(_101, 42_519_392)
 _WIDE = "arXiv:1605.07146, section 3"
 _ZEROS = "arXiv:1512.03385, table 3"
+_D = "arXiv:1812.01187, figure 2"
+_SE = "arXiv:1709.01507, table 2"
+_ECA = "arXiv:1910.03151, table 3"
+_CBAM = "arXiv:1807.06521, table 4"
+_V2 = "arXiv:1603.05027, table 5"
+_GATED = "after arXiv:1711.11503"
+_50D = replace(_50, stem="deep", shortcut="average", parameters=23_527_264, source=_D)
+_101D = replace(_101, stem="deep", shortcut="average", parameters=42_519_392, source=_D)
 _R2 = replace(_50, block="res2", width_per_group=26, scale=4, source="arXiv:1904.01169, table 3")
 _CIFAR = ResNetSpec(
     block="basic",
@@ -136,50 +98,52 @@ VARIANTS: Final[dict[str, ResNetSpec]] = {
     "resnet34_projection": replace(
         _34, shortcut="projection_always", parameters=22_203_840, source=_ZEROS
     ),
-    "resnet50_caffe": _caffe(_50),
-    "resnet101_caffe": _caffe(_101),
-    "resnet152_caffe": _caffe(_152),
-    "resnet18d": _d(_18, 11_195_744),
-    "resnet34d": _d(_34, 21_303_904),
+    "resnet50_caffe": replace(_50, stride_in_1x1=True),
+    "resnet101_caffe": replace(_101, stride_in_1x1=True),
+    "resnet152_caffe": replace(_152, stride_in_1x1=True),
+    "resnet18d": replace(_18, stem="deep", shortcut="average", parameters=11_195_744, source=_D),
+    "resnet34d": replace(_34, stem="deep", shortcut="average", parameters=21_303_904, source=_D),
     "resnet50d": _50D,
     "resnet101d": _101D,
-    "resnet152d": _d(_152, 58_163_040),
-    "resnet200d": _d(_200, 62_644_064),
-    "seresnet18": _se(_18, 11_266_624),
-    "seresnet34": _se(_34, 21_447_416),
-    "seresnet50": _se(_50, 26_039_024),
-    "seresnet101": _se(_101, 47_277_872),
-    "seresnet152": _se(_152, 64_772_848),
-    "seresnext50_32x4d": _se(_X50, 25_510_896),
-    "seresnext101_32x4d": _se(replace(_X101, width_per_group=4), 46_906_416),
-    "seresnext101_32x8d": _se(_X101, 91_520_048),
-    "ecaresnet50d": _eca(_50D, 23_527_350),
-    "ecaresnet101d": _eca(_101D, 42_519_563),
-    "cbam_resnet18": _cbam(_18, 11_264_352),
-    "cbam_resnet50": _cbam(_50, 26_024_576),
-    "cbam_resnet101": _cbam(_101, 47_246_628),
+    "resnet152d": replace(_152, stem="deep", shortcut="average", parameters=58_163_040, source=_D),
+    "resnet200d": replace(_200, stem="deep", shortcut="average", parameters=62_644_064, source=_D),
+    "seresnet18": replace(_18, attention="se", parameters=11_266_624, source=_SE),
+    "seresnet34": replace(_34, attention="se", parameters=21_447_416, source=_SE),
+    "seresnet50": replace(_50, attention="se", parameters=26_039_024, source=_SE),
+    "seresnet101": replace(_101, attention="se", parameters=47_277_872, source=_SE),
+    "seresnet152": replace(_152, attention="se", parameters=64_772_848, source=_SE),
+    "seresnext50_32x4d": replace(_X50, attention="se", parameters=25_510_896, source=_SE),
+    "seresnext101_32x4d": replace(
+        _X101, width_per_group=4, attention="se", parameters=46_906_416, source=_SE
+    ),
+    "seresnext101_32x8d": replace(_X101, attention="se", parameters=91_520_048, source=_SE),
+    "ecaresnet50d": replace(_50D, attention="eca", parameters=23_527_350, source=_ECA),
+    "ecaresnet101d": replace(_101D, attention="eca", parameters=42_519_563, source=_ECA),
+    "cbam_resnet18": replace(_18, attention="cbam", parameters=11_264_352, source=_CBAM),
+    "cbam_resnet50": replace(_50, attention="cbam", parameters=26_024_576, source=_CBAM),
+    "cbam_resnet101": replace(_101, attention="cbam", parameters=47_246_628, source=_CBAM),
     "res2net50_26w_4s": replace(_R2, parameters=23_650_120),
     "res2net50_48w_2s": replace(_R2, width_per_group=48, scale=2, parameters=23_238_304),
     "res2net50_14w_8s": replace(_R2, width_per_group=14, scale=8, parameters=23_010_816),
     "res2net50_26w_6s": replace(_R2, scale=6, parameters=35_002_448),
     "res2net50_26w_8s": replace(_R2, scale=8, parameters=46_354_776),
     "res2net101_26w_4s": replace(_R2, depths=_101.depths, parameters=43_157_688),
-    "resnetv2_18": _basic_v2(_18, 11_174_720),
-    "resnetv2_34": _basic_v2(_34, 21_282_880),
-    "resnetv2_50": _v2(_50, 23_500_352),
-    "resnetv2_101": _v2(_101, 42_492_480),
-    "resnetv2_152": _v2(_152, 58_136_128),
-    "resnetv2_200": _v2(_200, 62_617_152),
+    "resnetv2_18": replace(_18, block="preact_basic", parameters=11_174_720, source=_V2),
+    "resnetv2_34": replace(_34, block="preact_basic", parameters=21_282_880, source=_V2),
+    "resnetv2_50": replace(_50, block="preact_bottleneck", parameters=23_500_352, source=_V2),
+    "resnetv2_101": replace(_101, block="preact_bottleneck", parameters=42_492_480, source=_V2),
+    "resnetv2_152": replace(_152, block="preact_bottleneck", parameters=58_136_128, source=_V2),
+    "resnetv2_200": replace(_200, block="preact_bottleneck", parameters=62_617_152, source=_V2),
     "resnet20_cifar": _CIFAR,
-    "resnet56_cifar": _cifar(_CIFAR, 9, 852_368),
-    "resnet110_cifar": _cifar(_CIFAR, 18, 1_727_312),
-    "resnetv2_110_cifar": _cifar(_CIFAR_V2, 18, 1_729_872),
-    "resnetv2_164_cifar": _cifar(_CIFAR_V2_NECK, 18, 1_700_688),
-    "resnetv2_1001_cifar": _cifar(_CIFAR_V2_NECK, 111, 10_325_136),
-    "wrn_28_10": _cifar(replace(_WRN, width=160), 4, 36_472_784),
-    "wrn_40_4": _cifar(replace(_WRN, width=64), 6, 8_946_640),
-    "dynamic_resnet18": _gated(_18, 11_204_096),
-    "dynamic_resnet34": _gated(_34, 21_347_568),
-    "dynamic_resnet50": _gated(_50, 24_505_272),
-    "dynamic_resnet101": _gated(_101, 44_613_705),
+    "resnet56_cifar": replace(_CIFAR, depths=(9, 9, 9), parameters=852_368),
+    "resnet110_cifar": replace(_CIFAR, depths=(18, 18, 18), parameters=1_727_312),
+    "resnetv2_110_cifar": replace(_CIFAR_V2, depths=(18, 18, 18), parameters=1_729_872),
+    "resnetv2_164_cifar": replace(_CIFAR_V2_NECK, depths=(18, 18, 18), parameters=1_700_688),
+    "resnetv2_1001_cifar": replace(_CIFAR_V2_NECK, depths=(111, 111, 111), parameters=10_325_136),
+    "wrn_28_10": replace(_WRN, width=160, depths=(4, 4, 4), parameters=36_472_784),
+    "wrn_40_4": replace(_WRN, width=64, depths=(6, 6, 6), parameters=8_946_640),
+    "dynamic_resnet18": replace(_18, gate="input", parameters=11_204_096, source=_GATED),
+    "dynamic_resnet34": replace(_34, gate="input", parameters=21_347_568, source=_GATED),
+    "dynamic_resnet50": replace(_50, gate="input", parameters=24_505_272, source=_GATED),
+    "dynamic_resnet101": replace(_101, gate="input", parameters=44_613_705, source=_GATED),
 }
