@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.layers.conv import ConvNorm, conv
 from backbones.layers.norm import norm_factory
@@ -96,7 +97,7 @@ class FPN(NoTorchScript, nn.Module):
 def _coarsest(channels: Mapping[str, int]) -> int:
     numbers = [int(name[1:]) if re.fullmatch(r"c\d", name) else 0 for name in channels]
     if not numbers or 0 in numbers or numbers != sorted(numbers):
-        raise ValueError(
+        raise UserError(
             "FPN takes one or more features named c{k}, finest first, such as c2, c3, got "
             f"{list(channels)}; build_backbone(...).channels is in that order."
         )
@@ -124,7 +125,7 @@ class BackboneWithFPN(NoTorchScript, nn.Module):
     def __init__(self, body: Backbone, fpn: FPN) -> None:
         super().__init__()
         if not fpn.channels.items() <= body.channels.items():
-            raise ValueError(
+            raise UserError(
                 f"the FPN takes {fpn.channels}, the backbone returns {body.channels}; make it with "
                 "FPN(body.channels)."
             )

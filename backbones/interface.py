@@ -8,6 +8,7 @@ from typing import ClassVar, NoReturn, Self
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from backbones.errors import UserError
 from backbones.layers.torchscript import NoTorchScript
 from backbones.options import Conventions
 
@@ -15,21 +16,21 @@ from backbones.options import Conventions
 class Backbone(NoTorchScript, nn.Module, ABC):
     """Maps an image to feature maps named by stage: ``"c{k}"`` has stride 2**k.
 
-    With a smaller ``output_stride`` a feature keeps its name and `strides` tells the truth.
+    With a smaller ``output_stride`` a feature keeps its name, and `strides` has its stride.
 
     Attributes:
         channels: Channels of each returned feature map, by name, finest first.
         strides: Stride of each returned feature map, by name, finest first.
         conventions: What the loaded weights expect of an image.
-        provenance: Where the weights come from, and what of them was loaded.
+        provenance: Where the weights come from, and which of them were loaded.
         first_conv: State-dict key of the convolution that sees the image.
-        key_prefix: What every key of the state dict begins with and no name in a weight file: of a
-            model that is wrapped, the way to it. Keys are always paths of parameters.
-        unbuilt: Names in a file of the whole model that this backbone has no place for.
-        neutral: Patterns of names in a weight file that it may lack, all of a pattern or none,
-            because they begin close to having no effect: offsets of deformable convolutions begin
+        key_prefix: Prefix of every key of the state dict, which names in weight files do not have:
+            the path to a wrapped model.
+        unbuilt: Names in a file of the whole model of parts that this backbone does not build.
+        neutral: Patterns of names that a weight file may leave out, all of a pattern or none,
+            because they start close to having no effect: offsets of deformable convolutions start
             at 0 (the masks of version 2 at 0.5), gates at 0.88.
-        never_trained: Keys of parameters that are never trained, whatever is frozen.
+        never_trained: Keys of parameters that are never trained, frozen or not.
         possible_norms: Names of norms that it can be built with; None for all of `backbones.NORMS`.
         possible_inits: Names that ``init`` can have; None for all of `backbones.resnet.init.INITS`.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
@@ -62,13 +63,10 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         """Return the feature maps (N, channels[name], H / stride, W / stride) by name."""
 
     def frozen_features(self, x: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 (for those that can)
-        """Return what the frozen stages make of an image, all that `forward_from` needs.
+        """Return the outputs of the frozen stages for (N, C, H, W), all that `forward_from` needs.
 
-        The raw output of the last frozen stage, and those of earlier ones that are requested as
-        features, by name. With nothing frozen that is the image, ``"c0"``: its stride is 2**0.
-
-        Args:
-            x: (N, C, H, W).
+        They are the raw output of the last frozen stage, and those of earlier ones that are
+        requested as features, by name. With nothing frozen it is the image, as ``"c0"``.
 
         Raises:
             ValueError: If this kind of backbone cannot be divided after a stage.
@@ -76,10 +74,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         self._refuse_division()
 
     def forward_from(self, frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return what `forward` returns, from what `frozen_features` returned; bit for bit.
-
-        Args:
-            frozen: Is left as it is.
+        """Return bit for bit what `forward` returns, from the outputs of `frozen_features`.
 
         Raises:
             ValueError: If this kind of backbone cannot be divided after a stage.
@@ -87,7 +82,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         self._refuse_division()
 
     def _refuse_division(self) -> NoReturn:
-        raise ValueError(
+        raise UserError(
             f"a {type(self).__name__} cannot be divided after its frozen stages; take one of the "
             "registry's own (python scripts/inspect_backbone.py lists them)."
         )
@@ -95,9 +90,8 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     def adopt(self, conventions: Conventions) -> Self:
         """Take over the conventions of weights, the epsilon of every batch norm included.
 
-        Args:
-            conventions: Of weights that were loaded by hand; `load_weights` calls this itself.
-                torchvision's COCO weights of ``fasterrcnn_resnet50_fpn`` need ``epsilon=0``.
+        `load_weights` calls this; call it for weights that you load yourself. torchvision's COCO
+        weights of ``fasterrcnn_resnet50_fpn`` need ``epsilon=0``.
         """
         self.conventions = conventions
         for module in self.modules():
@@ -111,35 +105,29 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         return {key.removeprefix(self.key_prefix): tensor for key, tensor in state.items()}
 
     def load_file_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load tensors that have the names of `file_state`, every one of it.
-
-        Raises:
-            RuntimeError: As `torch.nn.Module.load_state_dict`.
-        """
+        """Load tensors by the names of `file_state`; all of them must be there."""
         self.load_state_dict({f"{self.key_prefix}{key}": tensor for key, tensor in state.items()})
 
     def load_tag(self, weights: str | PathLike[str]) -> bool:  # noqa: ARG002 (for those that do)
-        """Load weights that this backbone can fetch by itself, and say whether it did.
+        """Load weights that this backbone can fetch by itself, and return whether it did.
 
-        `build_backbone` asks this first, and `load_weights` where it is False, as it is here.
-
-        Args:
-            weights: A tag, such as ``"imagenet"``; False is returned for a file.
+        `build_backbone` calls this first, with a tag such as ``"imagenet"`` or a file, and then
+        `load_weights` if it returned False, as it does here.
         """
         return False
 
     @property
     def frozen(self) -> int:
-        """How many stages are frozen, stem first: what `freeze` froze and nobody unfroze since.
+        """How many stages are frozen, stem first.
 
-        A stage of which any parameter requires a gradient again, by ``requires_grad_(True)`` or
-        another project's ``unfreeze``, is not frozen, and `train` treats it so.
+        A stage that `freeze` froze is no longer frozen once any of its parameters requires a
+        gradient, by ``requires_grad_(True)`` or another project's ``unfreeze``.
         """
         held = self._held()
         return next((k for k, holds in enumerate(held) if not holds), len(held))
 
     def _held(self) -> list[bool]:
-        """Return for each stage that `freeze` froze whether it still is."""
+        """Return for each stage that `freeze` froze whether it is still frozen."""
         return [
             not any(p.requires_grad for module in stage for p in module.parameters())
             for stage in self.stages()[: self._frozen]
@@ -170,7 +158,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         """
         stages = self.stages()
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(stages):
-            raise ValueError(f"freeze takes 0 to {len(stages)} stages, got {count!r}.")
+            raise UserError(f"freeze takes 0 to {len(stages)} stages, got {count!r}.")
         self._frozen = count
         for index, stage in enumerate(stages):
             for module in stage:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from backbones.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
@@ -21,10 +23,7 @@ class Conventions:
     def for_channels(self, count: int) -> "Conventions":
         """Return the conventions of an image with another number of channels.
 
-        One channel: the mean over the channels. More: the channels cycled.
-
-        Args:
-            count: Channels of the image.
+        One channel: the mean over the channels. More: the channels repeated in order.
 
         Example:
             >>> Conventions(mean=(0.2, 0.4), std=(0.1, 0.3)).for_channels(3).mean
@@ -41,7 +40,7 @@ class Conventions:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions:
-    """What every registered builder is asked for; `build_backbone` explains each."""
+    """What every registered builder takes; `build_backbone` explains each."""
 
     in_channels: int = 3
     norm: str = "batch"
@@ -53,14 +52,10 @@ class BackboneOptions:
     deformable_version: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse what no backbone can be built with.
-
-        Raises:
-            ValueError: If there are no channels, or ``deformable`` is no sequence of names.
-        """
+        """Refuse values that no backbone can be built with."""
         if not isinstance(self.in_channels, int) or self.in_channels < 1:
-            raise ValueError(f"in_channels takes an integer from 1, got {self.in_channels!r}.")
+            raise UserError(f"in_channels takes an integer from 1, got {self.in_channels!r}.")
         if isinstance(self.deformable, str) or not isinstance(self.deformable, Sequence):
-            raise ValueError(  # noqa: TRY004 (a user's option, as the others)
+            raise UserError(
                 f"deformable takes stages, such as ['c4', 'c5'], got {self.deformable!r}."
             )

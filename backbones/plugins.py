@@ -1,8 +1,10 @@
-"""Backbones that installed packages offer by entry points, imported when they are asked for."""
+"""Backbones that installed packages offer by entry points, imported when they are built."""
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
+
+from backbones.errors import UserError
 
 BACKBONES: Final = "keel.backbones"
 """Group of builders: each takes a `BackboneOptions` and returns a `Backbone`."""
@@ -22,20 +24,12 @@ def timms_name(name: str) -> str:
 
 
 def offered(group: str) -> list[str]:
-    """Return the names that installed packages offer, sorted.
-
-    Args:
-        group: `BACKBONES` or `FAMILIES`.
-    """
+    """Return the names that installed packages offer in a group, sorted."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
 def import_offered(group: str, name: str) -> Callable[..., Any]:
-    """Import what a package offers.
-
-    Args:
-        group: `BACKBONES` or `FAMILIES`.
-        name: One of `offered`.
+    """Import what a package offers under a name of `offered`.
 
     Raises:
         ValueError: If more than one package offers it.
@@ -43,8 +37,8 @@ def import_offered(group: str, name: str) -> Callable[..., Any]:
     """
     entries = list(entry_points(group=group, name=name))
     if len({entry.value for entry in entries}) > 1:
-        packages = " and ".join(sorted(owner(entry) for entry in entries))
-        raise ValueError(
+        packages = " and ".join(sorted(_owner(entry) for entry in entries))
+        raise UserError(
             f"{packages} each offer {name!r} in {group!r}; expected one. Uninstall the others."
         )
     entry = entries[0]
@@ -52,22 +46,16 @@ def import_offered(group: str, name: str) -> Callable[..., Any]:
         loaded: Callable[..., Any] = entry.load()
     except Exception as error:  # importing runs another's code, which may fail in any way
         raise ImportError(
-            f"the package {owner(entry)} offers {name!r} in {group!r}, but {entry.value!r} cannot "
-            f"be imported ({error!r}). Install what it needs, or uninstall {owner(entry)}."
+            f"the package {_owner(entry)} offers {name!r} in {group!r}, but {entry.value!r} cannot "
+            f"be imported ({error!r}). Install what it needs, or uninstall {_owner(entry)}."
         ) from error
     return loaded
 
 
 def offering(group: str, name: str) -> str:
-    """Return the packages that offer a name, for a message.
-
-    Args:
-        group: `BACKBONES` or `FAMILIES`.
-        name: One of `offered`.
-    """
-    return ", ".join(sorted({owner(entry) for entry in entry_points(group=group, name=name)}))
+    """Return the packages that offer a name, for a message."""
+    return ", ".join(sorted({_owner(entry) for entry in entry_points(group=group, name=name)}))
 
 
-def owner(entry: EntryPoint) -> str:
-    """Return the name of the package that an entry point comes from."""
+def _owner(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else "an unnamed package"

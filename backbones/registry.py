@@ -9,6 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.options import BackboneOptions, Conventions
 from backbones.plugins import BACKBONES, FAMILIES, import_offered, offered, offering
 from backbones.resnet.variants import VARIANTS, ResNetSpec
@@ -51,7 +52,7 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         ['c2']
     """
     if name in BUILDERS:
-        raise ValueError(f"a backbone {name!r} is registered already; choose another name.")
+        raise UserError(f"a backbone {name!r} is registered already; choose another name.")
 
     def register(builder: Builder) -> Builder:
         BUILDERS[name] = builder
@@ -71,31 +72,26 @@ def list_backbones() -> list[str]:
 def _builder(name: str) -> Builder:
     """Return what builds a backbone: ours, one of a family, or another package's."""
     families = offered(FAMILIES)
-    prefix, slash, rest = name.partition("/")
-    if slash and prefix in families:
-        return partial(_build_member, prefix, rest)
+    family, slash, member = name.partition("/")
+    if slash and family in families:
+        return _build_offered(FAMILIES, family, member)
     others = offered(BACKBONES)
     if name in others and name in BUILDERS:
-        raise ValueError(
-            f"the backbone {name!r} is registered, and "
-            f"{offering(BACKBONES, name)} offers another; uninstall that package, "
-            "or have it choose another name."
+        raise UserError(
+            f"the backbone {name!r} is registered, and {offering(BACKBONES, name)} offers another; "
+            "uninstall that package, or have it choose another name."
         )
-    table: dict[str, Builder] = {
-        f"{family}/<name>": partial(_build_member, family, "<name>") for family in families
-    }
-    table |= {other: partial(_build_offered, other) for other in others}
+    table = {f"{one}/<name>": _build_offered(FAMILIES, one, "<name>") for one in families}
+    table |= {other: _build_offered(BACKBONES, other) for other in others}
     return choose(table | BUILDERS, name, what="backbone")
 
 
-def _build_offered(name: str, options: BackboneOptions) -> "Backbone":
-    backbone: Backbone = import_offered(BACKBONES, name)(options)
-    return backbone
+def _build_offered(group: str, name: str, *arguments: str) -> Builder:
+    def build(options: BackboneOptions) -> "Backbone":
+        backbone: Backbone = import_offered(group, name)(*arguments, options)
+        return backbone
 
-
-def _build_member(family: str, name: str, options: BackboneOptions) -> "Backbone":
-    backbone: Backbone = import_offered(FAMILIES, family)(name, options)
-    return backbone
+    return build
 
 
 def build_backbone(  # noqa: PLR0913 (the one door to every option)
@@ -119,19 +115,19 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         name: A registered name; see `list_backbones`. Or one of a family, such as
             ``timm/convnext_tiny``; see `backbones.plugins`.
         weights: What `backbones.weights.load.load_weights` takes: a tag such as ``"imagenet"`` or a
-            file. None is a random initialisation, of which nothing can be frozen; ``"random"`` is
-            the same, asked for by name, and may be frozen.
-        conventions: What a weight file expects of an image, where it does not say so itself or says
-            it wrongly; see `backbones.weights.load.load_weights`.
+            file. None is a random initialisation, of which no stage may be frozen; ``"random"`` is
+            the same and may be frozen.
+        conventions: What a weight file expects of an image, where the file does not state it or is
+            wrong; see `backbones.weights.load.load_weights`.
         in_channels: Channels of the image; loaded weights are adapted to it.
         norm: A key of `backbones.layers.norm.NORMS`.
         out_features: Which feature maps to return (``c1`` to ``c5``); all when None. Stages past
             the last one are not built.
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         freeze: How many stages to freeze, stem first; see `Backbone.freeze`.
-        drop_path: Stochastic depth: how likely the residual of the last block is dropped in
-            training, from 0 to below 1; that of earlier blocks less, on a line.
-        init: How random weights are drawn, a key of `backbones.resnet.init.INITS`.
+        drop_path: Stochastic depth: the probability that the residual of the last block is dropped
+            in training, from 0 to below 1; it falls linearly to 0 at the first block.
+        init: The random initialisation, a key of `backbones.resnet.init.INITS`.
         deformable: Stages (``c2`` to ``c5``) whose 3x3 convolutions are deformable.
         deformable_version: 1 learns offsets, 2 masks as well.
 
@@ -150,14 +146,14 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     builder = _builder(name)
     if weights is None and (freeze > 0 or norm == "frozen_batch"):
         fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
-        raise ValueError(
+        raise UserError(
             f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
-            "Give weights='imagenet' or a file, or ask for it by name with weights='random'."
+            "Give weights='imagenet' or a file, or weights='random' if that is meant."
         )
     if conventions is not None and weights in (None, "random"):
-        raise ValueError(
-            f"conventions={conventions!r} says what loaded weights expect of an image, and "
-            f"backbone {name!r} has none; leave it out, or give weights."
+        raise UserError(
+            f"conventions={conventions!r} says what loaded weights expect of an image, but "
+            f"backbone {name!r} loads none; leave it out, or give weights."
         )
     options = BackboneOptions(
         in_channels=in_channels,

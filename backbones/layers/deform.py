@@ -36,10 +36,19 @@ class DeformConv2d(nn.Conv2d):
         groups: int = 1,
         modulated: bool = True,
     ) -> None:
-        sampling = {"stride": stride, "padding": dilation, "dilation": dilation}
-        super().__init__(in_channels, out_channels, 3, **sampling, groups=groups, bias=False)
+        super().__init__(
+            in_channels,
+            out_channels,
+            3,
+            stride=stride,
+            padding=dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=False,
+        )
         self.modulated = modulated
-        self.conv_offset = nn.Conv2d(in_channels, 27 if modulated else 18, 3, **sampling)
+        values = 27 if modulated else 18
+        self.conv_offset = conv(in_channels, values, 3, stride=stride, dilation=dilation, bias=True)
         self.start_undeformed()
 
     def start_undeformed(self) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor, fx, nn
 
+from backbones.errors import UserError
+
 Branch = Callable[[Tensor], Tensor]
 _OPEN: Final = 0.5
 _REDUCTION: Final = 16
@@ -100,9 +102,9 @@ class GateRecord:
             ValueError: If ``target`` is out of range, or no gate has run.
         """
         if not 0 <= target <= 1:
-            raise ValueError(f"the target of the gates takes a number from 0 to 1, got {target!r}.")
+            raise UserError(f"the target of the gates takes a number from 0 to 1, got {target!r}.")
         if not self.shares:
-            raise ValueError(
+            raise UserError(
                 "no gate has run: use a backbone with gates, such as dynamic_resnet50, and run it "
                 "within record_gates."
             )

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.layers.attention import ATTENTIONS
 from backbones.layers.conv import conv_norm
@@ -171,7 +172,7 @@ def _parts(spec: ResNetSpec, norm: NormFactory, *, conv3x3: Callable[..., nn.Con
 def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:
     versions = {1: "deformable_v1", 2: "deformable_v2"}
     if options.deformable_version not in versions:
-        raise ValueError(f"deformable_version takes 1 or 2, got {options.deformable_version!r}.")
+        raise UserError(f"deformable_version takes 1 or 2, got {options.deformable_version!r}.")
     stages = dict.fromkeys(features_of(spec)[1:], versions[options.deformable_version])
     return {
         name: choose(stages, name, what="stage for deformable convolutions")

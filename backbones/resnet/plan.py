@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.options import BackboneOptions
 from backbones.resnet.stem import STEMS
 from backbones.resnet.variants import ResNetSpec
@@ -43,7 +44,7 @@ def in_order(spec: ResNetSpec, names: Sequence[str] | None) -> list[str]:
     for name in names:
         choose(dict.fromkeys(known), name, what="feature")
     if not names or len(set(names)) != len(names):
-        raise ValueError(
+        raise UserError(
             f"out_features takes one or more of {', '.join(known)}, each once, got {list(names)}."
         )
     return sorted(names)
@@ -97,11 +98,11 @@ def _base_stride(spec: ResNetSpec) -> int:
 def _check(spec: ResNetSpec, output_stride: int, drop_path: float) -> None:
     coarsest = _base_stride(spec) * 2 ** (len(spec.depths) - 1)
     if output_stride not in (8, 16, 32):
-        raise ValueError(f"output_stride takes 8, 16 or 32, got {output_stride}.")
+        raise UserError(f"output_stride takes 8, 16 or 32, got {output_stride}.")
     if output_stride != 32 and coarsest < output_stride * 2:
-        raise ValueError(
+        raise UserError(
             f"output_stride={output_stride} has nothing to dilate: the coarsest stride of this "
             f"backbone is {coarsest}. Leave it out."
         )
     if not 0 <= drop_path < 1:
-        raise ValueError(f"drop_path takes a probability from 0 to below 1, got {drop_path!r}.")
+        raise UserError(f"drop_path takes a probability from 0 to below 1, got {drop_path!r}.")

@@ -28,23 +28,11 @@ class ZeroPadShortcut(nn.Module):
         return F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
 
 
-class MeanPool(nn.Module):
-    """The mean over 2x2 with stride 1 or 2; with stride 1, for dilated stages, zero-padded.
-
-    Both are timm's: ``AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`` and
-    ``AvgPool2dSame(2, 1)``.
-    """
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.pad = (0, 1, 0, 1) if stride == 1 else (0, 0, 0, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C, ceil(H / stride), ceil(W / stride))."""
-        return F.avg_pool2d(
-            F.pad(x, self.pad), 2, self.stride, ceil_mode=True, count_include_pad=False
-        )
+def mean_pool(stride: int) -> nn.Module:
+    """Return the mean over 2x2 with stride 2 or, for dilated stages, 1; both are timm's."""
+    if stride == 1:
+        return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, 1))
+    return nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
 
 
 class MeanProjection(NoTorchScript, nn.Sequential):
@@ -56,7 +44,7 @@ class MeanProjection(NoTorchScript, nn.Sequential):
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, dilation: int, norm: NormFactory
     ) -> None:
-        pool = nn.Identity() if stride == dilation == 1 else MeanPool(stride)
+        pool = nn.Identity() if stride == dilation == 1 else mean_pool(stride)
         super().__init__(pool, conv(in_channels, out_channels, 1), norm(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:

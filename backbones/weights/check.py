@@ -1,4 +1,4 @@
-"""Whether weights fit a backbone; if they do not, what they are and what can be done."""
+"""Refuse weights that do not fit a backbone, and say which backbone they are for."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,66 +7,67 @@ from fnmatch import fnmatch
 
 from torch import Tensor, nn
 
+from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.plugins import timms_name
+from backbones.weights.architecture import (
+    Known,
+    build_on_meta,
+    describe,
+    family_of,
+    fitting_backbones,
+)
 from backbones.weights.identify import WeightFile
 from backbones.weights.locate import in_timm
-from backbones.weights.lookalike import Known, family_of, lookalikes, said, skeleton
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kin:
-    """The backbone that is asked for, among the others that there are.
-
-    Attributes:
-        name: Its registered name.
-        known: Builders of the others, and of it.
-    """
+class Target:
+    """The backbone that a file is loaded into: its registered name, and all builders by name."""
 
     name: str
     known: Known
 
-    def look(self, file: WeightFile) -> str:
-        """Return a sentence about which other backbone a file is of."""
-        return said(family_of(file.state), self.likely(file))
-
-    def likely(self, file: WeightFile) -> list[str]:
-        """Return the names of the other backbones that a file may be of."""
+    def others_like(self, file: WeightFile) -> list[str]:
+        """Return the names of the other backbones that a file may be for."""
         others = {name: build for name, build in self.known.items() if name != self.name}
         if family_of(file.state):
             return []
-        return lookalikes(file.state, others, stride_in_1x1=self.stride(file))
+        return fitting_backbones(file.state, others, stride_in_1x1=self.stride_of(file))
 
-    def stride(self, file: WeightFile) -> bool | None:
-        """Return whether the file's bottlenecks stride in the 1x1; None if nobody knows."""
-        if file.said.stride_in_1x1 is not None:
-            return file.said.stride_in_1x1
-        if file.said.architecture is not None and file.said.architecture in self.known:
-            backbone = skeleton(self.known[file.said.architecture])
+    def stride_of(self, file: WeightFile) -> bool | None:
+        """Return whether the file's bottlenecks stride in the 1x1; None if that is not known."""
+        stated = file.statement
+        if stated.stride_in_1x1 is not None:
+            return stated.stride_in_1x1
+        if stated.architecture is not None and stated.architecture in self.known:
+            backbone = build_on_meta(self.known[stated.architecture])
             return None if backbone is None else backbone.stride_in_1x1
         return file.origin.stride_in_1x1
 
 
-def check_architecture(file: WeightFile, *, kin: Kin) -> None:
-    """Raise if a file says that it is of another network, whose shapes may be the same.
-
-    Args:
-        file: The file.
-        kin: The backbone among the others; ``timm/<name>`` is timm's ``<name>``.
+def check_architecture(file: WeightFile, *, target: Target) -> None:
+    """Raise if a file states another architecture, whose tensors may have the same shapes.
 
     Raises:
-        ValueError: If it does; it names the backbones that it is of, if there are any.
+        ValueError: With the backbones of that architecture, if there are any.
     """
-    said = file.said.architecture
-    if said is None or file.origin.name == "Keel" or timms_name(said) == timms_name(kin.name):
+    stated = file.statement.architecture
+    if (
+        stated is None
+        or file.origin.name == "Keel"
+        or timms_name(stated) == timms_name(target.name)
+    ):
         return
-    names = [name for name in (said, f"timm/{said}") if name in kin.known or in_timm(name)]
+    names = [name for name in (stated, f"timm/{stated}") if name in target.known or in_timm(name)]
     use = (
-        f"use backbone {' or '.join(map(repr, names))}, or" if names else "it is none of ours: use"
+        f"use backbone {' or '.join(map(repr, names))}, or"
+        if names
+        else "Keel does not have it: use"
     )
-    raise ValueError(
-        f"{file.source.path} is of a {said}, says {file.said.by}, and was not loaded into "
-        f"{kin.name!r}: networks of the same shapes can compute different things; {use} other "
+    raise UserError(
+        f"{file.source.path} is of a {stated}, says {file.statement.by}, and was not loaded into "
+        f"{target.name!r}: networks of the same shapes can compute different things; {use} other "
         "weights."
     )
 
@@ -77,7 +78,7 @@ def check_tensors(
     *,
     missing: tuple[str, ...],
     table: str,
-    kin: Kin,
+    target: Target,
     file: WeightFile,
 ) -> None:
     """Raise unless the tensors cover the backbone.
@@ -86,8 +87,8 @@ def check_tensors(
         backbone: What they are for.
         given: Tensors under the backbone's names.
         missing: Patterns of those that may be missing.
-        table: What the report says of them.
-        kin: The backbone among the others, with which a file that does not fit is compared.
+        table: The report on them.
+        target: The backbone and all others, with which a file that does not fit is compared.
         file: Where the tensors are from.
 
     Raises:
@@ -108,83 +109,69 @@ def check_tensors(
     detail = "; ".join(
         f"{len(keys)} {what}, such as {', '.join(keys[:3])}" for what, keys in parts.items() if keys
     )
-    names = kin.likely(file)
-    raise ValueError(
-        f"the weights do not fit {kin.name!r}: {detail}.{said(family_of(file.state), names)} "
+    names = target.others_like(file)
+    raise UserError(
+        f"the weights do not fit {target.name!r}: {detail}.{describe(file.state, names)} "
         f"Nothing was loaded; {_advice(backbone, extra, names=names, file=file)}\n{table}"
     )
 
 
-def check_stride(backbone: Backbone, file: WeightFile, *, kin: Kin) -> None:
-    """Raise if the file's bottlenecks stride elsewhere than the backbone's.
-
-    The shapes are the same either way, and the features are not: detectron2's ``STRIDE_IN_1X1``,
-    mmdetection's ``style``.
-
-    Args:
-        backbone: What the file is for.
-        file: The file.
-        kin: The backbone among the others.
-
-    Raises:
-        ValueError: If they differ; it names the backbones that fit.
-    """
-    if backbone.stride_in_1x1 is None:
-        return
-    stride = kin.stride(file)
-    if stride in (None, backbone.stride_in_1x1):
-        return
-    places = {True: "the first 1x1 convolution, as Caffe's do", False: "the 3x3 convolution"}
-    names = lookalikes(file.state, kin.known, stride_in_1x1=stride)
-    use = " or ".join(names) or "one of those whose stride is there"
-    raise ValueError(
-        f"{file.source.path} ({file.origin.name}) is of a network whose bottlenecks stride in "
-        f"{places[bool(stride)]}; those of {kin.name!r} stride in "
-        f"{places[backbone.stride_in_1x1]}: same shapes, other features. Nothing was loaded; use "
-        f"backbone {use}."
-    )
-
-
 def _advice(backbone: Backbone, extra: list[str], *, names: list[str], file: WeightFile) -> str:
-    """Return what to do about weights that do not fit."""
     if len(names) == 1:
         return (
             f"use backbone {names[0]!r}, for a run backbone={names[0]} "
             f"backbone.weights={shlex.quote(file.source.label)}."
         )
-    placeholders = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
-    if any(key.rpartition(".")[0] in placeholders for key in extra):
+    without_norm = {name for name, m in backbone.named_modules() if isinstance(m, nn.Identity)}
+    if any(key.rpartition(".")[0] in without_norm for key in extra):
         return (
-            "norm='none' has no place for the scale and shift that the file's norms learned: "
-            "build the backbone with norm='batch' or 'frozen_batch', or with weights='random'."
+            "norm='none' cannot hold the learned scale and shift of the file's norms: build the "
+            "backbone with norm='batch' or 'frozen_batch', or with weights='random'."
         )
     return "use weights of this architecture and norm."
 
 
-def check_numbers(backbone: Backbone, given: Mapping[str, Tensor], *, file: WeightFile) -> None:
-    """Raise if a tensor has numbers that are NaN or infinite, or integers in the place of weights.
+def check_stride(backbone: Backbone, file: WeightFile, *, target: Target) -> None:
+    """Raise if the file's bottlenecks stride in another convolution than the backbone's.
 
-    Integers are what quantisation leaves: without its scales they would be loaded as large weights.
-
-    Args:
-        backbone: What they are for.
-        given: Tensors under the backbone's names.
-        file: Where the tensors are from.
+    The shapes are the same either way, and the features are not: detectron2's ``STRIDE_IN_1X1``,
+    mmdetection's ``style``.
 
     Raises:
-        ValueError: With the names of the first.
+        ValueError: With the names of the backbones that fit.
+    """
+    stride = target.stride_of(file) if backbone.stride_in_1x1 is not None else None
+    if stride in (None, backbone.stride_in_1x1):
+        return
+    places = {True: "the first 1x1 convolution, as Caffe's do", False: "the 3x3 convolution"}
+    names = fitting_backbones(file.state, target.known, stride_in_1x1=stride)
+    use = " or ".join(names) or "one with that stride"
+    raise UserError(
+        f"{file.source.path} ({file.origin.name}) is of a network whose bottlenecks stride in "
+        f"{places[bool(stride)]}; those of {target.name!r} stride in {places[not stride]}: same "
+        f"shapes, other features. Nothing was loaded; use backbone {use}."
+    )
+
+
+def check_numbers(backbone: Backbone, given: Mapping[str, Tensor], *, file: WeightFile) -> None:
+    """Raise if a weight is NaN or infinite, or an integer.
+
+    Integers come from quantisation: without its scales they would be loaded as large weights.
+
+    Raises:
+        ValueError: With the names of the first such tensors.
     """
     floats = [k for k, v in backbone.file_state().items() if v.is_floating_point() and k in given]
     whole = [k for k in floats if not given[k].is_floating_point()]
     if whole:
-        raise ValueError(
+        raise UserError(
             f"{file.source.path} has {str(given[whole[0]].dtype).removeprefix('torch.')} in the "
             f"place of floating-point numbers in {len(whole)} tensors, such as "
             f"{', '.join(whole[:3])}, as a quantised model has; give the weights from before."
         )
-    spoilt = [k for k in floats if not given[k].float().isfinite().all()]
-    if spoilt:
-        raise ValueError(
-            f"{file.source.path} has numbers that are NaN or infinite in {len(spoilt)} tensors, "
-            f"such as {', '.join(spoilt[:3])}; give a file of a run that did not diverge."
+    broken = [k for k in floats if not given[k].float().isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{file.source.path} has numbers that are NaN or infinite in {len(broken)} tensors, "
+            f"such as {', '.join(broken[:3])}; give a file of a run that did not diverge."
         )

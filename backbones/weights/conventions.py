@@ -1,4 +1,4 @@
-"""What projects do to an image before their network sees it, by name, and the same in our terms."""
+"""The image formats of other projects by name, and their conversion to RGB in [0, 1]."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +29,7 @@ class ImageFormat:
     epsilon: float = _IMAGENET.epsilon
 
     def __str__(self) -> str:
-        """Return channel order and range, then what each channel loses and is divided by."""
+        """Return channel order, range, mean and std."""
         order = "BGR" if self.bgr else "RGB" if len(self.mean) == 3 else f"{len(self.mean)} ch."
         mean, std = (" ".join(f"{v:g}" for v in values) for values in (self.mean, self.std))
         return f"{order} in [0, {self.white:g}], mean {mean}, std {std}"
@@ -49,10 +49,7 @@ class ImageFormat:
         )
 
     def in_rgb(self, weight: Tensor) -> Tensor:
-        """Return a first convolution's weight (O, C, kH, kW) for images with red first.
-
-        A convolution of other than three channels has no colours, and stays as it is.
-        """
+        """Return a first convolution's weight (O, C, kH, kW) for RGB; it changes if C is 3."""
         return weight.flip(1) if self.bgr and weight.ndim == 4 and weight.shape[1] == 3 else weight
 
 

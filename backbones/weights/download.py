@@ -1,10 +1,13 @@
-"""Downloads: a file arrives whole and with the right hash, or nothing of it stays."""
+"""Downloads: a file arrives whole and with the right hash, or nothing of it stays.
+
+`torch.hub.download_url_to_file` does not go on after a broken connection, and has no time limit.
+"""
 
 import errno
 import hashlib
 import os
+import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from glob import escape
 from http.client import HTTPException
@@ -14,12 +17,14 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
-from torch.hub import tqdm  # type: ignore[attr-defined] # with torch's fallback where it is missing
+from torch.hub import get_dir, tqdm  # type: ignore[attr-defined] # torch's stand-in without tqdm
+
+from backbones.errors import UserError
 
 _CHUNK: Final = 1 << 18
 _TIMEOUT: Final = 60.0
 _ATTEMPTS: Final = 10
-_STALE: Final = 3600.0  # seconds without a byte, after which nobody is downloading any more
+_STALE: Final = 3600.0  # seconds without a byte, after which a download must have been killed
 
 
 def offline() -> bool:
@@ -27,43 +32,52 @@ def offline() -> bool:
     return os.environ.get("KEEL_OFFLINE", "0") not in ("", "0")
 
 
-def fetch(url: str, *, sha256: str, path: Path) -> Path:
-    """Return ``path`` with the file at ``url`` in it, downloading it once.
+def fetch_published(url: str) -> Path:
+    """Fetch a file with the first digits of its hash in its name, as torchvision's and timm's."""
+    name = url.rpartition("/")[2]
+    found = re.search(r"-([0-9a-f]{8,})\.\w+$", name)
+    if found is None:
+        raise UserError(f"{url} is published without a hash; download it, and give its path.")
+    return fetch(url, sha256=found[1], name=name)
+
+
+def fetch(url: str, *, sha256: str, name: str) -> Path:
+    """Return the file at ``url``, downloaded once and kept where torch keeps weights.
 
     The download goes to a hidden file beside it, shows its progress, goes on where a connection
-    broke, and takes the name only when its hash is right. A file that is there is checked as well.
+    broke, and takes the name only when its hash is right. A kept file is checked as well.
 
     Args:
         url: Where the file is.
         sha256: The first hexadecimal digits of its hash, lower case.
-        path: Where to keep it.
+        name: The name to keep it under.
 
     Raises:
-        ValueError: If the file at ``path`` has another hash.
+        ValueError: If the file that is kept has another hash.
         ConnectionError: If ``KEEL_OFFLINE`` is set, or the download fails.
         OSError: If the disk is full.
     """
-    if not path.exists():
-        try:
-            if offline():
-                raise URLError("KEEL_OFFLINE is set")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _download(url, sha256=sha256, path=path)
-        except (OSError, RuntimeError, HTTPException) as error:
-            raise failure(
-                url, error, folder=path.parent, first=f"copy that file to {path}"
-            ) from error
-    digest = _digest(path)
-    if not digest.startswith(sha256):
-        raise ValueError(
-            f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete it, "
-            "and the next run downloads it again."
-        )
+    path = Path(get_dir()) / "checkpoints" / name
+    if path.exists():
+        digest = _digest(path)
+        if not digest.startswith(sha256):
+            raise UserError(
+                f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete "
+                "it, and the next run downloads it again."
+            )
+        return path
+    try:
+        if offline():
+            raise URLError("KEEL_OFFLINE is set")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, sha256=sha256, path=path)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise failure(url, error, folder=path.parent, first=f"copy that file to {path}") from error
     return path
 
 
 def failure(what: str, error: Exception, *, folder: Path, first: str) -> OSError:
-    """Return the error that says why a download failed, and what can be done.
+    """Return the error for a failed download: why, and what can be done.
 
     Args:
         what: What could not be downloaded.
@@ -84,16 +98,11 @@ def failure(what: str, error: Exception, *, folder: Path, first: str) -> OSError
     )
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove what processes that were killed left of earlier downloads of the same file."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+def _download(url: str, *, sha256: str, path: Path) -> None:
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by a process that was killed
         with suppress(OSError):  # another process may have removed it
             if time.time() - left.stat().st_mtime > _STALE:
                 left.unlink()
-
-
-def _download(url: str, *, sha256: str, path: Path) -> None:
-    _remove_stale(path)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with part.open("xb") as file:
@@ -107,42 +116,37 @@ def _download(url: str, *, sha256: str, path: Path) -> None:
 
 
 def _receive(url: str, file: BinaryIO) -> None:
-    """Write what is at ``url``; after a broken connection go on, as long as that gets further."""
+    """Write what is at ``url``; after a broken connection continue, if the last try got further."""
     with tqdm(unit="B", unit_scale=True, unit_divisor=1024) as bar:
         furthest = 0
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 _append(url, file, bar=bar)
+                break
             except (HTTPException, ConnectionError, TimeoutError, URLError) as error:
                 got = file.tell()
                 if attempt == _ATTEMPTS or got <= furthest or isinstance(error, HTTPError):
                     raise
                 furthest = got
-            else:
-                return
 
 
 def _append(url: str, file: BinaryIO, *, bar: Any) -> None:  # noqa: ANN401 (tqdm's, or a stand-in)
-    """Ask for what the file lacks, and write what comes."""
+    """Ask for the rest of the file, and write it."""
     start = file.tell()
     headers = {"User-Agent": "keel"} | ({"Range": f"bytes={start}-"} if start else {})
     with urlopen(Request(url, headers=headers), timeout=_TIMEOUT) as answer:  # noqa: S310 (any scheme: the hash decides)
         if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-            start = 0  # it sends the whole file, whatever it was asked for
+            start = 0  # the server ignores the range and sends the whole file
             file.seek(0)
             file.truncate()
         length = answer.headers.get("Content-Length")
         total = bar.total = start + int(length) if length else None
         bar.n = start
-        _copy(answer.read, file, bar=bar)
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
     if total is not None and file.tell() < total:
         raise ConnectionError(f"the connection broke after {file.tell()} of {total} bytes")
-
-
-def _copy(read: Callable[[int], bytes], file: BinaryIO, *, bar: Any) -> None:  # noqa: ANN401
-    while chunk := read(_CHUNK):
-        file.write(chunk)
-        bar.update(len(chunk))
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes and not by its name, and what can be done about it."""
+"""The type of a file, by its first bytes and not by its name, and what to do about it."""
 
 import bz2
 import gzip
@@ -11,9 +11,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
-HEAD: Final = 1024
-"""How many of the first bytes tell."""
-
+_HEAD: Final = 1024  # bytes
 _LARGEST: Final = 1 << 34  # bytes that a compressed file may unpack to
 _CHUNK: Final = 1 << 20
 _LENGTH: Final = 8  # bytes of a .safetensors file that say how long its header is
@@ -35,11 +33,11 @@ _FETCH: Final = "fetch the weight file itself"
 _MAP: Final = (*(bytes([0x80 | n]) for n in range(1, 16)), b"\xde", b"\xdf")  # msgpack's
 _BEGINNINGS: Final[dict[bytes, tuple[str, str]]] = {
     b"version https://git-lfs.github.com/spec/": (
-        "a pointer of Git LFS, which stands for a file that was not fetched",
+        "a pointer of Git LFS to a file that was not fetched",
         "run `git lfs pull` in its repository",
     ),
     b"/annex/objects/": (
-        "a pointer of git-annex, which stands for a file that was not fetched",
+        "a pointer of git-annex to a file that was not fetched",
         "run `git annex get` in its repository",
     ),
     b"\x89HDF\r\n\x1a\n": ("an HDF5 file, as Keras and TensorFlow write (.h5)", _FOREIGN),
@@ -56,10 +54,9 @@ _BEGINNINGS: Final[dict[bytes, tuple[str, str]]] = {
 
 
 def unpacked(file: BinaryIO) -> BytesIO | None:
-    """Return what a file compressed by xz, gzip or bzip2 holds, or None if it is none.
+    """Return the content of a file that xz, gzip or bzip2 compressed, or None for another file.
 
-    Args:
-        file: Open for reading in binary mode; it is left at its start.
+    This and the functions below take a file that is open in binary mode, and leave it at its start.
 
     Raises:
         ValueError: If more than 16 GiB come out of it.
@@ -79,42 +76,26 @@ def unpacked(file: BinaryIO) -> BytesIO | None:
 
 
 def is_safetensors(file: BinaryIO) -> bool:
-    """Return whether a file begins as ``.safetensors`` does: how long its header is, then JSON.
-
-    Args:
-        file: As in `unpacked`.
-    """
+    """Return whether a file begins as ``.safetensors`` does: the header's length, then JSON."""
     return _head(file)[_LENGTH : _LENGTH + 1] == b"{" and not _is_text(_head(file))
 
 
 def is_pickle(file: BinaryIO) -> bool:
-    """Return whether a file is a pickle that is not one of torch.save's.
-
-    Args:
-        file: As in `unpacked`.
-    """
+    """Return whether a file is a pickle, and not one of torch.save's."""
     head = _head(file)
     return head.startswith(_PICKLE) and _LEGACY not in head[:64]
 
 
 def is_torchs(file: BinaryIO) -> bool:
-    """Return whether a file begins as torch.save's do, today's and those before torch 1.6.
-
-    Args:
-        file: As in `unpacked`.
-    """
+    """Return whether a file begins as those of torch.save, before torch 1.6 or since."""
     head = _head(file)
     return head.startswith(_ZIP) or _LEGACY in head[:64]
 
 
 def foreign(file: BinaryIO) -> tuple[str, str] | None:
-    """Return what a file is that holds no weights which can be read here, and what to do.
+    """Return the type of a file that cannot be read here, as it follows "is", and what to do.
 
-    Args:
-        file: As in `unpacked`.
-
-    Returns:
-        What follows "is", and an advice; None for a file of weights, and for one that nobody knows.
+    None is returned for a weight file, and for an unknown type.
     """
     head = _head(file)
     if is_safetensors(file):
@@ -131,19 +112,20 @@ def foreign(file: BinaryIO) -> tuple[str, str] | None:
         return _archive(file)
     if _TEXT_PICKLE.match(head):
         return None
-    kind = next((kind for tells, *kind in _TELLS if tells(head)), None)
-    return None if kind is None else (kind[0].format(_begin(head)), kind[1])
+    kind = next((kind for matches, *kind in _TESTS if matches(head)), None)
+    begins = repr(head[: 4 * _SHOWN].decode("utf-8", errors="ignore").strip()[:_SHOWN])
+    return None if kind is None else (kind[0].format(begins), kind[1])
 
 
 def _head(file: BinaryIO) -> bytes:
     file.seek(0)
-    head = file.read(HEAD)
+    head = file.read(_HEAD)
     file.seek(0)
     return head
 
 
 def _archive(file: BinaryIO) -> tuple[str, str] | None:
-    """Return what a zip archive is, unless torch.save wrote it."""
+    """Return the type of a zip archive that torch.save did not write, and what to do."""
     names: list[str] = []
     with suppress(BadZipFile, OSError, ValueError), ZipFile(file) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -193,20 +175,16 @@ def _is_onnx(head: bytes) -> bool:
 
 
 def _is_msgpack(head: bytes) -> bool:
-    """Return whether it is a map whose first key is a text, which no pickle begins with."""
+    """Return whether it is a map whose first key is a text; no pickle begins so."""
     at = {b"\xde": 3, b"\xdf": 5}.get(head[:1], 1)
     key = head[at] if len(head) > at else 0
     return head.startswith(_MAP) and (0xA0 <= key <= 0xBF or key in (0xD9, 0xDA))
 
 
-def _begin(head: bytes) -> str:
-    return repr(head[: 4 * _SHOWN].decode("utf-8", errors="ignore").strip()[:_SHOWN])
-
-
-_TELLS: Final[tuple[tuple[Callable[[bytes], bool], Any, Any], ...]] = (
+_TESTS: Final[tuple[tuple[Callable[[bytes], bool], Any, Any], ...]] = (
     (
         _is_page,
-        "a web page, as a server sends it that wants a login or no longer has the file",
+        "a web page, as a server sends it instead of a file that needs a login or is gone",
         _FETCH,
     ),
     (_is_onnx, "an ONNX model", _FOREIGN),
@@ -215,4 +193,4 @@ _TELLS: Final[tuple[tuple[Callable[[bytes], bool], Any, Any], ...]] = (
     (lambda head: head[257:262] == b"ustar", "a tar archive", _UNPACK),
     (_is_text, "a text that begins with {}", _FETCH),
 )
-"""What tells a kind, what it is, and what to do."""
+"""A test of the first bytes, the type of the file, and what to do."""

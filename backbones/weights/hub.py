@@ -1,6 +1,5 @@
 """Weight files of timm and of HuggingFace's hub, through their own packages."""
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +14,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from timm.models import PretrainedCfg
-from torch.hub import get_dir
 
 from backbones.choose import nearest
+from backbones.errors import UserError
 from backbones.plugins import timms_name
-from backbones.weights.download import failure, fetch, offline
+from backbones.weights.download import failure, fetch_published, offline
 
 _FILES: Final = ("model.safetensors", "pytorch_model.bin")
-_NOTES: Final = ("config.json", "preprocessor_config.json")
+_METADATA: Final = ("config.json", "preprocessor_config.json")
 
 
 def is_known(name: str) -> bool:
@@ -31,14 +30,10 @@ def is_known(name: str) -> bool:
 
 
 def timm_config(model: str, *, name: str) -> PretrainedCfg:
-    """Return timm's description of a pretrained model, which it has without a network.
-
-    Args:
-        model: timm's name, such as ``resnet50.a1_in1k``; without the tag its default one.
-        name: The registered name of the backbone it is for.
+    """Return timm's description of ``model``, pretrained weights for the backbone ``name``.
 
     Raises:
-        ValueError: If timm has no such weights, or they are of another network.
+        ValueError: If timm has no such weights, or they are of another architecture.
     """
     known = timm.list_pretrained()
     names = {*known, *(full.partition(".")[0] for full in known)}
@@ -46,12 +41,12 @@ def timm_config(model: str, *, name: str) -> PretrainedCfg:
     if config is None:
         close = nearest(model, names)
         hint = f"; did you mean {close!r}?" if close else ""
-        raise ValueError(f"timm has no weights {model!r}{hint} timm.list_pretrained() lists all.")
-    # timm's blurpool and average-pooling variants have the names and shapes of plain ones.
+        raise UserError(f"timm has no weights {model!r}{hint} timm.list_pretrained() lists all.")
+    # The blurpool and average-pooling variants have the tensor names and shapes of plain ones.
     own = timms_name(name)
     if config.architecture != own and timm.is_model(own):
         others = f", or weights such as timm:{own}" if timm.is_model_pretrained(own) else ""
-        raise ValueError(
+        raise UserError(
             f"timm's {model!r} is a {config.architecture}, and cannot be loaded into {name!r}; "
             f"use backbone 'timm/{config.architecture}'{others}."
         )
@@ -59,40 +54,31 @@ def timm_config(model: str, *, name: str) -> PretrainedCfg:
 
 
 def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[float, ...]]:
-    """Return the file of a pretrained model of timm's, and the mean and std of its images.
-
-    Raises:
-        ValueError: As `timm_config`, whose arguments these are.
-        ConnectionError: If they have to be downloaded and cannot be.
-    """
+    """Return the file of timm's pretrained ``model``, and the mean and std of its images."""
     config = timm_config(model, name=name)
     if config.hf_hub_id:
         repository, _, revision = config.hf_hub_id.partition("@")
         path = hub_file(repository, revision=revision or None)
     else:
-        path = _published(str(config.url))
+        path = fetch_published(str(config.url))
     return path, tuple(config.mean), tuple(config.std)
 
 
 def hub_file(repository: str, *, revision: str | None) -> Path:
-    """Return the weight file of a repository, and fetch the notes beside it.
-
-    Args:
-        repository: ``owner/name``.
-        revision: A branch, tag or commit; the main branch when None.
+    """Return the weight file of a repository, ``owner/name``; fetch its JSON files beside it.
 
     Raises:
         ValueError: If there is no such repository or revision, or no weight file in it.
         ConnectionError: If it has to be downloaded and cannot be.
     """
-    for name in _NOTES:
+    for name in _METADATA:
         _file(repository, name, revision=revision)
     for name in _FILES:
         if (path := _file(repository, name, revision=revision)) is not None:
             return path
     if offline():
         raise _failure(_FILES[0], repository, RuntimeError("KEEL_OFFLINE is set"))
-    raise ValueError(
+    raise UserError(
         f"{repository!r} has neither {' nor '.join(_FILES)} (revision {revision or 'main'}); "
         "download the file you mean, and give its path."
     )
@@ -103,11 +89,11 @@ def _file(repository: str, name: str, *, revision: str | None) -> Path | None:
     try:
         path = hf_hub_download(repository, name, revision=revision, local_files_only=offline())
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise ValueError(
+        raise UserError(
             f"the hub has no {repository!r} at revision {revision or 'main'!r}, or keeps it from "
             f"you: {error}"
         ) from error
-    except LocalEntryNotFoundError as error:  # not kept here, and the hub not asked or not reached
+    except LocalEntryNotFoundError as error:  # not in the cache, and no answer of the hub
         if offline():
             return None
         raise _failure(name, repository, error) from error
@@ -121,12 +107,3 @@ def _file(repository: str, name: str, *, revision: str | None) -> Path | None:
 def _failure(name: str, repository: str, error: Exception) -> OSError:
     first = f"run `hf download {repository}` where there is a network and copy {HF_HUB_CACHE} here"
     return failure(f"{name} of {repository}", error, folder=Path(HF_HUB_CACHE), first=first)
-
-
-def _published(url: str) -> Path:
-    """Fetch a file whose name ends in the first digits of its hash, as timm's and torch's do."""
-    name = url.rpartition("/")[2]
-    found = re.search(r"-([0-9a-f]{8,})\.\w+$", name)
-    if found is None:
-        raise ValueError(f"timm publishes {url} without a hash; download it, and give its path.")
-    return fetch(url, sha256=found[1], path=Path(get_dir()) / "checkpoints" / name)

@@ -1,4 +1,4 @@
-"""Weights by tag, file or address: whether they fit, and what they expect of an image."""
+"""Load weights into a backbone: whole, or not at all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,10 +9,12 @@ from typing import Final
 
 from torch import Tensor
 
+from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.options import Conventions
+from backbones.weights.architecture import STATISTICS, Known, describe, stage_of
 from backbones.weights.check import (
-    Kin,
+    Target,
     check_architecture,
     check_numbers,
     check_stride,
@@ -20,25 +22,23 @@ from backbones.weights.check import (
 )
 from backbones.weights.conventions import ImageFormat
 from backbones.weights.identify import WeightFile, open_weights
-from backbones.weights.lookalike import STATISTICS, Known, stage_of
 from backbones.weights.names import preactivation_norms
 from backbones.weights.unwrap import backbone_state, prefixes
 
-_STAGES: Final = ("layer", "norms.")
-"""How the names of residual stages, and of what belongs to one feature, begin."""
+_STAGES: Final = ("layer", "norms.")  # prefixes of residual stages, and of the norms of features
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What a weight file gave a backbone.
+    """What was loaded from a weight file.
 
     Attributes:
-        source: The file, or what it was asked for by.
-        origin: Who wrote it, as its names tell.
-        images: What the file expects of an image, in its own terms, and who says so.
-        converted: What was changed on the way, such as the order of the colours.
+        source: The file, or the tag or address that named it.
+        origin: Who wrote it, recognised by its names.
+        images: The image format of the file, and who states it.
+        converted: What was changed, such as the order of the colours.
         stages: Per stage, stem first: how many of its tensors were loaded, and how many it has.
-        dropped: How many tensors of the file have no place in this backbone, by reason.
+        dropped: How many tensors of the file were left out, by reason.
         conventions: What the backbone expects of an image now.
     """
 
@@ -73,11 +73,11 @@ def load_weights(
     """Load weights into a backbone, or refuse them.
 
     Every tensor of the backbone must be in the file, with its shape, unless its name matches a
-    pattern in ``missing`` or in `Backbone.neutral`. What the backbone cannot hold is dropped and
-    counted: a classifier, the running statistics when its norm has none, stages that were not
-    built. Anything else in the file is refused, as is a file of which nobody knows what images it
-    was trained on. A file for BGR images is changed to one for RGB. The first convolution is
-    adapted to the backbone's input channels (see `adapt_first_conv`), and the conventions with it.
+    pattern in ``missing`` or in `Backbone.neutral`. The file may have more: a classifier, running
+    statistics where the backbone's norm has none, stages that were not built; they are dropped and
+    counted. A file with any other tensor is refused, and so is one whose image format is unknown.
+    Weights for BGR images are converted to RGB. The first convolution and the conventions are
+    adapted to the backbone's input channels (see `adapt_first_conv`).
 
     ========================= =====================================================================
     ``weights``
@@ -91,30 +91,30 @@ def load_weights(
 
     Args:
         backbone: Changed in place; its ``conventions`` become those of the weights.
-        weights: Where they are. Who wrote them is told by their names; see
-            `backbones.weights.origins.ORIGINS`.
+        weights: Where they are; see `backbones.weights.origins.ORIGINS` for who may have written
+            them.
         name: The backbone's registered name, by which tags are looked up.
         missing: Patterns, such as ``"layer4.*"``, of tensors that the file may lack.
-        conventions: What the file expects of an image, before all that it says itself: a key of
+        conventions: What the file expects of an image, whatever the file states: a key of
             `backbones.weights.conventions.CONVENTIONS`, or mean and std of RGB images in [0, 1].
         known: Other backbones, with which a file that does not fit is compared; `build_backbone`
             gives every registered one.
 
     Raises:
-        ValueError: If the tag is unknown, the file is broken, it does not fit, or nobody knows its
-            conventions.
+        ValueError: If the tag is unknown, or the file is broken, does not fit, or has an unknown
+            image format.
         FileNotFoundError: If the file does not exist.
         ConnectionError: If the weights have to be downloaded and cannot be.
     """
     file = open_weights(weights, name=name)
-    kin = Kin(name=name, known=known or {})
-    check_architecture(file, kin=kin)
+    target = Target(name=name, known=known or {})
+    check_architecture(file, target=target)
     images, by = file.images(conventions)
-    given, report = _prepare(backbone, file, images, kin=kin)
+    given, report = _prepare(backbone, file, images, target=target)
     report = replace(report, images="not known" if images is None else f"{images} ({by})")
     missing = (*missing, *_fresh(backbone, given))
-    check_tensors(backbone, given, missing=missing, table=str(report), kin=kin, file=file)
-    check_stride(backbone, file, kin=kin)
+    check_tensors(backbone, given, missing=missing, table=str(report), target=target, file=file)
+    check_stride(backbone, file, target=target)
     check_numbers(backbone, given, file=file)
     if images is None:
         raise file.unknown_images()
@@ -125,25 +125,21 @@ def load_weights(
 
 
 def adapt_first_conv(weight: Tensor, in_channels: int) -> Tensor:
-    """Return a first convolution's weight for another number of input channels.
+    """Return a first convolution's weight, (O, C, kH, kW), for another number of input channels.
 
-    One channel: the sum over the channels, so that a gray image gives what its copy in every
-    channel gave. More: the channels cycled, and rescaled to keep the size of the output. This is
-    the rule of timm's ``adapt_input_conv`` and smp's ``patch_first_conv``.
-
-    Args:
-        weight: (O, C, kH, kW).
-        in_channels: The new C.
+    One channel: the sum over the channels, so that a gray image gives the same as its copy in
+    every channel. More: the channels are repeated in order, and scaled to keep the size of the
+    output. This is the rule of timm's ``adapt_input_conv`` and smp's ``patch_first_conv``.
     """
     channels = weight.shape[1]
     if in_channels == 1:
         return weight.sum(dim=1, keepdim=True)
-    cycled = weight[:, [k % channels for k in range(in_channels)]]
-    return cycled * (channels / in_channels)
+    repeated = weight[:, [k % channels for k in range(in_channels)]]
+    return repeated * (channels / in_channels)
 
 
 def _prepare(
-    backbone: Backbone, file: WeightFile, images: ImageFormat | None, *, kin: Kin
+    backbone: Backbone, file: WeightFile, images: ImageFormat | None, *, target: Target
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Return the file's tensors as this backbone takes them, and the report on them."""
     expected = backbone.file_state()
@@ -152,30 +148,30 @@ def _prepare(
     try:
         given = backbone_state(file.state if is_ours else file.as_named, first_conv=first_conv)
     except ValueError as error:
-        raise ValueError(
-            f"{file.source.path} does not hold weights of {kin.name!r}: {error}{kin.look(file)}"
+        raise UserError(
+            f"{file.source.path} does not hold weights of {target.name!r}: {error}"
+            f"{describe(file.state, target.others_like(file))}"
         ) from error
-    rest = {"other parts of the model, such as a classifier": file.count - len(given)}
+    others = file.count - len(given)
     given, converted = _converted(given, file, images, first_conv=first_conv)
     norms = preactivation_norms(given)
     norms = {k: v for k, v in norms.items() if k in expected and k not in given}
-    if norms:  # of features that the network of the file did not hand out
+    if norms:  # of features that the network of the file did not return
         given = {**given, **norms}
         converted.append(f"added {len(norms)} tensors: norms of features, from the stages after")
     for pattern, count in _fresh(backbone, given).items():
-        converted.append(f"{count} tensors {pattern} are not in the file and begin afresh")
+        converted.append(f"{count} tensors {pattern} are not in the file and keep initial values")
     have = given[first_conv].shape[1] if given[first_conv].ndim > 1 else 0
     given, adapted = _fit_channels(given, expected, first_conv)
-    dropped = {
-        reason: n for reason, n in (rest | _drop(given, expected, backbone.unbuilt)).items() if n
-    }
+    dropped = {"other parts of the model, such as a classifier": others} if others else {}
+    dropped |= _drop(given, expected, backbone.unbuilt)
     return given, LoadReport(
         source=file.source.label,
         origin=file.origin.name + (f", below {file.wrapper!r}" if file.wrapper else ""),
         images="",
         converted=(*converted, *adapted),
         stages=_coverage(backbone, given),
-        dropped={reason: count for reason, count in dropped.items() if count},
+        dropped=dropped,
         conventions=_conventions(images, have=have, want=expected[first_conv].shape[1]),
     )
 
@@ -183,27 +179,27 @@ def _prepare(
 def _converted(
     given: dict[str, Tensor], file: WeightFile, images: ImageFormat | None, *, first_conv: str
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Add what follows from the file's tensors, and turn blue first into red first."""
+    """Add the tensors that the origin leaves out, and convert BGR to RGB."""
     notes = []
     if file.origin.complete is not None and (more := file.origin.complete(given)):
         given = {**given, **more}
         notes.append(f"added {len(more)} tensors: {file.origin.added}")
     if images is not None and images.bgr:
         given = {**given, first_conv: images.in_rgb(given[first_conv])}
-        notes.append("BGR, turned to RGB in the first convolution")
+        notes.append("BGR to RGB, in the first convolution")
     if images is not None and images.white != 1:
-        notes.append(f"[0, {images.white:g}], turned to [0, 1] in mean and std")
+        notes.append(f"[0, {images.white:g}] to [0, 1], in mean and std")
     return given, notes
 
 
 def _fresh(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return which of the `Backbone.neutral` patterns a file has nothing of, and their tensors."""
+    """Return the `Backbone.neutral` patterns that a file has no tensor of, and their counts."""
     keys = {p: [k for k in backbone.file_state() if fnmatch(k, p)] for p in backbone.neutral}
     return {p: len(names) for p, names in keys.items() if names and not given.keys() & set(names)}
 
 
 def _conventions(images: ImageFormat | None, *, have: int, want: int) -> Conventions:
-    """Return the conventions for ``want`` channels, of a file that has ``have``."""
+    """Return the conventions for ``want`` channels; the file has ``have``."""
     conventions = Conventions() if images is None else images.conventions()
     for count in (have, want):
         if count and count != len(conventions.mean):
@@ -227,7 +223,7 @@ def _fit_channels(
 def _drop(
     given: dict[str, Tensor], expected: Mapping[str, Tensor], unbuilt: frozenset[str]
 ) -> dict[str, int]:
-    """Remove what this backbone cannot hold, and return the counts by reason."""
+    """Remove the tensors that the backbone may leave out, and return their counts by reason."""
     stages = {stage_of(key) for key in expected}
     has_statistics = any(fnmatch(key, "*.running_mean") for key in expected)
     dropped: Counter[str] = Counter()

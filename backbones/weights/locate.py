@@ -1,4 +1,4 @@
-"""From what ``weights`` says to a file on this machine: a tag, a path, an address, a hub."""
+"""Find the file that ``weights`` names, by a tag, a path, an address or a hub; download it."""
 
 import os
 import re
@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from torch.hub import get_dir
 from torchvision.models import get_model_weights
 
 from backbones.choose import choose
+from backbones.errors import UserError
 from backbones.plugins import timms_name
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
-from backbones.weights.download import fetch
+from backbones.weights.download import fetch, fetch_published
 
 _TAGS: Final = {
     "imagenet": "IMAGENET1K_V1",
@@ -25,29 +25,27 @@ _TAGS: Final = {
 }
 """Our tags, and torchvision's names for the same weights."""
 
-
 HUB_NAMES: Final = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What the hub calls every weight file, those in several parts too: the notes beside it are about
-it."""
+"""The hub's names of weight files and of their indexes; JSON files beside them describe them."""
 
-_RUN: Final = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-"""Where a run folder of ours has its weights."""
+_IN_FOLDER: Final = (*HUB_NAMES, "checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""Where a folder of the hub, or of one of our runs, has its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A weight file, and what its publisher says of it.
+    """A weight file.
 
     Attributes:
         path: The file.
-        label: What it was asked for by, for the report.
-        publisher: Who says what the images are, when that is known beforehand.
-        images: What the publisher says.
+        label: The argument that named it, for the report.
+        publisher: Who published it, if that is known.
+        images: The image format that the publisher states.
     """
 
     path: Path
@@ -57,14 +55,10 @@ class Source:
 
 
 def locate(weights: str | PathLike[str], *, name: str) -> Source:
-    """Return the file that ``weights`` stands for, fetched if it has to be.
-
-    Args:
-        weights: See `backbones.weights.load.load_weights`.
-        name: The backbone's registered name, by which tags are looked up.
+    """Return the file that ``weights`` names for the backbone ``name``, downloaded if need be.
 
     Raises:
-        ValueError: If nothing is known by that name, a hash does not fit, or a package is missing.
+        ValueError: If the name is unknown, a hash does not fit, or a package is missing.
         ConnectionError: If the file has to be downloaded and cannot be.
         OSError: If the disk is full.
     """
@@ -82,12 +76,9 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
 
 
 def published_images(weights: str, *, name: str) -> ImageFormat | None:
-    """Return what the publisher of weights says of their images, without fetching anything.
+    """Return the image format that the publisher of weights states; nothing is downloaded.
 
-    Args:
-        weights: See `backbones.weights.load.load_weights`; None is returned where only
-            the file says it.
-        name: The backbone's registered name, by which tags are looked up.
+    None is returned where only the file states it.
 
     Raises:
         ValueError: If nothing is published by that name, or a package is missing.
@@ -110,7 +101,7 @@ def _timms_images(model: str, text: str, name: str) -> ImageFormat:
 
 
 def in_timm(name: str) -> bool:
-    """Return whether ``timm/<name>`` can be built, by the timm that is installed, if one is."""
+    """Return whether the installed timm, if any, can build a backbone ``timm/<name>``."""
     try:
         from backbones.weights import hub
     except ModuleNotFoundError:
@@ -119,28 +110,26 @@ def in_timm(name: str) -> bool:
 
 
 def _in_folder(folder: Path) -> Path:
-    """Return the weight file of a folder: as the hub lays it out, or of a run of ours."""
-    for name in (*HUB_NAMES, *_RUN):
+    for name in _IN_FOLDER:
         if (path := folder / name).is_file():
             return path
     there = sorted(path.name for path in folder.iterdir())
     if {"data.pkl", "data"} <= set(there):
-        raise ValueError(
+        raise UserError(
             f"{folder} is a torch file that was unpacked, as macOS does by itself; give the file "
             f"as it was downloaded, or pack it again: zip -0 -r {folder.name}.pth {folder.name}."
         )
-    raise ValueError(
-        f"{folder} is a folder without {', '.join((*HUB_NAMES, *_RUN))}; give the weight file. It "
+    raise UserError(
+        f"{folder} is a folder without {', '.join(_IN_FOLDER)}; give the weight file. It "
         f"holds {', '.join(map(repr, there[:8])) or 'nothing'}."
     )
 
 
 def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 (torchvision's)
-    """Return torchvision's entry of a tag."""
     try:
         published = {entry.name: entry for entry in get_model_weights(name)}
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"no weights are published for {name!r}, got {tag!r}; give a file, such as "
             f"/path/to/file.pth, or timm:{timms_name(name)} where timm has it."
         ) from None
@@ -151,18 +140,16 @@ def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 
 
 def _tag(tag: str, name: str) -> Source:
     entry = _entry(tag, name)
-    file_name = entry.url.rpartition("/")[2]
-    sha256 = file_name.rpartition("-")[2].removesuffix(".pth")
-    path = fetch(entry.url, sha256=sha256, path=_folder() / file_name)
-    images = CONVENTIONS["imagenet"]
-    return Source(path=path, label=f"{entry.url} ({tag})", publisher="torchvision", images=images)
+    label, images = f"{entry.url} ({tag})", CONVENTIONS["imagenet"]
+    path = fetch_published(entry.url)
+    return Source(path=path, label=label, publisher="torchvision", images=images)
 
 
 def _address(text: str) -> Source:
     url, _, fragment = text.partition("#")
     found = re.fullmatch(r"sha256=([0-9a-f]{8,64})", fragment.lower())
     if found is None:
-        raise ValueError(
+        raise UserError(
             f"got the address {text!r}; expected its hash behind it, #sha256=<8 to 64 hexadecimal "
             "digits>, as the publisher states it or sha256sum prints it: without one, nobody "
             "would notice a damaged or exchanged file."
@@ -170,8 +157,8 @@ def _address(text: str) -> Source:
     sha256 = found[1]
     name = Path(Path(unquote(urlsplit(url).path)).name or "weights")
     # Two addresses may end in the same name; the hash keeps their files apart.
-    path = _folder() / f"{name.stem}-{sha256[:8]}{name.suffix}"
-    return Source(path=fetch(url, sha256=sha256, path=path), label=text)
+    path = fetch(url, sha256=sha256, name=f"{name.stem}-{sha256[:8]}{name.suffix}")
+    return Source(path=path, label=text)
 
 
 def _timm(text: str, name: str) -> Source:
@@ -193,12 +180,8 @@ def _hub(text: str) -> ModuleType:
     try:
         from backbones.weights import hub
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             f"weights={text!r} need the package {error.name!r}, which is not installed: pip "
             f"install {error.name}; or give a file of your own, weights=/path/to/file.pth."
         ) from error
     return hub
-
-
-def _folder() -> Path:
-    return Path(get_dir()) / "checkpoints"

@@ -1,4 +1,4 @@
-"""Other projects' names, renamed to torchvision's and timm's: pure functions on state dicts."""
+"""Rename the tensors of other projects to torchvision's and timm's names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from backbones.weights.unwrap import below, prefixes
 
 _Rules = Sequence[tuple[str, str]]
 
-_CAFFE2: Final[_Rules] = (
+_CAFFE2: Final[_Rules] = (  # the first Detectron's names to detectron2's
     (r"^res_conv1_[bg]n_", "stem.conv1.norm."),
     (r"^conv1_", "stem.conv1."),
     (r"^(res\d)_(\d+)_branch1_[bg]n_", r"\1.\2.shortcut.norm."),
@@ -25,15 +25,10 @@ _CAFFE2: Final[_Rules] = (
     (r"\.(rm|running_mean)$", ".running_mean"),
     (r"\.(riv|running_var)$", ".running_var"),
 )
-"""The first Detectron's names to detectron2's."""
-
 _DETECTRON2: Final[_Rules] = (
     (r"^stem\.conv1\.norm\.", "bn1."),
     (r"^stem\.conv1\.", "conv1."),
-    (r"^res2\.", "layer1."),
-    (r"^res3\.", "layer2."),
-    (r"^res4\.", "layer3."),
-    (r"^res5\.", "layer4."),
+    *((rf"^res{k + 1}\.", f"layer{k}.") for k in (1, 2, 3, 4)),
     (r"\.shortcut\.norm\.", ".downsample.1."),
     (r"\.shortcut\.", ".downsample.0."),
     (r"\.conv(\d)\.norm\.", r".bn\1."),
@@ -55,32 +50,18 @@ _MMLAB: Final[_Rules] = (
 _PREACTIVATION: Final[_Rules] = (
     (r"^stem\.conv\.", "conv1."),
     (r"^norm\.", "norms.c5."),
-    (r"^stages\.0\.blocks\.", "layer1."),
-    (r"^stages\.1\.blocks\.", "layer2."),
-    (r"^stages\.2\.blocks\.", "layer3."),
-    (r"^stages\.3\.blocks\.", "layer4."),
+    *((rf"^stages\.{k - 1}\.blocks\.", f"layer{k}.") for k in (1, 2, 3, 4)),
     (r"\.downsample\.conv\.", ".downsample.0."),
 )
 
 _CHILDREN: Final = {"0": "conv1", "1": "bn1"} | {str(k + 3): f"layer{k}" for k in (1, 2, 3, 4)}
-"""Places of a torchvision ResNet's modules in ``nn.Sequential(*resnet.children())``."""
-
-
-def same_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict as it is: torchvision's, timm's and Keel's names."""
-    return dict(state)
+"""Indices of a torchvision ResNet's modules in ``nn.Sequential(*resnet.children())``."""
 
 
 def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename detectron2's ``stem.conv1``, ``res2`` to ``res5``, ``shortcut`` and ``norm``.
 
-    Only what stands beside the stem is returned: a detector has other convolutions.
-
-    Example:
-        >>> x = torch.zeros(1)
-        >>> list(from_detectron2({"backbone.bottom_up.stem.conv1.weight": x,
-        ...                       "backbone.bottom_up.res2.0.shortcut.norm.bias": x}))
-        ['conv1.weight', 'layer1.0.downsample.1.bias']
+    Tensors of other parts of a detector are left out.
     """
     own = below(state, prefixes(state, "stem.conv1.weight")[0])
     body = {k: v for k, v in own.items() if re.match(r"(stem\.conv1|res[2-5]\.\d+)\.", k)}
@@ -90,7 +71,7 @@ def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the first Detectron's ``conv1_w``, ``res2_0_branch2a_bn_s`` and so on.
 
-    Its convolutions have no biases; those in the files are unused there, and left out here.
+    Its convolutions use no biases; those in the files are left out.
     """
     unused = re.compile(r"_momentum$|^(conv1|res\d_\d+_branch(1|2[abc]))_b$")
     return from_detectron2(
@@ -99,15 +80,7 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename HuggingFace's ``embedder``, ``encoder.stages``, ``layer.N.convolution``.
-
-    Example:
-        >>> x = torch.zeros(1)
-        >>> list(from_transformers({
-        ...     "resnet.embedder.embedder.convolution.weight": x,
-        ...     "resnet.encoder.stages.3.layers.2.layer.1.normalization.bias": x}))
-        ['conv1.weight', 'layer4.2.bn2.bias']
-    """
+    """Rename HuggingFace's ``embedder``, ``encoder.stages``, ``layer.N.convolution``."""
     own = below(state, prefixes(state, "embedder.embedder.convolution.weight")[0])
     named = _renamed(own, _TRANSFORMERS)
     parts = {"convolution": "conv", "normalization": "bn"}
@@ -124,23 +97,12 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_mmlab(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename mmdetection's and mmpretrain's deep ``stem`` and ``se_layer`` to timm's names.
-
-    Example:
-        >>> list(from_mmlab({"backbone.stem.3.weight": torch.zeros(1)}))
-        ['backbone.conv1.3.weight']
-    """
+    """Rename mmdetection's and mmpretrain's deep ``stem`` and ``se_layer`` to timm's names."""
     return _renamed(state, _MMLAB)
 
 
 def from_children(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename ``nn.Sequential(*resnet.children())``, where a number stands for each module.
-
-    Example:
-        >>> x = torch.zeros(1)
-        >>> list(from_children({"net.0.weight": x, "net.4.0.conv1.weight": x, "net.9.bias": x}))
-        ['conv1.weight', 'layer1.0.conv1.weight']
-    """
+    """Rename ``nn.Sequential(*resnet.children())``, whose modules are numbered."""
     own = below(state, prefixes(state, "4.0.conv1.weight")[0])
     split = {key: key.partition(".") for key in own}
     return {
@@ -151,47 +113,28 @@ def from_children(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_encoder(state: Mapping[str, Tensor], *, names: Sequence[str]) -> dict[str, Tensor]:
-    """Keep what lies below the first of ``names`` that is there: one of two networks.
-
-    Args:
-        state: Names and tensors.
-        names: Prefixes, such as ``encoder_q.``; below may be torchvision's names, or the numbers of
-            its children.
-
-    Example:
-        >>> x = torch.zeros(1)
-        >>> list(from_encoder({"encoder_q.conv1.weight": x, "encoder_k.conv1.weight": x},
-        ...                   names=["encoder_q."]))
-        ['conv1.weight']
-    """
+    """Keep one of two networks: the first of the prefixes ``names`` that the state dict has."""
     there = [name for name in names if any(key.startswith(name) for key in state)]
     own = below(state, there[0])
     return from_children(own) if is_sequence(own) else own
 
 
 def from_preactivation(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename timm's ``resnetv2``: its ``stages``, and its final ``norm``, which is c5's here.
-
-    Example:
-        >>> x = torch.zeros(1)
-        >>> list(from_preactivation({"stem.conv.weight": x, "norm.bias": x, "head.fc.bias": x,
-        ...                          "stages.1.blocks.0.downsample.conv.weight": x}))
-        ['conv1.weight', 'norms.c5.bias', 'layer2.0.downsample.0.weight']
-    """
+    """Rename timm's ``resnetv2``: its ``stages``, and its final ``norm``, here the norm of c5."""
     own = below(state, prefixes(state, "stem.conv.weight")[0], without=("head.",))
     return _renamed(own, _PREACTIVATION)
 
 
 def preactivation_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the norms of c1 to c4, which in timm's ``resnetv2`` begin the stage that follows."""
+    """Return the norms of c1 to c4: in timm's ``resnetv2``, the first of the next stage."""
     pairs = {f"norms.c{k}.": below(state, f"layer{k}.0.norm1.") for k in (1, 2, 3, 4)}
     return {f"{name}{key}": v for name, norm in pairs.items() for key, v in norm.items()}
 
 
 def unit_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the statistics that norms lack which have them folded into scale and shift.
+    """Return statistics for norms that have them folded into scale and shift: 0 and 1.
 
-    They are 0 and 1 with the epsilon of `Conventions`, which a batch norm will add to the variance.
+    The variance is smaller by the epsilon of `Conventions`, which a batch norm adds.
     """
     learned = (k for k in state if re.search(r"(^|\.)(bn\d|downsample\.1)\.bias$", k))
     norms = [key.removesuffix("bias") for key in learned]
@@ -203,7 +146,7 @@ def unit_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_sequence(state: Mapping[str, Tensor]) -> bool:
-    """Return whether a ResNet's modules have numbers here instead of names."""
+    """Return whether the modules of a ResNet are numbered, as by `from_children`."""
     starts = prefixes(state, "4.0.conv1.weight")
     return len(starts) == 1 and f"{starts[0]}0.weight" in state
 

@@ -1,7 +1,8 @@
-"""NumPy arrays out of a pickle, with nothing of NumPy and nothing else run."""
+"""Read NumPy arrays from a pickle, without running NumPy or anything else in it."""
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
 import torch
@@ -21,7 +22,7 @@ _TYPES: Final = {
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``: remembers a name and a byte order."""
+    """Replaces ``numpy.dtype``: keeps a name and a byte order."""
 
     def __init__(self, name: str, *_: object) -> None:
         self.name, self.order = name.lstrip("<|="), "<"
@@ -31,50 +32,44 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for ``_reconstruct``: a shape, a type and bytes become a tensor."""
+    """Replaces ``_reconstruct``: makes a tensor from a shape, a type and bytes."""
 
     tensor: Tensor
 
     def __init__(self, *_: object) -> None:
-        """Start empty: `__setstate__` has the content."""
+        """Start empty; `__setstate__` fills it."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         self.tensor = _tensor(data, dtype, shape, column_first=fortran)
 
 
-class _Buffer(_Array):
-    """Stands in for ``_frombuffer``, of which protocol 5 makes arrays."""
-
-    def __init__(
-        self,
-        data: object,
-        dtype: _Dtype,
-        shape: tuple[int, ...],
-        order: str,
-        axes: tuple[int, ...] | None = None,
-    ) -> None:
-        tensor = _tensor(data, dtype, shape, column_first=order == "F")
-        self.tensor = tensor if axes is None else tensor.permute(axes)
+def _from_buffer(
+    data: object,
+    dtype: _Dtype,
+    shape: tuple[int, ...],
+    order: str,
+    axes: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Replaces ``_frombuffer``, which makes the arrays of protocol 5."""
+    tensor = _tensor(data, dtype, shape, column_first=order == "F")
+    return tensor if axes is None else tensor.permute(axes)
 
 
-class _Scalar(_Array):
-    """Stands in for ``scalar``."""
-
-    def __init__(self, dtype: _Dtype, data: object) -> None:
-        self.tensor = _tensor(data, dtype, (), column_first=False)
+def _scalar(dtype: _Dtype, data: object) -> Tensor:
+    return _tensor(data, dtype, (), column_first=False)
 
 
 _MODULES: Final = ("numpy.core", "numpy._core")  # NumPy 1 and 2
-_STAND_INS: Final[dict[tuple[str, str], type]] = {
+_REPLACEMENTS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     **{(f"{module}.multiarray", "_reconstruct"): _Array for module in _MODULES},
-    **{(f"{module}.multiarray", "scalar"): _Scalar for module in _MODULES},
-    **{(f"{module}.numeric", "_frombuffer"): _Buffer for module in _MODULES},
+    **{(f"{module}.multiarray", "scalar"): _scalar for module in _MODULES},
+    **{(f"{module}.numeric", "_frombuffer"): _from_buffer for module in _MODULES},
     ("numpy", "ndarray"): _Array,  # an argument of `_reconstruct`, and ignored there
     ("numpy", "dtype"): _Dtype,
 }
-_ADMITTED: Final[dict[tuple[str, str], type]] = {
-    **_STAND_INS,
+_ADMITTED: Final[dict[tuple[str, str], Callable[..., Any]]] = {
+    **_REPLACEMENTS,
     ("_codecs", "encode"): bytes,  # how protocol 2 writes bytes: bytes(text, "latin1")
     ("collections", "OrderedDict"): OrderedDict,
     **{
@@ -83,36 +78,34 @@ _ADMITTED: Final[dict[tuple[str, str], type]] = {
         for kind in (bytes, dict, list, tuple, set, frozenset)
     },
 }
-NUMPY_GLOBALS: Final = [(kind, ".".join(name)) for name, kind in _STAND_INS.items()]
-"""The stand-ins as `torch.serialization.safe_globals` takes them."""
+NUMPY_GLOBALS: Final = [(kind, ".".join(name)) for name, kind in _REPLACEMENTS.items()]
+"""The replacements as `torch.serialization.safe_globals` takes them."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows the names in ``_ADMITTED``, and refuses to look any other up."""
+    """Looks up the names in ``_ADMITTED`` and no others."""
 
-    def find_class(self, module: str, name: str) -> type:
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) not in _ADMITTED:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not a NumPy array")
         return _ADMITTED[module, name]
 
 
 def read_pickle(file: BinaryIO) -> object:
-    """Return what a pickle holds, with tensors for its NumPy arrays.
+    """Return the content of a pickle, its NumPy arrays as tensors.
 
-    Containers, numbers, strings and NumPy arrays are admitted. Even NumPy's own classes are not
-    touched: some of them read memory where a crafted pickle says, so inert classes stand in.
-
-    Args:
-        file: Open for reading in binary mode. Python 2 wrote detectron's files, hence latin1.
+    Containers, numbers, strings and NumPy arrays are admitted. NumPy's own classes are replaced by
+    inert ones: some of them read memory at an address that a crafted pickle can choose.
 
     Raises:
         UnpicklingError: If it holds anything else.
     """
+    # latin1, because detectron's files were written by Python 2
     return with_tensors(_ArrayUnpickler(file, encoding="latin1").load())
 
 
 def with_tensors(value: Any) -> Any:  # noqa: ANN401 (whatever a checkpoint holds)
-    """Return the value with a tensor for every stand-in of an array, however deep it lies."""
+    """Return the value with a tensor in place of every array, at any depth."""
     if isinstance(value, _Array):
         return value.tensor
     if isinstance(value, dict):

@@ -1,30 +1,12 @@
-"""Where a weight file comes from, told by its names: one table."""
+"""Who wrote a weight file, recognised by its names and shapes: one row of `ORIGINS` per project."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor
 
-from backbones.weights.clues import (
-    Clues,
-    State,
-    begins,
-    is_caffe2,
-    is_detectron2,
-    is_dino,
-    is_folded,
-    is_grouped,
-    is_lightning,
-    is_mmlab,
-    is_plain,
-    is_published,
-    is_radimagenet,
-    is_segmenter,
-    is_timm,
-    stems,
-)
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.names import (
     from_caffe2,
@@ -36,29 +18,47 @@ from backbones.weights.names import (
     from_transformers,
     is_sequence,
     preactivation_norms,
-    same_names,
     unit_statistics,
 )
+from backbones.weights.unwrap import prefixes
+
+State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a weight file holds.
+
+    Attributes:
+        state: Its tensors, without the prefixes of wrappers.
+        others: The other entries of the checkpoint, and the JSON objects about the file.
+        wrapper: The keys that led to the tensors, joined by dots.
+    """
+
+    state: State
+    others: Mapping[str, Any]
+    wrapper: str = ""
+
+
+@dataclass(frozen=True)
 class Origin:
     """A project that writes weight files.
 
     Attributes:
         name: For the report.
-        matches: Whether a file is one of its.
-        rename: Its names to ours.
-        complete: Tensors that it lacks and that follow from those it has, of the renamed ones.
-        added: What they are, for the report.
-        images: What it does to an image; None where its files differ in that.
-        stride_in_1x1: Where its bottlenecks stride; None where its files differ in that.
-        hub: Whether a hub's JSON files beside it are about it.
+        matches: Whether a file comes from this project.
+        rename: Renames its tensors to ours.
+        complete: Makes the tensors that this project leaves out, from the renamed ones.
+        added: What `complete` makes, for the report.
+        images: What it expects of an image; None where its files differ in that.
+        stride_in_1x1: Whether its bottlenecks stride in the first 1x1 convolution; None where its
+            files differ in that.
+        hub: Whether JSON files beside a file describe it.
     """
 
     name: str
-    matches: Callable[[Clues], bool]
-    rename: Callable[[State], dict[str, Tensor]] = same_names
+    matches: Callable[[Contents], bool]
+    rename: Callable[[State], dict[str, Tensor]] = dict
     complete: Callable[[State], dict[str, Tensor]] | None = None
     added: str = ""
     images: ImageFormat | None = None
@@ -66,9 +66,106 @@ class Origin:
     hub: bool = False
 
 
-def recognise(clues: Clues) -> Origin:
+def recognise(file: Contents) -> Origin:
     """Return the first origin of `ORIGINS` that a file matches; the last one matches every file."""
-    return next(origin for origin in ORIGINS if origin.matches(clues))
+    return next(origin for origin in ORIGINS if origin.matches(file))
+
+
+def _begins(*names: str) -> Callable[[Contents], bool]:
+    return lambda file: any(key.startswith(names) for key in file.state)
+
+
+def _before(file: Contents, name: str = "conv1.weight") -> list[str]:
+    """Return the prefixes of the first convolution, one for every network in the file."""
+    return prefixes(file.state, name)
+
+
+def _is_detectron2(file: Contents) -> bool:
+    return bool(_before(file, "stem.conv1.weight")) and any("res2.0." in key for key in file.state)
+
+
+def _is_caffe2(file: Contents) -> bool:
+    """Return whether the names are the first Detectron's, with batch norms."""
+    return "conv1_w" in file.state and not any("gn_s" in key for key in file.state)
+
+
+def _is_folded(file: Contents) -> bool:
+    """Return whether norms have statistics of 0 and 1 and a learned scale, as Caffe2's have."""
+    scales = [v for k, v in file.state.items() if k.endswith(("bn1.weight", "norm.weight"))]
+    means = [v for k, v in file.state.items() if k.endswith("running_mean")]
+    variances = [v for k, v in file.state.items() if k.endswith("running_var")]
+    return (
+        bool(means)
+        and not any(v.any() for v in means)
+        and all(((v - 1).abs() < 1e-4).all() for v in variances)
+        and any((v != 1).any() for v in scales)
+    )
+
+
+def _is_grouped(file: Contents) -> bool:
+    """Return whether there are grouped convolutions, as in a ResNeXt."""
+    middle = [v for k, v in file.state.items() if k.endswith((".conv2.weight", "branch2b_w"))]
+    return any(v.ndim == 4 and v.shape[1] < v.shape[0] for v in middle)
+
+
+def _is_mmlab(file: Contents) -> bool:
+    """Return whether the names or the ``meta`` entry are those of an OpenMMLab project."""
+    heads = _begins("neck.", "head.", "bbox_head.", "rpn_head.", "roi_head.", "decode_head.")
+    deep = [f"{prefix}layer1.0.conv1.weight" for prefix in _before(file, "stem.0.weight")]
+    meta = file.others.get("meta")
+    entries = meta if isinstance(meta, Mapping) else {}
+    return (
+        any(str(key).startswith(("mm", "cfg", "config")) for key in entries)
+        or any(key in file.state for key in deep)
+        or ("backbone.conv1.weight" in file.state and heads(file))
+    )
+
+
+def _is_radimagenet(file: Contents) -> bool:
+    own = all(key.startswith("backbone.") for key in file.state)
+    return own and not file.wrapper and "backbone.4.0.conv1.weight" in file.state
+
+
+def _is_timm(file: Contents) -> bool:
+    """Return whether the names are those of architectures that torchvision does not have."""
+    deep = _before(file, "conv1.0.weight") == [""]
+    return deep or (_is_plain(file) and any(".se." in k or ".convs." in k for k in file.state))
+
+
+def _is_lightning(file: Contents) -> bool:
+    return "pytorch-lightning_version" in file.others
+
+
+def _is_plain(file: Contents) -> bool:
+    """Return whether the names have no prefix, and the file is not of a user's own training."""
+    return _before(file) == [""] and not _is_lightning(file)
+
+
+def _is_dino(file: Contents) -> bool:
+    """Return whether there are a teacher and a student with DINO's head; others have them too."""
+    pair = [file.others[name] for name in ("student", "teacher") if name in file.others]
+    names = [str(key) for part in pair if isinstance(part, Mapping) for key in part]
+    has_head = "dino_loss" in file.others or any("head.mlp." in name for name in names)
+    is_pair = file.wrapper in ("teacher", "student")
+    return has_head and is_pair and _before(file) in ([""], ["backbone."])
+
+
+def _is_segmenter(file: Contents) -> bool:
+    """Return whether torchvision's head has the 21 classes that torchvision publishes it for."""
+    last = file.state.get("classifier.4.weight")
+    published = last is not None and last.ndim == 4 and len(last) == 21
+    return published and _before(file) == ["backbone."] and not _is_lightning(file)
+
+
+def _is_published(file: Contents) -> bool:
+    """Return whether torchvision published the file: three channels and the classes of ImageNet.
+
+    A user's own training has other classes, and may have another mean.
+    """
+    head = {key: tuple(v.shape) for key, v in file.state.items() if key.startswith("fc.")}
+    classes = {"fc.weight": (1000, *head.get("fc.weight", ())[1:]), "fc.bias": (1000,)}
+    channels = tuple(file.state["conv1.weight"].shape)[1:2] if _is_plain(file) else ()
+    return head == classes and channels == (3,)
 
 
 _IMAGENET: Final = CONVENTIONS["imagenet"]
@@ -77,10 +174,10 @@ _MOMENTUM: Final = ("base_encoder.", "momentum_encoder.")
 _FOLDED: Final = "running statistics of 0 and 1, which the file has folded into scale and shift"
 
 ORIGINS: Final[Sequence[Origin]] = (
-    Origin(name="Keel", matches=lambda c: isinstance(c.content.get("keel"), Mapping)),
+    Origin("Keel", lambda f: isinstance(f.others.get("keel"), Mapping)),
     Origin(
-        name="Caffe2, ResNeXt (detectron2's FAIR)",
-        matches=lambda c: is_caffe2(c) and is_grouped(c),
+        "Caffe2, ResNeXt (detectron2's FAIR)",
+        lambda f: _is_caffe2(f) and _is_grouped(f),
         rename=from_caffe2,
         complete=unit_statistics,
         added=_FOLDED,
@@ -88,132 +185,109 @@ ORIGINS: Final[Sequence[Origin]] = (
         stride_in_1x1=False,
     ),
     Origin(
-        name="Caffe2 (detectron2's MSRA)",
-        matches=is_caffe2,
+        "Caffe2 (detectron2's MSRA)",
+        _is_caffe2,
         rename=from_caffe2,
         complete=unit_statistics,
         added=_FOLDED,
         images=CONVENTIONS["caffe"],
         stride_in_1x1=True,
     ),
+    Origin("Caffe2, group norm", lambda f: "conv1_w" in f.state, from_caffe2, stride_in_1x1=False),
     Origin(
-        name="Caffe2, group norm",
-        matches=lambda c: "conv1_w" in c.state,
-        rename=from_caffe2,
-        stride_in_1x1=False,
-    ),
-    Origin(
-        name="detectron2, ResNeXt of Caffe2",
-        matches=lambda c: is_detectron2(c) and is_folded(c) and is_grouped(c),
+        "detectron2, ResNeXt of Caffe2",
+        lambda f: _is_detectron2(f) and _is_folded(f) and _is_grouped(f),
         rename=from_detectron2,
         images=CONVENTIONS["imagenet_bgr"],
         stride_in_1x1=False,
     ),
     Origin(
-        name="detectron2, ResNet of Caffe2",
-        matches=lambda c: is_detectron2(c) and is_folded(c),
+        "detectron2, ResNet of Caffe2",
+        lambda f: _is_detectron2(f) and _is_folded(f),
         rename=from_detectron2,
         images=CONVENTIONS["caffe"],
         stride_in_1x1=True,
     ),
     Origin(
-        name="detectron2, converted from torchvision's names",
-        matches=lambda c: is_detectron2(c) and stems(c, "stem.conv1.weight") == [""],
+        "detectron2, converted from torchvision's names",
+        lambda f: _is_detectron2(f) and _before(f, "stem.conv1.weight") == [""],
         rename=from_detectron2,
         images=_IMAGENET,
         stride_in_1x1=False,
     ),
-    Origin(name="detectron2, a model", matches=is_detectron2, rename=from_detectron2),
+    Origin("detectron2, a model", _is_detectron2, from_detectron2),
     Origin(
-        name="HuggingFace transformers",
-        matches=lambda c: bool(stems(c, "embedder.embedder.convolution.weight")),
+        "HuggingFace transformers",
+        lambda f: bool(_before(f, "embedder.embedder.convolution.weight")),
         rename=from_transformers,
         hub=True,
     ),
     Origin(
-        name="MoCo v1/v2",
-        matches=begins("encoder_q."),
+        "MoCo v1/v2",
+        _begins("encoder_q."),
         rename=partial(from_encoder, names=["encoder_q."]),
         images=_IMAGENET,
         stride_in_1x1=False,
     ),
     Origin(
-        name="MoCo v3",
-        matches=begins(*_MOMENTUM),
+        "MoCo v3",
+        _begins(*_MOMENTUM),
         rename=partial(from_encoder, names=_MOMENTUM),
         images=_IMAGENET,
         stride_in_1x1=False,
     ),
+    Origin("DINO", _is_dino, images=_IMAGENET, stride_in_1x1=False),
     Origin(
-        name="DINO",
-        matches=is_dino,
-        images=_IMAGENET,
-        stride_in_1x1=False,
-    ),
-    Origin(
-        name="SwAV",
-        matches=lambda c: stems(c) == [""] and begins("prototypes.")(c),
+        "SwAV",
+        lambda f: _before(f) == [""] and _begins("prototypes.")(f),
         images=CONVENTIONS["swav"],
         stride_in_1x1=False,
     ),
+    Origin("BYOL's online network", _begins(*_ONLINE), rename=partial(from_encoder, names=_ONLINE)),
     Origin(
-        name="BYOL's online network",
-        matches=begins(*_ONLINE),
-        rename=partial(from_encoder, names=_ONLINE),
-    ),
-    Origin(
-        name="RadImageNet",
-        matches=is_radimagenet,
+        "RadImageNet",
+        _is_radimagenet,
         rename=from_children,
         images=CONVENTIONS["radimagenet"],
         stride_in_1x1=False,
     ),
+    Origin("a Sequential of torchvision's modules", lambda f: is_sequence(f.state), from_children),
+    Origin("mmdetection, mmpretrain or another OpenMMLab project", _is_mmlab, from_mmlab),
     Origin(
-        name="a Sequential of torchvision's modules",
-        matches=lambda c: is_sequence(c.state),
-        rename=from_children,
-    ),
-    Origin(name="mmdetection, mmpretrain or their kin", matches=is_mmlab, rename=from_mmlab),
-    Origin(
-        name="a detector of torchvision's",
-        matches=lambda c: stems(c) == ["backbone.body."] and not is_lightning(c),
+        "a detector of torchvision's",
+        lambda f: _before(f) == ["backbone.body."] and not _is_lightning(f),
         images=_IMAGENET,
         stride_in_1x1=False,
     ),
+    Origin("a segmenter of torchvision's", _is_segmenter, images=_IMAGENET, stride_in_1x1=False),
     Origin(
-        name="a segmenter of torchvision's",
-        matches=is_segmenter,
-        images=_IMAGENET,
-        stride_in_1x1=False,
-    ),
-    Origin(
-        name="timm, pre-activation",
-        matches=lambda c: "stages.0.blocks.0.norm1.running_var" in c.state,
+        "timm, pre-activation",
+        lambda f: "stages.0.blocks.0.norm1.running_var" in f.state,
         rename=from_preactivation,
         complete=preactivation_norms,
         added="norms of c1 to c4, which in the file begin the next stage",
         hub=True,
     ),
-    Origin(name="timm", matches=is_timm, hub=True),
+    Origin("timm", _is_timm, hub=True),
     Origin(
-        name="Caffe's, ResNeXt, under torchvision's names",
-        matches=lambda c: stems(c) == [""] and is_folded(c) and is_grouped(c),
+        "Caffe's, ResNeXt, under torchvision's names",
+        lambda f: _before(f) == [""] and _is_folded(f) and _is_grouped(f),
         stride_in_1x1=False,
     ),
     Origin(
-        name="Caffe's, under torchvision's names",
-        matches=lambda c: stems(c) == [""] and is_folded(c),
+        "Caffe's, under torchvision's names",
+        lambda f: _before(f) == [""] and _is_folded(f),
         stride_in_1x1=True,
     ),
-    Origin(name="torchvision", matches=is_published, images=_IMAGENET, stride_in_1x1=False),
+    Origin("torchvision", _is_published, images=_IMAGENET, stride_in_1x1=False),
     Origin(
-        name="a ResNet of other classes or channels than torchvision's files",
-        matches=lambda c: is_plain(c) and "fc.weight" in c.state,
+        "a ResNet of other classes or channels than torchvision's files",
+        lambda f: _is_plain(f) and "fc.weight" in f.state,
         stride_in_1x1=False,
     ),
     # Whoever saved a backbone alone may have built it with another stride.
-    Origin(name="a ResNet of torchvision's names without a classifier", matches=is_plain),
-    Origin(name="a model trained with Lightning", matches=is_lightning),
-    Origin(name="a model of a project that is not known", matches=lambda _: True),
+    Origin("a ResNet of torchvision's names without a classifier", _is_plain),
+    Origin("a model trained with Lightning", _is_lightning),
+    Origin("a model of a project that is not known", lambda _: True),
 )
 """Every origin, special ones first."""

@@ -1,4 +1,4 @@
-"""Weight files, and what lies beside them: read without running anything in them."""
+"""Read weight files and the JSON files beside them, without running anything in them."""
 
 import json
 import pickle
@@ -12,25 +12,23 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load, load_file
 
+from backbones.errors import UserError
 from backbones.weights.formats import foreign, is_pickle, is_safetensors, is_torchs, unpacked
 from backbones.weights.numpy_pickle import NUMPY_GLOBALS, read_pickle, with_tensors
 
-_INDEX: Final = (".safetensors.index.json", ".bin.index.json")
-"""How the names of indexes of files in several parts end."""
-
-_BESIDE: Final = ("config.json", "preprocessor_config.json")
-"""What a hub keeps in the folder of a weight file."""
+_INDEX: Final = (".safetensors.index.json", ".bin.index.json")  # of files in several parts
+_BESIDE: Final = ("config.json", "preprocessor_config.json")  # in a folder of the hub
 
 
-class ForeignFileError(ValueError):
-    """A file that is known to be of another kind than those that are read here."""
+class ForeignFileError(UserError):
+    """A file of a known type that cannot be read here."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a weight file holds, tensors on the CPU, NumPy arrays as tensors.
+    """Return the content of a weight file, tensors on the CPU, NumPy arrays as tensors.
 
-    ``.safetensors`` files, whatever torch.save wrote, and pickles of NumPy arrays are read, under
-    any name, compressed by xz, gzip or bzip2 as well; so is the index of a file in several parts.
+    It reads ``.safetensors`` files, files of torch.save and pickles of NumPy arrays, under any
+    name, compressed by xz, gzip or bzip2 or not, and the index of a file in several parts.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -48,43 +46,38 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({found[1]})" if found else ""
-        raise ValueError(
+        raise UserError(
             f"{path} holds more than tensors and plain values{what}, or is no torch file; it was "
             "not read, because reading it could run code. Save it again with torch.save(state_dict)"
             ", where you trust it."
         ) from error
-    except Exception as error:  # the parsers meet damage with a dozen kinds, KeyError among them
-        raise ValueError(
+    except Exception as error:  # the parsers raise a dozen kinds on damage, KeyError among them
+        raise UserError(
             f"{path} is truncated or damaged, or no weight file ({_cause(error)}); fetch it again."
         ) from error
     if isinstance(checkpoint, Mapping):
         return dict(checkpoint)
-    raise ValueError(
+    raise UserError(
         f"{path} holds a {type(checkpoint).__name__}, expected a state dict. Save one with "
         "torch.save(model.state_dict(), path)."
     )
 
 
-def read_notes(path: Path) -> dict[str, Any]:
-    """Return what is written about a weight file: its own metadata, and JSON files of a hub.
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the JSON objects about a weight file that `read_checkpoint` could read.
 
-    Args:
-        path: A file that `read_checkpoint` could read.
-
-    Returns:
-        The metadata of a ``.safetensors`` file, JSON objects parsed; and under their names the
-        ``config.json`` and ``preprocessor_config.json`` beside any file.
+    They are the metadata of a ``.safetensors`` file, and under their names ``config.json`` and
+    ``preprocessor_config.json`` beside any file.
     """
-    notes: dict[str, Any] = {}
+    texts: dict[str, str] = {}
     with path.open("rb") as content:
         is_one = is_safetensors(content)
     if is_one:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        notes |= {key: found for key, text in metadata.items() for found in _json(text)}
+            texts |= file.metadata() or {}
     beside = [path.with_name(name) for name in _BESIDE]
-    texts = {f.name: f.read_text("utf-8", errors="replace") for f in beside if f.is_file()}
-    return notes | {name: found for name, text in texts.items() for found in _json(text)}
+    texts |= {f.name: f.read_text("utf-8", errors="replace") for f in beside if f.is_file()}
+    return {name: value for name, text in texts.items() for value in _json(text)}
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 (whatever it holds)
@@ -104,13 +97,13 @@ def _read(path: Path) -> Any:  # noqa: ANN401 (whatever it holds)
 
 
 def _torchs(file: BinaryIO) -> Any:  # noqa: ANN401
-    # Training scripts keep their arguments and scores beside the weights; neither runs anything.
+    # Training scripts save their arguments and scores too; reading them runs nothing.
     with torch.serialization.safe_globals([Namespace, *NUMPY_GLOBALS]):
         return with_tensors(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def _parts(index: Path) -> dict[str, Any]:
-    """Return the tensors of all files that an index names, which lie beside it."""
+    """Return the tensors of all files that an index names."""
     table = json.loads(index.read_text("utf-8")).get("weight_map", {})
     found: dict[str, Any] = {}
     for name in sorted(set(table.values())):
@@ -121,7 +114,7 @@ def _parts(index: Path) -> dict[str, Any]:
 
 
 def _cause(error: Exception) -> str:
-    """Return an error as text, without an advice of torch's to read a file unsafely."""
+    """Return an error as text, without torch's advice to read the file unsafely."""
     return type(error).__name__ if "weights_only" in str(error) else repr(error)
 
 

@@ -1,7 +1,8 @@
-"""What a weight file says itself about the images it wants and the network it is of."""
+"""What a weight file states about its image format and its architecture."""
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,14 +13,14 @@ from backbones.weights.conventions import ImageFormat
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """What was found.
+    """What a file states; None and empty strings stand for nothing.
 
     Attributes:
-        by: Where, for the report.
-        images: What is done to an image.
-        stride_in_1x1: Where bottlenecks stride.
+        by: Where it states it, for the report.
+        images: The image format.
+        stride_in_1x1: Whether bottlenecks stride in the first 1x1 convolution.
         architecture: The network's name.
-        project: Who wrote it, where that is said.
+        project: Who wrote the file.
     """
 
     by: str = ""
@@ -30,12 +31,12 @@ class Statement:
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
-    """Return what a checkpoint and its notes say of its weights.
+    """Return what a checkpoint and its metadata state about its weights.
 
     Args:
-        content: The checkpoint's entries, and its notes from `backbones.weights.read.read_notes`.
+        content: The checkpoint's entries, and `backbones.weights.read.read_metadata`.
         state: Its tensors.
-        hub: Whether JSON files in the same folder are about this file.
+        hub: Whether JSON files in the same folder describe this file.
     """
     if isinstance(card := content.get("keel"), Mapping):
         return _card(card)
@@ -66,9 +67,9 @@ def _detectron2(mean: Tensor, std: Tensor) -> Statement:
 def _images(
     mean: object, std: object, *, white: float = 1, bgr: bool = False, by_mean: bool = False
 ) -> ImageFormat | None:
-    """Return the format, or None where mean and std are none.
+    """Return the format, or None if mean and std are not numbers.
 
-    ``by_mean`` tells the order of the channels from the mean: in photographs red is the brightest.
+    With ``by_mean`` the order of the channels follows from the mean: red is brightest in photos.
     """
     if not (_numbers(mean) and _numbers(std) and len(mean) == len(std)):  # type: ignore[arg-type]
         return None
@@ -104,26 +105,28 @@ def _mmlab_images(call: Mapping[str, Any]) -> ImageFormat | None:
     return _images(call["mean"], call["std"], white=255, bgr=not rgb)
 
 
+_UNREADABLE: Final = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
+
+
 def _dictionaries(text: str) -> Iterator[dict[str, Any]]:
-    """Yield every ``dict(...)`` and ``{...}`` in a Python text, which is not run."""
+    """Yield every ``dict(...)`` and ``{...}`` in a Python text, without running it."""
     try:
         nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNREADABLE:
         return
     for node in nodes:
         if isinstance(node, ast.Call):
-            pairs = [(word.arg, word.value) for word in node.keywords if word.arg]
+            pairs = [(word.arg, word.value) for word in node.keywords]
         elif isinstance(node, ast.Dict):
-            named = [k.value if isinstance(k, ast.Constant) else None for k in node.keys]
-            pairs = [(k, v) for k, v in zip(named, node.values, strict=True) if isinstance(k, str)]
+            pairs = [
+                (getattr(k, "value", None), v) for k, v in zip(node.keys, node.values, strict=True)
+            ]
         else:
             continue
         found = {}
         for key, value in pairs:
-            try:
-                found[key] = ast.literal_eval(value)
-            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-                continue
+            with suppress(*_UNREADABLE):
+                found[str(key)] = ast.literal_eval(value)
         yield found
 
 

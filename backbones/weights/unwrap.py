@@ -1,9 +1,11 @@
-"""Around a state dict: what training frameworks wrap it in, and where in it a backbone is."""
+"""Find the state dict in a checkpoint, and the backbone in the state dict."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from torch import Tensor
+
+from backbones.errors import UserError
 
 WRAPPERS: Final = (
     "state_dict_ema",
@@ -29,51 +31,35 @@ WRAPPERS: Final = (
 )
 """Keys under which frameworks keep state dicts, averaged ones first, as timm does."""
 
-_DEEPEST: Final = 4
-"""How many wrappers may be around one another."""
-
+_DEEPEST: Final = 4  # nested wrappers
 _HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.", "n_averaged")
-"""How the names of classifiers, projections and counters begin, which a backbone does not have."""
+"""Prefixes of classifiers, projections and counters, which a backbone does not have."""
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
-    """Return the tensors of a checkpoint, whatever a framework wrapped around them.
+    """Return the path to the state dict in a checkpoint, joined by dots, and its tensors.
 
-    Args:
-        checkpoint: A state dict, or a checkpoint that holds one: under one of `WRAPPERS`, or under
-            whatever key, if there is only one such key.
-
-    Returns:
-        The keys that led to them, joined by dots, and the tensors by name.
+    It is the checkpoint itself, or the value of one of `WRAPPERS` or of the only key with one.
 
     Raises:
-        ValueError: If there is no state dict in it, or several of which none is known.
-
-    Example:
-        >>> import torch
-        >>> unwrap({"model": {"state_dict": {"x": torch.zeros(1)}}, "epoch": 3})
-        ('model.state_dict', {'x': tensor([0.])})
+        ValueError: If there is no state dict in it, or several under unknown keys.
     """
-    led: list[str] = []
-    while len(led) < _DEEPEST and (key := _wrapper(checkpoint)) is not None:
-        led.append(key)
+    path: list[str] = []
+    while len(path) < _DEEPEST and (key := _wrapper(checkpoint)) is not None:
+        path.append(key)
         checkpoint = checkpoint[key]
     tensors = {str(key): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(
+        raise UserError(
             "expected a state dict (names and tensors, bare or under "
             f"{', '.join(WRAPPERS)}, or under a key of its own), got the keys "
             f"{sorted(map(str, checkpoint))[:8]}."
         )
-    return ".".join(led), tensors
+    return ".".join(path), tensors
 
 
 def _wrapper(checkpoint: Mapping[str, Any]) -> str | None:
-    """Return the key under which the weights are; None if they are here, or nowhere.
-
-    Raises:
-        ValueError: If several unknown keys hold a whole state dict.
-    """
+    """Return the key that leads to the weights; None if they are here, or nowhere."""
     if (known := next((key for key in WRAPPERS if _leads(checkpoint.get(key))), None)) is not None:
         return known
     if _is_whole(checkpoint):
@@ -82,7 +68,7 @@ def _wrapper(checkpoint: Mapping[str, Any]) -> str | None:
     averaged = [key for key in found if "ema" in key.lower().split("_")]
     found = averaged if len(averaged) == 1 else found
     if len(found) > 1:
-        raise ValueError(
+        raise UserError(
             f"several keys hold a state dict, {', '.join(map(repr, found))}; expected one. Save "
             "the one that is meant by itself: torch.save(checkpoint[key], path)."
         )
@@ -92,30 +78,17 @@ def _wrapper(checkpoint: Mapping[str, Any]) -> str | None:
 
 
 def bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict without what torch.compile and DataParallel add to its names.
-
-    Example:
-        >>> import torch
-        >>> list(bare_names({"module.module.layer1._orig_mod.0.conv1.weight": torch.zeros(1)}))
-        ['layer1.0.conv1.weight']
-    """
+    """Return the state dict without the prefixes of torch.compile and DataParallel."""
     names = {key: key.replace("_orig_mod.", "") for key in state}
     while any(name.startswith("module.") for name in names.values()):
         names = {key: name.removeprefix("module.") for key, name in names.items()}
-    if len(set(names.values())) < len(names):  # two models side by side: not wrappers
+    if len(set(names.values())) < len(names):  # two models side by side, not a wrapper
         return dict(state)
     return {names[key]: value for key, value in state.items()}
 
 
 def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
-    """Return what stands before ``name``, in the shortest of the keys that end in it.
-
-    Example:
-        >>> import torch
-        >>> x = torch.zeros(1)
-        >>> prefixes({"a.conv.bias": x, "b.conv.bias": x, "b.0.conv.bias": x}, "conv.bias")
-        ['a.', 'b.']
-    """
+    """Return the prefixes of ``name`` in the shortest keys that end in it."""
     found = [k for k in state if k == name or k.endswith(f".{name}")]
     shortest = min((len(k) for k in found), default=0)
     return [k.removesuffix(name) for k in found if len(k) == shortest]
@@ -124,9 +97,9 @@ def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
 def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str, Tensor]:
     """Return the backbone's part of a state dict, under the backbone's own names.
 
-    Whatever stands before ``first_conv`` is the prefix: nothing in a classifier's file, ``module.``
-    after DataParallel, ``network.backbone.body.`` in a Keel detector. What has another prefix
-    belongs to another part of the model and is left out, as is what begins as a head does.
+    The prefix is that of ``first_conv``: nothing in a classifier's file, ``module.`` after
+    DataParallel, ``network.backbone.body.`` in a Keel detector. Keys with another prefix belong to
+    other parts of the model and are left out, and so are heads.
 
     Args:
         state: Names and tensors.
@@ -134,17 +107,10 @@ def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str,
 
     Raises:
         ValueError: If no key, or more than one, can be the first convolution.
-
-    Example:
-        >>> import torch
-        >>> x = torch.zeros(1)
-        >>> list(backbone_state({"module.conv1.weight": x, "module.fc.bias": x},
-        ...                     first_conv="conv1.weight"))
-        ['conv1.weight']
     """
     starts = prefixes(state, first_conv)
     if len(starts) != 1:
-        raise ValueError(
+        raise UserError(
             f"expected one key that ends in {first_conv!r}, found "
             f"{len(starts)} among {len(state)} keys such as {list(state)[:3]}."
         )
@@ -154,13 +120,13 @@ def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str,
 def below(
     state: Mapping[str, Tensor], prefix: str, *, without: tuple[str, ...] = ()
 ) -> dict[str, Tensor]:
-    """Return what begins with ``prefix``, without it, and without what then begins otherwise."""
+    """Return the tensors below ``prefix``, by the rest of their names; not those in ``without``."""
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     return {k: v for k, v in own.items() if not k.startswith(without)}
 
 
 def _has_tensors(value: object, *, depth: int = _DEEPEST) -> bool:
-    """Return whether there is a tensor in a mapping, or a state dict somewhere below it."""
+    """Return whether a mapping holds a tensor, or a state dict at some depth."""
     if not isinstance(value, Mapping) or not depth:
         return False
     if any(isinstance(item, Tensor) for item in value.values()):
@@ -170,10 +136,7 @@ def _has_tensors(value: object, *, depth: int = _DEEPEST) -> bool:
 
 
 def _is_whole(value: Mapping[Any, Any]) -> bool:
-    """Return whether a mapping is a state dict: tensors by the dotted names of modules.
-
-    What optimisers keep is no such thing: it is numbered, or has a mapping for each name.
-    """
+    """Return whether a mapping is a state dict: tensors by dotted names, unlike an optimiser's."""
     return any(
         isinstance(key, str) and "." in key and isinstance(item, Tensor)
         for key, item in value.items()

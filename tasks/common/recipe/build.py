@@ -6,7 +6,7 @@ from functools import cache, partial
 import torch
 
 from backbones import Backbone, BackboneOptions, build_backbone
-from backbones.weights.lookalike import skeleton
+from backbones.weights.architecture import build_on_meta
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
@@ -61,7 +61,7 @@ def outline(name: str) -> Backbone | None:
     Returns:
         None where there is none of that name, or where its builder needs data.
     """
-    return skeleton(partial(build_backbone, name))
+    return build_on_meta(partial(build_backbone, name))
 
 
 def norms_of(choice: BackboneChoice) -> tuple[str, ...] | None:
@@ -85,7 +85,7 @@ def coarsest_stride(choice: BackboneChoice, *, norm: str) -> int:
     plain = replace(choice, weights="random", conventions=None)
     build = partial(build_chosen, plain, in_channels=3, norm=norm, freeze=0)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is drawn again
-        backbone = skeleton(build) or build()
+        backbone = build_on_meta(build) or build()
     return max(backbone.strides.values())
 
 

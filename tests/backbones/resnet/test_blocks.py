@@ -10,7 +10,7 @@ from torch import nn
 
 from backbones import build_backbone
 from backbones.resnet.model import ResNet
-from backbones.resnet.shortcut import MeanPool, ZeroPadShortcut
+from backbones.resnet.shortcut import ZeroPadShortcut, mean_pool
 from backbones.resnet.variants import VARIANTS
 
 
@@ -52,8 +52,8 @@ def test_shortcut_a_is_a_subsampled_input_and_zeros():
 
 def test_the_mean_of_resnet_d_counts_only_what_is_there():
     x = torch.tensor([[[[1.0, 3.0, 5.0], [3.0, 5.0, 7.0], [2.0, 4.0, 9.0]]]])
-    torch.testing.assert_close(MeanPool(2)(x), torch.tensor([[[[3.0, 6.0], [3.0, 9.0]]]]))
-    assert MeanPool(1)(x)[0, 0, 0].tolist() == [3.0, 5.0, 3.0]  # the edge is averaged with zeros
+    torch.testing.assert_close(mean_pool(2)(x), torch.tensor([[[[3.0, 6.0], [3.0, 9.0]]]]))
+    assert mean_pool(1)(x)[0, 0, 0].tolist() == [3.0, 5.0, 3.0]  # the edge is averaged with zeros
 
 
 @pytest.mark.parametrize(("name", "projections"), [("resnet34", 3), ("resnet34_projection", 16)])

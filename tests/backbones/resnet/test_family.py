@@ -2,14 +2,28 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
+from backbones import FPN, NORMS, BackboneOptions, BackboneWithFPN, build_backbone
+from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
 
 LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
+
+
+def short(name, **options):
+    """The variant with two blocks in its first stage and one in the others."""
+    spec = VARIANTS[name]
+    depths = (2, *(1 for _ in spec.depths[1:]))
+    return build_resnet(replace(spec, depths=depths), BackboneOptions(**options))
+
+
+def check_gradients(backbone, features):
+    sum(x.square().mean() for x in features.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -50,16 +64,15 @@ def test_a_wide_resnet_has_the_weights_of_its_authors_code():
 
 @pytest.mark.parametrize("norm", sorted(NORMS.keys() - {"sync_batch"}))
 def test_every_norm_runs_forward_and_backward(name, image, norm):
-    backbone = build_backbone(name, norm=norm, weights="random", drop_path=0.1).train()
+    backbone = short(name, norm=norm, drop_path=0.1).train()
     features = backbone(image)
     assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
     assert {k: image.shape[-1] // v.shape[-1] for k, v in features.items()} == backbone.strides
-    sum(x.square().mean() for x in features.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+    check_gradients(backbone, features)
 
 
 def test_features_and_pyramid_follow_channels_and_strides(name, image):
-    body = build_backbone(name, out_features=["c4", "c3", "c2"], in_channels=1)
+    body = short(name, out_features=["c4", "c3", "c2"], in_channels=1)
     model = BackboneWithFPN(body, FPN(body.channels, out_channels=8))
     levels = model(image[:, :1])
     assert list(levels) == ["p2", "p3", "p4", "p5"]
@@ -67,24 +80,22 @@ def test_features_and_pyramid_follow_channels_and_strides(name, image):
     assert [x.shape[-1] for x in levels.values()][:3] == sides
 
 
-def test_features_handed_out_are_rectified(name, image):
-    backbone = build_backbone(name).train()
-    assert all((x >= 0).all() and (x > 0).any() for x in backbone(image).values())
+def test_returned_features_are_rectified(name, image):
+    assert all((x >= 0).all() and (x > 0).any() for x in short(name).train()(image).values())
 
 
 def test_copies_and_pickles_are_the_same_function(name, image, trained_looking):
-    backbone = trained_looking(build_backbone(name, weights="random", freeze=1, drop_path=0.1))
+    backbone = trained_looking(short(name, drop_path=0.1).freeze(1))
     twins = copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))  # noqa: S301 (our own)
     with torch.no_grad():
         expected = backbone(image)
         for twin in twins:
             torch.testing.assert_close(twin(image), expected, rtol=0, atol=0)
-            assert twin.frozen == 1
-            assert twin.conventions == backbone.conventions
+            assert (twin.frozen, twin.conventions) == (1, backbone.conventions)
 
 
 def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
-    backbone = trained_looking(build_backbone(name, deformable=["c3"]))
+    backbone = trained_looking(short(name, deformable=["c3"]))
     program = torch.export.export(backbone, (image,))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(image), backbone(image), rtol=1e-4, atol=1e-4)
@@ -113,8 +124,7 @@ def test_a_compiled_module_is_the_same_function(name, image, trained_looking):
 def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking):
     backbone = build_backbone(name)
     image = torch.rand(2, 3, *((16, 16) if name.endswith("_cifar") else (64, 64)))
-    sum(x.square().mean() for x in backbone(image).values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+    check_gradients(backbone, backbone(image))
     backbone.zero_grad()
     trained_looking(backbone)
     torch._dynamo.reset()
@@ -137,6 +147,11 @@ def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking)
         ({"in_channels": "3"}, r"in_channels takes an integer from 1, got '3'\."),
         ({"deformable": ["c1"]}, "unknown stage for deformable convolutions 'c1';"),
         ({"deformable": ["c4"], "deformable_version": 3}, "deformable_version takes 1 or 2, got 3"),
+        ({"out_features": ["c6"]}, "unknown feature 'c6'; Known: c1, c2, c3, c4, c5"),
+        ({"out_features": []}, r"out_features takes one or more of c1, .* got \[\]\."),
+        ({"out_features": ["c2", "c2"]}, r"each once, got \['c2', 'c2'\]\."),
+        ({"output_stride": 4}, "output_stride takes 8, 16 or 32, got 4"),
+        ({"norm": "bacth"}, "unknown norm 'bacth'; did you mean 'batch'"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import NORMS, build_backbone
+from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
 
 TORCHVISIONS = [name for name in VARIANTS if name in torchvision.models.list_models()]
@@ -33,7 +33,12 @@ def test_parameter_count_is_the_published_one(name):
     assert count + classifier == published
 
 
-@pytest.mark.parametrize("name", TORCHVISIONS)
+DEEP = [name for name in TORCHVISIONS if "101" in name or "152" in name]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEEP)) for n in TORCHVISIONS]
+)
 def test_torchvision_weights_give_torchvision_features_and_logits(name):
     theirs = torchvision.models.get_model(name, weights=None).eval()
     with torch.device("meta"):  # no second initialisation
@@ -76,14 +81,6 @@ def test_dilation_keeps_basic_and_bottleneck_blocks_running_backward(name):
     assert all(p.grad is not None for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("norm", sorted(NORMS.keys() - {"sync_batch", "frozen_batch"}))
-def test_every_norm_runs_forward_and_backward(norm):
-    backbone = build_backbone("resnet18", norm=norm)
-    backbone(torch.rand(2, 3, 64, 64))["c5"].square().mean().backward()
-    gradients = [p.grad for p in backbone.parameters()]
-    assert all(g is not None and g.isfinite().all() for g in gradients)
-
-
 def test_stages_past_the_last_requested_feature_are_not_built():
     backbone = build_backbone("resnet18", out_features=["c4", "c2"])
     assert backbone.channels == {"c2": 64, "c4": 256}
@@ -94,18 +91,3 @@ def test_stages_past_the_last_requested_feature_are_not_built():
         "c2": (64, 16, 24),
         "c4": (256, 4, 6),
     }
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"out_features": ["c6"]}, "unknown feature 'c6'; Known: c1, c2, c3, c4, c5"),
-        ({"out_features": []}, r"out_features takes one or more of c1, .* got \[\]\."),
-        ({"out_features": ["c2", "c2"]}, r"each once, got \['c2', 'c2'\]\."),
-        ({"output_stride": 4}, "output_stride takes 8, 16 or 32, got 4"),
-        ({"norm": "bacth"}, "unknown norm 'bacth'; did you mean 'batch'"),
-    ],
-)
-def test_bad_options_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        build_backbone("resnet18", **options)

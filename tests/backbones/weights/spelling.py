@@ -1,8 +1,10 @@
 """What other projects do to names and to images, each as that project's own code does it."""
 
+import json
 import re
 
 import torch
+from safetensors.torch import save_file
 
 
 def by(mean, std, *, white=1.0, bgr=False):
@@ -91,6 +93,14 @@ def below(prefix, state):
 def zeros(state):
     """The same names, and values that would be noticed."""
     return {key: value * 0 for key, value in state.items()}
+
+
+def hub(folder, state, **notes):
+    """Write a weight file and JSON files beside it, as the hub does; return the weight file."""
+    save_file({key: value.clone() for key, value in state.items()}, folder / "model.safetensors")
+    for name, content in notes.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder / "model.safetensors"
 
 
 MM2 = """

@@ -17,6 +17,7 @@ from tests.backbones.weights.spelling import (
     MM2_CAFFE,
     below,
     by,
+    hub,
     mmlab,
     zeros,
 )
@@ -63,7 +64,7 @@ def test_what_is_told_comes_before_what_the_file_says(theirs, small, save, same_
     for content in (small, mmlab(small, MM2_CAFFE, "config")):
         ours = same_features(save(content), theirs, CV2_HALF, origin="", conventions="radimagenet")
         assert (
-            "images: BGR in [0, 1], mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (radimagenet, as told)"
+            "images: BGR in [0, 1], mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (radimagenet, as given)"
             in (ours.provenance)
         )
 
@@ -75,14 +76,6 @@ def test_conventions_that_nobody_knows_are_refused(shallow, save):
         build_backbone("resnet18", weights=save(shallow), conventions="imagnet")
     with pytest.raises(ValueError, match=r"^conventions='caffe' says what loaded weights expect"):
         build_backbone("resnet18", weights="random", conventions="caffe")
-
-
-def hub(folder, state, **notes):
-    """A folder as the hub keeps it."""
-    save_file({key: value.clone() for key, value in state.items()}, folder / "model.safetensors")
-    for name, content in notes.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    return folder / "model.safetensors"
 
 
 PREPROCESSOR = {

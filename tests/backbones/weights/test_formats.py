@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from backbones import build_backbone
-from backbones.weights.read import read_checkpoint, read_notes
+from backbones.weights.read import read_checkpoint, read_metadata
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "counter": torch.tensor(7)}
 
@@ -97,13 +97,13 @@ def test_a_compressed_file_that_is_cut_is_called_so(tmp_path):
 
 def test_notes_of_safetensors_are_read_under_any_name(tmp_path):
     save_file(STATE, tmp_path / "x.pth", metadata={"keel": '{"mean": [0.5]}'})
-    assert read_notes(tmp_path / "x.pth") == {"keel": {"mean": [0.5]}}
+    assert read_metadata(tmp_path / "x.pth") == {"keel": {"mean": [0.5]}}
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"
 PAGE = b'\n<!DOCTYPE html>\n<html lang="en"><head><title>Sign in</title></head></html>'
 FOREIGN = {
-    "git-lfs": (LFS, r"a pointer of Git LFS, .*; run `git lfs pull`"),
+    "git-lfs": (LFS, r"a pointer of Git LFS .*; run `git lfs pull`"),
     "git-annex": (b"/annex/objects/SHA256E-s9--00.pth\n", "pointer of git-annex.*git annex get"),
     "a web page": (PAGE, "a web page, as a server .*; fetch the weight file itself"),
     "a web page with a mark": (b"\xef\xbb\xbf" + PAGE, "a web page"),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from backbones import build_backbone, list_backbones
+from backbones import build_backbone
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CAFFE,
@@ -155,8 +155,8 @@ def test_a_caffe2_pickle(folded, tmp_path, same_features, wrapped, norm):
     assert ours.conventions.std == pytest.approx((1 / 255,) * 3)
     for line in (
         "converted: added 30 tensors: running statistics of 0 and 1",
-        "converted: BGR, turned to RGB in the first convolution",
-        "converted: [0, 255], turned to [0, 1] in mean and std",
+        "converted: BGR to RGB, in the first convolution",
+        "converted: [0, 255] to [0, 1], in mean and std",
     ):
         assert line in ours.provenance
 
@@ -174,27 +174,10 @@ def test_a_detectron2_detector_that_says_its_mean(theirs, small, save, same_feat
     same_features(path, theirs, IMAGENET, origin="detectron2, a model")
 
 
-def timms(name):
-    """A network of timm's, its norms as after a training."""
-    torch.manual_seed(2)
-    model = timm.create_model(name).eval()
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        for tensor, low, high in (
-            (norm.weight, 0.3, 0.8),
-            (norm.bias, -0.2, 0.2),
-            (norm.running_mean, -0.2, 0.2),
-            (norm.running_var, 0.5, 1.5),
-        ):
-            tensor.data.uniform_(low, high)
-    return model
-
-
-@pytest.mark.parametrize("name", ["resnet18d", "seresnet50", "res2net50_26w_4s", "resnetv2_50"])
-def test_a_file_of_timms_own_names(name, tmp_path):
+@pytest.mark.parametrize("name", ["resnet18d", "seresnet18", "res2net50_26w_4s", "resnetv2_18"])
+def test_a_file_of_timms_own_names(name, tmp_path, trained_looking):
     """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
-    if name not in list_backbones():
-        pytest.skip("the row is not there yet")
-    model = timms(name)
+    model = trained_looking(timm.create_model(name))
     config = {"architecture": name, "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(model.state_dict(), tmp_path / "model.safetensors")
@@ -208,20 +191,16 @@ def test_a_file_of_timms_own_names(name, tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
 
 
-@pytest.mark.parametrize("name", ["resnet18d", "resnetv2_50"])
+@pytest.mark.parametrize("name", ["resnet18d", "resnetv2_18"])
 def test_a_file_of_timms_own_names_alone_asks_for_conventions(name, save):
-    if name not in list_backbones():
-        pytest.skip("the row is not there yet")
     with pytest.raises(
         ValueError, match=r"comes from timm.*, whose files are made for images of di"
     ):
-        build_backbone(name, weights=save(timms(name).state_dict()))
+        build_backbone(name, weights=save(timm.create_model(name).state_dict()))
 
 
-def test_a_deep_stem_of_mmlab(save):
-    if "resnet18d" not in list_backbones():
-        pytest.skip("the row is not there yet")
-    model = timms("resnet18d")
+def test_a_deep_stem_of_mmlab(save, trained_looking):
+    model = trained_looking(timm.create_model("resnet18d"))
     named = {re.sub(r"^conv1\.", "stem.", k): v for k, v in model.state_dict().items()}
     named = {re.sub(r"^bn1\.", "stem.7.", k): v for k, v in named.items()}
     path = save(mmlab(named, MM3, "cfg"))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from backbones.weights.read import read_checkpoint, read_notes
+from backbones.weights.read import read_checkpoint, read_metadata
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors"])
@@ -219,4 +219,4 @@ def test_notes_are_the_metadata_and_the_json_beside(tmp_path):
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
     (tmp_path / "preprocessor_config.json").write_text("[broken")
     notes = {"keel": {"mean": [0.5]}, "config.json": {"architecture": "resnet18"}}
-    assert read_notes(path) == notes
+    assert read_metadata(path) == notes

@@ -1,6 +1,6 @@
-"""What a weight file looks like that does not fit: the registered backbone, or another family."""
+"""Which architecture the tensors of a file are: a registered backbone, or a family that is none."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from typing import Final
@@ -15,7 +15,7 @@ Known = Mapping[str, Callable[[], Backbone]]
 """Builders of backbones by registered name."""
 
 STATISTICS: Final = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
-"""What a batch norm has and other norms have not."""
+"""Patterns of the tensors that only batch norms have."""
 
 _FAMILIES: Final = {
     "relative_position_bias_table": "a Swin Transformer",
@@ -25,11 +25,11 @@ _FAMILIES: Final = {
     "features.conv0.weight": "a DenseNet",
     "features.0.0.weight": "an EfficientNet, MobileNet or ConvNeXt of torchvision's",
     "features.0.weight": "a VGG or AlexNet",
-    "attnpool.positional_embedding": "the ResNet of CLIP, whose stem is another one",
+    "attnpool.positional_embedding": "the ResNet of CLIP, which has another stem",
     "stages.0.blocks.0.norm1.weight": "a BiT ResNet of timm's, which standardises its weights",
     "model.0.conv.weight": "a YOLO",
 }
-"""Endings of names that tell a family of networks which is not built here."""
+"""Families of networks that are not built here, by the ending of a tensor's name."""
 
 
 def stage_of(key: str) -> str:
@@ -43,22 +43,22 @@ def stage_of(key: str) -> str:
     return f"{first}.{rest.partition('.')[0]}" if first == "norms" else first
 
 
-def lookalikes(
+def fitting_backbones(
     state: Mapping[str, Tensor], known: Known, *, stride_in_1x1: bool | None = None
 ) -> list[str]:
-    """Return the names whose stages have all the shapes, and only those, of the file's stages.
+    """Return the known backbones whose stages have the same tensors as the file's stages.
 
-    The search ends with the first of which the file has every stage: to build them all takes
-    seconds.
+    The search ends with the first one of which the file has every stage: building all backbones
+    takes seconds.
 
     Args:
-        state: The file's tensors under our names, whatever stands before them.
+        state: The file's tensors under our names, with any prefix.
         known: Built on the meta device, without memory.
         stride_in_1x1: Where the file's bottlenecks stride, if that is known.
     """
     names = []
     for name, build in known.items():
-        backbone = skeleton(build)
+        backbone = build_on_meta(build)
         if backbone is None:
             continue
         stages = _fitting_stages(state, backbone)
@@ -70,62 +70,38 @@ def lookalikes(
     return names
 
 
-def describe(
-    state: Mapping[str, Tensor], known: Known, *, stride_in_1x1: bool | None = None
-) -> str:
-    """Return a sentence about what a file looks like, or nothing where that is not known.
-
-    Args:
-        state: As in `lookalikes`.
-        known: As in `lookalikes`.
-        stride_in_1x1: As in `lookalikes`.
-    """
-    family = family_of(state)
-    return said(family, [] if family else lookalikes(state, known, stride_in_1x1=stride_in_1x1))
-
-
-def said(family: str, names: Sequence[str]) -> str:
-    """Return the sentence of `describe`, of what is known."""
-    if family:
+def describe(state: Mapping[str, Tensor], names: Sequence[str]) -> str:
+    """Return a sentence on what a file seems to be: of a family, or of one of these backbones."""
+    if family := family_of(state):
         return (
-            f" This looks like {family}, which is none of our own; backbone=timm/<name> has many."
+            f" This looks like {family}, which Keel does not have; backbone=timm/<name> has many."
         )
     return f" This looks like {' or '.join(names[:3])}." if names else ""
 
 
 def family_of(state: Mapping[str, Tensor]) -> str:
-    """Return the family of networks, none of ours, that a file's names are of, if there is one."""
-    return next(_families(state), "")
+    """Return the family of `_FAMILIES` that a file's names show, or an empty string."""
+    endings = (e for e in _FAMILIES if any(k == e or k.endswith(f".{e}") for k in state))
+    return next((_FAMILIES[ending] for ending in endings), "")
 
 
-def _families(state: Mapping[str, Tensor]) -> Iterator[str]:
-    for ending, family in _FAMILIES.items():
-        if any(key == ending or key.endswith(f".{ending}") for key in state):
-            yield family
-
-
-def skeleton(build: Callable[[], Backbone]) -> Backbone | None:
-    """Return the backbone on the meta device, or None where its builder cannot do that.
-
-    Args:
-        build: Builds it.
-    """
-    with suppress(Exception), torch.device("meta"):  # this is help with an error, not another one
+def build_on_meta(build: Callable[[], Backbone]) -> Backbone | None:
+    """Return the backbone on the meta device, or None where its builder cannot do that."""
+    with suppress(Exception), torch.device("meta"):  # a hint must not fail with an error of its own
         return build()
     return None
 
 
 def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
-    """Return how many stages, stem first, the file has of the backbone; 0 if they do not fit."""
+    """Return how many stages of the backbone the file has, stem first; 0 if they do not fit."""
     try:
         first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
         given = backbone_state(state, first_conv=first_conv)
     except ValueError:
         return 0
     stages = {stage_of(key) for key in given}
-    want = _shapes(backbone.file_state(), first_conv)
-    there = {key: shape for key, shape in want.items() if stage_of(key) in stages}
-    fits = _shapes(given, first_conv) == there
+    expected = {k: v for k, v in backbone.file_state().items() if stage_of(k) in stages}
+    fits = _shapes(given, first_conv) == _shapes(expected, first_conv)
     return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
 
 
