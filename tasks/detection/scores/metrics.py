@@ -54,10 +54,10 @@ METRICS: Final = (
     CocoMetric("ap_large", _precision(area=3), heading="AP", row=_LARGE, shown="curve"),
     CocoMetric("ar_1", _recall(limit=0)),
     CocoMetric("ar_10", _recall(limit=1)),
-    CocoMetric("ar_{limit}", _recall()),
-    CocoMetric("ar_small", _recall(area=1)),
-    CocoMetric("ar_medium", _recall(area=2)),
-    CocoMetric("ar_large", _recall(area=3)),
+    CocoMetric("ar_{limit}", _recall(), heading="AR", per_class=True),
+    CocoMetric("ar_small", _recall(area=1), heading="AR", row=_SMALL),
+    CocoMetric("ar_medium", _recall(area=2), heading="AR", row=_MEDIUM),
+    CocoMetric("ar_large", _recall(area=3), heading="AR", row=_LARGE),
 )
 
 

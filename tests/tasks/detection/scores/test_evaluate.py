@@ -133,14 +133,17 @@ def test_what_is_twice_in_the_truth_is_told_of(tmp_path, write_coco, capsys):
 
 
 def test_the_table_has_a_row_per_class_and_per_size(capsys):
-    scores = {"ap": 0.5, "ap50": 0.75, "ap/cat": 0.25, "ap50/cat": 1.0, "ap/dog": math.nan}
-    scores |= {"ap50/dog": math.nan, "ap_small": 0.1, "ap_medium": 0.2, "ap_large": math.nan}
+    scores = {"ap": 0.5, "ap50": 0.75, "ar_150": 0.6, "ap/cat": 0.25, "ap50/cat": 1.0}
+    scores |= {"ar_150/cat": 0.4, "ap_small": 0.1, "ap_medium": 0.2, "ar_small": 0.3}
+    scores |= dict.fromkeys(["ap/dog", "ap50/dog", "ar_150/dog"], math.nan)
+    scores |= dict.fromkeys(["ap_large", "ar_medium", "ar_large"], math.nan)
     print_ap("Scores", scores, ("cat", "dog"), limit=150)
-    lines = capsys.readouterr().out.replace("│", " ").splitlines()
+    lines = capsys.readouterr().out.replace("│", " ").replace("┃", " ").splitlines()
     rows = [" ".join(line.split()) for line in lines]
-    assert "all classes 0.500 0.750" in rows
-    assert "cat 0.250 1.000" in rows
-    assert "dog - -" in rows
-    assert "boxes under 32 x 32 px 0.100 -" in rows
-    assert "larger boxes - -" in rows
+    assert "AP AP50 AR" in rows
+    assert "all classes 0.500 0.750 0.600" in rows
+    assert "cat 0.250 1.000 0.400" in rows
+    assert "dog - - -" in rows
+    assert "boxes under 32 x 32 px 0.100 - 0.300" in rows
+    assert "larger boxes - - -" in rows
     assert "AP is over the best 150 detections of a class in an image, at most." in lines

@@ -41,7 +41,7 @@ def test_ap_by_hand():
     assert scores["ap"] == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert scores["ap/cell"] == scores["ap"]
     assert scores["ar_1"] == 0.5
-    assert scores["ar_100"] == 1.0
+    assert scores["ar_100"] == scores["ar_100/cell"] == 1.0
 
 
 def test_ap_is_the_mean_over_ten_thresholds_by_hand():
@@ -93,7 +93,7 @@ def test_a_class_or_a_size_without_boxes_is_nan_and_no_part_of_the_mean():
     assert scores["ap_medium"] == pytest.approx(1.0)
     missing = {name for name, score in scores.items() if math.isnan(score)}
     sizes = {f"{kind}_{size}" for kind in ("ap", "ar") for size in ("small", "large")}
-    assert missing == {"ap/platelet", "ap50/platelet"} | sizes
+    assert missing == {f"{name}/platelet" for name in ("ap", "ap50", "ar_100")} | sizes
 
 
 def test_a_split_without_any_box_is_nan():
