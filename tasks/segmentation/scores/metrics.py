@@ -10,10 +10,12 @@ precision          NaN        0                       0
 recall             NaN        0                       NaN
 nsd                NaN        0                       0
 hd95               NaN        diagonal of the image   diagonal of the image
+volume_error       NaN        minus the true volume   the predicted volume
 =================  =========  ======================  =========================
 
 NaN is left out of every mean. A missed structure is never NaN where it has a score, so that it
-cannot disappear from a mean; the diagonal is what the BraTS challenge uses.
+cannot disappear from a mean; the diagonal is what the BraTS challenge uses. ``volume_error_abs`` is
+``volume_error`` without its sign, whose mean does not let opposite errors cancel.
 """
 
 import csv
@@ -91,6 +93,12 @@ def _nsd(pair: Pair) -> float:
     return nsd(*pair.distances, tolerance=pair.tolerance) if pair.distances else 0.0
 
 
+def _volume_error(pair: Pair) -> float:
+    """Return predicted minus true volume: in ml where the spacing is in mm, else in pixels."""
+    pixel = math.prod(pair.spacing) / 1000 if pair.unit == "mm" else 1
+    return (pair.found - pair.there) * pixel
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseMetric(Metric):
     """A score of a class in a case, made of a `Pair` that is not empty on both sides.
@@ -109,6 +117,13 @@ METRICS: Final = (
     CaseMetric("recall", _recall, heading="recall", shown="curve"),
     CaseMetric("hd95", _hd95, heading="HD95 {length}", best="lowest", surfaces=True),
     CaseMetric("nsd", _nsd, heading="NSD", surfaces=True),
+    CaseMetric("volume_error", _volume_error, heading="volume error {volume}", best="zero"),
+    CaseMetric(
+        "volume_error_abs",
+        lambda p: abs(_volume_error(p)),
+        heading="|volume error| {volume}",
+        best="lowest",
+    ),
 )
 # Of the cases, by whether a class is in the truth and in the prediction.
 COUNTS: Final = (
@@ -226,7 +241,8 @@ def _mean(values: Iterable[float]) -> float:
 
 def headings(unit: str) -> list[str]:
     """Return the headings of the `METRICS` for images whose spacing has a unit."""
-    return [metric.heading.format(length=unit) for metric in METRICS]
+    volume = "ml" if unit == "mm" else unit
+    return [metric.heading.format(length=unit, volume=volume) for metric in METRICS]
 
 
 def write_case_scores(path: Path, scores: Mapping[str, Scores]) -> None:

@@ -148,6 +148,27 @@ def test_ignored_pixels_are_in_neither_mask(layered):
     assert scores["hd95"] == pytest.approx(1.1 * 0.9)  # 0, 0, 1 pixels either way
 
 
+VOLUMES = ("volume_error", "volume_error_abs")
+
+
+@pytest.mark.parametrize(("unit", "pixel"), [("mm", 3.0 * 0.6 * 1.1 / 1000), ("px", 1)])
+@pytest.mark.parametrize(("found", "there"), [(5, 8), (8, 5), (7, 0), (0, 7), (4, 4), (0, 0)])
+def test_the_volume_error_is_predicted_minus_true_in_ml_or_pixels(unit, pixel, found, there):
+    truth, prediction = np.zeros((2, 2, 5, 7), np.uint8)
+    truth.flat[:there] = prediction.flat[-found or truth.size :] = 1
+    scores = scored(prediction, truth, unit=unit)["a"]
+    signed = (found - there) * pixel if found or there else math.nan
+    assert [scores[name] for name in VOLUMES] == pytest.approx([signed, abs(signed)], nan_ok=True)
+
+
+def test_errors_of_opposite_signs_cancel_in_the_mean_of_the_signed_error_only():
+    many, few = np.ones((1, 2, 5), np.uint8), np.eye(2, 5, dtype=np.uint8)[None]
+    cases = {"a": scored(many, few, unit="px"), "b": scored(few, many, unit="px")}
+    summary = summarise(cases, ONE)
+    assert [summary["a"][name] for name in VOLUMES] == [0, 8]
+    assert [summary["mean"][name] for name in VOLUMES] == [0, 8]
+
+
 def test_all_ignored_is_as_if_nothing_were_there():
     scores = one_class(([[1, 1]], [[IGNORE, IGNORE]]))
 
