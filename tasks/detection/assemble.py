@@ -52,14 +52,6 @@ def assemble(cfg: DictConfig) -> Parts:
     """Build every part of a run as ``cfg`` says, so that what is wrong is found out first.
 
     The random seed, the number of threads and the warnings of this process are set as well.
-
-    Args:
-        cfg: The composed configuration; see ``configs/detection/detection.yaml``.
-
-    Raises:
-        ValueError: If a value, the data or the weights do not fit.
-        FileNotFoundError: If data or weights are missing.
-        ConnectionError: If weights have to be downloaded and cannot be.
     """
     setup = Setup.read(cfg, DetectorCard, AugmentOptions)
     choice, start, recipe = setup.choice, setup.start, setup.recipe

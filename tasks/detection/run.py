@@ -22,14 +22,7 @@ from tasks.detection.scores.predict import draw_predictions
 
 
 def run(cfg: DictConfig) -> float:
-    """Train, validate and test a detector; return the best validation AP.
-
-    Args:
-        cfg: The composed configuration; see ``configs/detection/detection.yaml``.
-
-    Raises:
-        Exception: What `tasks.common.run.run.run_task` raises.
-    """
+    """Train, validate and test a detector; return the best validation AP."""
     return run_task(cfg, _TASK)
 
 

@@ -19,14 +19,7 @@ from tasks.segmentation.scores.predict import draw_predictions
 
 
 def run(cfg: DictConfig) -> float:
-    """Train, validate and test a segmenter; return the best validation Dice.
-
-    Args:
-        cfg: The composed configuration; see ``configs/segmentation/segmentation.yaml``.
-
-    Raises:
-        Exception: What `tasks.common.run.run.run_task` raises.
-    """
+    """Train, validate and test a segmenter; return the best validation Dice."""
     return run_task(cfg, _TASK)
 
 

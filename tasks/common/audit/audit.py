@@ -107,11 +107,7 @@ class Audit(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, *_: object
     ) -> None:
-        """Begin a phase where one begins.
-
-        Raises:
-            AuditError: If something is not as it should be.
-        """
+        """Begin a phase where one begins."""
         count = self.frozen(trainer.current_epoch)
         if self.phases and count == self._count:
             return
@@ -146,12 +142,7 @@ class Audit(Callback):
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Look at the gradients of an epoch's first step, if some parameter has had none yet.
-
-        Raises:
-            AuditError: If after the first step of a phase a parameter has no gradient, a frozen
-                tensor has changed, or one with a gradient has not.
-        """
+        """Look at the gradients of an epoch's first step, if some parameter has had none yet."""
         rates, self._rates = self._rates, []
         if not rates:
             return
@@ -175,20 +166,12 @@ class Audit(Callback):
             self._settle(self._wrong(pl_module), when=after)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare what is frozen with the start.
-
-        Raises:
-            AuditError: If it has changed.
-        """
+        """Compare what is frozen with the start."""
         if wrong := self._changed(pl_module, self._frozen_names):
             self._settle(wrong, when=f"at the end of {_epoch(trainer)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare every tensor with the start.
-
-        Raises:
-            AuditError: If a frozen tensor has changed, or one that had a gradient has not.
-        """
+        """Compare every tensor with the start."""
         now = {name: digest(tensor) for name, tensor in named_tensors(pl_module).items()}
         self._compare(pl_module, now, processes=trainer.world_size)
         wrong = self._wrong(pl_module)
@@ -200,11 +183,7 @@ class Audit(Callback):
         self._settle(wrong, when="at the end")
 
     def check_kept(self, module: nn.Module) -> None:
-        """Compare what is frozen to the end with the start once more, in weights that were loaded.
-
-        Raises:
-            AuditError: If a tensor differs, or training ended without a verdict.
-        """
+        """Compare what is frozen to the end with the start, in the best checkpoint's weights."""
         wrong = self._changed(module, self._frozen_names)
         if "report" not in self.record:
             wrong.append(

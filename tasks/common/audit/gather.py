@@ -16,10 +16,7 @@ def score_together(
     """Return the scores of what all processes found, the same in each of them.
 
     Something that two processes saw, because a split was padded to equal shares, counts once.
-
-    Args:
-        results: Of this process, by image or case.
-        score: Called in the first process only, with the results of all.
+    ``score`` is called in the first process only.
     """
     if not torch.distributed.is_initialized():
         return score(results)
@@ -35,11 +32,7 @@ def score_together(
 
 
 def alike(found: object) -> bool:
-    """Return whether all processes found the same.
-
-    Args:
-        found: By this process; something that can be compared and pickled.
-    """
+    """Return whether all processes found the same."""
     if not torch.distributed.is_initialized():
         return True
     shares: list[Any] = [None] * torch.distributed.get_world_size()

@@ -17,12 +17,6 @@ def moved_by_gradient(
     """Return which of ``names`` have a gradient that moves them; None if one is not finite.
 
     A step of 1e-8 is lost in float32 next to a weight of 1, so such a parameter may stay unchanged.
-
-    Args:
-        trained: Every parameter that takes a gradient, by name.
-        optimizer: Of the run.
-        rates: The learning rate of each of its groups in that step.
-        names: Of the parameters to look at.
     """
     gradients = [p.grad for p in trained.values() if p.grad is not None]
     if not bool(torch.stack([g.isfinite().all() for g in gradients]).all()):

@@ -133,14 +133,7 @@ def _peak(group: dict[str, Any]) -> float:
 def faults(
     module: nn.Module, backbone: Backbone, optimizer: Optimizer, *, frozen: int
 ) -> Iterator[str]:
-    """Yield what is wrong before a step with groups, with what is frozen, and with modes.
-
-    Args:
-        module: What is trained.
-        backbone: The part of it that has stages.
-        optimizer: Of the run.
-        frozen: How many stages should be frozen.
-    """
+    """Yield what is wrong before a step with groups, with what is frozen, and with modes."""
     yield from _group_faults(module, optimizer)
     stages, frozen_stages = stage_of_names(module, backbone), set(STAGES[:frozen])
     parameters = {n: p for n, p in named_tensors(module).items() if isinstance(p, nn.Parameter)}
@@ -197,13 +190,7 @@ def _group_faults(module: nn.Module, optimizer: Optimizer) -> Iterator[str]:
 
 
 def phase_text(epoch: int, frozen: int, rows: list[StageRow]) -> str:
-    """Return what trains from an epoch on, counted from 0, in one line.
-
-    Args:
-        epoch: The first of the phase.
-        frozen: How many stages are frozen.
-        rows: Of `stage_rows`.
-    """
+    """Return what trains from an epoch on, counted from 0, in one line."""
     tensors = sum(row.tensors for row in rows if row.stage in STAGES[:frozen])
     stages = f"{stages_text(frozen)} frozen" + (f" ({tensors} tensors)" if frozen else "")
     rates = ", ".join(f"{row.stage} {row.peak_lr:.3g}" for row in rows if row.trainable)

@@ -128,9 +128,6 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
     """Return the fields of a card of which `NetworkCard.to_dict` made plain values.
 
     Fields that were added since an earlier version wrote the card are left to their defaults.
-
-    Raises:
-        KeyError: If the norm or the conventions are missing.
     """
     values = with_tuples({k: v for k, v in card.items() if k not in ("task", "format")})
     options = {name: values.pop(name) for name in asdict(BackboneOptions()) if name in values}
@@ -145,14 +142,9 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
 
 
 def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
-    """Return the checkpoint that a path stands for: itself, or the best one of a run.
+    """Return the checkpoint that a path stands for: itself, or that of a run.
 
-    Args:
-        wanted: A checkpoint, or the folder of a run, or its folder of checkpoints.
-        names: What a run folder's checkpoint may be called; the first that is there is taken.
-
-    Raises:
-        FileNotFoundError: If there is nothing of the name, or no such checkpoint in the folder.
+    Of a run folder, or its folder of checkpoints, it is the first of ``names`` that is there.
     """
     if not wanted.exists():
         raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
@@ -173,12 +165,7 @@ def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
 
 
 def task_of(path: Path) -> str:
-    """Return the name of the task that a checkpoint is of.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or no checkpoint of ours.
-    """
+    """Return the name of the task that a checkpoint is of."""
     return _task_in(read_checkpoint(path), path, noun="run", example="a training script writes")
 
 
@@ -193,16 +180,7 @@ def _task_in(checkpoint: Mapping[str, Any], path: Path, *, noun: str, example: s
 
 
 def read_card(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
-    """Return a checkpoint and its card.
-
-    Args:
-        path: The file.
-        kind: The cards of the task.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, is of another task or of another version of Keel.
-    """
+    """Return a checkpoint and its card."""
     checkpoint, names = read_checkpoint(path), kind.NAMES
     found = _task_in(checkpoint, path, noun=names.noun, example=names.example)
     if found != names.task:
@@ -234,11 +212,7 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 def load_network(
     network: nn.Module, checkpoint: Mapping[str, Any], card: NetworkCard, *, path: Path
 ) -> None:
-    """Load the weights of a Lightning checkpoint into the network of its card.
-
-    Raises:
-        ValueError: If they are not those of the network.
-    """
+    """Load the weights of a Lightning checkpoint into the network of its card."""
     try:
         network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:

@@ -17,15 +17,8 @@ PREVIOUS: Final = "previous.ckpt"
 def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     """Return the checkpoint to go on from, and what to say of it.
 
-    That is the one before where the last is damaged, or was not put in place any more.
-
-    Args:
-        wanted: A checkpoint; or a run folder, or its folder of checkpoints, for the last one.
-        runs: Where the runs of the task lie, for the message.
-
-    Raises:
-        FileNotFoundError: If nothing is there; with what is there instead.
-        ValueError: If all there is is damaged; it says what can be done.
+    A file stands for itself, a run folder or its folder of checkpoints for the last checkpoint. If
+    last.ckpt is damaged or missing, previous.ckpt is used.
     """
     if not wanted.exists() and (wanted.name != LAST or not wanted.parent.is_dir()):
         raise FileNotFoundError(
@@ -50,11 +43,7 @@ def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
 
 
 def saved_in(folder: Path) -> list[Path]:
-    """Return the checkpoints that a folder of a run has, the one to go on from first.
-
-    Args:
-        folder: Of checkpoints; it need not be there.
-    """
+    """Return the checkpoints that a folder of a run has, the one to go on from first."""
     return [folder / name for name in (LAST, PREVIOUS, BEST) if (folder / name).is_file()]
 
 

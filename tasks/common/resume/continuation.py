@@ -27,19 +27,8 @@ def check_resume(
     """Raise unless a checkpoint is of the same run as the one that is to go on from it.
 
     Where the first weights came from may differ: a resumed run does not load them. What they expect
-    of an image may not.
-
-    Args:
-        path: The checkpoint.
-        card: Of the network that was built for the run.
-        settings: From `run_settings`.
-        defaults: The task's defaults by group, for options that a checkpoint of an earlier version
-            does not name.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged; if its network, classes or settings are others; or if nothing
-            is left to train.
+    of an image may not. ``defaults`` are the task's by group, for options that a checkpoint of an
+    earlier version does not name.
     """
     now = card.to_dict()
     checkpoint, trained = read_card(path, type(card))

@@ -21,11 +21,7 @@ class Position:
 
 
 def position(trainer: Trainer) -> Position:
-    """Return where a run stands; after the last batch of an epoch that is the next epoch.
-
-    Args:
-        trainer: Between two batches.
-    """
+    """Return where a run stands; after the last batch of an epoch that is the next epoch."""
     loop = trainer.fit_loop
     epoch = max(0, loop.epoch_progress.current.ready - 1)
     batches = loop.epoch_loop.batch_progress.current.completed
@@ -40,10 +36,6 @@ def settle(loop: dict[str, Any], trainer: Trainer) -> None:
     Left as they are where a checkpoint is written, they count a batch as begun, or an epoch as
     not ended: Lightning then runs the end of that epoch, its hooks and its lines, twice. A run
     that had not validated yet goes on with the validation.
-
-    Args:
-        loop: ``checkpoint["loops"]["fit_loop"]``; changed in place.
-        trainer: Between two batches, where it was made.
     """
     val_loop, val = trainer.fit_loop.epoch_loop.val_loop, "epoch_loop.val_loop.batch_progress"
     fitting = trainer.state.fn == TrainerFn.FITTING
@@ -65,9 +57,6 @@ def begin(trainer: Trainer) -> None:
     """Begin an epoch as one, where a run goes on between two.
 
     Under ``max_steps`` Lightning would pass the end of the epoch before once more.
-
-    Args:
-        trainer: At the start of the training, with its counters restored.
     """
     loop = trainer.fit_loop.epoch_loop
     if loop.batch_progress.current.ready == 0:

@@ -35,9 +35,6 @@ def write_state(state: dict[str, Any]) -> None:
     """Put back what `read_state` returned.
 
     A CUDA device's is left out where there is none, or was none.
-
-    Args:
-        state: Of this process.
     """
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002

@@ -53,13 +53,7 @@ class Start(Generic[CardT]):
     def load(self, network: nn.Module, card: CardT) -> None:
         """Load the weights into a network that is built alike, whose classes may be others.
 
-        Args:
-            network: Changed in place; rows of classes that were not learnt stay random.
-            card: Of the network.
-
-        Raises:
-            ValueError: If the networks differ, with the options that would make them alike; or if
-                the checkpoint lacks a tensor or has one of another shape.
+        Rows of classes that were not learnt stay random.
         """
         self._check_architecture(card.architecture())
         own = network.state_dict()
@@ -96,18 +90,7 @@ class Start(Generic[CardT]):
 def read_start(
     wanted: str | None, kind: type[CardT], choice: BackboneChoice
 ) -> Start[CardT] | None:
-    """Return the network that a run begins with; None if it begins with a backbone alone.
-
-    Args:
-        wanted: ``init_from`` of the configuration.
-        kind: The cards of the task.
-        choice: The backbone's options, whose weights and conventions have to be left out.
-
-    Raises:
-        ValueError: If weights of the backbone are given as well, or the file is damaged or of
-            another task.
-        FileNotFoundError: If there is no such file.
-    """
+    """Return the network that a run begins with; None if it begins with a backbone alone."""
     if wanted is None:
         return None
     try:

@@ -40,8 +40,7 @@ class StopSignals:
     def listen(self, *, speaks: bool) -> None:
         """Take over the signals until `lightning.Trainer.fit` ends, which puts them back.
 
-        Args:
-            speaks: Whether to confirm the signal on the terminal, as one of the processes does.
+        ``speaks`` says whether this process confirms a signal on the terminal.
         """
         self._speaks = speaks
         if threading.current_thread() is threading.main_thread():  # only there they can be

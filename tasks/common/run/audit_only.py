@@ -23,11 +23,7 @@ _COLUMNS: Final = ("tensors", "trainable", "peak lr", "modules in eval mode")
 
 
 def is_audit_only(mode: str) -> bool:
-    """Return whether ``audit`` asks for the audit alone.
-
-    Raises:
-        ValueError: If it is neither ``run`` nor ``only``.
-    """
+    """Return whether ``audit`` asks for the audit alone."""
     return choose(_MODES, mode, what="audit")
 
 
@@ -35,20 +31,7 @@ def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder:
     """Take one step on a real batch in every phase of the recipe, on a copy of the network.
 
     Each step is at the highest learning rate, on one device, and in float32 where the run would
-    scale gradients. Prints a table per phase; ``audit.json`` is all that is written.
-
-    Args:
-        parts: Of the run.
-        title: Of the banner.
-        facts: The banner.
-        folder: Where to write ``audit.json``.
-
-    Returns:
-        NaN, for there is no score.
-
-    Raises:
-        AuditError: If what trains is not what the configuration says.
-        ValueError: If the recipe does not fit the backbone.
+    scale gradients. Prints a table per phase; only ``audit.json`` is written. The score is NaN.
     """
     parts.data.cache = None  # one batch is no reason to fill it
     base, stages = parts.backbone.frozen, len(parts.backbone.stages())

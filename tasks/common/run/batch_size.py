@@ -35,14 +35,6 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
     most 80 % of the memory. On a GPU that is tried out with real steps of parts that are then
     thrown away; on a CPU it is at most 8, and judged by the memory that two images take. Where the
     number decides the network (``backbone.norm=auto``), that network is tried out as well.
-
-    Args:
-        cfg: The composed configuration.
-        assemble: Builds the parts of a run; the process is left as it leaves it.
-
-    Raises:
-        ValueError: If the value is neither ``auto`` nor a number, it is to be decided for several
-            devices or without knowing the memory, one image is too much, or ``assemble`` raises it.
     """
     wanted = cfg.recipe.batch_size
     if isinstance(wanted, int):
@@ -65,11 +57,6 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
 
 def limit(images: int, *, lr_images: int, accumulate: int) -> Decision:
     """Return the largest power of two that the data set and the learning rate allow.
-
-    Args:
-        images: Training samples of an epoch.
-        lr_images: The effective batch that the learning rate is meant for.
-        accumulate: Steps whose gradients are added up.
 
     Example:
         >>> str(limit(205, lr_images=16, accumulate=1))

@@ -63,12 +63,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
 
     def offer(self, trainer: Trainer, path: Path) -> None:
-        """Save what was validated after training if it is the best.
-
-        Args:
-            trainer: After `Trainer.validate`.
-            path: Where to save it.
-        """
+        """Save what was validated after training if it is the best."""
         score = trainer.callback_metrics[str(self.monitor)]
         if self.best_model_score is None or score > self.best_model_score:
             self.best_model_path, self.best_model_score = str(path), score

@@ -39,10 +39,7 @@ class Ending:
     def do(self, what: str, action: Callable[[], T], *, brief: bool = False) -> T | None:
         """Carry out a step; return what it returns, or None if it failed.
 
-        Args:
-            what: What the step makes, for the message.
-            action: The step.
-            brief: Whether it is carried out after a signal as well.
+        After a signal only a ``brief`` step is carried out. ``what`` names the step in messages.
         """
         if self.stopped and not brief:
             self.faults[what] = "not begun"

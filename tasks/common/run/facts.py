@@ -12,14 +12,7 @@ from tasks.common.recipe.unfreeze import unfreezing_text
 def recipe_facts(
     recipe: Recipe, options: TrainerOptions, where: Machine, loading: Loading
 ) -> dict[str, str]:
-    """Return the effective batch and learning rate, precision, device and loading, by name.
-
-    Args:
-        recipe: How to train.
-        options: How many devices share it.
-        where: What the options came to on this machine.
-        loading: How images are loaded.
-    """
+    """Return the effective batch and learning rate, precision, device and loading, by name."""
     rates = f"backbone x {recipe.backbone_lr_factor:g}"
     if recipe.lr_decay != 1:
         rates += f", each stage x {recipe.lr_decay:g} of the next"
@@ -39,9 +32,6 @@ def recipe_facts(
 
 def warning_facts(warnings: Sequence[str]) -> dict[str, str]:
     """Return the lines of a banner for what a user should know of the data, by name.
-
-    Args:
-        warnings: A sentence each.
 
     Example:
         >>> warning_facts(["a", "b"])

@@ -23,17 +23,8 @@ def fit(
 ) -> None:
     """Train; afterwards ``best.best_model_path`` is there, if an epoch was validated.
 
-    Args:
-        trainer: From `tasks.common.run.trainer.build_trainer`.
-        module: What to train.
-        data: Its batches.
-        best: The callback that chooses the best checkpoint.
-        last: The callback that keeps the last one.
-        resume: A checkpoint to go on from, or None.
-
-    Raises:
-        SystemExit: If the run is interrupted, after a line that says how to go on. The exit
-            status is 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+    An interrupted run says how to go on, and ends with SystemExit and the status 128 + the
+    signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -54,14 +45,7 @@ def fit(
 def validate_rest(
     trainer: Trainer, module: LightningModule, data: LightningDataModule, *, best: BestCheckpoint
 ) -> None:
-    """Validate the steps after the last validation, if there are any; the best may be among them.
-
-    Args:
-        trainer: That has trained; ``max_steps`` may have ended it in the middle of an epoch.
-        module: What was trained.
-        data: Its batches.
-        best: The callback that chooses the checkpoint.
-    """
+    """Validate what was trained since the last validation; ``max_steps`` may end in an epoch."""
     if trainer.global_step > best.validated_step:
         trainer.validate(module, data, verbose=False)
         best.offer(trainer, Path(best.dirpath or "") / BEST)

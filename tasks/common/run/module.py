@@ -68,11 +68,7 @@ class NetworkModule(lightning.LightningModule):
         return ()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401, ARG002
-        """Return the sum of the losses, and of what gates are to do.
-
-        Raises:
-            FloatingPointError: If it is NaN or infinite; it names the losses and the images.
-        """
+        """Return the sum of the losses, and of what gates are to do."""
         with record_gates(self.backbone) as gates:
             losses = self.losses(batch)
         losses |= gate_losses(gates, self.recipe)

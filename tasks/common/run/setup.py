@@ -52,17 +52,7 @@ class Setup(Generic[CardT, AugmentT]):
 
     @classmethod
     def read(cls, cfg: DictConfig, card: type[CardT], augment: type[AugmentT]) -> Self:
-        """Read a composed configuration, and set seed, threads and warnings of this process.
-
-        Args:
-            cfg: The configuration.
-            card: The class of the task's cards.
-            augment: The class of the task's ``augment`` group.
-
-        Raises:
-            ValueError: If a value, or the checkpoint to begin with, does not fit.
-            FileNotFoundError: If there is no such checkpoint.
-        """
+        """Read a composed configuration, and set seed, threads and warnings of this process."""
         options = TrainerOptions(**cfg.trainer)
         choice = BackboneChoice(**plain_values(cfg.backbone))
         start = read_start(cfg.init_from, card, choice)
@@ -83,10 +73,6 @@ class Setup(Generic[CardT, AugmentT]):
 
         The keys are those of the configuration. The device is left out: a run may go on on another
         one, though not bit for bit.
-
-        Args:
-            frozen: How many stages are frozen at the start.
-            own: The task's settings by group, beside ``augment`` and ``init_from``.
         """
         return {
             "recipe": asdict(self.recipe),
@@ -111,16 +97,7 @@ class Setup(Generic[CardT, AugmentT]):
         *,
         collate: Callable[[list[Entry]], Any],
     ) -> None:
-        """Give the training batches as what the frozen stages return, if ``cache.views`` says so.
-
-        Args:
-            data: Changed in place.
-            encoder: Of the task.
-            collate: Makes a batch of entries.
-
-        Raises:
-            ValueError: If the run cannot have such a cache, or it does not fit.
-        """
+        """Train on what the frozen stages return, if ``cache.views`` says so."""
         if self.cache.views:
             check_prefix(self.cache, encoder.backbone, recipe=self.recipe, options=self.options)
             data.keep_prefix(

@@ -84,11 +84,7 @@ class Outcome:
 
     @property
     def best_file(self) -> Path:
-        """The chosen checkpoint.
-
-        Raises:
-            FileNotFoundError: If there is none, or it is gone.
-        """
+        """The chosen checkpoint."""
         return existing_file(
             self.best or self.folder / "checkpoints" / BEST, what="best checkpoint"
         )

@@ -27,13 +27,6 @@ def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
 
     DDP is shown all that will ever train (see `tasks.common.recipe.unfreeze.Unfreezing`), and has
     to look, step by step, for what of it has no gradient yet.
-
-    Args:
-        options: Devices and strategy.
-        recipe: Whether stages are unfrozen.
-
-    Raises:
-        ValueError: If stages are unfrozen under a strategy that cannot be told so.
     """
     strategy = options.strategy
     if not recipe.thaws or options.devices == 1 or strategy.endswith(_LOOKS):
@@ -57,21 +50,7 @@ def build_trainer(
     shown: tuple[str, ...],
     callbacks: Sequence[Callback] = (),
 ) -> tuple[lightning.Trainer, BestCheckpoint, LastCheckpoint]:
-    """Return the trainer, and the callbacks that keep the best checkpoint and the last one.
-
-    Args:
-        options: Devices and strategy.
-        recipe: Epochs, accumulation, clipping.
-        where: What `prepare` decided.
-        folder: The run folder; logs and checkpoints go there.
-        monitor: The metric that chooses the best checkpoint; higher is better.
-        shown: Metrics to print after each epoch.
-        callbacks: Further ones.
-
-    Raises:
-        ValueError: If Lightning refuses the devices or the strategy, or the last epoch would not
-            be validated.
-    """
+    """Return the trainer, and the callbacks that keep the best checkpoint and the last one."""
     if recipe.epochs % options.validate_every:
         raise ValueError(
             f"trainer.validate_every={options.validate_every} would leave the end of "

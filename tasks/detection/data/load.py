@@ -14,19 +14,7 @@ from tasks.detection.options import DataOptions
 
 
 def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits:
-    """Return the data set that the ``data`` group names, checked.
-
-    Args:
-        node: The group: `DataOptions`, and ``_target_`` with its arguments: a function that
-            returns `Parts`.
-        policy: What to do about image files that are missing, damaged or of another size; see
-            `check_images`.
-
-    Raises:
-        ValueError: If an option, an annotation or an image is wrong.
-        InstantiationException: Hydra's, whose cause is the ValueError or FileNotFoundError of the
-            function that ``_target_`` names.
-    """
+    """Return the data set that the ``data`` group names, checked."""
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     names = {field.name for field in fields(DataOptions)}
     options = DataOptions(**{key: value for key, value in values.items() if key in names})

@@ -76,12 +76,7 @@ class Splits:
 
 
 def divide(parts: Parts, options: DataOptions) -> Splits:
-    """Return the cleaned splits of a data set, after dividing ``train`` if there is no ``val``.
-
-    Raises:
-        ValueError: If there are too few images to divide, ``fractions`` is wrong or ``group`` finds
-            nothing in a name, or if a group lies on two sides.
-    """
+    """Return the cleaned splits of a data set, after dividing ``train`` if there is no ``val``."""
     train, group = parts["train"], options.group
     notes: tuple[str, ...] = ()
     drawn = ""

@@ -23,21 +23,7 @@ def new_detector(
     freeze: int,
     start: Start[DetectorCard] | None = None,
 ) -> tuple[FasterRCNN, DetectorCard]:
-    """Build a detector for the classes of ``data``, with loaded weights and frozen stages.
-
-    Args:
-        choice: Name and weights of the backbone.
-        options: The rest of the architecture.
-        data: The training data.
-        norm: The backbone's.
-        freeze: How many stages are frozen.
-        start: A trained detector to begin with; it brings the weights.
-
-    Raises:
-        ValueError: If a name or a value is wrong, or the weights do not fit.
-        FileNotFoundError: If a weight file does not exist.
-        ConnectionError: If weights have to be downloaded and cannot be.
-    """
+    """Build a detector for the classes of ``data``, with loaded weights and frozen stages."""
     in_channels = _channels(choice, start)
     options = fitted(options, choice)
     backbone = begin_backbone(
@@ -81,10 +67,6 @@ def fitted(options: DetectorOptions, choice: BackboneChoice) -> DetectorOptions:
 
     A plain vision transformer has a feature of stride 16 alone. The pooled level takes the anchors
     of the level that would come next.
-
-    Args:
-        options: As told, or as the model's configuration has them.
-        choice: Which backbone.
     """
     backbone = outline(choice.name)
     if backbone is None or len(options.anchor_sizes) != len(options.features) + 1:

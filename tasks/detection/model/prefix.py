@@ -111,12 +111,7 @@ def collate_entries(entries: list[Entry]) -> FrozenBatch:
 
 
 def losses_from(network: FasterRCNN, batch: FrozenBatch) -> dict[str, Tensor]:
-    """Return a detector's four losses, as its forward does in training.
-
-    Args:
-        network: In training mode.
-        batch: Of `collate_entries`.
-    """
+    """Return a detector's four losses, as its forward does in training."""
     body: Backbone = network.backbone.body
     levels = network.backbone.fpn(body.forward_from(batch.features))
     # Of the images only the sizes are still needed, here that of the batch.

@@ -76,13 +76,7 @@ class Splits:
 
 
 def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:
-    """Return the data set that the ``data`` group names, checked, and how it was split.
-
-    Args:
-        node: The group: the options of `SplitOptions`, ``exif`` of `CaseSet`, and ``_target_`` with
-            its arguments. An error of that function is the cause of Hydra's InstantiationException.
-        policy: ``error`` or ``skip``; see `check_cases`.
-    """
+    """Return the data set that the ``data`` group names, checked, and how it was split."""
     names = {field.name for field in fields(SplitOptions)}
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in names}

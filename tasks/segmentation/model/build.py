@@ -26,12 +26,6 @@ def choose_norms(
     built with it. Left to us, the backbone's follows from its weights as in
     `tasks.common.recipe.backbone.choose_norm`; the decoder, which is never loaded, takes ``batch``
     from 8 images per device on, ``group`` below.
-
-    Args:
-        choice: The backbone's.
-        options: The decoder's.
-        batch_size: Images per step on one device.
-        start: A trained segmenter to begin with, whose norms they are where nothing is told.
     """
     if start is not None:
         own = Decision(value=start.card.options.norm, reason="that of init_from")
@@ -60,23 +54,7 @@ def new_segmenter(
     freeze: int,
     start: Start[SegmenterCard] | None = None,
 ) -> tuple[ResNetUNet, SegmenterCard]:
-    """Build a segmenter for the classes of ``data``, with loaded weights and frozen stages.
-
-    Args:
-        choice: Name and weights of the backbone.
-        options: The decoder's, with a norm that is not ``auto``.
-        inputs: With nothing left to ``auto``.
-        data: The training cases.
-        channels: Of an image.
-        norm: The backbone's.
-        freeze: How many stages are frozen.
-        start: A trained segmenter to begin with; it brings the weights.
-
-    Raises:
-        ValueError: If a name or a value is wrong, or the weights do not fit.
-        FileNotFoundError: If a weight file does not exist.
-        ConnectionError: If weights have to be downloaded and cannot be.
-    """
+    """Build a segmenter for the classes of ``data``, with loaded weights and frozen stages."""
     in_channels = input_channels(channels, inputs)
     if choice.in_channels not in (None, in_channels):
         raise ValueError(

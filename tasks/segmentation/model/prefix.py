@@ -83,16 +83,7 @@ class PatchEncoder:
 
 
 def check_views(views: int, options: InputOptions, *, slices: int) -> None:
-    """Raise if slices would never be seen.
-
-    Args:
-        views: Of each patch; 0 for no cache.
-        options: With the number of patches of an epoch.
-        slices: To learn from.
-
-    Raises:
-        ValueError: If so.
-    """
+    """Raise if slices would never be seen."""
     seen = views * options.patches
     if views and seen < slices:
         raise ValueError(
@@ -108,12 +99,7 @@ def collate_entries(entries: list[Entry]) -> FrozenPatches:
 
 
 def logits_from(network: ResNetUNet, batch: FrozenPatches) -> Tensor | tuple[Tensor, ...]:
-    """Return what the network's forward does.
-
-    Args:
-        network: The segmenter.
-        batch: Of `collate_entries`.
-    """
+    """Return what the network's forward does."""
     image = {name: x for name, x in batch.features.items() if name == "c0"}
     features = image | network.backbone.forward_from(batch.features)
     height, width = batch.labels.shape[-2:]

@@ -108,11 +108,7 @@ class PrefixCache:
         )
 
     def check_room(self) -> None:
-        """Raise if what is missing does not fit.
-
-        Raises:
-            ValueError: With both numbers.
-        """
+        """Raise if what is missing does not fit."""
         if self.options.where == "none":
             return
         needed = self.bytes * len(self._missing()) // self._total()
@@ -125,15 +121,7 @@ class PrefixCache:
             )
 
     def fill(self, *, workers: int) -> None:
-        """Compute what is missing, with the weights that the backbone has now.
-
-        Args:
-            workers: Processes that load the images.
-
-        Raises:
-            ValueError: If it does not fit, or entries of an earlier run are not what this one
-                computes.
-        """
+        """Compute what is missing, with the weights that the backbone has now."""
         self.store.turn_to(self._key())
         self.check_room()
         missing = self._missing()
@@ -216,11 +204,7 @@ class PrefixCache:
         return entry
 
     def _rounded(self, entry: Entry) -> Entry:
-        """Return an entry in the precision in which it is kept.
-
-        Raises:
-            ValueError: If a feature is too large for it.
-        """
+        """Return an entry in the precision in which it is kept."""
         dtype = _DTYPES.get(self.options.dtype)
         if dtype is None:
             return entry
@@ -278,11 +262,7 @@ class PrefixDataset(Dataset[Entry]):
         return self.length
 
     def __getitem__(self, key: Place) -> Entry:
-        """Return an entry.
-
-        Args:
-            key: Epoch and index.
-        """
+        """Return an entry."""
         epoch, index = key
         features, truth = self.store[epoch % self.views, index]
         return Entry({name: x.to(self.dtypes[name]) for name, x in features.items()}, truth)

@@ -15,18 +15,7 @@ FEWEST: Final = 3
 def check_prefix(
     cache: CacheOptions, backbone: Backbone, *, recipe: Recipe, options: TrainerOptions
 ) -> None:
-    """Raise if a cache cannot give what the run would compute.
-
-    Args:
-        cache: With at least one view.
-        backbone: As it will be trained.
-        recipe: Of the run.
-        options: Of the run.
-
-    Raises:
-        ValueError: If too few stages are frozen, not always as many, they have gates, there are
-            more views than epochs, or several processes train.
-    """
+    """Raise if a cache cannot give what the run would compute."""
     views = f"cache.views={cache.views}"
     if backbone.frozen < FEWEST:
         raise ValueError(

@@ -22,11 +22,7 @@ class FillPrefixCache(Callback):
         self.cache.fill(workers=self.workers)
 
     def on_train_epoch_start(self, *_: object) -> None:
-        """Raise if the prefix is no longer frozen.
-
-        Raises:
-            ValueError: If so.
-        """
+        """Raise if the prefix is no longer frozen."""
         frozen = self.cache.encoder.backbone.frozen
         if frozen != self.cache.frozen:
             raise ValueError(
@@ -36,12 +32,7 @@ class FillPrefixCache(Callback):
 
 
 def filling(cache: PrefixCache | None, *, workers: int) -> list[Callback]:
-    """Return what fills a cache: nothing where there is none.
-
-    Args:
-        cache: Of the run.
-        workers: Processes that load the images.
-    """
+    """Return what fills a cache: nothing where there is none."""
     return [] if cache is None else [FillPrefixCache(cache, workers=workers)]
 
 

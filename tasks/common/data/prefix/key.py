@@ -27,12 +27,7 @@ _VERSIONS: Final = {  # whose code decides an entry: it reads, augments, resizes
 
 
 def prefix_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON values)
-    """Return a name for the frozen stages and what else decides their output.
-
-    Args:
-        backbone: Whose frozen stages are run: their weights, their structure, the conventions.
-        decides: Data, augmentation, sizes, precision and device, in plain values.
-    """
+    """Return a name for the frozen stages and what else decides their output."""
     stages = [module for stage in backbone.stages()[: backbone.frozen] for module in stage]
     about = {
         "format": _FORMAT,
