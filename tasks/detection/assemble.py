@@ -17,7 +17,7 @@ from tasks.detection.data.splits import Splits
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.prefix import DetectionEncoder, collate_entries
+from tasks.detection.model.prefix import DetectionEncoder
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import AugmentOptions, DetectorOptions
 
@@ -82,7 +82,7 @@ def assemble(cfg: DictConfig) -> Parts:
     data = _data(setup, splits, card, loading=loading)
     decides = {"augment": asdict(setup.augment), "seed": setup.seed}
     encoder = DetectionEncoder(network, splits.train, decides=decides)
-    setup.keep_prefix(data, encoder, collate=collate_entries)
+    setup.keep_prefix(data, encoder)
     return Parts(
         setup=setup,
         loading=loading,

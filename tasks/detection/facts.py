@@ -1,10 +1,8 @@
 """What the banner says before the first step: what will be trained on what."""
 
-from tasks.common.data.prefix.fill import cache_facts
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.stages import stages_text
-from tasks.common.resume.start import start_facts
-from tasks.common.run.facts import recipe_facts, warning_facts
+from tasks.common.run.facts import run_facts
 from tasks.detection.assemble import Parts
 from tasks.detection.data.splits import Splits
 from tasks.detection.model.card import DetectorCard
@@ -18,10 +16,7 @@ def facts(parts: Parts) -> dict[str, str]:
         **_data_facts(parts.splits),
         **({"images": parts.splits.images} if parts.splits.images else {}),
         **_model_facts(parts.card, parts.norm, parts.freeze),
-        **start_facts(parts.setup.start, parts.card),
-        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
-        **cache_facts(parts.cache),
-        **warning_facts(warnings),
+        **run_facts(parts, warnings),
     }
 
 

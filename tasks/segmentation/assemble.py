@@ -19,7 +19,7 @@ from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.deep_supervision import DeepSupervision
 from tasks.segmentation.model.losses import build_loss
-from tasks.segmentation.model.prefix import PatchEncoder, check_views, collate_entries
+from tasks.segmentation.model.prefix import PatchEncoder, check_views
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import check_tolerance
@@ -154,7 +154,7 @@ def _keep_prefix(
     check_views(setup.cache.views, inputs, slices=sum(facts.shape[0] for facts in data.facts))
     decides = {"input": asdict(inputs), "augment": asdict(setup.augment), "seed": setup.seed}
     encoder = PatchEncoder(module.network, data.train.split, options=inputs, decides=decides)
-    setup.keep_prefix(data, encoder, collate=collate_entries)
+    setup.keep_prefix(data, encoder)
 
 
 def _resolved(

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from tasks.common.data.prefix.fill import cache_facts
 from tasks.common.recipe.stages import stages_text
-from tasks.common.resume.start import start_facts
-from tasks.common.run.facts import recipe_facts, warning_facts
+from tasks.common.run.facts import run_facts
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.load import Side, Splits
@@ -17,11 +15,8 @@ def facts(parts: Parts) -> dict[str, str]:
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
-        **start_facts(parts.setup.start, parts.card),
         "loss": _loss_fact(parts.loss),
-        **recipe_facts(parts.recipe, parts.options, parts.where, parts.loading),
-        **cache_facts(parts.cache),
-        **warning_facts(parts.splits.warnings),
+        **run_facts(parts, parts.splits.warnings),
     }
 
 

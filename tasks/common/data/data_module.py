@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from tasks.common.data.loading import prepare_worker
 from tasks.common.data.prefix.cache import Encoder, PrefixCache
-from tasks.common.data.prefix.entry import Entry
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.data.sampling import AspectRatioBatchSampler, EpochSampler
 from tasks.common.resume.position import Position, position
@@ -50,33 +49,11 @@ class ResumableDataModule(lightning.LightningDataModule):
         raise NotImplementedError
 
     def keep_prefix(
-        self,
-        options: CacheOptions,
-        encoder: Encoder,
-        *,
-        collate: Callable[[list[Entry]], Any],
-        precision: str,
-        device: str,
+        self, options: CacheOptions, encoder: Encoder, *, precision: str, device: str
     ) -> None:
-        """Give the training batches as what the frozen stages make of them.
-
-        Args:
-            options: With at least one view.
-            encoder: Of the task.
-            collate: Makes a batch of entries.
-            precision: Of the arithmetic, by Lightning's name.
-            device: That the run trains on, ``cuda`` or ``cpu``.
-
-        Raises:
-            ValueError: If the cache does not fit, or the backbone cannot be divided.
-        """
+        """Give the training batches as what the frozen stages make of them; see `PrefixCache`."""
         self.cache = PrefixCache(
-            options,
-            encoder,
-            self.training_set(),
-            collate=collate,
-            precision=precision,
-            device=device,
+            options, encoder, self.training_set(), precision=precision, device=device
         )
 
     def state_dict(self) -> dict[str, int | None]:
@@ -130,7 +107,9 @@ class ResumableDataModule(lightning.LightningDataModule):
         self._next, self._samples = Position(epoch=0, batches=0), len(aspect_ratios)
         if self.cache is not None:
             workers = self.cache.workers(self.workers)
-            return self._loader(self.cache.dataset, sampler, self.cache.collate, workers=workers)
+            return self._loader(
+                self.cache.dataset, sampler, self.cache.encoder.collate, workers=workers
+            )
         return self._loader(dataset, sampler, collate)
 
     def ordered_loader(

@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 
-from tasks.common.data.loading import Loading
-from tasks.common.machine.machine import Machine
-from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.unfreeze import unfreezing_text
+from tasks.common.resume.start import start_facts
+from tasks.common.run.parts import RunParts
 
 
-def recipe_facts(
-    recipe: Recipe, options: TrainerOptions, where: Machine, loading: Loading
-) -> dict[str, str]:
-    """Return the effective batch and learning rate, precision, device and loading, by name."""
+def run_facts(parts: RunParts, warnings: Sequence[str]) -> dict[str, str]:
+    """Return the lines that all tasks have: start, recipe, machine, cache and warnings, by name."""
+    recipe, options, where = parts.recipe, parts.options, parts.where
     rates = f"backbone x {recipe.backbone_lr_factor:g}"
     if recipe.lr_decay != 1:
         rates += f", each stage x {recipe.lr_decay:g} of the next"
     return {
+        **start_facts(parts.setup.start, parts.card),
         "recipe": "; ".join(filter(None, _recipe_parts(recipe))),
         "batch": f"{recipe.batch_size} x {recipe.accumulate} x {options.devices} "
         f"(images x accumulated x devices) = {recipe.effective_batch(options.devices)}",
@@ -25,8 +24,10 @@ def recipe_facts(
         "precision": str(where.precision),
         "device": str(where.accelerator),
         "cpu": str(where.cpu),
-        "workers": str(loading.workers),
-        "decoded images": str(loading.cache),
+        "workers": str(parts.loading.workers),
+        "decoded images": str(parts.loading.cache),
+        **({"prefix cache": parts.cache.fact()} if parts.cache is not None else {}),
+        **warning_facts(warnings),
     }
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones.weights.read import read_checkpoint
 from tasks.common.audit.audit import Audit
-from tasks.common.data.prefix.fill import filling
+from tasks.common.data.prefix.fill import FillPrefixCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.curves import draw_curves
@@ -104,7 +104,7 @@ def _carry_out(
         folder=folder,
         monitor=task.monitor,
         shown=task.shown[:2],
-        callbacks=[*callbacks, *filling(parts.cache, workers=parts.loading.processes)],
+        callbacks=callbacks,
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -159,7 +159,9 @@ def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     frozen = partial(frozen_stages, recipe, **count)
     audit = Audit(backbone, frozen, path=folder / "audit.json")
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
-    return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages]
+    workers = parts.loading.processes
+    fill = [FillPrefixCache(parts.cache, workers=workers)] if parts.cache is not None else []
+    return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages, *fill]
 
 
 def _report(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> None:

@@ -1,6 +1,6 @@
 """What every task takes from a configuration before it builds its parts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.prefix.cache import Encoder
 from tasks.common.data.prefix.check import check_prefix
-from tasks.common.data.prefix.entry import Entry
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.machine import Machine, prepare
 from tasks.common.machine.options import PRECISIONS, TrainerOptions
@@ -90,20 +89,9 @@ class Setup(Generic[CardT, AugmentT]):
             **own,
         }
 
-    def keep_prefix(
-        self,
-        data: ResumableDataModule,
-        encoder: Encoder,
-        *,
-        collate: Callable[[list[Entry]], Any],
-    ) -> None:
+    def keep_prefix(self, data: ResumableDataModule, encoder: Encoder) -> None:
         """Train on what the frozen stages return, if ``cache.views`` says so."""
         if self.cache.views:
             check_prefix(self.cache, encoder.backbone, recipe=self.recipe, options=self.options)
-            data.keep_prefix(
-                self.cache,
-                encoder,
-                collate=collate,
-                precision=self.where.precision.value,
-                device=self.where.accelerator.value,
-            )
+            precision, device = self.where.precision.value, self.where.accelerator.value
+            data.keep_prefix(self.cache, encoder, precision=precision, device=device)

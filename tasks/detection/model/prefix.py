@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,6 +11,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from backbones import Backbone
+from tasks.common.data.prefix.cache import Encoder
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.key import file_stamp
 from tasks.detection.data.annotations import Annotations
@@ -34,28 +35,26 @@ class FrozenBatch(NamedTuple):
     padded: tuple[int, int]
 
 
-class DetectionEncoder:
+@dataclass(frozen=True, eq=False)
+class DetectionEncoder(Encoder):
     """Makes entries of a detector's training images.
 
     An image is resized and padded alone. In a batch its features are padded with zeros, where
     those of an image that is padded in the batch are what the stages make of the padding.
 
-    Args:
+    Attributes:
         network: The detector.
         split: What is trained on.
         decides: What else decides a sample, in plain values: augmentation and seed.
     """
 
-    def __init__(
-        self, network: FasterRCNN, split: Annotations, *, decides: Mapping[str, Any]
-    ) -> None:
-        self.network = network
-        self.split = split
-        self.decides = decides
+    network: FasterRCNN
+    split: Annotations
+    decides: Mapping[str, Any]
 
     @property
     def backbone(self) -> Backbone:
-        """Whose frozen stages are run."""
+        """The detector's backbone."""
         return cast("Backbone", self.network.backbone.body)
 
     def encode(self, sample: tuple[Tensor, dict[str, Any]], device: torch.device) -> Entry:
@@ -71,6 +70,23 @@ class DetectionEncoder:
             "padded": torch.tensor(images.tensors.shape[-2:]),
         }
         return Entry(keep_maps(self.backbone.frozen_features(images.tensors)), truth)
+
+    @staticmethod
+    def collate(entries: list[Entry]) -> FrozenBatch:
+        """Return the batch of entries."""
+        truths = [entry.truth for entry in entries]
+        return FrozenBatch(
+            features=batch_maps(entries),
+            targets=[
+                {"boxes": t["boxes"], "labels": t["labels"], "image_id": int(t["image_id"])}
+                for t in truths
+            ],
+            sizes=[(int(t["size"][0]), int(t["size"][1])) for t in truths],
+            padded=(
+                max(int(t["padded"][0]) for t in truths),
+                max(int(t["padded"][1]) for t in truths),
+            ),
+        )
 
     def pixels(self) -> list[int]:
         """Return the pixels of each image after resizing and padding."""
@@ -94,20 +110,6 @@ class DetectionEncoder:
                 [record.boxes.tolist(), record.labels.tolist()] for record in self.split.images
             ],
         }
-
-
-def collate_entries(entries: list[Entry]) -> FrozenBatch:
-    """Return the batch of entries of `DetectionEncoder`."""
-    truths = [entry.truth for entry in entries]
-    return FrozenBatch(
-        features=batch_maps(entries),
-        targets=[
-            {"boxes": t["boxes"], "labels": t["labels"], "image_id": int(t["image_id"])}
-            for t in truths
-        ],
-        sizes=[(int(t["size"][0]), int(t["size"][1])) for t in truths],
-        padded=(max(int(t["padded"][0]) for t in truths), max(int(t["padded"][1]) for t in truths)),
-    )
 
 
 def losses_from(network: FasterRCNN, batch: FrozenBatch) -> dict[str, Tensor]:

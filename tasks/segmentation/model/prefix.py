@@ -1,12 +1,14 @@
 """A U-Net whose frozen stages were run before: what is kept of a patch, and what follows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from backbones import Backbone
+from tasks.common.data.prefix.cache import Encoder
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.key import file_stamp
 from tasks.segmentation.data.cases import CaseSet
@@ -27,32 +29,25 @@ class FrozenPatches(NamedTuple):
     labels: Tensor
 
 
-class PatchEncoder:
+@dataclass(frozen=True, eq=False)
+class PatchEncoder(Encoder):
     """Makes entries of a segmenter's training patches.
 
-    Args:
+    Attributes:
         network: The segmenter.
         cases: What the patches are cut from.
         options: Size and number of the patches.
         decides: What else decides a sample, in plain values: input, augmentation and seed.
     """
 
-    def __init__(
-        self,
-        network: ResNetUNet,
-        cases: CaseSet,
-        *,
-        options: InputOptions,
-        decides: Mapping[str, Any],
-    ) -> None:
-        self.network = network
-        self.cases = cases
-        self.options = options
-        self.decides = decides
+    network: ResNetUNet
+    cases: CaseSet
+    options: InputOptions
+    decides: Mapping[str, Any]
 
     @property
     def backbone(self) -> Backbone:
-        """Whose frozen stages are run."""
+        """The segmenter's backbone."""
         return self.network.backbone
 
     def encode(self, sample: tuple[Tensor, Tensor], device: torch.device) -> Entry:
@@ -63,6 +58,12 @@ class PatchEncoder:
         features = self.backbone.frozen_features(x)
         skip = {"c0": x} if self.network.image_skip else {}
         return Entry(keep_maps(skip | features), {"labels": labels})
+
+    @staticmethod
+    def collate(entries: list[Entry]) -> FrozenPatches:
+        """Return the batch of entries."""
+        labels = torch.stack([entry.truth["labels"] for entry in entries])
+        return FrozenPatches(features=batch_maps(entries), labels=labels)
 
     def pixels(self) -> list[int]:
         """Return the pixels of each patch; all have the same."""
@@ -90,12 +91,6 @@ def check_views(views: int, options: InputOptions, *, slices: int) -> None:
             f"cache.views={views} of input.patches={options.patches} show {seen} of {slices} "
             "slices, the others never: take more of either."
         )
-
-
-def collate_entries(entries: list[Entry]) -> FrozenPatches:
-    """Return the batch of entries of `PatchEncoder`."""
-    labels = torch.stack([entry.truth["labels"] for entry in entries])
-    return FrozenPatches(features=batch_maps(entries), labels=labels)
 
 
 def logits_from(network: ResNetUNet, batch: FrozenPatches) -> Tensor | tuple[Tensor, ...]:

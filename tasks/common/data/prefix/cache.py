@@ -1,38 +1,50 @@
 """Entries of all views of all images, computed once; later epochs start from them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones import Backbone
+from backbones.errors import UserError
 from tasks.common.data.loading import prepare_worker
 from tasks.common.data.prefix.entry import Entry, Place, same_entry
 from tasks.common.data.prefix.key import prefix_key
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.data.prefix.store import DiskStore, MemoryStore, NoStore, Store
+from tasks.common.machine.memory import size_text
 from tasks.common.report.terminal import print_line
 
-_AUTOCAST: Final = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+AUTOCAST: Final = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Encoder(Protocol):
+class Encoder(ABC):
     """What a task knows of its samples."""
 
     @property
+    @abstractmethod
     def backbone(self) -> Backbone:
-        """Whose frozen stages are run."""
+        """The backbone whose frozen stages are run."""
 
+    @abstractmethod
     def encode(self, sample: Any, device: torch.device) -> Entry:  # noqa: ANN401 (the task's)
         """Return what the frozen stages make of one sample, alone, whatever its batch will be."""
 
+    @staticmethod
+    @abstractmethod
+    def collate(entries: list[Entry]) -> Any:  # noqa: ANN401 (the task's)
+        """Return the batch of entries; loading processes call it."""
+
+    @abstractmethod
     def pixels(self) -> Sequence[int]:
         """Return the pixels of each image that the backbone sees, padding included."""
 
+    @abstractmethod
     def identity(self) -> Any:  # noqa: ANN401 (JSON values)
         """Return what else decides an entry: data, augmentation, sizes; in plain values."""
 
@@ -44,17 +56,13 @@ class PrefixCache:
         options: With at least one view.
         encoder: Of the task.
         samples: The task's training set; takes ``(view, index)``.
-        collate: Makes a batch of entries; a function of a module, for it is sent to workers.
         precision: Of the arithmetic, by Lightning's name.
-        device: That the run trains on, ``cuda`` or ``cpu``.
+        device: The device that the run trains on, ``cuda`` or ``cpu``.
 
     Attributes:
-        bytes: The size of all entries' features, by that of the first that was computed.
+        bytes: The size of all entries' features, estimated by the first that was computed.
         count: How many images there are.
         frozen: How many stages are frozen.
-
-    Raises:
-        ValueError: If it does not fit, or the backbone cannot be divided.
     """
 
     def __init__(
@@ -63,23 +71,22 @@ class PrefixCache:
         encoder: Encoder,
         samples: Dataset[Any],
         *,
-        collate: Callable[[list[Entry]], Any],
         precision: str,
         device: str,
     ) -> None:
         self.options = options
         self.encoder = encoder
         self.samples = samples
-        self.collate = collate
         self.precision = precision
         self.device = device
         self.frozen = encoder.backbone.frozen
         self._dtypes: dict[str, torch.dtype] = {}
         self._pixels = encoder.pixels()
         self.count = len(self._pixels)
+        self._total = options.views * self.count
         self.bytes = self._size_of_all(self._first(), index=0)
         self.store = self._new_store()
-        self.store.turn_to(self._key())
+        self.store.select(self.key())
         self.check_room()
 
     @property
@@ -99,33 +106,35 @@ class PrefixCache:
         what = f"{views} of {self.count} images"
         if self.options.where == "none":
             return f"{what}, nothing kept: every epoch computes the same again"
-        missing = len(self._missing())
-        there = f", {self._total() - missing} of {self._total()} there already"
+        there = self._total - len(self._missing())
+        already = f", {there} of {self._total} there already" if there else ""
         return (
-            f"{what}: {_size(self.bytes)} in {self._dtype()} "
-            f"{'in memory' if self.options.where == 'memory' else f'in {self.options.folder}'} "
-            f"({_size(self.store.room())} free{there if missing < self._total() else ''})"
+            f"{what}: {size_text(self.bytes)} in {self._dtype()} in {self._place} "
+            f"({size_text(self.store.room())} free{already})"
         )
+
+    @property
+    def _place(self) -> str:
+        return "memory" if self.options.where == "memory" else self.options.folder
 
     def check_room(self) -> None:
         """Raise if what is missing does not fit."""
         if self.options.where == "none":
             return
-        needed = self.bytes * len(self._missing()) // self._total()
+        needed = self.bytes * len(self._missing()) // self._total
         if needed > (room := self.store.room()):
-            place = "memory" if self.options.where == "memory" else self.options.folder
-            raise ValueError(
-                f"the prefix cache needs {_size(needed)} more, and {_size(room)} are free in "
-                f"{place}: {self.options.views} views of {self.count} images. Take fewer "
+            raise UserError(
+                f"the prefix cache needs {size_text(needed)} more, and {size_text(room)} are free "
+                f"in {self._place}: {self.options.views} views of {self.count} images. Take fewer "
                 "cache.views, cache.where=disk, cache.dtype=bf16, or smaller images."
             )
 
     def fill(self, *, workers: int) -> None:
         """Compute what is missing, with the weights that the backbone has now."""
-        self.store.turn_to(self._key())
+        self.store.select(self.key())
         self.check_room()
         missing = self._missing()
-        if len(missing) < self._total() and self.options.where == "disk":
+        if len(missing) < self._total and self.options.where == "disk":
             self._compare()
         if not missing:
             return
@@ -147,8 +156,8 @@ class PrefixCache:
             self.store.put(place, entry)
         seconds = time.monotonic() - started
         print_line(
-            f"prefix cache: {len(missing)} of {self._total()} computed in {seconds:.0f} s; "
-            f"{_size(self.bytes)} in {self._dtype()}"
+            f"prefix cache: {len(missing)} of {self._total} computed in {seconds:.0f} s; "
+            f"{size_text(self.bytes)} in {self._dtype()}"
         )
 
     def _first(self) -> Entry:
@@ -179,9 +188,6 @@ class PrefixCache:
             return DiskStore(Path(self.options.folder))
         return NoStore(lambda place: self._rounded(self._computed(self.samples[place])))
 
-    def _total(self) -> int:
-        return self.options.views * self.count
-
     def _missing(self) -> list[Place]:
         places = [(v, index) for v in range(self.options.views) for index in range(self.count)]
         return [place for place in places if place not in self.store]
@@ -192,7 +198,7 @@ class PrefixCache:
         Its dtypes, which autocast decides by device, are those that entries are returned in.
         """
         device = next(self.encoder.backbone.parameters()).device
-        dtype = _AUTOCAST[self.precision]
+        dtype = AUTOCAST[self.precision]
         # torchvision's resizing draws a number, which must not be one of the training's.
         with (
             torch.random.fork_rng(devices=[]),
@@ -211,7 +217,7 @@ class PrefixCache:
         features = {name: feature.to(dtype) for name, feature in entry.features.items()}
         for name, feature in features.items():
             if not feature.isfinite().all():
-                raise ValueError(
+                raise UserError(
                     f"cache.dtype={self.options.dtype} cannot hold {name}, which reaches "
                     f"{entry.features[name].abs().max():.3g}; take bf16 or auto."
                 )
@@ -226,14 +232,15 @@ class PrefixCache:
                 continue
             now = self._rounded(self._computed(self.samples[place]))
             if not same_entry(self.store[place], now):
-                folder = getattr(self.store, "folder", "")
-                raise ValueError(
-                    f"{folder} holds other features than this run computes in view "
-                    f"{view}, though everything that it is known by is the same; delete it, or "
-                    "take another cache.folder."
+                folder = Path(self.options.folder) / self.key()
+                raise UserError(
+                    f"{folder} holds other features than this run computes in view {view}, though "
+                    "weights, data, options and versions are the same; delete it, or take another "
+                    "cache.folder."
                 )
 
-    def _key(self) -> str:
+    def key(self) -> str:
+        """Return the name that the entries have by everything that decides them."""
         # Sums on a CPU come out otherwise with another number of threads.
         device = f"cpu, {torch.get_num_threads()} threads" if self.device == "cpu" else self.device
         decides = [self.options.dtype, self.precision, device, self.encoder.identity()]
@@ -270,10 +277,3 @@ class PrefixDataset(Dataset[Entry]):
 
 def _same(sample: Any) -> Any:  # noqa: ANN401 (the task's)
     return sample
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes to read."""
-    if count < 1e9:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e9:.1f} GB"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from backbones import Backbone
+from backbones.errors import UserError
 from backbones.layers.gate import Gate
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
@@ -16,35 +17,39 @@ def check_prefix(
     cache: CacheOptions, backbone: Backbone, *, recipe: Recipe, options: TrainerOptions
 ) -> None:
     """Raise if a cache cannot give what the run would compute."""
-    views = f"cache.views={cache.views}"
-    if backbone.frozen < FEWEST:
-        raise ValueError(
-            f"{views} takes at least {FEWEST} frozen stages, and {backbone.frozen} are frozen: add "
-            f"backbone.freeze={FEWEST} or more, or leave it out."
-        )
-    if recipe.unfreeze or recipe.frozen_until:
-        raise ValueError(
-            f"{views} takes stages that stay frozen: leave recipe.unfreeze and recipe.frozen_until "
-            "out, or the cache."
-        )
     frozen = [m for stage in backbone.stages()[: backbone.frozen] for m in stage]
-    if any(isinstance(module, Gate) for stage in frozen for module in stage.modules()):
-        raise ValueError(
-            f"{views} takes frozen stages without gates, whose shares are part of the loss and the "
-            "log; take another backbone, or leave it out."
-        )
-    if cache.views > recipe.epochs:
-        raise ValueError(
-            f"{views} takes at most as many views as there are epochs, {recipe.epochs}: the others "
-            "would never be seen."
-        )
-    if options.compile:
-        raise ValueError(
-            f"{views} runs the backbone from its frozen stages on, which trainer.compile=true does "
-            "not compile; leave one of them out."
-        )
-    if options.devices > 1:
-        raise ValueError(
-            f"{views} takes trainer.devices=1, got {options.devices}: each process sees other "
-            "images in each epoch. Leave it out."
-        )
+    gated = any(isinstance(module, Gate) for stage in frozen for module in stage.modules())
+    refused = (
+        (
+            backbone.frozen < FEWEST,
+            f"takes at least {FEWEST} frozen stages, and {backbone.frozen} are frozen: add "
+            f"backbone.freeze={FEWEST} or more",
+        ),
+        (
+            bool(recipe.unfreeze or recipe.frozen_until),
+            "takes stages that stay frozen: leave out recipe.unfreeze and recipe.frozen_until",
+        ),
+        (
+            gated,
+            "takes frozen stages without gates, whose shares are part of the loss and the log; "
+            "take another backbone",
+        ),
+        (
+            cache.views > recipe.epochs,
+            f"takes at most as many views as there are epochs, {recipe.epochs}: the others would "
+            "never be seen; take fewer",
+        ),
+        (
+            options.compile,
+            "runs the backbone from its frozen stages on, which trainer.compile=true does not "
+            "compile; leave out trainer.compile",
+        ),
+        (
+            options.devices > 1,
+            f"takes trainer.devices=1, got {options.devices}: each process sees other images in "
+            "each epoch; take one",
+        ),
+    )
+    for is_refused, why in refused:
+        if is_refused:
+            raise UserError(f"cache.views={cache.views} {why}, or leave out cache.views.")

@@ -1,7 +1,8 @@
-"""When a cache is filled, and that it stays true."""
+"""Filling the prefix cache in a run."""
 
 from lightning.pytorch.callbacks import Callback
 
+from backbones.errors import UserError
 from tasks.common.data.prefix.cache import PrefixCache
 
 
@@ -25,17 +26,7 @@ class FillPrefixCache(Callback):
         """Raise if the prefix is no longer frozen."""
         frozen = self.cache.encoder.backbone.frozen
         if frozen != self.cache.frozen:
-            raise ValueError(
+            raise UserError(
                 f"the prefix cache holds what {self.cache.frozen} frozen stages return, and now "
                 f"{frozen} are frozen: leave out cache.views, or keep the stages frozen."
             )
-
-
-def filling(cache: PrefixCache | None, *, workers: int) -> list[Callback]:
-    """Return what fills a cache: nothing where there is none."""
-    return [] if cache is None else [FillPrefixCache(cache, workers=workers)]
-
-
-def cache_facts(cache: PrefixCache | None) -> dict[str, str]:
-    """Return the banner's line on a cache, if there is one."""
-    return {} if cache is None else {"prefix cache": cache.fact()}

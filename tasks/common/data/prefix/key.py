@@ -16,7 +16,7 @@ from torch import nn
 from backbones import Backbone
 
 _FORMAT: Final = 1
-_VERSIONS: Final = {  # whose code decides an entry: it reads, augments, resizes, computes
+VERSIONS: Final = {  # whose code decides an entry: it reads, augments, resizes, computes
     "keel": version("keel-backbones"),
     "albumentations": albumentations.__version__,
     "numpy": np.__version__,
@@ -35,7 +35,7 @@ def prefix_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON v
         "structure": [repr(module) for module in stages],
         "channels": backbone.channels,
         "conventions": repr(backbone.conventions),
-        "versions": _VERSIONS,
+        "versions": VERSIONS,
         "decides": decides,
     }
     return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,42 +4,25 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from backbones.errors import UserError
 from tasks.common.data.prefix.entry import Entry, Place
 from tasks.common.files.atomic import replacing
 from tasks.common.machine.memory import free_memory
 
 
-class Store(Protocol):
-    """Keeps entries, those of one key at a time."""
-
-    def turn_to(self, key: str) -> None:
-        """Hold the entries of a key from now on; loaders know the store already."""
-
-    def __contains__(self, place: Place) -> bool: ...
-
-    def __getitem__(self, place: Place) -> Entry: ...
-
-    def put(self, place: Place, entry: Entry) -> None:
-        """Keep an entry."""
-
-    def room(self) -> int:
-        """Return how many bytes are free."""
-
-
 class MemoryStore:
-    """Keeps entries in this process."""
+    """Keeps entries in this process, those of one key at a time."""
 
     def __init__(self) -> None:
         self._entries: dict[Place, Entry] = {}
         self._key = ""
 
-    def turn_to(self, key: str) -> None:
-        """Forget the entries of another key."""
+    def select(self, key: str) -> None:
+        """Hold the entries of a key from now on; loaders know the store already."""
         if key != self._key:
             self._key, self._entries = key, {}
 
@@ -54,7 +37,7 @@ class MemoryStore:
         self._entries[place] = entry
 
     def room(self) -> int:
-        """Return how many bytes of memory are free; no limit where the system does not say."""
+        """Return how many bytes are free; no limit where the system does not say."""
         free = free_memory()
         return sys.maxsize if free is None else free
 
@@ -67,10 +50,9 @@ class DiskStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.folder = root
+        self.root = self.folder = root
 
-    def turn_to(self, key: str) -> None:
+    def select(self, key: str) -> None:
         """Read and write in the folder of a key."""
         self.folder = self.root / key
 
@@ -83,7 +65,7 @@ class DiskStore:
         try:
             content = load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and resume.") from error
+            raise UserError(f"{path} is damaged ({error}); delete it and resume.") from error
         for key, tensor in content.items():
             part, _, name = key.partition(".")
             (entry.features if part == "features" else entry.truth)[name] = tensor
@@ -116,7 +98,7 @@ class NoStore:
     def __init__(self, compute: Callable[[Place], Entry]) -> None:
         self._compute = compute
 
-    def turn_to(self, key: str) -> None:
+    def select(self, key: str) -> None:
         """Do nothing."""
 
     def __contains__(self, place: Place) -> bool:
@@ -131,3 +113,6 @@ class NoStore:
     def room(self) -> int:
         """Return 0: nothing is kept."""
         return 0
+
+
+Store = MemoryStore | DiskStore | NoStore

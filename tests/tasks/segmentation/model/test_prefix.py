@@ -8,7 +8,7 @@ import torch
 from backbones import build_backbone
 from tasks.common.data.prefix.entry import batch_maps
 from tasks.segmentation.data.cases import CaseSet, class_table
-from tasks.segmentation.model.prefix import PatchEncoder, check_views, collate_entries, logits_from
+from tasks.segmentation.model.prefix import PatchEncoder, check_views, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
 
@@ -26,7 +26,7 @@ def test_the_logits_are_those_of_forward(skip, patch):
     image, labels = torch.rand(3, *patch), torch.zeros(patch, dtype=torch.uint8)
     with torch.no_grad():
         entry = encoder.encode((image, labels), torch.device("cpu"))
-        found = logits_from(network, collate_entries([entry]))
+        found = logits_from(network, PatchEncoder.collate([entry]))
         expected = network(image[None].contiguous(memory_format=torch.channels_last))
     assert len(found) == len(expected) == 5
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -43,7 +43,7 @@ def test_a_batch_has_every_patch_in_its_place():
     device = torch.device("cpu")
     with torch.no_grad():
         entries = [encoder.encode(pair, device) for pair in zip(images, labels, strict=True)]
-        batch = collate_entries(entries)
+        batch = PatchEncoder.collate(entries)
         found, expected = logits_from(network, batch), network(images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(batch.labels, labels)

@@ -29,15 +29,23 @@ class Noise(Dataset):
         return torch.rand(3, SIDES[index], SIDES[index], generator=generator)
 
 
-class Encoder:
+class Encoder(module.Encoder):
     """Counts what it is asked to encode, and draws numbers as torchvision's resizing does."""
 
     def __init__(self):
         options = {"out_features": ["c4", "c5"], "freeze": 4}
-        self.backbone = build_backbone("resnet18", weights="random", **options).train()
+        self.body = build_backbone("resnet18", weights="random", **options).train()
         self.calls = 0
         self.augmentation = "flip"
         self.dtype = None
+
+    @property
+    def backbone(self):
+        return self.body
+
+    @staticmethod
+    def collate(entries):
+        return entries
 
     def encode(self, sample, device):
         self.calls += 1
@@ -58,7 +66,6 @@ def cache_for(encoder, *, precision="32-true", device="cpu", **options):
         CacheOptions(**{"views": 2} | options),
         encoder,
         Noise(),
-        collate=list,
         precision=precision,
         device=device,
     )
@@ -100,7 +107,7 @@ def test_the_size_that_is_told_is_what_is_kept(encoder, tmp_path):
     kept = [cache.store[view, i].features["c4"].nbytes for view in (0, 1) for i in range(3)]
     assert sum(kept) == cache.bytes
     assert re.match(
-        r"2 views of 3 images: 0\.1 MB in float32 in /.* \(.* GB free, 6 of 6 there", cache.fact()
+        r"2 views of 3 images: 0\.115 MB in float32 in /.* \(.* GB free, 6 of 6 there", cache.fact()
     )
 
 
@@ -108,7 +115,9 @@ def test_the_size_that_is_told_is_what_is_kept(encoder, tmp_path):
 def test_what_does_not_fit_is_refused_with_both_numbers(encoder, tmp_path, monkeypatch, where):
     monkeypatch.setattr(store, "free_memory", lambda: 1000)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    message = r"needs 0\.1 MB more, and 0\.0 MB are free in .*: 2 views of 3 images\. Take fewer"
+    message = (
+        r"needs 0\.115 MB more, and 0\.001 MB are free in .*: 2 views of 3 images\. Take fewer"
+    )
     with pytest.raises(ValueError, match=message):
         cache_for(encoder, where=where, folder=str(tmp_path))
 
@@ -135,20 +144,20 @@ def test_files_are_found_again_by_the_same_run_only(encoder, tmp_path):
 
 def test_another_device_version_or_number_of_threads_has_files_of_its_own(encoder, monkeypatch):
     names = ("albumentations", "keel", "numpy", "opencv", "torch", "torchvision")
-    found = [cache_for(encoder, where="none")._key()]
+    found = [cache_for(encoder, where="none").key()]
     cache = cache_for(encoder, where="none")
     cache.device = "cuda"
-    found.append(cache._key())
+    found.append(cache.key())
     cache.device = "cpu"
     for name in names:
         with monkeypatch.context() as patch:
-            patch.setitem(key._VERSIONS, name, "0")
-            found.append(cache._key())
+            patch.setitem(key.VERSIONS, name, "0")
+            found.append(cache.key())
     with monkeypatch.context() as patch:  # by which a CPU's sums differ
         patch.setattr(torch, "get_num_threads", lambda: 5)
-        found.append(cache._key())
+        found.append(cache.key())
     assert len(set(found)) == 3 + len(names)
-    assert cache._key() == found[0]
+    assert cache.key() == found[0]
 
 
 @pytest.mark.parametrize("where", ["memory", "disk", "none"])
@@ -173,7 +182,7 @@ def test_what_turns_out_larger_than_the_room_is_refused(encoder, monkeypatch):
     room = cache.bytes * 3 // 2
     monkeypatch.setattr(store, "free_memory", lambda: room)
     encoder.dtype = torch.float32
-    with pytest.raises(ValueError, match=r"the prefix cache needs 0\.1 MB more"):
+    with pytest.raises(ValueError, match=r"the prefix cache needs 0\.115 MB more"):
         cache.fill(workers=0)
 
 
@@ -182,7 +191,7 @@ def test_what_turns_out_larger_than_the_room_is_refused(encoder, monkeypatch):
 def test_the_size_that_is_told_is_that_of_the_gpu(encoder):
     """There autocast leaves group norms in float32."""
     options = {"out_features": ["c4", "c5"], "freeze": 4, "norm": "group"}
-    encoder.backbone = build_backbone("resnet18", weights="random", **options).train()
+    encoder.body = build_backbone("resnet18", weights="random", **options).train()
     cache = cache_for(encoder, precision="bf16-mixed", device="cuda")
     told = cache.bytes
     assert next(encoder.backbone.parameters()).device.type == "cpu"
@@ -195,7 +204,7 @@ def test_the_size_that_is_told_is_that_of_the_gpu(encoder):
 def test_a_filling_that_was_interrupted_goes_on(encoder, tmp_path):
     cache = cache_for(encoder, where="disk", folder=str(tmp_path))
     cache.fill(workers=0)
-    cache.store._path((1, 1)).unlink()
+    next(tmp_path.glob("*/1/1.safetensors")).unlink()
     encoder.calls = 0
     cache.fill(workers=0)
     assert encoder.calls == 1 + 2  # one of each view is compared
@@ -213,7 +222,7 @@ def test_files_that_hold_something_else_are_refused(encoder, tmp_path, view):
 def test_a_damaged_file_is_named(encoder, tmp_path):
     cache = cache_for(encoder, where="disk", folder=str(tmp_path))
     cache.fill(workers=0)
-    path = cache.store._path((0, 2))
+    path = next(tmp_path.glob("*/0/2.safetensors"))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"0/2\.safetensors is damaged .*; delete it and resume"):
         cache.dataset[0, 2]
@@ -328,4 +337,4 @@ def test_unknown_options_are_refused(options, message):
 def test_every_precision_of_the_trainer_is_known():
     from tasks.common.machine.options import PRECISIONS
 
-    assert set(module._AUTOCAST) == set(PRECISIONS.values()) - {""}
+    assert set(module.AUTOCAST) == set(PRECISIONS.values()) - {""}
