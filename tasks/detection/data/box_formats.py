@@ -4,11 +4,13 @@ A file can be well formed and its boxes mean something else: corners where a siz
 of the image where pixels belong. No single box tells; all boxes of a split do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from backbones.errors import UserError
 
 Stored = Literal["xywh", "xyxy"]
 _Boxes = NDArray[np.float64]
@@ -22,25 +24,22 @@ _ALL: Final = 0.99  # a stray box does not speak against a format
 _MANY: Final = 10  # boxes, from which a rule without exception is no accident
 _CORNER: Final = 0.55  # of the images' sides that no box reaches beyond
 
-_READINGS: Final[Mapping[str, Callable[[_Boxes], _Boxes]]] = {
-    "[x, y, width, height]": lambda b: np.stack(
-        [b[:, 0], b[:, 1], b[:, 0] + b[:, 2], b[:, 1] + b[:, 3]], axis=1
-    ),
-    "[x1, y1, x2, y2]": lambda b: b,
-    "[centre x, centre y, width, height]": lambda b: np.stack(
-        [
-            b[:, 0] - b[:, 2] / 2,
-            b[:, 1] - b[:, 3] / 2,
-            b[:, 0] + b[:, 2] / 2,
-            b[:, 1] + b[:, 3] / 2,
+# What makes the corners x1, y1, x2, y2 of the four numbers of each format: a row per corner.
+_FORMATS: Final[Mapping[str, _Boxes]] = {
+    name: np.array(rows, np.float64)
+    for name, rows in {
+        "[x, y, width, height]": [(1, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1)],
+        "[x1, y1, x2, y2]": np.eye(4),
+        "[centre x, centre y, width, height]": [
+            (1, 0, -0.5, 0),
+            (0, 1, 0, -0.5),
+            (1, 0, 0.5, 0),
+            (0, 1, 0, 0.5),
         ],
-        axis=1,
-    ),
-    "[y, x, height, width]": lambda b: np.stack(
-        [b[:, 1], b[:, 0], b[:, 1] + b[:, 3], b[:, 0] + b[:, 2]], axis=1
-    ),
-    "[y1, x1, y2, x2]": lambda b: b[:, [1, 0, 3, 2]],
-    "[x1, x2, y1, y2]": lambda b: b[:, [0, 2, 1, 3]],
+        "[y, x, height, width]": [(0, 1, 0, 0), (1, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0)],
+        "[y1, x1, y2, x2]": np.eye(4)[[1, 0, 3, 2]],
+        "[x1, x2, y1, y2]": np.eye(4)[[0, 2, 1, 3]],
+    }.items()
 }
 _DECLARED: Final[Mapping[Stored, str]] = {
     "xywh": "[x, y, width, height]",
@@ -60,15 +59,17 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
         stored: The layout's format: ``xywh`` as COCO's, or ``xyxy`` as that of Pascal VOC.
 
     Raises:
-        ValueError: If most boxes lie within 0..1; if some do not fit and another format fits all;
+        UserError: If most boxes lie within 0..1; if some do not fit and another format fits all;
             if most do not fit. With the likely reason.
     """
     boxes, sizes = _judged(numbers, sizes, stored)
     if not len(boxes):
         return []
     declared = _DECLARED[stored]
-    shares = _refuse_shares(boxes, sizes, declared)
-    spread = np.sort(_READINGS[declared](boxes).reshape(-1, 2, 2), axis=1).reshape(-1, 4)  # [B,4]
+    notes = _refuse_shares(boxes, sizes, declared)
+    spread = np.sort((boxes @ _FORMATS[declared].T).reshape(-1, 2, 2), axis=1).reshape(
+        -1, 4
+    )  # [B,4]
     outside = ~_inside(spread, sizes)
     odd = outside | _mixed_order(boxes) if stored == "xyxy" else outside
     other = _other_reading(boxes, sizes, declared) if odd.any() else None
@@ -77,23 +78,19 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
             f"{odd.sum()} of {len(boxes)} boxes fit no image as {declared}, such as "
             f"{_shown(boxes, sizes, odd)}, while they fit as {other}"
         )
-        if odd.mean() > _MOST or (odd.sum() > 1 and odd.mean() >= _least(other)):
-            raise ValueError(f"{text}; expected {declared} in pixels. Convert the boxes.")
-        shares.append(text)
+        least = _FEWER if "centre" in other else _FEW
+        if odd.mean() > _MOST or (odd.sum() > 1 and odd.mean() >= least):
+            raise UserError(f"{text}; expected {declared} in pixels. Convert the boxes.")
+        notes.append(text)
     if outside.sum() > 2 and outside.mean() >= _MOST:
         reach = spread[:, 2:].max(axis=0)
-        raise ValueError(
+        raise UserError(
             f"{outside.sum()} of {len(boxes)} boxes reach far out of their images, such as "
             f"{_shown(boxes, sizes, outside)}; they reach to x = {reach[0]:g}, y = {reach[1]:g}, "
             "as if drawn in images of another size. Expected pixels of the images as they are: "
             "scale the boxes."
         )
-    return [*shares, *_suspicions(spread, sizes, outside)]
-
-
-def _least(reading: str) -> float:
-    """Return the share of boxes outside that is no carelessness where a reading fits."""
-    return _FEWER if "centre" in reading else _FEW
+    return [*notes, *_suspicions(spread, sizes, outside)]
 
 
 def _judged(
@@ -117,7 +114,7 @@ def _refuse_shares(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> 
     whole = (boxes[unit] == boxes[unit].round()).all()
     if unit.mean() < _MOST or (whole and unit.sum() < _MANY):
         return [f"{unit.sum()} of {len(boxes)} boxes lie within 0..1, such as {example}"]
-    raise ValueError(
+    raise UserError(
         f"{unit.sum()} of {len(boxes)} boxes lie within 0..1, such as {example}: they are shares "
         f"of the image, as YOLO's are; expected {declared} in pixels. Multiply them by the width "
         "and the height of their images."
@@ -146,8 +143,8 @@ def _mixed_order(boxes: _Boxes) -> NDArray[Any]:
 
 def _other_reading(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> str | None:
     """Return the first other format in which the boxes fit."""
-    for name, reading in _READINGS.items():
-        xyxy = reading(boxes)
+    for name, rows in _FORMATS.items():
+        xyxy = boxes @ rows.T
         ordered = (xyxy[:, :2] < xyxy[:, 2:]).all(axis=1)
         if name != declared and (ordered & _inside(xyxy, sizes)).mean() >= _ALL:
             return name
@@ -156,19 +153,19 @@ def _other_reading(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> 
 
 def _suspicions(xyxy: _Boxes, sizes: NDArray[np.float64], outside: NDArray[Any]) -> list[str]:
     """Return what may be wrong about boxes of which most fit."""
-    said = []
+    found = []
     if outside.sum() > 1 and outside.mean() >= _FEW:
-        said.append(
+        found.append(
             f"{outside.sum()} of {len(xyxy)} boxes reach far out of their images: were they drawn "
             "in images of another size?"
         )
     reach = (xyxy[:, 2:] / sizes).max(axis=0)
     if len(xyxy) >= _MANY and (reach < _CORNER).all():
-        said.append(
+        found.append(
             f"all {len(xyxy)} boxes lie in the upper left {reach[0]:.0%} x {reach[1]:.0%} of their "
             "images: were they drawn in smaller images, or are they in per cent?"
         )
-    return said
+    return found
 
 
 def _shown(boxes: _Boxes, sizes: NDArray[np.float64], which: NDArray[Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.files.paths import is_there, listed, not_found
 from tasks.common.images.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.machine.threads import cores
@@ -89,7 +90,7 @@ def choose_reading(
         range_: Of files with other numbers than 8 bits; empty for that of the bits in use.
 
     Raises:
-        ValueError: If ``exif`` is unknown, or ``range_`` is no range.
+        UserError: If ``exif`` is unknown, or ``range_`` is no range.
     """
     if given := checked_range(list(range_)):
         return Reading(exif=exif, range=given, clipped=True)
@@ -116,13 +117,13 @@ def check_images(
         reading: How the files become 8 bits; None for the defaults of `Reading`.
 
     Raises:
-        ValueError: With the first five files, the number of all, and what is there instead of a
+        UserError: With the first five files, the number of all, and what is there instead of a
             missing one, if ``policy`` is ``"error"``; in any case if no image is left, or if some
             are to be shown turned and ``reading`` refuses these; if ``policy`` is neither of the
             two.
     """
     if policy not in ("error", "skip"):
-        raise ValueError(f"policy is {policy!r}; expected 'error' or 'skip'.")
+        raise UserError(f"policy is {policy!r}; expected 'error' or 'skip'.")
     reading = reading or Reading()
     facts = scan(annotations.images) if facts is None else facts
     if reading.exif == "refuse":
@@ -143,7 +144,7 @@ def check_images(
         finite = [one for one in deep if np.isfinite(one.extremes).all()]
         refused = any(depth_fault(one.dtype, one.extremes, reading) for one in finite)
         advised = range_advice([one.extremes for one in finite]) if refused else ""
-        raise ValueError(
+        raise UserError(
             f"{annotations.source}: {len(faults)} of {total} images cannot be used: {first}{rest}. "
             f"{_missing(annotations)}Repair or remove them{advised}"
             f"{advice('; on_bad_image=skip leaves out some, never all')}."
@@ -241,7 +242,7 @@ def _refuse_turned(annotations: Annotations, facts: Facts) -> None:
     names = [f"{record.name} ({one.orientation})" for record, one in found]
     stored = sum(one.size == (record.width, record.height) for record, one in found)
     shown = sum(one.upright_size == (record.width, record.height) for record, one in found)
-    raise ValueError(
+    raise UserError(
         f"{annotations.source}: {len(found)} of {len(pairs)} images are to be shown turned (EXIF "
         f"orientation): {listed(names)}. The annotated sizes of {shown} fit the upright image, of "
         f"{stored} the stored pixels. {exif_advice()}"

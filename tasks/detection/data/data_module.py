@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from backbones.errors import UserError
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.sampling import ASPECT_BINS
 from tasks.common.files.paths import listed
@@ -35,7 +36,7 @@ class DetectionDataModule(ResumableDataModule):
         folder: Where a scratch file for them lies; None keeps them in memory.
 
     Raises:
-        ValueError: If the splits differ in their classes, one has no box, ``batch_size`` is below
+        UserError: If the splits differ in their classes, one has no box, ``batch_size`` is below
             1, or ``workers`` is below 0. By ``test_dataloader``, if there is no test split.
     """
 
@@ -55,7 +56,7 @@ class DetectionDataModule(ResumableDataModule):
     ) -> None:
         super().__init__(workers=workers, seed=seed)
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+            raise UserError(f"batch_size is {batch_size}; expected at least 1.")
         purposes = ((train, "learn from"), (val, "choose the checkpoint with"), (test, "test with"))
         for split, purpose in purposes:
             if split is not None:
@@ -91,7 +92,7 @@ class DetectionDataModule(ResumableDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test batches, in order."""
         if self.test is None:
-            raise ValueError("there is no test split; give test, or do not run the test.")
+            raise UserError("there is no test split; give test, or do not run the test.")
         return self._in_order(self.test, None)  # seen once
 
     def _decoded(self, name: str, split: Annotations) -> DecodedImages | None:
@@ -123,7 +124,7 @@ class DetectionDataModule(ResumableDataModule):
 def _check_boxes(split: Annotations, purpose: str) -> None:
     """Raise if there are only images without a box, for which AP is not defined."""
     if split.num_boxes == 0:
-        raise ValueError(
+        raise UserError(
             f"{split.source}: no boxes in {len(split.images)} images to {purpose}; "
             "expected at least one. Annotate some, or split the data in another way."
         )
@@ -132,7 +133,7 @@ def _check_boxes(split: Annotations, purpose: str) -> None:
 def _check_classes(train: Annotations, split: Annotations) -> None:
     """Raise unless both have the same labels."""
     if list(train.classes) != list(split.classes):
-        raise ValueError(
+        raise UserError(
             f"{split.source} has the classes {listed(split.classes, limit=10)}, but {train.source} "
             f"has {listed(train.classes, limit=10)}; expected the same in the same order. "
             "Read it with classes=train.classes."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from backbones.errors import UserError
 from tasks.common.data.augmentation import seed_steps
 from tasks.common.data.sampling import Key, draw_seed
 from tasks.detection.data.annotations import Annotations, ImageRecord
@@ -41,7 +42,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             image whenever it is asked for. It changes no sample.
 
     Raises:
-        ValueError: If ``in_channels`` is neither 1 nor 3. By a sample: as
+        UserError: If ``in_channels`` is neither 1 nor 3. By a sample: as
             `read_image`, and if it has not the size that the annotations say.
         FileNotFoundError: By a sample, if its file is missing.
     """
@@ -113,7 +114,7 @@ def _read_checked(record: ImageRecord, *, in_channels: int, reading: Reading) ->
     image, orientation = open_image(record.path, in_channels=in_channels, reading=reading)
     size = (image.shape[1], image.shape[0])
     if size != (record.width, record.height):
-        raise ValueError(f"{record.path} {size_fault(size, record, orientation=orientation)}.")
+        raise UserError(f"{record.path} {size_fault(size, record, orientation=orientation)}.")
     return image
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.images.flat import read_flat
 from tasks.common.images.orientation import check_exif, oriented
 from tasks.common.options.limits import is_finite
@@ -57,14 +58,14 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
         given: What the option ``data.range`` holds.
 
     Raises:
-        ValueError: Unless it is empty or two numbers, the lower one first.
+        UserError: Unless it is empty or two numbers, the lower one first.
     """
     ends = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
     if ends is None or ends == []:
         return ()
     numbers = isinstance(ends, list) and len(ends) == 2 and all(map(is_finite, ends))
     if not numbers or not ends[0] < ends[1]:
-        raise ValueError(
+        raise UserError(
             f"{advice('data.range', otherwise='--range')} takes the lowest and the highest number, "
             f"such as [0, 4095], got {ends!r}."
         )
@@ -83,7 +84,7 @@ def read_image(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not an image, is damaged or truncated, has several pages, is to be
+        UserError: If it is not an image, is damaged or truncated, has several pages, is to be
             shown turned or has other numbers where ``reading`` refuses these, or ``in_channels`` is
             neither 1 nor 3.
     """
@@ -98,7 +99,7 @@ def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArr
         return pixels, orientation
     ends = extremes(pixels)
     if fault := depth_fault(str(pixels.dtype), ends, reading):
-        raise ValueError(f"{path} {fault}{range_advice([ends])}.")
+        raise UserError(f"{path} {fault}{range_advice([ends])}.")
     low, high = reading.range
     scaled = (pixels - np.float64(low)) * (255 / (high - low))
     return np.rint(scaled.clip(0, 255)).astype(np.uint8), orientation
@@ -109,7 +110,7 @@ def stored_image(path: Path, *, in_channels: int) -> tuple[NDArray[Any], int]:
     check_channels(in_channels)
     found = read_flat(path, channels=in_channels)
     if len(found.pages) != 1:
-        raise ValueError(
+        raise UserError(
             f"{path} has {len(found.pages)} pages; expected the one that the boxes lie on. Save it "
             "alone."
         )
@@ -163,6 +164,6 @@ def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
 
 
 def check_channels(in_channels: int) -> None:
-    """Raise ValueError unless a detector can see so many channels."""
+    """Raise UserError unless a detector can see so many channels."""
     if in_channels not in _CHANNELS:
-        raise ValueError(f"in_channels is {in_channels}; expected 3 (RGB) or 1 (gray).")
+        raise UserError(f"in_channels is {in_channels}; expected 3 (RGB) or 1 (gray).")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.detection.data.box_formats import Stored, judge
 
 Box = tuple[float, float, float, float]
@@ -93,15 +94,15 @@ class LabelledSet:
             option: What says so, for the warning.
 
         Raises:
-            ValueError: If the boxes are in another format or in other pixels, with ``source``.
+            UserError: If the boxes are in another format or in other pixels, with ``source``.
         """
         found = [(image, region) for image in self.images for region in image.regions]
         numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)
         sizes = np.array([(image.width, image.height) for image, _ in found], np.float64)
         try:
             suspect = judge(numbers, sizes, stored=stored)
-        except ValueError as error:
-            raise ValueError(f"{self.source}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{self.source}: {error}") from error
         begins = numbers[:, :2]
         zeros, ones = int((begins == 0).sum()), int((begins == 1).sum())
         seen = ""

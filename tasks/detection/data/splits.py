@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
+from backbones.errors import UserError
 from tasks.common.data.splits import SIDES, check_fractions, draw_sides, group_of, refuse_leaks
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
@@ -126,7 +127,7 @@ def _draw(whole: LabelledSet, fractions: tuple[float, float, float], options: Da
         what, more = "images", "Add images"
         if options.group is not None:
             what, more = f"groups that data.group={options.group!r} finds", "Add groups, change it"
-        raise ValueError(
+        raise UserError(
             f"{whole.source}: the {what} are too few: {error} {more}, or set a fraction of 0 "
             "for the test."
         ) from error

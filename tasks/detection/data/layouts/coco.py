@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import existing_file, existing_folder, hint, listed, name_here
 from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_number
@@ -47,7 +48,7 @@ def coco_parts(
 
     Raises:
         FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
-        ValueError: If a file is malformed or its classes do not fit; see `read_coco`.
+        UserError: If a file is malformed or its classes do not fit; see `read_coco`.
     """
     base = existing_folder(Path(root), what="root")
     parts = {"train": _labelled(base / train, base / train_images, classes=classes)}
@@ -79,7 +80,7 @@ def read_coco(
 
     Raises:
         FileNotFoundError: If the annotation file or the folder is missing.
-        ValueError: If the file is not JSON, has no images or categories, lacks a key, repeats an
+        UserError: If the file is not JSON, has no images or categories, lacks a key, repeats an
             id, or refers to an image or category that it does not have; if a bounding box is not
             four numbers, or missing without a ``segmentation`` to draw it around; if its
             categories do not fit ``classes``; if the boxes are in another format or other pixels.
@@ -98,8 +99,8 @@ def _labelled(file: Path, image_folder: Path, *, classes: Sequence[str] | None) 
         categories = _categories(content["categories"], classes)
         images = _images(content["images"], image_folder)
         _place(content["annotations"], images, categories)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     labelled = LabelledSet(
         source=file,
         image_folder=image_folder,
@@ -124,7 +125,7 @@ class _Categories:
 def _check(content: object) -> None:
     """Raise unless it is an object with the three lists."""
     if not isinstance(content, dict):
-        raise ValueError(  # noqa: TRY004 - the content of a file is a value, not an argument's type
+        raise UserError(
             f"the file holds a {type(content).__name__}; expected an object with the keys images, "
             "annotations and categories. A file of detections is not a file of annotations."
         )
@@ -133,7 +134,7 @@ def _check(content: object) -> None:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             got = "missing" if key not in content else "not a list of objects"
             found = listed(sorted(content)) or "nothing"
-            raise ValueError(f"the key {key!r} is {got}; the file has {found}.")
+            raise UserError(f"the key {key!r} is {got}; the file has {found}.")
 
 
 def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | None) -> _Categories:
@@ -142,13 +143,13 @@ def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | N
     for entry in entries:
         number, name = _integer(entry, "id", what="category"), entry.get("name")
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"category {number}: name is {name!r}; expected a text.")
+            raise UserError(f"category {number}: name is {name!r}; expected a text.")
         name = name.strip()
         if number in names or name in names.values():
-            raise ValueError(f"category {number} ({name!r}) is there twice, by its id or its name.")
+            raise UserError(f"category {number} ({name!r}) is there twice, by its id or its name.")
         names[number] = name
     if not names:
-        raise ValueError("the file has no categories; expected at least one.")
+        raise UserError("the file has no categories; expected at least one.")
     chosen = [names[number] for number in sorted(names)] if classes is None else list(classes)
     _check_classes([name.strip() for name in chosen], list(names.values()))
     by_name = {name: number for number, name in names.items()}
@@ -161,10 +162,10 @@ def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
     """Raise unless every class is among the categories, once."""
     repeated = [name for name, times in Counter(classes).items() if times > 1]
     if repeated:
-        raise ValueError(f"classes has {listed(repeated)} more than once.")
+        raise UserError(f"classes has {listed(repeated)} more than once.")
     missing = [name for name in classes if name not in known]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"no category {listed(missing)}{hint(missing[0], known)}; "
             f"it has {listed(known, limit=10)}. "
             "Expected a category for every class; rename the categories to match."
@@ -177,15 +178,15 @@ def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, Lab
     for entry in entries:
         number, name = _integer(entry, "id", what="image"), entry.get("file_name")
         if not isinstance(name, str) or not name:
-            raise ValueError(f"image {number}: file_name is {name!r}; expected a text.")
+            raise UserError(f"image {number}: file_name is {name!r}; expected a text.")
         if number in images:
-            raise ValueError(
+            raise UserError(
                 f"image id {number} is there twice: {images[number].file_name!r} and {name!r}."
             )
         what = f"image {number} ({name!r})"
         height, width = (_integer(entry, key, what=what) for key in ("height", "width"))
         if height <= 0 or width <= 0:
-            raise ValueError(f"{what}: {width}x{height} pixels; expected both above 0.")
+            raise UserError(f"{what}: {width}x{height} pixels; expected both above 0.")
         images[number] = LabelledImage(
             path=folder / name_here(folder, name),
             file_name=name,
@@ -195,7 +196,7 @@ def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, Lab
             regions=[],
         )
     if not images:
-        raise ValueError("the file has no images; expected at least one.")
+        raise UserError("the file has no images; expected at least one.")
     return images
 
 
@@ -210,12 +211,12 @@ def _place(
         what = f"annotation {entry.get('id', f'at position {position}')}"
         category, number = (_integer(entry, key, what=what) for key in ("category_id", "image_id"))
         if number not in images:
-            raise ValueError(
+            raise UserError(
                 f"{what}: image_id {number} is not the id of any of the {len(images)} images."
             )
         if category not in categories.names:
             known = ", ".join(str(known) for known in sorted(categories.names)[:10])
-            raise ValueError(
+            raise UserError(
                 f"{what}: category_id {category} is not the id of a category; there are {known}."
             )
         if category in categories.labels:
@@ -226,7 +227,7 @@ def _place(
             refused[categories.names[category]] += 1
     if refused:
         found = ", ".join(f"{name!r} ({times})" for name, times in refused.items())
-        raise ValueError(
+        raise UserError(
             "annotations of categories that are not "
             f"{advice('in classes', otherwise='classes of the checkpoint')}: {found}; expected "
             f"only {listed(categories.classes, limit=10)}. Remove them, or train with these too."
@@ -237,9 +238,9 @@ def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what:
     """Return one annotation as a region."""
     area, crowd = entry.get("area"), entry.get("iscrowd", 0)
     if area is not None and not (is_number(area) and 0 <= area < math.inf):
-        raise ValueError(f"{what}: area is {area!r}; expected a number of square pixels.")
+        raise UserError(f"{what}: area is {area!r}; expected a number of square pixels.")
     if crowd not in (0, 1):
-        raise ValueError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
+        raise UserError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
     bbox, found = _box(entry, image, what=what)
     x, y, width, height = (float(value) for value in bbox)
     if area is None and found:
@@ -262,18 +263,18 @@ def _box(
     if not empty and (
         not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox))
     ):
-        raise ValueError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
+        raise UserError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
     if not empty:
         return bbox, None
     try:
         found = outline(entry.get("segmentation"), height=image.height, width=image.width)
-    except ValueError as error:
-        raise ValueError(f"{what} has no bbox, and its {error}") from error
+    except UserError as error:
+        raise UserError(f"{what} has no bbox, and its {error}") from error
     if found:
         return found.bbox, found
     if bbox == [0, 0, 0, 0]:
         return bbox, None
-    raise ValueError(
+    raise UserError(
         f"{what}: bbox is {bbox!r}, and there is no segmentation to draw it around; expected "
         "4 numbers [x, y, width, height]."
     )
@@ -283,5 +284,5 @@ def _integer(entry: Mapping[str, Any], key: str, *, what: str) -> int:
     """Return a whole number, which some tools write as 640.0."""
     value = entry.get(key)
     if not is_number(value) or not float(value).is_integer():
-        raise ValueError(f"{what}: {key} is {value!r}; expected a whole number.")
+        raise UserError(f"{what}: {key} is {value!r}; expected a whole number.")
     return int(value)

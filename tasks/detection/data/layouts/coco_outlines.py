@@ -1,24 +1,25 @@
 """Boxes around the outlines of objects, for COCO files that have outlines and no boxes."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
+from tasks.common.options.limits import is_number
+from tasks.detection.data.labelled import Box
+
 _SHAPE: Final = "polygons [[x1, y1, x2, y2, ...], ...] or RLE {'size': [h, w], 'counts': ...}"
 
 
 class Outline(NamedTuple):
-    """The box around an outline, and the area within.
+    """The box around an outline (x, y, width, height in pixels), and the area within.
 
-    Attributes:
-        bbox: x, y, width, height in pixels.
-        area: In square pixels, as COCO counts it: of the pixels of RLE, of the corners of polygons.
+    The area is that of the pixels of RLE, and that between the corners of polygons.
     """
 
-    bbox: tuple[float, float, float, float]
+    bbox: Box
     area: float
 
 
@@ -32,7 +33,7 @@ def outline(segmentation: object, *, height: int, width: int) -> Outline | None:
         width: Of the image in pixels.
 
     Raises:
-        ValueError: If it is neither, or of another size than the image.
+        UserError: If it is neither, or of another size than the image.
 
     Example:
         >>> outline([[2, 1, 6, 1, 6, 4]], height=10, width=10)
@@ -43,9 +44,7 @@ def outline(segmentation: object, *, height: int, width: int) -> Outline | None:
     if isinstance(segmentation, Mapping):
         return _of_runs(segmentation, height=height, width=width)
     if not isinstance(segmentation, list):
-        raise ValueError(  # noqa: TRY004 - the content of a file is a value
-            f"segmentation is {_short(segmentation)}; expected {_SHAPE}."
-        )
+        raise UserError(f"segmentation is {_short(segmentation)}; expected {_SHAPE}.")
     polygons = [polygon for polygon in _polygons(segmentation) if len(polygon)]
     if not polygons:
         return None
@@ -57,19 +56,15 @@ def outline(segmentation: object, *, height: int, width: int) -> Outline | None:
 def _polygons(value: Sequence[Any]) -> list[NDArray[np.float64]]:
     """Return (P, 2) for each polygon of lists that may be nested more or less than COCO's are."""
     if all(isinstance(item, list) for item in value):
-        if value and all(_is_flat(item) and len(item) == 2 for item in value):
+        if value and all(len(item) == 2 and all(map(is_number, item)) for item in value):
             return [np.array(value, np.float64)]
         return [polygon for item in value for polygon in _polygons(item)]
-    if not _is_flat(value) or len(value) % 2:
-        raise ValueError(
+    if not all(map(is_number, value)) or len(value) % 2:
+        raise UserError(
             f"segmentation has a polygon {_short(value)}; expected an even number of numbers "
             "[x1, y1, x2, y2, ...]."
         )
     return [np.array(value, np.float64).reshape(-1, 2)]
-
-
-def _is_flat(value: Sequence[Any]) -> bool:
-    return all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
 
 
 def _area(polygon: NDArray[np.float64]) -> float:
@@ -78,11 +73,11 @@ def _area(polygon: NDArray[np.float64]) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def _of_runs(segmentation: Mapping[str, Any], *, height: int, width: int) -> Outline | None:
+def _of_runs(segmentation: Mapping[str, Any], *, height: int, width: int) -> Outline:
     """Return the box of run lengths, which go down each column and begin outside."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
-        raise ValueError(
+        raise UserError(
             f"segmentation has RLE of size {size!r}; expected [height, width] of its image, "
             f"[{height}, {width}]."
         )
@@ -92,29 +87,24 @@ def _of_runs(segmentation: Mapping[str, Any], *, height: int, width: int) -> Out
         or not all(isinstance(run, int) and run >= 0 for run in runs)
         or sum(runs) != height * width
     ):
-        raise ValueError(
+        raise UserError(
             f"segmentation has RLE whose counts are {_short(counts)}; expected whole numbers that "
             f"add up to {height * width} pixels, as a list or as COCO's text."
         )
-    ends = np.cumsum(runs)
-    inside = [(a, b) for a, b in list(pairwise([0, *ends.tolist()]))[1::2] if a < b]
-    if not inside:
+    is_inside = np.arange(len(runs)) % 2 == 1
+    mask = np.repeat(is_inside, runs).reshape(width, height)
+    columns, rows = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
         return Outline((0.0, 0.0, 0.0, 0.0), 0.0)
-    first, last = inside[0][0] // height, (inside[-1][1] - 1) // height
-    rows = [
-        (0, height - 1) if (b - 1) // height > a // height else (a % height, (b - 1) % height)
-        for a, b in inside
-    ]
-    top, bottom = min(row for row, _ in rows), max(row for _, row in rows)
-    bbox = (float(first), float(top), float(last - first + 1), float(bottom - top + 1))
-    return Outline(bbox, float(sum(b - a for a, b in inside)))
+    sides = float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
+    return Outline((float(columns[0]), float(rows[0]), *sides), float(mask.sum()))
 
 
 def _runs(text: str) -> list[int]:
-    """Return the run lengths of COCO's text, or nothing if it is none.
+    """Return the run lengths of COCO's text, or nothing if the text is malformed.
 
     Each is a number of 5 bits a letter, the lowest first, and from the third on the difference to
-    the last but one.
+    the last but one. pycocotools reads unset memory where a text is too short.
     """
     runs: list[int] = []
     value = shift = 0

@@ -65,7 +65,7 @@ def write_sample(
         ``root``.
 
     Raises:
-        ValueError: If a split's name or number, ``size`` or ``seed`` is out of range.
+        UserError: If a split's name or number, ``size`` or ``seed`` is out of range.
         FileExistsError: If ``root`` is a file, or a folder holding anything that this function
             did not write. Nothing is deleted then.
     """
@@ -86,7 +86,7 @@ def sample_parts(*, root: str | Path) -> Parts:
         root: Its folder; see `tasks.detection.data.layouts.sample.write_sample`.
 
     Raises:
-        ValueError: If the folder holds something else.
+        UserError: If the folder holds something else.
     """
     folder = write_sample(Path(root))
     train, val, test = (f"annotations/instances_{split}.json" for split in DEFAULT_IMAGES)

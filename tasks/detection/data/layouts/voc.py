@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import existing_folder, hint, listed
 from tasks.common.files.text import decoded, marked
 from tasks.common.report.advice import advice
@@ -47,7 +48,7 @@ def voc_parts(
 
     Raises:
         FileNotFoundError: If a folder or file is missing; see `read_voc`.
-        ValueError: If only one of train and val has a file of names, or a file is malformed or has
+        UserError: If only one of train and val has a file of names, or a file is malformed or has
             other classes; see `read_voc`.
     """
     base = existing_folder(Path(root), what="root")
@@ -98,7 +99,7 @@ def read_voc(
 
     Raises:
         FileNotFoundError: If a folder or an XML file of ``names`` is missing.
-        ValueError: If a file is not XML or declares a document type (which could pull in other
+        UserError: If a file is not XML or declares a document type (which could pull in other
             files), lacks its size, a name or a coordinate, or has a class that is not in
             ``classes``; if no object says what the classes are; if the boxes are in another
             format. With the file and the value.
@@ -118,21 +119,21 @@ def read_xml(file: Path) -> ElementTree.Element:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not text in its encoding, the encoding is unknown, it is not XML,
+        UserError: If it is not text in its encoding, the encoding is unknown, it is not XML,
             declares a document type (which could pull in other files), or is of another kind than
             VOC's. With the file.
     """
     content = file.read_bytes()
     text = decoded(content, _encoding(content, file), path=file).lstrip("\ufeff")
     if "<!DOCTYPE" in text:
-        raise ValueError(f"{file}: declares a document type; expected plain XML. Remove <!DOCTYPE.")
+        raise UserError(f"{file}: declares a document type; expected plain XML. Remove <!DOCTYPE.")
     try:
         root = ElementTree.fromstring(text)  # noqa: S314 - the attacks need a document type
     except (ElementTree.ParseError, ValueError) as error:
         line, column = getattr(error, "position", (1, 0))
-        raise ValueError(f"{file}: not valid XML at line {line}, column {column}.") from error
+        raise UserError(f"{file}: not valid XML at line {line}, column {column}.") from error
     if root.tag != "annotation":
-        raise ValueError(
+        raise UserError(
             f"{file}: the outer element is <{root.tag}>; expected <annotation>, as Pascal VOC has "
             "it. Convert the file."
         )
@@ -151,13 +152,13 @@ def _labelled(
         try:
             height, width = (_pixels(root, key) for key in ("height", "width"))
             regions = [_region(o, labels, first=int(one_based)) for o in root.findall("object")]
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
         path = found.picture(file, (root.findtext("filename") or "").strip())
         name = path.relative_to(found.images).as_posix()
         if path in images:
             other = list(roots)[list(images).index(path)]
-            raise ValueError(
+            raise UserError(
                 f"{other} and {file.name} are both of the image {name!r}; expected one XML file "
                 "per image. Remove either, or add the missing image."
             )
@@ -185,11 +186,11 @@ def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] |
         for item in root.findall("object"):
             name = _name(item)
             if not name:
-                raise ValueError(f"{file}: an object has no name; expected <name> in each object.")
+                raise UserError(f"{file}: an object has no name; expected <name> in each object.")
             found.setdefault(name, file)
     if classes is None:
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"{next(iter(roots)).parent}: no objects in {len(roots)} files; "
                 "expected at least one, which says what the classes are."
             )
@@ -197,7 +198,7 @@ def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] |
     chosen = [name.strip() for name in classes]
     unknown = [name for name in found if name not in chosen]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{found[unknown[0]]}: objects of {listed(unknown)}{hint(unknown[0], chosen)}; "
             f"expected only {listed(chosen, limit=10)}. Rename or remove them, or train with these "
             "classes too."
@@ -220,7 +221,7 @@ def _encoding(content: bytes, file: Path) -> str:
         name = codecs.lookup(declared).name
         "".encode("hex" if name in _NO_TEXT else name)  # which raises for hex
     except (LookupError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{file}: declares the encoding {declared!r}, which is none of text; expected "
             "one such as UTF-8, ISO-8859-1 or GB18030. Save the file as UTF-8."
         ) from error
@@ -260,7 +261,7 @@ def _coordinate(item: ElementTree.Element, key: str) -> float:
         return float(text or "")
     except ValueError:
         name = item.findtext("name")
-        raise ValueError(f"object {name!r}: {key} is {text!r}; expected a number.") from None
+        raise UserError(f"object {name!r}: {key} is {text!r}; expected a number.") from None
 
 
 def _pixels(root: ElementTree.Element, key: str) -> int:
@@ -268,5 +269,5 @@ def _pixels(root: ElementTree.Element, key: str) -> int:
     text = (root.findtext(f"size/{key}") or "").strip()
     whole = re.sub(r"\.0*$", "", text)
     if not whole.isdecimal() or int(whole) == 0:
-        raise ValueError(f"{key} is {text!r} in <size>; expected a whole number of pixels above 0.")
+        raise UserError(f"{key} is {text!r} in <size>; expected a whole number of pixels above 0.")
     return int(whole)

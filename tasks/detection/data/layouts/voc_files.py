@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
+from backbones.errors import UserError
 from tasks.common.data.splits import SIDES
 from tasks.common.files.paths import (
     IMAGE_SUFFIXES,
@@ -76,7 +77,7 @@ class VocFiles:
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If there is no XML file.
+        UserError: If there is no XML file.
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
@@ -84,7 +85,7 @@ class VocFiles:
         self.images = existing_folder(images, what="image folder")
         self.files = files_below(annotations, suffixes=(".xml",))
         if not self.files:
-            raise ValueError(
+            raise UserError(
                 f"{annotations}: no XML files; {contents(annotations)} Expected one per image."
             )
         self._annotations = _Index(annotations, self.files)
@@ -103,7 +104,7 @@ class VocFiles:
 
         Raises:
             FileNotFoundError: With the names that no file has.
-            ValueError: If a name stands for two files, names in two folders stand for one, or
+            UserError: If a name stands for two files, names in two folders stand for one, or
                 there is none.
         """
         found: dict[Path, str] = {}
@@ -113,14 +114,14 @@ class VocFiles:
             files = self._of_line(line)
             if len(files) > 1:
                 both = [str(file.relative_to(self.folder)) for file in files]
-                raise ValueError(
+                raise UserError(
                     f"{where}: {line!r} stands for {len(files)} files below {str(self.folder)!r}: "
                     f"{listed(both)}. Write the path from that folder on."
                 )
             for file in files:
                 other = found.setdefault(file, line)
                 if _in_other_folders(other, line):
-                    raise ValueError(
+                    raise UserError(
                         f"{where}: {other!r} and {line!r} both stand for "
                         f"{str(file.relative_to(self.folder))!r} below {str(self.folder)!r}, the "
                         "only file of this name; add the missing one, or remove a line."
@@ -134,7 +135,7 @@ class VocFiles:
                 f"{contents(self.folder)}"
             )
         if not found:
-            raise ValueError(f"{where}: names is empty. Expected at least one image in a split.")
+            raise UserError(f"{where}: names is empty. Expected at least one image in a split.")
         return list(found)
 
     def by_split(self) -> dict[str, list[Path]]:
@@ -164,13 +165,13 @@ class VocFiles:
             file_name: What it says in ``<filename>``; may be empty.
 
         Raises:
-            ValueError: If images in several folders have its name.
+            UserError: If images in several folders have its name.
         """
         key = file.relative_to(self.folder).as_posix()[: -len(file.suffix)]
         found = self._pictures.find(key) or (self._pictures.find(file_name) if file_name else [])
         if len({path.parent for path in found}) > 1:
             both = [str(path.relative_to(self.images)) for path in found]
-            raise ValueError(
+            raise UserError(
                 f"{file}: {len(found)} images below {str(self.images)!r} have its name: "
                 f"{listed(both)}. Put the XML files in folders of the same names."
             )
@@ -199,7 +200,7 @@ class ImageSets:
         A list of all images is train, which is still to be divided.
 
         Raises:
-            ValueError: If there are lists, and no train and val among them nor one of both.
+            UserError: If there are lists, and no train and val among them nor one of both.
         """
         given = [name for name, lines in self.lists.items() if lines]
         if "train" in given and "val" in given:
@@ -208,7 +209,7 @@ class ImageSets:
         if not self.lists:
             return {}
         if whole is None or "train" in given or "val" in given:
-            raise ValueError(
+            raise UserError(
                 f"{self.folder}: names for {listed(given)} only; expected train.txt and "
                 "val.txt, or trainval.txt. Add what is missing, or remove the lists to split all "
                 "images at random."
@@ -225,7 +226,7 @@ def read_image_sets(root: Path) -> ImageSets:
         root: The folder that holds ``ImageSets``; without it there are no lists.
 
     Raises:
-        ValueError: If a list is not text, or there are text files and none of the known names.
+        UserError: If a list is not text, or there are text files and none of the known names.
     """
     folder = root / "ImageSets"
     main = folder / "Main"
@@ -242,7 +243,7 @@ def read_image_sets(root: Path) -> ImageSets:
             file = by_name[name].name
             repeated[name] = f"{file} names {twice} images again: each is taken once"
     if there and not lists:
-        raise ValueError(
+        raise UserError(
             f"{folder} has the lists {listed([file.name for file in there])}; expected train.txt "
             "and val.txt, or trainval.txt. Rename them, or remove the folder to split at random."
         )

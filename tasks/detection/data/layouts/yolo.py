@@ -47,7 +47,7 @@ def yolo_parts(*, root: str | Path, classes: Sequence[str] | None = None) -> Par
 
     Raises:
         FileNotFoundError: If ``data.yaml`` or a folder or list that it names is missing.
-        ValueError: If ``data.yaml`` or a line is malformed, with the file and the line; if
+        UserError: If ``data.yaml`` or a line is malformed, with the file and the line; if
             ``classes`` does not fit; if no image has a label file.
     """
     described = _described(Path(root))
