@@ -1,61 +1,78 @@
-"""Speed and memory beside torchvision, smp and pycocotools: ``python scripts/benchmark.py``."""
+"""Keel beside torchvision, smp and pycocotools: ``python scripts/benchmark.py NAME ...``."""
 
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from backbones import UserError
+from benchmarks.catalogue import SCORES, SPEED, Entry, chosen
 from tasks.common.run.command_line import exit_on_error
 
 
-def arguments() -> argparse.Namespace:
+def arguments(line: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line."""
+    known = "\n".join(f"  {name:36} {entry.what}" for name, entry in (SPEED | SCORES).items())
     parser = argparse.ArgumentParser(
-        description="Measure in turn, in one process, and write a table, JSON and a plot.",
+        usage="%(prog)s [NAME ...] [options]  or  %(prog)s scores-NAME ARGUMENT ...",
+        description="Measure speed and memory, and write tables, JSON and a plot; or score.",
+        epilog=f"names:\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", help="what to measure; everything when left out")
-    parser.add_argument("--list", action="store_true", help="say what there is to measure")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all that measure speed")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds that count (default: 5)")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: one per core")
-    parser.add_argument("--small", action="store_true", help="tiny images: does it run at all?")
-    parser.add_argument("--data", type=Path, help="COCO-format data to load; else the sample")
+    parser.add_argument("--small", action="store_true", help="tiny images, to see that it runs")
+    parser.add_argument("--data", type=Path, help="COCO-format data for loading; else the sample")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure, and print each table as soon as it is there."""
-    options = arguments()
+    options = parser.parse_args(line)
     if options.repeats < 1:
-        raise ValueError(f"--repeats takes an integer of at least 1, got {options.repeats}.")
-    from benchmarks.speed.catalogue import chosen
-    from benchmarks.speed.clock import measure
-    from benchmarks.speed.report import markdown, write
+        raise UserError(f"--repeats takes an integer of at least 1, got {options.repeats}.")
+    return options
+
+
+def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> None:
+    """Measure one comparison after the other; print each table when it is there."""
+    from benchmarks import harness, report
     from tasks.common.machine.machine import describe
     from tasks.common.machine.threads import prepare_cpu
 
-    comparisons = chosen(options.names, small=options.small, data=options.data)
-    if options.list:
-        print("\n".join(f"{name:24s} {c().title}" for name, c in comparisons.items()))
-        return
     cpu = prepare_cpu(options.threads)
-    facts = {
+    facts: dict[str, Any] = {
         **describe(),
         "cpu": str(cpu),
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now().astimezone().date().isoformat(),
     }
-    heading = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    print(heading, flush=True)
-    results = []
-    for make in comparisons.values():
-        comparison = make()
+    print("\n".join(f"- {key}: {value}" for key, value in facts.items()), flush=True)
+    results: report.Results = []
+    for name, entry in entries.items():
+        data = {"data": options.data} if name == "loading" else {}
+        comparison = entry.load()(small=options.small, **entry.options, **data)
         threads = int(cpu.value.split()[0])
-        results.append((comparison, measure(comparison, repeats=options.repeats, threads=threads)))
-        print("\n" + markdown(results[-1:], heading=""), flush=True)
-        write(results, options.output, heading=heading, facts=facts)
-    print(f"benchmark.md, benchmark.json and benchmark.png are in {options.output}")
+        measured = harness.measure(comparison, repeats=options.repeats, threads=threads)
+        results.append((comparison, measured))
+        print(f"\n{report.table(*results[-1])}", flush=True)
+        report.write(results, options.output, facts=facts)
+    print(f"\nbenchmark.md, benchmark.json and benchmark.png are in {options.output}")
+
+
+def main() -> None:
+    """Measure speed, or hand the arguments to a comparison of scores."""
+    name, *rest = [*sys.argv[1:], ""]
+    if name in SCORES:
+        SCORES[name].load()(rest[:-1])
+        return
+    options = arguments(sys.argv[1:])
+    if options.names or options.small:
+        measure_speed(chosen(options.names, gpu=True), options)
+        return
+    import torch
+
+    measure_speed(chosen([], gpu=torch.cuda.is_available()), options)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
-from benchmarks.speed.clock import Comparison, Make
-from benchmarks.speed.freezing import FREEZES, freezing
-from benchmarks.speed.steps import Inference, TrainingStep, device
-from tasks.common.recipe.groups import parameter_groups
-from tasks.common.recipe.optim import build_optimizer
-from tasks.common.recipe.recipe import Recipe
+from benchmarks.harness import Comparison, device
+from benchmarks.speed.steps import Inference, TrainingStep, by_freeze, keel_optimizer
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
@@ -36,7 +32,7 @@ def calibrated(name: str) -> dict[str, Tensor]:
     network = torchvision.models.get_model(name, weights=None).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean of all that was seen
+            module.momentum = None  # the mean over all batches
     with torch.no_grad():
         network(torch.randn(4, 3, 224, 224))
     state = network.state_dict()
@@ -56,7 +52,7 @@ def torchvision_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
 
 
 def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
-    """Return ours, of the same architecture and with the weights of torchvision's."""
+    """Return Keel's, of the same architecture and with the weights of torchvision's."""
     theirs = torchvision_detector(name, size=size, freeze=freeze)
     backbone = build_backbone(name, weights="random", norm="frozen_batch", freeze=freeze)
     options = DetectorOptions(min_size=min(size), max_size=max(size))
@@ -67,7 +63,7 @@ def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
 
 def _network(system: str, name: str, *, size: Size, freeze: int) -> FasterRCNN:
     torch.manual_seed(0)
-    if system == SYSTEMS[2]:
+    if system == "Keel":
         return keel_detector(name, size=size, freeze=freeze).to(device())
     network = torchvision_detector(name, size=size, freeze=freeze).to(device())
     return network.to(memory_format=torch.channels_last) if system == SYSTEMS[1] else network
@@ -84,58 +80,56 @@ def _losses(batch: int, size: Size, network: nn.Module) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def make_training(system: str, name: str, *, batch: int, size: Size, freeze: int) -> TrainingStep:
-    """Return a training step with SGD, as torchvision's reference has it."""
+def make_training(system: str, *, name: str, batch: int, size: Size, freeze: int) -> TrainingStep:
+    """Return a training step with SGD, as in torchvision's reference."""
     network = _network(system, name, size=size, freeze=freeze)
-    recipe = Recipe(lr=1e-6)
-    if system == SYSTEMS[2]:
-        groups = parameter_groups(network, network.backbone.body, recipe=recipe, lr=recipe.lr)
-        optimizer = build_optimizer(groups, recipe, precision="bf16-mixed")
+    if system == "Keel":
+        optimizer = keel_optimizer(network, network.backbone.body, "sgd")
     else:
-        moving = [p for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(moving, lr=recipe.lr, momentum=0.9, weight_decay=1e-4)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
     loss = partial(_losses, batch, size)
-    return TrainingStep(network, loss=loss, optimizer=optimizer, low=system != SYSTEMS[0])
+    return TrainingStep(network, loss=loss, optimizer=optimizer, bfloat16=system != SYSTEMS[0])
 
 
-def make_inference(system: str, name: str, *, size: Size) -> Inference:
+def make_inference(system: str, *, name: str, size: Size) -> Inference:
     """Return the detection in one random image."""
     network = _network(system, name, size=size, freeze=2)
     torch.manual_seed(1)
     image = torch.rand(3, *size).to(device())
-    return Inference(network, [image], low=system != SYSTEMS[0])
+    return Inference(network, [image], bfloat16=system != SYSTEMS[0])
 
 
-def training(
-    name: str, *, batch: int, size: Size, freezes: tuple[int, ...] = FREEZES
-) -> Comparison:
-    """Compare training steps, for each number of frozen stages."""
-    systems: dict[str, Make] = {}
-    base: dict[str, str] = {}
-    for freeze in freezes:
-        for system in SYSTEMS:
-            key = f"{system}, freeze {freeze}"
-            systems[key] = partial(
-                make_training, system, name, batch=batch, size=size, freeze=freeze
-            )
-            base[key] = f"{SYSTEMS[0]}, freeze {freeze}"
-    return Comparison(
-        title=f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}",
-        systems=systems,
-        base=base,
-    )
+def training(name: str, *, small: bool) -> Comparison:
+    """Compare training steps, for each count of frozen stages."""
+    size = _size(small=small)
+    title = f"Faster R-CNN {name}-FPN, training step, 2 x {size[0]}x{size[1]}"
+    return by_freeze(title, partial(make_training, name=name, batch=2, size=size), SYSTEMS)
 
 
-def freezing_steps(name: str, *, batch: int, size: Size) -> Comparison:
+def training_gpu(*, small: bool) -> Comparison:
+    """Compare training steps of a size for a GPU."""
+    batch, size = (4, (96, 128)) if small else (16, (800, 1333))
+    title = f"Faster R-CNN resnet50-FPN, training step, {batch} x {size[0]}x{size[1]}"
+    make = partial(make_training, name="resnet50", batch=batch, size=size)
+    return by_freeze(title, make, SYSTEMS, freezes=(2,))
+
+
+def freezing(name: str, *, small: bool) -> Comparison:
     """Compare Keel's training step with frozen stages to that with none."""
-    what = f"Faster R-CNN {name}-FPN, training step, {batch} x {size[0]}x{size[1]}"
-    return freezing(what, partial(make_training, SYSTEMS[2], name, batch=batch, size=size))
+    size = _size(small=small)
+    title = f"Freezing, Faster R-CNN {name}-FPN, training step, 2 x {size[0]}x{size[1]}"
+    return by_freeze(title, partial(make_training, name=name, batch=2, size=size), ["Keel"])
 
 
-def inference(name: str, *, size: Size) -> Comparison:
+def inference(name: str, *, small: bool) -> Comparison:
     """Compare inference, one image at a time."""
+    size = _size(small=small)
     return Comparison(
         title=f"Faster R-CNN {name}-FPN, inference, {size[0]}x{size[1]}",
-        systems={s: partial(make_inference, s, name, size=size) for s in SYSTEMS},
-        base=dict.fromkeys(SYSTEMS, SYSTEMS[0]),
+        systems={s: partial(make_inference, s, name=name, size=size) for s in SYSTEMS},
     )
+
+
+def _size(*, small: bool) -> Size:
+    return (96, 128) if small else (480, 640)

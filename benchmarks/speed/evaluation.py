@@ -1,30 +1,30 @@
 """COCO's evaluation beside pycocotools: the time from results to the twelve numbers.
 
 Boxes of generated images, sized and spread over classes about as in COCO, and detections near them.
-Both evaluate the same lists in turn; a number that differs in one bit ends the run.
 """
 
 import contextlib
 import io
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks.speed.clock import Comparison
+from benchmarks.harness import Comparison
 from tasks.detection.scores.metrics import coco_ap
 
-CLASSES = 80
-BOXES = 7.3  # in an image of COCO, on average
-CROWDS = 0.012  # of COCO's boxes
-CANVAS = (640, 480)
+CLASSES: Final = 80
+BOXES: Final = 7.3  # in an image of COCO, on average
+CROWDS: Final = 0.012  # of COCO's boxes
+CANVAS: Final = (640, 480)
+DETECTIONS: Final = 100
 
 
-def generate(images: int, detections: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def generate(images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the truth of some images, and the results of a mediocre detector."""
     rng = np.random.default_rng(0)
     annotations: list[dict[str, Any]] = []
@@ -35,12 +35,13 @@ def generate(images: int, detections: int) -> tuple[dict[str, Any], list[dict[st
             entry = {"id": len(annotations) + 1, "image_id": image, "category_id": label}
             entry |= {"area": 0.6 * box[2] * box[3], "iscrowd": int(rng.random() < CROWDS)}
             annotations.append(entry | {"bbox": box})
-        near = rng.integers(0, len(boxes), detections)
-        guesses = np.where(rng.random(detections) < 0.5, labels[near], draw_labels(rng, detections))
-        blur = rng.choice([0.03, 0.1, 0.4], (detections, 1)) * boxes[near][:, [2, 3, 2, 3]]
-        found = (boxes[near] + rng.normal(0, 1, (detections, 4)) * blur).round(3)
+        near = rng.integers(0, len(boxes), DETECTIONS)
+        right = rng.random(DETECTIONS) < 0.5
+        guesses = np.where(right, labels[near], draw_labels(rng, DETECTIONS))
+        blur = rng.choice([0.03, 0.1, 0.4], (DETECTIONS, 1)) * boxes[near][:, [2, 3, 2, 3]]
+        found = (boxes[near] + rng.normal(0, 1, (DETECTIONS, 4)) * blur).round(3)
         found[:, 2:] = found[:, 2:].clip(1)
-        scores = np.sort(rng.beta(0.5, 3, detections))[::-1].round(5)
+        scores = np.sort(rng.beta(0.5, 3, DETECTIONS))[::-1].round(5)
         results += [
             {"image_id": image, "category_id": label, "bbox": box, "score": score}
             for label, box, score in zip(
@@ -83,33 +84,27 @@ def by_pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> COCO
     return evaluation
 
 
-def by_keel(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """Return our evaluation."""
-    return coco_ap(truth, results)
-
-
 class Evaluation:
-    """An evaluation of generated results, each time of fresh copies, which pycocotools writes into.
+    """An evaluation of generated results, each time of fresh copies.
 
     Args:
-        run: Evaluates truth and results.
+        evaluate: Takes truth and results.
         images: How many.
-        detections: Of each image.
     """
 
-    def __init__(self, run: Callable[..., Any], *, images: int, detections: int) -> None:
-        self.run = run
-        self.truth, self.results = generate(images, detections)
+    def __init__(self, evaluate: Callable[..., Any], *, images: int) -> None:
+        self.evaluate = evaluate
+        self.truth, self.results = generate(images)
         self._fresh: tuple[Any, ...] = ()
 
     def prepare(self) -> None:
-        """Copy what is evaluated; outside the measured time."""
+        """Copy what is evaluated, outside the measured time: pycocotools writes into it."""
         annotations = [dict(entry) for entry in self.truth["annotations"]]
         self._fresh = self.truth | {"annotations": annotations}, [dict(r) for r in self.results]
 
     def __call__(self) -> Any:  # noqa: ANN401 (each system's own)
         """Do it once."""
-        return self.run(*self._fresh)
+        return self.evaluate(*self._fresh)
 
 
 def check_equal(reference: COCOeval, scores: dict[str, float]) -> None:
@@ -123,16 +118,13 @@ def check_equal(reference: COCOeval, scores: dict[str, float]) -> None:
         raise RuntimeError(f"pycocotools has {reference.stats.tolist()}, Keel {ours.tolist()}")
 
 
-def comparison(*, images: int, detections: int) -> Comparison:
-    """Compare the evaluation of as many images and detections."""
-    systems = {"pycocotools": by_pycocotools, "Keel": by_keel}
+def comparison(*, small: bool) -> Comparison:
+    """Compare the evaluation of as many images as COCO's validation set has."""
+    images = 50 if small else 5000
+    systems = {"pycocotools": by_pycocotools, "Keel": coco_ap}
     return Comparison(
-        title=f"COCO evaluation, {images} images x {detections} detections",
-        systems={
-            name: partial(Evaluation, run, images=images, detections=detections)
-            for name, run in systems.items()
-        },
-        base=dict.fromkeys(systems, "pycocotools"),
-        agree=check_equal,
+        title=f"COCO evaluation, {images} images x {DETECTIONS} detections",
+        systems={name: partial(Evaluation, run, images=images) for name, run in systems.items()},
+        check=check_equal,
         memory=False,
     )

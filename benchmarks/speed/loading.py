@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
-from benchmarks.speed.clock import Comparison
+from benchmarks.harness import Comparison
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.dataset import collate
 from tasks.detection.data.layouts.coco import read_coco
@@ -42,12 +42,7 @@ def reference(root: Path) -> DataLoader[Any]:
     with redirect_stdout(StringIO()):  # pycocotools prints
         images = CocoDetection(root / "images", annotations, transforms=v2.Compose(steps))
     wrapped = wrap_dataset_for_transforms_v2(images, target_keys=("boxes", "labels", "image_id"))
-    return DataLoader(
-        wrapped,
-        batch_size=BATCH,
-        shuffle=True,
-        collate_fn=collate,
-    )
+    return DataLoader(wrapped, batch_size=BATCH, shuffle=True, collate_fn=collate)
 
 
 def ours(root: Path, *, decoded: bool) -> DataLoader[Any]:
@@ -69,8 +64,8 @@ class Epoch:
     """An epoch; Keel's images become floats in it, as they do in its training step.
 
     Args:
-        make: Returns the batches, of the root.
-        root: The data set; None for the project's sample, which is written on first use.
+        make: Takes the root of the data and returns the batches.
+        root: Of COCO-format data; None for the sample, which is written on first use.
     """
 
     def __init__(self, make: Callable[[Path], DataLoader[Any]], root: Path | None) -> None:
@@ -86,20 +81,21 @@ class Epoch:
 
 
 def check_equal(*counts: int) -> None:
-    """Raise unless every system has seen as many images.
+    """Raise unless every system has loaded the same number of images.
 
     Raises:
         RuntimeError: If one has not.
     """
     if len(set(counts)) != 1:
-        raise RuntimeError(f"the systems saw {counts} images; expected the same number.")
+        raise RuntimeError(f"the systems loaded {counts} images; expected the same number.")
 
 
-def comparison(root: Path | None) -> Comparison:
-    """Compare an epoch's loading of a COCO-format set.
+def comparison(*, small: bool, data: Path | None = None) -> Comparison:  # noqa: ARG001 (is small)
+    """Compare an epoch's loading.
 
     Args:
-        root: With ``images`` and ``annotations/instances_{train,val}.json``; None for the sample.
+        small: Changes nothing; the sample is small.
+        data: Has ``images`` and ``annotations/instances_{train,val}.json``; None for the sample.
     """
     systems: dict[str, Callable[[Path], DataLoader[Any]]] = {
         "torchvision's reference": reference,
@@ -107,9 +103,8 @@ def comparison(root: Path | None) -> Comparison:
         "Keel": partial(ours, decoded=True),
     }
     return Comparison(
-        title=f"An epoch of loading, {'the generated sample' if root is None else root.name}",
-        systems={name: partial(Epoch, make, root) for name, make in systems.items()},
-        base=dict.fromkeys(systems, "torchvision's reference"),
-        agree=check_equal,
+        title=f"An epoch of loading, {'the generated sample' if data is None else data.name}",
+        systems={name: partial(Epoch, make, data) for name, make in systems.items()},
+        check=check_equal,
         memory=False,
     )

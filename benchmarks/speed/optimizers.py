@@ -1,27 +1,27 @@
 """A step of the optimiser: torch's default beside the fused kernel that Keel takes."""
 
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import torch
 
 from backbones import build_backbone
-from benchmarks.speed.clock import Comparison, Make
-from benchmarks.speed.steps import device
+from benchmarks.harness import Comparison, device
 
-_OPTIMIZERS: Final[dict[str, Any]] = {
+OPTIMIZERS: Final[dict[str, Any]] = {
     "SGD": partial(torch.optim.SGD, lr=1e-6, momentum=0.9),
     "AdamW": partial(torch.optim.AdamW, lr=1e-6),
 }
 
 
 class OptimizerStep:
-    """A step over the parameters of a backbone, with gradients of noise.
+    """A step over the parameters of a backbone, with random gradients.
 
     Args:
-        optimizer: A key of the optimisers.
+        optimizer: A key of `OPTIMIZERS`.
         name: Of the backbone.
-        fused: Whether its kernel is.
+        fused: Whether to take the fused kernel.
     """
 
     def __init__(self, optimizer: str, name: str, *, fused: bool) -> None:
@@ -29,22 +29,20 @@ class OptimizerStep:
         parameters = list(self.network.parameters())
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter)
-        # Without a word torch takes the kernel over lists on a GPU, a loop on a CPU.
-        self.optimizer = _OPTIMIZERS[optimizer](parameters, fused=fused or None)
+        # With None torch takes the kernel over lists on a GPU, a loop on a CPU.
+        self.optimizer = OPTIMIZERS[optimizer](parameters, fused=fused or None)
 
     def __call__(self) -> None:
         """Do it once."""
         self.optimizer.step()
 
 
-def comparison(name: str) -> Comparison:
+def comparison(*, small: bool) -> Comparison:
     """Compare both optimisers, each with torch's default."""
-    systems: dict[str, Make] = {}
-    base: dict[str, str] = {}
-    for optimizer in _OPTIMIZERS:
-        for kind, fused in (("torch's default", False), ("fused", True)):
-            systems[f"{optimizer}, {kind}"] = partial(OptimizerStep, optimizer, name, fused=fused)
-            base[f"{optimizer}, {kind}"] = f"{optimizer}, torch's default"
-    return Comparison(
-        title=f"A step of the optimiser, {name}", systems=systems, base=base, memory=False
-    )
+    backbone = "resnet18" if small else "resnet50"
+    systems, base = {}, {}
+    for name, kind in product(OPTIMIZERS, ("torch's default", "fused")):
+        systems[f"{name}, {kind}"] = partial(OptimizerStep, name, backbone, fused=kind == "fused")
+        base[f"{name}, {kind}"] = f"{name}, torch's default"
+    title = f"A step of the optimiser, {backbone}"
+    return Comparison(title=title, systems=systems, base=base, memory=False)

@@ -1,26 +1,32 @@
-"""One training step, and one inference, of any network under a precision."""
+"""One training step and one inference of any network, and comparisons by frozen stages."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from backbones import Backbone
+from benchmarks.harness import Comparison, Step, device
+from tasks.common.recipe.groups import parameter_groups
+from tasks.common.recipe.optim import build_optimizer
+from tasks.common.recipe.recipe import Recipe
 
-def device() -> torch.device:
-    """Return what is measured on: the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+FREEZES: Final = (0, 2, 4)
+"""How many stages are frozen in what is compared."""
 
 
 class TrainingStep:
     """Forward, backward, and a step of the optimiser.
 
     Args:
-        network: What is trained; moved to `device`.
-        loss: Of the network, what is minimised.
+        network: On `benchmarks.harness.device`.
+        loss: Takes the network, returns what is minimised.
         optimizer: Of the network's parameters.
-        low: Whether to compute under bfloat16 autocast.
+        bfloat16: Whether to compute under bfloat16 autocast.
     """
 
     def __init__(
@@ -29,16 +35,14 @@ class TrainingStep:
         *,
         loss: Callable[[Any], Tensor],
         optimizer: Optimizer,
-        low: bool,
+        bfloat16: bool,
     ) -> None:
         self.network = network.train()
-        self.loss = loss
-        self.optimizer = optimizer
-        self.low = low
+        self.loss, self.optimizer, self.bfloat16 = loss, optimizer, bfloat16
 
     def __call__(self) -> None:
         """Do it once."""
-        with torch.autocast(device().type, torch.bfloat16, enabled=self.low):
+        with torch.autocast(device().type, torch.bfloat16, enabled=self.bfloat16):
             loss = self.loss(self.network)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -46,21 +50,46 @@ class TrainingStep:
 
 
 class Inference:
-    """A forward pass in eval mode.
+    """A forward pass of a list or batch of images in eval mode, as `TrainingStep`."""
 
-    Args:
-        network: In any mode; moved to `device`.
-        images: What it is called with.
-        low: Whether to compute under bfloat16 autocast.
-    """
-
-    def __init__(self, network: nn.Module, images: Any, *, low: bool) -> None:  # noqa: ANN401 (a list or a batch)
+    def __init__(self, network: nn.Module, images: Any, *, bfloat16: bool) -> None:  # noqa: ANN401
         self.network = network.eval()
-        self.images = images
-        self.low = low
+        self.images, self.bfloat16 = images, bfloat16
 
     @torch.inference_mode()
     def __call__(self) -> None:
         """Do it once."""
-        with torch.autocast(device().type, torch.bfloat16, enabled=self.low):
+        with torch.autocast(device().type, torch.bfloat16, enabled=self.bfloat16):
             self.network(self.images)
+
+
+def keel_optimizer(network: nn.Module, backbone: Backbone, optimizer: str) -> Optimizer:
+    """Return the optimiser that a run of Keel takes, with a rate that changes next to nothing."""
+    recipe = Recipe(optimizer=optimizer, lr=1e-6)
+    groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.lr)
+    return build_optimizer(groups, recipe, precision="bf16-mixed")
+
+
+def by_freeze(
+    title: str,
+    make: Callable[..., Step],
+    systems: Sequence[str],
+    *,
+    freezes: Sequence[int] = FREEZES,
+) -> Comparison:
+    """Compare systems with the first one at the same count of frozen stages.
+
+    A single system is compared with itself at the first count.
+
+    Args:
+        title: Of the comparison.
+        make: A module's function: takes a system and ``freeze``.
+        systems: Names.
+        freezes: Counts of frozen stages.
+    """
+    made, base = {}, {}
+    for freeze, system in product(freezes, systems):
+        key = f"{system}, freeze {freeze}"
+        made[key] = partial(make, system, freeze=freeze)
+        base[key] = f"{systems[0]}, freeze {freeze}"
+    return Comparison(title=title, systems=made, base=base if len(systems) > 1 else {})

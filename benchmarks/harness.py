@@ -1,4 +1,4 @@
-"""Systems measured in turn in one process, and the memory of each in a process of its own."""
+"""Measures systems in turn in one process, and the memory of each in a process of its own."""
 
 import multiprocessing
 import re
@@ -15,12 +15,13 @@ import torch
 from tasks.common.machine.threads import prepare_cpu
 
 Step = Callable[[], object]
-"""Does what is measured, once; a ``prepare`` that it has is called before, and not measured."""
+"""Does once what is measured. May have the attributes ``prepare`` (called before, not measured),
+``network`` (its parameters are counted) and ``note`` (a cell of the table)."""
 
 Make = Callable[[], Step]
-"""Builds a system; a `functools.partial` of a module's function, so that a process can get it."""
+"""Builds a system; a `functools.partial` of a module's function, so that it can be pickled."""
 
-_MEBI: Final = 2**20
+MEBI: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +31,20 @@ class Comparison:
     Attributes:
         title: What they do.
         systems: How each is built, by name.
-        base: Which system each is compared with, by name.
-        agree: Raises unless the systems' last results, in their order, are equal.
-        memory: Whether the peak memory is of interest.
+        base: By name, the system that another is compared with; the first system by default.
+        check: Raises unless the systems' last results, in their order, are equal.
+        memory: Whether to measure the peak memory.
     """
 
     title: str
     systems: Mapping[str, Make]
-    base: Mapping[str, str]
-    agree: Callable[..., None] | None = None
+    base: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[..., None] | None = None
     memory: bool = True
+
+    def base_of(self, name: str) -> str:
+        """Return the system that one is compared with."""
+        return self.base[name] if name in self.base else next(iter(self.systems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +53,15 @@ class Measured:
 
     Attributes:
         seconds: Of each repeat.
-        parameters: Of its network; None where there is none.
+        parameters: Of its network; None if there is none.
         memory: Peak in MiB above the process before the system was built; None if not measured.
+        note: What the system says of itself.
     """
 
     seconds: list[float] = field(default_factory=list)
     parameters: int | None = None
     memory: float | None = None
+    note: str = ""
 
     @property
     def median(self) -> float:
@@ -62,12 +69,17 @@ class Measured:
         return statistics.median(self.seconds)
 
 
+def device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, Measured]:
     """Return what each system took: one round that does not count, then ``repeats`` rounds.
 
     Args:
-        comparison: The systems.
-        repeats: Rounds, in each of which every system has its turn.
+        comparison: The systems; each has its turn in every round.
+        repeats: Rounds that count.
         threads: For torch's operators in the processes that measure memory.
     """
     steps = {name: make() for name, make in comparison.systems.items()}
@@ -77,15 +89,16 @@ def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, 
         for name, step in steps.items():
             taken, results[name] = _timed(step)
             seconds[name].append(taken)
-    if comparison.agree is not None:
-        comparison.agree(*results.values())
+    if comparison.check is not None:
+        comparison.check(*results.values())
     return {
         name: Measured(
-            seconds=values[1:],
-            parameters=_parameters(steps[name]),
+            seconds=seconds[name][1:],
+            parameters=_parameters(step),
             memory=_peak(comparison.systems[name], threads) if comparison.memory else None,
+            note=getattr(step, "note", ""),
         )
-        for name, values in seconds.items()
+        for name, step in steps.items()
     }
 
 
@@ -111,28 +124,22 @@ def _peak(make: Make, threads: int) -> float:
 
 def _peak_here(make: Make, threads: int) -> float:
     prepare_cpu(threads)
-    cuda = torch.cuda.is_available()
+    cuda, reset = torch.cuda.is_available(), Path("/proc/self/clear_refs")
     before = 0.0 if cuda else _resident()
     step = make()
-    _forget_peak()
-    for _ in range(2):
-        step()
-    return (torch.cuda.max_memory_allocated() / _MEBI if cuda else _resident()) - before
-
-
-def _forget_peak() -> None:
-    """Count the peak anew, without what building took for a moment; on Linux and CUDA."""
-    if torch.cuda.is_available():
+    if cuda:  # what building took for a moment does not count
         torch.cuda.reset_peak_memory_stats()
-    reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")
+    for _ in range(2):
+        step()
+    return (torch.cuda.max_memory_allocated() / MEBI if cuda else _resident()) - before
 
 
 def _resident() -> float:
     """Return the most memory that this process has had, in MiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # of this program; what getrusage says a process inherits on Linux
+    if status.exists():  # on Linux getrusage includes the peak of the parent process
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
         return int(found[1]) / 1024 if found else 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEBI  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBI  # macOS counts bytes

@@ -1,11 +1,13 @@
 """The AP of a trained detector, by Keel as it predicts and by torchvision as documented (float32).
 
-    python benchmarks/inference_ap.py <run>/checkpoints/best.ckpt <instances_test.json> <images>
+    python scripts/benchmark.py scores-inference-ap <run>/checkpoints/best.ckpt
+        <instances_test.json> <images>
 
-torchvision's own Faster R-CNN is given the checkpoint's weights; both see the same images.
+torchvision's own Faster R-CNN gets the checkpoint's weights; both evaluate the same images.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN
@@ -23,26 +25,24 @@ def torchvision_detector(card: DetectorCard) -> FasterRCNN:
     body = resnet_fpn_backbone(
         backbone_name=card.backbone, weights=None, norm_layer=FrozenBatchNorm2d
     )
-    options = card.options
     return FasterRCNN(
         body,
         num_classes=len(card.classes) + 1,
-        min_size=options.min_size,
-        max_size=options.max_size,
+        min_size=card.options.min_size,
+        max_size=card.options.max_size,
         image_mean=list(card.conventions.mean),
         image_std=list(card.conventions.std),
-        box_score_thresh=options.score_threshold,
-        box_detections_per_img=options.detections_per_image,
+        box_score_thresh=card.options.score_threshold,
+        box_detections_per_img=card.options.detections_per_image,
     )
 
 
-def main() -> None:
-    """Score both."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("annotations", type=Path)
-    parser.add_argument("images", type=Path)
-    options = parser.parse_args()
+def main(arguments: Sequence[str]) -> None:
+    """Print the AP of both."""
+    parser = argparse.ArgumentParser(prog="benchmark.py scores-inference-ap")
+    for name in ("checkpoint", "annotations", "images"):
+        parser.add_argument(name, type=Path)
+    options = parser.parse_args(arguments)
     prepare_cpu(0)
     ours, card = load_detector(options.checkpoint)
     split = read_annotations(options.annotations, options.images, classes=card.classes)
@@ -56,10 +56,5 @@ def main() -> None:
     for name, (detector, precision) in systems.items():
         with autocast(precision, device="cpu"):
             scores = evaluate(detector, card, split)
-        print(
-            f"{name:22s} AP {100 * scores['ap']:.3f}  AP50 {100 * scores['ap50']:.3f}", flush=True
-        )
-
-
-if __name__ == "__main__":
-    main()
+        ap, ap50 = 100 * scores["ap"], 100 * scores["ap50"]
+        print(f"{name:22s} AP {ap:.3f}  AP50 {ap50:.3f}", flush=True)

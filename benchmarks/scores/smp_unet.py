@@ -1,13 +1,14 @@
 """The same run with ``segmentation_models_pytorch.Unet`` in place of our network.
 
-Takes the options of ``scripts/train_seg.py``; data, patches, loss, recipe, choice of the checkpoint
-and scores are ours, network and initialisation are smp's. ``backbone.weights`` is ``random`` or a
-file with torchvision's names.
+    python scripts/benchmark.py scores-smp-unet experiment=wbc_r18 data.root=<wbc>
+        backbone.weights=<resnet18.pth>
 
-    python benchmarks/smp_unet.py experiment=wbc_r18 data.root=<wbc> backbone.weights=<resnet18.pth>
+Takes the options of ``scripts/train_seg.py``. Data, patches, loss, recipe, choice of the checkpoint
+and scores are Keel's; network and initialisation are smp's. ``backbone.weights`` is ``random`` or a
+file with torchvision's names.
 """
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -24,11 +25,11 @@ from tasks.segmentation.assemble import assemble
 from tasks.segmentation.config import register_segmentation
 from tasks.segmentation.scores.evaluate import print_summary
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "segmentation"
 
 
 class SmpEncoder(Backbone):
-    """smp's encoder with the stages that a recipe asks for."""
+    """smp's encoder, with the stages that a recipe needs; smp calls the encoder itself."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -36,11 +37,11 @@ class SmpEncoder(Backbone):
 
     def stages(self) -> list[list[nn.Module]]:
         """Return stem and residual stages."""
-        e = self.encoder
-        return [[e.conv1, e.bn1], [e.layer1], [e.layer2], [e.layer3], [e.layer4]]
+        names = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
+        return [[self.encoder.get_submodule(name) for name in stage] for stage in names]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Is not called: smp calls the encoder itself."""
+        """Is not called."""
         raise NotImplementedError
 
 
@@ -57,19 +58,20 @@ class SmpUNet(nn.Module):
         self.backbone = SmpEncoder(self.net.encoder)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits; smp wants sizes that 32 divides."""
+        """Return the logits; smp takes sizes that 32 divides."""
         height, width = x.shape[-2:]
         x = nn.functional.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
-        return self.net(x)[..., :height, :width]
+        logits: Tensor = self.net(x)
+        return logits[..., :height, :width]
 
 
-def main() -> None:
-    """Train, test, and print the table."""
+def main(arguments: Sequence[str]) -> None:
+    """Train, test, and print the table of scores."""
     register_segmentation()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        cfg = compose("segmentation", overrides=sys.argv[1:])
+        cfg = compose("segmentation", overrides=list(arguments))
     folder = new_folder(cfg.run_dir, parent=Path("runs/smp"), name=cfg.backbone.name)
-    # Only the parts around the network are used, so its own weights need not be loaded.
+    # Keel's network is replaced, so its weights are not loaded.
     weights, cfg.backbone.weights, cfg.backbone.freeze = cfg.backbone.weights, "random", 0
     parts = assemble(cfg)
     torch.manual_seed(cfg.seed)
@@ -89,12 +91,13 @@ def main() -> None:
         shown=("val/dice",),
     )
     fit(trainer, parts.module, parts.data, best=best, last=last, resume=None)
-    chosen = best.best_model_path
-    trainer.test(parts.module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
+    trainer.test(
+        parts.module,
+        parts.data,
+        ckpt_path=best.best_model_path,
+        verbose=False,
+        weights_only=True,
+    )
     scores = parts.module.scores["test"]
     write_json(folder / "metrics.json", {"scores": scores})
     print_summary("smp.Unet", scores, unit=parts.splits.train.facts[0].unit)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,107 @@
+"""Every benchmark by name. Importing this imports no framework: ``--help`` lists the names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import filter as matching
+from pkgutil import resolve_name
+from typing import Any, Final
+
+from backbones.choose import choose
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark.
+
+    Attributes:
+        what: What it compares, for the list of names.
+        place: The function that builds its `benchmarks.harness.Comparison`, or that prints scores.
+        options: What the function is called with.
+        gpu: Whether it takes minutes a step on a CPU, so that it runs there only by name.
+    """
+
+    what: str
+    place: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gpu: bool = False
+
+    def load(self) -> Callable[..., Any]:
+        """Return the function."""
+        function: Callable[..., Any] = resolve_name(f"benchmarks.{self.place}")
+        return function
+
+
+_PREFIX_CACHE: Final = {
+    "frcnn-r50": "Faster R-CNN, R50, FPN on c2-c5",
+    "frcnn-r50-small": "Faster R-CNN, R50, model=small",
+    "frcnn-r101-small": "Faster R-CNN, R101, model=small",
+    "unet-r34": "U-Net, R34",
+    "unet-r50": "U-Net, R50",
+    "unet-r101": "U-Net, R101",
+    "unet-r101-narrow": "U-Net, R101, narrow decoder",
+    "unet-r101-narrow-strong": "U-Net, R101, narrow, augment=strong",
+}
+
+SPEED: Final[dict[str, Entry]] = {
+    **{
+        f"detection-{kind}-{name}": Entry(
+            f"Faster R-CNN {name}-FPN, {kind}", f"speed.detection:{kind}", {"name": name}
+        )
+        for name in ("resnet18", "resnet50")
+        for kind in ("training", "inference", "freezing")
+    },
+    "detection-training-gpu": Entry(
+        "Faster R-CNN resnet50-FPN, training at 800x1333, batch 16",
+        "speed.detection:training_gpu",
+        gpu=True,
+    ),
+    **{
+        f"segmentation-{kind}": Entry(f"U-Net resnet34, {kind}", f"speed.segmentation:{kind}")
+        for kind in ("training", "inference", "freezing")
+    },
+    "optimizer": Entry("fused SGD and AdamW beside torch's default", "speed.optimizers:comparison"),
+    "evaluation": Entry("COCO evaluation beside pycocotools", "speed.evaluation:comparison"),
+    "loading": Entry(
+        "an epoch of loading beside torchvision's reference", "speed.loading:comparison"
+    ),
+    "gates": Entry("what skipping blocks saves, dynamic_resnet50", "speed.gates:comparison"),
+    **{
+        f"prefix-cache-{key}": Entry(
+            f"the cache of frozen features: {title}",
+            "speed.prefix_cache:comparison",
+            {"key": key, "title": title},
+        )
+        for key, title in _PREFIX_CACHE.items()
+    },
+}
+
+SCORES: Final[dict[str, Entry]] = {
+    "scores-smp-unet": Entry(
+        "a run with smp.Unet in place of Keel's network; takes train_seg.py's options",
+        "scores.smp_unet:main",
+    ),
+    "scores-plain-path": Entry(
+        "a run without the fast path: det or seg, then the options of the training script",
+        "scores.plain_path:main",
+    ),
+    "scores-inference-ap": Entry(
+        "a detector's AP in Keel and in torchvision: CHECKPOINT ANNOTATIONS IMAGES",
+        "scores.inference_ap:main",
+    ),
+}
+
+
+def chosen(names: Sequence[str], *, gpu: bool) -> dict[str, Entry]:
+    """Return the speed benchmarks of these names.
+
+    Args:
+        names: Names, or patterns such as ``prefix-cache-*``; all when empty.
+        gpu: Whether to include those for a GPU when names is empty.
+
+    Raises:
+        UserError: If a name is unknown.
+    """
+    if not names:
+        return {name: entry for name, entry in SPEED.items() if gpu or not entry.gpu}
+    found = [known for name in names for known in matching(SPEED, name) or [name]]
+    return {name: choose(SPEED, name, what="benchmark") for name in found}

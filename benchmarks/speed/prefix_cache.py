@@ -1,0 +1,146 @@
+"""What the cache of frozen features saves: an epoch of training, loading included, by its storage.
+
+Without the cache, images are decoded, augmented, resized and run through the frozen stages as a
+batch. Generated images, random weights, stem to c4 frozen, no worker processes.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from weakref import finalize
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from benchmarks.harness import Comparison
+from tasks.detection import assemble as detection
+from tasks.detection.config import register_detection
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.model.prefix import FrozenBatch, losses_from
+from tasks.segmentation import assemble as segmentation
+from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
+from tasks.segmentation.model.prefix import FrozenPatches, logits_from
+
+CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
+IMAGES: Final = 4  # of an epoch
+_FULL = ("model=faster_rcnn", "model.min_size=480", "model.max_size=640")
+_SMALL = ("model=small", "model.min_size=480", "model.max_size=640")
+_NARROW = ("model.channels=[64,48,32,16,16]",)
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "frcnn-r50": ("backbone=resnet50", *_FULL),
+    "frcnn-r50-small": ("backbone=resnet50", *_SMALL),
+    "frcnn-r101-small": ("backbone=resnet101", *_SMALL),
+    "unet-r34": ("backbone=resnet34",),
+    "unet-r50": ("backbone=resnet50",),
+    "unet-r101": ("backbone=resnet101",),
+    "unet-r101-narrow": ("backbone=resnet101", *_NARROW),
+    "unet-r101-narrow-strong": ("backbone=resnet101", *_NARROW, "augment=strong"),
+}
+"""Overrides of a task's configuration: a detector at 480 pixels, or patches of 256x256."""
+
+
+class Epoch:
+    """An epoch of training on generated images.
+
+    Args:
+        key: Of `CASES`.
+        cache: Overrides of the configuration: whether, and where, features are kept.
+        small: Whether to take one image and a ResNet-18.
+    """
+
+    def __init__(self, key: str, *cache: str, small: bool) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="keel-"))
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        overrides = [*CASES[key], *cache, f"cache.folder={folder / 'cache'}"]
+        images = 1 if small else IMAGES
+        if small:
+            overrides.append("backbone=resnet18")
+        if key.startswith("frcnn"):
+            register_detection()
+            write_sample(folder / "data", images={"train": images, "val": 1, "test": 1}, size=480)
+            overrides += ["data=coco", "recipe=finetune", "recipe.batch_size=2"]
+            parts: Any = detection.assemble(_configuration("detection", folder, overrides))
+        else:
+            register_segmentation()
+            write_pictures(folder / "data", images={"train": 6}, size=256)
+            overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={images}"]
+            overrides += ["model.norm=batch", "recipe.batch_size=4"]
+            parts = segmentation.assemble(_configuration("segmentation", folder, overrides))
+        self.step = _step(parts)
+        self.epoch, self.note = 0, ""
+        if parts.data.cache is not None:
+            started = time.perf_counter()
+            parts.data.cache.fill(workers=0)
+            seconds, size = time.perf_counter() - started, parts.data.cache.bytes / images / 1e6
+            self.note = f"{size:.1f} MB per image and view, filled in {seconds:.1f} s"
+        self.loader = parts.data.train_dataloader()
+
+    def prepare(self) -> None:
+        """Let the next epoch draw its own order."""
+        self.loader.batch_sampler.sampler.set_epoch(self.epoch)
+        self.epoch += 1
+
+    def __call__(self) -> None:
+        """Train it."""
+        for batch in self.loader:
+            self.step(batch)
+
+
+def comparison(key: str, title: str, *, small: bool) -> Comparison:
+    """Compare epochs without the cache, and with it in memory and in files."""
+    caches = {
+        "uncached": ("cache.views=0",),
+        "memory": ("cache.views=1", "cache.where=memory"),
+        "disk": ("cache.views=1", "cache.where=disk"),
+    }
+    return Comparison(
+        title=f"An epoch of {1 if small else IMAGES} images, {title}",
+        systems={name: partial(Epoch, key, *how, small=small) for name, how in caches.items()},
+        memory=False,
+    )
+
+
+def _configuration(task: str, folder: Path, overrides: list[str]) -> DictConfig:
+    """Return the run of a case with four frozen stages and random weights."""
+    fixed = [
+        f"data.root={folder / 'data'}",
+        "backbone.weights=random",
+        "backbone.norm=frozen_batch",
+        "backbone.freeze=4",
+    ]
+    with initialize_config_dir(str(CONFIGS / task), version_base="1.3"):
+        return compose(task, overrides=[*overrides, *fixed])
+
+
+def _step(parts: Any) -> Callable[[Any], None]:  # noqa: ANN401 (either task's)
+    """Return a training step."""
+    network = parts.module.network.train()
+    low = parts.where.precision.value == "bf16-mixed"
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9)
+
+    def loss_of(batch: Any) -> Any:  # noqa: ANN401 (the task's)
+        if isinstance(batch, FrozenBatch):
+            return sum(losses_from(network, batch).values())
+        if isinstance(batch, FrozenPatches):
+            return parts.module.loss(logits_from(network, batch), batch.labels)
+        images, truth = batch
+        if isinstance(images, torch.Tensor):
+            images = images.contiguous(memory_format=torch.channels_last)
+            return parts.module.loss(network(images), truth)
+        return sum(network([image.float() / 255 for image in images], truth).values())
+
+    def step(batch: Any) -> None:  # noqa: ANN401 (the task's)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = loss_of(batch)
+        loss.backward()
+        optimizer.step()
+
+    return step
