@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from backbones.adapters.timm_norms import FrozenBatchNorm1d
+from backbones.adapters.timm.norms import FrozenBatchNorm1d
 from tasks.common.audit.table import faults
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen, choose_freeze, choose_norm

@@ -8,7 +8,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from backbones import build_backbone
-from backbones.adapters.timm_norms import FrozenBatchNorm1d
+from backbones.adapters.timm.norms import FrozenBatchNorm1d
 from tasks.common.audit.table import norm_names, stage_of_names
 
 

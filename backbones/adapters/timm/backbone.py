@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from backbones import Backbone, BackboneOptions, Conventions
-from backbones.adapters.timm_create import create, sizes_of
-from backbones.adapters.timm_features import TimmFeatures as TimmFeatures
-from backbones.adapters.timm_norms import activating, epsilon_of, norms_of, with_norm
-from backbones.adapters.timm_stages import Plan, plan_stages, prune
+from backbones.adapters.timm.build import create, sizes_of
+from backbones.adapters.timm.norms import activating, epsilon_of, norms_of, with_norm
+from backbones.adapters.timm.stages import Plan, plan_stages, prune
 from backbones.choose import choose, nearest
 from backbones.weights.hub import timm_file
 
