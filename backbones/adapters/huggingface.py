@@ -1,6 +1,7 @@
-"""Our backbones as those of transformers, for DETR, MaskFormer and whatever takes a backbone."""
+"""Our backbones as those of transformers, for DETR, MaskFormer and other models."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any, Self
 
@@ -10,32 +11,25 @@ from transformers import AutoBackbone, AutoConfig, PreTrainedConfig, PreTrainedM
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.modeling_outputs import BackboneOutput
 
-from backbones import Backbone, Conventions, build_backbone
+from backbones import Backbone, BackboneOptions, Conventions, UserError, build_backbone
 
 
 class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """What `backbones.build_backbone` is asked for, in the form of a transformers configuration.
+    """The options of `backbones.build_backbone`, as a transformers configuration.
 
     Stages have our names, ``c1`` to ``c5``. ``out_features`` and ``out_indices`` are as in every
-    transformers backbone: the last stage when neither is given.
+    transformers backbone: the last stage when neither is given. Attributes that are not below are
+    options of `backbones.build_backbone`.
 
     Attributes:
         name: A registered name, or ``timm/<name>``.
         weights: A tag or a file, None for random. Loaded when a model is made from this
-            configuration. ``from_pretrained`` takes what its checkpoint holds, and from here only
-            the tensors that the checkpoint lacks: of other features, another number of channels or
-            another backbone.
-        in_channels: Channels of the image.
+            configuration. ``from_pretrained`` loads from here only the tensors that its checkpoint
+            lacks: of other features, another number of channels or another backbone.
         norm: A key of `backbones.NORMS`. DETR replaces ``batch`` by fixed statistics of its own,
             and leaves ``frozen_batch`` as it is.
-        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
-        freeze: How many stages to freeze, stem first.
-        drop_path: As in `backbones.build_backbone`, as are the next three.
-        init: How random weights are drawn.
-        deformable: Stages with deformable convolutions.
-        deformable_version: Of these.
         image_mean: What the weights expect of an image, per channel; None until they are loaded.
-            A checkpoint's own stay, also where single tensors come from ``weights``.
+            A checkpoint's own are kept, also when single tensors come from ``weights``.
         image_std: As ``image_mean``.
         epsilon: Of every batch norm; None until weights are loaded.
     """
@@ -57,7 +51,7 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
     epsilon: float | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 (transformers' signature)
-        """Find the stages, and choose those to return."""
+        """Set the names of the stages and of those that are returned."""
         self.stage_names = list(_channels(self.name))
         self.set_output_features_output_indices(
             out_features=kwargs.pop("out_features", None),
@@ -69,13 +63,9 @@ class KeelBackboneConfig(BackboneConfigMixin, PreTrainedConfig):  # type: ignore
 class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-call]
     """A backbone of ours under transformers' contract.
 
-    ``model.body`` is the backbone, with its `freeze` and its conventions.
-
-    Args:
-        config: What to build.
-
     Attributes:
-        body: The backbone; stages past the last wanted one are not built.
+        body: The backbone, with its `freeze` and its conventions; stages past the last wanted one
+            are not built. In a detector it is ``backbone.model.body``.
         channels: Of each returned feature map.
         num_features: Channels of every stage there is.
 
@@ -84,7 +74,7 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         - Output: ``feature_maps``, a tuple of (N, channels[i], H / stride, W / stride).
 
     Raises:
-        ValueError: As `backbones.build_backbone`, from ``from_pretrained`` too where the checkpoint
+        UserError: As `backbones.build_backbone`, also from ``from_pretrained`` if the checkpoint
             lacks tensors.
     """
 
@@ -99,13 +89,13 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         super().__init__(config)
         channels = _channels(config.name)
         self.num_features = list(channels.values())
-        self._awaited = torch.empty(0).is_meta  # transformers is about to load a checkpoint
-        self.body = _build(config, weights="random" if self._awaited else config.weights)
-        self._told = _told(config) if self._awaited else None
-        self._replaced = self._awaited  # every parameter will be, until the mode is set
-        if self._awaited:
+        self._loading = torch.empty(0).is_meta  # transformers is about to load a checkpoint
+        self.body = _build(config, weights="random" if self._loading else config.weights)
+        self._saved = _saved_conventions(config) if self._loading else None
+        self._replaced = self._loading  # from_pretrained replaces every parameter
+        if self._loading:
             self.body.provenance = " ".join(filter(None, ["from_pretrained", config.name_or_path]))
-        self._adopt(self._told or self.body.conventions)
+        self._adopt(self._saved or self.body.conventions)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -117,13 +107,7 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
     ) -> BackboneOutput | tuple[Any, ...]:
         """Return the wanted feature maps; with ``output_hidden_states`` those of every stage too.
 
-        Args:
-            pixel_values: (N, in_channels, H, W).
-            output_hidden_states: Whether to return all maps down to the last wanted one; the
-                configuration's when None.
-            output_attentions: Ignored; there are none.
-            return_dict: Whether to return a `BackboneOutput`, or a tuple; the configuration's when
-                None.
+        Options that are None are the configuration's. There are no attentions.
         """
         features = self.body(pixel_values)
         states = self.config.output_hidden_states
@@ -138,9 +122,10 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         return output if as_dict else output.to_tuple()
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 (nn.Module's signature)
-        """Set the mode; frozen stages stay frozen, after ``from_pretrained`` as well.
+        """Set the mode; frozen stages stay frozen.
 
-        That replaces every parameter by one that is trained, and sets the mode at its end.
+        ``from_pretrained`` replaces every parameter by one that requires a gradient, and calls this
+        at its end: what is frozen is frozen again.
         """
         if self._replaced:
             self._replaced = False
@@ -149,57 +134,57 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
         return self
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw or load every tensor that has no value yet, once one of a module's has none.
+        """Draw or load all tensors without a value, as soon as a module has one.
 
-        transformers calls this for module after module, children first, when a model is made and
-        when a checkpoint has been loaded, which marks the tensors that it held.
+        transformers calls this for each module, children first, when a model has been made or a
+        checkpoint loaded, and marks the tensors that have been loaded.
         """
-        if not self._awaited and self.config.weights not in (None, "random"):
+        if not self._loading and self.config.weights not in (None, "random"):
             return  # loaded when the body was built
         if not all(_is_set(tensor) for tensor in _tensors(module, recurse=False).values()):
             self._fill()
 
     def _fill(self) -> None:
-        """Give every tensor without a value that of a backbone built anew, buffers included."""
+        """Copy each parameter and buffer that has no value from a newly built backbone."""
         own = _tensors(self.body)
         missing = {name: tensor for name, tensor in own.items() if not _is_set(tensor)}
         if len(missing) == len(own):
             self._refuse_older_names()
-        source = self._anew(missing)
+        source = self._build_source(missing)
         given = _tensors(source)
         for name, tensor in missing.items():
             if name in given:
                 tensor.data.copy_(given[name])
-            else:  # of a module that somebody put in the place of ours
+            else:  # of a module that replaced one of ours
                 super()._init_weights(self.body.get_submodule(name.rpartition(".")[0]))  # type: ignore[no-untyped-call]
             tensor._is_hf_initialized = True  # type: ignore[attr-defined]
         if len(missing) == len(own):
             self.body.provenance = source.provenance
-        elif self._awaited:  # else another module's norms, such as DETR's, took the place of ours
+        elif self._loading:  # otherwise the missing ones are of norms that DETR has replaced
             self.body.provenance += (
                 f"; it lacks {len(missing)} of {len(own)} tensors, such as {next(iter(missing))}, "
                 f"which are of {source.provenance}"
             )
-        if self._told is None or len(missing) == len(own):
+        if self._saved is None or len(missing) == len(own):
             self._adopt(source.conventions)
 
     def _refuse_older_names(self) -> None:
-        """Raise where a saved model of timm's holds nothing of itself."""
+        """Raise if a checkpoint of a timm model has the names of an earlier version."""
         config = self.config
-        if self._told and config.name_or_path and config.name.startswith("timm/"):
-            raise ValueError(
+        if self._saved and config.name_or_path and config.name.startswith("timm/"):
+            raise UserError(
                 f"{config.name_or_path} holds no tensor of {config.name!r} by its name; what an "
                 "earlier version saved has other names: give from_pretrained "
                 r"key_mapping={r'^(.*)body\.(?!net\.)': r'\1body.net.'}."
             )
 
-    def _anew(self, missing: Mapping[str, Tensor]) -> Backbone:
-        """Return a backbone with the values of what is missing."""
+    def _build_source(self, missing: Mapping[str, Tensor]) -> Backbone:
+        """Return a backbone that has the values of missing tensors."""
         config, weights = self.config, self.config.weights
         names = {id(tensor): name for name, tensor in _tensors(self.body).items()}
         frozen = [m for stage in self.body.stages()[: config.freeze] for m in stage]
         fixed = {names[id(t)] for m in frozen for t in _tensors(m).values()} & missing.keys()
-        # Without weights build_backbone refuses to fix what was never trained.
+        # build_backbone refuses weights=None if it would fix what was never trained.
         never_fixed = weights is None and config.norm != "frozen_batch" and not fixed
         try:
             with torch.device("cpu"):
@@ -212,7 +197,7 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
             raise
 
     def _adopt(self, conventions: Conventions) -> None:
-        """Take over what weights expect of an image, and write it into the configuration."""
+        """Take over the conventions of weights, and write them into the configuration."""
         self.body.adopt(conventions)
         expected = self.body.conventions
         self.config.image_mean, self.config.image_std = list(expected.mean), list(expected.std)
@@ -229,39 +214,29 @@ def _channels(name: str) -> dict[str, int]:
 def _build(config: KeelBackboneConfig, *, weights: str | None) -> Backbone:
     """Return the backbone; stages past the last wanted one are not built."""
     last = config.stage_names.index(config.out_features[-1])
-    return build_backbone(
-        config.name,
-        weights=weights,
-        in_channels=config.in_channels,
-        norm=config.norm,
-        out_features=config.stage_names[: last + 1],
-        output_stride=config.output_stride,
-        freeze=config.freeze,
-        drop_path=config.drop_path,
-        init=config.init,
-        deformable=config.deformable,
-        deformable_version=config.deformable_version,
-    )
+    options = {field.name: getattr(config, field.name) for field in fields(BackboneOptions)}
+    options["out_features"] = config.stage_names[: last + 1]
+    return build_backbone(config.name, weights=weights, freeze=config.freeze, **options)
 
 
-def _told(config: KeelBackboneConfig) -> Conventions | None:
-    """Return what a saved configuration says of images, for as many channels as are wanted now."""
+def _saved_conventions(config: KeelBackboneConfig) -> Conventions | None:
+    """Return the conventions in a saved configuration, for its ``in_channels``."""
     mean, std, epsilon = config.image_mean, config.image_std, config.epsilon
     if mean is None or std is None or epsilon is None:
         return None
-    told = Conventions(mean=tuple(mean), std=tuple(std), epsilon=epsilon)
-    return told if len(mean) == config.in_channels else told.for_channels(config.in_channels)
+    saved = Conventions(mean=tuple(mean), std=tuple(std), epsilon=epsilon)
+    return saved if len(mean) == config.in_channels else saved.for_channels(config.in_channels)
 
 
 def _tensors(module: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:
-    """Return every parameter and buffer by its path, those that are never saved too."""
+    """Return every parameter and buffer by its path, unsaved buffers too."""
     parameters = module.named_parameters(recurse=recurse, remove_duplicate=False)
     buffers = module.named_buffers(recurse=recurse, remove_duplicate=False)
     return {**dict(parameters), **dict(buffers)}
 
 
 def _is_set(tensor: Tensor) -> bool:
-    """Whether transformers has loaded it, or `KeelBackbone` has filled it."""
+    """Return whether transformers or `KeelBackbone` has given a tensor its value."""
     return getattr(tensor, "_is_hf_initialized", False)
 
 

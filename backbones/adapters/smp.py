@@ -1,34 +1,37 @@
 """Our backbones as encoders of segmentation_models_pytorch.
 
-Importing this registers every name of ours under ``keel-``: ``smp.Unet("keel-resnet50")``.
+Importing this registers every name of ours under ``keel-``: ``smp.Unet("keel-resnet18")``.
 """
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import wraps
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import segmentation_models_pytorch.encoders as smp_encoders
+import torch
 from torch import Tensor, nn
 
-from backbones import Backbone, build_backbone, list_backbones
-from backbones.adapters import smp_card
+from backbones import Backbone, Conventions, UserError, build_backbone, list_backbones
 from backbones.layers.torchscript import NoTorchScript
 from backbones.weights.load import adapt_first_conv
 from backbones.weights.locate import published_images
 
 PREFIX: Final = "keel-"
+_CARD_BYTES: Final = 1024
 
 
 class SmpEncoder(NoTorchScript, nn.Module):
     """A backbone under smp's contract for encoders.
 
     smp builds it by name; ``encoder.body`` is the backbone, with its `freeze` and its conventions.
-    Both are in the state dict, as the text of the buffer ``card``, and come back with it: a model
-    is saved and restored by smp's own ``save_pretrained`` and ``from_pretrained`` or by state
-    dicts. State dicts without a card load too. A loaded count replaces one of 0 only.
-    A feature of stride 2 that the backbone does not have (ConvNeXt) is a map without channels, as
-    in smp's own ``tu-`` encoders.
+    The state dict has both in the buffer ``card``, as JSON in UTF-8, and loading it restores them:
+    a model is saved and restored by smp's ``save_pretrained`` and ``from_pretrained`` or by its
+    state dict. State dicts without a card load too. A backbone that is frozen already keeps its
+    count of frozen stages.
+    If the backbone has no feature of stride 2 (ConvNeXt), that map has no channels, as in smp's own
+    ``tu-`` encoders.
 
     Args:
         name: What `backbones.build_backbone` takes.
@@ -36,29 +39,28 @@ class SmpEncoder(NoTorchScript, nn.Module):
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
         norm: A key of `backbones.NORMS`.
 
-    Attributes:
-        body: The backbone.
-
     Shape:
         - Input: (N, C, H, W).
         - Output: a list of the input and ``depth`` maps (N, out_channels[k], H / 2**k, W / 2**k).
 
     Raises:
-        ValueError: If ``depth`` or ``output_stride`` is out of range, or the backbone has not the
-            strides 2, 4, 8, ... that smp's decoders are made for.
+        UserError: If ``depth`` or ``output_stride`` is out of range, or the backbone does not have
+            the strides 2, 4, 8, ... that smp's decoders take.
     """
 
-    # What smp's own tests ask an encoder for.
+    # smp's own tests read these.
     _is_torch_scriptable = False
     _is_torch_exportable = True
     _is_torch_compilable = True
+
+    card: Tensor
 
     def __init__(
         self, *, name: str, depth: int = 5, output_stride: int = 32, norm: str = "batch"
     ) -> None:
         super().__init__()
         if not 1 <= depth <= 5:
-            raise ValueError(f"depth takes 1 to 5 features, got {depth}.")
+            raise UserError(f"depth takes 1 to 5 features, got {depth}.")
         self.name, self._norm = name, norm
         self._in_channels, self._dilated = 3, output_stride
         self._names = [f"c{k}" for k in range(1, depth + 1)]
@@ -69,14 +71,14 @@ class SmpEncoder(NoTorchScript, nn.Module):
         if wanted != list(body.channels):
             self._wanted = wanted
             body = self._build()
-        self.body, self._unfit = body, False
-        self.register_buffer("card", smp_card.blank())
+        self.body, self._untrained = body, False
+        self.register_buffer("card", _blank_card())
         self.register_state_dict_pre_hook(_write_card)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_read_card)  # type: ignore[no-untyped-call]
 
     @property
     def out_channels(self) -> list[int]:
-        """Channels of the input and of every feature; 0 where there is none of that stride."""
+        """Channels of the input and of every feature; 0 if there is no feature of that stride."""
         widths = (self.body.channels.get(feature, 0) for feature in self._names)
         return [self._in_channels, *widths]
 
@@ -89,10 +91,10 @@ class SmpEncoder(NoTorchScript, nn.Module):
         """Return the input and the features, finest first.
 
         Raises:
-            ValueError: If weights that were never trained are fixed by their norm.
+            UserError: If norm='frozen_batch' would fix statistics that were never trained.
         """
-        if self._unfit:
-            raise ValueError(
+        if self._untrained:
+            raise UserError(
                 f"norm='frozen_batch' would fix what was never trained: {self.name!r} has no "
                 "weights. Give encoder_weights='imagenet' or a file, or load a state dict."
             )
@@ -110,11 +112,11 @@ class SmpEncoder(NoTorchScript, nn.Module):
 
         Args:
             in_channels: Of the image.
-            pretrained: Whether to keep the weights, of which the first convolution is adapted as
-                in `backbones.weights.load.adapt_first_conv`; otherwise they are drawn again, and
-                with norm='frozen_batch' the encoder does not run before a state dict is loaded.
+            pretrained: Whether to keep the weights and adapt the first convolution as in
+                `backbones.weights.load.adapt_first_conv`. Otherwise they are drawn again; with
+                norm='frozen_batch' the encoder then does not run until a state dict is loaded.
         """
-        self._unfit = not pretrained and self._norm == "frozen_batch"
+        self._untrained = not pretrained and self._norm == "frozen_batch"
         if in_channels == self._in_channels:
             return
         self._in_channels, old = in_channels, self.body
@@ -127,19 +129,15 @@ class SmpEncoder(NoTorchScript, nn.Module):
     def make_dilated(self, output_stride: int) -> None:
         """Dilate the last stages instead of striding, with the same weights.
 
-        Args:
-            output_stride: 8 or 16.
-
         Raises:
-            ValueError: If it is another number.
+            UserError: If ``output_stride`` is not 8 or 16.
         """
         if output_stride not in (8, 16):
-            raise ValueError(f"output_stride takes 8 or 16, got {output_stride}.")
-        if output_stride == self._dilated:
-            return
-        self._dilated, old = output_stride, self.body
-        self.body = self._build()
-        self._take_over(old, old.state_dict())
+            raise UserError(f"output_stride takes 8 or 16, got {output_stride}.")
+        if output_stride != self._dilated:
+            self._dilated, old = output_stride, self.body
+            self.body = self._build()
+            self._take_over(old, old.state_dict())
 
     def load_state_dict(
         self,
@@ -147,14 +145,14 @@ class SmpEncoder(NoTorchScript, nn.Module):
         strict: bool = True,  # noqa: FBT001, FBT002 (nn.Module's signature)
         assign: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:  # noqa: ANN401 (torch's result has no public name)
-        """Load a state dict, or what smp was told of as ``encoder_weights``.
+        """Load a state dict, or the ``encoder_weights`` that smp hands on.
 
         Raises:
-            ValueError: If these weights do not fit; see `backbones.load_weights`.
+            UserError: If these weights do not fit; see `backbones.load_weights`.
         """
         if isinstance(state_dict, _Weights):
             try:
-                self.body, self._unfit = self._build(weights=state_dict.name), False
+                self.body, self._untrained = self._build(weights=state_dict.name), False
             except OSError as error:
                 error.add_note("encoder_weights=None builds a model whose state dict follows.")
                 raise
@@ -172,7 +170,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
         )
 
     def _take_over(self, old: Backbone, state: dict[str, Tensor]) -> None:
-        """Continue as the old backbone did."""
+        """Copy the old backbone's weights, conventions, frozen stages and mode."""
         self.body.load_state_dict(state)
         self.body.adopt(old.conventions.for_channels(self._in_channels))
         self.body.provenance = old.provenance
@@ -184,32 +182,55 @@ class SmpEncoder(NoTorchScript, nn.Module):
         found = {feature: body.strides.get(feature, 0) for feature in self._names}
         if found | ({"c1": 2} if not found["c1"] else {}) != ideal:
             expected, got = (", ".join(map(str, s.values())) for s in (ideal, body.strides))
-            raise ValueError(
+            raise UserError(
                 f"smp's decoders take features of the strides {expected} (of which the first may "
                 f"be missing); {self.name!r} has {got}. Take another backbone."
             )
 
 
+def _blank_card() -> Tensor:
+    return torch.zeros(_CARD_BYTES, dtype=torch.uint8)
+
+
 def _write_card(encoder: SmpEncoder, _prefix: str, _keep: bool) -> None:  # noqa: FBT001
-    smp_card.write(cast("Tensor", encoder.card), encoder.body)
+    """Write the backbone's conventions, frozen stages and provenance into the buffer."""
+    body = encoder.body
+    source = body.provenance.partition("\n")[0].removeprefix("weights from ")
+    content = {**asdict(body.conventions), "frozen": body.frozen, "provenance": source}
+    text = json.dumps(content).encode()
+    if len(text) > _CARD_BYTES:  # a long path
+        text = json.dumps({**content, "provenance": "a file"}).encode()
+    if len(text) <= _CARD_BYTES and not encoder.card.is_meta:  # more: dozens of channels
+        encoder.card.copy_(torch.tensor(list(text.ljust(_CARD_BYTES)), dtype=torch.uint8))
 
 
 def _read_card(encoder: SmpEncoder, state: dict[str, Any], prefix: str, *_: object) -> None:
-    if all(f"{prefix}body.{key}" in state for key in encoder.body.state_dict()):
-        encoder._unfit = False
-    card = state.setdefault(f"{prefix}card", smp_card.blank())
-    smp_card.restore(encoder.body, card, in_channels=encoder._in_channels)
+    """Restore what `_write_card` wrote; a blank card changes nothing."""
+    body = encoder.body
+    if all(f"{prefix}body.{key}" in state for key in body.state_dict()):
+        encoder._untrained = False
+    card = state.setdefault(f"{prefix}card", _blank_card())
+    if not card.any():
+        return
+    content = json.loads(bytes(card.tolist()))
+    mean, std = tuple(content["mean"]), tuple(content["std"])
+    saved = Conventions(mean=mean, std=std, epsilon=content["epsilon"])
+    count = encoder._in_channels
+    body.adopt(saved if len(mean) == count else saved.for_channels(count))
+    if not body.frozen:
+        body.freeze(min(content["frozen"], len(body.stages())))
+    body.provenance = f"a state dict, whose weights were from {content['provenance']}"
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """What smp was told of as ``encoder_weights``, on its way through smp."""
+    """The user's ``encoder_weights``, which smp hands from one function to the next."""
 
     name: str
 
 
 class _AnyWeights(dict[str, Any]):
-    """smp's ``pretrained_settings`` of our encoders: every tag and file is for us to judge."""
+    """smp's ``pretrained_settings`` of our encoders: takes every tag and file."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str)
@@ -219,15 +240,12 @@ class _AnyWeights(dict[str, Any]):
 
 
 def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None = None) -> str:
-    """Make a backbone an encoder of smp.
+    """Make a backbone an encoder of smp, and return smp's name for it.
 
     Args:
         name: What `backbones.build_backbone` takes, ``timm/<name>`` included.
         norm: A key of `backbones.NORMS`.
-        encoder_name: What smp will call it; ``keel-`` and ``name`` when None.
-
-    Returns:
-        What smp calls it.
+        encoder_name: smp's name; ``keel-`` and ``name`` when None.
     """
     known = encoder_name or f"{PREFIX}{name}"
     smp_encoders.encoders[known] = {
@@ -238,11 +256,11 @@ def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None
     return known
 
 
-def _ours_passes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a step of smp's loading hand on what is ours, and do its work on everything else.
+def _pass_ours(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a step of smp's loading so that it returns our weights as they are.
 
-    smp fetches the weights of every encoder from its own repositories on the hub; this is the only
-    way to have ``encoder_weights="imagenet"`` mean our resolver's weights.
+    smp fetches the weights of every encoder from its own repositories on the hub. Without this,
+    ``encoder_weights="imagenet"`` could not mean the weights that Keel knows.
     """
 
     @wraps(function)
@@ -253,29 +271,27 @@ def _ours_passes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_ours(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Let smp's ``get_preprocessing_params`` know our encoders too."""
+    """Wrap smp's ``get_preprocessing_params`` so that it knows our encoders too."""
 
     @wraps(function)
     def params(encoder_name: str, pretrained: str | None = "imagenet") -> dict[str, Any]:
-        settings = smp_encoders.encoders.get(encoder_name, {}).get("pretrained_settings")
-        if not isinstance(settings, _AnyWeights):
+        encoder = smp_encoders.encoders.get(encoder_name, {})
+        if not isinstance(encoder.get("pretrained_settings"), _AnyWeights):
             return function(encoder_name, pretrained)
-        name = smp_encoders.encoders[encoder_name]["params"]["name"]
-        weights = pretrained or "random"
-        told = None if weights == "random" else published_images(weights, name=name)
-        if told is None:  # only the file says it
+        name, weights = encoder["params"]["name"], pretrained or "random"
+        known = None if weights == "random" else published_images(weights, name=name)
+        if known is None:  # only the file says it
             expected = build_backbone(name, weights=weights).conventions
         else:
-            expected = told.conventions()
-        range_, space = [0, 1], "RGB"
+            expected = known.conventions()
         mean, std = list(expected.mean), list(expected.std)
-        return {"input_space": space, "input_range": range_, "mean": mean, "std": std}
+        return {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
 
     return params
 
 
-smp_encoders.hf_hub_download = _ours_passes(smp_encoders.hf_hub_download)
-smp_encoders.load_file = _ours_passes(smp_encoders.load_file)
+smp_encoders.hf_hub_download = _pass_ours(smp_encoders.hf_hub_download)
+smp_encoders.load_file = _pass_ours(smp_encoders.load_file)
 smp_encoders.get_preprocessing_params = _with_ours(smp_encoders.get_preprocessing_params)
 for _name in list_backbones():
     register_encoder(_name)

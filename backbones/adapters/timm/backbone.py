@@ -1,4 +1,4 @@
-"""timm's models as our backbones (``timm/<name>``), and our features as timm's."""
+"""timm's models as our backbones: ``timm/<name>``."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,9 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from backbones import Backbone, BackboneOptions, Conventions
-from backbones.adapters.timm.build import create, sizes_of
-from backbones.adapters.timm.norms import activating, epsilon_of, norms_of, with_norm
+from backbones import Backbone, BackboneOptions, Conventions, UserError
+from backbones.adapters.timm.build import any_size, create
+from backbones.adapters.timm.norms import epsilon_of, norms_of, with_activation, with_norm
 from backbones.adapters.timm.stages import Plan, plan_stages, prune
 from backbones.choose import choose, nearest
 from backbones.weights.hub import timm_file
@@ -26,11 +26,11 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
             ``frozen_batch``, for its batch norms with fixed statistics.
 
     Raises:
-        ValueError: If the model is unknown, or cannot be built like that.
+        UserError: If the model is unknown, or cannot be built like that.
     """
     model = _known(name)
     if options.init != BackboneOptions.init or options.deformable:
-        raise ValueError(
+        raise UserError(
             f"timm/{name} draws its weights itself and has its own convolutions: leave out init "
             "and deformable (in a run backbone.init, or backbone.init=auto, and "
             f"backbone.deformable), got init={options.init!r} and "
@@ -40,13 +40,13 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
     if options.drop_path:
         given["drop_path_rate"] = options.drop_path
     try:
-        make = partial(create, model, {**given, **sizes_of(model, given)})
+        make = partial(create, model, {**given, **any_size(model, given)})
         plan = plan_stages(make, wanted=options.out_features, output_stride=options.output_stride)
         net = make(output_stride=options.output_stride)
     except ValueError as error:
-        raise ValueError(f"timm/{name} cannot be built: {error}") from error
+        raise UserError(f"timm/{name} cannot be built: {error}") from error
     except (AssertionError, RuntimeError, TypeError) as error:  # how timm's models refuse
-        raise ValueError(
+        raise UserError(
             f"timm/{name} cannot be built with output_stride={options.output_stride} and {given} "
             f"({error!r}); leave these options out, or take another model."
         ) from error
@@ -60,20 +60,17 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
 class TimmBackbone(Backbone):
     """A model of timm under the contract of our own.
 
-    ``c{k}`` is the last feature of stride 2**k. The stem is whatever the feature of stride 2 needs,
-    or, where there is none (ConvNeXt, Swin), whatever precedes the first feature; either way one
-    frozen stage is the stem, two reach c2 and k reach c{k}, whether or not there are all of them
-    (a plain ViT has c4 alone). State-dict keys are paths, timm's
-    names below ``net.``; state dicts without that (timm's own, older ones of Keel) are loaded too.
+    ``c{k}`` is the last feature of stride 2**k. The stem is what the feature of stride 2 depends
+    on. A model without that feature (ConvNeXt, Swin) has what precedes its first feature as its
+    stem. One frozen stage is the stem, two reach c2 and k reach c{k}, whether or not there are all
+    of them: a plain ViT has c4 alone.
+    State-dict keys are timm's names below ``net.``. State dicts with timm's own names, as older
+    versions of Keel wrote them, are loaded too.
 
     Args:
         net: The model, without what lies past its last feature.
         plan: Its features and stages.
         name: timm's name, with its tag if it has one.
-
-    Attributes:
-        name: timm's name, with its tag if it has one.
-        unbuilt: Keys in the state dict of the whole model that have no place here.
 
     Shape:
         - Input: (N, in_channels, H, W), of the sizes that the model can take.
@@ -97,7 +94,7 @@ class TimmBackbone(Backbone):
         self.conventions = Conventions(
             mean=tuple(settings["mean"]), std=tuple(settings["std"]), epsilon=epsilon_of(net)
         )
-        self._activating = activating(net)
+        self._with_activation = with_activation(net)
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
 
     def stages(self) -> list[list[nn.Module]]:
@@ -113,7 +110,7 @@ class TimmBackbone(Backbone):
         """Return the requested feature maps.
 
         Raises:
-            ValueError: If something has replaced norms whose activation is part of them, or the
+            UserError: If something has replaced norms whose activation is part of them, or the
                 model does not take images of this size.
         """
         self._check_activations()
@@ -131,11 +128,11 @@ class TimmBackbone(Backbone):
         return dict(zip(self.channels, maps, strict=True))
 
     def _refuse_size(self, x: Tensor, error: Exception) -> None:
-        """Raise another error if this one can be due to the size of the images."""
+        """Raise an error that names the model's size, unless the images have it."""
         height, width = self.net.pretrained_cfg["input_size"][1:]  # type: ignore[index]
         if x.shape[-2:] == (height, width) or isinstance(error, torch.OutOfMemoryError):
             return
-        raise ValueError(
+        raise UserError(
             f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
             f"{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
             f"input.patch=[{height},{width}], or model.min_size={height} and model.max_size="
@@ -143,15 +140,15 @@ class TimmBackbone(Backbone):
         ) from error
 
     def _check_activations(self) -> None:
-        """Raise if norms were replaced that apply the activation too, and it went with them.
+        """Raise if a norm that also applied an activation was replaced by one that does not.
 
-        transformers' DETR and `torch.nn.SyncBatchNorm.convert_sync_batchnorm` replace batch norms
-        by their class, and timm's batch norm with an activation is one.
+        transformers' DETR and `torch.nn.SyncBatchNorm.convert_sync_batchnorm` replace every
+        subclass of batch norm, timm's with an activation too.
         """
-        for name in self._activating:
+        for name in self._with_activation:
             kind = type(self.net.get_submodule(name))
             if not kind.__module__.startswith("timm."):
-                raise ValueError(
+                raise UserError(
                     f"timm/{self.name} has batch norms that also apply the activation, and {name} "
                     f"is a {kind.__name__} now, which does not: "
                     "build it with norm='frozen_batch', whose norms stay what they are, or use "
@@ -159,12 +156,12 @@ class TimmBackbone(Backbone):
                 )
 
     def adopt(self, conventions: Conventions) -> Self:
-        """Take over mean and std; the norms keep the epsilon that their architecture has."""
+        """Take over mean and std; the norms keep their architecture's epsilon."""
         self.conventions = replace(conventions, epsilon=self.conventions.epsilon)
         return self
 
     def freeze(self, count: int) -> Self:
-        """Freeze as in `Backbone.freeze`; what timm itself keeps fixed stays so."""
+        """Freeze as in `Backbone.freeze`; parameters that timm never trains stay fixed."""
         super().freeze(count)
         for key in self.never_trained:
             self.get_parameter(key).requires_grad_(False)  # noqa: FBT003 (torch's signature)
@@ -177,12 +174,11 @@ class TimmBackbone(Backbone):
             weights: False is returned for anything else.
 
         Raises:
-            ValueError: If timm has no weights of this model, or its file does not fit.
+            UserError: If timm has no weights of this model, or its file does not fit.
             ConnectionError: If they have to be downloaded and cannot be.
         """
         architecture = self.name.partition(".")[0]
-        tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{architecture}.*")]
-        if weights != "imagenet" and weights not in tags:
+        if weights != "imagenet" and weights not in _tags(architecture):
             return False
         full = self.name if weights == "imagenet" else f"{architecture}.{weights}"
         path, mean, std = timm_file(full, name=architecture)
@@ -197,31 +193,39 @@ class TimmBackbone(Backbone):
             given = model.state_dict()
             self.load_file_state({key: given[key] for key in self.file_state()})
         except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} does not hold weights of timm/{full}: {error}") from error
+            raise UserError(f"{path} does not hold weights of timm/{full}: {error}") from error
         self.adopt(Conventions(mean=mean, std=std).for_channels(in_channels))
         self.provenance = f"timm's {full}, from {path}"
         return True
 
 
 def _known(name: str) -> str:
-    """Return a name that timm knows, or say which one was probably meant."""
+    """Return the name if timm has such a model.
+
+    Raises:
+        UserError: With the nearest name.
+    """
     architecture, dot, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models()
         close = nearest(architecture, known)
         hint = f" did you mean 'timm/{close}'?" if close else ""
-        raise ValueError(
+        raise UserError(
             f"unknown backbone 'timm/{name}';{hint} timm {timm.__version__} has {len(known)} "
             "models; timm.list_models('*part*') finds them."
         )
     if dot:
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
-        choose(dict.fromkeys(tags), tag, what=f"tag of timm/{architecture}")
+        choose(dict.fromkeys(_tags(architecture)), tag, what=f"tag of timm/{architecture}")
     return name
 
 
+def _tags(architecture: str) -> list[str]:
+    """Return the tags of the weights that timm has of an architecture."""
+    return [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+
+
 def _with_net(_module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Let a state dict be loaded whose keys are timm's names, as Keel once wrote them."""
+    """Add ``net.`` to the keys of a state dict that has timm's own names."""
     for key in list(state):
         if key.startswith(prefix) and not key.startswith(f"{prefix}net."):
             state[f"{prefix}net.{key.removeprefix(prefix)}"] = state.pop(key)

@@ -7,12 +7,11 @@ import timm
 import torch
 from torch import nn
 
-ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
+_ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
     {"dynamic_img_size": True},
     {"strict_img_size": False},
-    {},
 )
-"""What lets timm's transformers take images of other sizes, by family; the first that is taken."""
+"""What lets timm's transformers take images of other sizes, by family."""
 
 
 def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> Any:  # noqa: ANN401
@@ -24,7 +23,7 @@ def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> 
         output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
 
     Raises:
-        TypeError: If the model does not take these options; its others as they come.
+        TypeError: If the model does not take an option; timm's other errors are passed on.
     """
     if output_stride == 32:
         return timm.create_model(model, num_classes=0, **given)
@@ -34,14 +33,9 @@ def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> 
         return _dilated(model, given, output_stride=output_stride, refused=refused)
 
 
-def sizes_of(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the option of `ANY_SIZE` that a model takes beside what is given.
-
-    Args:
-        model: timm's name.
-        given: Options of ``timm.create_model``.
-    """
-    for option in ANY_SIZE[:-1]:
+def any_size(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first option of `_ANY_SIZE` that a model takes beside those given, or none."""
+    for option in _ANY_SIZE:
         try:
             with torch.device("meta"):
                 create(model, {**given, **option})
@@ -54,23 +48,22 @@ def sizes_of(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _dilated(
     model: str, given: Mapping[str, Any], *, output_stride: int, refused: TypeError
 ) -> Any:  # noqa: ANN401
-    """Return a model with the blocks of the dilated network that timm makes for features alone.
+    """Return a model with the blocks of timm's own dilated ``features_only`` model.
 
-    MobileNetV3 and its kin (LCNet, FBNetV3, MobileNetV4, HardCoReNAS) have their dilation there
-    only, under the same names.
+    MobileNetV3, LCNet, FBNetV3, MobileNetV4 and HardCoReNAS dilate there only, under the same
+    names.
     """
     net: Any = timm.create_model(model, num_classes=0, **given)
+    options = {"features_only": True, "output_stride": output_stride, **given}
     try:
-        features: Any = timm.create_model(
-            model, features_only=True, output_stride=output_stride, **given
-        )
+        features: Any = timm.create_model(model, **options)
     except (TypeError, AssertionError, RuntimeError):
         raise refused from None
     if not isinstance(getattr(features, "blocks", None), nn.Module):
         raise refused
-    theirs = {key: tensor.shape for key, tensor in features.blocks.state_dict().items()}
-    ours = {key: tensor.shape for key, tensor in net.blocks.state_dict().items()}
-    if any(shape != ours.get(key) for key, shape in theirs.items()):
+    shapes = {key: tensor.shape for key, tensor in net.blocks.state_dict().items()}
+    dilated = features.blocks.state_dict()
+    if any(tensor.shape != shapes.get(key) for key, tensor in dilated.items()):
         raise refused
     for index, block in enumerate(features.blocks):
         net.blocks[index] = block

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -11,19 +12,16 @@ from torch import Tensor, nn
 from backbones import Backbone
 
 _CROP: Final = {"crop_pct": 0.875, "interpolation": "bilinear", "pool_size": None}
-"""timm's own of a ResNet, for a backbone that is not timm's."""
+"""What timm has for its ResNets; taken for backbones that are not timm's."""
 
 
 class TimmFeatures(nn.Module):
     """A backbone of ours in the shape of ``timm.create_model(..., features_only=True)``.
 
-    Args:
-        backbone: Any of ours.
-
     Attributes:
-        backbone: The same.
-        taps: Hands out, by name, features that are the output of no module of the backbone, such as
-            those that a function has rectified; a hook on a tap sees them.
+        backbone: Any of ours.
+        taps: By name, modules that return those features that are no module's output, such as
+            features that a function has rectified. A hook on a tap gets the feature.
         feature_info: timm's: channels, reduction (stride) and module of each feature. The output of
             that module is the feature.
         pretrained_cfg: What timm's tools read, such as ``timm.data.resolve_data_config``: mean, std
@@ -63,12 +61,12 @@ class TimmFeatures(nn.Module):
 def _configuration(backbone: Backbone) -> dict[str, Any]:
     """Return what timm keeps as ``pretrained_cfg``."""
     mean, std = backbone.conventions.mean, backbone.conventions.std
-    theirs: dict[str, Any] = getattr(getattr(backbone, "net", None), "pretrained_cfg", {})
+    timms: dict[str, Any] = getattr(getattr(backbone, "net", None), "pretrained_cfg", {})
     side = 32 if backbone.strides.get("c1") == 1 else 224
-    size = theirs.get("input_size", (len(mean), side, side))
+    size = timms.get("input_size", (len(mean), side, side))
     return {
         **_CROP,
-        **theirs,
+        **timms,
         "input_size": (len(mean), *size[1:]),
         "mean": mean,
         "std": std,
@@ -79,10 +77,10 @@ def _configuration(backbone: Backbone) -> dict[str, Any]:
 
 
 def _modules(backbone: Backbone) -> dict[str, str]:
-    """Return by feature the module whose output it is, seen in a pass without data.
+    """Return by feature the outermost module whose output it is, found in a pass on meta tensors.
 
-    The outermost one of those that hold the first to return it. A tensor that was changed in place
-    after its module had returned it is another one.
+    A tensor that was changed in place after its module had returned it does not count as the
+    module's output.
     """
     tensors = [*backbone.parameters(), *backbone.buffers()]
     with torch.no_grad():
@@ -90,24 +88,20 @@ def _modules(backbone: Backbone) -> dict[str, str]:
     memo |= {id(p): nn.Parameter(memo[id(p)]) for p in backbone.parameters()}
     outputs: list[tuple[str, Tensor, int]] = []
     found: dict[str, str] = {}
-    with suppress(Exception), torch.device("meta"), torch.no_grad():  # then they have taps
+
+    def keep(path: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs.append((path, output, output._version))
+
+    # A backbone that does not run on meta tensors has taps for all features.
+    with suppress(Exception), torch.device("meta"), torch.no_grad():
         empty: Backbone = copy.deepcopy(backbone, memo)
         for path, module in empty.named_modules():
-            if not isinstance(module, nn.Identity):  # which hands on the output of another
-                module.register_forward_hook(_keep(path, outputs))
+            if not isinstance(module, nn.Identity):  # returns the output of another module
+                module.register_forward_hook(partial(keep, path))
         features = empty.train()(torch.zeros(2, *_configuration(backbone)["input_size"]))
         for name, feature in features.items():
             same = [p for p, x, version in outputs if x is feature and version == feature._version]
             around = [path for path in same if path and f"{same[0]}.".startswith(f"{path}.")]
             found |= {name: around[-1]} if around else {}
     return found
-
-
-def _keep(path: str, outputs: list[tuple[str, Tensor, int]]) -> Any:  # noqa: ANN401 (a hook)
-    """Return a hook that remembers what a module returned, and how often it had been written."""
-
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor):
-            outputs.append((path, output, output._version))
-
-    return hook

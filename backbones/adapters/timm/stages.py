@@ -1,4 +1,4 @@
-"""Where the stages of a timm model begin and end, found on a copy of it that has no data."""
+"""Where the stages of a timm model begin and end, found on a copy on torch's meta device."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Make = Callable[..., Any]  # timm has no type for its models
-"""Builds the model; takes the keyword ``output_stride``."""
+from backbones import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Names of what a stage consists of.
-
-    Attributes:
-        modules: Whole modules.
-        parameters: Of modules that are in more than one stage, such as a position embedding.
-    """
+    """Names of a stage's modules, and of its parameters in modules that several stages share."""
 
     modules: tuple[str, ...]
     parameters: tuple[str, ...]
@@ -31,12 +25,12 @@ class Plan:
 
     Attributes:
         indices: timm's index of each wanted feature by our name, finest first.
-        last: The index past which nothing is built.
+        last: Index of the last feature; the modules after it are removed.
         channels: Of each wanted feature.
         strides: Of each wanted feature.
-        stages: The stem, c2, c3 and so on, down to the last wanted one; empty for a stride of which
-            the model has no feature.
-        unbuilt: Keys in the state dict of the whole model that lie past it.
+        stages: The stem, c2, c3 and so on, down to the last wanted one; empty if the model has no
+            feature of that stride.
+        unbuilt: Keys in the state dict of the whole model that belong to removed modules.
         fixed: Parameters that timm itself does not train.
     """
 
@@ -49,20 +43,22 @@ class Plan:
     fixed: frozenset[str]
 
 
-def plan_stages(make: Make, *, wanted: Sequence[str] | None, output_stride: int) -> Plan:
+def plan_stages(
+    make: Callable[..., Any], *, wanted: Sequence[str] | None, output_stride: int
+) -> Plan:
     """Find the features and the stages of a model.
 
-    A parameter is in the stage of the first feature that depends on it, as the autograd graph of
-    one forward pass shows. A model without a feature of stride 2 has a stem all the same: what
-    precedes the module after which timm first hands out a feature, such as a ViT's first block.
+    A parameter is in the stage of the first feature that depends on it in the autograd graph of
+    one forward pass. If the model has no feature of stride 2, the stem is what precedes the module
+    that returns timm's first feature, such as a ViT's first block.
 
     Args:
-        make: Builds the model, on the device of the context.
+        make: Builds the model; takes the keyword ``output_stride``.
         wanted: Names of features; all when None.
         output_stride: As in `backbones.build_backbone`.
 
     Raises:
-        ValueError: If a feature is unknown, or a stride is no power of 2.
+        UserError: If a feature is unknown, or a stride is no power of 2.
     """
     with torch.device("meta"), torch.enable_grad():
         nominal = make()
@@ -73,8 +69,8 @@ def plan_stages(make: Make, *, wanted: Sequence[str] | None, output_stride: int)
         last = names[kept[-1]]
         built = {name: index for name, index in names.items() if index <= last}
         prune(model, last)
-        size, first = model.pretrained_cfg["input_size"], _first(nominal)
-        stages = _stages(model.eval(), built, first=first, size=size)
+        first = next(f["module"] for f in _info(nominal) if f["reduction"] > 1)
+        stages = _stages(model.eval(), built, first=first)
     info = _info(model)
     return Plan(
         indices={name: names[name] for name in kept},
@@ -110,7 +106,7 @@ def _names(model: Any) -> dict[str, int]:  # noqa: ANN401
     for index, feature in enumerate(_info(model)):
         stride = feature["reduction"]
         if stride & (stride - 1):
-            raise ValueError(
+            raise UserError(
                 f"it has a feature of stride {stride}; features are named c1, c2, ... by strides "
                 "that are powers of 2. Take another model."
             )
@@ -119,55 +115,46 @@ def _names(model: Any) -> dict[str, int]:  # noqa: ANN401
     return names
 
 
-def _first(model: Any) -> int:  # noqa: ANN401
-    """Return timm's index of the first feature that is coarser than the image."""
-    return next(index for index, f in enumerate(_info(model)) if f["reduction"] > 1)
-
-
 def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted names, finest first."""
     if wanted is None:
         return list(names)
     if not wanted or set(wanted) - set(names) or len(set(wanted)) != len(wanted):
-        raise ValueError(
+        raise UserError(
             f"out_features takes one or more of {', '.join(names)}, each once, got {list(wanted)}."
         )
     return [name for name in names if name in wanted]
 
 
-def _stages(
-    model: Any,  # noqa: ANN401
-    names: dict[str, int],
-    *,
-    first: int,
-    size: tuple[int, int, int],
-) -> tuple[Stage, ...]:
-    """Return what each stage consists of; everything is in one of them."""
+def _stages(model: Any, names: dict[str, int], *, first: str) -> tuple[Stage, ...]:  # noqa: ANN401
+    """Return what each stage consists of; every module is in one of them.
+
+    Args:
+        model: In eval mode.
+        names: timm's index of each feature.
+        first: The module that returns timm's first feature.
+    """
+    channels, height, width = model.pretrained_cfg["input_size"]
     maps = model.forward_intermediates(
-        torch.zeros(2, _channels(model, size), *size[1:]),
+        torch.zeros(2, getattr(model, "in_chans", channels), height, width),
         indices=list(names.values()),
         intermediates_only=True,
         output_fmt="NCHW",
     )
     for name, feature in zip(names, maps, strict=True):
-        stride = size[1] / feature.shape[2]  # 37 instead of 32 where convolutions are not padded
+        stride = height / feature.shape[2]  # 37 instead of 32 where convolutions are not padded
         if not 0.7 < stride / _info(model)[names[name]]["reduction"] < 1.4:
-            raise ValueError(f"its feature {name} has a stride of {stride:g}. Take another model.")
+            raise UserError(f"its feature {name} has a stride of {stride:g}. Take another model.")
     numbers = [int(name.removeprefix("c")) - 1 for name in names]
     stage_of: dict[int, int] = {}
     for number, feature in zip(numbers, maps, strict=True):
         for parameter in _leaves(feature):
             stage_of.setdefault(parameter, number)
     if numbers[0]:
-        for parameter in _before(model, _info(model)[first]["module"]):
+        for parameter in _before(model, first):
             if stage_of.get(parameter) == numbers[0]:
                 stage_of[parameter] = 0
     return _split(model, stage_of, count=numbers[-1] + 1)
-
-
-def _channels(model: nn.Module, size: tuple[int, int, int]) -> int:
-    """Return how many channels the model takes."""
-    return int(getattr(model, "in_chans", size[0]))
 
 
 def _leaves(output: Tensor) -> set[int]:
