@@ -7,7 +7,6 @@ batch. Generated images, random weights, stem to c4 frozen, no worker processes.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +17,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.harness import Comparison
+from benchmarks.speed.steps import TrainingStep
 from tasks.detection import assemble as detection
 from tasks.detection.config import register_detection
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.model.prefix import FrozenBatch, losses_from
 from tasks.segmentation import assemble as segmentation
 from tasks.segmentation.config import register_segmentation
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
-from tasks.segmentation.model.prefix import FrozenPatches, logits_from
 
 CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
 IMAGES: Final = 4  # of an epoch
@@ -72,7 +70,16 @@ class Epoch:
             overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={images}"]
             overrides += ["model.norm=batch", "recipe.batch_size=4"]
             parts = segmentation.assemble(_configuration("segmentation", folder, overrides))
-        self.step = _step(parts)
+        network, trained = parts.module.network, parts.module.parameters()
+        optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
+        low = parts.where.precision.value == "bf16-mixed"
+        self.batch: Any = None
+        self.step = TrainingStep(
+            network,
+            loss=lambda _: torch.stack([*parts.module.losses(self.batch).values()]).sum(),
+            optimizer=optimizer,
+            bfloat16=low,
+        )
         self.epoch, self.note = 0, ""
         if parts.data.cache is not None:
             started = time.perf_counter()
@@ -89,7 +96,8 @@ class Epoch:
     def __call__(self) -> None:
         """Train it."""
         for batch in self.loader:
-            self.step(batch)
+            self.batch = batch
+            self.step()
 
 
 def comparison(key: str, title: str, *, small: bool) -> Comparison:
@@ -116,31 +124,3 @@ def _configuration(task: str, folder: Path, overrides: list[str]) -> DictConfig:
     ]
     with initialize_config_dir(str(CONFIGS / task), version_base="1.3"):
         return compose(task, overrides=[*overrides, *fixed])
-
-
-def _step(parts: Any) -> Callable[[Any], None]:  # noqa: ANN401 (either task's)
-    """Return a training step."""
-    network = parts.module.network.train()
-    low = parts.where.precision.value == "bf16-mixed"
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9)
-
-    def loss_of(batch: Any) -> Any:  # noqa: ANN401 (the task's)
-        if isinstance(batch, FrozenBatch):
-            return sum(losses_from(network, batch).values())
-        if isinstance(batch, FrozenPatches):
-            return parts.module.loss(logits_from(network, batch), batch.labels)
-        images, truth = batch
-        if isinstance(images, torch.Tensor):
-            images = images.contiguous(memory_format=torch.channels_last)
-            return parts.module.loss(network(images), truth)
-        return sum(network([image.float() / 255 for image in images], truth).values())
-
-    def step(batch: Any) -> None:  # noqa: ANN401 (the task's)
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            loss = loss_of(batch)
-        loss.backward()
-        optimizer.step()
-
-    return step

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from benchmarks.speed import catalogue, detection
+from benchmarks.catalogue import SCORES, SPEED, chosen
+from benchmarks.speed import detection
 
 
 def test_it_leaves_a_table_json_and_a_plot(tmp_path, in_process, capsys):
@@ -32,13 +33,67 @@ def test_an_unknown_name_is_answered_with_the_nearest(tmp_path, in_process):
         in_process("benchmark.py", ["evaluatoin"], tmp_path)
 
 
+def test_the_help_lists_every_name(tmp_path, in_process, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        in_process("benchmark.py", ["--help"], tmp_path)
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in (*SPEED, *SCORES))
+
+
+def test_names_are_patterns_and_what_needs_a_gpu_is_left_out_without_one():
+    assert list(chosen(["opt*", "gates"], gpu=False)) == ["optimizer", "gates"]
+    assert set(chosen([], gpu=True)) == set(SPEED)
+    assert set(SPEED) - set(chosen([], gpu=False)) == {"detection-training-gpu"}
+
+
+@pytest.mark.parametrize("entry", (SPEED | SCORES).values(), ids=[*SPEED, *SCORES])
+def test_every_entry_is_a_function(entry):
+    assert callable(entry.load())
+
+
+def test_scores_get_the_arguments_after_the_name(tmp_path, in_process):
+    with pytest.raises(SystemExit, match="unknown task 'dte'; did you mean 'det'"):
+        in_process("benchmark.py", ["scores-plain-path", "dte"], tmp_path)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", catalogue.chosen([], small=True, data=None))
+@pytest.mark.parametrize("name", SPEED)
 def test_everything_can_be_measured(tmp_path, in_process, name):
     arguments = [name, "--small", "--repeats=1", "--threads=1", "--output=out"]
     in_process("benchmark.py", arguments, tmp_path)
     (comparison,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["comparisons"]
     assert all(system["seconds"] for system in comparison["systems"].values())
+
+
+@pytest.mark.slow
+def test_a_run_on_the_plain_path_and_one_of_smp_are_scored(tmp_path, in_process, seg_root):
+    options = [
+        "backbone=resnet18",
+        "backbone.weights=random",
+        "model.norm=batch",
+        "data=folder",
+        f"data.root={seg_root}",
+        "input.patch=[64,64]",
+        "input.patches=4",
+        "recipe.epochs=1",
+        "recipe.batch_size=2",
+        "recipe.warmup=0",
+        "trainer.accelerator=cpu",
+        "trainer.threads=1",
+    ]
+    in_process("benchmark.py", ["scores-smp-unet", *options, "run_dir=smp"], tmp_path)
+    in_process("benchmark.py", ["scores-plain-path", "seg", *options, "run_dir=plain"], tmp_path)
+    for folder in ("smp", "plain"):
+        assert json.loads((tmp_path / folder / "metrics.json").read_text())["scores"]
+
+
+@pytest.mark.slow
+def test_a_detector_is_scored_in_both_systems(tmp_path, in_process, trained, root, capsys):
+    run, _ = trained
+    arguments = [run / "checkpoints" / "best.ckpt", root / "annotations/instances_test.json"]
+    in_process("benchmark.py", ["scores-inference-ap", *arguments, root / "images"], tmp_path)
+    theirs, ours, _ = [line.partition("  AP ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert theirs == ours
 
 
 def test_both_detectors_of_a_comparison_are_the_same_function():

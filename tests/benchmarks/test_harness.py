@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks.speed.clock import Comparison, Measured, measure
-from benchmarks.speed.report import figure, rows
-from benchmarks.speed.steps import TrainingStep
+from benchmarks.harness import Comparison, Measured, measure
+from benchmarks.report import figure, rows, table
+from benchmarks.speed.steps import TrainingStep, by_freeze
 
 
 def turn(name, turns):
@@ -20,8 +20,7 @@ def turn(name, turns):
 
 def compared(turns, **options):
     systems = {name: partial(turn, name, turns) for name in ("a", "b")}
-    base = dict.fromkeys(systems, "a")
-    return Comparison(title="two", systems=systems, base=base, memory=False, **options)
+    return Comparison(title="two", systems=systems, memory=False, **options)
 
 
 def test_systems_take_turns_and_the_first_round_does_not_count():
@@ -32,11 +31,11 @@ def test_systems_take_turns_and_the_first_round_does_not_count():
 
 
 def test_results_that_differ_end_the_measurement():
-    def agree(one, other):
+    def check(one, other):
         raise RuntimeError(f"{one} is not {other}")
 
     with pytest.raises(RuntimeError, match=r"^3 is not 4$"):  # those of the last round
-        measure(compared([], agree=agree), repeats=1, threads=1)
+        measure(compared([], check=check), repeats=1, threads=1)
 
 
 def hoard(mebibytes):
@@ -47,27 +46,35 @@ def hoard(mebibytes):
 @pytest.mark.slow
 def test_the_peak_is_that_of_two_steps_of_one_system():
     systems = {str(size): partial(hoard, size) for size in (100, 10)}
-    base = dict.fromkeys(systems, "100")
-    found = measure(Comparison(title="", systems=systems, base=base), repeats=1, threads=1)
+    found = measure(Comparison(title="", systems=systems), repeats=1, threads=1)
     assert found["100"].memory == pytest.approx(200, abs=15)
     assert found["10"].memory == pytest.approx(20, abs=15)
 
 
 def test_a_row_has_the_ratio_of_the_medians_to_its_own_base():
     measured = {
-        "a, 0": Measured(seconds=[3.0, 1.0, 2.0], parameters=1_500_000, memory=100.4),
-        "b, 0": Measured(seconds=[0.5, 0.5, 9.0]),
-        "a, 4": Measured(seconds=[1.0]),
+        "a, freeze 0": Measured(
+            seconds=[3.0, 1.0, 2.0], parameters=1_500_000, memory=100.4, note="filled"
+        ),
+        "b, freeze 0": Measured(seconds=[0.5, 0.5, 9.0]),
+        "a, freeze 4": Measured(seconds=[1.0]),
     }
-    base = {"a, 0": "a, 0", "b, 0": "a, 0", "a, 4": "a, 4"}
-    assert rows(measured, base) == [
-        ("a, 0", "2.000", "1.000", "3.000", "1.00", "100", "1.5 M"),
-        ("b, 0", "0.500", "0.500", "9.000", "4.00", "", ""),
-        ("a, 4", "1.000", "1.000", "1.000", "1.00", "", ""),
+    comparison = by_freeze("three", turn, ["a", "b"], freezes=[0, 4])
+    assert rows(comparison, measured) == [
+        ("a, freeze 0", "2.000", "1.000", "3.000", "1.00", "100", "1.5 M", "filled"),
+        ("b, freeze 0", "0.500", "0.500", "9.000", "4.00", "", "", ""),
+        ("a, freeze 4", "1.000", "1.000", "1.000", "1.00", "", "", ""),
     ]
-    comparison = Comparison(title="three", systems={}, base=base)
     (axes,) = figure([(comparison, measured)]).axes
     assert [bar.get_width() for bar in axes.patches] == [1, 4, 1]
+    head = "| system | median s | fastest | slowest | speed-up |"
+    last = {"a, freeze 4": measured["a, freeze 4"]}
+    assert table(comparison, last).splitlines()[2] == head  # no empty columns
+
+
+def test_a_single_system_is_compared_with_its_first_count_of_frozen_stages():
+    comparison = by_freeze("one", turn, ["Keel"], freezes=[0, 2])
+    assert comparison.base_of("Keel, freeze 2") == "Keel, freeze 0"
 
 
 def test_a_training_step_moves_the_weights_by_the_gradient():
@@ -78,7 +85,7 @@ def test_a_training_step_moves_the_weights_by_the_gradient():
         network,
         loss=lambda net: net(torch.full((1, 1), 3.0)).sum(),
         optimizer=optimizer,
-        low=False,
+        bfloat16=False,
     )
     step()
     step()
