@@ -110,7 +110,7 @@ def test_a_file_that_vanishes_before_the_test_is_named(ended, seg_root, tmp_path
     [
         (segmentation, "draw_predictions", "predictions.png", ["predictions.png"]),
         (segmentation, "print_summary", "the table of scores", []),
-        (whole, "draw_curves", "curves.png", ["curves.png"]),
+        (whole, "curves_figure", "curves.png", ["curves.png"]),
         (whole, "write_json", "metrics.json", ["metrics.json"]),
     ],
 )

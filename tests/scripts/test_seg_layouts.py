@@ -174,7 +174,8 @@ def test_a_layout_is_trained_resumed_and_predicted(
     write, tmp_path, seg_command, in_process, stop_at, monkeypatch, capsys
 ):
     for draw in (
-        "tasks.common.run.run_report.draw_curves",
+        "tasks.common.run.run.curves_figure",
+        "tasks.common.run.run.write_figure",
         "tasks.segmentation.run.draw_predictions",
     ):
         monkeypatch.setattr(draw, lambda *_, **__: None)  # see test_train_seg.py

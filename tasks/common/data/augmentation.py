@@ -6,25 +6,17 @@ from tasks.common.data.sampling import draw_seed
 
 
 class Seeded(Protocol):
-    """What is needed of an ``albumentations.Compose``."""
+    """The part of ``albumentations.Compose`` that is used here."""
 
     def set_random_seed(self, seed: int) -> None:
-        """Restart its random numbers.
-
-        Args:
-            seed: In [0, 2**32).
-        """
+        """Restart the random numbers."""
 
 
 def seed_steps(transform: Seeded, seed: int) -> None:
-    """Restart the random numbers of a composition, each of its steps from a seed of its own.
+    """Seed an ``albumentations.Compose``, each of its steps with another seed in [0, 2**32).
 
     ``Compose.set_random_seed`` gives all steps the same (albumentations 2.0.8), so that a
-    horizontal and a vertical flip happen together or not at all.
-
-    Args:
-        transform: An ``albumentations.Compose``.
-        seed: In [0, 2**32).
+    horizontal and a vertical flip would happen together or not at all.
     """
     transform.set_random_seed(seed)
     for number, step in enumerate(getattr(transform, "transforms", ())):

@@ -1,4 +1,4 @@
-"""Batches that a stopped run can go on with in the middle of an epoch."""
+"""A data module whose runs can resume in the middle of an epoch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from backbones.errors import UserError
 from tasks.common.data.loading import prepare_worker
 from tasks.common.data.prefix.cache import Encoder, PrefixCache
 from tasks.common.data.prefix.options import CacheOptions
@@ -15,21 +16,18 @@ from tasks.common.resume.position import Position, position
 
 
 class ResumableDataModule(lightning.LightningDataModule):
-    """Makes loaders whose order is a function of seed and epoch, and remembers what was seen.
+    """Makes loaders whose order depends on seed and epoch alone, and stores the position in them.
 
-    Each rank of a distributed run gets its share, the same number of batches on all; for that a
-    sample of val or test can come twice. The Trainer needs ``use_distributed_sampler=False`` there.
+    All ranks get the same number of batches; for that a sample of val or test can come twice. The
+    Trainer needs ``use_distributed_sampler=False``.
 
     Args:
-        workers: Processes that load; 0 loads in the main process. It changes no sample.
+        workers: Processes that load; 0 loads in the main process. They change no sample.
         seed: Of order and augmentation, 0 or above.
 
     Attributes:
         batch_size: Samples per batch and rank.
-        cache: Gives the training samples as its entries instead; None for the samples.
-
-    Raises:
-        ValueError: If ``workers`` is below 0.
+        cache: Replaces the training samples by cached features, if there is one.
     """
 
     batch_size: int
@@ -45,13 +43,13 @@ class ResumableDataModule(lightning.LightningDataModule):
         self._samples: int | None = None
 
     def training_set(self) -> Dataset[Any]:
-        """Return the samples to learn from, by ``(epoch, index)``."""
+        """Return the training samples, by ``(epoch, index)``."""
         raise NotImplementedError
 
     def keep_prefix(
         self, options: CacheOptions, encoder: Encoder, *, precision: str, device: str
     ) -> None:
-        """Give the training batches as what the frozen stages make of them; see `PrefixCache`."""
+        """Train on cached features of the frozen stages; the arguments are `PrefixCache`'s."""
         self.cache = PrefixCache(
             options, encoder, self.training_set(), precision=precision, device=device
         )
@@ -62,7 +60,7 @@ class ResumableDataModule(lightning.LightningDataModule):
         return {"epoch": where.epoch, "batches": where.batches, "samples": self._samples}
 
     def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
-        """Begin the next training loader there."""
+        """Let the next training loader begin at the stored position."""
         epoch, batches = int(state_dict["epoch"] or 0), int(state_dict["batches"] or 0)
         self._next, self._samples = Position(epoch=epoch, batches=batches), state_dict["samples"]
 
@@ -79,21 +77,21 @@ class ResumableDataModule(lightning.LightningDataModule):
 
         Args:
             dataset: Takes ``(epoch, index)``.
-            aspect_ratios: Of each sample; see `AspectRatioBatchSampler`.
+            aspect_ratios: As in `AspectRatioBatchSampler`.
             batch_size: Samples per batch and rank.
-            bins: As in `AspectRatioBatchSampler`; none for one bin.
+            bins: As in `AspectRatioBatchSampler`.
             collate: Makes a batch of samples; torch's own when None.
 
         Raises:
-            ValueError: If the stopped run had another number of samples.
+            UserError: If the stopped run had another number of samples.
         """
         if self._samples not in (None, len(aspect_ratios)):
-            raise ValueError(
+            raise UserError(
                 f"the training data has {len(aspect_ratios)} samples, that of the checkpoint had "
                 f"{self._samples}: what the epoch has not seen yet is not known. Use the same "
                 "data, or start a new run with init_from set to the checkpoint."
             )
-        # To overfit some batches they must be the same in each epoch.
+        # Overfitting a few batches needs the same ones in each epoch.
         shuffle = getattr(self.trainer, "overfit_batches", 0) == 0
         sampler = AspectRatioBatchSampler(
             self._sampler(len(aspect_ratios), shuffle=shuffle),
@@ -101,7 +99,7 @@ class ResumableDataModule(lightning.LightningDataModule):
             batch_size=batch_size,
             bins=bins,
         )
-        # Workers fetch ahead before Lightning tells the sampler which epoch it is.
+        # Workers fetch ahead before Lightning sets the sampler's epoch.
         sampler.sampler.set_epoch(self._next.epoch)
         sampler.skip = self._next.batches
         self._next, self._samples = Position(epoch=0, batches=0), len(aspect_ratios)
@@ -149,6 +147,6 @@ class ResumableDataModule(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             worker_init_fn=prepare_worker,
-            # Without its own, each new iterator advances the global one by a number.
+            # Without a generator of its own, each iterator would advance the global one.
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -1,4 +1,4 @@
-"""Say which images are there twice, in one split or in two."""
+"""Find images that occur twice, in one split or in two."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,7 @@ _PAIRS: Final = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """An image as far as it matters for whether it is another one.
-
-    Attributes:
-        name: For the message.
-        digest: Equal for equal images.
-        label_digest: Equal for equal labels.
-    """
+    """The name of an image, the digest of its pixels, and that of its labels."""
 
     name: str
     digest: str
@@ -25,13 +19,13 @@ class Seen:
 
 
 def doubles(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]:
-    """Return a sentence on each of the first images that are in two splits, or twice in one.
+    """Return sentences on images that are in two splits, then on those that are twice in one.
 
-    Those in two splits come first, and the rest of each kind is counted.
+    The first pairs of each kind are named, the rest is counted.
 
     Args:
-        sides: The images of each split, by its name.
-        labels: What belongs to an image, such as ``masks``, for the message.
+        sides: The images of each split.
+        labels: The noun for the labels, such as ``masks``.
 
     Example:
         >>> cell = Seen(name="a", digest="5f", label_digest="1")

@@ -1,4 +1,4 @@
-"""How images get to the network: by how many processes, and decoded how often."""
+"""How images are loaded: by how many processes, and whether decoded images are kept."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from typing import Final, Literal
 
 import cv2
 
-from backbones.choose import choose
 from backbones.errors import UserError
 from tasks.common.files.scratch import free_scratch, scratch_folder
 from tasks.common.machine import memory, threads
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.memory import size_text
-from tasks.common.machine.options import CACHES, TrainerOptions
+from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.resume.stop import leave_stopping_to_the_run
 
@@ -29,8 +28,8 @@ class Loading:
     """How a run loads its images.
 
     Attributes:
-        workers: How many processes load, and why.
-        cache: Where decoded images stay: in ``memory``, on ``disk`` or nowhere (``none``), and why.
+        workers: The number of processes.
+        cache: Where decoded images are kept: ``memory``, ``disk`` or ``none``.
     """
 
     workers: Decision
@@ -38,7 +37,7 @@ class Loading:
 
     @property
     def processes(self) -> int:
-        """How many processes load; 0 for the training process itself."""
+        """How many processes load; 0 if the training process does."""
         return int(self.workers.value)
 
     @property
@@ -48,7 +47,7 @@ class Loading:
 
     @property
     def folder(self) -> Path | None:
-        """Where the scratch file of decoded images lies; None if there is none."""
+        """The folder of the scratch file of decoded images, if there is one."""
         return scratch_folder() if self.cache.value == "disk" else None
 
 
@@ -64,7 +63,7 @@ def choose_loading(
         once: What is decoded for a sample: an image, or a volume of which it is a small part.
 
     Raises:
-        ValueError: As `choose_cache`, and as `check_sockets` if processes load.
+        UserError: As `choose_cache`, and as `check_sockets` if processes load.
     """
     cache = choose_cache(
         options.cache,
@@ -87,21 +86,21 @@ def choose_loading(
 def choose_cache(
     wanted: str, *, size: int, free: int | None, disk: int, prefers_disk: bool
 ) -> Decision:
-    """Return where decoded images stay: in memory, if they fill a quarter of it at most.
+    """Return where decoded images are kept.
 
-    If not, and decoding is dear, in a scratch file that fills half of the free disk at most.
+    ``auto`` takes the memory if they fill at most a quarter of what is free; else, if
+    ``prefers_disk``, a scratch file of at most half of the free disk.
 
     Args:
-        wanted: One of `CACHES`.
+        wanted: A value of ``trainer.cache``.
         size: Bytes of the images in all processes.
-        free: Bytes of memory; None if unknown.
+        free: Bytes of free memory; None if unknown.
         disk: Bytes that are free for scratch files.
         prefers_disk: Whether ``auto`` may take the disk.
 
     Raises:
-        ValueError: If ``wanted`` is unknown, or ``disk`` and more than is free there.
+        UserError: If the disk is wanted and too small.
     """
-    choose(dict.fromkeys(CACHES), wanted, what="trainer.cache")
     place = scratch_folder() or "any folder for temporary files"
     if wanted == "disk" and size > disk:
         raise UserError(
@@ -135,14 +134,9 @@ def choose_cache(
 def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) -> Decision:
     """Return how many processes load images.
 
-    On a CPU none: there loading is 0.4 to 3 % of a training step (benchmarks/RESULTS.md), and the
-    cores are busy with the rest. Beside a GPU all cores but one, at most 8, or 4 that only augment.
-
-    Args:
-        wanted: ``auto`` or a number.
-        device: ``cuda`` or ``cpu``.
-        cores: Of this process.
-        cached: Whether images are decoded once only.
+    ``auto`` takes none on a CPU, where loading is 0.4 to 3 % of a training step
+    (benchmarks/RESULTS.md). With a GPU it takes all cores but one, at most 8, or at most 4 if
+    images are ``cached``, so that they only augment.
     """
     if wanted != "auto":
         return Decision(value=str(wanted), reason="as told")
@@ -157,16 +151,10 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
 
 
 def check_sockets(folder: Path | None) -> None:
-    """Raise if processes that load could not send what they have loaded.
+    """Raise UserError if the path of the folder for temporary files is too long for sockets.
 
-    They do so through sockets in the folder for temporary files, whose paths the system limits.
-    Python drops what it cannot send, and the training would wait for it for ever.
-
-    Args:
-        folder: The folder for temporary files; None if there is none.
-
-    Raises:
-        ValueError: If its path is too long.
+    Worker processes send what they load through sockets there. Python drops what it cannot send,
+    and the training would wait for ever.
     """
     length = len(os.fsencode(folder.absolute())) if folder is not None else 0
     if length > _LONGEST:
@@ -178,6 +166,6 @@ def check_sockets(folder: Path | None) -> None:
 
 
 def prepare_worker(_worker: int) -> None:
-    """Keep OpenCV's threads out of a process that loads: there are as many of them as cores."""
+    """Run OpenCV in one thread in a worker process; it would start one per core in each."""
     cv2.setNumThreads(0)
     leave_stopping_to_the_run()

@@ -1,4 +1,4 @@
-"""Folders that hold a generated data set: complete or absent, and never anybody else's."""
+"""Write the folder of a generated data set completely or not at all, over no other files."""
 
 import json
 import shutil
@@ -12,26 +12,23 @@ from backbones.errors import UserError
 SETTINGS_FILE: Final = "sample.json"
 
 Settings = dict[str, Any]
-"""What a folder was made with; ``generator`` tells whose it is."""
+"""What a folder was generated with, by which ``generator``."""
 
 Files = Callable[[Settings], set[str]]
-"""Returns the files that a folder with these settings holds, beside the settings themselves."""
+"""Returns the files of a folder with these settings, without ``sample.json``."""
 
 
 def sample_settings(
     images: Mapping[str, int], *, generator: str, version: int, size: int, seed: int
 ) -> Settings:
-    """Return the settings of a generated data set of images in splits.
+    """Return the settings of a generated data set; raise UserError if one is out of range.
 
     Args:
         images: Images per split, at least 1 each; a split's name is a Python identifier.
-        generator: Whose folder it is; `write_once` touches no other.
-        version: Of the generator, raised whenever the same settings give other bytes.
+        generator: Its name.
+        version: Of the generator; another one if the same settings give other bytes.
         size: Side of an image in pixels, 64 or more.
         seed: 0 or more.
-
-    Raises:
-        ValueError: If one is out of range.
     """
     for split, count in images.items():
         if not split.isidentifier() or count < 1:
@@ -51,20 +48,18 @@ def sample_settings(
 def write_once(
     root: Path, settings: Settings, *, files: Files, write: Callable[[Path], None]
 ) -> None:
-    """Write a folder, unless a complete one with the same settings is there already.
+    """Write a folder with ``sample.json``, unless a complete one with these settings exists.
 
-    The folder appears complete or not at all. One of the same generator that is incomplete or has
-    other settings is replaced. Besides ``files`` it gets ``sample.json`` with the settings.
+    A folder of the same generator that is incomplete or has other settings is replaced.
 
     Args:
         root: The folder; its parents are made, and a link to it stays a link.
-        settings: All that the content depends on, as JSON can hold it, with a ``generator``.
-        files: Told the settings of this folder, or those that an earlier one recorded.
+        settings: All that the content depends on.
+        files: Names the files of the folder, or of an earlier one by its settings.
         write: Fills a new, empty folder with ``files``.
 
     Raises:
-        FileExistsError: If ``root`` is a file, or a folder holding anything that this generator
-            did not write. Nothing is deleted then.
+        FileExistsError: If ``root`` is a file, or holds any file that this generator did not write.
     """
     target = root.resolve()
     if _complete(target, settings, files):
@@ -81,7 +76,7 @@ def write_once(
 
 
 def _recorded(root: Path, generator: str) -> Settings:
-    """Return what ``sample.json`` says, or nothing if the folder is not of this generator."""
+    """Return the settings in ``sample.json``, if they are of this generator."""
     try:
         settings = json.loads((root / SETTINGS_FILE).read_text())
     except (OSError, ValueError):
@@ -110,7 +105,7 @@ def _refuse_foreign(root: Path, generator: str, files: Files) -> None:
 
 
 def _publish(partial: Path, root: Path, *, complete: Callable[[], bool]) -> None:
-    """Rename ``partial`` to ``root``; another process that was quicker wins."""
+    """Rename ``partial`` to ``root``, unless another process has completed it meanwhile."""
     old = partial.with_suffix(".old")
     if root.exists() and not complete():
         root.rename(old)

@@ -1,4 +1,4 @@
-"""Which images make a batch, in which order: a function of seed and epoch alone."""
+"""The order of images and batches, a function of seed and epoch alone."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -9,23 +9,16 @@ import torch
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]
-"""Epoch and index of a sample: what a data set needs to draw its random numbers."""
+"""Epoch and index of a sample, from which a data set draws its random numbers."""
 
 ASPECT_BINS: Final = (0.8, 1.25)
 """Width / height at which portrait ends and landscape begins."""
 
 
 def draw_seed(seed: int, *position: int) -> int:
-    """Return a seed for one place in a run, such as an epoch and an index.
+    """Return a seed in [0, 2**32) for one place in a run, such as an epoch and an index.
 
-    Neighbouring places get unrelated seeds, and so do neighbouring values of ``seed``.
-
-    Args:
-        seed: The seed of the run, 0 or above.
-        position: Whole numbers, 0 or above, that name the place.
-
-    Returns:
-        A number in [0, 2**32).
+    Neighbouring places and seeds give unrelated numbers. All arguments are 0 or above.
 
     Example:
         >>> draw_seed(0, 1, 2) == draw_seed(0, 1, 2), draw_seed(0, 1, 2) == draw_seed(0, 2, 1)
@@ -37,12 +30,11 @@ def draw_seed(seed: int, *position: int) -> int:
 
 
 class EpochSampler(Sampler[Key]):
-    """Yield ``(epoch, index)`` in an order that depends on the seed and the epoch alone.
+    """Yields ``(epoch, index)`` in an order that depends on seed and epoch alone.
 
-    The epoch travels with the index, so that data set and workers know it. Lightning calls
-    `set_epoch` by itself. On several ranks each gets every ``world``-th key; to give all the same
-    number, up to ``world - 1`` keys from the front are repeated at the end. An evaluator must
-    keep one result per image.
+    The epoch comes with the index, so that workers know it; Lightning calls `set_epoch`. Each rank
+    gets every ``world``-th key. So that all get the same number, up to ``world - 1`` keys are
+    repeated; an evaluator must keep one result per image.
 
     Args:
         length: Size of the data set, at least 1.
@@ -50,9 +42,6 @@ class EpochSampler(Sampler[Key]):
         shuffle: Another order in each epoch; otherwise 0, 1, 2, ...
         rank: Of this process, in [0, world).
         world: How many processes share the epoch.
-
-    Raises:
-        ValueError: If ``length`` is below 1 or ``rank`` not in [0, world).
     """
 
     def __init__(
@@ -70,11 +59,7 @@ class EpochSampler(Sampler[Key]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields.
-
-        Args:
-            epoch: 0 or above.
-        """
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -90,28 +75,23 @@ class EpochSampler(Sampler[Key]):
 
 
 class AspectRatioBatchSampler(Sampler[list[Key]]):
-    """Group the keys of a sampler into batches of similar shape, so that little is padded.
+    """Groups the keys of a sampler into batches of similar aspect ratio, to pad little.
 
-    The epoch's keys are sorted by aspect bin, random within one, and cut every ``batch_size``.
-    So a batch at the border of two bins mixes them (at most one per border), each key comes
-    exactly once, and the number of batches is ``ceil(len(sampler) / batch_size)``: known before
-    the first batch, the same in each epoch and on each rank. The batches then come in random
-    order if the sampler shuffles.
+    The keys are sorted by aspect bin and cut every ``batch_size``, so that at most one batch per
+    border of bins is mixed, and the number of batches, ``ceil(len(sampler) / batch_size)``, is the
+    same in each epoch and on each rank. The batches are shuffled if the sampler shuffles.
 
     Args:
-        sampler: Whose keys are grouped. Lightning calls its ``set_epoch``.
-        aspect_ratios: Width / height of every image of the data set, by index.
+        sampler: Whose keys are grouped.
+        aspect_ratios: Width / height of every image of the data set.
         batch_size: At least 1; one batch of an epoch may be smaller.
         bins: The aspect ratios, ascending, at which a new bin begins; none for one bin.
 
     Attributes:
-        skip: Batches that the next iteration leaves out, because a run that was stopped in the
-            middle of the epoch has seen them.
+        skip: How many batches the next iteration leaves out, since a stopped run has seen them.
 
     Raises:
         TypeError: If ``sampler`` is not an `EpochSampler`, as when Lightning replaces it.
-        ValueError: If the number of ratios is not the sampler's length, ``batch_size`` is below
-            1, or ``bins`` is not ascending.
     """
 
     def __init__(

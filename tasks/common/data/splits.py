@@ -1,4 +1,4 @@
-"""Divide what a data set holds into train, val and test; what belongs together stays together."""
+"""Divide a data set into train, val and test; groups, such as patients, stay together."""
 
 import math
 import re
@@ -8,26 +8,18 @@ from typing import Any, Final
 
 from backbones.errors import UserError
 from tasks.common.files.paths import listed
+from tasks.common.options.limits import are_numbers
 
 SIDES: Final = ("train", "val", "test")
 
 
 def check_fractions(shares: Any) -> tuple[float, float, float]:  # noqa: ANN401 - a user's option
-    """Return the shares of train, val and test.
-
-    Args:
-        shares: What the option ``data.fractions`` holds.
-
-    Raises:
-        ValueError: Unless they are three numbers with the sum 1, the first two above 0 and the
-            last, that of test, at least 0.
-    """
+    """Return ``data.fractions``; raise UserError unless they are shares of train, val and test."""
     given = list(shares) if isinstance(shares, Sequence) else shares
-    numbers = isinstance(given, list) and all(isinstance(share, int | float) for share in given)
     if (
-        not numbers
-        or len(given) != 3
-        or not (min(given[:2]) > 0 <= given[2] and math.isclose(sum(given), 1, abs_tol=1e-6))
+        not are_numbers(given, count=3)
+        or not min(given[:2]) > 0 <= given[2]
+        or not math.isclose(sum(given), 1, abs_tol=1e-6)
     ):
         raise UserError(
             "data.fractions takes the shares of train, val and test with the sum 1, the first "
@@ -38,17 +30,17 @@ def check_fractions(shares: Any) -> tuple[float, float, float]:  # noqa: ANN401 
 
 
 def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
-    r"""Return which group a name belongs to, such as the patient of a case.
+    r"""Return the group of a name, such as the patient of a case.
 
     Args:
         name: Of a case or an image.
-        pattern: A regular expression with one group in parentheses that is found anywhere in the
-            name. None if every name is its own group.
-        option: What the groups are, which is the option's name as well, for messages.
-        what: What is named, for messages.
+        pattern: A regular expression with one group in parentheses; None if every name is its own
+            group.
+        option: The option of the pattern, which also says what the groups are, for messages.
+        what: The noun for what is named, for messages.
 
     Raises:
-        ValueError: If ``pattern`` is no such expression, or is not found in the name.
+        UserError: If ``pattern`` is no such expression, or does not match in the name.
 
     Example:
         >>> group_of("site_a/p07_2", r"(p\d+)_\d", option="patient", what="case")
@@ -79,15 +71,12 @@ def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
 
 
 def refuse_leaks(members: Iterable[tuple[str, str, str]], *, option: str, what: str) -> None:
-    """Raise an error if a group lies on two sides.
+    """Raise UserError if a group is on two sides; as `group_of`.
 
     Args:
-        members: The name, the group and the side of each.
+        members: The name, the group and the side of each image or case.
         option: What the groups are.
-        what: What is named.
-
-    Raises:
-        ValueError: With the group, two of its members and their sides.
+        what: The noun for what is named.
     """
     first: dict[str, tuple[str, str]] = {}
     for name, group, side in members:
@@ -106,22 +95,20 @@ def draw_sides(
     fractions: tuple[float, float, float],
     seed: int,
 ) -> dict[str, str]:
-    """Return the side of each group, drawn by the seed alone and stratified by label.
+    """Return the side of each group, drawn at random and stratified by label.
 
-    Groups are ordered by a hash of the seed and the name, so neither their order nor the version
-    of any random number generator matters. In that order every label, the rarest first, gives its
-    first group to train where train lacks it; then val and test get a group with labels each; the
-    others go, label by label, where most of the label's share is missing, and where there is room.
+    Groups are ordered by a hash of seed and name, so that the split depends on nothing else. From
+    the rarest label on, each label that train lacks gives it its first group; then val and test get
+    a labelled group each; the other groups go where most of their label's share is missing.
 
     Args:
         groups: How many images each has.
-        labels: The labels of each, such as the classes of its boxes; none for a group that is not
-            named.
-        fractions: Of train, val and test; those of 0 get nothing.
-        seed: Another seed gives another split.
+        labels: The labels of each group, such as the classes of its boxes.
+        fractions: Of train, val and test; a side of 0 gets nothing.
+        seed: Of the order.
 
     Raises:
-        ValueError: If there are fewer groups than sides.
+        UserError: If there are fewer groups than sides.
 
     Example:
         >>> sides = draw_sides(dict.fromkeys("abcd", 1), {}, fractions=(0.5, 0.25, 0.25), seed=0)
@@ -153,7 +140,7 @@ def draw_sides(
 
 
 class _Draw:
-    """Which group lies on which side, while it is drawn."""
+    """The sides of the groups while they are drawn."""
 
     def __init__(self, sizes: Mapping[str, int], shares: Mapping[str, float]) -> None:
         self.homes: dict[str, str] = {}
@@ -169,16 +156,16 @@ class _Draw:
         self._room[side] -= self._sizes[name]
 
     def begin(self, side: str, order: Sequence[str], labels: Mapping[str, Collection[str]]) -> None:
-        """Give a side its first group: with labels if there is one, of the size that fits best."""
+        """Give a side its first group, a labelled one if possible, of the size that fits best."""
         free = [name for name in order if name not in self.homes]
         learnt = [name for name, home in self.homes.items() if home == "train"]
-        # Where each label went to train with a group of its own, the commonest comes back.
+        # If every labelled group went to train, the one with the commonest label comes back.
         spare = learnt[-1:] if len(learnt) > 1 else []
         best = [name for name in free if labels.get(name)] or spare or free
         self.put(min(best, key=lambda name: abs(self._sizes[name] - self._room[side])), side)
 
     def share_out(self, names: Sequence[str]) -> None:
-        """Put those of ``names`` that have no side yet where the most of them are missing."""
+        """Put each group without a side where most of the label's share is missing."""
         wanted = {side: share * len(names) for side, share in self._shares.items()}
         for name in names:
             if name in self.homes:
@@ -192,7 +179,7 @@ class _Draw:
             self.put(name, side)
 
     def fill(self, names: Sequence[str]) -> None:
-        """Put those of ``names`` that have no side yet where there is the most room."""
+        """Put each group without a side where there is most room."""
         for name in names:
             if name not in self.homes:
                 self.put(name, self._roomiest())

@@ -1,7 +1,4 @@
-"""Advice in messages that fits the command that is running.
-
-What reads data for training also reads it for scoring, where there are no options of training.
-"""
+"""Advice in messages, which names options of training only where a run trains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +10,7 @@ _TRAINS: Final = ContextVar("trains", default=True)
 
 @contextmanager
 def without_training() -> Iterator[None]:
-    """Within it no message names options of a training run, such as ``on_bad_image``."""
+    """Keep options of training, such as ``on_bad_image``, out of messages."""
     token = _TRAINS.set(False)
     try:
         yield
@@ -22,10 +19,5 @@ def without_training() -> Iterator[None]:
 
 
 def advice(training: str, *, otherwise: str = "") -> str:
-    """Return what a message advises.
-
-    Args:
-        training: Advice that names options of a training run.
-        otherwise: What to advise to a command that has no such options.
-    """
+    """Return ``training`` in a training run, and ``otherwise`` within `without_training`."""
     return training if _TRAINS.get() else otherwise

@@ -1,13 +1,10 @@
-"""The curves of a run, from the table that Lightning's CSVLogger writes.
-
-Knows the shape of that table and no task: any ``train/*loss*``, ``lr*`` and ``val/*`` is drawn.
-"""
+"""The curves of a run, from the table that Lightning's CSVLogger writes."""
 
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,41 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
 
 Series = dict[str, tuple[list[float], list[float]]]
-"""Name to (steps or epochs, values), without the empty cells."""
+"""Steps or epochs, and values, by the metric's name."""
 
 MOST_NAMED: Final = 8  # a longer legend helps no one
 SHARE_SMOOTHED: Final = 0.05  # of the points, averaged into one
 
 
-def draw_curves(
-    metrics_csv: Path,
-    path: Path,
-    *,
-    monitor: str | None = None,
-    mode: Literal["max", "min"] = "max",
-    best_epoch: int | None = None,
-    scores: Sequence[str] = (),
-) -> None:
-    """Write the picture of `curves_figure`, which appears complete or not at all.
-
-    Args:
-        metrics_csv: Lightning's ``metrics.csv``.
-        path: The .png to write; its folder is made.
-        monitor: As in `curves_figure`.
-        mode: As in `curves_figure`.
-        best_epoch: As in `curves_figure`.
-        scores: As in `curves_figure`.
-
-    Raises:
-        FileNotFoundError: If ``metrics_csv`` is not there.
-        ValueError: As `curves_figure`.
-    """
-    figure = curves_figure(
-        metrics_csv, monitor=monitor, mode=mode, best_epoch=best_epoch, scores=scores
-    )
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a .png that appears complete or not at all; the folder is made."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
@@ -58,34 +32,49 @@ def curves_figure(
     metrics_csv: Path,
     *,
     monitor: str | None = None,
-    mode: Literal["max", "min"] = "max",
     best_epoch: int | None = None,
     scores: Sequence[str] = (),
 ) -> Figure:
-    """Return a figure with one panel per kind of metric that was logged.
+    """Return a figure with a panel for each kind of metric that was logged.
 
-    The panels, of which those without data are left out, are: losses over steps (``train/*loss*``
-    thin as logged and thick smoothed, ``val/*loss*`` with dots), learning rates over steps
-    (``lr*``), scores over epochs (other ``val/*`` within [-1, 1]), and the other ``val/*``, such
-    as distances in mm. The best epoch of ``monitor`` is marked. NaN and infinity are left out.
+    The panels are: losses over steps (``train/*loss*`` as logged and smoothed, ``val/*loss*`` with
+    dots), learning rates over steps (``lr*``), scores over epochs (other ``val/*`` within [-1, 1]),
+    and the other ``val/*``, such as distances in mm. NaN and infinity are left out.
 
     Args:
         metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
-        monitor: The ``val/*`` column whose best epoch is marked; the first score if not given.
-            One that was not logged, as after a short run, is not marked and is no error.
-        mode: Whether the largest or the smallest value of ``monitor`` is the best.
-        best_epoch: The best one, from 1, where it is known; not marked if the table, as that of a
-            resumed run, does not have it.
+        monitor: The ``val/*`` column whose best epoch is marked, if it was logged; the first score
+            if not given.
+        best_epoch: The best epoch, from 1, if it is known; else that of the largest value. It is
+            not marked if the table, as that of a resumed run, does not have it.
         scores: The ``val/*`` columns to draw; all of them if not given.
 
     Raises:
-        FileNotFoundError: If ``metrics_csv`` is not there.
-        ValueError: If there is nothing to draw.
+        FileNotFoundError: If ``metrics_csv`` does not exist.
+        UserError: If there is nothing to draw.
     """
     table = _read(metrics_csv)
+    panels = _panels(table, scores)
+    if not panels:
+        expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
+        raise UserError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
+    marked = next(iter(panels.get("validation", {})), "") if monitor is None else monitor
+    figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, series) in zip(row, panels.items(), strict=True):
+        _draw_panel(axes, series, title=title)
+        if marked in series and marked.startswith("val/"):
+            x, values = series[marked]
+            best = x[int(np.argmax(values))] if best_epoch is None else best_epoch
+            if best in x:
+                _mark(axes, marked, best, values[x.index(best)])
+    return figure
+
+
+def _panels(table: Mapping[str, list[float]], scores: Sequence[str]) -> dict[str, Series]:
+    """Return the series of each panel that has any."""
     losses = _series(table, "step", lambda name: "loss" in name and name.startswith("train/"))
     losses |= _series(table, "step", lambda name: "loss" in name and name.startswith("val/"))
-    rates = _series(table, "step", lambda name: name.startswith("lr"))
     checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))
     # Lightning counts epochs from 0, everything that a user reads counts them from 1.
     checks = {
@@ -94,28 +83,17 @@ def curves_figure(
         if not scores or name in scores
     }
     shares = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
-    panels = {"loss": losses, "learning rate": rates, "validation": shares}
-    panels["validation, other"] = {n: xy for n, xy in checks.items() if n not in shares}
-    panels = {title: series for title, series in panels.items() if series}
-    if not panels:
-        expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
-        raise ValueError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
-    marked = next(iter(shares), "") if monitor is None else monitor
-    figure = Figure(figsize=(5.2 * len(panels), 4), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, series) in zip(row, panels.items(), strict=True):
-        _draw_panel(axes, series, title=title)
-        if marked in series and marked.startswith("val/"):
-            x, values = series[marked]
-            best = int(np.argmax(values) if mode == "max" else np.argmin(values))
-            if best_epoch is None or best_epoch in x:
-                best = best if best_epoch is None else x.index(best_epoch)
-                _mark(axes, marked, x[best], values[best])
-    return figure
+    panels = {
+        "loss": losses,
+        "learning rate": _series(table, "step", lambda name: name.startswith("lr")),
+        "validation": shares,
+        "validation, other": {name: xy for name, xy in checks.items() if name not in shares},
+    }
+    return {title: series for title, series in panels.items() if series}
 
 
 def _read(metrics_csv: Path) -> dict[str, list[float]]:
-    """Return the columns that hold any number; an empty or unreadable cell is NaN."""
+    """Return the columns with at least one number; other cells are NaN."""
     if not metrics_csv.is_file():
         raise FileNotFoundError(
             f"{metrics_csv} is not there; expected the metrics.csv of a run; "
@@ -147,7 +125,7 @@ def _series(table: Mapping[str, list[float]], x: str, wanted: Callable[[str], bo
 
 
 def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the centred moving average, over fewer points near the ends."""
+    """Return the centred moving average, shorter near the ends."""
     half = max(1, round(len(values) * SHARE_SMOOTHED / 2))
     sums = np.cumsum([0.0, *values])
     last = np.minimum(np.arange(len(values)) + half + 1, len(values))

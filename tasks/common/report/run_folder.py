@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: what was run, on what, from which code, with what result."""
+"""The folder of a run: its path, and the files that describe it."""
 
 import json
 import math
@@ -20,7 +20,7 @@ _SHARED: Final = "KEEL_RUN_DIR"
 
 _MOST_NAMED: Final = 50  # changed files
 
-_PACKAGES: Final = (
+_PACKAGES: Final = [
     "keel-backbones",
     "torch",
     "torchvision",
@@ -29,22 +29,21 @@ _PACKAGES: Final = (
     "pycocotools",
     "hydra-core",
     "numpy",
-)
+]
 
 
 def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
-    """Return the path of a new run's folder, which nothing has been written to yet.
+    """Return the path of a new run's folder, without making it.
 
-    The processes of a distributed run share one folder: the first process leaves its path in the
-    environment of those that it starts.
+    The processes of a distributed run share one folder, through the environment.
 
     Args:
-        wanted: The path that was asked for; None for a new one with the time in its name.
-        parent: Where to put a new one.
-        name: How the new one's name ends.
+        wanted: The path that the user gave; if None, a folder named by the time and ``name``.
+        parent: Of the folder that is named by the time.
+        name: The end of its name.
 
     Raises:
-        ValueError: If ``wanted`` holds a run already.
+        UserError: If ``wanted`` holds a run already.
     """
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return Path(os.environ[_SHARED])
@@ -57,13 +56,13 @@ def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file at once or not at all."""
+    """Write a file completely or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON at once or not at all; NaN and infinity, not known to JSON, become null."""
+    """Write JSON completely or not at all; NaN and infinity become null."""
     write_text(path, json.dumps(_finite(values), indent=2) + "\n")
 
 
@@ -83,7 +82,7 @@ def write_environment(folder: Path) -> None:
 
 
 def git_state(folder: Path) -> dict[str, str | list[str]]:
-    """Return the commit of the code and what was changed since, as far as git tells."""
+    """Return the commit of the code and which files have changed since."""
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return {"commit": "unknown", "changed files": "unknown"}

@@ -1,4 +1,4 @@
-"""The table of what a run logs, which is whole whatever happens while it is written."""
+"""The table of what a run logs, ``metrics.csv``."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ from tasks.common.files.atomic import replacing
 
 
 class _Writer(ExperimentWriter):
-    """Lightning's, which empties the table before it writes it again for a new column."""
+    """Replaces the table in one step; Lightning's empties it before it adds a column."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
@@ -25,12 +25,12 @@ class _Writer(ExperimentWriter):
 
 
 class TableLogger(CSVLogger):
-    """Writes ``metrics.csv``; a new column does not put the rows before it at risk."""
+    """Writes ``metrics.csv`` so that a crash while a column is added loses no rows."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:  # noqa: ANN401 (Lightning's signature)
-        """What writes the table."""
+        """The writer of the table."""
         if self._experiment is None:
             Path(self.root_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = _Writer(log_dir=self.log_dir)

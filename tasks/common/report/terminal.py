@@ -1,4 +1,4 @@
-"""What a run says on the terminal: facts before it, scores after it."""
+"""What a run prints: facts before it, lines during it, scores after it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
-    """Print the banner: what will be trained on what."""
+    """Print a box with a line per fact."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -19,20 +19,14 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line of a run's own output."""
+    """Print a line, however long."""
     _console().print(text, soft_wrap=True)
 
 
 def print_scores(
     title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | int | str]]
 ) -> None:
-    """Print a table of scores; a NaN, which had nothing to measure, is a dash.
-
-    Args:
-        title: Above the table.
-        columns: Heads of the columns after the first.
-        rows: Values by row name.
-    """
+    """Print a table with the rows' names in its first column; NaN is printed as a dash."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for column in columns:
@@ -43,7 +37,7 @@ def print_scores(
 
 
 def _console() -> Console:
-    """Return a console that prints names as they are, ``[x]`` and ``:x:`` in them included."""
+    """Return a console that prints ``[x]`` and ``:x:`` as they are."""
     return Console(highlight=False, markup=False, emoji=False)
 
 

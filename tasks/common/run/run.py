@@ -16,7 +16,7 @@ from tasks.common.audit.audit import Audit
 from tasks.common.data.prefix.fill import FillPrefixCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
-from tasks.common.report.curves import draw_curves
+from tasks.common.report.curves import curves_figure, write_figure
 from tasks.common.report.run_folder import (
     new_folder,
     write_environment,
@@ -180,13 +180,10 @@ def _report(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending)
 
 def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
     """Write ``curves.png`` of what was logged so far; ``epoch`` is the best one, if it is known."""
-    draw_curves(
-        folder / "metrics.csv",
-        folder / "curves.png",
-        monitor=task.monitor,
-        best_epoch=epoch,
-        scores=task.shown,
+    figure = curves_figure(
+        folder / "metrics.csv", monitor=task.monitor, best_epoch=epoch, scores=task.shown
     )
+    write_figure(figure, folder / "curves.png")
 
 
 def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending) -> None:

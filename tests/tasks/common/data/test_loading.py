@@ -1,5 +1,6 @@
 """How many workers, and whether images stay in memory: decided with the hardware pretended."""
 
+import math
 import socket
 from pathlib import Path
 
@@ -100,11 +101,6 @@ def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
         choose_cache("disk", size=GB, free=None, disk=GB // 2, prefers_disk=False)
 
 
-def test_an_unknown_cache_is_refused():
-    with pytest.raises(ValueError, match=r"unknown trainer.cache 'memroy'; did you mean 'memory'"):
-        choose_cache("memroy", size=1, free=1, disk=1, prefers_disk=True)
-
-
 @pytest.mark.parametrize(("devices", "cache", "workers"), [(1, "memory", 4), (2, "none", 5)])
 def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, devices, cache, workers):
     """12 cores; 3 of 16 bytes fit in a quarter, twice 3 do not."""
@@ -116,10 +112,27 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
     assert chosen.folder is None
 
 
-@pytest.mark.parametrize("workers", ["many", -1, 1.5])
-def test_workers_that_are_no_number_are_refused(workers):
-    with pytest.raises(ValueError, match=r"workers takes an integer of at least 0, or auto, got"):
-        TrainerOptions(workers=workers)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"workers": "many"},
+            r"^trainer\.workers takes an integer of at least 0, or auto, got 'm",
+        ),
+        ({"workers": -1}, r"^trainer\.workers takes an integer of at least 0, or auto, got -1\.$"),
+        ({"workers": 1.5}, r"^trainer\.workers takes an integer of at least 0, or auto, got 1\.5"),
+        ({"cache": "memroy"}, r"^unknown trainer\.cache 'memroy'; did you mean 'memory'\?"),
+        ({"max_steps": 0}, r"^trainer\.max_steps takes an integer of at least 1, or -1 for no lim"),
+        ({"save_minutes": math.nan}, r"^trainer\.save_minutes takes a number .*, or inf, got nan"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainerOptions(**options)
+
+
+def test_no_limit_of_steps_and_of_minutes_can_be_set():
+    assert TrainerOptions(max_steps=-1, save_minutes=math.inf).max_steps == -1
 
 
 @pytest.mark.parametrize(("length", "sends"), [(75, True), (76, False)])

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
-from tasks.common.report.curves import curves_figure, draw_curves
+from tasks.common.report.curves import curves_figure, write_figure
 
 HEADER = "epoch,step,train/loss,train/loss_mask,lr,val/loss,val/dice,val/hd95_mm"
 TWO_EPOCHS = f"""{HEADER}
@@ -82,8 +82,8 @@ def test_each_kind_of_metric_has_its_panel(tmp_path):
     [
         ({}, "validation: best val/dice 0.750, epoch 2"),
         ({"monitor": "val/dice"}, "validation: best val/dice 0.750, epoch 2"),
-        ({"monitor": "val/hd95_mm", "mode": "min"}, "validation, other: best val/hd95_mm 8.000, "),
-        ({"monitor": "val/loss", "mode": "min"}, "loss: best val/loss 2.500, step 5"),
+        ({"monitor": "val/hd95_mm"}, "validation, other: best val/hd95_mm 12.500, epoch 1"),
+        ({"monitor": "val/loss"}, "loss: best val/loss 3.500, step 2"),
     ],
 )
 def test_the_best_epoch_of_the_monitored_metric_is_marked(tmp_path, options, title):
@@ -161,10 +161,10 @@ def test_what_lightning_writes_can_be_read(tmp_path):
 
 def test_the_picture_is_written_whole_and_has_no_other_file_beside_it(tmp_path):
     path = tmp_path / "pictures" / "curves.png"
-    draw_curves(write(tmp_path, TWO_EPOCHS), path, monitor="val/hd95_mm", mode="min")
+    write_figure(curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/hd95_mm"), path)
     first = path.read_bytes()
 
-    draw_curves(write(tmp_path, TWO_EPOCHS), path, monitor="val/dice")
+    write_figure(curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/dice"), path)
 
     with Image.open(path) as picture:
         assert picture.width > 3 * picture.height
