@@ -18,8 +18,7 @@ class ImageRecord:
     Attributes:
         path: The image file.
         image_id: Its id in the data set's own numbering.
-        height: In pixels, as the annotation file says.
-        width: In pixels, as the annotation file says.
+        height: In pixels, as the annotation file says; so is ``width``.
         boxes: (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``; no crowd. B may be 0.
         labels: (B,), int64, in 1..K; ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
         file_name: As the data set gives it, below its image folder; empty for that of ``path``.

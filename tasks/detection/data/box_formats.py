@@ -50,8 +50,8 @@ _DECLARED: Final[Mapping[Stored, str]] = {
 def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list[str]:
     """Return what is suspect about the boxes of a split, a sentence each.
 
-    Boxes that are not finite or have no width or height are not judged. A box fits if it reaches
-    at most 2 % of the side and a pixel over its image, whichever of its corners comes first.
+    A box fits if it reaches at most 2 % of the side and a pixel over its image, whichever of its
+    corners comes first. Boxes that are not finite or have no width or height are not judged.
 
     Args:
         numbers: (B, 4), the four numbers of each box as its file has them.
@@ -59,8 +59,7 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
         stored: The layout's format: ``xywh`` as COCO's, or ``xyxy`` as that of Pascal VOC.
 
     Raises:
-        UserError: If most boxes lie within 0..1; if some do not fit and another format fits all;
-            if most do not fit. With the likely reason.
+        UserError: If most boxes lie within 0..1, or far outside, or if another format fits all.
     """
     boxes, sizes = _judged(numbers, sizes, stored)
     if not len(boxes):

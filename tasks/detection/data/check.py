@@ -84,13 +84,7 @@ def choose_reading(
 ) -> Reading:
     """Return how the images of a data set become 8 bits.
 
-    Args:
-        facts: About the images of all splits.
-        exif: See `Reading`.
-        range_: Of files with other numbers than 8 bits; empty for that of the bits in use.
-
-    Raises:
-        UserError: If ``exif`` is unknown, or ``range_`` is no range.
+    Without ``range_`` that is the range of the bits in use, as `chosen_range` finds it.
     """
     if given := checked_range(list(range_)):
         return Reading(exif=exif, range=given, clipped=True)
@@ -107,20 +101,13 @@ def check_images(
 ) -> Annotations:
     """Return the annotations with ``reading`` if every image file can be used.
 
-    A file must exist, be decoded to its end, and have the annotated size.
-
-    Args:
-        annotations: The split.
-        facts: From `scan`; None to scan now.
-        policy: What to do about images that fail: ``"error"`` raises, ``"skip"`` leaves them out,
-            from the truth as well, and counts them in `Annotations.cleaned`.
-        reading: How the files become 8 bits; None for the defaults of `Reading`.
+    A file must exist, be decoded to its end, and have the annotated size. Of images that fail,
+    ``"error"`` names the first five, and what is there instead of a missing one; ``"skip"`` leaves
+    them out, from the truth as well, and counts them in `Annotations.cleaned`.
 
     Raises:
-        UserError: With the first five files, the number of all, and what is there instead of a
-            missing one, if ``policy`` is ``"error"``; in any case if no image is left, or if some
-            are to be shown turned and ``reading`` refuses these; if ``policy`` is neither of the
-            two.
+        UserError: With ``"error"``, if an image fails; in any case if no image is left, or if some
+            are to be shown turned and ``reading`` refuses these.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"policy is {policy!r}; expected 'error' or 'skip'.")
@@ -153,13 +140,7 @@ def check_images(
 
 
 def images_facts(facts: Collection[ImageFacts], reading: Reading, *, seconds: float) -> str:
-    """Return what the banner says of the image files of all splits.
-
-    Args:
-        facts: About each image file.
-        reading: How they become 8 bits.
-        seconds: That decoding them took.
-    """
+    """Return what the banner says of the image files of all splits, decoded in ``seconds``."""
     decoded = [one for one in facts if not one.fault]
     parts = [f"{len(decoded)} decoded in {seconds:.1f} s"]
     kinds = Counter(one.dtype for one in decoded if one.is_deep)

@@ -31,13 +31,12 @@ class DetectionDataModule(ResumableDataModule):
         seed: Of order and augmentation, 0 or above.
         transform: Of the training images only; see `train_transform`.
         in_channels: 3 for RGB, 1 for gray.
-        decoded: Keep the decoded images of train and val, from the first loader on; see
-            `DecodedImages`. Those of train are not kept where entries of a prefix cache are read.
+        decoded: Keep the decoded images of train and val; see `DecodedImages`. Those of train are
+            not kept where entries of a prefix cache are read.
         folder: Where a scratch file for them lies; None keeps them in memory.
 
     Raises:
-        UserError: If the splits differ in their classes, one has no box, ``batch_size`` is below
-            1, or ``workers`` is below 0. By ``test_dataloader``, if there is no test split.
+        UserError: If the splits differ in their classes, or one has no box.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

@@ -28,23 +28,19 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     A sample is ``(image, target)``: the image (C, H, W), uint8, RGB or gray; the target with
     ``boxes`` (B, 4), float32, xyxy in pixels, ``labels`` (B,), int64, in 1..K, and ``image_id``, an
     int. Its random changes depend on (seed, epoch, index) alone, so neither the number of workers
-    nor the batch size changes them.
-
-    What becomes of other numbers than 8 bits and of an EXIF orientation, the annotations'
-    ``reading`` says; transparency is dropped; palettes and CMYK become RGB, as gray does.
+    nor the batch size changes them. The annotations' ``reading`` says how files become 8 bits;
+    transparency is dropped; palettes, CMYK and gray become RGB.
 
     Args:
         annotations: The split.
         transform: See `train_transform`; None for the images as they are.
         seed: Of the run, 0 or above.
         in_channels: 3 for RGB, 1 for gray.
-        decoded: Of these images, to decode each once only; see `decoded_images`. None decodes an
-            image whenever it is asked for. It changes no sample.
+        decoded: From `decoded_images`, to decode each image once only; it changes no sample.
 
     Raises:
-        UserError: If ``in_channels`` is neither 1 nor 3. By a sample: as
-            `read_image`, and if it has not the size that the annotations say.
-        FileNotFoundError: By a sample, if its file is missing.
+        UserError: If ``in_channels`` is neither. By a sample: as `read_image`, or if it has another
+            size than the annotations say.
     """
 
     def __init__(
@@ -96,13 +92,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 def decoded_images(
     annotations: Annotations, *, in_channels: int, folder: Path | None = None
 ) -> DecodedImages:
-    """Return room for every image of a split; the datasets of the split can share it.
-
-    Args:
-        annotations: The split.
-        in_channels: Of the datasets: 3 for RGB, 1 for gray.
-        folder: Where a scratch file for them lies; None keeps them in memory.
-    """
+    """Return memory for every decoded image of a split, in a file in ``folder`` if there is one."""
     channels = (3,) if in_channels == 3 else ()
     return DecodedImages(
         [(record.height, record.width, *channels) for record in annotations.images], folder=folder
@@ -129,11 +119,5 @@ def _planes(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def collate(
     batch: Sequence[tuple[Tensor, dict[str, Any]]],
 ) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Return the images and the targets of a batch, each as a list.
-
-    Images differ in size and are padded by the model.
-
-    Args:
-        batch: Pairs of image (C, H, W) and target.
-    """
+    """Return the images and the targets of a batch, each as a list; the model pads them."""
     return [image for image, _ in batch], [target for _, target in batch]

@@ -13,10 +13,7 @@ from tasks.common.files.scratch import Scratch
 
 
 class DecodedImages:
-    """Keeps every image after it was first asked for, where worker processes share it.
-
-    So an image is decoded once in a run, whichever worker asks for it, and kept once, however many
-    there are.
+    """Keeps every image after it was first decoded, in memory that all worker processes share.
 
     Args:
         shapes: Of each image, by index.
@@ -35,12 +32,7 @@ class DecodedImages:
         self._lock = Lock()
 
     def get(self, index: int, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return a copy of an image.
-
-        Args:
-            index: Of the image.
-            read: Decodes it. Two workers may do so at once, and write the same.
-        """
+        """Return a copy of an image, decoded by ``read`` if no process has done so yet."""
         start, end = self._starts[index : index + 2]
         place = self._scratch.bytes(start, end).reshape(self._shapes[index])
         mark = self._scratch.bytes(index, index + 1)

@@ -24,10 +24,7 @@ _SHARE: Final = 0.02  # of boxes that repeat another: no slips of a hand
 def findings(splits: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
     """Return what a user should know of the splits, a sentence each.
 
-    Args:
-        splits: By their names, train first.
-        digests: By image file; files of equal digests are the same image, and those of an empty
-            digest are not compared.
+    Files of equal ``digests`` are the same image; those of an empty digest are not compared.
     """
     return [
         *(f"{name}: {text}" for name, split in splits.items() for text in split.warnings),
@@ -38,12 +35,7 @@ def findings(splits: Mapping[str, Annotations], digests: Mapping[Path, str]) -> 
 
 
 def with_repetitions(truth: Annotations, digests: Mapping[Path, str]) -> Annotations:
-    """Return the truth of an evaluation with what it holds more than once among its warnings.
-
-    Args:
-        truth: What is scored with.
-        digests: See `findings`.
-    """
+    """Return the truth with what it holds more than once among its warnings; see `findings`."""
     return replace(truth, warnings=(*truth.warnings, *_repetitions({"the truth": truth}, digests)))
 
 

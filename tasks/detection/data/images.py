@@ -52,14 +52,7 @@ class Reading:
 
 
 def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's option
-    """Return the numbers that become 0 and 255; nothing for none.
-
-    Args:
-        given: What the option ``data.range`` holds.
-
-    Raises:
-        UserError: Unless it is empty or two numbers, the lower one first.
-    """
+    """Return the two ends of ``data.range``, the lower one first; nothing for none."""
     ends = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
     if ends is None or ends == []:
         return ()
@@ -75,12 +68,7 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
 def read_image(
     path: Path, *, in_channels: int = 3, reading: Reading | None = None
 ) -> NDArray[np.uint8]:
-    """Return the pixels of an image file, (H, W, 3) in RGB or (H, W) in gray.
-
-    Args:
-        path: A JPEG, PNG, BMP, TIFF or WebP file; see `tasks.common.images.flat.read_flat`.
-        in_channels: 3 for RGB, 1 for gray.
-        reading: How it becomes 8 bits; None for the defaults of `Reading`.
+    """Return the pixels of an image file, (H, W, 3) in RGB or (H, W) in gray; see `read_flat`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -151,13 +139,10 @@ def range_advice(images: Sequence[Ends]) -> str:
 
 
 def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
-    """Return the range of files of other numbers than 8 bits where none was given.
+    """Return the range of files of other numbers than 8 bits, given their types and extremes.
 
     That is from 0 to the most that the bits in use can hold: 4095 for 12 bits in 16. Numbers below
     0 and floating-point ones have no such range.
-
-    Args:
-        images: The type of each file's numbers, as numpy calls it, and their ends.
     """
     most = [int(high) for dtype, (low, high) in images if np.dtype(dtype).kind in "ui" and low >= 0]
     return (0.0, float(2 ** max(8, max(most).bit_length()) - 1)) if most else ()

@@ -44,8 +44,6 @@ class LabelledImage:
         path: The image file.
         file_name: Its name as the data set gives it.
         image_id: Its id in the data set; None numbers the images of each split from 1.
-        height: In pixels.
-        width: In pixels.
         regions: In the order of the file; readers append to it.
     """
 
@@ -63,9 +61,6 @@ class LabelledSet:
 
     Attributes:
         source: The file or folder it was read from.
-        image_folder: Where the images are.
-        images: All of them.
-        classes: Names of the K classes.
         category_ids: The data set's own id of each class, in the same order.
         ignored_reason: The key of `Annotations.cleaned` that counts ignored regions.
         one_based: See `Annotations`.
@@ -86,15 +81,12 @@ class LabelledSet:
         return replace(self, warnings=(*self.warnings, *filter(None, texts)))
 
     def judged(self, stored: Stored, *, first: int, option: str) -> "LabelledSet":
-        """Return the set with what is suspect about its boxes among its warnings.
+        """Return the set with what is suspect about its boxes among its warnings; see `judge`.
 
         Args:
-            stored: The format that the layout asks for; see `judge`.
+            stored: The format that the layout asks for.
             first: The number of the leftmost column of pixels: 0 or 1.
             option: What says so, for the warning.
-
-        Raises:
-            UserError: If the boxes are in another format or in other pixels, with ``source``.
         """
         found = [(image, region) for image in self.images for region in image.regions]
         numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)

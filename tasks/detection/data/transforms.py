@@ -24,31 +24,18 @@ class SeededTransform(Protocol):
     """What is needed of an ``albumentations.Compose`` that was built as in `train_transform`."""
 
     def set_random_seed(self, seed: int) -> None:
-        """Restart its random numbers.
-
-        Args:
-            seed: In [0, 2**32).
-        """
+        """Restart its random numbers; the seed is in [0, 2**32)."""
 
     def __call__(
         self, *, image: NDArray[np.uint8], bboxes: NDArray[np.float32], index: NDArray[np.int64]
     ) -> dict[str, Any]:
-        """Return the changed arguments by name.
-
-        Args:
-            image: (H, W, 3) or (H, W).
-            bboxes: (B, 4), xyxy in pixels.
-            index: (B,), goes with the boxes.
-        """
+        """Return the changed arguments; ``index`` (B,) goes with the boxes, xyxy in pixels."""
 
 
 def train_transform(options: AugmentOptions) -> SeededTransform:
     """Return an augmentation for training, an ``albumentations.Compose``.
 
     A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
-
-    Args:
-        options: How images are changed.
     """
     low, high = options.scale
     # Asks a package registry for its newest version when imported, unless told not to.
@@ -90,18 +77,10 @@ def apply(
     boxes: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-    """Return the image, boxes and labels after a transform.
+    """Return the image, boxes (B, 4) and labels (B,) after a transform as of `train_transform`.
 
-    Args:
-        transform: From `train_transform`, or a Compose with the same ``bbox_params``:
-            ``format="pascal_voc", label_fields=["index"]`` and boxes clipped.
-        image: (H, W, 3) or (H, W).
-        boxes: (B, 4), xyxy in pixels.
-        labels: (B,).
-
-    Returns:
-        The image, possibly of another size (H', W'), and the B' <= B boxes that are left, with
-        ``0 <= x1 < x2 <= W'``.
+    The image (H, W, 3) or (H, W) may get another size (H', W'). The B' <= B boxes that are left
+    have ``0 <= x1 < x2 <= W'``.
     """
     # Albumentations turns labels into float32, so they stay here and only their places travel.
     result = transform(image=image, bboxes=boxes, index=np.arange(len(boxes)))

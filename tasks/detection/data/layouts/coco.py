@@ -33,22 +33,22 @@ def coco_parts(
 ) -> Parts:
     """Return the splits of a data set with a COCO annotation file for each, or with one for all.
 
-    The class list of the training file rules: the others are read with it, whatever their ids.
+    Labels are those of the training file, or ``classes``. The other files are read with them,
+    whatever their ids.
 
     Args:
         root: The folder that the other paths are relative to.
         train: Annotation file of the training split, or of all images.
         val: Annotation file of the validation split; None to divide the training file.
-        test: Annotation file of the test split; None for no test, or one that is divided off.
+        test: Annotation file of the test split, if there is one.
         train_images: Image folder of the training split.
         val_images: Image folder of the validation split; None for that of the training split.
-        test_images: Image folder of the test split; None for that of the training split.
-        classes: Class names that fix the labels, such as those of a checkpoint; None for those of
-            the training file, by category id.
+        test_images: As ``val_images``.
+        classes: Class names that fix the labels, such as those of a checkpoint.
 
     Raises:
-        FileNotFoundError: If ``root`` or a file or folder in it is missing; see `read_coco`.
-        UserError: If a file is malformed or its classes do not fit; see `read_coco`.
+        FileNotFoundError: If ``root`` or a file or folder in it is missing.
+        UserError: See `read_coco`.
     """
     base = existing_folder(Path(root), what="root")
     parts = {"train": _labelled(base / train, base / train_images, classes=classes)}
@@ -65,26 +65,21 @@ def read_coco(
 ) -> Annotations:
     """Return one split of a data set in COCO's format.
 
-    Labels are 1..K in the order of the category ids, which may have gaps; spaces around names are
-    no part of them. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons
-    or run lengths of ``segmentation``, crowd or not. What becomes of boxes that are empty or reach
-    outside their image is said in `cleaned`; sizes of images are taken from the file. No
-    image file is read: `check_images` finds those that are missing or of another size.
+    Labels are 1..K in the order of the category ids, which may have gaps; spaces around names do
+    not count. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons or run
+    lengths of ``segmentation``, crowd or not. `cleaned` says what becomes of boxes that are
+    empty or reach outside their image. No image file is read; see `check_images`.
 
     Args:
         annotation_file: The JSON file, such as ``annotations/instances_train.json``.
         image_folder: Where the ``file_name`` of each image is looked for.
-        classes: Class names that fix the labels: label k is ``classes[k - 1]``. Pass those of
-            the training split, or of a checkpoint. The file must have a category for each, and
-            no annotation of another.
+        classes: Class names that fix the labels: label k is ``classes[k - 1]``. The file must have
+            a category for each, and no annotation of another.
 
     Raises:
         FileNotFoundError: If the annotation file or the folder is missing.
-        UserError: If the file is not JSON, has no images or categories, lacks a key, repeats an
-            id, or refers to an image or category that it does not have; if a bounding box is not
-            four numbers, or missing without a ``segmentation`` to draw it around; if its
-            categories do not fit ``classes``; if the boxes are in another format or other pixels.
-            Always with the file, and with the annotation and the value where there is one.
+        UserError: If the file is malformed, its categories do not fit ``classes``, or its boxes are
+            in another format; with the file, and the annotation and the value where there is one.
     """
     return cleaned(_labelled(Path(annotation_file), Path(image_folder), classes=classes))
 

@@ -49,11 +49,8 @@ def write_sample(
     can be seen; ``area`` counts them. One image in sixteen is empty. Three in five are square, the
     others 7 : 9 and 9 : 7. The category ids are 1, 3 and 7.
 
-    Written are ``images/{split}_{index:04d}.png``, ``annotations/instances_{split}.json`` and
-    ``sample.json`` (the settings). The same arguments give the same bytes, and an image does not
-    depend on how many others there are. The folder appears complete or not at all; a complete
-    one with the same settings is returned at once, one of ours that is incomplete or has other
-    settings is replaced.
+    The same arguments give the same bytes, and an image does not depend on how many others there
+    are. `write_once` says when a folder is kept, replaced or refused.
 
     Args:
         root: The folder to write; its parents are made.
@@ -61,13 +58,9 @@ def write_sample(
         size: Side of a square image in pixels, 64 or more.
         seed: 0 or more; another seed gives other images.
 
-    Returns:
-        ``root``.
-
     Raises:
-        UserError: If a split's name or number, ``size`` or ``seed`` is out of range.
-        FileExistsError: If ``root`` is a file, or a folder holding anything that this function
-            did not write. Nothing is deleted then.
+        UserError: If an argument is out of range.
+        FileExistsError: If ``root`` holds anything else. Nothing is deleted then.
     """
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
 
@@ -80,14 +73,7 @@ def write_sample(
 
 
 def sample_parts(*, root: str | Path) -> Parts:
-    """Return the splits of the generated sample set, which is written on first use.
-
-    Args:
-        root: Its folder; see `tasks.detection.data.layouts.sample.write_sample`.
-
-    Raises:
-        UserError: If the folder holds something else.
-    """
+    """Return the splits of the generated sample set, which is written to ``root`` on first use."""
     folder = write_sample(Path(root))
     train, val, test = (f"annotations/instances_{split}.json" for split in DEFAULT_IMAGES)
     return coco_parts(root=folder, train=train, val=val, test=test)

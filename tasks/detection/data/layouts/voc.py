@@ -47,9 +47,8 @@ def voc_parts(
         one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
 
     Raises:
-        FileNotFoundError: If a folder or file is missing; see `read_voc`.
-        UserError: If only one of train and val has a file of names, or a file is malformed or has
-            other classes; see `read_voc`.
+        FileNotFoundError: If a folder or file is missing.
+        UserError: If only one of train and val has a list; see `read_voc`.
     """
     base = existing_folder(Path(root), what="root")
     found = VocFiles(base / annotations, base / images)
@@ -82,27 +81,22 @@ def read_voc(
     ``(xmin - 1, ymin - 1, xmax, ymax)``, as in detectron2. A box with ``xmax == xmin`` or
     ``ymax == ymin`` is a stray click and dropped; corners in the other order are put in order. An
     object marked ``difficult`` is not learnt and scored like a COCO crowd region: finding it is
-    neither rewarded nor punished.
-
-    The image of ``a.xml`` is the file in ``image_folder`` with the same stem; see
-    `VocFiles.picture`. Images are numbered from 1 in the order of their names, classes as well.
+    neither rewarded nor punished. Images and classes are numbered in the order of their names.
 
     Args:
-        annotation_folder: Where the XML files are, such as ``VOC2007/Annotations``, or in folders
-            below.
-        image_folder: Where the images are, such as ``VOC2007/JPEGImages``, or in folders below.
+        annotation_folder: Where the XML files are, such as ``VOC2007/Annotations``, or above them.
+        image_folder: Where the images are, such as ``VOC2007/JPEGImages``, or above them; see
+            `VocFiles.picture`.
         names: Of the files of this split; see `VocFiles.named`. None for all.
-        classes: Class names that fix the labels: label k is ``classes[k - 1]``. Pass those of
-            the training split, or of a checkpoint. None for those that occur, sorted.
+        classes: Class names that fix the labels: label k is ``classes[k - 1]``. None for those that
+            occur, sorted.
         one_based: As VOC counts. False for tools that write 0-based coordinates, whose
             ``xmax, ymax`` are then the right and lower edge.
 
     Raises:
         FileNotFoundError: If a folder or an XML file of ``names`` is missing.
-        UserError: If a file is not XML or declares a document type (which could pull in other
-            files), lacks its size, a name or a coordinate, or has a class that is not in
-            ``classes``; if no object says what the classes are; if the boxes are in another
-            format. With the file and the value.
+        UserError: If a file is malformed, has a class that is not in ``classes``, or no object says
+            what the classes are; if the boxes are in another format. With the file and the value.
     """
     found = VocFiles(Path(annotation_folder), Path(image_folder))
     files = found.files if names is None else found.named(names, where=str(found.folder))
@@ -112,16 +106,8 @@ def read_voc(
 def read_xml(file: Path) -> ElementTree.Element:
     """Return the root of an XML file in any encoding that Python knows.
 
-    The encoding is that of a byte order mark, else of the file's declaration, else UTF-8.
-
-    Args:
-        file: Without entities of its own.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UserError: If it is not text in its encoding, the encoding is unknown, it is not XML,
-            declares a document type (which could pull in other files), or is of another kind than
-            VOC's. With the file.
+    The encoding is that of a byte order mark, else of the file's declaration, else UTF-8. A
+    document type, which could pull in other files, is refused.
     """
     content = file.read_bytes()
     text = decoded(content, _encoding(content, file), path=file).lstrip("\ufeff")

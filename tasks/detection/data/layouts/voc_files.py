@@ -70,14 +70,6 @@ class VocFiles:
     """The XML files and the images of a data set, in their folders and in folders below.
 
     Hidden files are passed over. Suffixes may be in capital letters.
-
-    Args:
-        annotations: Where the XML files are.
-        images: Where the images are.
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        UserError: If there is no XML file.
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
@@ -96,16 +88,7 @@ class VocFiles:
 
         A line is a path without suffix, or with that of the image or of the XML file; its folders
         need not be those here. A last column of -1, 0 or 1 comes off where no file has the whole
-        line for its name.
-
-        Args:
-            lines: Of the list.
-            where: Which list it is, for the messages.
-
-        Raises:
-            FileNotFoundError: With the names that no file has.
-            UserError: If a name stands for two files, names in two folders stand for one, or
-                there is none.
+        line for its name. ``where`` is the list's name in messages.
         """
         found: dict[Path, str] = {}
         missing, total = [], 0
@@ -157,15 +140,8 @@ class VocFiles:
     def picture(self, file: Path, file_name: str) -> Path:
         """Return the image of an XML file: that of its name, else the one that it names itself.
 
-        Of ``a.jpg`` and ``a.png`` it is the one that the file names, else the first. Without any
-        it is ``a.jpg``, which `check_images` then finds missing.
-
-        Args:
-            file: The XML file.
-            file_name: What it says in ``<filename>``; may be empty.
-
-        Raises:
-            UserError: If images in several folders have its name.
+        Of ``a.jpg`` and ``a.png`` it is the one in ``file_name`` (its ``<filename>``, which may be
+        empty), else the first. Without any it is ``a.jpg``, which `check_images` will miss.
         """
         key = file.relative_to(self.folder).as_posix()[: -len(file.suffix)]
         found = self._pictures.find(key) or (self._pictures.find(file_name) if file_name else [])
@@ -198,9 +174,6 @@ class ImageSets:
         """Return which list is which split; nothing if there are no lists.
 
         A list of all images is train, which is still to be divided.
-
-        Raises:
-            UserError: If there are lists, and no train and val among them nor one of both.
         """
         given = [name for name, lines in self.lists.items() if lines]
         if "train" in given and "val" in given:
@@ -218,15 +191,9 @@ class ImageSets:
 
 
 def read_image_sets(root: Path) -> ImageSets:
-    """Return the lists in ``ImageSets/Main``, or in ``ImageSets`` itself.
+    """Return the lists in ``ImageSets/Main``, or in ``ImageSets`` itself, if there are any.
 
     Blank lines and those that begin with ``#`` are no names. What is named twice is taken once.
-
-    Args:
-        root: The folder that holds ``ImageSets``; without it there are no lists.
-
-    Raises:
-        UserError: If a list is not text, or there are text files and none of the known names.
     """
     folder = root / "ImageSets"
     main = folder / "Main"
