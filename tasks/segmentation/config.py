@@ -1,7 +1,13 @@
 """The groups of options that segmentation adds."""
 
 from tasks.common.run.config import register_configs
-from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
+from tasks.segmentation.options import (
+    AugmentOptions,
+    DataOptions,
+    InputOptions,
+    LossOptions,
+    UNetOptions,
+)
 
 
 def register_segmentation() -> None:
@@ -12,5 +18,6 @@ def register_segmentation() -> None:
             "input": InputOptions(),
             "loss": LossOptions(),
             "augment": AugmentOptions(),
+            "data": DataOptions(),
         }
     )

@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from backbones.errors import UserError
+from tasks.common.data.splits import check_fractions
 from tasks.common.options.augment import probability, zoom
-from tasks.common.options.limits import Options, are_numbers, checked, choice, integer, number
+from tasks.common.options.limits import (
+    Options,
+    are_numbers,
+    checked,
+    choice,
+    integer,
+    is_integer,
+    number,
+)
 
 WIDTHS: Final = (256, 128, 64, 32, 16)
 """Of the decoder's blocks, as in smp."""
@@ -171,3 +180,50 @@ class AugmentOptions(Options, group="augment"):
     brightness: float = number(0.0, least=0)
     contrast: float = number(0.0, least=0, below=1)
     noise: float = number(0.0, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options, group="data"):
+    """What every layout of a data set takes, beside its own options.
+
+    Attributes:
+        fractions: Shares of the cases in train, val and test, with the sum 1; that of test may be
+            0. Not used where the data set has splits of its own.
+        seed: Of the order in which patients are drawn.
+        fold: Cross-validation: which of the ``folds`` is the test, from 0; val is drawn from the
+            others, in proportion to its fraction. Null for no cross-validation.
+        folds: How many there are.
+        val: Patterns of case names, such as ``2[4-9]`` or ``site_b/*``, that are the validation;
+            cases that match no pattern of ``val`` and ``test`` are trained on.
+        test: As ``val``; empty for no test.
+        limit: How many of the training cases are used, for learning curves; 0 for all. A smaller
+            number takes some of those that a larger one takes.
+        exif: What is done about images that are to be shown turned: apply, refuse or ignore
+            (docs/data.md).
+    """
+
+    fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
+    seed: int = integer(0, least=0)
+    fold: int | None = None
+    folds: int = integer(5, least=2)
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    limit: int = integer(0, least=0)
+    exif: str = choice("refuse", ("apply", "refuse", "ignore"))
+
+    def __post_init__(self) -> None:
+        """Check the fields, and that there is one way to split."""
+        super().__post_init__()
+        check_fractions(self.fractions)
+        if self.fold is None:
+            return
+        if not is_integer(self.fold) or not 0 <= self.fold < self.folds:
+            raise UserError(
+                f"data.fold takes an integer from 0 to {self.folds - 1} where data.folds is "
+                f"{self.folds}, got {self.fold!r}."
+            )
+        if self.val or self.test:
+            raise UserError(
+                f"data.fold={self.fold} draws val and test, but data.val or data.test names "
+                "them as well. Give one or the other."
+            )

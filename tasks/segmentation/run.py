@@ -9,10 +9,9 @@ from tasks.common.report.metric import monitored, shown
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
-from tasks.segmentation.data.splits import SplitOptions
 from tasks.segmentation.facts import facts
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
-from tasks.segmentation.options import AugmentOptions, LossOptions
+from tasks.segmentation.options import AugmentOptions, DataOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary
 from tasks.segmentation.scores.metrics import LOGGED, write_case_scores
 from tasks.segmentation.scores.predict import draw_predictions
@@ -53,7 +52,7 @@ _TASK: Final = Task(
     defaults={
         "augment": asdict(AugmentOptions()),
         "loss": asdict(LossOptions()),
-        "split": asdict(SplitOptions()),
+        "split": asdict(DataOptions()),
     },
     shows=(
         Show(what="cases.csv", do=_write_cases, scores=True),

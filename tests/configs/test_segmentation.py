@@ -6,7 +6,13 @@ import json
 import pytest
 
 from tasks.segmentation.data.layouts.sample import write_sample
-from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
+from tasks.segmentation.options import (
+    AugmentOptions,
+    DataOptions,
+    InputOptions,
+    LossOptions,
+    UNetOptions,
+)
 from tasks.segmentation.run import run
 from tests.configs.conftest import Task
 
@@ -15,6 +21,7 @@ GROUPS = {
     "input": InputOptions,
     "loss": LossOptions,
     "augment": AugmentOptions,
+    "data": DataOptions,
 }
 TASK = Task("segmentation", "scripts/train_seg.py", GROUPS)
 

@@ -13,12 +13,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.common.files.paths import listed
-from tasks.common.images.orientation import DONE, check_exif
+from tasks.common.images.orientation import DONE
 from tasks.common.resume.card import with_tuples
 from tasks.segmentation.data.case_facts import CaseFacts, image_notes, mask_notes
 from tasks.segmentation.data.cases import CaseSet
 from tasks.segmentation.data.check import check_cases, findings, shared_channels
-from tasks.segmentation.data.splits import SplitOptions, split_cases
+from tasks.segmentation.data.splits import split_cases
+from tasks.segmentation.options import DataOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +76,20 @@ class Splits:
         return sum(self.train.sizes()) + sum(self.val.sizes())
 
 
-def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]:
-    """Return the data set that the ``data`` group names, checked, and how it was split."""
-    names = {field.name for field in fields(SplitOptions)}
+def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, DataOptions]:
+    """Return the data set that the ``data`` group names, checked, and how it was split.
+
+    Args:
+        node: The group: `DataOptions`, and ``_target_`` with its arguments. An error of that
+            function is the cause of Hydra's InstantiationException.
+        policy: ``error`` or ``skip``; see `check_cases`.
+    """
+    names = {field.name for field in fields(DataOptions)}
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in values.items() if key in names}
-    options = SplitOptions(**with_tuples(chosen | _patterns(chosen)))
-    source = {key: value for key, value in values.items() if key not in (*names, "exif")}
-    exif = str(values.get("exif", "refuse"))
-    check_exif(exif)
-    case_set: CaseSet = replace(instantiate(source, _convert_="all"), exif=exif)
+    options = DataOptions(**with_tuples(chosen | _patterns(chosen)))
+    source = {key: value for key, value in values.items() if key not in names}
+    case_set: CaseSet = replace(instantiate(source, _convert_="all"), exif=options.exif)
     started = time.monotonic()
     looked = check_cases(case_set, policy=policy)
     axes = Counter(facts.axis for facts in looked if facts.axis is not None)
@@ -101,7 +106,7 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, SplitOptions]
     parts = {"train": train, "val": val, "test": test}
     said = findings({k: side.facts for k, side in parts.items() if side}, case_set.classes)
     if count := sum(facts.turned for facts in looked):
-        said = [f"{count} files are to be shown turned (EXIF); {DONE[exif]}", *said]
+        said = [f"{count} files are to be shown turned (EXIF); {DONE[options.exif]}", *said]
     said = image_notes(looked) + mask_notes(looked) + said
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())

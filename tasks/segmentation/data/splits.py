@@ -2,67 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import numpy as np
 
-from tasks.common.data.splits import SIDES, check_fractions, group_of, refuse_leaks
+from tasks.common.data.splits import SIDES, group_of, refuse_leaks
 from tasks.common.files.paths import hint, listed
 from tasks.segmentation.data.cases import Case, CaseSet
+from tasks.segmentation.options import DataOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitOptions:
-    """Which cases are learnt from, and which are not.
-
-    Attributes:
-        fractions: Of the cases in train, val and test, with the sum 1; only test's may be 0, for
-            no test.
-        seed: Of the order in which patients are drawn.
-        fold: Cross-validation: which of the ``folds`` is the test; val is drawn from the others,
-            in proportion to its fraction. Null for no cross-validation.
-        folds: How many there are, at least 2.
-        val: Patterns of case names, such as ``2[4-9]`` or ``site_b/*``, that are the validation;
-            what no pattern of ``val`` and ``test`` matches is learnt from.
-        test: As ``val``; empty for no test.
-        limit: How many of the training cases are used, for learning curves; 0 for all. A smaller
-            number takes some of those that a larger one takes.
-    """
-
-    fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
-    seed: int = 0
-    fold: int | None = None
-    folds: int = 5
-    val: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-    limit: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        check_fractions(self.fractions)
-        for name, least in (("seed", 0), ("folds", 2), ("limit", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"data.{name} takes a whole number from {least}, got {value!r}.")
-        if self.fold is None:
-            return
-        if not isinstance(self.fold, int) or not 0 <= self.fold < self.folds:
-            raise ValueError(
-                f"data.fold takes a whole number from 0 to {self.folds - 1} where data.folds is "
-                f"{self.folds}, got {self.fold!r}."
-            )
-        if self.val or self.test:
-            raise ValueError(
-                f"data.fold={self.fold} draws val and test, but data.val or data.test names "
-                "them as well. Give one or the other."
-            )
-
-
-def split_cases(
-    case_set: CaseSet, options: SplitOptions
-) -> tuple[CaseSet, CaseSet, CaseSet | None]:
+def split_cases(case_set: CaseSet, options: DataOptions) -> tuple[CaseSet, CaseSet, CaseSet | None]:
     """Return train, val and test (None if it is empty), each in the order of the cases' names.
 
     The patterns of ``options`` decide; without any, what the cases say themselves (`Case.split`);
@@ -111,7 +63,7 @@ def patient_of(name: str, pattern: str | None) -> str:
     return group_of(name, pattern, option="patient", what="case")
 
 
-def _sides(cases: Sequence[Case], order: Sequence[str], options: SplitOptions) -> list[str]:
+def _sides(cases: Sequence[Case], order: Sequence[str], options: DataOptions) -> list[str]:
     """Return the side of each case."""
     if options.val or options.test:
         return _named(cases, options)
@@ -130,7 +82,7 @@ def _sides(cases: Sequence[Case], order: Sequence[str], options: SplitOptions) -
     return [side[case.patient] for case in cases]
 
 
-def _named(cases: Sequence[Case], options: SplitOptions) -> list[str]:
+def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
     """Return the sides by the patterns."""
     sides = dict.fromkeys((case.name for case in cases), "train")
     for side, patterns in (("val", options.val), ("test", options.test)):
@@ -149,7 +101,7 @@ def _named(cases: Sequence[Case], options: SplitOptions) -> list[str]:
     return list(sides.values())
 
 
-def _own(cases: Sequence[Case], options: SplitOptions) -> list[str]:
+def _own(cases: Sequence[Case], options: DataOptions) -> list[str]:
     """Return the sides that the data set gives."""
     if options.fold is not None:
         raise ValueError(

@@ -73,7 +73,11 @@ def write_sample(
 
 
 def sample_cases(*, root: str | Path) -> CaseSet:
-    """Return the cases of the generated data set in ``root``; it is written on first use."""
+    """Return the cases of the generated data set, which is written on first use.
+
+    Args:
+        root: Its folder; see `write_sample`.
+    """
     folder = write_sample(Path(root))
     cases = tuple(
         Case(

@@ -25,8 +25,18 @@ def volume_cases(
 ) -> CaseSet:
     """Return the cases of a folder with volumes and a folder with masks of the same names.
 
-    The arguments but ``axis`` are those of `folder_cases`, which matches the names; ``axis`` says
-    which axis slices lie along, as `CaseSet.axis` does. A file that is no volume is refused.
+    A file that is no volume is refused.
+
+    Args:
+        root: As of `folder_cases`, as are the others but ``axis``.
+        images: Folder of the volumes.
+        masks: Folder of their masks.
+        classes: What mask values stand for; None for the values that occur.
+        threshold: Mask values from it on become 255, others 0.
+        mask_suffix: What each mask has after the image's name; None finds it out.
+        patient: A regular expression that finds the patient in a name; None if every case is its
+            own.
+        axis: Which axis slices lie along, as `CaseSet.axis` says.
     """
     found = folder_cases(
         root=root,

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -8,9 +6,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tasks.segmentation.data.load import _patterns, read_splits
-from tasks.segmentation.data.splits import SplitOptions
+from tasks.segmentation.options import DataOptions
 
-CONFIGS = Path(__file__).parents[4] / "configs" / "segmentation" / "data"
+LAYOUTS = "tasks.segmentation.data.layouts"
 CLASSES = {0: "background", 200: "cell"}
 
 
@@ -33,10 +31,10 @@ def root(tmp_path):
 
 
 def read(root, *, source="folder", policy="error", **options):
-    node = OmegaConf.load(CONFIGS / f"{source}.yaml")
     if source != "nnunet":
         options = {"classes": CLASSES} | options
-    return read_splits(OmegaConf.merge(node, {"root": str(root), **options}), policy=policy)
+    node = {"_target_": f"{LAYOUTS}.{source}.{source}_cases", "root": str(root), **options}
+    return read_splits(OmegaConf.create(node), policy=policy)
 
 
 def sides(splits):
@@ -76,14 +74,14 @@ def test_files_to_be_shown_turned_are_refused_or_counted(root):
     assert "3 files are to be shown turned (EXIF); they are used as stored" in ignored.warnings[0]
     assert ignored.train.cases.exif == "ignore"
     assert ignored.digests() != read(root, exif="apply")[0].digests()
-    with pytest.raises(ValueError, match="unknown exif 'aply'; did you mean 'apply'"):
+    with pytest.raises(ValueError, match=r"unknown data\.exif 'aply'; did you mean 'apply'"):
         read(root, exif="aply")
 
 
 def test_a_folder_becomes_three_sides_with_facts(root):
     splits, options = read(root, patient=r"(\w+)_", fractions=[0.6, 0.2, 0.2], seed=3)
 
-    assert options == SplitOptions(fractions=(0.6, 0.2, 0.2), seed=3)
+    assert options == DataOptions(fractions=(0.6, 0.2, 0.2), seed=3)
     assert [len(names(side)) for side in sides(splits)] == [6, 2, 2]
     for side in sides(splits):
         assert [facts.name for facts in side.facts] == names(side) == sorted(names(side))

@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
-from tasks.segmentation.data.splits import SplitOptions, patient_of, split_cases
+from tasks.segmentation.data.splits import patient_of, split_cases
+from tasks.segmentation.options import DataOptions
 
 
 def case_set(patients, splits=None):
@@ -37,7 +38,7 @@ def names(part):
 
 
 def split(cases, **options):
-    return [names(part) for part in split_cases(cases, SplitOptions(**options))]
+    return [names(part) for part in split_cases(cases, DataOptions(**options))]
 
 
 def random_cases(rng, *, patients):
@@ -120,12 +121,12 @@ def test_the_order_of_the_cases_does_not_matter_and_the_seed_does():
 def test_each_part_keeps_what_the_set_says():
     cases = replace(own_patients(10), axis=1, channel_names=("CT",))
 
-    for part in split_cases(cases, SplitOptions()):
+    for part in split_cases(cases, DataOptions()):
         assert replace(part, cases=cases.cases) == cases
 
 
 def test_no_fraction_for_test_gives_none():
-    train, val, test = split_cases(own_patients(10), SplitOptions(fractions=(0.8, 0.2, 0)))
+    train, val, test = split_cases(own_patients(10), DataOptions(fractions=(0.8, 0.2, 0)))
 
     assert (len(train.cases), len(val.cases), test) == (8, 2, None)
 
@@ -222,11 +223,11 @@ def test_fewer_training_cases_are_some_of_the_more(options):
         ({"fractions": (0.8, 0.0, 0.2)}, "data.fractions .* first two above 0"),
         ({"fractions": (0.8, 0.4, -0.2)}, "data.fractions"),
         ({"fractions": (float("nan"), 0.4, 0.2)}, "data.fractions"),
-        ({"seed": -1}, "^data.seed takes a whole number from 0, got -1"),
-        ({"folds": 1}, "^data.folds takes a whole number from 2, got 1"),
-        ({"limit": -2}, "^data.limit takes a whole number from 0, got -2"),
-        ({"limit": 0.5}, "^data.limit takes a whole number from 0, got 0.5"),
-        ({"fold": 5}, "^data.fold takes a whole number from 0 to 4 where data.folds is 5, got 5"),
+        ({"seed": -1}, "^data.seed takes an integer of at least 0, got -1"),
+        ({"folds": 1}, "^data.folds takes an integer of at least 2, got 1"),
+        ({"limit": -2}, "^data.limit takes an integer of at least 0, got -2"),
+        ({"limit": 0.5}, "^data.limit takes an integer of at least 0, got 0.5"),
+        ({"fold": 5}, "^data.fold takes an integer from 0 to 4 where data.folds is 5, got 5"),
         ({"fold": -1}, "^data.fold takes"),
         ({"fold": 0, "val": ("a",)}, "^data.fold=0 draws val and test, but data.val"),
         ({"fold": 0, "test": ("a",)}, "^data.fold=0 draws"),
@@ -234,15 +235,15 @@ def test_fewer_training_cases_are_some_of_the_more(options):
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        SplitOptions(**options)
+        DataOptions(**options)
 
 
 def test_the_options_are_a_schema():
-    schema = OmegaConf.structured(SplitOptions())
+    schema = OmegaConf.structured(DataOptions())
 
     merged = OmegaConf.merge(schema, OmegaConf.create("{fold: 3, val: []}"))
 
-    assert SplitOptions(**OmegaConf.to_container(merged)).fold == 3
+    assert DataOptions(**OmegaConf.to_container(merged)).fold == 3
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_an_expression_that_finds_no_patient_is_refused(pattern, message):
 @pytest.mark.parametrize("fractions", [3, "0.7", ("a", "b", "c"), (0.5, 0.5)])
 def test_fractions_that_are_no_three_numbers_are_refused(fractions):
     with pytest.raises(ValueError, match=r"data\.fractions takes the shares of train, val"):
-        SplitOptions(fractions=fractions)
+        DataOptions(fractions=fractions)
 
 
 def test_a_patient_is_found_by_an_expression():
