@@ -1,46 +1,22 @@
 """What the checkpoints of all tasks have in common; each task's own are tested with the task."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import pytest
 import torch
+from PIL import Image
 
-from backbones import BackboneOptions, Conventions
+from backbones import BackboneOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.card import (
-    NetworkCard,
-    TaskNames,
-    card_values,
     find_checkpoint,
+    load_network,
     plain,
     read_card,
     structure_of,
     task_of,
     with_tuples,
 )
+from tests.tasks.common.resume.pose import CARD, Card, save
 
-
-@dataclass(frozen=True, kw_only=True)
-class Card(NetworkCard):
-    """The card of a third task, with one field of its own."""
-
-    NAMES: ClassVar = TaskNames(task="pose", noun="poser", script="train_pose.py", runs="runs/pose")
-
-    sizes: tuple[int, ...]
-
-    @classmethod
-    def from_dict(cls, card):
-        return cls(**card_values(card, in_channels=card["in_channels"]))
-
-
-CARD = Card(
-    backbone="resnet18",
-    backbone_options=BackboneOptions(norm="group", deformable=("c5",)),
-    conventions=Conventions(mean=(0.1, 0.2, 0.3), epsilon=1e-3),
-    provenance="made",
-    sizes=(1, 2),
-)
 FLAT = {
     "backbone": "resnet18",
     "norm": "group",
@@ -56,14 +32,9 @@ FLAT = {
 }
 
 
-def save(path, card):
-    torch.save({"state_dict": {}, "keel": card}, path)
-    return path
-
-
 def test_a_card_is_flat_in_a_checkpoint_and_comes_back(tmp_path):
     assert CARD.to_dict() == {"task": "pose", "format": 1, **FLAT}
-    path = save(tmp_path / "a.ckpt", CARD.to_dict())
+    path = save(tmp_path / "a.ckpt")
     assert task_of(path) == "pose"
     assert read_card(path, Card)[1] == CARD
 
@@ -84,10 +55,10 @@ def test_options_that_change_no_tensor_are_not_in_a_card():
     assert options == BackboneOptions(in_channels=1, output_stride=16)
 
 
-@pytest.mark.parametrize("card", [None, "detection", {}, {"task": None}])
+@pytest.mark.parametrize("card", ["detection", {}, {"task": None}])
 def test_a_checkpoint_without_a_task_is_refused(tmp_path, card):
-    keys = r"it has the keys \['keel', 'state_dict'\]\. Give one that"
     path = save(tmp_path / "a.pth", card)
+    keys = r"it has the keys \['global_step', 'keel', .*\]\. Give one that"
     with pytest.raises(ValueError, match=rf"a.pth is no checkpoint of a Keel run: {keys} a train"):
         task_of(path)
     with pytest.raises(
@@ -96,19 +67,42 @@ def test_a_checkpoint_without_a_task_is_refused(tmp_path, card):
         read_card(path, Card)
 
 
-def test_the_weights_of_a_backbone_are_no_run(tmp_path):
+def test_what_is_no_checkpoint_is_refused_by_its_name(tmp_path):
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"no checkpoint of a Keel run: .*\['conv1.weight'\]"):
         task_of(tmp_path / "a.pth")
-
-
-def test_a_missing_and_a_damaged_file_have_no_task(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
-        task_of(tmp_path / "none.ckpt")
-    path = save(tmp_path / "a.ckpt", CARD.to_dict())
+        read_card(tmp_path / "none.ckpt", Card)
+    path = save(tmp_path / "a.ckpt")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"a\.ckpt is truncated or damaged"):
-        task_of(path)
+        read_card(path, Card)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        read_card(tmp_path / "a.png", Card)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has the format 2, this version of Keel reads 1"),
+        ({"depth": 3}, "describes its poser in a way .*depth"),
+        ({"in_channels": 0}, "describes its poser in a way .*in_channels takes .* got 0"),
+    ],
+)
+def test_a_card_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        read_card(save(tmp_path / "a.ckpt", CARD.to_dict() | changes), Card)
+
+
+def test_the_weights_must_be_those_of_the_network(tmp_path):
+    path = save(tmp_path / "a.ckpt", CARD.to_dict() | {"sizes": [2, 2]})
+    checkpoint, card = read_card(path, Card)
+    with pytest.raises(ValueError, match="lacks weights of the poser it describes"):
+        load_network(card.build(), checkpoint, card, path=path)
+    network = CARD.build()
+    load_network(network, checkpoint, CARD, path=path)
+    assert torch.equal(network.weight, checkpoint["state_dict"]["network.weight"])
 
 
 def test_the_checkpoint_of_another_task_is_refused(tmp_path):
