@@ -5,6 +5,8 @@ The tasks' own runs are compared in ``tests/scripts``.
 """
 
 import math
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -16,9 +18,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from tasks.common.data.data_module import ResumableDataModule
+from tasks.common.data.loading import prepare_worker
+from tasks.common.resume import stop
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.run.fit import fit
@@ -215,8 +219,29 @@ def test_a_signal_in_the_last_of_so_many_steps_lets_the_run_end(tmp_path):
     assert [checkpoint["global_step"] for checkpoint in saved] == [3, 3]
 
 
-def test_a_process_does_not_wait_for_loaders_that_ignore_its_signals():
+def test_loaders_that_ignore_signals_are_killed(monkeypatch):
     """As after a stop, when something still holds the loader: Python would wait for ever."""
+    kept = {number: signal.getsignal(number) for number in (2, 15, signal.SIGCHLD)}
+    registered = []
+    monkeypatch.setattr(stop.atexit, "register", registered.append)
+    options = {"num_workers": 1, "persistent_workers": True, "worker_init_fn": prepare_worker}
+    iterator = iter(DataLoader(torch.zeros(2), **options))
+    next(iterator)
+    (loader,) = multiprocessing.active_children()
+    stop.StopSignals().listen(speaks=False)
+    os.kill(loader.pid, signal.SIGTERM)
+    loader.join(0.2)
+    assert loader.exitcode is None
+    registered[0]()
+    loader.join(10)
+    assert loader.exitcode == -signal.SIGKILL
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.slow
+def test_a_process_does_not_wait_for_loaders_that_ignore_its_signals():
+    """They are killed before multiprocessing waits for them."""
     program = """
 import torch
 from torch.utils.data import DataLoader
