@@ -13,7 +13,6 @@ from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from backbones import Backbone
@@ -22,10 +21,8 @@ from tasks.common.report.run_folder import new_folder, write_json
 from tasks.common.run.fit import fit
 from tasks.common.run.trainer import build_trainer
 from tasks.segmentation.assemble import assemble
-from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.scores.evaluate import print_summary
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "segmentation"
 
 
 class SmpEncoder(Backbone):
@@ -67,9 +64,7 @@ class SmpUNet(nn.Module):
 
 def main(arguments: Sequence[str]) -> None:
     """Train, test, and print the table of scores."""
-    register_segmentation()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        cfg = compose("segmentation", overrides=list(arguments))
+    cfg = SEGMENTATION.compose(arguments)
     folder = new_folder(cfg.run_dir, parent=Path("runs/smp"), name=cfg.backbone.name)
     # Keel's network is replaced, so its weights are not loaded.
     weights, cfg.backbone.weights, cfg.backbone.freeze = cfg.backbone.weights, "random", 0

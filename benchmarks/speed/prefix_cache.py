@@ -13,19 +13,18 @@ from typing import Any, Final
 from weakref import finalize
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from benchmarks.harness import Comparison
 from benchmarks.speed.steps import TrainingStep
+from tasks.common.run.config import Training
 from tasks.detection import assemble as detection
-from tasks.detection.config import register_detection
+from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.segmentation import assemble as segmentation
-from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
 
-CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
 IMAGES: Final = 4  # of an epoch
 _FULL = ("model=faster_rcnn", "model.min_size=480", "model.max_size=640")
 _SMALL = ("model=small", "model.min_size=480", "model.max_size=640")
@@ -60,16 +59,14 @@ class Epoch:
         if small:
             overrides.append("backbone=resnet18")
         if key.startswith("frcnn"):
-            register_detection()
             write_sample(folder / "data", images={"train": images, "val": 1, "test": 1}, size=480)
             overrides += ["data=coco", "recipe=finetune", "recipe.batch_size=2"]
-            parts: Any = detection.assemble(_configuration("detection", folder, overrides))
+            parts: Any = detection.assemble(_configuration(DETECTION, folder, overrides))
         else:
-            register_segmentation()
             write_pictures(folder / "data", images={"train": 6}, size=256)
             overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={images}"]
             overrides += ["model.norm=batch", "recipe.batch_size=4"]
-            parts = segmentation.assemble(_configuration("segmentation", folder, overrides))
+            parts = segmentation.assemble(_configuration(SEGMENTATION, folder, overrides))
         network, trained = parts.module.network, parts.module.parameters()
         optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
         low = parts.where.precision.value == "bf16-mixed"
@@ -114,7 +111,7 @@ def comparison(key: str, title: str, *, small: bool) -> Comparison:
     )
 
 
-def _configuration(task: str, folder: Path, overrides: list[str]) -> DictConfig:
+def _configuration(training: Training, folder: Path, overrides: list[str]) -> DictConfig:
     """Return the run of a case with four frozen stages and random weights."""
     fixed = [
         f"data.root={folder / 'data'}",
@@ -122,5 +119,4 @@ def _configuration(task: str, folder: Path, overrides: list[str]) -> DictConfig:
         "backbone.norm=frozen_batch",
         "backbone.freeze=4",
     ]
-    with initialize_config_dir(str(CONFIGS / task), version_base="1.3"):
-        return compose(task, overrides=[*overrides, *fixed])
+    return training.compose([*overrides, *fixed])

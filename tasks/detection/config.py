@@ -1,10 +1,15 @@
-"""The groups of options that detection adds."""
+"""The options of ``scripts/train_det.py``."""
 
-from tasks.common.run.config import register_configs
+from typing import Final
+
+from tasks.common.run.config import Training
 from tasks.detection.options import AugmentOptions, DataOptions, DetectorOptions
 
-
-def register_detection() -> None:
-    """Tell Hydra every option of ``scripts/train_det.py``."""
-    groups = {"model": DetectorOptions(), "augment": AugmentOptions(), "data": DataOptions()}
-    register_configs(groups)
+DETECTION: Final = Training(
+    script="scripts/train_det.py",
+    task="detection",
+    title="a detector, Faster R-CNN on any backbone; test it, and keep all of it in a run folder",
+    run="tasks.detection.run.run",
+    own={"model": DetectorOptions, "augment": AugmentOptions},
+    data=DataOptions,
+)

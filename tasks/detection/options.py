@@ -16,9 +16,9 @@ class DetectorOptions(Options, group="model"):
     """What makes one Faster R-CNN differ from another on the same backbone.
 
     Attributes:
-        head: ``v1`` is torchvision's ``fasterrcnn_resnet50_fpn``: two linear layers, one RPN
-            convolution. ``v2`` is its ``_v2``: four normalised convolutions and one linear layer,
-            two RPN convolutions (Li et al., arXiv:2111.11429).
+        head: Which of torchvision's two heads: ``v1`` is its ``fasterrcnn_resnet50_fpn``: two
+            linear layers, one RPN convolution. ``v2`` is its ``_v2``: four normalised convolutions
+            and one linear layer, two RPN convolutions (Li et al., arXiv:2111.11429).
         head_width: Width of the box head's linear layers.
         features: The backbone's features that the pyramid stands on; a run leaves out those that
             its backbone does not have, as transformers of one stride, with their anchors.
@@ -26,12 +26,12 @@ class DetectorOptions(Options, group="model"):
         fpn_norm: Norm of the pyramid; ``none`` in v1, ``batch`` in v2.
         anchor_sizes: Side of the anchors of each pyramid level in pixels of the resized image,
             finest first: one more than ``features``, for the pooled level.
-        min_size: Images are resized so that the shorter side is this, in pixels ...
-        max_size: ... unless the longer one would exceed this.
+        min_size: Pixels that the shorter side of an image is resized to.
+        max_size: Pixels that the longer side may have; then the shorter one has fewer.
         rois_per_image: Proposals sampled per image to train the box head.
-        detections_per_image: At most so many are returned per image, best first. Images with more
-            objects need more.
-        score_threshold: Detections below it are dropped; AP wants it low.
+        detections_per_image: Most detections that are returned per image, best first. Images with
+            more objects need more.
+        score_threshold: Score below which detections are dropped; AP wants it low.
     """
 
     head: str = choice("v1", ("v1", "v2"))
@@ -72,9 +72,9 @@ class AugmentOptions(Options, group="augment"):
         flip: Probability of a horizontal flip. 0 if left and right mean something.
         vertical_flip: Probability of a vertical flip, for images without an up, such as
             microscopy.
-        color_jitter: Strength s in [0, 1): brightness, contrast and saturation are multiplied
-            by a factor from [1 - s, 1 + s], the hue is turned by up to s / 4 of the circle. A
-            gray image gets the first two.
+        color_jitter: Strength s of changes of colour, in [0, 1): brightness, contrast and
+            saturation are multiplied by a factor from [1 - s, 1 + s], the hue is turned by up to s
+            / 4 of the circle. A gray image gets the first two.
         scale: Lowest and highest zoom about the centre; above 1 crops, below 1 pads with gray.
             The size of the image stays.
         shift: Largest move in each direction, as a fraction of the side, in [0, 1).

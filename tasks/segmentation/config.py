@@ -1,23 +1,28 @@
-"""The groups of options that segmentation adds."""
+"""The options of ``scripts/train_seg.py``."""
 
-from tasks.common.run.config import register_configs
+from typing import Final
+
+from tasks.common.run.config import Training
 from tasks.segmentation.options import (
     AugmentOptions,
     DataOptions,
     InputOptions,
     LossOptions,
+    SegmentationOptions,
     UNetOptions,
 )
 
-
-def register_segmentation() -> None:
-    """Tell Hydra every option of ``scripts/train_seg.py``."""
-    register_configs(
-        {
-            "model": UNetOptions(),
-            "input": InputOptions(),
-            "loss": LossOptions(),
-            "augment": AugmentOptions(),
-            "data": DataOptions(),
-        }
-    )
+SEGMENTATION: Final = Training(
+    script="scripts/train_seg.py",
+    task="segmentation",
+    title="a segmenter, a U-Net on any backbone; test it, and keep all of it in a run folder",
+    run="tasks.segmentation.run.run",
+    own={
+        "model": UNetOptions,
+        "input": InputOptions,
+        "loss": LossOptions,
+        "augment": AugmentOptions,
+    },
+    data=DataOptions,
+    options=SegmentationOptions,
+)

@@ -15,6 +15,7 @@ from tasks.common.options.limits import (
     is_integer,
     number,
 )
+from tasks.common.options.run import RunOptions
 
 WIDTHS: Final = (256, 128, 64, 32, 16)
 """Of the decoder's blocks, as in smp."""
@@ -31,15 +32,16 @@ class UNetOptions(Options, group="model"):
     """What makes one U-Net differ from another on the same backbone.
 
     Attributes:
-        norm: Of the decoder, a key of `backbones.layers.norm.NORMS`; the configuration also takes
-            ``auto``, and gives the backbone the same unless told otherwise.
+        norm: The decoder's norm, a key of `backbones.layers.norm.NORMS`; the configuration also
+            takes ``auto``, and gives the backbone the same unless told otherwise.
         deep_supervision: Whether every level of the decoder learns from a head of its own (Lee et
             al., arXiv:1409.5185).
-        attention: In each decoder block: ``none``, or ``scse`` (Roy et al., arXiv:1803.02579).
-        upsampling: ``nearest``, ``bilinear`` or ``transposed``, a learnt one.
-        channels: Of the decoder's blocks, coarsest first: one per feature of the backbone; of the
-            default a backbone with fewer features takes the last ones, one with more the first
-            several times.
+        attention: Attention in each decoder block: ``none``, or ``scse`` (Roy et al.,
+            arXiv:1803.02579).
+        upsampling: How the decoder enlarges maps; ``transposed`` learns it.
+        channels: Widths of the decoder's blocks, coarsest first: one per feature of the backbone;
+            of the default a backbone with fewer features takes the last ones, one with more the
+            first several times.
         image_skip: Whether the last block, at the image's resolution, sees the image itself.
     """
 
@@ -69,20 +71,20 @@ class InputOptions(Options, group="input"):
     """How images become what the network sees, in training and ever after.
 
     Attributes:
-        normalisation: ``imagenet``: the range of the file's numbers becomes [0, 1], then the mean
-            and std of the weights. ``percentile``: as that, but what becomes [0, 1] is what lies
-            between the 0.5th and the 99.5th percentile of the case, per channel; the rest is cut
-            off. ``window``: as that, with ``window`` in place of the percentiles. ``zscore``: each
-            case has mean 0 and std 1, per channel. ``auto``: ``imagenet`` for images of 8 bits,
-            else ``zscore``.
+        normalisation: How intensities are scaled. ``imagenet``: the range of the file's numbers
+            becomes [0, 1], then the mean and std of the weights. ``percentile``: as that, but what
+            becomes [0, 1] is what lies between the 0.5th and the 99.5th percentile of the case, per
+            channel; the rest is cut off. ``window``: as that, with ``window`` in place of the
+            percentiles. ``zscore``: each case has mean 0 and std 1, per channel. ``auto``:
+            ``imagenet`` for images of 8 bits, else ``zscore``.
         window: Lowest and highest value, such as -160 and 240 for soft tissue in CT.
         neighbours: How many slices before and after each are shown as further channels (2.5D).
         patch: Height and width in pixels of the patches of training and of the windows of
             inference; empty takes the training images' median, at most 256.
-        patches: To learn from in an epoch; 0 takes one of each slice, but 200 at least, so that few
+        patches: Patches of an epoch; 0 takes one of each slice, but 200 at least, so that few
             images make no shorter training.
         foreground: Share of patches in which a class other than the background is certain to be.
-        overlap: Of neighbouring windows, in [0, 1).
+        overlap: Overlap of neighbouring windows in inference, in [0, 1).
         flips: Whether the logits are averaged over the flips of the image.
     """
 
@@ -116,18 +118,18 @@ class LossOptions(Options, group="loss"):
     """Which loss, and its constants.
 
     Attributes:
-        name: One of `LOSSES`.
+        name: Which loss, or sum of two.
         batch_dice: Dice and Tversky terms count pixels over the batch; otherwise over each image,
             and the mean over images is taken.
         include_background: Whether those terms have the class called ``background`` as well.
-        class_weights: Of each class in cross entropy and focal loss, which become weighted means.
-            Dice and Tversky terms count every class the same, whatever its size.
-        gamma: Of the focal loss: how much less easy pixels count; 0 makes it cross entropy.
-        alpha: Of the Tversky index: the weight of false positives.
-        beta: Of the Tversky index: the weight of false negatives.
-        focal_tversky_gamma: The exponent is 1 / gamma, as in the paper, so at least 1.
-        ce_weight: Of the cross entropy in ``dice_ce``.
-        dice_weight: Of the Dice loss in ``dice_ce``.
+        class_weights: Weight of each class in cross entropy and focal loss, which become weighted
+            means. Dice and Tversky terms count every class the same, whatever its size.
+        gamma: How much less easy pixels count in the focal loss; 0 makes it cross entropy.
+        alpha: Weight of false positives in the Tversky index.
+        beta: Weight of false negatives in the Tversky index.
+        focal_tversky_gamma: The exponent of the focal Tversky loss is 1 / gamma, as in the paper.
+        ce_weight: Weight of the cross entropy in ``dice_ce``.
+        dice_weight: Weight of the Dice loss in ``dice_ce``.
     """
 
     name: str = choice("dice_ce", LOSSES)
@@ -166,8 +168,8 @@ class AugmentOptions(Options, group="augment"):
         elastic: Mean shift of a pixel by an elastic deformation that is smooth over some 10 pixels
             (Simard et al., 2003), in pixels; half of the patches are deformed.
         brightness: Largest shift, in units of the normalised image (about its std).
-        contrast: Strength s in [0, 1): differences from the mean are multiplied by a factor from
-            [1 - s, 1 + s].
+        contrast: Largest change s of the contrast, in [0, 1): differences from the mean are
+            multiplied by a factor from [1 - s, 1 + s].
         noise: Largest std of Gaussian noise, in units of the normalised image.
     """
 
@@ -189,13 +191,13 @@ class DataOptions(Options, group="data"):
     Attributes:
         fractions: Shares of the cases in train, val and test, with the sum 1; that of test may be
             0. Not used where the data set has splits of its own.
-        seed: Of the order in which patients are drawn.
-        fold: Cross-validation: which of the ``folds`` is the test, from 0; val is drawn from the
-            others, in proportion to its fraction. Null for no cross-validation.
-        folds: How many there are.
+        seed: Seed of the order in which patients are drawn.
+        fold: For cross-validation, which of the ``folds`` is the test, from 0; val is drawn from
+            the others, in proportion to its fraction. Null for no cross-validation.
+        folds: How many folds there are.
         val: Patterns of case names, such as ``2[4-9]`` or ``site_b/*``, that are the validation;
             cases that match no pattern of ``val`` and ``test`` are trained on.
-        test: As ``val``; empty for no test.
+        test: Patterns of case names that are the test; empty for no test.
         limit: How many of the training cases are used, for learning curves; 0 for all. A smaller
             number takes some of those that a larger one takes.
         exif: What is done about images that are to be shown turned: apply, refuse or ignore
@@ -227,3 +229,14 @@ class DataOptions(Options, group="data"):
                 f"data.fold={self.fold} draws val and test, but data.val or data.test names "
                 "them as well. Give one or the other."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationOptions(RunOptions, group=""):
+    """What to run, and how it is scored.
+
+    Attributes:
+        tolerance: Distance that the surface Dice (NSD) forgives, in mm of volumes, else pixels.
+    """
+
+    tolerance: float = number(2.0, above=0, noun="distance")

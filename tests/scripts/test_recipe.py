@@ -11,10 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from tasks.detection import assemble as detection
-from tasks.detection.config import register_detection
+from tasks.detection.config import DETECTION
 from tasks.detection.model.card import load_detector
 from tasks.segmentation import assemble as segmentation
-from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.model.card import load_segmenter
 from tests.scripts.conftest import CONFIGS
 
@@ -27,10 +27,6 @@ THAW = (
     "recipe.lr_decay=0.5",
     "recipe.restarts=1",
 )
-
-
-def _register_detection():
-    register_detection()
 
 
 @dataclass(frozen=True)
@@ -47,9 +43,9 @@ class Task:
 def task(request, root, seg_root, command, seg_command):
     """A task's script, its command line, and what makes and reads its networks."""
     if request.param == "detection":
-        parts = partial(command, root), _register_detection, detection.assemble, load_detector
+        parts = partial(command, root), DETECTION.register, detection.assemble, load_detector
         return Task(request.param, "train_det.py", *parts)
-    parts = partial(seg_command, seg_root), register_segmentation, segmentation.assemble
+    parts = partial(seg_command, seg_root), SEGMENTATION.register, segmentation.assemble
     return Task(request.param, "train_seg.py", *parts, load_segmenter)
 
 

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tasks.detection import assemble as detection
-from tasks.detection.config import register_detection
+from tasks.detection.config import DETECTION
 from tasks.segmentation import assemble as segmentation
-from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.config import SEGMENTATION
 from tests.scripts.conftest import CONFIGS
 
 SPLIT = "data.val=[val_*]", "data.test=[test_*]", "backbone.freeze=1"
@@ -202,7 +202,7 @@ def _assembled(task, overrides):
 
 def test_what_is_frozen_stays_and_the_rest_is_trained(first, seg_root, tmp_path, seg_command):
     """The seed gives the weights that the run began with."""
-    register_segmentation()
+    SEGMENTATION.register()
     parts = _assembled(segmentation, seg_command(seg_root, tmp_path / "r", *SPLIT))
     before, after = parts.module.state_dict(), loaded(first[0])["state_dict"]
     kept = {key for key in after if torch.equal(before[key], after[key])}
@@ -225,7 +225,7 @@ def _same_backbone(backbone, checkpoint):
 def test_a_segmenters_backbone_serves_a_detector(first, root, tmp_path, command):
     best = first[0] / "checkpoints" / "best.ckpt"
     options = f"backbone.weights={best}", "backbone.norm=group"
-    register_detection()
+    DETECTION.register()
     parts = _assembled(detection, command(root, tmp_path / "r", *options))
     state = loaded(first[0], "best")["state_dict"]
     parameters = len(list(parts.backbone.parameters()))
@@ -236,14 +236,14 @@ def test_a_segmenters_backbone_serves_a_detector(first, root, tmp_path, command)
 
 
 def test_a_detectors_backbone_serves_a_segmenter(root, seg_root, tmp_path, command, seg_command):
-    register_detection()
+    DETECTION.register()
     parts = _assembled(detection, command(root, tmp_path / "r"))
     state = parts.module.state_dict()
     best = tmp_path / "best.ckpt"
     torch.save({"state_dict": state, "keel": parts.card.to_dict()}, best)
     options = f"backbone.weights={best}", "backbone.norm=batch"
     overrides = seg_command(seg_root, tmp_path / "r", *SPLIT, *options)
-    register_segmentation()
+    SEGMENTATION.register()
     parts = _assembled(segmentation, overrides)
     assert _same_backbone(parts.backbone, state) == len(parts.backbone.state_dict()) - 1
 

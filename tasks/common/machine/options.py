@@ -18,11 +18,11 @@ class TrainerOptions(Options, group="trainer"):
     """Where and how a run computes.
 
     Attributes:
-        accelerator: ``auto``, ``cuda`` or ``cpu``.
-        devices: How many processes, one per device.
-        strategy: Lightning's name of how they work together, such as ``ddp``.
-        precision: A key of `PRECISIONS`; ``auto`` takes bf16 where the hardware has it.
-        threads: For torch's operators on a CPU; 0 takes one per core.
+        accelerator: The kind of device; ``auto`` takes cuda where there is one.
+        devices: How many devices train, each with a process of its own.
+        strategy: How the devices work together, as Lightning calls it, such as ``ddp``.
+        precision: Numbers that are computed with; ``auto`` takes bf16 where the hardware has it.
+        threads: Threads of torch on a CPU; 0 takes one per core.
         workers: Processes that load and augment images; 0 does it in the training process, ``auto``
             asks `tasks.common.data.loading.choose_workers`. They change no sample.
         cache: Where decoded images stay: in ``memory``, on ``disk`` in a scratch file below TMPDIR
@@ -31,8 +31,8 @@ class TrainerOptions(Options, group="trainer"):
         compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes
             minutes and saves 2 to 4 % of a step (benchmarks/RESULTS.md).
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
-        max_steps: Stop after so many steps; -1 for none. The schedule follows it.
-        save_minutes: Of training that may be lost if the process is killed: a checkpoint is
+        max_steps: Steps after which training stops; -1 for none. The schedule follows it.
+        save_minutes: Minutes of training that may be lost if the process is killed: a checkpoint is
             written when the last is so old, beside that of every epoch. 0 writes one after each
             step, inf none within an epoch.
     """

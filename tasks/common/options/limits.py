@@ -59,7 +59,7 @@ class Options:
         """
         for name, limit in _limits(type(self)).items():
             value = getattr(self, name)
-            option = f"{self.GROUP}.{name}"
+            option = f"{self.GROUP}.{name}".removeprefix(".")
             if limit.fits(value):
                 continue
             if limit.names and isinstance(value, str):

@@ -11,20 +11,24 @@ class BackboneChoice(Options, group="backbone"):
 
     Attributes:
         name: A registered name.
-        weights: A tag, a file, or ``random``; see `backbones.build_backbone`.
-        conventions: What the weights expect of an image, where the file does not say so: a name in
-            `backbones.weights.conventions.CONVENTIONS`.
-        norm: A norm's name, or ``auto``: see `tasks.common.recipe.build.choose_norm`.
+        weights: What the backbone begins with; see `backbones.build_backbone`.
+        conventions: What the weights expect of an image, such as ``caffe``, where the file does not
+            say so: a name in `backbones.weights.conventions.CONVENTIONS`.
+        norm: The norm's name, such as ``group``, or ``auto``: see
+            `tasks.common.recipe.build.choose_norm`.
         freeze: How many stages to freeze, or ``auto``: in detection 2 (stem and c2) of loaded
             weights, as in detectron2 and torchvision, otherwise none; with ``recipe.unfreeze`` all
             up to the last stage that it names; see `tasks.common.recipe.build.choose_freeze`.
-        in_channels: Of the image; None for what the task's data have, in detection 3 (RGB).
-        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
-        drop_path: Stochastic depth of the last block, from 0 to below 1.
-        init: How random weights are drawn: ``he``, ``zero_last`` or ``scaled``; ``auto`` is
-            ``zero_last`` where the backbone can do that, and its own way where not.
+        in_channels: Channels of the image; None for what the task's data have, in detection 3
+            (RGB).
+        output_stride: Pixels of the image per pixel of the last feature map: 32, or 16 or 8 to
+            dilate the last stages instead of striding.
+        drop_path: Probability that training skips the last block (stochastic depth), from 0 to
+            below 1; that of earlier blocks rises linearly to it.
+        init: How random weights are drawn, ``he``, ``zero_last``, ``scaled`` or ``auto``; ``auto``
+            is ``zero_last`` where the backbone can do that, and its own way where not.
         deformable: Stages, such as c4 and c5, whose 3x3 convolutions are deformable.
-        deformable_version: 1 learns offsets, 2 masks as well.
+        deformable_version: Of deformable convolutions: 1 learns offsets, 2 masks as well.
     """
 
     name: str

@@ -23,20 +23,20 @@ class Recipe(Options, group="recipe"):
         epochs: How often each image is seen.
         batch_size: Images per step on one device.
         accumulate: Steps whose gradients are added up before the weights move.
-        optimizer: ``sgd`` with Nesterov-free momentum, or ``adamw``.
+        optimizer: ``sgd``, with momentum but without Nesterov's, or ``adamw``.
         lr: Learning rate of a step over ``lr_images`` images; scaled linearly with the effective
             batch (Goyal et al., arXiv:1706.02677).
         lr_images: The effective batch that ``lr`` is meant for.
         backbone_lr_factor: The learning rate of the backbone's last stage over that of the rest.
         lr_decay: The learning rate of each stage over that of the next, down to the stem; 1 gives
             all stages the same (Clark et al., arXiv:2003.10555, section 3.1).
-        momentum: Of SGD; AdamW's first beta.
-        weight_decay: Of weights; norms and biases have none.
+        momentum: Momentum of SGD, or AdamW's first beta.
+        weight_decay: Decay of the weights; norms and biases have none.
         warmup: Steps over which the learning rate rises from 0, linearly.
         final_lr_factor: The last learning rate over the highest, at the end of the cosine.
         restarts: How often the cosine starts again from the highest learning rate, at even
             distances (Loshchilov and Hutter, arXiv:1608.03983).
-        clip: Gradients are scaled down to this norm; 0 leaves them.
+        clip: Highest norm of the gradients, which are scaled down to it; 0 for no limit.
         frozen_until: How many epochs the whole backbone is frozen for, before what
             ``backbone.freeze`` leaves free begins to train.
         unfreeze: After how many epochs a stage that ``backbone.freeze`` froze begins to train, by
@@ -45,9 +45,9 @@ class Recipe(Options, group="recipe"):
             See `tasks.common.recipe.ema`.
         label_smoothing: Share of the truth that cross entropy spreads evenly over all classes: of
             the box classifier, or of the pixels; from 0 to below 1.
-        gate_target: Of a backbone with gates, the share of its residuals that is to count, from 0
+        gate_target: The share of its residuals that a backbone with gates is to use, from 0
             to 1; None leaves that to the task's loss.
-        gate_weight: Of the penalty for missing it, in the loss.
+        gate_weight: Weight in the loss of the penalty for missing ``gate_target``.
     """
 
     epochs: int = integer(12, least=1)

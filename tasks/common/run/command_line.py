@@ -1,16 +1,17 @@
-"""What stands between a user's command line and a run: typos answered, errors without a trace."""
+"""Between a command line and a run: ``--help``, typos, and errors that are for the user."""
 
-import argparse
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
-from pathlib import Path
+from functools import partial
+from pkgutil import resolve_name
 from typing import Final, TypeVar
 
-from hydra import compose, initialize_config_dir
+import hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -20,45 +21,98 @@ from hydra.errors import (
 )
 from omegaconf import DictConfig, OmegaConf
 
+from backbones.choose import nearest
+from backbones.errors import UserError
+from tasks.common.run.config import Training, members
 from tasks.common.run.ending import EndingError
+from tasks.common.run.help import help_text
 
 T = TypeVar("T")
 
-_MENDABLE: Final = (ValueError, OSError, FloatingPointError, EndingError, InstantiationException)
-"""Errors whose message says what to do."""
+_FOR_USERS: Final = (UserError, ValueError, OSError, FloatingPointError, EndingError)
+"""Errors whose message says what to do; all others are bugs."""
+
+_TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")
+"""Variables of the environment; any value but 0 shows the trace of every error."""
 
 _QUOTED_KEY: Final = re.compile(r"[{,]\s*(['\"])[^'\"]*\1\s*:")
 
 # With these options Hydra prints something and runs nothing.
-_SHOWS: Final = re.compile(r"-[hic]|--(help|hydra-help|version|(info|cfg)(=.*)?)")
+_SHOWS: Final = re.compile(r"-[ic]|--(hydra-help|version|(info|cfg)(=.*)?)")
 
 
-def check_overrides(config_folder: Path, config_name: str, arguments: Sequence[str]) -> None:
+def train(training: Training) -> None:
+    """Run a training script: answer ``--help`` and typos at once, then train.
+
+    Args:
+        training: The script.
+    """
+    arguments = sys.argv[1:] = with_text_tables(sys.argv[1:])
+    training.register(members(arguments))
+    if any(argument in ("-h", "--help") for argument in arguments):
+        sys.stdout.write(training_help(training, arguments) + "\n")
+        return
+    check_overrides(training, arguments)
+
+    def run(cfg: DictConfig) -> float:
+        return exit_on_error(partial(resolve_name(training.run), cfg))
+
+    configs = str(training.configs)
+    hydra.main(version_base="1.3", config_path=configs, config_name=training.task)(run)()
+
+
+def check_overrides(training: Training, arguments: Sequence[str]) -> None:
     """Compose the configuration once, to answer a typo with the nearest name.
 
     Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra. A value that
-    is not given is an error only of a run, not of ``--help``, ``--cfg`` and the like.
+    is not given is an error only of a run, not of ``--cfg`` and the like.
 
     Args:
-        config_folder: Absolute path of ``configs``.
-        config_name: The root configuration's name.
+        training: The script.
         arguments: The command line without the script's name.
 
     Raises:
-        ValueError: If a key, a group's option or a value does not fit, or a value is missing.
+        UserError: If a key, a group's option or a value does not fit, or a value is missing.
     """
     if any(argument in ("-m", "--multirun") for argument in arguments):
         return
-    overrides = [a for a in arguments if not a.startswith("-") and "=" in a]
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder)):
-        try:
-            cfg = compose(config_name, overrides=overrides)
-        except HydraException as error:
-            raise ValueError(_answer(error, config_name, overrides)) from error
+    cfg = _composed(training, arguments)
     if any(_SHOWS.fullmatch(argument) for argument in arguments):
         return
     if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ValueError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
+        raise UserError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
+    training.check(cfg)
+
+
+def training_help(training: Training, arguments: Sequence[str]) -> str:
+    """Return what ``--help`` prints, with the values that the other arguments set.
+
+    Args:
+        training: The script.
+        arguments: The command line without the script's name.
+
+    Raises:
+        UserError: As `check_overrides`, but for a missing value.
+    """
+    cfg = _composed(training, arguments, hydra=True)
+    with initialize_config_dir(version_base="1.3", config_dir=str(training.configs)):
+        loader = GlobalHydra.instance().config_loader()
+        picked = {k: str(v) for k, v in cfg.hydra.runtime.choices.items() if "/" not in k}
+        known = {group: loader.get_group_options(group) for group in picked}
+    del cfg.hydra
+    choices = {
+        group: ("null" if name == "None" else name, [n for n in known[group] if n != "schema"])
+        for group, name in picked.items()
+    }
+    return help_text(training, cfg, choices)
+
+
+def _composed(training: Training, arguments: Sequence[str], *, hydra: bool = False) -> DictConfig:
+    overrides = [a for a in arguments if not a.startswith("-") and "=" in a]
+    try:
+        return training.compose(overrides, hydra=hydra)
+    except HydraException as error:
+        raise UserError(_answer(error, training, overrides)) from error
 
 
 def with_text_tables(arguments: Sequence[str]) -> list[str]:
@@ -84,35 +138,24 @@ def _as_text(argument: str) -> str:
 
 
 def exit_on_error(main: Callable[[], T]) -> T:
-    """Return what ``main`` returns, or end with the message of an error that a user can mend.
+    """Return what ``main`` returns, or end with the message of an error that is for the user.
 
-    ``HYDRA_FULL_ERROR=1`` shows the trace as well.
+    Any other error is a bug, and is raised with its trace; ``KEEL_TRACE=1`` does so with all.
 
     Args:
-        main: Raises ValueError, OSError, FloatingPointError or EndingError with a message that
-            says what to do.
+        main: Whose errors are caught.
     """
     try:
         return main()
-    except KeyboardInterrupt:  # training answers it by itself
+    except KeyboardInterrupt:  # training handles it itself
         sys.stderr.write("\ninterrupted\n")
         sys.exit(128 + signal.SIGINT)
-    except _MENDABLE as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+    except (*_FOR_USERS, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        traced = any(os.environ.get(name, "0") != "0" for name in _TRACES)
+        if traced or not isinstance(cause, _FOR_USERS):
             raise
-        cause = error.__cause__ if isinstance(error, HydraException) else None
-        sys.exit(f"error: {cause or error}")
-
-
-def count(text: str) -> int:
-    """Return a whole number of at least 1, for a type of argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: If the text is something else; argparse names the option.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
+        sys.exit(f"error: {cause} ({_TRACES[0]}=1 shows where it comes from)")
 
 
 def _said(error: HydraException) -> str:
@@ -123,10 +166,10 @@ def _said(error: HydraException) -> str:
     return "; ".join(dict.fromkeys(kept)).partition("; Config search path")[0].rstrip(".")
 
 
-def _answer(error: HydraException, config_name: str, overrides: Sequence[str]) -> str:
+def _answer(error: HydraException, training: Training, overrides: Sequence[str]) -> str:
     """Return what is wrong, with the nearest name where a name is wrong."""
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, wanted = str(error.missing_cfg_file).rpartition("/")
+        group, _, wanted = str(error.missing_cfg_file).partition("/")
         known = [option for option in error.options if option != "schema"]
         return f"no {group}={wanted}{_nearest(wanted, known)} Known: {', '.join(known)}."
     if isinstance(error, OverrideParseException):
@@ -141,15 +184,14 @@ def _answer(error: HydraException, config_name: str, overrides: Sequence[str]) -
         groups = [
             o for o in overrides if "." not in (name := o.partition("=")[0]) and name != found[1]
         ]
-        keys = [*_keys(compose(config_name, overrides=groups), ""), "experiment", "debug"]
+        keys = [*_keys(training.compose(groups), ""), "experiment", "debug"]
         return f"unknown option {found[1]!r}{_nearest(found[1], keys)}"
     return f"{_said(error)}."
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    # Not `backbones.choose.nearest`: a typo is answered without the seconds that torch takes.
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
+    close = nearest(name, known)
+    return f"; did you mean {close!r}?" if close else "."
 
 
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:

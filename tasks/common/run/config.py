@@ -1,68 +1,140 @@
-"""Tells Hydra what the options are: every registered backbone, and our dataclasses as schemas.
+"""The options of a training script: declared by dataclasses, composed by Hydra, and checked.
 
 The dataclasses own the defaults and the types; the YAML files under ``configs`` own the recipes.
-What both tasks share, the groups ``backbone``, ``trainer``, ``cache`` and ``debug`` and the recipes
-that build upon each task's ``finetune``, is stored from here.
+Nothing here imports torch, so that a wrong option is reported at once.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, make_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
+from backbones.plugins import FAMILIES, offered
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
+from tasks.common.options.limits import Options, integer
+from tasks.common.options.run import RunOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 
-_RECIPES: Final = Path(__file__).parents[3] / "configs" / "recipe"
-# A configuration may leave the batch size to `tasks.common.run.batch_size`; a recipe has a number.
-_RecipeOptions = make_dataclass(
-    "_RecipeOptions",
-    [("batch_size", int | str, Recipe.batch_size)],
-    bases=(Recipe,),
-    frozen=True,
-    kw_only=True,
-)
+CONFIGS: Final = Path(__file__).parents[3] / "configs"
 
 
-def register_configs(groups: Mapping[str, Any]) -> None:
-    """Store a ``backbone/<name>`` per registered backbone, the shared groups, and the schemas.
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Recipe, group="recipe"):
+    """A recipe whose batch size may be ``auto``; see `tasks.common.run.batch_size`."""
 
-    Args:
-        groups: The task's own groups, each with a dataclass that holds its defaults.
+    batch_size: int | str = integer(Recipe.batch_size, least=1, also={"auto": "auto"})  # type: ignore[assignment]
+
+
+_SHARED: Final[Mapping[str, type[Options]]] = {
+    "backbone": BackboneChoice,
+    "recipe": RecipeOptions,
+    "trainer": TrainerOptions,
+    "cache": CacheOptions,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training script.
+
+    Attributes:
+        script: Its path in the project.
+        task: The folder below ``configs`` and the root configuration in it.
+        title: What it trains, for ``--help``.
+        run: The dotted name of what trains, `tasks.common.run.run.run_task` of the task.
+        own: The dataclasses of the groups that only this task has.
+        data: The options of every layout of a data set; each layout adds its own.
+        options: The options that belong to no group.
     """
-    store = ConfigStore.instance()
-    for name in [*list_backbones(), *_families(sys.argv)]:
-        group, _, last = f"backbone/{name}".rpartition("/")
-        node = _schema(BackboneChoice(name=name))
-        store.store(group=group, name=last, node=node, package="backbone")
-    store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
-    store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
-    # One training step, one validation, the whole report: does everything fit together?
-    store.store(
-        group="debug", name="one_step", node={"trainer": {"max_steps": 1}}, package="_global_"
-    )
-    for file in sorted(_RECIPES.glob("*.yaml")):
-        store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
-    for group, options in {"recipe": _RecipeOptions(), **groups}.items():
-        # Each layout of a data set adds options of its own, so that schema must stay open.
-        node = asdict(options) if group == "data" else _schema(options)
-        store.store(group=group, name="schema", node=node)
+
+    script: str
+    task: str
+    title: str
+    run: str
+    own: Mapping[str, type[Options]]
+    data: type[Options]
+    options: type[RunOptions] = RunOptions
+
+    @property
+    def configs(self) -> Path:
+        """The folder of the configuration files."""
+        return CONFIGS / self.task
+
+    @property
+    def groups(self) -> Mapping[str, type[Options]]:
+        """The dataclass of every group but ``data``."""
+        return {**_SHARED, **self.own}
+
+    def register(self, backbones: Iterable[str] = ()) -> None:
+        """Tell Hydra every option.
+
+        Args:
+            backbones: Names of a family, such as ``timm/resnet18``. A family may have a thousand
+                members, so a member is known to Hydra only where it is asked for.
+        """
+        store = ConfigStore.instance()
+        for name in [*list_backbones(), *backbones]:
+            group, _, last = f"backbone/{name}".rpartition("/")
+            node = _schema(BackboneChoice(name=name))
+            store.store(group=group, name=last, node=node, package="backbone")
+        store.store(name="options", node=_values(self.options()))
+        store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
+        store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
+        # One training step, one validation, the whole report: does everything fit together?
+        one_step = {"trainer": {"max_steps": 1}}
+        store.store(group="debug", name="one_step", node=one_step, package="_global_")
+        # Not typed, so that a layout can add options of its own.
+        store.store(group="data", name="schema", node=_values(self.data()))
+        for file in sorted((CONFIGS / "recipe").glob("*.yaml")):
+            store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
+        for group, options in {"recipe": RecipeOptions, **self.own}.items():
+            store.store(group=group, name="schema", node=_schema(options()))
+
+    def compose(self, overrides: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
+        """Return the configuration.
+
+        Args:
+            overrides: Such as ``recipe.lr=0.1``.
+            hydra: Whether Hydra's own configuration is in it, as ``hydra``.
+
+        Raises:
+            HydraException: If an option is unknown, or its value has the wrong type.
+        """
+        self.register(members(overrides))
+        with initialize_config_dir(version_base="1.3", config_dir=str(self.configs)):
+            return compose(self.task, overrides=list(overrides), return_hydra_config=hydra)
+
+    def check(self, cfg: DictConfig) -> None:
+        """Raise if an option has a value that it does not take.
+
+        Raises:
+            UserError: With the option and what it takes.
+        """
+        own = {field: cfg[field] for field in _values(self.options())}
+        self.options(**own)
+        for group, made in self.groups.items():
+            made(**plain_values(cfg[group]))
+        names = {field.name for field in fields(self.data)}
+        self.data(**{k: v for k, v in plain_values(cfg.data).items() if k in names})
 
 
-def _families(arguments: Sequence[str]) -> list[str]:
-    """Return the names below a prefix, such as ``timm/resnet18``, that a command line asks for.
+def _values(options: Options) -> dict[str, Any]:
+    return asdict(options)  # type: ignore[call-overload]
 
-    A family may have a thousand members, so they are options only where they are asked for.
-    """
-    asked = [a.partition("=")[2] for a in arguments if a.startswith("backbone=")]
-    return [name for names in asked for name in names.split(",") if "/" in name]
+
+def members(overrides: Sequence[str]) -> list[str]:
+    """Return the names of families that a command line asks for, such as ``timm/resnet18``."""
+    asked = [o.partition("=")[2] for o in overrides if o.startswith("backbone=")]
+    names = [name for several in asked for name in several.split(",") if "/" in name]
+    families = offered(FAMILIES) if names else []
+    return [name for name in names if name.partition("/")[0] in families]
 
 
 def plain_values(node: DictConfig) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _v2_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
     return 2, FastRCNNConvFCHead(shape, widths, [options.head_width], norm_layer=nn.BatchNorm2d)
 
 
-_HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
+HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
 
 
 def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> Detector:
@@ -131,7 +131,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             f"anchor_sizes takes one size per pyramid level ({', '.join(fpn.levels)}), got "
             f"{list(options.anchor_sizes)}."
         )
-    rpn_depth, box_head = choose(_HEADS, options.head, what="detection head")(options)
+    rpn_depth, box_head = choose(HEADS, options.head, what="detection head")(options)
     return _Detector(
         BackboneWithFPN(backbone, fpn),
         min_size=options.min_size,

@@ -17,11 +17,11 @@ from backbones.layers.norm import NormFactory, norm_factory
 from backbones.layers.torchscript import NoTorchScript
 from tasks.segmentation.options import WIDTHS, UNetOptions
 
-_ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
+ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
 _HEADS: Final = "deep_heads."
 
 
-_UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
+UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
     "nearest": lambda _, factor: nn.Upsample(scale_factor=factor, mode="nearest"),
     "bilinear": lambda _, factor: nn.Upsample(scale_factor=factor, mode="bilinear"),
     "transposed": lambda channels, factor: nn.ConvTranspose2d(
@@ -54,9 +54,9 @@ class DecoderBlock(NoTorchScript, nn.Module):
         options: UNetOptions,
     ) -> None:
         super().__init__()
-        attention = _ATTENTION[options.attention]
+        attention = ATTENTION[options.attention]
         joined = in_channels + skip_channels
-        self.upsample = _UPSAMPLING[options.upsampling](in_channels, factor)
+        self.upsample = UPSAMPLING[options.upsampling](in_channels, factor)
         self.attention1 = Attention(attention if skip_channels else None, in_channels=joined)
         self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
         self.conv2 = ConvNorm(out_channels, out_channels, 3, norm=norm)

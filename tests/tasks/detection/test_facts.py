@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tasks.detection.assemble import assemble
-from tasks.detection.config import register_detection
+from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.facts import facts
 
@@ -18,7 +18,7 @@ def banner(tmp_path):
     root = write_sample(tmp_path / "data", images={"train": 8, "val": 2, "test": 1}, size=64)
 
     def read(*overrides):
-        register_detection()
+        DETECTION.register()
         usual = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
         usual += [f"data.root={root}", "trainer.accelerator=cpu", "trainer.precision=32"]
         with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):

@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tasks.segmentation.assemble import assemble
-from tasks.segmentation.config import register_segmentation
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.facts import facts
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "segmentation"
 
 
 def banner(root, *overrides):
-    register_segmentation()
+    SEGMENTATION.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
         cfg = compose(
             "segmentation",

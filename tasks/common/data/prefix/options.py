@@ -12,11 +12,14 @@ class CacheOptions(Options, group="cache"):
     Attributes:
         views: How many augmented views of each training image are drawn in advance; epoch e sees
             view e % views. 0 for no cache: every epoch draws new ones.
-        where: ``memory``; ``disk``, where a later run with the same prefix, data and augmentation
-            finds it again; or ``none``, which keeps nothing and computes the same every time.
-        folder: For ``disk``; each prefix, data set and augmentation has a folder of its own in it.
-        dtype: What is kept: ``auto`` as it was computed, so that nothing is lost, or rounded to
-            ``bf16`` or ``fp16``, which moves the losses of a float32 run by that rounding.
+        where: Where the features are kept: in ``memory``; on ``disk``, where a later run with the
+            same prefix, data and augmentation finds them again; or ``none``, which keeps nothing
+            and computes the same every time.
+        folder: Folder of the cache on disk; each prefix, data set and augmentation has a folder of
+            its own in it.
+        dtype: Precision of what is kept: ``auto`` as it was computed, so that nothing is lost, or
+            rounded to ``bf16`` or ``fp16``, which moves the losses of a float32 run by that
+            rounding.
     """
 
     views: int = integer(0, least=0)

@@ -1,17 +1,12 @@
 """Which images have more boxes than can be found, by hand."""
 
-from pathlib import Path
-
 import pytest
-from hydra import compose, initialize_config_dir
 
 from tasks.detection.assemble import assemble
-from tasks.detection.config import register_detection
+from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.facts import facts
 from tasks.detection.scores.limits import crowded, needed
-
-CONFIGS = Path(__file__).parents[4] / "configs" / "detection"
 
 
 def truth(*counts, crowds=0):
@@ -50,12 +45,10 @@ def test_the_banner_warns_of_images_with_more_boxes_than_the_detector_returns(
     tmp_path, count, warned
 ):
     root = write_sample(tmp_path / "data", images={"train": 3, "val": 3, "test": 1}, size=64)
-    register_detection()
     overrides = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
     overrides += [f"data.root={root}", f"model.detections_per_image={count}"]
     overrides += ["trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        said = facts(assemble(compose("detection", overrides=overrides)))
+    said = facts(assemble(DETECTION.compose(overrides)))
     found = {text.partition(":")[0]: text for name, text in said.items() if "warning" in name}
     assert warned <= set(found)
     assert all("set model.detections_per_image=" in found[name] for name in warned)

@@ -1,0 +1,114 @@
+"""What each task adds to ``scripts/predict.py`` and ``scripts/evaluate.py``."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules, resolve_name
+from typing import Any
+
+import tasks
+from backbones.errors import UserError
+from tasks.common.machine.options import ACCELERATORS
+
+Flags = Mapping[str, Mapping[str, Any]]
+"""Options by name, each with the arguments of `ArgumentParser.add_argument`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What ``tasks/<name>/inference.py`` calls ``INFERENCE``; importing it imports no torch.
+
+    Attributes:
+        noun: What the task trains, such as detector.
+        predict_flags: Options of predict.py that only this task has; by default None.
+        evaluate_flags: Options of evaluate.py that only this task has; by default None.
+        predict: Predicts ``options.sources`` with ``options.checkpoint`` on ``options.device``, and
+            yields a line per image.
+        score: Prints and returns the scores of ``options.paths``: a checkpoint, the truth and the
+            images.
+        score_results: Prints and returns the scores of ``options.results`` against
+            ``options.paths``: the truth.
+        takes: Whether results at a path are this task's.
+    """
+
+    noun: str
+    predict_flags: Flags
+    evaluate_flags: Flags
+    predict: Callable[[Namespace], Generator[str, None, None]]
+    score: Callable[[Namespace], Mapping[str, Any]]
+    score_results: Callable[[Namespace], Mapping[str, Any]]
+    takes: Callable[[Path], bool]
+
+
+def inferences() -> dict[str, Inference]:
+    """Return what every task below ``tasks`` adds, by its name."""
+    names = [module.name for module in iter_modules(tasks.__path__)]
+    found = [name for name in names if find_spec(f"tasks.{name}.inference")]
+    return {name: resolve_name(f"tasks.{name}.inference:INFERENCE") for name in found}
+
+
+def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:
+    """Add the options that all tasks share, and those of each in a group of its own.
+
+    Args:
+        parser: Of the script.
+        flags: By task.
+    """
+    parser.add_argument("--device", choices=ACCELERATORS, default="auto", help="auto by default")
+    parser.add_argument(
+        "--exif",
+        choices=("apply", "refuse", "ignore"),
+        help="images to be shown turned; as in training where not given (docs/data.md)",
+    )
+    groups: dict[str, Any] = {}
+    for flag, how in {f: how for own in flags.values() for f, how in own.items()}.items():
+        title = f"{' and '.join(task for task, own in flags.items() if flag in own)} only"
+        groups[title] = groups.get(title) or parser.add_argument_group(title)
+        groups[title].add_argument(flag, **how)
+
+
+def refuse_others(options: Namespace, flags: Mapping[str, Flags], *, task: str, what: str) -> None:
+    """Raise if an option was given that is another task's.
+
+    Args:
+        options: The parsed command line; an option that was not given is None.
+        flags: By task.
+        task: Whose options are allowed.
+        what: What it is done to, such as "x.ckpt is a segmenter".
+
+    Raises:
+        UserError: With the option.
+    """
+    foreign = {flag: name for name, own in flags.items() for flag in own if flag not in flags[task]}
+    for flag, name in foreign.items():
+        if getattr(options, flag.removeprefix("--").replace("-", "_")) is not None:
+            raise UserError(f"{flag} is for {name} only, and {what}; leave it out.")
+
+
+def refuse(options: Namespace, *names: str, what: str) -> None:
+    """Raise if one of these options was given.
+
+    Args:
+        options: The parsed command line; an option that was not given is None.
+        names: Of the options, as attributes.
+        what: What the options are for, such as "checkpoints".
+
+    Raises:
+        UserError: With the option.
+    """
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for {what}; leave it out.")
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1, for a type of argparse.
+
+    Raises:
+        ArgumentTypeError: If the text is something else; argparse names the option.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)

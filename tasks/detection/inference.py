@@ -1,0 +1,117 @@
+"""What ``scripts/predict.py`` and ``scripts/evaluate.py`` do with a detector; torch comes late."""
+
+from argparse import BooleanOptionalAction, Namespace
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.common.machine.options import PRECISIONS
+from tasks.common.run.inference import Flags, Inference, count, refuse
+
+if TYPE_CHECKING:
+    from torchvision.models.detection import FasterRCNN
+
+    from tasks.detection.model.card import DetectorCard
+
+_FLAGS: Final[Flags] = {
+    "--precision": {
+        "choices": list(PRECISIONS),
+        "help": "bf16 by itself if the machine has it",
+    },
+    "--max-detections": {
+        "type": count,
+        "help": "per image; where not given as in training, with --results as the truth needs",
+    },
+    "--range": {
+        "type": float,
+        "nargs": 2,
+        "metavar": ("LOW", "HIGH"),
+        "help": "what becomes 0 and 255 of images of other types than 8 bits; as in training "
+        "where not given",
+    },
+}
+
+
+def _load(options: Namespace) -> "tuple[FasterRCNN, DetectorCard]":
+    from tasks.detection.model.card import load_detector
+
+    detector, card = load_detector(
+        options.checkpoint,
+        detections_per_image=options.max_detections,
+        exif=options.exif,
+        range_=tuple(options.range) if options.range else None,
+    )
+    return detector.to(options.device), card
+
+
+def _predict(options: Namespace) -> Generator[str, None, None]:
+    """Write COCO results and overlays."""
+    from tasks.common.machine.precision import autocast
+    from tasks.detection.scores.image_ids import match_ids, read_image_ids
+    from tasks.detection.scores.predict import find_images, predict_files
+
+    files, ids = find_images(options.sources, output=options.output), None
+    if options.annotations:
+        ids, note = match_ids(files, read_image_ids(options.annotations))
+        yield from [note] * bool(note)
+    detector, card = _load(options)
+    with autocast(options.precision or "auto", device=options.device, option="--precision"):
+        yield from predict_files(
+            detector,
+            card,
+            files,
+            output=options.output,
+            threshold=0.5 if options.threshold is None else options.threshold,
+            image_ids=ids,
+        )
+    yield f"predictions.json, images.json and overlays are in {options.output}"
+
+
+def _score(options: Namespace) -> Mapping[str, Any]:
+    """Print the table of AP."""
+    from tasks.common.machine.precision import autocast
+    from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
+
+    options.checkpoint, truth, images = options.paths
+    detector, card = _load(options)
+    one_based = card.one_based if options.one_based is None else options.one_based
+    split = read_annotations(
+        truth, images, classes=card.classes, one_based=one_based, reading=card.reading
+    )
+    with autocast(options.precision or "auto", device=options.device, option="--precision"):
+        scores = evaluate(detector, card, split)
+    print_evaluation(split, scores, card)
+    return scores
+
+
+def _score_results(options: Namespace) -> Mapping[str, Any]:
+    """Print the table of AP of a results file."""
+    from tasks.detection.scores.evaluate import print_results
+    from tasks.detection.scores.results import evaluate_results, read_truth
+
+    refuse(options, "precision", "one_based", "exif", "range", what="checkpoints")
+    split = read_truth(options.paths[0])
+    scores, limit, notes = evaluate_results(options.results, split, limit=options.max_detections)
+    print_results(options.results, split, scores, limit=limit, suspicions=notes)
+    return scores
+
+
+INFERENCE: Final = Inference(
+    noun="detector",
+    predict_flags={
+        **_FLAGS,
+        "--threshold": {"type": float, "help": "lowest score drawn in the overlays (0.5)"},
+        "--annotations": {"type": Path, "help": "COCO file that gives the images their ids"},
+    },
+    evaluate_flags={
+        **_FLAGS,
+        "--one-based": {
+            "action": BooleanOptionalAction,
+            "help": "whether Pascal-VOC coordinates count from 1; as in training where not given",
+        },
+    },
+    predict=_predict,
+    score=_score,
+    score_results=_score_results,
+    takes=lambda path: not path.is_dir(),
+)

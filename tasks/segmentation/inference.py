@@ -1,0 +1,90 @@
+"""What ``scripts/predict.py`` and ``scripts/evaluate.py`` do with a segmenter; torch comes late."""
+
+from argparse import Namespace
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.run.inference import Inference
+
+
+def _predict(options: Namespace) -> Generator[str, None, None]:
+    """Write masks and overlays."""
+    from tasks.segmentation.model.card import load_segmenter
+    from tasks.segmentation.scores.predict import find_cases, predict_cases
+
+    segmenter, card = load_segmenter(options.checkpoint, exif=options.exif)
+    cases = find_cases(options.sources, channels=card.channels, output=options.output)
+    yield from predict_cases(segmenter.to(options.device), card, cases, output=options.output)
+    yield f"masks and overlays are in {options.output}"
+
+
+def _score(options: Namespace) -> Mapping[str, Any]:
+    """Print the table of Dice and distances."""
+    from tasks.segmentation.model.card import load_segmenter
+    from tasks.segmentation.scores.evaluate import evaluate, read_cases
+
+    checkpoint, truth, images = options.paths
+    segmenter, card = load_segmenter(checkpoint, exif=options.exif)
+    split, unit = read_cases(truth, images, card, mask_suffix=options.mask_suffix)
+    cases, summary = evaluate(
+        segmenter.to(options.device), card, split, tolerance=_tolerance(options)
+    )
+    return _shown(options, cases, summary, source=truth, unit=unit, notes=split.notes)
+
+
+def _score_results(options: Namespace) -> Mapping[str, Any]:
+    """Print the table of Dice and distances of a folder of masks."""
+    from tasks.segmentation.scores.evaluate import evaluate_masks
+
+    cases, summary, unit, notes = evaluate_masks(
+        options.results,
+        options.paths[0],
+        tolerance=_tolerance(options),
+        exif=options.exif or "refuse",
+        mask_suffix=options.mask_suffix,
+    )
+    return _shown(options, cases, summary, source=options.results, unit=unit, notes=notes)
+
+
+def _shown(
+    options: Namespace,
+    cases: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    *,
+    source: Path,
+    unit: str,
+    notes: Sequence[str],
+) -> Mapping[str, Any]:
+    """Print the notes and the table, write the scores of each case, and return the summary."""
+    from tasks.common.report.terminal import print_line
+    from tasks.segmentation.scores.evaluate import print_summary
+    from tasks.segmentation.scores.metrics import write_case_scores
+
+    for note in notes:
+        print_line(note)
+    print_summary(f"{source}: {len(cases)} cases", summary, unit=unit)
+    if options.cases:
+        write_case_scores(options.cases, cases)
+    return summary
+
+
+def _tolerance(options: Namespace) -> float:
+    return 2.0 if options.tolerance is None else float(options.tolerance)
+
+
+INFERENCE: Final = Inference(
+    noun="segmenter",
+    predict_flags={},
+    evaluate_flags={
+        "--cases": {"type": Path, "help": "CSV file to write each case's scores to"},
+        "--mask-suffix": {
+            "help": "what true masks have behind the image's name, such as _drawn",
+        },
+        "--tolerance": {"type": float, "help": "of NSD, in mm for volumes, else pixels (2)"},
+    },
+    predict=_predict,
+    score=_score,
+    score_results=_score_results,
+    takes=Path.is_dir,
+)
