@@ -23,20 +23,17 @@ def facts(parts: Parts) -> dict[str, str]:
 def _warnings(splits: Splits, card: DetectorCard) -> list[str]:
     """Return what a user should know of the splits, a sentence each."""
     said = []
-    for name, part in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+    for name, part in splits.by_name().items():
         found = card.options.detections_per_image
         remedy = "model.detections_per_image="
-        if part and (text := crowded(part.truth, found=found, remedy=remedy)):
+        if text := crowded(part.truth, found=found, remedy=remedy):
             said.append(f"{name}: {text}")
     return said
 
 
 def _data_facts(splits: Splits) -> dict[str, str]:
     facts = {}
-    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    for name, part in parts.items():
-        if part is None:
-            continue
+    for name, part in splits.by_name().items():
         empty = sum(not len(record.boxes) for record in part.images)
         facts[name] = f"{len(part.images)} images, {part.num_boxes} boxes, {empty} without a box"
         if part.cleaned:

@@ -6,7 +6,7 @@ from tasks.common.recipe.stages import stages_text
 from tasks.common.run.facts import run_facts
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.data.cases import ClassTable
-from tasks.segmentation.data.load import Side, Splits
+from tasks.segmentation.data.load import CheckedCases, Splits
 from tasks.segmentation.options import LossOptions
 
 
@@ -22,12 +22,11 @@ def facts(parts: Parts) -> dict[str, str]:
 
 def _data_facts(splits: Splits) -> dict[str, str]:
     classes = splits.train.cases.classes
-    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {
         "data": splits.train.cases.source,
         "classes": _class_fact(classes),
-        **{name: _side_fact(side, classes) for name, side in sides.items() if side is not None},
-        **({"images": splits.read} if splits.read else {}),
+        **{name: _split_fact(part, classes) for name, part in splits.by_name().items()},
+        **({"images": splits.images} if splits.images else {}),
     }
 
 
@@ -44,16 +43,16 @@ def _class_fact(classes: ClassTable) -> str:
     return f"{table} ({kind}{origin})"
 
 
-def _side_fact(side: Side, classes: ClassTable) -> str:
+def _split_fact(part: CheckedCases, classes: ClassTable) -> str:
     """Return counts and the share of every class."""
-    slices = sum(case.shape[0] for case in side.facts)
-    counted = np.sum([case.class_pixels for case in side.facts], axis=0)
-    pixels = sum(int(np.prod(case.shape)) for case in side.facts)
+    slices = sum(case.shape[0] for case in part.facts)
+    counted = np.sum([case.class_pixels for case in part.facts], axis=0)
+    pixels = sum(int(np.prod(case.shape)) for case in part.facts)
     shares = (f"{n} {c / pixels:.1%}" for n, c in zip(classes.names, counted, strict=True))
-    patients = len({case.patient for case in side.cases.cases})
-    volumes = f" of {slices} slices" if slices > len(side.facts) else ""
-    of_patients = f" of {patients} patients" if patients < len(side.facts) else ""
-    return f"{len(side.facts)} cases{volumes}{of_patients}; {', '.join(shares)}"
+    patients = len({case.patient for case in part.cases.cases})
+    volumes = f" of {slices} slices" if slices > len(part.facts) else ""
+    of_patients = f" of {patients} patients" if patients < len(part.facts) else ""
+    return f"{len(part.facts)} cases{volumes}{of_patients}; {', '.join(shares)}"
 
 
 def _model_facts(parts: Parts) -> dict[str, str]:

@@ -3,14 +3,73 @@
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from backbones.errors import UserError
 from tasks.common.files.paths import listed
 from tasks.common.options.limits import are_numbers
 
 SIDES: Final = ("train", "val", "test")
+
+PartT = TypeVar("PartT")
+OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits(Generic[PartT]):
+    """A data set in its parts.
+
+    Attributes:
+        train: To learn from.
+        val: To choose the checkpoint with.
+        test: For the final figure; None if there is none.
+        warnings: What a user should know of them, a sentence each.
+        images: What the check of the image files saw; empty before it.
+    """
+
+    train: PartT
+    val: PartT
+    test: PartT | None
+    warnings: tuple[str, ...] = ()
+    images: str = ""
+
+    @property
+    def tested(self) -> PartT:
+        """The part that the final figure is of: validation where there is no test split."""
+        return self.val if self.test is None else self.test
+
+    def by_name(self) -> dict[str, PartT]:
+        """Return the parts that there are."""
+        test = {} if self.test is None else {"test": self.test}
+        return {"train": self.train, "val": self.val, **test}
+
+
+def read_data(
+    node: DictConfig, kind: type[OptionsT], *, lists: Collection[str] = ()
+) -> tuple[OptionsT, Any]:
+    """Return the options of the ``data`` group, and what the function in ``_target_`` returns.
+
+    An error of that function is the cause of Hydra's InstantiationException.
+
+    Args:
+        node: The group.
+        kind: The dataclass of the options; all others are for the function.
+        lists: Options that are lists of names; one alone may be given, and be a number.
+    """
+    values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    chosen = {key: value for key, value in values.items() if key in names}
+    for name in chosen.keys() & lists:
+        value = chosen[name]
+        chosen[name] = [str(item) for item in (value if isinstance(value, list) else [value])]
+    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+    source = {key: value for key, value in values.items() if key not in names}
+    return options, instantiate(source, _convert_="all")
 
 
 def check_fractions(shares: Any) -> tuple[float, float, float]:  # noqa: ANN401 - a user's option

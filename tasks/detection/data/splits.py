@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Literal
 
 from backbones.errors import UserError
+from tasks.common.data import splits
 from tasks.common.data.splits import SIDES, check_fractions, draw_sides, group_of, refuse_leaks
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
@@ -17,31 +18,16 @@ from tasks.detection.options import DataOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splits:
-    """A data set in its parts, all with the classes of the training split.
+class Splits(splits.Splits[Annotations]):
+    """A detection data set in its parts, all with the classes of the training split.
 
     Attributes:
-        train: To learn from.
-        val: To choose the checkpoint with.
-        test: For the final figure; None if there is none.
         notes: What a user should know of how they were read, a sentence each.
-        warnings: That, and what was found in them by `checked`.
-        images: What it saw of the image files.
         drawn: How they were divided; empty for splits that the data set has itself.
     """
 
-    train: Annotations
-    val: Annotations
-    test: Annotations | None
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    images: str = ""
     drawn: str = ""
-
-    @property
-    def tested(self) -> Annotations:
-        """What the final figure is of: validation where there is no test split."""
-        return self.test or self.val
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the images' names and boxes that a resumed run must find again."""
@@ -56,8 +42,7 @@ class Splits:
     ) -> "Splits":
         """Return the splits after every image file was decoded; see `check_images`."""
         started = time.monotonic()
-        sides = {"train": self.train, "val": self.val}
-        sides |= {} if self.test is None else {"test": self.test}
+        sides = self.by_name()
         facts = scan([record for side in sides.values() for record in side.images])
         seconds = time.monotonic() - started
         reading = choose_reading(facts.values(), exif=exif, range_=range_)

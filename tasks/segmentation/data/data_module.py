@@ -37,7 +37,7 @@ class SegmentationDataModule(ResumableDataModule):
         cache: Where decoded cases of train and val are kept: in ``memory``, on ``disk`` or nowhere
             (``none``); those of test are read once.
         folder: Of the scratch file, for ``disk``.
-        sizes: Bytes of each decoded case of train and of val; see `Side.sizes`.
+        sizes: Bytes of each decoded case of train and of val; see `CheckedCases.sizes`.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

@@ -5,7 +5,8 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tasks.segmentation.data.load import _patterns, read_splits
+from tasks.common.data.splits import read_data
+from tasks.segmentation.data.load import read_splits
 from tasks.segmentation.options import DataOptions
 
 LAYOUTS = "tasks.segmentation.data.layouts"
@@ -251,7 +252,10 @@ def test_an_error_of_the_source_is_the_cause_of_hydras(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "patterns"), [(["a", 24], ["a", "24"]), (24, ["24"]), ("2[0-3]", ["2[0-3]"])]
+    ("given", "patterns"), [(["a", 24], ("a", "24")), (24, ("24",)), ("2[0-3]", ("2[0-3]",))]
 )
 def test_patterns_of_names_may_be_one_or_numbers(given, patterns):
-    assert _patterns({"val": given, "seed": 1}) == {"val": patterns}
+    node = OmegaConf.create({"_target_": "builtins.dict", "val": given, "seed": 1, "root": "x"})
+    options, source = read_data(node, DataOptions, lists=("val", "test"))
+    assert options == DataOptions(val=patterns, seed=1)
+    assert source == {"root": "x"}
