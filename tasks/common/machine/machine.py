@@ -1,4 +1,4 @@
-"""The machine that a run computes on: what it is, what is decided from it, and its set-up."""
+"""The machine that a run computes on: its description, its device and its set-up."""
 
 import logging
 import os
@@ -26,12 +26,12 @@ _IRRELEVANT: Final = (
     ".*It is recommended to use .*sync_dist=True.*",  # every process logs the same score
     r".*ModelCheckpoint\(monitor=.* could not find the monitored key.*",  # no validation yet
 )
-"""Warnings that tell our user nothing to act on."""
+"""Warnings that a user can do nothing about."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the options came to on this machine, each choice with its reason."""
+    """The device, precision and threads of a run, each with its reason."""
 
     accelerator: Decision
     precision: Decision
@@ -39,15 +39,10 @@ class Machine:
 
 
 def prepare(options: TrainerOptions, *, seed: int) -> Machine:
-    """Look at the machine, decide, and set up the process: threads, warnings, random seed.
-
-    Args:
-        options: What the user wants.
-        seed: From 0 to 2**32 - 1.
+    """Decide device, precision and threads, and set up the process: warnings, random seed.
 
     Raises:
-        ValueError: If an option is unknown, or asks for what the machine does not have, or the
-            seed is none.
+        UserError: If the machine lacks what an option needs, or the seed is out of range.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UserError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
@@ -64,14 +59,11 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
 
 
 def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision:
-    """Return ``cuda`` or ``cpu``.
+    """Return ``cuda`` or ``cpu``; raise UserError if ``wanted`` is unknown or not there.
 
     Args:
         wanted: ``auto``, ``cuda`` or ``cpu``.
-        option: How the caller's user names it.
-
-    Raises:
-        ValueError: If CUDA is wanted and there is none, or ``wanted`` is unknown.
+        option: The option's name in the calling command.
     """
     choose(dict.fromkeys(ACCELERATORS), wanted, what=option)
     if wanted == "cpu":
@@ -87,7 +79,7 @@ def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision
 
 
 def describe() -> dict[str, str]:
-    """Return what a reader of the results has to know about the machine."""
+    """Return the facts about the machine that results depend on."""
     return {
         "machine": platform.platform(),
         "processor": _processor(),

@@ -14,10 +14,10 @@ def precision(wanted: str, *, device: str, option: str = "trainer.precision") ->
     Args:
         wanted: A key of `PRECISIONS`; ``auto`` takes bf16 where the hardware has it.
         device: ``cuda`` or ``cpu``.
-        option: How the caller's user names it.
+        option: The option's name in the calling command.
 
     Raises:
-        ValueError: If ``wanted`` is unknown, or fp16 is wanted on a CPU.
+        UserError: If ``wanted`` is unknown, or fp16 is wanted on a CPU.
     """
     name = choose(PRECISIONS, wanted, what=option)
     if wanted == "fp16" and device == "cpu":
@@ -34,16 +34,7 @@ def precision(wanted: str, *, device: str, option: str = "trainer.precision") ->
 
 
 def autocast(wanted: str, *, device: str, option: str = "trainer.precision") -> torch.autocast:
-    """Return the context in which a trained network computes in a precision.
-
-    Args:
-        wanted: As in `precision`.
-        device: ``cuda`` or ``cpu``.
-        option: As in `precision`.
-
-    Raises:
-        ValueError: As `precision`.
-    """
+    """Return the context for inference in a precision; the arguments are those of `precision`."""
     types = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     dtype = types[precision(wanted, device=device, option=option).value]
     return torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None)

@@ -8,14 +8,13 @@ from tasks.common.options.decision import Decision
 
 
 def prepare_cpu(threads: int) -> Decision:
-    """Fix the number of threads and flush denormals to zero; both are for the whole process.
+    """Set the process's number of threads, and flush denormal numbers to zero.
 
-    Denormal numbers appear in gradients as losses shrink, and make CPU training 4 to 6 times
-    slower; nothing is lost with them.
+    Denormals appear in gradients as losses shrink, and make CPU training 4 to 6 times slower.
 
     Args:
-        threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` where it is set, or else one
-            per core that this process may use.
+        threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` if it is set, or else one per
+            core that this process may use.
     """
     # OpenMP also takes a list there, one number per level of nesting.
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()

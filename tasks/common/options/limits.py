@@ -24,13 +24,7 @@ from backbones.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a field takes.
-
-    Attributes:
-        text: In words; follows "takes" in messages.
-        fits: Whether a value is one of those.
-        names: If only these names fit; a message then has the nearest one.
-    """
+    """What a field takes: in words that follow "takes", as a test, and as names if any."""
 
     text: str
     fits: Callable[[Any], bool]
@@ -38,11 +32,7 @@ class Limit:
 
 
 class Options:
-    """Base of the dataclasses that hold one group of the configuration; checks their fields.
-
-    Args:
-        group: The group's name on the command line, for messages.
-    """
+    """Base of the dataclasses of options. It checks the fields; ``group`` is for the messages."""
 
     GROUP: ClassVar[str]
 
@@ -52,11 +42,7 @@ class Options:
             cls.GROUP = group
 
     def __post_init__(self) -> None:
-        """Check every field that has a limit.
-
-        Raises:
-            UserError: If a value is not within the limit; with the option, the limit, the value.
-        """
+        """Raise UserError with the option and the limit if the value of a field does not fit."""
         for name, limit in _limits(type(self)).items():
             value = getattr(self, name)
             option = f"{self.GROUP}.{name}".removeprefix(".")
@@ -79,13 +65,7 @@ def _limits(options: type[Options]) -> dict[str, Limit]:
 
 
 def integer(default: object, *, least: int, also: Mapping[Any, str] | None = None) -> Any:  # noqa: ANN401 - stands for a value of the field's type
-    """Declare a field that takes an integer.
-
-    Args:
-        default: Of the field.
-        least: The lowest value.
-        also: Other values that fit, each with how it reads in messages.
-    """
+    """Declare a field that takes an integer, or one of ``also``; see `checked`."""
     return checked(
         default,
         f"an integer of at least {least}",
@@ -113,7 +93,7 @@ def number(
         most: The highest value; give this, ``below`` or neither.
         below: A bound that is itself too high.
         noun: What the number is, such as a probability.
-        also: Other values that fit, each with how it reads in messages.
+        also: As in `checked`.
     """
     if most is None and below is None:
         text = f"above {above:g}" if least is None else f"of at least {least:g}"
@@ -148,13 +128,13 @@ def checked(
     *,
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field with any other limit.
+    """Declare a field with any limit.
 
     Args:
         default: Of the field.
-        text: What it takes, in words; follows "takes".
-        fits: Whether a value is one of those; gets whatever the user gave.
-        also: Other values that fit, each with how it reads in messages.
+        text: What the field takes, in words that follow "takes".
+        fits: Tells whether a value, of whatever type, fits.
+        also: Other values that fit, each with how it is written in messages.
     """
     others = also or {}
     limit = Limit(

@@ -24,20 +24,7 @@ def build_chosen(
     freeze: int,
     out_features: tuple[str, ...] | None = None,
 ) -> Backbone:
-    """Build the backbone of a run.
-
-    Args:
-        choice: Its name, its weights, and what is not decided elsewhere.
-        in_channels: Of the image.
-        norm: A norm's name.
-        freeze: How many stages are frozen.
-        out_features: Which features it returns; all when None.
-
-    Raises:
-        ValueError: If a name or a value is wrong, or the weights do not fit.
-        FileNotFoundError: If a weight file does not exist.
-        ConnectionError: If weights have to be downloaded and cannot be.
-    """
+    """Build the backbone of a run; raise as `backbones.build_backbone`."""
     names = {field.name for field in fields(BackboneOptions)} & {f.name for f in fields(choice)}
     options = {name: getattr(choice, name) for name in names}
     decided = {"in_channels": in_channels, "norm": norm, "init": _init(choice)}
@@ -65,26 +52,16 @@ def outline(name: str) -> Backbone | None:
 
 
 def norms_of(choice: BackboneChoice) -> tuple[str, ...] | None:
-    """Return the norms that the backbone can be built with; None for all there are."""
+    """Return the norms that the backbone can be built with; None if it can have any."""
     backbone = outline(choice.name)
     return None if backbone is None else backbone.possible_norms
 
 
 def coarsest_stride(choice: BackboneChoice, *, norm: str) -> int:
-    """Return how many pixels of the image one of the backbone's last feature stands for.
-
-    That is 32 of most, 4 of those for CIFAR, and what ``output_stride`` says of a dilated one.
-
-    Args:
-        choice: Of the backbone, which is built without weights, and without memory where it can be.
-        norm: A norm's name.
-
-    Raises:
-        ValueError: If a name or a value is wrong.
-    """
+    """Return the largest stride of the backbone's features: 32 of most, 4 of those for CIFAR."""
     plain = replace(choice, weights="random", conventions=None)
     build = partial(build_chosen, plain, in_channels=3, norm=norm, freeze=0)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is drawn again
+    with torch.random.fork_rng(devices=[]):  # the run's own weights are drawn later
         backbone = build_on_meta(build) or build()
     return max(backbone.strides.values())
 
@@ -92,9 +69,9 @@ def coarsest_stride(choice: BackboneChoice, *, norm: str) -> int:
 def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     """Return the backbone's norm.
 
-    Loaded batch norms keep their statistics (``frozen_batch``), which small batches would spoil. A
-    random backbone takes ``batch`` from 8 images per device on, ``group`` below. A backbone that
-    comes with norms of its own, such as any of timm's, keeps them where it cannot do that.
+    ``auto`` keeps the statistics of loaded batch norms (``frozen_batch``), which small batches
+    would spoil. Without weights it is ``batch`` from 8 images per device on, else ``group``. A
+    backbone that cannot have that norm, such as many of timm's, keeps its own.
     """
     if choice.norm != "auto":
         return Decision(value=choice.norm, reason="as told")
@@ -109,7 +86,7 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
 
 
 def _best_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
-    """Return the norm of a backbone that can have any."""
+    """Return the norm for a backbone that can have any."""
     if choice.loaded:
         return Decision(value="frozen_batch", reason="loaded statistics are kept")
     if batch_size < SMALL_BATCH:
@@ -118,7 +95,6 @@ def _best_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
 
 
 def _init(choice: BackboneChoice) -> str:
-    """Return how random weights are drawn."""
     if choice.init != "auto":
         return choice.init
     backbone = outline(choice.name)
@@ -129,10 +105,8 @@ def _init(choice: BackboneChoice) -> str:
 def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Decision:
     """Return how many stages are frozen.
 
-    Args:
-        choice: What the user wants.
-        usual: How many of a loaded backbone's the task freezes.
-        recipe: The last stage that it unfreezes decides, where it names any.
+    ``auto`` freezes none without loaded weights; else all up to the last stage that the recipe
+    unfreezes, or, if it unfreezes none, the ``usual`` number of the task.
     """
     if choice.freeze == "auto":
         reason = "no weights were loaded"

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what is validated and kept."""
+"""The moving average of the weights, which is validated and saved."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +15,12 @@ class MovingAverage(WeightAveraging):
 
     It begins with the weights after the first step. The ``n``-th step after that has the decay
     ``min(decay, (1 + n) / (10 + n))``, so that a short run does not keep its first weights
-    (TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``).
-    Validation runs on the average; a checkpoint has it as ``state_dict``, and the weights that
-    training goes on from as ``current_model_state``.
+    (TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``). Validation uses the average. A
+    checkpoint holds it as ``state_dict``, and the weights for resuming as ``current_model_state``.
 
-    Where Lightning's falls short: what is frozen is copied and keeps its bits; the average lies
-    where the weights are; the final test, which loads a checkpoint, is of it. No checkpoint may be
-    written in the middle of a validation, when the two are exchanged, and none of ours is.
+    Unlike Lightning's, it copies frozen tensors bit by bit, is on the device of the weights, and is
+    what the final test uses. No checkpoint may be written during a validation, when average and
+    weights are exchanged.
 
     Args:
         decay: From 0 to below 1.
@@ -30,17 +29,17 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
-        self._moving: set[int] = set()  # where the tensors lie that are averaged
+        self._moving: set[int] = set()  # addresses of the tensors that are averaged
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the average where the weights will be: they are moved there later."""
+        """Make the average on the device that the weights are moved to later."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take both over where training goes on; elsewhere the average has been loaded."""
+        """Load weights and average to resume; otherwise the average has been loaded as weights."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
@@ -52,7 +51,7 @@ class MovingAverage(WeightAveraging):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Average what moves after a step."""
+        """Average what changes in a step."""
         self._moving = {tensor.data_ptr() for tensor in _moving(pl_module)}
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -70,7 +69,7 @@ class MovingAverage(WeightAveraging):
 
 
 def _moving(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the parameters that are trained, and the running statistics that follow the images."""
+    """Yield the trainable parameters and the running statistics that are updated."""
     yield from (p for p in module.parameters() if p.requires_grad)
     for inner in module.modules():
         if inner.training and isinstance(inner, nn.modules.batchnorm._NormBase):

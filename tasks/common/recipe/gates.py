@@ -1,4 +1,4 @@
-"""What a recipe asks of a backbone's gates: how much of its residuals is to count."""
+"""The recipe's target for the gates of a backbone."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,7 @@ from tasks.common.recipe.recipe import Recipe
 
 
 def check_gates(backbone: Backbone, recipe: Recipe) -> None:
-    """Raise if a recipe has a target for gates that a backbone does not have.
-
-    Raises:
-        ValueError: If so.
-    """
+    """Raise UserError if the recipe has a target for gates and the backbone has none."""
     gated = any(isinstance(module, Gate) for module in backbone.modules())
     if recipe.gate_target is not None and not gated:
         raise UserError(
@@ -24,19 +20,14 @@ def check_gates(backbone: Backbone, recipe: Recipe) -> None:
 
 
 def gate_losses(record: GateRecord, recipe: Recipe) -> dict[str, Tensor]:
-    """Return the penalty for missing the recipe's target, or nothing where there is none.
-
-    Args:
-        record: Of one forward pass in training.
-        recipe: The target and the weight of the penalty.
-    """
+    """Return the penalty of a forward pass for missing the recipe's target, if there is one."""
     if recipe.gate_target is None:
         return {}
     return {"loss_gates": recipe.gate_weight * record.penalty(recipe.gate_target)}
 
 
 def mean_share(record: GateRecord) -> dict[str, Tensor]:
-    """Return how much of the residuals counted, for the log; nothing where there are no gates."""
+    """Return the mean share of the residuals for the log; nothing without gates."""
     if not record.shares:
         return {}
     return {"train/gate_share": torch.stack([s.detach().mean() for s in record.shares]).mean()}

@@ -1,4 +1,4 @@
-"""Every parameter in a fixed group, with the learning rate of its stage and its weight decay."""
+"""Parameter groups: the learning rate of each stage, and what has weight decay."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,15 +11,10 @@ from tasks.common.recipe.stages import HEAD, STAGES
 
 
 def stage_lrs(recipe: Recipe, *, lr: float, stages: int) -> dict[str, float]:
-    """Return the peak learning rate of each stage, and of the head, by name.
+    """Return the peak learning rate of each stage, and of the head, whose rate is ``lr``.
 
     The last stage has ``lr * recipe.backbone_lr_factor``, each before it ``recipe.lr_decay`` times
     that of the next.
-
-    Args:
-        recipe: The factors.
-        lr: The peak learning rate of what is not the backbone.
-        stages: How many the backbone has.
     """
     last = lr * recipe.backbone_lr_factor
     rates = {name: last * recipe.lr_decay ** (stages - 1 - k) for k, name in enumerate(STAGES)}
@@ -31,16 +26,10 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return every parameter of ``network`` in fixed groups, frozen ones included.
 
-    One group per backbone stage and one for the rest, each split into what decays (weights) and
-    what does not (norms and biases: everything with one dimension). The groups do not depend on
-    what is frozen: a frozen parameter has no gradient, and both optimisers leave it alone, so that
-    it begins with a clean state when it is unfrozen.
-
-    Args:
-        network: What is trained.
-        backbone: The part of it that has stages.
-        recipe: Weight decay and the stages' learning-rate factors.
-        lr: The peak learning rate of what is not the backbone.
+    One group per stage of its ``backbone`` and one for the head, with the learning rate ``lr``;
+    each is split into weights, which decay, and norms and biases (one dimension), which do not.
+    Optimisers skip a frozen parameter, which has no gradient, so that it starts with a clean state
+    when it is unfrozen.
     """
     stage_of = stage_of_tensors(backbone)
     rates = stage_lrs(recipe, lr=lr, stages=len(backbone.stages()))
@@ -63,7 +52,7 @@ def parameter_groups(
 
 
 def stage_modules(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module of every stage, those inside it included, with the stage's name."""
+    """Yield the name of each stage with each of its modules, nested ones included."""
     for name, stage in zip(STAGES, backbone.stages(), strict=False):
         for module in stage:
             for inner in module.modules():
@@ -71,7 +60,7 @@ def stage_modules(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
 
 
 def stage_of_tensors(backbone: Backbone) -> dict[int, str]:
-    """Return the stage's name by the ``id`` of each of its parameters and buffers."""
+    """Return the name of the stage of each parameter and buffer, by its ``id``."""
     return {
         id(tensor): name
         for name, module in stage_modules(backbone)

@@ -1,4 +1,4 @@
-"""The recipe's optimiser, over its groups and with its schedule."""
+"""The recipe's optimiser and its schedule."""
 
 from typing import Any
 
@@ -18,14 +18,9 @@ def build_optimizer(
 ) -> Optimizer:
     """Return the recipe's optimiser over the groups of `parameter_groups`.
 
-    It is a fused kernel, except in ``16-mixed``, where torch's fused SGD goes on from a momentum
-    that was never written if the gradient scaler skips the very first step, and where gradients are
-    clipped in mixed precision, which Lightning refuses.
-
-    Args:
-        groups: On the device that they are trained on.
-        recipe: Which optimiser.
-        precision: Lightning's name of it.
+    It is fused, except in ``16-mixed``, where torch's fused SGD uses a momentum that was never
+    written if the gradient scaler skips the first step, and with clipping in mixed precision,
+    which Lightning refuses.
     """
     unfused = precision == "16-mixed" or (recipe.clip and precision.endswith("mixed"))
     fused = None if unfused else True  # None leaves the choice of another kernel to torch
@@ -43,13 +38,13 @@ def scheduled_optimizer(
     steps: int,
     precision: str,
 ) -> OptimizerLRSchedulerConfig:
-    """Return the recipe's optimiser over fixed groups, and its schedule, as Lightning wants them.
+    """Return the recipe's optimiser and schedule as Lightning wants them.
 
     Args:
         network: What is trained.
         backbone: The part of it that has stages.
         recipe: Optimiser, learning rate and schedule.
-        devices: How many processes share a batch; scales the learning rate.
+        devices: How many processes train; scales the learning rate.
         steps: Of the whole run.
         precision: Lightning's name of it.
     """

@@ -1,4 +1,4 @@
-"""The recipe of a run as data: how to train, whatever the task and the architecture."""
+"""The ``recipe`` group of the configuration: how to train, whatever the task and the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,11 +78,11 @@ class Recipe(Options, group="recipe"):
 
     @property
     def thaws(self) -> bool:
-        """Whether it changes in the course of training what is trained."""
+        """Whether the number of frozen stages changes during training."""
         return bool(self.unfreeze) or self.frozen_until > 0
 
     def effective_batch(self, devices: int) -> int:
-        """Return the images that one movement of the weights is made of."""
+        """Return the number of images per update of the weights."""
         return self.batch_size * self.accumulate * devices
 
     def peak_lr(self, devices: int) -> float:
@@ -91,7 +91,7 @@ class Recipe(Options, group="recipe"):
 
 
 def _check_epochs(recipe: Recipe) -> None:
-    """Raise if a stage would begin to train when there is no epoch left, or at no epoch at all."""
+    """Raise if a stage would never train, or its epoch is out of range."""
     if recipe.frozen_until >= recipe.epochs:
         raise UserError(
             f"recipe.frozen_until={recipe.frozen_until} leaves none of recipe.epochs="

@@ -1,4 +1,4 @@
-"""What is frozen in which epoch, and the callback that does it."""
+"""How many stages are frozen in each epoch, and the callback that freezes them."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from tasks.common.recipe.stages import STAGES, stages_text
 
 
 def frozen_stages(recipe: Recipe, epoch: int, *, base: int, stages: int) -> int:
-    """Return how many stages are frozen in an epoch, stem first.
+    """Return how many stages are frozen in an epoch, counted from 0.
 
     Args:
-        recipe: ``frozen_until`` and ``unfreeze``, which fit: see `check_unfreezing`.
+        recipe: One that `check_unfreezing` accepts.
         epoch: From 0.
-        base: How many are frozen by ``backbone.freeze``.
+        base: How many stages ``backbone.freeze`` freezes.
         stages: How many the backbone has.
 
     Example:
@@ -31,7 +31,7 @@ def frozen_stages(recipe: Recipe, epoch: int, *, base: int, stages: int) -> int:
 
 
 def phases(recipe: Recipe, *, base: int, stages: int) -> dict[int, int]:
-    """Return how many stages are frozen from each epoch on at which that changes, 0 included."""
+    """Return the number of frozen stages by the epochs at which it changes, the first included."""
     found: dict[int, int] = {}
     for epoch in sorted({0, recipe.frozen_until, *recipe.unfreeze.values()}):
         count = frozen_stages(recipe, epoch, base=base, stages=stages)
@@ -41,16 +41,12 @@ def phases(recipe: Recipe, *, base: int, stages: int) -> dict[int, int]:
 
 
 def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
-    """Raise unless the stages that begin to train are the last frozen ones, the last one first.
+    """Raise UserError unless ``recipe.unfreeze`` names the last frozen stages, the last one first.
 
     Args:
-        recipe: ``unfreeze``.
-        base: How many stages are frozen by ``backbone.freeze``.
+        recipe: With ``unfreeze``.
+        base: How many stages ``backbone.freeze`` freezes.
         stages: How many the backbone has.
-
-    Raises:
-        ValueError: If a stage is not there or not frozen, or would train while one between it and
-            the head does not.
     """
     for stage in recipe.unfreeze:
         index = STAGES.index(stage)
@@ -81,23 +77,21 @@ def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
 
 
 def unfreezing_text(recipe: Recipe) -> str:
-    """Return what a banner says of it, from the 1st epoch; empty where nothing changes."""
-    said = []
+    """Return what changes in which epoch, counted from 1, for the banner; may be empty."""
+    parts = []
     if recipe.frozen_until:
-        said.append(f"all of the backbone frozen in epochs 1 to {recipe.frozen_until}")
+        parts.append(f"all of the backbone frozen in epochs 1 to {recipe.frozen_until}")
     by_epoch = sorted(recipe.unfreeze.items(), key=lambda item: item[1])
-    said += [f"{stage} trains from epoch {epoch + 1}" for stage, epoch in by_epoch]
-    return "; ".join(said)
+    parts += [f"{stage} trains from epoch {epoch + 1}" for stage, epoch in by_epoch]
+    return "; ".join(parts)
 
 
 class Unfreezing(Callback):
-    """Freezes, at the start of each epoch, the stages that are to be frozen in it.
-
-    It keeps no state, so that a resumed run needs none.
+    """Freezes the first stages at the start of each epoch. It has no state to resume.
 
     Args:
-        backbone: Whose stages.
-        frozen: How many in an epoch; with more epochs never more.
+        backbone: Whose stages are frozen.
+        frozen: Returns how many in an epoch; must not increase.
         epochs: Of the run.
     """
 
@@ -107,14 +101,14 @@ class Unfreezing(Callback):
         self.epochs = epochs
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Free all that will ever train: DDP gathers gradients only of what it was shown so."""
+        """Unfreeze all that will ever train: DDP gathers no gradients that it did not see here."""
         if stage == "fit":
             self.backbone.freeze(self.frozen(self.epochs - 1))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Freeze; an epoch that is resumed in its middle does not start again."""
+        """Freeze when a run resumes in the middle of an epoch, which does not start again."""
         self.backbone.freeze(self.frozen(trainer.current_epoch))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Freeze, and unfreeze."""
+        """Freeze for this epoch."""
         self.backbone.freeze(self.frozen(trainer.current_epoch))
