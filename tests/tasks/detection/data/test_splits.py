@@ -1,3 +1,5 @@
+"""The splits of COCO's and Pascal VOC's layouts: as the data set has them, or divided by a seed."""
+
 import json
 from dataclasses import replace
 from itertools import chain
@@ -11,38 +13,74 @@ from tasks.detection.data.layouts.voc import voc_parts
 from tasks.detection.data.splits import Splits, divide
 from tasks.detection.options import DataOptions
 
-
-def coco_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
-    return divide(coco_parts(**layout), DataOptions(fractions=fractions, seed=seed, group=group))
-
-
-def voc_splits(*, fractions=(0.7, 0.15, 0.15), seed=0, group=None, **layout):
-    return divide(voc_parts(**layout), DataOptions(fractions=fractions, seed=seed, group=group))
+BCCD = Path(__file__).parents[4] / ".." / "shared" / "data" / "bccd"
+FILES = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
+OPTIONS = {"fractions", "seed", "group"}
 
 
-def test_coco_splits_read_each_file_with_the_classes_of_training(tmp_path, write_coco):
-    write_coco("train", count=4)
-    write_coco("val", count=3, classes=("dog", "cat"))
+def splits_of(layout, **given):
+    options = {name: given.pop(name) for name in OPTIONS & set(given)}
+    return divide(layout(**given), DataOptions(**options))
 
-    splits = coco_splits(
-        root=str(tmp_path), train="annotations/train.json", val="annotations/val.json"
-    )
 
-    assert (len(splits.train.images), len(splits.val.images), splits.test) == (4, 3, None)
-    assert list(splits.val.classes) == ["cat", "dog"]
-    assert splits.val.images[0].labels.tolist() == [2]  # category 1 is a dog there
+def stems(split):
+    return [record.path.stem for record in split.images]
+
+
+def parts_of(splits):
+    return [stems(part) for part in (splits.train, splits.val, splits.test) if part is not None]
+
+
+def write_voc(root, names, label="cat"):
+    for folder in ("Annotations", "JPEGImages"):
+        (root / folder).mkdir(exist_ok=True)
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+    for name in names:
+        (root / "Annotations" / f"{name}.xml").write_text(
+            "<annotation><size><width>20</width><height>10</height></size>"
+            f"<object><name>{label}</name><bndbox>{box}</bndbox></object></annotation>"
+        )
+        Image.new("RGB", (20, 10)).save(root / "JPEGImages" / f"{name}.jpg")
+
+
+def write_lists(root, **lists):
+    folder = root / "ImageSets" / "Main"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in lists.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
+
+
+def one_file(root, names, *, classes=("cat",), labels=None):
+    """Write a COCO file with an image and a box for each name; return what reads it."""
+    images, boxes = [], []
+    for number, name in enumerate(names):
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(root / "images" / name)
+        images.append({"id": number, "file_name": name, "width": 20, "height": 10})
+        label = (labels or {}).get(number, 1)
+        boxes.append({"image_id": number, "category_id": label, "bbox": [2, 2, 5, 5]})
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    content = {"images": images, "annotations": boxes, "categories": categories}
+    (root / "default.json").write_text(json.dumps(content))
+
+    def read(**options):
+        return splits_of(coco_parts, root=root, train="default.json", val=None, **options)
+
+    return read
+
+
+NUMBERED = [f"{n:02d}.png" for n in range(20)]
 
 
 def test_coco_splits_find_images_in_folders_of_their_own(tmp_path, write_coco):
-    for name in ("train", "val", "test"):
+    for name in FILES:
         write_coco(name, count=2)
         (tmp_path / "images").rename(tmp_path / f"{name}_images")
-    files = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
-    folders = {f"{name}_images": f"{name}_images" for name in ("train", "val", "test")}
+    folders = {f"{name}_images": f"{name}_images" for name in FILES}
 
-    splits = coco_splits(root=tmp_path, **files, **folders, classes=["dog", "cat"])
+    splits = splits_of(coco_parts, root=tmp_path, **FILES, **folders, classes=["dog", "cat"])
 
-    assert splits.test is not None
     for split, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "test")):
         assert split.images[0].path == tmp_path / f"{name}_images" / f"{name}0.png"
         assert list(split.classes) == ["dog", "cat"]
@@ -51,13 +89,11 @@ def test_coco_splits_find_images_in_folders_of_their_own(tmp_path, write_coco):
 def test_a_digest_tells_other_names_and_boxes_and_not_another_place(tmp_path, write_coco):
     write_coco("train", count=4)
     write_coco("val", count=3)
-
-    def read(root):
-        return coco_splits(root=root, train="annotations/train.json", val="annotations/val.json")
-
-    first = read(tmp_path)
+    files = {"train": FILES["train"], "val": FILES["val"]}
+    first = splits_of(coco_parts, root=tmp_path, **files)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert read(moved).digests() == first.digests()
+
+    assert splits_of(coco_parts, root=moved, **files).digests() == first.digests()
     record = first.train.images[0]
     for other in (
         replace(record, path=Path("other.png")),
@@ -70,22 +106,27 @@ def test_a_digest_tells_other_names_and_boxes_and_not_another_place(tmp_path, wr
         assert found["val"] == first.digests()["val"]
 
 
-def test_coco_splits_with_other_classes_in_validation_are_refused(tmp_path, write_coco):
-    write_coco("train", count=2)
-    write_coco("val", count=2, classes=("cat", "dgo"))
+def test_coco_splits_have_the_classes_of_training_or_are_refused(tmp_path, write_coco):
+    write_coco("train", count=4)
+    write_coco("val", count=3, classes=("dog", "cat"))
+    write_coco("test", count=2, classes=("cat", "dgo"))
 
-    with pytest.raises(ValueError, match=r"val.json: no category 'dog' \(nearest: 'dgo'\)"):
-        coco_splits(root=tmp_path, train="annotations/train.json", val="annotations/val.json")
+    splits = splits_of(coco_parts, root=str(tmp_path), train=FILES["train"], val=FILES["val"])
+
+    assert (len(splits.train.images), len(splits.val.images), splits.test) == (4, 3, None)
+    assert list(splits.val.classes) == ["cat", "dog"]
+    assert splits.val.images[0].labels.tolist() == [2]  # category 1 is a dog there
+    with pytest.raises(ValueError, match=r"test.json: no category 'dog' \(nearest: 'dgo'\)"):
+        coco_parts(root=tmp_path, **FILES)
     with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
-        coco_splits(root=tmp_path / "no", train="a.json", val="b.json")
+        coco_parts(root=tmp_path / "no", train="a.json", val="b.json")
 
 
 def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco):
-    for name in ("train", "val", "test"):
+    for name in FILES:
         write_coco(name, count=3)
         (tmp_path / "images" / f"{name}1.png").write_bytes(b"")
-    files = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
-    splits = coco_splits(root=tmp_path, **files)
+    splits = splits_of(coco_parts, root=tmp_path, **FILES)
 
     kept = splits.checked("skip")
 
@@ -95,29 +136,15 @@ def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco
         ValueError, match=r"train.json: 1 of 3 images .*train1.png cannot be decoded"
     ):
         splits.checked("error")
-    without = Splits(train=splits.train, val=splits.val, test=None)
-    assert without.checked("skip").test is None
+    assert Splits(train=splits.train, val=splits.val, test=None).checked("skip").test is None
 
 
-def write_voc(root, names, label="cat"):
-    for folder in ("Annotations", "JPEGImages"):
-        (root / folder).mkdir(exist_ok=True)
-    box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
-    for name in names:
-        (root / "Annotations" / f"{name}.xml").write_text(
-            "<annotation><size><width>20</width><height>10</height></size>"
-            f"<object><name>{label}</name><bndbox>{box}</bndbox></object></annotation>"
-        )
-        (root / "JPEGImages" / f"{name}.jpg").touch()
-
-
-def test_coco_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco):
+def test_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco):
     for name in ("train", "val"):
         write_coco(name, count=8)
     for number in range(7):
         (tmp_path / "images" / f"val{number}.png").unlink()
-    files = {name: f"annotations/{name}.json" for name in ("train", "val")}
-    splits = coco_splits(root=tmp_path, **files)
+    splits = splits_of(coco_parts, root=tmp_path, train=FILES["train"], val=FILES["val"])
 
     kept = splits.checked("skip")
 
@@ -132,248 +159,66 @@ def test_coco_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco
         splits.checked("error")
 
 
-def test_voc_images_that_are_missing_are_named_or_left_out(tmp_path):
+def test_voc_images_that_are_missing_are_named(tmp_path):
     write_voc(tmp_path, "abcdef")
-    for name in "abcdef":
-        Image.new("RGB", (20, 10)).save(tmp_path / "JPEGImages" / f"{name}.jpg")
-    splits = voc_splits(root=tmp_path, fractions=(0.5, 0.5, 0.0))
-    lost = stems(splits.val)[0]
+    options = {"root": tmp_path, "fractions": (0.5, 0.5, 0.0)}
+    lost = stems(splits_of(voc_parts, **options).val)[0]
     (tmp_path / "JPEGImages" / f"{lost}.jpg").unlink()
-    splits = voc_splits(root=tmp_path, fractions=(0.5, 0.5, 0.0))
 
-    kept = splits.checked("skip")
-
-    assert stems(kept.train) == stems(splits.train)
-    assert stems(kept.val) == stems(splits.val)[1:]
     message = (
         rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. Image '{lost}.jpg' does not "
         r"exist below '.*JPEGImages'\. '.*JPEGImages' holds '"
     )
     with pytest.raises(ValueError, match=message):
-        splits.checked("error")
+        splits_of(voc_parts, **options).checked("error")
     (tmp_path / "JPEGImages").rename(tmp_path / "images")
     with pytest.raises(FileNotFoundError, match=r"image folder .*JPEGImages' does not exist"):
-        voc_splits(root=tmp_path)
-
-
-def stems(split):
-    return [record.path.stem for record in split.images]
+        voc_parts(root=tmp_path)
 
 
 def test_voc_splits_follow_the_image_sets(tmp_path):
     write_voc(tmp_path, "ad")
     write_voc(tmp_path, "bc", label="dog")
-    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
-    for split, names in (("train", "a\nb"), ("val", "c"), ("test", "d")):
-        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
+    folder = write_lists(tmp_path, train="a\nb", val="c", test="d")
 
-    splits = voc_splits(root=str(tmp_path), fractions=(1.0, 0.0, 0.0))
+    splits = splits_of(voc_parts, root=str(tmp_path), fractions=(1.0, 0.0, 0.0))
 
-    assert splits.test is not None
-    assert [stems(part) for part in (splits.train, splits.val, splits.test)] == [
-        ["a", "b"],
-        ["c"],
-        ["d"],
-    ]
+    assert parts_of(splits) == [["a", "b"], ["c"], ["d"]]
     assert list(splits.val.classes) == list(splits.test.classes) == ["cat", "dog"]
     assert splits.val.images[0].labels.tolist() == [2]
-    (tmp_path / "ImageSets" / "Main" / "val.txt").unlink()
+    (folder / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"names for 'train', 'test' only; expected train.txt and"):
-        voc_splits(root=tmp_path)
+        voc_parts(root=tmp_path)
 
 
-def test_voc_splits_without_image_sets_are_drawn_by_the_seed(tmp_path):
+def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
     write_voc(tmp_path, [f"{n:02d}" for n in range(20)])
+    ten = [f"{n:02d}" for n in range(10)]
+    write_lists(tmp_path, trainval="\n".join(ten))
 
-    splits = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=1)
-    again = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=1)
-    other = voc_splits(root=tmp_path, fractions=(0.8, 0.2, 0.0), seed=2)
-
-    assert (len(splits.train.images), len(splits.val.images), splits.test) == (16, 4, None)
-    assert not set(stems(splits.train)) & set(stems(splits.val))
-    assert stems(again.val) == stems(splits.val) != stems(other.val)
+    splits = splits_of(voc_parts, root=tmp_path)
+    assert sorted(chain(*parts_of(splits))) == ten
+    assert [record.image_id for record in splits.train.images] == list(range(1, 8))
+    write_lists(tmp_path, test="15\n16")
+    splits = splits_of(voc_parts, root=tmp_path)
+    assert stems(splits.test) == ["15", "16"]
+    assert sorted(stems(splits.train) + stems(splits.val)) == ten
+    write_lists(tmp_path, train="00\n01\n00\n", val="02 1\n")
+    splits = splits_of(voc_parts, root=tmp_path)
+    assert parts_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
+    assert splits.train.warnings == ("train.txt names 1 images again: each is taken once",)
 
 
 def test_voc_splits_pass_their_options_on(tmp_path):
     write_voc(tmp_path, "abc")
     for old, new in (("Annotations", "xml"), ("JPEGImages", "images")):
         (tmp_path / old).rename(tmp_path / new)
+    options = {"annotations": "xml", "images": "images", "classes": ["dog", "cat"]}
 
-    splits = voc_splits(
-        root=tmp_path,
-        annotations="xml",
-        images="images",
-        classes=["dog", "cat"],
-        one_based=False,
-    )
+    splits = splits_of(voc_parts, root=tmp_path, one_based=False, **options)
 
     assert splits.train.images[0].boxes.tolist() == [[1, 1, 9, 9]]
     assert splits.val.images[0].labels.tolist() == [2]
-
-
-@pytest.mark.skipif(
-    not (Path(__file__).parents[4] / ".." / "shared" / "data" / "bccd").is_dir(),
-    reason="needs bccd in ../shared/data",
-)
-def test_bccd_is_read_split_by_split():
-    splits = coco_splits(
-        root=Path(__file__).parents[4] / ".." / "shared" / "data" / "bccd",
-        train="annotations/instances_train.json",
-        val="annotations/instances_val.json",
-        test="annotations/instances_test.json",
-    ).checked("error")
-
-    # Counts as the data's README gives them.
-    assert splits.test is not None
-    parts = (splits.train, splits.val, splits.test)
-    assert [len(part.images) for part in parts] == [205, 87, 72]
-    assert [part.num_boxes for part in parts] == [2804, 1137, 945]
-
-
-def one_file(root, names, *, classes=("cat",), labels=None):
-    """Write a COCO file with an image and a box for each name."""
-    (root / "images").mkdir(exist_ok=True)
-    images, boxes = [], []
-    for number, name in enumerate(names):
-        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (20, 10), (number, 0, 0)).save(root / "images" / name)
-        images.append({"id": number, "file_name": name, "width": 20, "height": 10})
-        box = {
-            "image_id": number,
-            "category_id": (labels or {}).get(number, 1),
-            "bbox": [2, 2, 5, 5],
-        }
-        boxes.append(box)
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
-    content = {"images": images, "annotations": boxes, "categories": categories}
-    (root / "instances_default.json").write_text(json.dumps(content))
-
-
-def parts_of(splits):
-    return [stems(part) for part in (splits.train, splits.val, splits.test) if part is not None]
-
-
-def test_a_single_coco_file_is_divided_by_the_seed(tmp_path):
-    names = [f"{n:02d}.png" for n in range(20)]
-    one_file(tmp_path, names)
-
-    def read(**options):
-        return coco_splits(root=tmp_path, train="instances_default.json", val=None, **options)
-
-    splits = read()
-    assert [len(part) for part in parts_of(splits)] == [14, 3, 3]
-    assert sorted(chain(*parts_of(splits))) == [name[:2] for name in names]
-    assert stems(splits.train) == sorted(stems(splits.train))
-    assert parts_of(read()) == parts_of(splits) != parts_of(read(seed=1))
-    assert [len(part) for part in parts_of(read(fractions=[0.75, 0.25, 0]))] == [15, 5]
-    ids = [record.image_id for record in splits.val.images]
-    assert [f"{number:02d}" for number in ids] == stems(splits.val)
-    assert splits.checked("error").warnings == ()
-
-
-def test_a_coco_file_without_validation_keeps_its_test_file(tmp_path, write_coco):
-    one_file(tmp_path, [f"{n:02d}.png" for n in range(20)], classes=("cat", "dog"))
-    write_coco("test", count=4)
-
-    splits = coco_splits(
-        root=tmp_path, train="instances_default.json", val=None, test="annotations/test.json"
-    )
-
-    assert [len(part) for part in parts_of(splits)] == [16, 4, 4]
-    assert stems(splits.test) == ["test0", "test1", "test2", "test3"]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_images_of_a_group_stay_on_one_side(tmp_path, seed):
-    names = [f"clip{n % 7}/frame_{n:03d}.png" for n in range(35)]
-    one_file(tmp_path, names)
-
-    splits = coco_splits(
-        root=tmp_path,
-        train="instances_default.json",
-        val=None,
-        group=r"^(clip\d+)/",
-        seed=seed,
-        fractions=(0.6, 0.2, 0.2),
-    )
-
-    clips = [
-        {r.path.parent.name for r in part.images}
-        for part in (splits.train, splits.val, splits.test)
-    ]
-    assert sum(map(len, clips)) == len(set.union(*clips)) == 7
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_rare_class_is_learnt_whatever_the_seed(tmp_path, seed):
-    one_file(
-        tmp_path,
-        [f"{n:02d}.png" for n in range(30)],
-        classes=("cat", "dog", "owl"),
-        labels={7: 3, 8: 2, 21: 2},
-    )
-    write_voc(tmp_path, [f"{n:02d}" for n in range(29)])
-    write_voc(tmp_path, ["29"], label="owl")
-
-    coco = coco_splits(root=tmp_path, train="instances_default.json", val=None, seed=seed)
-    voc = voc_splits(root=tmp_path, seed=seed)
-
-    assert {n for record in coco.train.images for n in record.labels.tolist()} == {1, 2, 3}
-    assert {n for record in voc.train.images for n in record.labels.tolist()} == {1, 2}
-
-
-def test_a_group_that_lists_put_on_two_sides_is_refused(tmp_path):
-    write_voc(tmp_path, ["a_1", "a_2", "b_1"])
-    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
-    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a_1")
-    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a_2\nb_1")
-
-    assert len(voc_splits(root=tmp_path).val.images) == 2
-    with pytest.raises(
-        ValueError,
-        match=r"group 'a' would be on two sides: image 'a_1.jpg' in train, image 'a_2.jpg' in val",
-    ):
-        voc_splits(root=tmp_path, group=r"^(\w)_")
-
-
-def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path):
-    one_file(tmp_path, ["a.png", "b.png"])
-
-    def read(**options):
-        return coco_splits(root=tmp_path, train="instances_default.json", val=None, **options)
-
-    with pytest.raises(
-        ValueError, match=r"default.json: the images are too few: 2 cannot be split"
-    ):
-        read()
-    with pytest.raises(
-        ValueError, match=r"the groups that data.group='\(png\)' finds are too few: 1"
-    ):
-        read(group="(png)")
-    with pytest.raises(ValueError, match=r"group is .* finds no group in the image name 'a.png'"):
-        read(group=r"clip(\d)")
-    with pytest.raises(ValueError, match=r"data.fractions takes the shares"):
-        read(fractions=(0.5, 0.6, 0))
-
-
-def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
-    write_voc(tmp_path, [f"{n:02d}" for n in range(20)])
-    sets = tmp_path / "ImageSets" / "Main"
-    sets.mkdir(parents=True)
-    (sets / "trainval.txt").write_text("\n".join(f"{n:02d}" for n in range(10)))
-
-    splits = voc_splits(root=tmp_path)
-    assert sorted(chain(*parts_of(splits))) == [f"{n:02d}" for n in range(10)]
-    assert [record.image_id for record in splits.train.images] == list(range(1, 8))
-    (sets / "test.txt").write_text("15\n16")
-    splits = voc_splits(root=tmp_path)
-    assert stems(splits.test) == ["15", "16"]
-    assert sorted(stems(splits.train) + stems(splits.val)) == [f"{n:02d}" for n in range(10)]
-    (sets / "train.txt").write_text("00\n01\n00\n")
-    (sets / "val.txt").write_text("02 1\n")
-    splits = voc_splits(root=tmp_path)
-    assert parts_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
-    assert splits.train.warnings == ("train.txt names 1 images again: each is taken once",)
 
 
 def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):
@@ -381,62 +226,140 @@ def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):
         write_voc(tmp_path, names)
         for kind in ("Annotations", "JPEGImages"):
             (tmp_path / kind / folder).mkdir()
-            for file in (tmp_path / kind).glob("*.*"):
+            for file in [f for f in (tmp_path / kind).iterdir() if f.is_file()]:
                 file.rename(file.parent / folder / file.name)
 
-    splits = voc_splits(root=tmp_path)
+    splits = splits_of(voc_parts, root=tmp_path)
 
     assert parts_of(splits) == [["a", "b", "c"], ["d"], ["e"]]
     assert splits.val.truth["images"][0]["file_name"] == "valid/d.jpg"
 
 
-def test_an_empty_voc_folder_is_named_with_what_is_there(tmp_path):
+def test_hidden_files_stop_no_voc_run_and_an_empty_folder_is_refused(tmp_path):
     write_voc(tmp_path, [])
     (tmp_path / "Annotations" / "notes.txt").touch()
-
     with pytest.raises(ValueError, match=r"Annotations: no XML files; .* holds 'notes.txt'"):
-        voc_splits(root=tmp_path)
-
-
-def test_hidden_files_stop_no_voc_run(tmp_path):
+        voc_parts(root=tmp_path)
     write_voc(tmp_path, "abcdefgh")
     for name in ("._a.xml", ".DS_Store", "Thumbs.db"):
         (tmp_path / "Annotations" / name).write_bytes(b"\0\5\x16\7")
         (tmp_path / "JPEGImages" / name.replace("xml", "jpg")).write_bytes(b"\0\5\x16\7")
 
-    splits = voc_splits(root=tmp_path)
-
-    assert sorted(chain(*parts_of(splits))) == list("abcdefgh")
+    assert sorted(chain(*parts_of(splits_of(voc_parts, root=tmp_path)))) == list("abcdefgh")
 
 
 def test_boxes_counted_from_another_number_are_told_of(tmp_path):
     write_voc(tmp_path, "abcdef")
 
-    assert voc_splits(root=tmp_path, one_based=False).notes == (
+    assert splits_of(voc_parts, root=tmp_path, one_based=False).notes == (
         "12 sides of boxes begin at 1 and none at 0, but one_based=false counts pixels from 0: if "
         "the boxes are counted from 1, all lie a pixel off",
     )
     file = tmp_path / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("<xmin>1", "<xmin>0"))
-    assert voc_splits(root=tmp_path).notes == (
+    assert splits_of(voc_parts, root=tmp_path).notes == (
         "1 sides of boxes begin at 0, but one_based=true counts pixels from 1: if the boxes are "
         "counted from 0, all lie a pixel off",
     )
-    assert voc_splits(root=tmp_path, one_based=False).notes == ()
+    assert splits_of(voc_parts, root=tmp_path, one_based=False).notes == ()
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="needs bccd in ../shared/data")
+def test_bccd_is_read_split_by_split():
+    files = {name: f"annotations/instances_{name}.json" for name in FILES}
+    splits = splits_of(coco_parts, root=BCCD, **files)
+
+    parts = (splits.train, splits.val, splits.test)  # with the counts of the data's README
+    assert [len(part.images) for part in parts] == [205, 87, 72]
+    assert [part.num_boxes for part in parts] == [2804, 1137, 945]
+    few = replace(splits.test, images=splits.test.images[:20])
+    assert len(Splits(train=few, val=few, test=None).checked("error").val.images) == 20
+
+
+def test_a_set_without_validation_is_divided_by_the_seed(tmp_path):
+    read = one_file(tmp_path, NUMBERED)
+    write_voc(tmp_path, [name[:2] for name in NUMBERED])
+
+    splits = read()
+    assert [len(part) for part in parts_of(splits)] == [14, 3, 3]
+    assert sorted(chain(*parts_of(splits))) == [name[:2] for name in NUMBERED]
+    assert stems(splits.train) == sorted(stems(splits.train))
+    assert parts_of(read()) == parts_of(splits) != parts_of(read(seed=1))
+    assert [len(part) for part in parts_of(read(fractions=[0.75, 0.25, 0]))] == [15, 5]
+    ids = [record.image_id for record in splits.val.images]
+    assert [f"{number:02d}" for number in ids] == stems(splits.val)
+    assert splits.checked("error").warnings == ()
+    voc = [parts_of(splits_of(voc_parts, root=tmp_path, seed=seed)) for seed in (0, 0, 1)]
+    assert voc[0] == voc[1] != voc[2]
+
+
+def test_a_coco_file_without_validation_keeps_its_test_file(tmp_path, write_coco):
+    read = one_file(tmp_path, NUMBERED, classes=("cat", "dog"))
+    write_coco("test", count=4)
+
+    splits = read(test=FILES["test"])
+
+    assert [len(part) for part in parts_of(splits)] == [16, 4, 4]
+    assert stems(splits.test) == ["test0", "test1", "test2", "test3"]
+
+
+def test_the_images_of_a_group_stay_on_one_side(tmp_path):
+    read = one_file(tmp_path, [f"clip{n % 7}/frame_{n:03d}.png" for n in range(35)])
+
+    for seed in range(5):
+        splits = read(group=r"^(clip\d+)/", seed=seed, fractions=(0.6, 0.2, 0.2))
+        clips = [
+            {record.path.parent.name for record in part.images}
+            for part in (splits.train, splits.val, splits.test)
+        ]
+        assert sum(map(len, clips)) == len(set.union(*clips)) == 7
+
+
+def test_a_rare_class_is_learnt_whatever_the_seed(tmp_path):
+    names, rare = [f"{n:02d}.png" for n in range(30)], {7: 3, 8: 2, 21: 2}
+    read = one_file(tmp_path, names, classes=("cat", "dog", "owl"), labels=rare)
+    write_voc(tmp_path, [f"{n:02d}" for n in range(29)])
+    write_voc(tmp_path, ["29"], label="owl")
+    voc = voc_parts(root=tmp_path)
+
+    for seed in range(20):
+        splits = read(seed=seed), divide(voc, DataOptions(seed=seed))
+        learnt = [{n for r in s.train.images for n in r.labels.tolist()} for s in splits]
+        assert learnt == [{1, 2, 3}, {1, 2}]
+
+
+def test_a_group_that_lists_put_on_two_sides_is_refused(tmp_path):
+    write_voc(tmp_path, ["a_1", "a_2", "b_1"])
+    write_lists(tmp_path, train="a_1", val="a_2\nb_1")
+
+    assert len(splits_of(voc_parts, root=tmp_path).val.images) == 2
+    with pytest.raises(
+        ValueError,
+        match=r"group 'a' would be on two sides: image 'a_1.jpg' in train, image 'a_2.jpg' in val",
+    ):
+        splits_of(voc_parts, root=tmp_path, group=r"^(\w)_")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"default.json: the images are too few: 2 cannot be split"),
+        ({"group": "(png)"}, r"the groups that data.group='\(png\)' finds are too few: 1"),
+        ({"group": r"clip(\d)"}, r"group is .* finds no group in the image name 'a.png'"),
+        ({"fractions": (0.5, 0.6, 0)}, r"data.fractions takes the shares"),
+    ],
+)
+def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        one_file(tmp_path, ["a.png", "b.png"])(**options)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "images/1.png",
-            r"Image 'images/1.png' does not exist below .*/images' holds '1.png': wri",
-        ),
+        ("images/1.png", r"Image 'images/1.png' does not exist below .*/images' holds '1.png': w"),
         (r"images\1.png", r"Image 'images\\1.png' does not exist below .* holds '1.png': write"),
-        (
-            "../x/1.png",
-            r"Image '../x/1.png' does not exist below .* holds '1.png': write the paths",
-        ),
+        ("../x/1.png", r"Image '../x/1.png' does not exist below .* holds '1.png': write the pa"),
         ("/data/1.png", r"Image '/data/1.png' does not exist; .* holds '1.png': write the paths"),
         (r"C:\data\1.png", r"Image 'C:\\data\\1.png' does not exist; .* holds '1.png': write"),
         ("2.png", r"Image '2.png' does not exist below .* holds 'sub/2.png': write the paths"),
@@ -445,21 +368,20 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path):
     ],
 )
 def test_a_path_that_is_none_is_shown_with_what_is_there(tmp_path, name, message):
-    one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
-    file = tmp_path / "instances_default.json"
+    read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
+    file = tmp_path / "default.json"
     file.write_text(file.read_text().replace('"1.png"', json.dumps(name)))
-    splits = coco_splits(root=tmp_path, train=file.name, val=None)
 
     with pytest.raises(ValueError, match=message):
-        splits.checked("error")
+        read().checked("error")
 
 
 def test_windows_paths_are_read_where_they_are_files(tmp_path):
-    one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
-    file = tmp_path / "instances_default.json"
+    read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
+    file = tmp_path / "default.json"
     file.write_text(file.read_text().replace("sub/2.png", r"sub\\2.png"))
 
-    splits = coco_splits(root=tmp_path, train=file.name, val=None).checked("error")
+    splits = read().checked("error")
 
     paths = {r.path for part in (splits.train, splits.val, splits.test) for r in part.images}
     assert tmp_path / "images" / "sub" / "2.png" in paths
