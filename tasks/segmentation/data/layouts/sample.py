@@ -78,7 +78,7 @@ def sample_cases(*, root: str | Path) -> CaseSet:
     Args:
         root: Its folder; see `write_sample`.
     """
-    folder = write_sample(Path(root))
+    folder = write_sample(Path(root), images=DEFAULT_IMAGES)
     cases = tuple(
         Case(
             name=name.removesuffix(".png"),

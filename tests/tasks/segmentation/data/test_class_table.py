@@ -1,23 +1,9 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.segmentation.data.class_table import layered_table, table_of
 
 EXPECTED = ((0,), (0xFF0000,), (0x004080,))
-
-
-@pytest.fixture
-def masks(tmp_path):
-    def write(*rows, dtypes=()):
-        paths = []
-        for number, row in enumerate(rows):
-            dtype = dtypes[number] if dtypes else np.uint8
-            paths.append(tmp_path / f"{number}.png")
-            Image.fromarray(np.array([row], dtype)).save(paths[-1])
-        return paths
-
-    return write
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from tasks.common.files.scratch import Scratch
 from tasks.segmentation.data import store
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.input import scaling_of
@@ -110,8 +111,10 @@ def test_a_scratch_has_all_of_a_case_and_cannot_be_written_to(write_set, tmp_pat
             other.image[:] = 0
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_share_a_scratch_that_leaves_no_file(write_set, tmp_path, start):
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_share_a_scratch_that_leaves_no_file(write_set, tmp_path, monkeypatch, start):
+    made = []
+    monkeypatch.setattr(store, "Scratch", lambda *a, **k: made.append(Scratch(*a, **k)) or made[0])
     folder = tmp_path / "scratch"
     folder.mkdir()
     data = write_set([noise(seed) for seed in range(3)])
@@ -122,7 +125,7 @@ def test_workers_share_a_scratch_that_leaves_no_file(write_set, tmp_path, start)
     )
     assert list(loader) == [cases[index].labels.sum() for index in range(3)]
     assert list(folder.iterdir()) == []
-    written = cases._scratch.bytes(0, 256).reshape(1, 1, 16, 16)  # by a worker, too
+    written = made[0].bytes(0, 256).reshape(1, 1, 16, 16)  # by a worker, too
     assert np.array_equal(written, cases[0].image)
 
 

@@ -102,26 +102,18 @@ def test_transparency_is_dropped(save):
     np.testing.assert_array_equal(pixels, with_alpha[None, None, ..., 0])
 
 
-def test_a_palette_is_colours_in_an_image_and_indices_in_a_mask(save):
+@pytest.mark.parametrize("options", [{}, {"transparency": bytes([0, 255])}])
+def test_a_palette_is_colours_in_an_image_and_indices_in_a_mask(save, options):
     indices = np.array([[0, 1], [1, 0]], dtype=np.uint8)
     picture = Image.fromarray(indices).convert("P")
     picture.putpalette([10, 20, 30, 200, 100, 50])
-    path = save("a.png", picture)
+    path = save("a.png", picture, **options)
 
     pixels, _ = read_image([path], axis=-1)
     assert pixels[:, 0, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
     labels, _ = read_mask([path], TABLE, axis=-1)
     np.testing.assert_array_equal(labels, indices[None])
     assert sorted(mask_values(path, NOTHING).counts) == [0, 1]
-
-
-def test_a_palette_with_transparency_is_one_as_well(save):
-    picture = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).convert("P")
-    picture.putpalette([10, 20, 30, 200, 100, 50])
-    path = save("a.png", picture, transparency=bytes([0, 255]))
-
-    assert read_image([path], axis=-1)[0][:, 0, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
-    assert read_mask([path], TABLE, axis=-1)[0].tolist() == [[[0, 1], [1, 0]]]
 
 
 def test_two_levels_are_0_and_255(save):
@@ -492,16 +484,6 @@ def test_an_affine_of_parallel_axes_is_refused(volume):
         read_image([volume("a.nii", noise(3, 4, 5), affine=affine)], axis=0)
 
 
-def test_mask_values_are_whole_numbers(volume):
-    values = np.zeros((2, 2, 2), dtype=np.float32)
-    values[0, 0] = 3
-    assert sorted(mask_values(volume("a.nii.gz", values), NOTHING).counts) == [0, 3]
-
-    values[1] = [[0.5, np.nan], [np.inf, 1]]
-    with pytest.raises(ValueError, match=r"b\.nii .* not finite, such as inf \(2 pixels\)"):
-        mask_values(volume("b.nii", values), NOTHING)
-
-
 def test_an_unknown_value_is_refused_and_an_ignored_one_left_out(save):
     path = save("a.png", np.array([[0, 1, 7], [7, 255, 0]], dtype=np.uint8))
 
@@ -520,18 +502,12 @@ def test_classes_with_files_of_their_own_are_all_but_0(save):
     labels, _ = read_mask([save("d.png", disc), save("c.png", cup)], table, axis=-1)
 
     assert labels.tolist() == [[[[0, 1, 1]]], [[[0, 0, 1]]]]
+    alone = ClassTable(names=("disc",), values=((1,),), exclusive=False)
+    assert read_mask([save("d.png", disc)], alone, axis=-1)[0].tolist() == [[[[0, 1, 1]]]]
     with pytest.raises(
         ValueError, match=r"d\.png has the size 1 x 1 x 2, but .*c\.png has 1 x 1 x"
     ):
         read_mask([save("c.png", cup), save("d.png", disc[:, :2])], table, axis=-1)
-
-
-def test_one_class_with_files_of_its_own_is_all_but_0_as_well(save):
-    table = ClassTable(names=("disc",), values=((1,),), exclusive=False)
-
-    labels, _ = read_mask([save("d.png", np.array([[0, 1, 255]], np.uint8))], table, axis=-1)
-
-    assert labels.tolist() == [[[[0, 1, 1]]]]
 
 
 def test_ignored_pixels_of_one_file_are_left_out_of_every_class(save):
@@ -551,19 +527,3 @@ def test_another_number_of_mask_files_is_refused(save):
         read_mask([path, path], TABLE, axis=-1)
     with pytest.raises(ValueError, match=r"a mask has 2 files.*expected 1 or 3, one per class"):
         read_mask([path, path], table, axis=-1)
-
-
-def test_a_mask_is_turned_as_its_image_is(volume):
-    ras = noise(3, 4, 5, high=2)
-    stored, affine = turned(ras, "ILA")
-
-    labels, geometry = read_mask([volume("a.nii.gz", stored, affine=affine)], TABLE, axis=2)
-
-    np.testing.assert_array_equal(labels, ras.transpose(2, 0, 1))
-    assert geometry.spacing == pytest.approx((3.0, 0.5, 0.8), rel=1e-6)
-
-
-def test_a_mask_in_a_lossy_format_is_refused(tmp_path):
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG, which changes the numbers"):
-        mask_values(tmp_path / "a.jpg", NOTHING)

@@ -79,17 +79,6 @@ def test_a_colour_of_two_indices_is_refused(tmp_path, data_set):
         check_cases(data_set(first, other), policy="error")
 
 
-@pytest.mark.parametrize("factor", [256, 257])
-def test_colours_of_16_bits_are_those_of_8_in_another_format(tmp_path, data_set, factor):
-    first = save(tmp_path / "a.png", [BLACK, (128, 7, 255)], [0, 1])
-    table = np.zeros((3, 256), np.uint16)
-    table[:, 1] = np.array([128, 7, 255]) * factor
-    tifffile.imwrite(
-        tmp_path / "b.tif", np.array([[0, 1]], np.uint8), photometric="palette", colormap=table
-    )
-    check_cases(data_set(first, tmp_path / "b.tif"), policy="error")
-
-
 def test_entries_that_nothing_uses_and_doubles_of_one_table_are_no_difference(tmp_path, data_set):
     short = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     unused = save(tmp_path / "b.png", [BLACK, RED, BLACK, GREEN], [0, 1])
