@@ -179,19 +179,19 @@ def class_table(
     largest = _WHITE if colours else _LARGEST
     right = all(isinstance(value, int) and 0 <= value <= largest for value in given)
     if not right or not all(isinstance(name, str) and name for name in given.values()):
-        raise ValueError(
+        raise UserError(
             f"a class table takes mask values from 0 on (16 bits) and names, such as {{0: "
             f"background, 255: nucleus}}, got {dict(given)}."
         )
     names = list(dict.fromkeys(name for name in given.values() if name != IGNORED))
     names.sort(key=lambda name: name != BACKGROUND)
     if len(names) > MOST_CLASSES or "mean" in names:
-        raise ValueError(
+        raise UserError(
             f"a class table takes at most {MOST_CLASSES} classes, none of them called 'mean', "
             f"which is a row of the scores; got {len(names)}: {', '.join(names[:5])}."
         )
     if not names or (names == [BACKGROUND]):
-        raise ValueError(f"a class table needs a class besides background, got {dict(given)}.")
+        raise UserError(f"a class table needs a class besides background, got {dict(given)}.")
     return ClassTable(
         names=tuple(names),
         values=tuple(tuple(v for v, n in given.items() if n == name) for name in names),
@@ -206,12 +206,12 @@ def inferred_table(values: Sequence[int]) -> ClassTable:
     ordered = sorted(set(values))
     wrong = [value for value in ordered if not 0 <= value <= _LARGEST]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"the masks have the value {wrong[0]}; expected 0 to {_LARGEST}. Give classes other "
             "values there."
         )
     if not 2 <= len(ordered) <= 64:
-        raise ValueError(
+        raise UserError(
             f"the masks have {len(ordered)} different values; expected 2 to 64. {_table()}"
         )
     names = (BACKGROUND, *(f"class {value}" for value in ordered[1:]))
@@ -258,7 +258,7 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
             for v, n in pairs
         )
         kind = "colours" if classes.colours else "mask values"
-        raise ValueError(
+        raise UserError(
             f"{source} has {kind} that are in no class: {shown}"
             f"{f' and {len(found) - 5} more' if len(found) > 5 else ''}; expected "
             f"{', '.join(map(classes.text, sorted(known)))}. {_unknown_values(classes)}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.common.data.doubles import Seen, doubles
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import UPRIGHT, RotatedError, exif_advice
@@ -37,7 +38,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             Whatever the policy, if an image is rotated and ``exif`` of the set is ``refuse``.
     """
     if policy not in ("error", "skip"):
-        raise ValueError(f"on_bad_image takes error or skip, got {policy!r}.")
+        raise UserError(f"on_bad_image takes error or skip, got {policy!r}.")
     read: list[CaseFacts] = []
     faults: list[str] = []
     rotated: list[str] = []
@@ -50,7 +51,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
         except (OSError, ValueError) as error:
             faults.append(f"{case.name}: {error}")
     if rotated:
-        raise ValueError(
+        raise UserError(
             f"{case_set.source}: files of {len(rotated)} of {len(case_set.cases)} cases are to be "
             f"shown turned (EXIF orientation): {listed(rotated)}. {exif_advice()}"
         )
@@ -58,7 +59,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     found, odd = _alike(_fitted(read, case_set.channels))
     faults += odd
     if faults and (policy == "error" or not found):
-        raise ValueError(_all_faults(faults, case_set))
+        raise UserError(_all_faults(faults, case_set))
     return found
 
 
@@ -86,13 +87,13 @@ def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> l
         for side, pixels in counts.items()
     }
     if unseen["train"]:
-        raise ValueError(
+        raise UserError(
             f"train has no pixel of {', '.join(unseen['train'])}: what is never shown is not "
             f"learnt. Take it out of {classes.source}, or split the cases in another way "
             "(data.seed)."
         )
     if not counts["val"][list(classes.scored)].any():
-        raise ValueError(
+        raise UserError(
             "val has no pixel of any scored class, so no checkpoint can be chosen; split the "
             "cases in another way (data.seed, data.val)."
         )
@@ -115,7 +116,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     masks = read_mask_files(case.masks, case_set.classes, axis=axis, exif=exif)
     for mask in masks:
         if mask.alpha_tells and is_copy(mask, image, case_set.classes):
-            raise ValueError(
+            raise UserError(
                 f"{mask.path} is the image itself, with an alpha channel: is the mask in the alpha "
                 "channel, which is not read? Save that as gray, in a file without alpha."
             )
@@ -123,7 +124,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
     check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
     wrong = image.size - int(np.isfinite(image).sum())
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{' + '.join(map(str, case.images))} has {wrong} numbers that are NaN or infinite; "
             "expected finite ones."
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import listed
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import (
@@ -67,7 +68,7 @@ def layered_table(
     least ``threshold``, or not 0 if it is None.
     """
     if classes is not None:
-        raise ValueError(
+        raise UserError(
             f"classes is {classes!s}, but {listed(names)} have masks of their own, whose "
             "values stand for no class. "
             + advice(
@@ -77,7 +78,7 @@ def layered_table(
         )
     special = [name for name in names if name in (BACKGROUND, IGNORED)]
     if special:
-        raise ValueError(
+        raise UserError(
             f"{listed(special)} has masks of its own, as if it were a class; expected classes "
             "only. Remove those masks."
         )
@@ -98,7 +99,7 @@ def _two_levels(classes: Mapping[Any, Any] | None, threshold: float) -> ClassTab
     table = _given(classes)
     values = {value for values in (*table.values, table.ignored) for value in values}
     if table.colours or values not in ({0, ABOVE}, {0, 1}):
-        raise ValueError(
+        raise UserError(
             f"data.threshold makes two levels of the masks, but data.classes is {classes!s}; "
             f"expected names for 0 and {ABOVE}, or for 0 and 1."
         )
@@ -108,7 +109,7 @@ def _two_levels(classes: Mapping[Any, Any] | None, threshold: float) -> ClassTab
 def _number(threshold: Any) -> float:  # noqa: ANN401 (an option)
     number = threshold if isinstance(threshold, int | float) else math.nan
     if isinstance(threshold, bool) or not 0 < number < math.inf:
-        raise ValueError(
+        raise UserError(
             f"data.threshold is {threshold!r}; expected a number above 0, such as 128, or 0.5 for "
             "probabilities."
         )
@@ -118,7 +119,7 @@ def _number(threshold: Any) -> float:  # noqa: ANN401 (an option)
 def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
     """Return the table that somebody wrote."""
     if not isinstance(classes, Mapping):
-        raise ValueError(  # noqa: TRY004 (a user's option)
+        raise UserError(
             "data.classes takes names by value, such as {0: background, 255: nucleus}, or colours "
             f"by name, such as {{background: [0, 0, 0], cell: [255, 0, 0]}}, got {classes!r}."
         )
@@ -129,7 +130,7 @@ def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
         for colour in told:
             name = value if by_key else key
             if colours.setdefault(colour, name) != name:
-                raise ValueError(
+                raise UserError(
                     f"data.classes has the colour {colour_text(colour)} for {colours[colour]!r} "
                     f"and for {name!r}; expected each colour once."
                 )
@@ -138,7 +139,7 @@ def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
     if not colours:
         return class_table({_whole(value): name for value, name in classes.items()})
     if not all(_colours(key) or _colours(value) for key, value in classes.items()):
-        raise ValueError(
+        raise UserError(
             f"data.classes has colours and other values: {dict(classes)}; expected a colour for "
             "each class, such as '#ff0000' or [255, 0, 0]."
         )
@@ -179,7 +180,7 @@ def _by_colour(
     if advice("to train") or not few:
         several = len(coloured) > 1 and few
         said = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
-        raise ValueError(f"{coloured[0]}{said}")
+        raise UserError(f"{coloured[0]}{said}")
     names = {c: colour_text(c) if c != min(total) else BACKGROUND for c in sorted(total)}
     return replace(class_table(names, colours=True), inferred=True)
 
@@ -198,7 +199,7 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
         return _by_colour(coloured, read), ()
     compare_palettes([values.drawn for values in read.values()])
     if wrong := refusal_of(read):
-        raise ValueError(wrong)
+        raise UserError(wrong)
     files = {path: values.counts for path, values in read.items()}
     hints = hints_of(read)
     said = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
@@ -206,11 +207,11 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
     try:
         table = inferred_table(sorted(occurs))
     except ValueError as error:
-        raise ValueError(f"{error}{said}") from None
+        raise UserError(f"{error}{said}") from None
     for path, counts in files.items():
         lone = [value for value in counts if occurs[value] == 1]
         if lone and len(files) >= _SEVERAL:
-            raise ValueError(
+            raise UserError(
                 f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. "
                 + advice(
                     "If it is a class, name them all with data.classes; if not, repair it.",

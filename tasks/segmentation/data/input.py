@@ -50,12 +50,12 @@ def choose_patch(
         return (height, width), f"median of the training images, at most {_LARGEST_PATCH}"
     height, width = options.patch
     if height % multiple or width % multiple:
-        raise ValueError(
+        raise UserError(
             f"input.patch takes multiples of {multiple}, the backbone's coarsest stride, got "
             f"{list(options.patch)}."
         )
     if min(height, width) < smallest:
-        raise ValueError(
+        raise UserError(
             f"input.patch takes sides from {smallest} with this norm, got {list(options.patch)}: "
             "the coarsest feature would be one pixel, which has no spread to normalise. Use larger "
             "patches, or model.norm=group."

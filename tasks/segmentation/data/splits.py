@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.common.data.splits import SIDES, group_of, refuse_leaks
 from tasks.common.files.paths import hint, listed
 from tasks.segmentation.data.cases import Case, CaseSet
@@ -38,7 +39,7 @@ def split_cases(case_set: CaseSet, options: DataOptions) -> tuple[CaseSet, CaseS
         [case for case, its in zip(cases, sides, strict=True) if its == side] for side in SIDES
     )
     if not train or not val:
-        raise ValueError(
+        raise UserError(
             f"the split of {case_set.source} leaves {len(train)} cases for train and {len(val)} "
             "for val; expected at least one each. Change data.val and data.test, or what the "
             "data set says."
@@ -89,14 +90,14 @@ def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
         for pattern in patterns:
             names = [name for name in sides if fnmatchcase(name, pattern)]
             if not names:
-                raise ValueError(
+                raise UserError(
                     f"data.{side} has the pattern {pattern!r}, which matches none of the "
                     f"{len(sides)} cases{hint(pattern, list(sides))}; there are "
                     f"{listed(list(sides))}."
                 )
             twice = [name for name in names if sides[name] not in ("train", side)]
             if twice:
-                raise ValueError(f"data.val and data.test both match {listed(twice)}.")
+                raise UserError(f"data.val and data.test both match {listed(twice)}.")
             sides.update(dict.fromkeys(names, side))
     return list(sides.values())
 
@@ -104,13 +105,13 @@ def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
 def _own(cases: Sequence[Case], options: DataOptions) -> list[str]:
     """Return the sides that the data set gives."""
     if options.fold is not None:
-        raise ValueError(
+        raise UserError(
             f"data.fold={options.fold} draws a split, but the data set has its own. Remove "
             "either: a data.fold of null keeps the data set's."
         )
     wrong = [case.name for case in cases if case.split not in SIDES]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{len(wrong)} of {len(cases)} cases do not say whether they are train, val or test: "
             f"{listed(wrong)}; expected all to say so, or none."
         )
@@ -122,7 +123,7 @@ def _cut(
 ) -> list[list[str]]:
     """Return the patients in parts, none empty, whose cases come nearest to the shares."""
     if len(patients) < len(shares):
-        raise ValueError(
+        raise UserError(
             f"{len(patients)} patients cannot be split into {', '.join(SIDES[: len(shares)])}; "
             f"expected at least {len(shares)}. Add patients, or see whether data.patient tells "
             "them apart."
@@ -140,7 +141,7 @@ def _cut(
 def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[list[str]]:
     """Return as many groups of patients, with numbers of cases as equal as possible."""
     if len(order) < number:
-        raise ValueError(
+        raise UserError(
             f"data.folds is {number}, but there are {len(order)} patients; expected at least "
             f"{number}. Use fewer folds."
         )
@@ -155,7 +156,7 @@ def _folds(order: Sequence[str], sizes: Mapping[str, int], number: int) -> list[
 def _limited(train: Sequence[Case], order: Sequence[str], limit: int) -> list[Case]:
     """Return the first training cases in the patients' order, by name."""
     if limit > len(train):
-        raise ValueError(f"data.limit is {limit}, but there are {len(train)} training cases.")
+        raise UserError(f"data.limit is {limit}, but there are {len(train)} training cases.")
     place = {patient: index for index, patient in enumerate(order)}
     drawn = sorted(train, key=lambda case: (place[case.patient], case.name))
     return sorted(drawn[: limit or None], key=lambda case: case.name)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
 from tasks.common.files.paths import IMAGE_SUFFIXES, existing_file
 from tasks.common.images.decoded import FlatImage
@@ -103,11 +104,11 @@ def check_same_grid(
     kinds = volume_type(first), volume_type(other)
     if is_volume(first) != is_volume(other):
         names = ["a flat image" if kind is None else "a volume" for kind in kinds]
-        raise ValueError(f"{other} is {names[1]}, but {first} is {names[0]}.")
+        raise UserError(f"{other} is {names[1]}, but {first} is {names[0]}.")
     if sizes[0] != sizes[1]:
         option = advice("data.exif", otherwise="--exif")
         turned = sizes[0] == (*sizes[1][:-2], sizes[1][-1], sizes[1][-2])
-        raise ValueError(
+        raise UserError(
             f"{other} has the size {_by(sizes[1])}, but {first} has {_by(sizes[0])}"
             f"{f' (turned by an EXIF orientation? See {option})' if turned else ''}."
         )
@@ -185,7 +186,7 @@ def _storable(pixels: Pixels, *, source: Path) -> Pixels:
     low, high = pixels.min(), pixels.max()
     if low < limits.min or high > limits.max:
         wrong = f"down to {low}" if low < limits.min else f"up to {high}"
-        raise ValueError(
+        raise UserError(
             f"{source} has numbers {wrong}; expected 32 bits at most. Save it with smaller ones."
         )
     return pixels.astype(np.int32)

@@ -85,7 +85,7 @@ def check_same_place(first: tuple[VolumeType, Path], other: tuple[VolumeType, Pa
     """Raise ValueError unless the voxels of two files lie at the same place."""
     ours, theirs = (_checked(kind.affine(path), path) for kind, path in (first, other))
     if not np.allclose(ours, theirs, rtol=0, atol=_TOLERANCE * float(voxel_sizes(ours).min())):
-        raise ValueError(
+        raise UserError(
             f"{other[1]} lies elsewhere than {first[1]}: its affine is {_text(theirs)}, not "
             f"{_text(ours)}. Copy the header, or resample it onto the image."
         )
@@ -98,7 +98,7 @@ def _decoding(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except _DAMAGE as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be decoded ({error}); restore the file or remove the case."
         ) from error
 
@@ -107,7 +107,7 @@ def _voxels(values: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return (X, Y, Z, C) of (X, Y) or (X, Y, Z, ...), where one further axis has channels."""
     further = [size for size in values.shape[3:] if size > 1]  # NIfTI has time before channels
     if values.ndim < 2 or len(further) > 1 or values.dtype.kind not in "iuf" or not values.size:
-        raise ValueError(
+        raise UserError(
             f"{path} has the shape {values.shape} of {values.dtype}; expected 2 or 3 axes, or one "
             "more with channels, of real numbers."
         )
@@ -123,7 +123,7 @@ def _checked(affine: Affine, path: Path) -> Affine:
         or not spacing.all()
         or (abs(np.linalg.det(affine[:3, :3] / spacing)) < _TOLERANCE)
     ):
-        raise ValueError(
+        raise UserError(
             f"{path} has the affine {_text(affine)}, which does not say where its voxels are; "
             "expected finite numbers and an inverse. Repair its header."
         )

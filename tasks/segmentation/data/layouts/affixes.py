@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from os.path import commonprefix
 from typing import Final, NamedTuple
 
+from backbones.errors import UserError
 from tasks.common.files.paths import listed
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.formats.files import stem_of
@@ -96,7 +97,7 @@ class Matcher:
                 return core, affix, Affix()
             images = self._cores.get(core or "", {})
             if len(images) > 1:
-                raise ValueError(
+                raise UserError(
                     f"the mask {name!r} may belong to the images {listed(sorted(images))}; "
                     "expected one. Rename them, so that masks are called as their images."
                 )
@@ -105,12 +106,12 @@ class Matcher:
         return None
 
 
-def several(first: str, other: str, *, of: str, where: str) -> ValueError:
+def several(first: str, other: str, *, of: str, where: str) -> UserError:
     """Return the error for two files in a folder that are both the mask of an image."""
     base = of.rpartition("/")[2]
     ends = [stem_of(name).partition(base)[2] for name in (first, other)]
     ending = next((end for end in ends if end), "_mask")
-    return ValueError(
+    return UserError(
         f"{where}: {first!r} and {other!r} are both the mask of {of!r}; expected one. Remove the "
         f"other, or say how the names of masks end: "
         + advice(f"data.mask_suffix={ending}", otherwise=f"--mask-suffix {ending}")

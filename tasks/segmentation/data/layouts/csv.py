@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.data.splits import SIDES
 from tasks.common.files.paths import (
     existing_file,
@@ -90,7 +91,7 @@ class _Row:
         """Return a cell; the default only if there is no such column."""
         text = self.cells.get(column, default)
         if not text:
-            raise ValueError(f"{self.place(column)}: the cell is empty; expected a value. Fill it.")
+            raise UserError(f"{self.place(column)}: the cell is empty; expected a value. Fill it.")
         return text
 
 
@@ -103,14 +104,14 @@ def _read(source: Path) -> tuple[list[str], list[_Row]]:
         if not any(cells):
             continue
         if len(cells) != len(columns):
-            raise ValueError(
+            raise UserError(
                 f"{source}, line {number}: {len(cells)} cells for the {len(columns)} "
                 f"columns {listed(columns, limit=10)}. Put a cell with a comma in quotes."
             )
         cells_by_column = dict(zip(columns, cells, strict=True))
         rows.append(_Row(source=source, line=number, cells=cells_by_column))
     if not rows:
-        raise ValueError(
+        raise UserError(
             f"{source} has no rows; expected a line with the columns, such as image,mask,patient, "
             "and one for each case."
         )
@@ -134,7 +135,7 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num + skipped, [cell.strip() for cell in cells]
     except csv.Error as error:
         line = reader.line_num + skipped
-        raise ValueError(
+        raise UserError(
             f"{source}, line {line}: {error}. Close every quote, and double those within a cell."
         ) from error
 
@@ -144,7 +145,7 @@ def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]
     place = f"{source}, line 1"
     double = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
     if double:
-        raise ValueError(f"{place}: column {double[0]!r} is there twice. Remove one.")
+        raise UserError(f"{place}: column {double[0]!r} is there twice. Remove one.")
     images, masks = (
         [c for c in columns if c == what or (c.startswith(f"{what}:") and c != f"{what}:")]
         for what in ("image", "mask")
@@ -152,17 +153,17 @@ def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]
     there = f"there are {listed(columns, limit=10)}"
     for what, found in (("image", images), ("mask", masks)):
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"{place}: column {what!r} is missing{hint(what, columns)}; {there}. Add it."
             )
     unknown = [c for c in columns if c not in (*_COLUMNS, *images, *masks)]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{place}: column {unknown[0]!r} is unknown{hint(unknown[0], _COLUMNS)}; expected "
             f"{', '.join(_COLUMNS)}, image:<channel> or mask:<class>. Rename or remove it."
         )
     if "mask" in masks and len(masks) > 1:
-        raise ValueError(f"{place}: columns 'mask' and {masks[-1]!r}; expected one or the other.")
+        raise UserError(f"{place}: columns 'mask' and {masks[-1]!r}; expected one or the other.")
     return images, masks
 
 
@@ -178,13 +179,13 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
     pictures, drawn = files(images), files(masks)
     name = row.cell("name", stem_of(PurePath(name_here(base, row.cell(images[0])))))
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise ValueError(
+        raise UserError(
             f"{row.place('name' if 'name' in row.cells else images[0])}: {name!r} lies outside "
             "root, so it cannot name a case, after which files are called. Add a column 'name'."
         )
     split = row.cell("split", "none")
     if split not in SIDES and "split" in row.cells:
-        raise ValueError(
+        raise UserError(
             f"{row.place('split')}: {split!r} is no split{hint(split, SIDES)}; expected train, "
             "val or test."
         )
@@ -205,13 +206,13 @@ def _refuse_doubles(rows: Sequence[_Row], cases: Sequence[Case]) -> None:
         line = names.setdefault(case.name, row.line)
         if line != row.line:
             column = "name" if "name" in row.cells else "image"
-            raise ValueError(
+            raise UserError(
                 f"{row.place(column)}: the case {case.name!r} is in line {line} already; expected "
                 "each name once. Rename or remove one."
             )
         split, line = patients.setdefault(case.patient, (case.split, row.line))
         if split != case.split:
-            raise ValueError(
+            raise UserError(
                 f"{row.place('split')}: patient {case.patient!r} is in {case.split}, but in line "
                 f"{line} in {split}. Put all cases of a patient into one split."
             )

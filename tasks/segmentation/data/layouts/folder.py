@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from backbones.errors import UserError
 from tasks.common.files.paths import contents, existing_folder, files_below, is_hidden, listed
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Case, CaseSet
@@ -91,7 +92,7 @@ def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source:
         if names
     ]
     if left:
-        raise ValueError(
+        raise UserError(
             f"{source}: {' and '.join(left)}; expected one mask per image. Rename or remove them."
         )
 
@@ -103,13 +104,13 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
     for path in files_below(below, suffixes=SUFFIXES):
         name = stem_of(path.relative_to(folder))
         if name in files:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: {files[name].name!r} and {path.name!r} are both the {what} of "
                 f"{name!r}; expected one. Rename or remove the other."
             )
         files[name] = path
     if not files:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no {what} files; expected {', '.join(SUFFIXES)}. {contents(folder)}"
         )
     return files
@@ -124,7 +125,7 @@ def _both(
     if masks.resolve() == images.resolve():
         if not ending:
             told_by = advice("data.mask_suffix=_mask", otherwise="--mask-suffix _mask")
-            raise ValueError(
+            raise UserError(
                 f"images and masks are both in {masks}; expected a folder for each, or what the "
                 f"names of masks end in, such as {told_by}."
             )
@@ -137,7 +138,7 @@ def _ending_in(ending: str | None, files: dict[str, Path], folder: Path) -> dict
     """Return the files whose names have the ending; all if it is None."""
     found = {name: path for name, path in files.items() if name.endswith(ending or "")}
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no name of a mask ends in {ending!r}; there are "
             f"{listed(sorted(path.name for path in files.values()))}."
         )

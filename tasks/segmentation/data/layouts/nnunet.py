@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.files.paths import (
     contents,
     existing_file,
@@ -92,14 +93,14 @@ def _all_files(base: Path, description: Mapping[str, Any], source: Path) -> _Fil
     """Return the files that the description lists or, if it lists none, that the folders hold."""
     ending = description["file_ending"]
     if ending not in SUFFIXES:
-        raise ValueError(
+        raise UserError(
             f"{source}: file_ending is {ending!r}; expected one of {', '.join(SUFFIXES)}."
         )
     given = description.get("dataset")
     files = _found(base, ending) if given is None else _listed(base, given, source)
     stated = description.get("numTraining", len(files))
     if stated != len(files):
-        raise ValueError(
+        raise UserError(
             f"{source}: numTraining is {stated!r}, but there are {len(files)} cases. Correct it, "
             "or look for the files that are missing."
         )
@@ -117,7 +118,7 @@ def _description(source: Path) -> dict[str, Any]:
     keys = list(found) if isinstance(found, dict) else []
     for key in _KEYS:
         if key not in keys:
-            raise ValueError(
+            raise UserError(
                 f"{source}: {key!r} is missing{hint(key, keys)}; expected an object with "
                 f"{', '.join(_KEYS)}, got {listed(keys, limit=10) or 'none of them'}. Add it."
             )
@@ -128,7 +129,7 @@ def _channels(names: Any, source: Path) -> list[str]:  # noqa: ANN401 (JSON)
     """Return the names of the channels in order."""
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not keys or set(keys) != set(names):
-        raise ValueError(
+        raise UserError(
             f'{source}: channel_names is {names}; expected numbers from 0 and names, such as {{"0":'
             ' "T2", "1": "ADC"}.'
         )
@@ -144,7 +145,7 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
             for name, value in labels.items()
         }
     except (AttributeError, TypeError, ValueError):
-        raise ValueError(
+        raise UserError(
             f"{source}: labels is {labels}; expected names with a number or, for regions, a list "
             'of numbers each, such as {"background": 0, "tumor": 1}.'
         ) from None
@@ -155,7 +156,7 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
         learnt = sorted(set(learnt))
     expected = list(range(len(learnt) + len(ignored)))
     if values.get(BACKGROUND) != (0,) or [*learnt, *ignored] != expected or len(ignored) > 1:
-        raise ValueError(
+        raise UserError(
             f"{source}: labels is {labels}; nnU-Net demands background 0 and consecutive numbers "
             "behind it, each of one class unless there are regions, and the highest for 'ignore'. "
             "Correct the labels."
@@ -180,7 +181,7 @@ def _found(base: Path, ending: str) -> _Files:
     for path in _listing(base / "imagesTr", ending):
         match = re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))
         if not match:
-            raise ValueError(
+            raise UserError(
                 f"{path} has no channel number; expected a name such as case_0000{ending}. Rename "
                 "it; data of the Medical Decathlon is converted by nnUNetv2_convert_MSD_dataset."
             )
@@ -196,7 +197,7 @@ def _listing(folder: Path, ending: str) -> list[Path]:
     existing_folder(folder, what="nnU-Net folder")
     paths = [p for p in sorted(folder.glob(f"*{ending}")) if not is_hidden(p) and p.is_file()]
     if not paths:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no files with the file_ending {ending!r} of dataset.json. "
             f"{contents(folder)}"
         )
@@ -209,7 +210,7 @@ def _listed(base: Path, given: Any, source: Path) -> _Files:  # noqa: ANN401 (JS
     for name, entry in given.items() if isinstance(given, dict) else [("", given)]:
         paths = _paths(entry)
         if not paths:
-            raise ValueError(
+            raise UserError(
                 f"{source}: dataset has {name!r}: {entry}; expected "
                 '{"images": ["...", ...], "label": "..."} for each case.'
             )
@@ -217,9 +218,7 @@ def _listed(base: Path, given: Any, source: Path) -> _Files:  # noqa: ANN401 (JS
         label, *images = (named_file(base, path, what=what) for path in paths)
         files[name] = (dict(enumerate(images)), label)
     if not files:
-        raise ValueError(
-            f"{source}: dataset lists no case; expected one at least, or no 'dataset'."
-        )
+        raise UserError(f"{source}: dataset lists no case; expected one at least, or no 'dataset'.")
     return files
 
 
@@ -242,7 +241,7 @@ def _refuse_gaps(files: _Files, channels: Sequence[str], *, shared: bool) -> Non
         missing, extra = sorted(numbers - set(images)), sorted(set(images) - numbers)
         problem = f"lacks {', '.join(f'{n:04d} ({channels[n]})' for n in missing)}"
         if missing or extra:
-            raise ValueError(
+            raise UserError(
                 f"{label.parent.parent}: case {name!r} of channels 0 to {len(channels) - 1} "
                 f"{problem if missing else f'has also {extra[0]:04d}'}; expected all that "
                 "channel_names lists, and no other."
@@ -255,11 +254,11 @@ def _with_split(
     """Return the cases of a fold of ``splits_final.json``, and a note about those left out."""
     folds = read_json(existing_file(path, what="file of splits"))
     if not isinstance(folds, list) or not all(_is_fold(entry) for entry in folds):
-        raise ValueError(
+        raise UserError(
             f'{path}: expected a list of folds, each {{"train": [names], "val": [names]}}.'
         )
     if not isinstance(fold, int) or not 0 <= fold < len(folds):
-        raise ValueError(
+        raise UserError(
             f"splits_fold is {fold!r}; expected 0 to {len(folds) - 1}, as {path} has {len(folds)} "
             "folds."
         )
@@ -267,18 +266,18 @@ def _with_split(
     sides = dict(named)
     twice = sorted(name for name, count in Counter(name for name, _ in named).items() if count > 1)
     if twice:
-        raise ValueError(f"{path}, fold {fold}: {listed(twice)} is named twice.")
+        raise UserError(f"{path}, fold {fold}: {listed(twice)} is named twice.")
     names = {case.name for case in cases}
     unknown, silent = sorted(set(sides) - names), sorted(names - set(sides))
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{path}, fold {fold} names cases that are not there: {listed(unknown)}"
             f"{hint(unknown[0], sorted(names))}; expected names of the training cases, without "
             "channel and suffix."
         )
     empty = [side for side in ("train", "val") if not folds[fold][side]]
     if empty:
-        raise ValueError(f"{path}, fold {fold} has no {empty[0]} case; expected one at least.")
+        raise UserError(f"{path}, fold {fold} has no {empty[0]} case; expected one at least.")
     left = f"{path.name}, fold {fold} leaves out {len(silent)} of {len(names)} cases: "
     notes = (left + listed(silent),) if silent else ()
     kept = (case for case in cases if case.name in sides)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from backbones.errors import UserError
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import BACKGROUND, MOST_CLASSES, colour_text
 
@@ -17,7 +18,7 @@ _HEX: Final = re.compile(r"(?<![\w'\"])#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 _SHOWN: Final = 8
 
 
-class ColouredMaskError(ValueError):
+class ColouredMaskError(UserError):
     """A mask has channels that differ where one number per pixel is expected.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from backbones.errors import UserError
 from tasks.common.images.decoded import Colours, FlatImage
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import ClassTable
@@ -78,14 +79,14 @@ def compare_palettes(masks: Sequence[Sequence[Drawn]], *, any_but_0: bool = Fals
             colour = drawn.palette[index]
             other, first = colours.setdefault(index, (colour, drawn))
             if not _same(colour, other) and (index == 0 or not any_but_0):
-                raise ValueError(
+                raise UserError(
                     f"the palettes of two masks differ: index {index} is {colour} in "
                     f"{drawn.place}, but {other} in {first.place}; {_what_to_do()}"
                 )
             place, first = indices.setdefault(colour[:7], (index, drawn))
             counts = place != index and (not any_but_0 or 0 in (place, index))
             if counts and not (_has(first, index, colour) or _has(drawn, place, colour)):
-                raise ValueError(
+                raise UserError(
                     f"the palettes of two masks differ: the colour {colour} is index {index} in "
                     f"{drawn.place}, but index {place} in {first.place}; {_what_to_do()}"
                 )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.images.decoded import FlatImage
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
@@ -84,7 +85,7 @@ def read_mask_files(
     if len(paths) != 1 and (classes.exclusive or len(paths) != len(classes.names)):
         expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"
         names = [path.name for path in paths]
-        raise ValueError(f"a mask has {len(paths)} files, {names}; expected {expected}.")
+        raise UserError(f"a mask has {len(paths)} files, {names}; expected {expected}.")
     return [_mask_file(path, classes, axis=axis, exif=exif) for path in paths]
 
 
@@ -131,7 +132,7 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
     stored = not classes.colours
     read = read_file(path, axis=axis, exif=exif, stored=stored)
     if read.flat and read.flat.lossy and classes.threshold is None:
-        raise ValueError(
+        raise UserError(
             f"{path} is {read.flat.lossy}, which changes the numbers near edges; expected a mask "
             "in a format that keeps them, such as PNG. Make it again from its source"
             f"{'' if classes.source == NNUNET else advice(_CUT)}."
@@ -161,9 +162,9 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
 def _cut(pixels: NDArray[Any], classes: ClassTable, path: Path) -> Numbers:
     """Return two levels, (D, H, W), of (C, D, H, W)."""
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ValueError(f"{path} has mask values that are NaN or infinite; repair it.")
+        raise UserError(f"{path} has mask values that are NaN or infinite; repair it.")
     if len(pixels) > 1 and (off := np.ptp(pixels.astype(np.float64), axis=0)).max() > _GRAYISH:
-        raise ValueError(
+        raise UserError(
             f"{path} has {len(pixels)} channels that differ by up to {off.max():g}; expected gray, "
             "as masks are cut at a threshold."
         )
@@ -187,7 +188,7 @@ def _one_channel(read: ReadFile, path: Path, *, source: str) -> NDArray[Any]:
             can_name=source != NNUNET,
         )
     if drawn_alpha and values.min() == values.max():
-        raise ValueError(
+        raise UserError(
             f"{path} has one colour everywhere, and an alpha channel that differs: is the mask in "
             "the alpha channel, which is not read? Save that as gray, in a file without alpha."
         )
@@ -209,7 +210,7 @@ def _alpha_tells(flat: FlatImage) -> bool:
 def _packed(pixels: NDArray[Any], path: Path) -> Numbers:
     """Return colours (C, D, H, W) as (D, H, W) of 0xRRGGBB."""
     if len(pixels) not in (1, 3) or pixels.dtype != np.uint8 or is_volume(path):
-        raise ValueError(
+        raise UserError(
             f"{path} has {len(pixels)} channels of {pixels.dtype}, but the classes are told by "
             "colours; expected a flat image of gray or RGB with 8 bits."
         )

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.errors import UserError
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.formats.files import volume_type
 
@@ -21,7 +22,7 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], 
     """
     wrong = values[~np.isfinite(values)]
     if wrong.size:
-        raise ValueError(
+        raise UserError(
             f"{path} has mask values that are not finite, such as {wrong[0]!s} ({wrong.size} "
             "pixels); expected one whole number per class. Replace them, such as by 0."
         )
@@ -29,13 +30,13 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], 
     off = np.abs(values - nearest)
     odd = values[off > _NEAR]
     if odd.size:
-        raise ValueError(
+        raise UserError(
             f"{path} has mask values that are not whole, such as {odd[0]!s} ({odd.size} "
             f"pixels); expected one whole number per class. {_reason(values, path)}"
         )
     large = nearest[np.abs(nearest) >= _BITS]
     if large.size:
-        raise ValueError(
+        raise UserError(
             f"{path} has mask values such as {large[0]!s} ({large.size} pixels); expected 32 bits "
             "at most. Give the classes smaller numbers."
         )
