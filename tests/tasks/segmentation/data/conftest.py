@@ -1,9 +1,14 @@
-"""Mask files of one row of numbers."""
+"""What tests of segmentation's data share."""
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+
+
+def refuses(message):
+    """Expect an error that a user can mend, with a message that has this pattern."""
+    return pytest.raises(ValueError, match=message)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tasks.segmentation.data.colour import common_channels, fitted, is_coloured
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.options import InputOptions
+from tests.tasks.segmentation.data.conftest import refuses
 
 TABLE = class_table({0: "background", 1: "cell"})
 
@@ -154,9 +155,7 @@ def test_the_same_picture_in_gray_and_in_rgb_is_a_double(cases):
 def test_other_channels_are_refused_or_skipped(cases):
     case_set = cases(suffix=".tif", a=levels("a", 3), b=levels("b"), c=levels("c", 2))
 
-    with pytest.raises(
-        ValueError, match=r"c: the image has 2 channels .*; 2 of 3 cases, such as a"
-    ):
+    with refuses(r"c: the image has 2 channels .*; 2 of 3 cases, such as a"):
         check_cases(case_set, policy="error")
     looked = check_cases(case_set, policy="skip")
     assert [facts.channels for facts in looked] == [3, 3]

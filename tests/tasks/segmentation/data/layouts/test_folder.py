@@ -9,6 +9,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.class_table import table_of
 from tasks.segmentation.data.layouts.folder import folder_cases
+from tests.tasks.segmentation.data.conftest import refuses
 
 CLASSES = {0: "background", 255: "nucleus"}
 
@@ -111,7 +112,7 @@ def test_hydra_may_give_values_as_numbers_or_text(root):
         node = OmegaConf.create(f"{target}root: {root}\nclasses: {keys}")
         for convert in ("none", "all"):
             assert instantiate(node, _convert_=convert).classes.values == ((0,), (7,))
-    with pytest.raises(ValueError, match="a class table takes mask values from 0 on"):
+    with refuses("a class table takes mask values from 0 on"):
         folder_cases(root=root, classes={"-1": "x"})
 
 
@@ -156,7 +157,7 @@ def test_every_case_is_its_own_patient_unless_an_expression_finds_one(root):
 
     assert patients(None) == ["p1_a", "p1_b"]
     assert patients(r"(\w+)_") == ["p1", "p1"]
-    with pytest.raises(ValueError, match="which finds no patient in the case name 'p1_a'"):
+    with refuses("which finds no patient in the case name 'p1_a'"):
         patients(r"(\d+)_b")
 
 
@@ -205,25 +206,21 @@ def test_every_case_is_its_own_patient_unless_an_expression_finds_one(root):
 def test_files_that_do_not_match_are_named_and_counted(root, files, message):
     touch(root, *files)
 
-    with pytest.raises(ValueError, match=message):
+    with refuses(message):
         folder_cases(root=root)
 
 
 def test_values_stand_for_nothing_in_a_folder_per_class(root):
     touch(root, "images/a.png", "masks/x/a.png")
 
-    with pytest.raises(
-        ValueError, match=r"classes is .*255: 'nucleus'.* but 'x' have masks of their"
-    ):
+    with refuses(r"classes is .*255: 'nucleus'.* but 'x' have masks of their"):
         folder_cases(root=root, classes=CLASSES)
 
 
 def test_one_folder_for_both_and_missing_folders_are_refused(root):
     touch(root, "images/a.png", "images/a_mask.png")
 
-    with pytest.raises(
-        ValueError, match=r"images and masks are both in .*images; expected a folder"
-    ):
+    with refuses(r"images and masks are both in .*images; expected a folder"):
         folder_cases(root=root, masks="images", classes=CLASSES)
     with pytest.raises(
         FileNotFoundError, match=r"mask folder .*does not exist.* \(nearest: 'masks'\)"
@@ -244,14 +241,14 @@ def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
         mask[7, 7] = 77 if number == 3 else 0
         Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
         Image.fromarray(mask).save(tmp_path / "images" / f"{number}.png")
-    with pytest.raises(ValueError, match=r"mask value 77 is in .*3\.png alone, of 6 masks\. If it"):
+    with refuses(r"mask value 77 is in .*3\.png alone, of 6 masks\. If it"):
         folder_cases(root=tmp_path)
     table = {0: "background", 255: "cell", 77: "ignore"}
     assert folder_cases(root=tmp_path, classes=table).classes.ignored == (77,)
 
 
 def test_classes_are_names_by_value():
-    with pytest.raises(ValueError, match=r"data\.classes takes names by value, .* got \[0, 255\]"):
+    with refuses(r"data\.classes takes names by value, .* got \[0, 255\]"):
         table_of([0, 255], [])
 
 
@@ -268,11 +265,9 @@ def test_an_ending_of_ones_own_can_be_told(root):
 
     assert matches(root, mask_suffix="_drawn") == {"a": ["images/a.png", "masks/a_drawn.png"]}
     assert matches(root, mask_suffix="_drawn.png") == {"a": ["images/a.png", "masks/a_drawn.png"]}
-    with pytest.raises(
-        ValueError, match=r"no name of a mask ends in '_x'; there are 'a_drawn\.png'"
-    ):
+    with refuses(r"no name of a mask ends in '_x'; there are 'a_drawn\.png'"):
         matches(root, mask_suffix="_x")
-    with pytest.raises(ValueError, match="images without a mask"):
+    with refuses("images without a mask"):
         folder_cases(root=root, classes=CLASSES)
 
 
@@ -290,11 +285,10 @@ def test_two_observers_are_an_error_that_names_both_and_the_option(root):
     touch(root, *(f"masks/{n}_{who}HO.png" for n in (1, 2) for who in ("1st", "2nd")))
     touch(root, *(f"more/{n}{end}.png" for n in (1, 2) for end in ("_gt", "_mask")))
 
-    with pytest.raises(ValueError, match=r"images without a mask .* 4 of 4 masks without an image"):
+    with refuses(r"images without a mask .* 4 of 4 masks without an image"):
         folder_cases(root=root, classes=CLASSES)
-    with pytest.raises(
-        ValueError,
-        match=r"'1_gt\.png' and '1_mask\.png' are both the mask of '1'.* data\.mask_suffix=_gt\.",
+    with refuses(
+        r"'1_gt\.png' and '1_mask\.png' are both the mask of '1'.* data\.mask_suffix=_gt\.",
     ):
         folder_cases(root=root, masks="more", classes=CLASSES)
     assert matches(root, mask_suffix="_2ndHO")["2"] == ["images/2.png", "masks/2_2ndHO.png"]
@@ -306,7 +300,7 @@ def test_images_and_masks_in_one_folder_are_told_apart_by_an_ending(root):
     """As in LGG and BUSI."""
     touch(root, "all/p/1.png", "all/p/1_mask.png", "all/2.png", "all/2_mask.png")
 
-    with pytest.raises(ValueError, match=r"are both in .*all; expected .* data\.mask_suffix=_mask"):
+    with refuses(r"are both in .*all; expected .* data\.mask_suffix=_mask"):
         matches(root, images="all", masks="all")
     assert matches(root, images="all", masks="all", mask_suffix="_mask") == {
         "p/1": ["all/p/1.png", "all/p/1_mask.png"],
