@@ -82,15 +82,11 @@ def test_pixels_of_classes_that_overlap_count_for_each(case):
     assert facts.class_pixels == (4, 1)
 
 
-def test_a_mask_of_another_size_is_refused_with_both_sizes(case):
+def test_a_mask_of_another_size_or_with_an_unknown_value_is_refused(case):
     bad = case("a", np.zeros((3, 5), np.uint8))
-
     refused(bad, match=r"a: .*a_mask\.png has the size 1 x 3 x 4, but .*a\.png has 1 x 3 x 5")
 
-
-def test_an_unknown_mask_value_is_refused_with_the_file_and_the_value(case):
     bad = case("a", mask=np.where(MASK == 2, 7, MASK).astype(np.uint8))
-
     refused(bad, match=r"a: .*a_mask\.png has mask values that are in no class: 7 \(1 pixels\)")
     refused(bad, classes=REGIONS, match=r"a_mask\.png has mask values .* 7 \(1 pixels\)")
 
@@ -110,25 +106,16 @@ def test_numbers_that_are_not_finite_are_told_of_all_files_of_an_image(case):
     refused(both, match=r"a: .*a\.png \+ .*b\.tif has 12 numbers that are NaN")
 
 
-def test_another_number_of_channels_is_refused_with_both_cases(case):
+def test_another_number_of_channels_and_volumes_among_flat_images_are_refused(case):
     one, two = case("a"), case("b")
     both = replace(two, images=(*one.images, *two.images))
+    rest = "; 1 of 2 cases, such as a, have 1 channels"
+    refused(one, both, match=rf"b: the image has 2 channels .*{rest}")
 
-    refused(
-        one,
-        both,
-        match=r"b: the image has 2 channels .*; 1 of 2 cases, such as a, have 1 channels",
-    )
-
-
-def test_a_volume_among_flat_images_is_refused(case):
     volume = case("b", mask=np.ones((3, 4, 5), np.uint8))
-
-    refused(
-        case("a"),
-        volume,
-        match=r"b: .* spacing is in mm; 1 of 2 cases, such as a, have 1 channels and px",
-    )
+    refused(one, volume, match=rf"b: .* spacing is in mm{rest} and px")
+    kept = check_cases(set_of(both, one, case("c")), policy="skip")
+    assert [facts.name for facts in kept] == ["a", "c"]  # the first case is the odd one
 
 
 def test_a_truncated_or_missing_file_and_a_case_without_a_mask_are_refused(case):
@@ -208,12 +195,6 @@ def test_a_class_that_train_lacks_is_an_error():
     with refuses(r"train has no pixel of liver, vessel: "):
         found_in([facts("a", (1, 0, 0))], [facts("b")], [], TABLE)
     assert found_in([facts("a", (0, 3, 1))], [facts("b")], [], TABLE) == []  # no background
-
-
-def test_the_first_case_may_be_the_odd_one(case):
-    two = replace(case("a"), images=(*case("a").images, *case("d").images))
-    kept = check_cases(set_of(two, case("b"), case("c")), policy="skip")
-    assert [facts.name for facts in kept] == ["b", "c"]
 
 
 def test_blank_images_are_not_the_same_image():

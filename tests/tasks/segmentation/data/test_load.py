@@ -93,22 +93,6 @@ def test_a_folder_becomes_three_sides_with_facts(root):
     assert splits.warnings == ()
 
 
-def test_each_case_is_tested_once_over_the_folds_and_no_patient_leaks(root):
-    rounds = [sides(read(root, patient="(p.)", fold=fold)[0]) for fold in range(5)]
-
-    tested = [name for *_, test in rounds for name in names(test)]
-    assert sorted(tested) == [f"p{p}_{k}" for p in range(5) for k in range(2)]
-    for parts in rounds:
-        patients = [{case.patient for case in side.cases.cases} for side in parts]
-        assert sum(len(those) for those in patients) == len(set.union(*patients)) == 5
-
-
-def test_without_an_expression_a_patient_may_be_anywhere(root):
-    splits, _ = read(root, fold=0)
-
-    assert len({case.patient for side in sides(splits) for case in side.cases.cases}) == 10
-
-
 def test_patterns_name_the_sides(root):
     splits, options = read(root, patient="(p.)", val=["p3*"], test=["p[04]_?"])
 
@@ -118,17 +102,11 @@ def test_patterns_name_the_sides(root):
         ["p0_0", "p0_1", "p4_0", "p4_1"],
     ]
     assert (options.val, options.test) == (("p3*",), ("p[04]_?",))
+    assert read(root, val=["p3*"], limit=3)[0].test is None
     with refuses("patient 'p3' would be on two sides: case 'p3_0' in val"):
         read(root, patient="(p.)", val=["p3_0"])
     with refuses(r"^data.val has the pattern 'x\*', which matches none"):
         read(root, val=["x*"])
-
-
-def test_no_test_is_none(root):
-    splits, _ = read(root, fractions=[0.8, 0.2, 0.0], limit=4)
-
-    assert splits.test is None
-    assert [len(side.facts) for side in sides(splits)] == [4, 2]
 
 
 def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):

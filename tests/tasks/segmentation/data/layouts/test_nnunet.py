@@ -1,19 +1,14 @@
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.masks.read import read_mask
 from tests.tasks.segmentation.data.conftest import refuses
-
-CONFIG = Path(__file__).parents[5] / "configs" / "segmentation" / "data" / "nnunet.yaml"
 
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
@@ -130,8 +125,9 @@ def test_dataset_json_may_list_the_files(dataset, tmp_path):
 def test_hidden_files_and_test_images_are_no_cases(dataset, tmp_path):
     (tmp_path / "imagesTs").mkdir()
     (tmp_path / "imagesTs" / "p9_0000.nii.gz").touch()
-    (tmp_path / "imagesTr").mkdir()
-    (tmp_path / "imagesTr" / "._p1_a_0000.nii.gz").touch()
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder / "__MACOSX.nii.gz").mkdir(parents=True)
+        (tmp_path / folder / "._p1_a_0000.nii.gz").touch()
 
     assert len(dataset().cases) == 2
 
@@ -157,6 +153,7 @@ def test_a_fold_of_nnunet_says_the_sides(dataset, tmp_path):
         ("[{", "splits.json: not valid JSON at line 1, column 3"),
         ("{}", r"splits.json: expected a list of folds, each \{\"train\": \[names\]"),
         ('[{"train": ["p1_a"]}]', "expected a list of folds"),
+        ('[{"train": ["p1_a.nii.gz"], "val": ["p2_a"]}]', "'p1_a.nii.gz'; expected names of"),
         ('[{"train": "p1_a", "val": []}]', "expected a list of folds"),
         (
             '[{"train": ["p1_a"], "val": []}]',
@@ -226,14 +223,6 @@ def test_a_description_that_does_not_fit_is_refused(dataset, keys, message):
         dataset(**keys)
 
 
-def test_a_case_of_fewer_channels_than_the_others_is_named(dataset, tmp_path):
-    dataset(channels=("R", "G"), ending=".png")
-    (tmp_path / "imagesTr" / "p2_a_0001.png").unlink()
-
-    with refuses(r"case 'p2_a' of channels 0 to 1 lacks 0001 \(G\)"):
-        nnunet_cases(root=tmp_path)
-
-
 def test_images_and_labels_without_the_other_are_named(dataset, tmp_path):
     dataset()
     (tmp_path / "labelsTr" / "p2_a.nii.gz").rename(tmp_path / "labelsTr" / "p3.nii.gz")
@@ -244,8 +233,11 @@ def test_images_and_labels_without_the_other_are_named(dataset, tmp_path):
         nnunet_cases(root=tmp_path)
 
 
-def test_an_image_without_a_channel_number_is_named(dataset, tmp_path):
-    dataset()
+def test_an_image_without_a_channel_or_its_number_is_named(dataset, tmp_path):
+    dataset(channels=("R", "G"))
+    (tmp_path / "imagesTr" / "p2_a_0001.nii.gz").rename(tmp_path / "gone")
+    with refuses(r"case 'p2_a' of channels 0 to 1 lacks 0001 \(G\)"):
+        nnunet_cases(root=tmp_path)
     (tmp_path / "imagesTr" / "la_003.nii.gz").touch()
 
     with refuses(r"la_003.nii.gz has no channel number; .*Medical Decathlon"):
@@ -291,17 +283,6 @@ def test_volumes_have_their_channels_spacing_and_labels(dataset, tmp_path, label
     assert read[..., 0, :].tolist() == expected
 
 
-def test_the_configuration_builds_it(dataset, tmp_path):
-    dataset()
-    (tmp_path / "splits.json").write_text('[{"train": ["p1_a"], "val": ["p2_a"]}]')
-    keys = ("_target_", "root", "patient", "axis", "splits", "splits_fold")
-    node = OmegaConf.masked_copy(OmegaConf.load(CONFIG), keys)
-
-    for splits, side in ((None, None), ("splits.json", "val")):
-        given = {"root": str(tmp_path), "splits": splits}
-        assert instantiate(OmegaConf.merge(node, given)).cases[1].split == side
-
-
 def test_cases_that_a_fold_leaves_out_are_left_out_and_counted(dataset, tmp_path):
     (tmp_path / "splits.json").write_text('[{"train": ["p1_a"], "val": ["p3_a"]}]')
 
@@ -309,24 +290,6 @@ def test_cases_that_a_fold_leaves_out_are_left_out_and_counted(dataset, tmp_path
 
     assert [(case.name, case.split) for case in found.cases] == [("p1_a", "train"), ("p3_a", "val")]
     assert found.notes == ("splits.json, fold 0 leaves out 2 of 4 cases: 'p2_a', 'p4_a'",)
-
-
-def test_names_with_a_suffix_in_a_fold_are_refused(dataset, tmp_path):
-    (tmp_path / "splits.json").write_text('[{"train": ["p1_a.nii.gz"], "val": ["p2_a"]}]')
-
-    with refuses(r"'p1_a.nii.gz'; expected names of"):
-        dataset(options={"splits": "splits.json"})
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_read(dataset, tmp_path, encoding):
-    (tmp_path / "splits.json").write_text(
-        '[{"train": ["p1_a"], "val": ["p2_a"]}]', encoding=encoding
-    )
-    assert len(dataset(options={"splits": "splits.json"}).cases) == 2
-    source = tmp_path / "dataset.json"
-    source.write_text(source.read_text(), encoding=encoding)
-    assert len(nnunet_cases(root=tmp_path).cases) == 2
 
 
 def test_a_file_that_dataset_json_lists_is_looked_for(dataset, tmp_path):
@@ -342,13 +305,3 @@ def test_a_file_that_dataset_json_lists_is_looked_for(dataset, tmp_path):
         r".* holds 'labelsTr/p1_a.nii.gz': write",
     ):
         dataset(dataset=listed, numTraining=1)
-
-
-def test_what_archives_leave_is_no_case(dataset, tmp_path):
-    for folder in ("imagesTr", "labelsTr"):
-        for name in ("._p1_a.nii.gz", "__MACOSX.nii.gz"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            path = tmp_path / folder / name
-            path.touch() if name.startswith(".") else path.mkdir()
-
-    assert len(dataset().cases) == 2
