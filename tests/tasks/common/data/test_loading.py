@@ -1,6 +1,5 @@
 """How many workers, and whether images stay in memory: decided with the hardware pretended."""
 
-import math
 import socket
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tasks.common.machine import memory, threads
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
+from tasks.common.options.limits import limits_of
 
 GPU = Machine(
     accelerator=Decision(value="cuda", reason=""),
@@ -112,27 +112,18 @@ def test_processes_of_several_devices_share_cores_and_memory(monkeypatch, device
     assert chosen.folder is None
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"workers": "many"},
-            r"^trainer\.workers takes an integer of at least 0, or auto, got 'm",
-        ),
-        ({"workers": -1}, r"^trainer\.workers takes an integer of at least 0, or auto, got -1\.$"),
-        ({"workers": 1.5}, r"^trainer\.workers takes an integer of at least 0, or auto, got 1\.5"),
-        ({"cache": "memroy"}, r"^unknown trainer\.cache 'memroy'; did you mean 'memory'\?"),
-        ({"max_steps": 0}, r"^trainer\.max_steps takes an integer of at least 1, or -1 for no lim"),
-        ({"save_minutes": math.nan}, r"^trainer\.save_minutes takes a number .*, or inf, got nan"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        TrainerOptions(**options)
-
-
-def test_no_limit_of_steps_and_of_minutes_can_be_set():
-    assert TrainerOptions(max_steps=-1, save_minutes=math.inf).max_steps == -1
+def test_what_each_option_of_the_trainer_takes():
+    assert limits_of(TrainerOptions) == {
+        "accelerator": "auto, cuda or cpu",
+        "devices": "an integer of at least 1",
+        "precision": "auto, 32, bf16 or fp16",
+        "threads": "an integer of at least 0",
+        "workers": "an integer of at least 0, or auto",
+        "cache": "auto, memory, disk or none",
+        "validate_every": "an integer of at least 1",
+        "max_steps": "an integer of at least 1, or -1 for no limit",
+        "save_minutes": "a number of at least 0, or inf",
+    }
 
 
 @pytest.mark.parametrize(("length", "sends"), [(75, True), (76, False)])

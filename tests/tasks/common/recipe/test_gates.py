@@ -31,9 +31,3 @@ def test_a_network_without_gates_adds_and_logs_nothing():
     with record_gates(backbone) as gates:
         backbone(torch.rand(2, 3, 32, 32))
     assert gate_losses(gates, Recipe()) == mean_share(gates) == {}
-
-
-@pytest.mark.parametrize("target", [-0.1, 1.1])
-def test_a_target_is_a_share(target):
-    with pytest.raises(ValueError, match=rf"gate_target takes a share from 0 to 1.* got {target}"):
-        Recipe(gate_target=target)

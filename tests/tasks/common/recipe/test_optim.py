@@ -22,7 +22,7 @@ def test_a_frozen_parameter_does_not_move(optimizer):
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     for _ in range(3):  # momentum moves from the second step on
         steps.zero_grad()
-        network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+        network(torch.randn(2, 3, 32, 32)).square().mean().backward()
         steps.step()
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     still = {name for name, p in network.named_parameters() if torch.equal(p, before[name])}
@@ -37,7 +37,7 @@ def test_stages_that_freeze_in_the_middle_of_a_run_stop_at_once():
 
     def step():
         steps.zero_grad()
-        network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+        network(torch.randn(2, 3, 32, 32)).square().mean().backward()
         steps.step()
 
     step()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +40,9 @@ def test_a_new_folder_is_named_by_time_and_name_and_is_not_made_yet(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_that_was_asked_for_is_taken(tmp_path):
-    assert new_folder(str(tmp_path / "mine"), parent=Path("x"), name="y") == tmp_path / "mine"
+def test_the_folder_that_was_asked_for_is_taken_in_each_run_of_a_process(tmp_path):
+    wanted = [str(tmp_path / name) for name in "ab"]
+    assert [str(new_folder(w, parent=Path("x"), name="y")) for w in wanted] == wanted
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path):
@@ -51,26 +51,11 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path):
         new_folder(str(tmp_path), parent=tmp_path, name="x")
 
 
-def test_the_processes_that_a_run_starts_share_its_folder(tmp_path):
+def test_the_processes_that_a_run_starts_share_its_folder(tmp_path, monkeypatch):
     folder = new_folder(None, parent=tmp_path, name="x")
     write_text(folder / "config.yaml", "")
-    code = (
-        "from pathlib import Path; from tasks.common.report.run_folder import new_folder;"
-        "print(new_folder(None, parent=Path('elsewhere'), name='x'))"
-    )
-    started = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "LOCAL_RANK": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert started.stdout.strip() == str(folder)
-
-
-def test_a_later_run_of_the_same_process_has_its_own_folder(tmp_path):
-    wanted = [str(tmp_path / name) for name in "ab"]
-    assert [str(new_folder(w, parent=tmp_path, name="x")) for w in wanted] == wanted
+    monkeypatch.setenv("LOCAL_RANK", "1")  # what a started process has, beside this environment
+    assert new_folder(None, parent=Path("elsewhere"), name="x") == folder
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -98,36 +83,25 @@ def test_what_json_does_not_know_becomes_null(tmp_path):
     assert read == {"ap": None, "of": [1.5, [None, None]], "3": {"x": None}}
 
 
-def test_the_git_state_is_the_commit_and_the_changes_since(tmp_path):
-    git(tmp_path, "init")
-    (tmp_path / "a.py").write_text("1")
-    git(tmp_path, "add", "a.py")
-    git(tmp_path, "commit", "-m", "a")
-    commit = git(tmp_path, "rev-parse", "HEAD")
-    assert git_state(tmp_path) == {"commit": commit, "changed files": "0", "changed": []}
-    (tmp_path / "a.py").write_text("2")
-    (tmp_path / "untracked").touch()
-    assert git_state(tmp_path) == {"commit": commit, "changed files": "1", "changed": ["a.py"]}
-
-
-def test_of_many_changed_files_the_first_fifty_are_named(tmp_path):
+def test_the_git_state_is_the_commit_and_the_first_fifty_changed_files(tmp_path):
     git(tmp_path, "init")
     git(tmp_path, "commit", "--allow-empty", "-m", "a")
-    for index in range(60):
-        (tmp_path / f"{index:02d}.py").touch()
-    git(tmp_path, "add", ".")
-    state = git_state(tmp_path)
-    assert state["changed files"] == "60"
-    assert state["changed"] == [f"{index:02d}.py" for index in range(50)]
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "untracked").touch()
+    assert git_state(tmp_path) == {"commit": commit, "changed files": "0", "changed": []}
+    names = [f"{index:02d}.py" for index in range(60)]
+    for name in names:
+        (tmp_path / name).touch()
+    git(tmp_path, "add", *names)
+    state = {"commit": commit, "changed files": "60", "changed": names[:50]}
+    assert git_state(tmp_path) == state
 
 
-def test_outside_a_repository_the_git_state_is_unknown(tmp_path, monkeypatch):
+def test_outside_a_repository_and_without_git_the_state_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state(tmp_path) == {"commit": "unknown", "changed files": "unknown"}
-
-
-def test_without_git_the_git_state_is_unknown(tmp_path, monkeypatch):
     git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "a")
     monkeypatch.setenv("PATH", "")
     assert git_state(tmp_path)["commit"] == "unknown"
 
