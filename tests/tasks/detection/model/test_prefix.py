@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from tasks.common.data.prefix.entry import Entry
 from tasks.common.data.prefix.fill import FillPrefixCache
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.recipe.backbone import BackboneChoice
@@ -158,6 +159,18 @@ def test_a_batch_is_padded_behind_the_frozen_stages(split):
         "c3": (2, 128, 8, 8),
         "c4": (2, 256, 4, 4),
     }
+
+
+def test_a_batch_is_as_large_as_its_largest_sides():
+    truth = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "size": torch.tensor([30, 30])}
+    entries = [
+        Entry(
+            {"c4": torch.zeros(2, 2, 1)},
+            truth | {"image_id": torch.tensor(n), "padded": torch.tensor(padded)},
+        )
+        for n, padded in enumerate([(64, 32), (32, 96)])
+    ]
+    assert DetectionEncoder.collate(entries).padded == (64, 96)
 
 
 def test_the_pixels_are_those_of_the_padded_images(write_coco):
