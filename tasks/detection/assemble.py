@@ -9,8 +9,8 @@ from tasks.common.data.loading import Loading, choose_loading
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.build import choose_freeze, choose_norm
 from tasks.common.run.config import plain_values
-from tasks.common.run.parts import RunParts
 from tasks.common.run.setup import Setup
+from tasks.common.run.task import RunParts
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.load import read_splits
 from tasks.detection.data.splits import Splits

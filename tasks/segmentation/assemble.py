@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from omegaconf import DictConfig
 
+from backbones.errors import UserError
 from tasks.common.data.loading import Loading, choose_loading
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.build import choose_freeze, coarsest_stride
 from tasks.common.run.config import plain_values
-from tasks.common.run.parts import RunParts
 from tasks.common.run.setup import Setup
+from tasks.common.run.task import RunParts
 from tasks.segmentation.data.data_module import SegmentationDataModule
 from tasks.segmentation.data.input import choose_normalisation, choose_patch, choose_patches
 from tasks.segmentation.data.load import Splits, read_splits
@@ -193,7 +194,7 @@ def _resolved(
 def _check_neighbours(inputs: InputOptions, splits: Splits) -> None:
     """Raise if slices are wanted beside those of flat images."""
     if inputs.neighbours and splits.train.facts[0].flat:
-        raise ValueError(
+        raise UserError(
             f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
             "beside them. Leave it out."
         )
@@ -204,7 +205,7 @@ def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
     height, width = inputs.patch
     if augment.rotate90 and height != width:
         side = max(height, width)
-        raise ValueError(
+        raise UserError(
             f"augment.rotate90 takes square patches, and these are {height} x {width}: add "
             f"input.patch=[{side},{side}] or augment.rotate90=0."
         )

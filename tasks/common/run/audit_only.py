@@ -6,8 +6,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Final, cast
 
-import lightning
-
 from backbones import Backbone
 from backbones.choose import choose
 from tasks.common.audit.audit import Audit
@@ -16,7 +14,8 @@ from tasks.common.recipe.stages import stages_text
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, phases
 from tasks.common.report.run_folder import write_json
 from tasks.common.report.terminal import print_facts, print_line, print_scores
-from tasks.common.run.parts import RunParts
+from tasks.common.run.task import RunParts
+from tasks.common.run.trainer import trial_trainer
 
 _MODES: Final = {"run": False, "only": True}
 _COLUMNS: Final = ("tensors", "trainable", "peak lr", "modules in eval mode")
@@ -57,20 +56,12 @@ def _step(parts: RunParts, frozen: int) -> Audit:
     backbone = cast(Backbone, module.get_submodule(names[id(parts.backbone)]))
     audit = Audit(backbone, lambda _epoch: frozen, path=None)
     precision = parts.where.precision.value
-    trainer = lightning.Trainer(
-        accelerator=parts.where.accelerator.value,
-        devices=1,
-        precision="32-true" if precision == "16-mixed" else precision,  # type: ignore[arg-type]
-        max_steps=1,
-        limit_val_batches=0,
-        gradient_clip_val=parts.recipe.clip or None,
+    trainer = trial_trainer(
+        parts.where,
+        steps=1,
+        precision="32-true" if precision == "16-mixed" else precision,
         callbacks=[Unfreezing(backbone, lambda _epoch: frozen, epochs=1), audit],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        clip=parts.recipe.clip,
     )
     trainer.fit(module, parts.data)
     return audit

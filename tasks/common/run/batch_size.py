@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import lightning
 import torch
 from omegaconf import DictConfig
 
+from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.machine import memory
 from tasks.common.machine.memory import size_text
@@ -18,7 +18,8 @@ from tasks.common.options.decision import Decision
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import check_unfreezing, frozen_stages
 from tasks.common.resume.checkpoints import find_start
-from tasks.common.run.parts import RunParts
+from tasks.common.run.task import RunParts
+from tasks.common.run.trainer import trial_trainer
 
 _STEPS_PER_EPOCH: Final = 20
 _LR_REACH: Final = 2  # how far from `lr_images` the linear rule is relied on
@@ -40,9 +41,9 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
     if isinstance(wanted, int):
         return Decision(value=str(wanted), reason="as told")
     if wanted != "auto":
-        raise ValueError(f"recipe.batch_size takes auto or an integer from 1, got {wanted!r}.")
+        raise UserError(f"recipe.batch_size takes auto or an integer from 1, got {wanted!r}.")
     if cfg.trainer.devices > 1:
-        raise ValueError(
+        raise UserError(
             f"recipe.batch_size=auto is for one device, and trainer.devices is "
             f"{cfg.trainer.devices}, which could decide differently; give a number."
         )
@@ -122,7 +123,7 @@ def _by_trial(parts: RunParts, most: Decision) -> Decision:
             break
         fitting, share = tried, used
     if not fitting:
-        raise ValueError(
+        raise UserError(
             f"one image takes more than {_FULL:.0%} of the {size_text(total)} of the GPU; use "
             "smaller images or patches, a smaller backbone, or freeze more stages."
         )
@@ -150,9 +151,9 @@ def _gpu_share(parts: RunParts, *, batch_size: int) -> float:
 
 
 def _by_estimate(parts: RunParts, most: Decision) -> Decision:
-    """Measure what two images take, and multiply: a CPU's memory is not tried out with impunity."""
+    """Estimate by what two images take: running out of memory on a CPU kills the process."""
     if (free := memory.free_memory()) is None:
-        raise ValueError(
+        raise UserError(
             "recipe.batch_size=auto has to know how much memory is free, which this system does "
             "not say; give a number."
         )
@@ -174,17 +175,10 @@ def _train(parts: RunParts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
     ema = parts.recipe.ema
-    trainer = lightning.Trainer(
-        accelerator=parts.where.accelerator.value,
-        devices=1,
-        precision=parts.where.precision.value,  # type: ignore[arg-type]
-        max_steps=_TRIAL_STEPS,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
+    trainer = trial_trainer(
+        parts.where,
+        steps=_TRIAL_STEPS,
+        precision=parts.where.precision.value,
         callbacks=[MovingAverage(ema)] if ema else [],  # a second copy of the weights
     )
     with warnings.catch_warnings():

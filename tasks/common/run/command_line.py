@@ -24,12 +24,11 @@ from omegaconf import DictConfig, OmegaConf
 from backbones.choose import nearest
 from backbones.errors import UserError
 from tasks.common.run.config import Training, members
-from tasks.common.run.ending import EndingError
 from tasks.common.run.help import help_text
 
 T = TypeVar("T")
 
-_FOR_USERS: Final = (UserError, ValueError, OSError, FloatingPointError, EndingError)
+_FOR_USERS: Final = (UserError, ValueError, OSError, FloatingPointError)
 """Errors whose message says what to do; all others are bugs."""
 
 _TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")

@@ -16,10 +16,6 @@ _EXPLAINED: Final = (ValueError, OSError, FloatingPointError, MemoryError)
 """Errors whose message says what is wrong; others are shown with their trace."""
 
 
-class EndingError(RuntimeError):
-    """Training ended well, and something that follows it did not."""
-
-
 class Ending:
     """Carries out the steps that follow training, and remembers what went wrong.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.unfreeze import unfreezing_text
 from tasks.common.resume.start import start_facts
-from tasks.common.run.parts import RunParts
+from tasks.common.run.task import RunParts
 
 
 def run_facts(parts: RunParts, warnings: Sequence[str]) -> dict[str, str]:

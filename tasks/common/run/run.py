@@ -11,6 +11,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.audit.audit import Audit
 from tasks.common.data.prefix.fill import FillPrefixCache
@@ -29,10 +30,9 @@ from tasks.common.resume.continuation import check_resume
 from tasks.common.run.audit_only import audit_only, is_audit_only
 from tasks.common.run.batch_size import settle_batch_size
 from tasks.common.run.callbacks import BestCheckpoint
-from tasks.common.run.ending import Ending, EndingError
+from tasks.common.run.ending import Ending
 from tasks.common.run.fit import fit, validate_rest
-from tasks.common.run.parts import RunParts
-from tasks.common.run.task import Outcome, PartsT, Task
+from tasks.common.run.task import Outcome, PartsT, RunParts, Task
 from tasks.common.run.trainer import build_trainer
 
 
@@ -54,13 +54,13 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
         ConnectionError: If weights have to be downloaded and cannot be.
         AuditError: If what trains is not what the configuration says; checkpoints are kept.
         FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
-        EndingError: If something after the training failed; all the rest was done, and is kept.
+        UserError: If something after the training failed; all the rest was done, and is kept.
         SystemExit: If the run is interrupted, with a message that says how to go on.
     """
     started = time.monotonic()
     only = is_audit_only(cfg.audit)
     if only and cfg.resume is not None:
-        raise ValueError(
+        raise UserError(
             f"audit=only looks at how a run begins, and resume={cfg.resume} goes on with one, "
             "which audits itself; leave one of them out."
         )
@@ -216,7 +216,7 @@ def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -
         checkpoint = folder / LAST
         text += f"There is no {BEST}; the last checkpoint is {checkpoint}. "
     else:
-        raise EndingError(f"{text}There is no checkpoint in {folder} any more.") from ending.cause
+        raise UserError(f"{text}There is no checkpoint in {folder} any more.") from ending.cause
     if not parts.scores:
         command = f"python scripts/evaluate.py {shlex.quote(str(checkpoint))} {task.truth(parts)}"
         text += f"Mend the cause, then score it on {parts.scored} with: {command}"
@@ -226,4 +226,4 @@ def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -
     if ending.stopped:
         print_line(f"\n{text}")
         raise SystemExit(128 + ending.stopped) from ending.cause
-    raise EndingError(text) from ending.cause
+    raise UserError(text) from ending.cause

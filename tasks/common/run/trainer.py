@@ -10,6 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from backbones.errors import UserError
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
@@ -33,7 +34,7 @@ def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
         return strategy
     if strategy in ("auto", "ddp", "ddp_spawn", "ddp_fork"):
         return f"{'ddp' if strategy == 'auto' else strategy}{_LOOKS}"
-    raise ValueError(
+    raise UserError(
         f"recipe.unfreeze and recipe.frozen_until do not go with trainer.strategy={strategy} on "
         f"{options.devices} devices: it fixes at the start what is trained. Use "
         "trainer.strategy=ddp, or leave them out."
@@ -52,7 +53,7 @@ def build_trainer(
 ) -> tuple[lightning.Trainer, BestCheckpoint, LastCheckpoint]:
     """Return the trainer, and the callbacks that keep the best checkpoint and the last one."""
     if recipe.epochs % options.validate_every:
-        raise ValueError(
+        raise UserError(
             f"trainer.validate_every={options.validate_every} would leave the end of "
             f"recipe.epochs={recipe.epochs} without a validation; use a divisor of it."
         )
@@ -78,7 +79,28 @@ def build_trainer(
     try:
         return _trainer(options, recipe, where, folder=folder, callbacks=ours), best, last
     except MisconfigurationException as error:
-        raise ValueError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
+        raise UserError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
+
+
+def trial_trainer(
+    where: Machine, *, steps: int, precision: str, callbacks: Sequence[Callback], clip: float = 0
+) -> lightning.Trainer:
+    """Return a trainer for a few steps on one device, of which nothing is logged or saved."""
+    return lightning.Trainer(
+        accelerator=where.accelerator.value,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=steps,
+        limit_val_batches=0,
+        gradient_clip_val=clip or None,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
 
 
 def _trainer(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torchvision.models.detection import FasterRCNN
 
+from backbones.errors import UserError
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import outline
 from tasks.common.resume.card import structure_of
@@ -56,7 +57,7 @@ def _channels(choice: BackboneChoice, start: Start[DetectorCard] | None) -> int:
     usual = 3 if start is None else start.card.in_channels
     in_channels = usual if choice.in_channels is None else choice.in_channels
     if in_channels not in (1, 3):
-        raise ValueError(
+        raise UserError(
             f"backbone.in_channels takes 3 (RGB) or 1 (gray) in detection, got {in_channels!r}."
         )
     return in_channels

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from backbones.errors import UserError
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import SMALL_BATCH, choose_norm, norms_of
@@ -57,7 +58,7 @@ def new_segmenter(
     """Build a segmenter for the classes of ``data``, with loaded weights and frozen stages."""
     in_channels = input_channels(channels, inputs)
     if choice.in_channels not in (None, in_channels):
-        raise ValueError(
+        raise UserError(
             f"backbone.in_channels is {choice.in_channels}, but images of {channels} channels with "
             f"input.neighbours={inputs.neighbours} make {in_channels}; leave it out."
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from backbones import Backbone
+from backbones.errors import UserError
 from tasks.common.data.prefix.cache import Encoder
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.key import file_stamp
@@ -87,7 +88,7 @@ def check_views(views: int, options: InputOptions, *, slices: int) -> None:
     """Raise if slices would never be seen."""
     seen = views * options.patches
     if views and seen < slices:
-        raise ValueError(
+        raise UserError(
             f"cache.views={views} of input.patches={options.patches} show {seen} of {slices} "
             "slices, the others never: take more of either."
         )

@@ -19,6 +19,7 @@ from tasks.detection.model.card import load_detector
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import DataOptions, DetectorOptions
 from tasks.detection.scores.metrics import coco_ap
+from tests.trainer import quiet_trainer
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4"),
@@ -57,20 +58,6 @@ def data_for(splits):
     return DetectionDataModule(train=splits.train, val=splits.val, test=splits.val, batch_size=2)
 
 
-def trainer_in(folder, **options):
-    return lightning.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        **{"max_epochs": 1} | options,
-    )
-
-
 class KnowsTheBoxes(nn.Module):
     """Returns the boxes of a split in its order, those of the last image a little off."""
 
@@ -101,7 +88,7 @@ def test_a_frozen_run_moves_no_frozen_tensor_and_trains_all_others(splits, tmp_p
         if name.startswith(("conv1.", "bn1.", "layer1."))
     }
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    trainer_in(tmp_path, max_epochs=2).fit(module, data_for(splits))
+    quiet_trainer(tmp_path, max_epochs=2).fit(module, data_for(splits))
     still = {name for name, v in module.state_dict().items() if torch.equal(v, before[name])}
     assert frozen <= still
     # The bias of a prediction that no sampled box touched may stay.
@@ -119,7 +106,7 @@ def test_the_groups_reach_the_optimiser_with_the_schedule(splits, tmp_path):
         def on_train_batch_start(self, trainer, *_):
             seen.append({g["name"]: g["lr"] for g in trainer.optimizers[0].param_groups})
 
-    trainer_in(tmp_path, max_epochs=2, callbacks=[Watch()], limit_val_batches=0).fit(
+    quiet_trainer(tmp_path, max_epochs=2, callbacks=[Watch()], limit_val_batches=0).fit(
         module, data_for(splits)
     )
     factors = [0.5, 1.0, 0.75, 0.25]
@@ -153,14 +140,14 @@ def test_a_loss_that_is_not_finite_names_itself_the_step_and_the_images(splits, 
         rf"the loss is {bad} at step 0: .*'loss_b': {bad}.*, images \[\d, \d\]\. Lower recipe.lr"
     )
     with pytest.raises(FloatingPointError, match=message) as error:
-        trainer_in(tmp_path).fit(module, data_for(splits))
+        quiet_trainer(tmp_path).fit(module, data_for(splits))
     named = str(error.value).partition("images [")[2].partition("]")[0].split(", ")
     assert set(map(int, named)) <= ids
 
 
 def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
     module = module_for(splits)
-    trainer = trainer_in(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer = quiet_trainer(tmp_path, max_steps=1, limit_val_batches=0)
     trainer.fit(module, data_for(splits))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
@@ -175,7 +162,7 @@ def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
 def test_validation_scores_each_image_once_with_the_data_sets_ids(splits, tmp_path):
     module = module_for(splits)
     module.network = KnowsTheBoxes(splits.val)
-    trainer = trainer_in(tmp_path)
+    trainer = quiet_trainer(tmp_path)
     trainer.validate(module, data_for(splits), verbose=False)
     assert sorted(module.results) == [record.image_id for record in splits.val.images]
     results = [result for found in module.results.values() for result in found]
@@ -206,14 +193,14 @@ def test_detections_beyond_the_hundredth_count_where_the_detector_returns_more(s
 
 def test_the_test_has_scores_of_its_own(splits, tmp_path):
     module = module_for(splits)
-    trainer_in(tmp_path).test(module, data_for(splits), verbose=False)
+    quiet_trainer(tmp_path).test(module, data_for(splits), verbose=False)
     assert set(module.scores) == {"test"}
-    trainer_in(tmp_path).validate(module, data_for(splits), verbose=False)
+    quiet_trainer(tmp_path).validate(module, data_for(splits), verbose=False)
     assert module.scores["test"] == pytest.approx(module.scores["val"], nan_ok=True)
 
 
 def test_the_detections_of_an_epoch_are_forgotten_in_the_next(splits, tmp_path):
     module = module_for(splits)
     module.results = {999: [{"image_id": 999}]}
-    trainer_in(tmp_path).validate(module, data_for(splits), verbose=False)
+    quiet_trainer(tmp_path).validate(module, data_for(splits), verbose=False)
     assert 999 not in module.results

@@ -22,6 +22,7 @@ from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.segment import segment
+from tests.trainer import quiet_trainer
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -85,16 +86,7 @@ def data_for(module, data, *, val=None, **options):
 
 
 def trainer_in(folder, **options):
-    return lightning.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **{"max_epochs": 2, "num_sanity_val_steps": 0, "limit_val_batches": 0} | options,
-    )
+    return quiet_trainer(folder, **{"max_epochs": 2, "limit_val_batches": 0} | options)
 
 
 class Watch(lightning.Callback):

@@ -19,6 +19,7 @@ from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.stages import STAGES as ALL_STAGES
 from tasks.common.recipe.unfreeze import Unfreezing, frozen_stages
+from tests.trainer import quiet_trainer
 
 STAGES = ALL_STAGES[:5]
 
@@ -97,15 +98,10 @@ def audited(tmp_path, *plants, freeze=2, epochs=2, stop=None, resume=None, loop=
     audit = Audit(module.network.backbone, frozen, path=tmp_path / "audit.json")
     early = [plant for plant in plants if not plant.late]
     callbacks = [Unfreezing(module.network.backbone, frozen, epochs=epochs), *early, audit]
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        tmp_path,
         max_epochs=epochs if stop is None else stop,
         callbacks=[*callbacks, *(plant for plant in plants if plant.late)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
     )
     trainer.fit(module.train(), ckpt_path=resume, weights_only=True)
     trainer.save_checkpoint(tmp_path / "kept.ckpt")

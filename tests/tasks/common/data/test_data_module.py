@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import LastCheckpoint
+from tests.trainer import quiet_trainer
 
 
 class Keys(Dataset):
@@ -52,16 +53,10 @@ class Recorder(lightning.LightningModule):
 
 
 def fit(folder, data, *, stop_at=None, resume=None):
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        folder,
         max_epochs=3,
         callbacks=[LastCheckpoint(folder / "last.ckpt", minutes=0), ExactState()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
     )
     module = Recorder(stop_at)
     try:

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.run.callbacks import AtomicCheckpointIO, LastCheckpoint
+from tests.trainer import quiet_trainer
 
 
 class Slope(lightning.LightningModule):
@@ -46,15 +47,10 @@ class Slope(lightning.LightningModule):
 
 
 def trainer(folder, callback, epochs=2):
-    return lightning.Trainer(
-        accelerator="cpu",
+    return quiet_trainer(
+        folder,
         max_epochs=epochs,
         callbacks=[callback, LastCheckpoint(folder / "last.ckpt")],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
         plugins=[AtomicCheckpointIO()],
     )
 

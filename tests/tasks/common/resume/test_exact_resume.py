@@ -27,6 +27,7 @@ from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.run.fit import fit
 from tests.same_checkpoints import differences
+from tests.trainer import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:You're resuming from a checkpoint that ended before the epoch"  # as our Trainer does
@@ -111,18 +112,13 @@ def run(folder, module, *, resume=None, minutes=math.inf, workers=0, every=1, st
     )
     last = LastCheckpoint(folder / "last.ckpt", minutes=minutes)
     averages = [EMAWeightAveraging(decay=0.9)] if ema else []
-    trainer = lightning.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        folder,
         max_epochs=EPOCHS,
         max_steps=steps,
         accumulate_grad_batches=ACCUMULATE,
         check_val_every_n_epoch=every,
         callbacks=[best, last, ExactState(), EpochLine(("val/ap",)), *averages],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
         plugins=[AtomicCheckpointIO()],
     )
     try:

@@ -5,13 +5,13 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader
 
 from tasks.common.resume.checkpoints import find_start
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.run.fit import fit, validate_rest
+from tests.trainer import quiet_trainer
 
 
 class Slope(lightning.LightningModule):
@@ -48,16 +48,10 @@ class Slope(lightning.LightningModule):
 
 
 def trainer(folder, *callbacks, epochs=2, **options):
-    return lightning.Trainer(
-        accelerator="cpu",
+    return quiet_trainer(
+        folder,
         max_epochs=epochs,
         callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
         plugins=[AtomicCheckpointIO()],
         **options,
     )

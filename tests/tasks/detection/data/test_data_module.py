@@ -9,6 +9,7 @@ from tasks.detection.data import data_module
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
+from tests.trainer import quiet_trainer
 
 
 @pytest.fixture
@@ -38,9 +39,7 @@ def epoch_of(loader, epoch=0):
 
 def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val):
     loader = module(train, val).train_dataloader()
-
     ids = [sample[0] for sample in epoch_of(loader)]
-
     assert sorted(ids) == list(range(11))
     assert ids != sorted(ids)
     assert [sample[0] for sample in epoch_of(loader, epoch=1)] != ids
@@ -49,7 +48,6 @@ def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val)
 
 def test_validation_and_test_come_in_order_without_augmentation(train, val):
     data = module(train, val, test=train, transform=train_transform(AugmentOptions(flip=1.0)))
-
     for loader, split in ((data.val_dataloader(), val), (data.test_dataloader(), train)):
         for epoch in (0, 1):
             samples = epoch_of(loader, epoch)
@@ -64,9 +62,7 @@ def test_workers_change_no_sample_and_epochs_do(train, val):
     }
     alone = module(train, val, **options).train_dataloader()
     helped = module(train, val, workers=2, **options).train_dataloader()
-
     first, second = epoch_of(alone, 0), epoch_of(alone, 1)
-
     assert epoch_of(helped, 0) == first
     assert epoch_of(helped, 1) == second
     pixels = {sample[0]: sample[1] for sample in first}
@@ -77,9 +73,7 @@ def test_workers_change_no_sample_and_epochs_do(train, val):
 
 def test_training_batches_are_grouped_by_shape(train, val):
     loader = module(train, val, batch_size=2).train_dataloader()
-
     shapes = [{tuple(image.shape) for image in images} for images, _ in loader]
-
     assert len(shapes) == 6
     assert sum(len(shape) > 1 for shape in shapes) <= 2
 
@@ -125,7 +119,7 @@ def test_no_training_image_is_kept_beside_a_prefix_cache(train, val, monkeypatch
     made = []
     monkeypatch.setattr(data_module, "decoded_images", lambda split, **_: made.append(split))
     data = module(train, val, decoded=True)
-    data.cache = SimpleNamespace(workers=int, dataset=[], collate=None)
+    data.cache = SimpleNamespace(workers=int, dataset=[], encoder=SimpleNamespace(collate=None))
     data.train_dataloader(), data.val_dataloader()
     assert made == [val]
 
@@ -151,25 +145,20 @@ def test_opencv_runs_single_threaded_in_a_worker(train, val, monkeypatch):
     loader = module(train, val, workers=1).train_dataloader()
     threads = []
     monkeypatch.setattr(cv2, "setNumThreads", threads.append)
-
     loader.worker_init_fn(0)
-
     assert threads == [0]
 
 
 def test_loading_leaves_the_global_random_numbers_alone(train, val):
     data = module(train, val)
     before = torch.get_rng_state()
-
     epoch_of(data.train_dataloader())
     epoch_of(data.val_dataloader())
-
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_images_of_one_channel_are_loaded_on_request(train, val):
     images, _ = next(iter(module(train, val, in_channels=1).val_dataloader()))
-
     assert {image.shape[0] for image in images} == {1}
 
 
@@ -193,18 +182,7 @@ class Recorder(lightning.LightningModule):
 
 
 def fit(train, val, tmp_path, **options):
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        default_root_dir=tmp_path,
-        **options,
-    )
+    trainer = quiet_trainer(tmp_path, max_epochs=2, **options)
     recorder = Recorder()
     trainer.fit(recorder, datamodule=module(train, val))
     return recorder.seen
@@ -220,7 +198,6 @@ quiet = pytest.mark.filterwarnings(
 @quiet
 def test_lightning_sets_the_epoch_of_the_training_order(train, val, tmp_path):
     seen = fit(train, val, tmp_path)
-
     loader = module(train, val).train_dataloader()
     for epoch, batches in enumerate((seen["train"][:3], seen["train"][3:])):
         flat = [image_id for batch in batches for image_id in batch]
@@ -231,7 +208,6 @@ def test_lightning_sets_the_epoch_of_the_training_order(train, val, tmp_path):
 @quiet
 def test_overfitting_repeats_the_same_batches(train, val, tmp_path):
     seen = fit(train, val, tmp_path, overfit_batches=1)
-
     assert len(seen["train"]) == 2
     assert seen["train"][0] == seen["train"][1]
 
@@ -254,7 +230,6 @@ def test_ranks_of_a_distributed_run_share_the_images(train, val):
                 for load in (data.train_dataloader, data.val_dataloader)
             ]
         )
-
     assert [len(train_ids) for train_ids, _ in ids] == [6, 6]
     assert set(ids[0][0]) | set(ids[1][0]) == set(range(11))
     assert [val_ids for _, val_ids in ids] == [[0, 2, 4], [1, 3, 0]]
@@ -274,7 +249,6 @@ def test_impossible_settings_are_refused(train, val, options, message):
 
 def test_splits_with_other_classes_are_refused(train, val, write_coco):
     other = write_coco("other", count=1, classes=("dog", "cat"))
-
     message = r"other.json has the classes 'dog', 'cat', but .*train.json has 'cat', 'dog'"
     with pytest.raises(ValueError, match=message):
         module(train, other)
@@ -284,7 +258,6 @@ def test_splits_with_other_classes_are_refused(train, val, write_coco):
 
 def test_a_training_split_without_boxes_is_refused(val, write_coco):
     empty = write_coco("empty", count=2, boxes=False)
-
     with pytest.raises(ValueError, match=r"empty.json: no boxes in 2 images to learn from"):
         module(empty, val)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 
 from tasks.common.data.prefix.entry import Entry
 from tasks.common.data.prefix.fill import FillPrefixCache
@@ -23,6 +22,7 @@ from tasks.detection.model.build import new_detector
 from tasks.detection.model.prefix import DetectionEncoder, losses_from
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import AugmentOptions, DetectorOptions
+from tests.trainer import quiet_trainer
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4", "c5"),
@@ -88,15 +88,9 @@ class Watch(lightning.Callback):
 
 def train(folder, module, data, *, precision="32-true", stop_at=None, resume=None, callbacks=()):
     watch = Watch(stop_at)
-    trainer = lightning.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        folder,
         precision=precision,
-        logger=False,
-        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
         max_epochs=3,
         limit_val_batches=0,
         callbacks=[watch, *callbacks, FillPrefixCache(data.cache, workers=0)],
