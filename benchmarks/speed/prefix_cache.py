@@ -48,23 +48,22 @@ class Epoch:
     Args:
         key: Of `CASES`.
         cache: Overrides of the configuration: whether, and where, features are kept.
-        small: Whether to take one image and a ResNet-18.
+        small: Whether to take a ResNet-18.
     """
 
     def __init__(self, key: str, *cache: str, small: bool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="keel-"))
         finalize(self, shutil.rmtree, folder, ignore_errors=True)
         overrides = [*CASES[key], *cache, f"cache.folder={folder / 'cache'}"]
-        images = 1 if small else IMAGES
         if small:
             overrides.append("backbone=resnet18")
         if key.startswith("frcnn"):
-            write_sample(folder / "data", images={"train": images, "val": 1, "test": 1}, size=480)
+            write_sample(folder / "data", images={"train": IMAGES, "val": 1, "test": 1}, size=480)
             overrides += ["data=coco", "recipe=finetune", "recipe.batch_size=2"]
             parts: Any = detection.assemble(_configuration(DETECTION, folder, overrides))
         else:
             write_pictures(folder / "data", images={"train": 6}, size=256)
-            overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={images}"]
+            overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={IMAGES}"]
             overrides += ["model.norm=batch", "recipe.batch_size=4"]
             parts = segmentation.assemble(_configuration(SEGMENTATION, folder, overrides))
         network, trained = parts.module.network, parts.module.parameters()
@@ -81,7 +80,7 @@ class Epoch:
         if parts.data.cache is not None:
             started = time.perf_counter()
             parts.data.cache.fill(workers=0)
-            seconds, size = time.perf_counter() - started, parts.data.cache.bytes / images / 1e6
+            seconds, size = time.perf_counter() - started, parts.data.cache.bytes / IMAGES / 1e6
             self.note = f"{size:.1f} MB per image and view, filled in {seconds:.1f} s"
         self.loader = parts.data.train_dataloader()
 
@@ -105,7 +104,7 @@ def comparison(key: str, title: str, *, small: bool) -> Comparison:
         "disk": ("cache.views=1", "cache.where=disk"),
     }
     return Comparison(
-        title=f"An epoch of {1 if small else IMAGES} images, {title}",
+        title=f"An epoch of {IMAGES} images, {title}",
         systems={name: partial(Epoch, key, *how, small=small) for name, how in caches.items()},
         memory=False,
     )

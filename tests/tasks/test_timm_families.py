@@ -20,7 +20,7 @@ from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import UNetOptions
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
 
-QUICK = ["mobilenetv3_small_050", "test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
+QUICK = ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
 NAMES = [
     *QUICK,
     *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
@@ -42,14 +42,14 @@ def side_of(name):
 
 
 def step(network, backbone, losses, *, frozen):
-    """A step of SGD; what is to train moves, and what is frozen does not."""
     recipe = Recipe()
     optimizer = torch.optim.SGD(parameter_groups(network, backbone, recipe=recipe, lr=0.01))
     assert list(faults(network, backbone, optimizer, frozen=frozen)) == []
     sum(losses).backward()
     optimizer.step()
-    cold = [p for stage in backbone.stages()[:frozen] for m in stage for p in m.parameters()]
-    assert all(p.grad is None for p in cold)
+    for index, stage in enumerate(backbone.stages()):
+        got = {p.grad is not None for m in stage for p in m.parameters()}
+        assert got <= {False} if index < frozen else True in got | {not got}
     assert all(p.isfinite().all() for p in network.parameters())
 
 

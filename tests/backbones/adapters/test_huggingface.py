@@ -30,14 +30,13 @@ SMALL = {
     "num_queries": 5,
 }
 STAGES = ["c1", "c2", "c3", "c4", "c5"]
-WIDTHS = [64, 64, 128, 256, 512]
-
+WIDTHS = [16, 16, 32, 64, 128]
 
 CARD = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def config(**options):
-    return KeelBackboneConfig(name="resnet18", **options)
+    return KeelBackboneConfig(name="narrow_resnet18", **options)
 
 
 # The configuration.
@@ -73,10 +72,10 @@ def test_a_model_without_a_stem_feature_has_fewer_stages():
 
 
 def test_it_is_known_by_its_type():
-    made = AutoConfig.for_model("keel_backbone", name="resnet18", out_features=["c2"])
+    made = AutoConfig.for_model("keel_backbone", name="narrow_resnet18", out_features=["c2"])
     model = AutoBackbone.from_config(made)
     assert isinstance(model, KeelBackbone)
-    assert model.channels == [64]
+    assert model.channels == [16]
     assert len(model.body.stages()) == 2
 
 
@@ -93,10 +92,10 @@ def test_it_has_what_every_backbone_has():
     assert model.stage_names == STAGES
     assert model.num_features == WIDTHS
     assert model.out_feature_channels == dict(zip(STAGES, WIDTHS, strict=True))
-    assert model.channels == [64, 512]
+    assert model.channels == [16, 128]
     assert model.out_indices == [1, 4]
     model.out_features = ["c3"]
-    assert model.channels == [128]
+    assert model.channels == [32]
 
 
 def test_its_outputs_are_the_features(image):
@@ -118,13 +117,13 @@ def test_taking_the_choice_back_leaves_the_last_stage(option, image):
     made = copy.deepcopy(config(out_features=["c2", "c3"]))
     setattr(made, option, None)
     model = KeelBackbone(made)
-    assert model.channels == [512]
+    assert model.channels == [128]
     assert len(model(image).feature_maps) == 1
 
 
 def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
     path = tmp_path / "weights.pth"
-    state = build_backbone("resnet18").state_dict()
+    state = build_backbone("narrow_resnet18").state_dict()
     torch.save({"state_dict": state, "keel": CARD}, path)
     model = KeelBackbone(config(weights=str(path), in_channels=1, freeze=2)).train()
     own = model.body.state_dict()
@@ -137,7 +136,7 @@ def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
 
 def test_saving_and_reading_gives_the_same(tmp_path, image):
     path = tmp_path / "weights.pth"
-    torch.save({"state_dict": build_backbone("resnet18").state_dict(), "keel": CARD}, path)
+    torch.save({"state_dict": build_backbone("narrow_resnet18").state_dict(), "keel": CARD}, path)
     options = {"deformable": ["c4"], "deformable_version": 1, "drop_path": 0.1}
     made = config(weights=str(path), freeze=2, out_features=["c2", "c4"], **options)
     model = KeelBackbone(made)

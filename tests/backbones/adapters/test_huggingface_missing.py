@@ -1,8 +1,8 @@
 """Tensors that a checkpoint of transformers lacks: loaded or drawn, never memory as it was."""
 
-import copy
 from ast import literal_eval
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +16,12 @@ from backbones.resnet.model import ResNet
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.adapters.test_huggingface import SMALL, config
 
-CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3, "backbone": "resnet18"}
+CARD = {
+    "mean": [0.1, 0.2, 0.3],
+    "std": [0.5, 0.6, 0.7],
+    "epsilon": 1e-3,
+    "backbone": "narrow_resnet18",
+}
 NAMES = ["resnet18", "dynamic_resnet18", "cbam_resnet18", "res2net50_26w_4s", "resnetv2_18"]
 OPTIONS = [
     {"deformable": ["c4", "c5"]},
@@ -29,14 +34,15 @@ OPTIONS = [
     {"in_channels": 4},
 ]
 TIMM = ["timm/convnext_atto", "timm/swin_tiny_patch4_window7_224", "timm/mobilenetv3_small_050"]
-CONFIGS = [{"name": name} for name in NAMES] + [{"name": "resnet18", **o} for o in OPTIONS]
+CONFIGS = [{"name": f"narrow_{name}"} for name in NAMES]
+CONFIGS += [{"name": "narrow_resnet18", **options} for options in OPTIONS]
 
 
 @pytest.fixture
 def weights(tmp_path):
     """A file of a resnet18, with conventions of its own."""
     path = tmp_path / "weights.pth"
-    body = build_backbone("resnet18")
+    body = build_backbone("narrow_resnet18")
     for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.running_mean.uniform_(-1, 1)
         norm.running_var.uniform_(1, 2)
@@ -68,7 +74,7 @@ def initialising(*, seeded):
 def emptied(model_class, made):
     """Return a model made without data, whose memory is NaN wherever it can be, then drawn."""
     with torch.device("meta"):
-        model = model_class(copy.deepcopy(made))
+        model = model_class(made)
     model.to_empty(device="cpu")
     for tensor in [*model.parameters(), *model.buffers()]:
         tensor.data.fill_(float("nan") if tensor.is_floating_point() else 99)
@@ -76,33 +82,37 @@ def emptied(model_class, made):
     return model
 
 
-def models():
-    detr = DetrConfig(backbone_config=config(), num_labels=3, **SMALL)
-    yield pytest.param(DetrForObjectDetection, detr, id="detr")
-    for options in CONFIGS:
-        yield pytest.param(KeelBackbone, KeelBackboneConfig(**options), id=str(options))
-    for name in TIMM:
-        made = KeelBackboneConfig(name=name, out_features=["c2"])
-        yield pytest.param(KeelBackbone, made, id=name)
+def detr():
+    return DetrConfig(backbone_config=config(), num_labels=3, **SMALL)
+
+
+BACKBONES = [*CONFIGS, *({"name": name, "out_features": ["c2"]} for name in TIMM)]
+MODELS = [
+    pytest.param(DetrForObjectDetection, detr, id="detr"),
+    *(
+        pytest.param(KeelBackbone, partial(KeelBackboneConfig, **options), id=str(options))
+        for options in BACKBONES
+    ),
+]
 
 
 # After transformers' tests `test_can_init_all_missing_weights` and
 # `test_init_weights_can_init_buffers`.
 
 
-@pytest.mark.parametrize(("model_class", "made"), models())
-def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, made):
+@pytest.mark.parametrize(("model_class", "make"), MODELS)
+def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, make):
     with initialising(seeded=True):
-        expected = model_class(copy.deepcopy(made)).state_dict()
-        found = model_class.from_pretrained(None, config=copy.deepcopy(made), state_dict={})
+        expected = model_class(make()).state_dict()
+        found = model_class.from_pretrained(None, config=make(), state_dict={})
     torch.testing.assert_close(dict(found.state_dict()), dict(expected), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("model_class", "made"), models())
-def test_buffers_are_those_of_the_modules_themselves(model_class, made):
+@pytest.mark.parametrize(("model_class", "make"), MODELS)
+def test_buffers_are_those_of_the_modules_themselves(model_class, make):
     with initialising(seeded=False):
-        expected = dict(model_class(copy.deepcopy(made)).named_buffers())
-    found = dict(emptied(model_class, made).named_buffers())
+        expected = dict(model_class(make()).named_buffers())
+    found = dict(emptied(model_class, make()).named_buffers())
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -190,7 +200,7 @@ def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
 
 def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights):
     """Its own backbone was narrower in every stage but the stem."""
-    other = KeelBackboneConfig(name="resnet50", norm="frozen_batch", weights="random")
+    other = KeelBackboneConfig(name="narrow_resnet50", norm="frozen_batch", weights="random")
     detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **SMALL))
     detr.save_pretrained(tmp_path / "detr")
     made = config(weights=str(weights), norm="frozen_batch", freeze=2)
@@ -224,7 +234,7 @@ def test_further_features_come_from_the_weights(tmp_path, weights):
         if key != "layer1.0.conv1.weight":
             torch.testing.assert_close(own[key], state[key], rtol=0, atol=0)
     assert not own["layer1.0.conv1.weight"].any()
-    assert other.channels == [128, 512]
+    assert other.channels == [32, 128]
     assert "it lacks 30 of 120 tensors, such as layer4" in other.body.provenance
 
 
@@ -234,7 +244,7 @@ def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype)
     other = KeelBackbone.from_pretrained(
         tmp_path / "saved", in_channels=4, ignore_mismatched_sizes=True, dtype=dtype
     )
-    expected = build_backbone("resnet18", weights=weights, in_channels=4)
+    expected = build_backbone("narrow_resnet18", weights=weights, in_channels=4)
     own = other.body.state_dict()
     for key, value in expected.state_dict().items():
         torch.testing.assert_close(own[key], value.to(own[key].dtype), rtol=0, atol=0)
@@ -247,15 +257,15 @@ def test_what_was_drawn_is_drawn_for_another_number_of_channels(tmp_path):
     KeelBackbone(config()).save_pretrained(tmp_path)
     other = KeelBackbone.from_pretrained(tmp_path, in_channels=1, ignore_mismatched_sizes=True)
     weight = other.body.conv1.weight
-    assert weight.shape == (64, 1, 7, 7)
-    assert weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.1)  # 2 / fan-out
+    assert weight.shape == (16, 1, 7, 7)
+    assert weight.std().item() == pytest.approx((2 / (16 * 49)) ** 0.5, rel=0.1)  # 2 / fan-out
     assert "it lacks 1 of 120 tensors, such as conv1.weight" in other.body.provenance
     assert other.body.provenance.endswith("which are of random initialisation")
 
 
 def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
     model = KeelBackbone.from_pretrained(None, config=config(weights=str(weights)), state_dict={})
-    expected = build_backbone("resnet18", weights=weights)
+    expected = build_backbone("narrow_resnet18", weights=weights)
     torch.testing.assert_close(dict(model.body.state_dict()), dict(expected.state_dict()))
     assert model.body.conventions == expected.conventions
     assert model.config.epsilon == model.body.bn1.eps == 1e-3

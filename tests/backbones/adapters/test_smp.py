@@ -8,8 +8,11 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from backbones import Backbone, build_backbone, list_backbones, registry
+from backbones import Backbone, Conventions, build_backbone, list_backbones, registry
 from backbones.adapters.smp import SmpEncoder, register_encoder
+from backbones.resnet.variants import VARIANTS
+
+register_encoder("narrow_resnet18")
 
 TIMM = ["timm/convnext_atto", "timm/mobilenetv3_small_050", "timm/regnety_002"]
 SLOW = [
@@ -27,7 +30,7 @@ SLOW = [
     "seresnet18",
     "wide_resnet50_2",
 ]
-NAMES = ["resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+NAMES = ["narrow_resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 DECODERS = [
     smp.Unet,
     smp.UnetPlusPlus,
@@ -48,7 +51,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def encoder_name(name):
-    return register_encoder(name) if name in TIMM else f"keel-{name}"
+    return register_encoder(name) if name.startswith(("timm/", "narrow_")) else f"keel-{name}"
 
 
 def strides(image, maps):
@@ -56,7 +59,7 @@ def strides(image, maps):
 
 
 def test_every_registered_name_is_an_encoder():
-    assert {f"keel-{name}" for name in list_backbones()} <= set(smp.encoders.get_encoder_names())
+    assert {f"keel-{name}" for name in VARIANTS} <= set(smp.encoders.get_encoder_names())
 
 
 def test_forward_and_backward(encoder_name, image):
@@ -130,7 +133,7 @@ def test_export(encoder_name, image):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 def test_scripting_is_refused_and_tracing_is_not(image):
-    encoder = smp.encoders.get_encoder("keel-resnet18", weights=None).eval()
+    encoder = smp.encoders.get_encoder("keel-narrow_resnet18", weights=None).eval()
     assert not encoder._is_torch_scriptable
     with pytest.raises(
         RuntimeError, match=r"^torch.jit.script cannot express the code of .*torch.jit.trace\.$"
@@ -166,13 +169,13 @@ def test_a_unet_of_smp_gives_the_same_with_our_encoder(image):
 def weights(tmp_path):
     path = tmp_path / "weights.pth"
     card = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    torch.save({"state_dict": build_backbone("resnet18").state_dict(), "keel": card}, path)
+    torch.save({"state_dict": build_backbone("narrow_resnet18").state_dict(), "keel": card}, path)
     return path
 
 
 def test_a_file_is_loaded_and_the_first_convolution_adapted(weights):
     state = torch.load(weights)["state_dict"]
-    model = smp.Unet("keel-resnet18", encoder_weights=str(weights), in_channels=1)
+    model = smp.Unet("keel-narrow_resnet18", encoder_weights=str(weights), in_channels=1)
     own = model.encoder.body.state_dict()
     torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))
     torch.testing.assert_close(own["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
@@ -180,10 +183,10 @@ def test_a_file_is_loaded_and_the_first_convolution_adapted(weights):
 
 
 def test_dilating_keeps_weights_frozen_stages_and_mode(weights, image):
-    encoder = smp.encoders.get_encoder("keel-resnet18", weights=str(weights))
+    encoder = smp.encoders.get_encoder("keel-narrow_resnet18", weights=str(weights))
     encoder.body.freeze(2)
     encoder.eval().make_dilated(8)
-    expected = build_backbone("resnet18", weights=weights, output_stride=8).eval()
+    expected = build_backbone("narrow_resnet18", weights=weights, output_stride=8).eval()
     for own, other in zip(encoder(image)[1:], expected(image).values(), strict=True):
         torch.testing.assert_close(own, other)
     assert encoder.body.frozen == 2
@@ -207,8 +210,8 @@ def test_a_tag_goes_to_our_own_resolver(monkeypatch):
         asked.append((tag, name))
 
     monkeypatch.setattr("backbones.weights.load.load_weights", load_weights)
-    smp.Unet("keel-resnet18", encoder_weights="imagenet")
-    assert asked == [("imagenet", "resnet18")]
+    smp.Unet("keel-narrow_resnet18", encoder_weights="imagenet")
+    assert asked == [("imagenet", "narrow_resnet18")]
 
 
 def test_other_encoders_of_smp_are_left_alone():
@@ -218,21 +221,25 @@ def test_other_encoders_of_smp_are_left_alone():
 
 
 def test_preprocessing_is_that_of_the_weights(weights):
-    settings = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=str(weights))
-    expected = build_backbone("resnet18").conventions
+    settings = smp.encoders.get_preprocessing_params(
+        "keel-narrow_resnet18", pretrained=str(weights)
+    )
+    expected = Conventions()
     assert settings == {
         "input_space": "RGB",
         "input_range": [0, 1],
         "mean": list(expected.mean),
         "std": list(expected.std),
     }
-    smp.encoders.get_preprocessing_fn("keel-resnet18", pretrained=str(weights))
+    smp.encoders.get_preprocessing_fn("keel-narrow_resnet18", pretrained=str(weights))
     with pytest.raises(ValueError, match="Available pretrained options"):
         smp.encoders.get_preprocessing_params("resnet18", pretrained="nothing")
 
 
 def test_a_norm_is_registered_under_a_name_of_its_own(weights):
-    name = register_encoder("resnet18", norm="frozen_batch", encoder_name="keel-resnet18-frozen")
+    name = register_encoder(
+        "narrow_resnet18", norm="frozen_batch", encoder_name="keel-narrow-frozen"
+    )
     with pytest.raises(ValueError, match=r"^norm='frozen_batch' would fix what was never trained"):
         smp.Unet(name, encoder_weights=None)(torch.rand(1, 3, 32, 32))
     model = smp.Unet(name, encoder_weights=str(weights))
@@ -266,7 +273,7 @@ def test_strides_that_no_decoder_takes_are_refused(monkeypatch):
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
 def test_an_encoder_can_be_copied(clone, image):
-    encoder = smp.encoders.get_encoder("keel-resnet18", weights=None, depth=3).eval()
+    encoder = smp.encoders.get_encoder("keel-narrow_resnet18", weights=None, depth=3).eval()
     for own, expected in zip(clone(encoder)(image), encoder(image), strict=True):
         torch.testing.assert_close(own, expected, rtol=0, atol=0)
 

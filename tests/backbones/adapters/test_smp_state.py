@@ -13,13 +13,15 @@ from torchvision.ops import FrozenBatchNorm2d
 from backbones import build_backbone
 from backbones.adapters.smp import register_encoder
 
-CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3, "backbone": "resnet18"}
+register_encoder("narrow_resnet18")
+
+CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3}
 
 
 @pytest.fixture
 def weights(tmp_path):
     path = tmp_path / "weights.pth"
-    body = build_backbone("resnet18")
+    body = build_backbone("narrow_resnet18")
     for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.running_var.uniform_(1, 2)
     torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
@@ -28,10 +30,10 @@ def weights(tmp_path):
 
 @pytest.fixture
 def frozen_name():
-    return register_encoder("resnet18", norm="frozen_batch", encoder_name="keel-fixed")
+    return register_encoder("narrow_resnet18", norm="frozen_batch", encoder_name="keel-fixed")
 
 
-def unet(name="keel-resnet18", **options):
+def unet(name="keel-narrow_resnet18", **options):
     options = {"encoder_weights": None, "decoder_channels": (32, 16, 16, 8, 8), **options}
     return smp.Unet(name, **options)
 
@@ -63,7 +65,7 @@ def restored_by_smp(model, name, folder):  # noqa: ARG001
 def test_a_model_comes_back_once_its_weight_file_is_gone(
     weights, tmp_path, frozen_name, restore, norm
 ):
-    name = frozen_name if norm == "frozen_batch" else "keel-resnet18"
+    name = frozen_name if norm == "frozen_batch" else "keel-narrow_resnet18"
     model = unet(name, encoder_weights=str(weights)).eval()
     model.encoder.body.freeze(2)
     image = torch.rand(1, 3, 64, 64)
@@ -129,7 +131,9 @@ def test_half_a_state_dict_does_not_make_an_encoder_fit(frozen_name, weights):
     state = unet(frozen_name, encoder_weights=str(weights)).state_dict()
     del state["encoder.body.bn1.running_var"]
     model.load_state_dict(state, strict=False)
-    with pytest.raises(ValueError, match=r"never trained: 'resnet18' .* or load a state dict\.$"):
+    with pytest.raises(
+        ValueError, match=r"never trained: 'narrow_resnet18' .* or load a state dict\.$"
+    ):
         model(torch.rand(1, 3, 32, 32))
 
 
@@ -174,7 +178,7 @@ def test_smp_freezes_the_rest_and_train_changes_nothing():
     ],
 )
 def test_what_others_unfreeze_is_not_called_frozen(unfreeze, frozen, grads):
-    body = build_backbone("resnet18", weights="random", freeze=3).train()
+    body = build_backbone("narrow_resnet18", weights="random", freeze=3).train()
     assert trained(body) == ([3, 4], [3, 4])
     unfreeze(body)
     assert body.frozen == frozen
@@ -185,7 +189,7 @@ def test_what_others_unfreeze_is_not_called_frozen(unfreeze, frozen, grads):
 
 
 def test_lightning_freezes_and_unfreezes():
-    body = build_backbone("resnet18", weights="random", freeze=2).train()
+    body = build_backbone("narrow_resnet18", weights="random", freeze=2).train()
     BackboneFinetuning.freeze(body, train_bn=False)
     assert body.frozen == 2
     BackboneFinetuning.make_trainable(body)

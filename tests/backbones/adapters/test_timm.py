@@ -9,10 +9,22 @@ import torch
 
 from backbones import build_backbone
 
-QUICK = ["convnext_atto", "mobilenetv3_small_050", "regnety_002", "resnet18"]
-SLOW = ["efficientnet_b0", "hrnet_w18_small", "resnetv2_18", "swin_tiny_patch4_window7_224"]
+QUICK = ["mobilenetv3_small_050", "test_convnext", "test_efficientnet", "test_resnet"]
+SLOW = [
+    "convnext_atto",
+    "efficientnet_b0",
+    "hrnet_w18_small",
+    "regnety_002",
+    "resnet18",
+    "resnetv2_18",
+    "swin_tiny_patch4_window7_224",
+]
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-FROM_C2 = {"convnext_atto", "swin_tiny_patch4_window7_224"}  # no feature of stride 2
+FROM_C2 = {
+    "convnext_atto",
+    "test_convnext",
+    "swin_tiny_patch4_window7_224",
+}  # no feature of stride 2
 
 
 def spread(model):
@@ -146,7 +158,7 @@ def test_freeze_zero_undoes_everything(backbone):
 @pytest.mark.parametrize("count", [-1, 6])
 def test_a_count_out_of_range_is_refused(built, count):
     with pytest.raises(ValueError, match=rf"^freeze takes 0 to 5 stages, got {count}\.$"):
-        built("resnet18").freeze(count)
+        built("test_resnet").freeze(count)
 
 
 def test_names_in_a_file_are_timms_own(name, backbone):

@@ -22,8 +22,18 @@ from backbones.adapters.timm import TimmFeatures
 from backbones.fpn import FPN
 from tests.backbones.adapters.timm_models import FAMILIES
 
-QUICK = ["coat_lite_tiny", "convnext_atto", "levit_128s", "regnety_002", "vit_tiny_patch16_224"]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
+QUICK = [
+    *(
+        (name, "batch")
+        for name in ("resnet18", "dynamic_resnet18", "resnetv2_18", "resnet20_cifar")
+    ),
+    ("resnet18", "frozen_batch"),
+    *((f"timm/{name}", "batch") for name in ("coat_lite_tiny", "test_convnext", "test_vit")),
+    *((f"timm/{name}", "frozen_batch") for name in ("levit_128s", "regnety_002")),
+]
+ALL = [*((name, norm) for name in list_backbones() for norm in ("batch", "frozen_batch"))]
+ALL += [(f"timm/{name}", "batch") for name in FAMILIES]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK]
 SMALL = {
     "d_model": 32,
     "encoder_layers": 1,
@@ -52,21 +62,8 @@ def filled(model):
     return model
 
 
-@pytest.mark.parametrize("name", [*list_backbones(), *(f"timm/{n}" for n in QUICK)])
-@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+@pytest.mark.parametrize(("name", "norm"), [*QUICK, *SLOW])
 def test_keys_are_paths(name, norm):
-    without = ("timm/coat_lite_tiny", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
-    if name in without and norm != "batch":
-        return  # no batch norm to freeze
-    check_paths(name, norm)
-
-
-@pytest.mark.parametrize("name", SLOW)
-def test_keys_are_paths_in_every_family(name):
-    check_paths(f"timm/{name}", "batch")
-
-
-def check_paths(name, norm):
     with torch.device("meta"):
         backbone = build_backbone(name, weights="random", norm=norm)
     nested = nn.ModuleDict({"a": TimmFeatures(backbone)})
