@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(line)
 
 
-def check_names(names: Sequence[str], commands: Sequence[str]) -> None:
+def check_names(names: Iterable[str], commands: Iterable[str]) -> None:
     """Refuse a misspelt command, which would otherwise be taken for the name of a backbone."""
     from backbones import UserError, list_backbones
     from backbones.choose import nearest

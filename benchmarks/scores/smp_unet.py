@@ -10,6 +10,7 @@ file with torchvision's names.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -76,7 +77,8 @@ def main(arguments: Sequence[str]) -> None:
         in_channels=parts.card.in_channels,
         classes=len(parts.card.classes.names),
     )
-    parts.module.network = network.to(memory_format=torch.channels_last)
+    module: Any = parts.module
+    module.network = network.to(memory_format=torch.channels_last)
     trainer, best, last = build_trainer(
         parts.options,
         parts.recipe,
@@ -85,14 +87,9 @@ def main(arguments: Sequence[str]) -> None:
         monitor="val/dice",
         shown=("val/dice",),
     )
-    fit(trainer, parts.module, parts.data, best=best, last=last, resume=None)
-    trainer.test(
-        parts.module,
-        parts.data,
-        ckpt_path=best.best_model_path,
-        verbose=False,
-        weights_only=True,
-    )
-    scores = parts.module.scores["test"]
+    fit(trainer, module, parts.data, best=best, last=last, resume=None)
+    chosen = best.best_model_path
+    trainer.test(module, parts.data, ckpt_path=chosen, verbose=False, weights_only=True)
+    scores = module.scores["test"]
     write_json(folder / "metrics.json", {"scores": scores})
     print_summary("smp.Unet", scores, unit=parts.splits.train.facts[0].unit)

@@ -121,7 +121,7 @@ def check_equal(reference: COCOeval, scores: dict[str, float]) -> None:
 def comparison(*, small: bool) -> Comparison:
     """Compare the evaluation of as many images as COCO's validation set has."""
     images = 50 if small else 5000
-    systems = {"pycocotools": by_pycocotools, "Keel": coco_ap}
+    systems: dict[str, Callable[..., Any]] = {"pycocotools": by_pycocotools, "Keel": coco_ap}
     return Comparison(
         title=f"COCO evaluation, {images} images x {DETECTIONS} detections",
         systems={name: partial(Evaluation, run, images=images) for name, run in systems.items()},
