@@ -55,15 +55,29 @@ def folder(tmp_path):
     return folder
 
 
-def predict(folder, output, **options):
-    values = {"output": output, "threshold": 0.5} | options
+def predict(folder, output, *, detector=None, **options):
     files = find_images([folder], output=output)
-    return list(predict_files(Answers(), CARD, files, **values))
+    values = {"output": output, "threshold": 0.5} | options
+    return predict_files(detector or Answers(), CARD, files, **values)
+
+
+def written(output):
+    """Return the entries of ``images.json``, and those of ``predictions.json``."""
+    images, results = (
+        json.loads((output / f"{name}.json").read_text()) for name in ("images", "predictions")
+    )
+    return images["images"], results
+
+
+def overlays(output):
+    return sorted(
+        str(p.relative_to(output / "overlays")) for p in output.rglob("overlays/**/*.png")
+    )
 
 
 def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match=r"threshold takes a score from 0 to 1, got 7"):
-        predict(folder, tmp_path / "out", threshold=7)
+        list(predict(folder, tmp_path / "out", threshold=7))
     assert not (tmp_path / "out").exists()
 
 
@@ -71,7 +85,7 @@ def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_non
     for _ in range(2):
         found = find_images([folder], output=folder / "out")
         assert [file.name for file in found] == ["a.JPG", "b.png", "c.png"]
-        list(predict_files(Answers(), CARD, found, output=folder / "out", threshold=0.5))
+        list(predict(folder, folder / "out"))
 
 
 def test_an_image_is_shown_to_the_detector_as_rgb_in_unit_range():
@@ -84,23 +98,15 @@ def test_an_image_is_shown_to_the_detector_as_rgb_in_unit_range():
     assert detector.shown[1].shape == (1, 20, 30)
 
 
-def test_all_detections_are_written_as_coco_results(folder, tmp_path):
-    predict(folder, tmp_path / "out")
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+def test_all_detections_are_written_as_coco_results_for_pycocotools(folder, tmp_path):
+    list(predict(folder, tmp_path / "out"))
+    images, results = written(tmp_path / "out")
     assert [result["image_id"] for result in results] == [1, 1, 2, 2, 3, 3]
-    assert results[0] == {
-        "image_id": 1,
-        "category_id": 90,
-        "bbox": [2, 3, 10, 5],
-        "score": pytest.approx(0.9, abs=1e-5),
-    }
+    score = pytest.approx(0.9, abs=1e-5)
+    assert results[0] == {"image_id": 1, "category_id": 90, "bbox": [2, 3, 10, 5], "score": score}
     assert results[1]["category_id"] == 3
-
-
-def test_images_and_results_go_together_in_pycocotools(folder, tmp_path):
-    predict(folder, tmp_path / "out")
+    assert images[1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
     truth = json.loads((tmp_path / "out" / "images.json").read_text())
-    assert truth["images"][1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
     assert truth["categories"] == [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}]
     coco = COCO()
     coco.dataset = {**truth, "annotations": []}
@@ -117,39 +123,30 @@ def test_an_overlay_shows_what_is_above_the_threshold(folder, tmp_path, monkeypa
         assert scores.tolist() == pytest.approx([0.9])
 
     monkeypatch.setattr("tasks.detection.scores.predict.save_overlay", save)
-    lines = predict(folder / "b.png", tmp_path / "out")
+    lines = list(predict(folder / "b.png", tmp_path / "out"))
     assert drawn == [("b.png", (20, 30, 3), [[2, 3, 12, 8]], ["dog"])]
     assert lines == ["b.png: 1 of 2 detections shown"]
 
 
-def test_every_image_has_an_overlay_of_its_size(folder, tmp_path):
-    predict(folder, tmp_path / "out")
-    overlays = sorted((tmp_path / "out" / "overlays").iterdir())
-    assert [path.name for path in overlays] == ["a.png", "b.png", "c.png"]
-    for path in overlays:
+def test_every_image_has_an_overlay_of_its_own_and_of_its_shape(folder, tmp_path):
+    Image.new("RGB", (30, 20)).save(folder / "b.bmp")
+    list(predict(folder, tmp_path / "out"))
+    assert overlays(tmp_path / "out") == ["a.png", "b.bmp.png", "b.png.png", "c.png"]
+    for path in (tmp_path / "out" / "overlays").iterdir():
         height, width = cv2.imread(str(path)).shape[:2]
         assert width / height == 30 / 20
-
-
-def test_images_of_one_name_have_overlays_of_their_own(folder, tmp_path):
-    Image.new("RGB", (30, 20)).save(folder / "b.bmp")
-    predict(folder, tmp_path / "out")
-    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 4
 
 
 def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
     for name in ("x", "y"):
         (folder / name).mkdir()
         Image.new("RGB", (30, 20)).save(folder / name / "1.jpg")
-    lines = predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22])
-    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    lines = list(predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22]))
+    images, results = written(tmp_path / "out")
     ids = {entry["file_name"]: entry["id"] for entry in images}
     assert ids == {"a.JPG": 5, "b.png": 6, "c.png": 7, "x/1.jpg": 11, "y/1.jpg": 22}
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [result["image_id"] for result in results] == [5, 5, 6, 6, 7, 7, 11, 11, 22, 22]
-    assert sorted((tmp_path / "out" / "overlays").glob("*/1.png")) == [
-        tmp_path / "out" / "overlays" / name / "1.png" for name in ("x", "y")
-    ]
+    assert overlays(tmp_path / "out")[-2:] == ["x/1.png", "y/1.png"]
     assert lines[-1] == "y/1.jpg: 1 of 2 detections shown"
 
 
@@ -158,28 +155,20 @@ def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, 
     (folder / "0.jpg").touch()
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     lines, message = [], r"3 of 5 images were skipped: '0.jpg', 'b.png', 'gone.jpg'; the results of"
-    files = find_images([folder], output=tmp_path / "out")
     with pytest.raises(ValueError, match=message):
-        lines.extend(predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5))
-    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+        lines.extend(iter(predict(folder, tmp_path / "out")))
+    images, _ = written(tmp_path / "out")
     assert [(entry["id"], entry["file_name"]) for entry in images] == [(2, "a.JPG"), (4, "c.png")]
-    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
-
-
-def test_each_skipped_file_has_a_line(folder, tmp_path):
-    (folder / "b.png").write_bytes(b"GIF89a no image")
-    lines = predict_files(
-        Answers(), CARD, find_images([folder], output=tmp_path), output=tmp_path, threshold=0.5
-    )
-    assert [next(lines).partition(",")[0] for _ in range(3)][1] == "b.png: skipped"
+    assert len(overlays(tmp_path / "out")) == 2
+    lines = predict(folder, tmp_path / "again")
+    assert [next(lines).partition(",")[0] for _ in range(3)][2] == "b.png: skipped"
 
 
 def test_where_every_file_is_damaged_nothing_is_written(folder, tmp_path):
     (folder / "b.png").write_bytes(b"GIF89a no image")
-    with pytest.raises(
-        ValueError, match=r"1 of 1 images were skipped: 'b.png'; nothing is written"
-    ):
-        predict(folder / "b.png", tmp_path / "out")
+    message = r"1 of 1 images were skipped: 'b.png'; nothing is written"
+    with pytest.raises(ValueError, match=message):
+        list(predict(folder / "b.png", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -193,26 +182,24 @@ def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
                 raise error
             return super().forward(images)
 
-    files = find_images([folder], output=tmp_path / "out")
     with pytest.raises(error):
-        list(predict_files(Fails(), CARD, files, output=tmp_path / "out", threshold=0.5))
-    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+        list(predict(folder, tmp_path / "out", detector=Fails()))
+    images, results = written(tmp_path / "out")
     assert [entry["file_name"] for entry in images] == ["a.JPG", "b.png"]
-    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 4
+    assert len(results) == 4
 
 
 def test_what_was_done_is_kept_where_the_loop_is_left(folder, tmp_path):
-    files = find_images([folder], output=tmp_path / "out")
-    lines = predict_files(Answers(), CARD, files, output=tmp_path / "out", threshold=0.5)
+    lines = predict(folder, tmp_path / "out")
     next(lines)
     lines.close()
-    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
+    assert len(written(tmp_path / "out")[1]) == 2
 
 
 def test_names_that_would_share_an_overlay_are_refused_before_any_is_written(folder, tmp_path):
     Image.new("RGB", (30, 20)).save(folder / "B.png")
     with pytest.raises(ValueError, match=r"of 'B.png' and 'b.png', would be called"):
-        predict(folder, tmp_path / "out")
+        list(predict(folder, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
