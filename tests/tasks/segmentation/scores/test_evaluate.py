@@ -69,9 +69,14 @@ def folders(tmp_path):
     return tmp_path / "m", tmp_path / "i"
 
 
+def scored(masks, images, its_card=None):
+    its_card = its_card or card()
+    split, unit = read_cases(masks, images, its_card)
+    return *evaluate(Light(), its_card, split, tolerance=1), unit
+
+
 def test_cases_and_their_summary_are_scored_as_by_hand(folders):
-    split, unit = read_cases(*folders, card())
-    cases, summary = evaluate(Light(), card(), split, tolerance=1)
+    cases, summary, unit = scored(*folders)
     assert unit == "px"
     assert [cases[name]["cell"]["dice"] for name in "abd"] == pytest.approx([2 * 50 / 150, 0, 0])
     a = cases["a"]["cell"]
@@ -92,24 +97,23 @@ def test_what_the_truth_leaves_out_is_not_scored(tmp_path):
     write(tmp_path / "i", a=block(10, 10, 200))
     write(tmp_path / "m", a=mask)
     its_card = card(class_table({0: "background", 7: "cell", 255: "ignore"}))
-    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
-    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
-    assert cases["a"]["cell"]["dice"] == 1
+    assert scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]["cell"]["dice"] == 1
 
 
 def test_a_volume_is_scored_in_millimetres(tmp_path):
-    """Along slices of 4 mm; the prediction has one slice more than the truth."""
+    """Along slices of 4 mm; the prediction has one slice of 16 pixels more than the truth."""
     image, mask = np.zeros((2, 6, 6, 5), np.uint8)
     image[1:5, 1:5, 1:4], mask[1:5, 1:5, 1:3] = 200, 7
     for kind, values in (("i", image), ("m", mask)):
         (tmp_path / kind).mkdir()
         volume = nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0]))
         nib.save(volume, tmp_path / kind / "v.nii.gz")
-    split, unit = read_cases(tmp_path / "m", tmp_path / "i", card())
-    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    cases, _, unit = scored(tmp_path / "m", tmp_path / "i")
     assert unit == "mm"
-    assert cases["v"]["cell"]["dice"] == pytest.approx(2 * 32 / (32 + 48))
-    assert cases["v"]["cell"]["hd95"] == pytest.approx(4)
+    scores = cases["v"]["cell"]
+    assert scores["dice"] == pytest.approx(2 * 32 / (32 + 48))
+    assert scores["hd95"] == pytest.approx(4)
+    assert scores["volume_error"] == pytest.approx(16 * 4 / 1000)  # ml
 
 
 def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
@@ -117,12 +121,10 @@ def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
     write(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
     write(tmp_path / "m" / "high", a=block(5, 10, 255))
     its_card = card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
-    split, _ = read_cases(tmp_path / "m", tmp_path / "i", its_card)
-    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    case = scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]
     # `Light` finds what is light as its second class, which is "low" here.
-    assert cases["a"]["low"]["dice"] == 0
-    assert cases["a"]["high"]["dice"] == 0
-    assert cases["a"]["high"]["predicted_pixels"] == 40 * 50 - 100
+    assert case["low"]["dice"] == case["high"]["dice"] == 0
+    assert case["high"]["predicted_pixels"] == 40 * 50 - 100
 
 
 def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
@@ -131,17 +133,16 @@ def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
     mask[20:] = 1
     write(tmp_path / "i", a=block(20, 50, 200))
     write(tmp_path / "m", a=mask)
-    split, _ = read_cases(tmp_path / "m", tmp_path / "i", card(REGIONS))
-    cases, _ = evaluate(Light(), card(REGIONS), split, tolerance=1)
-    assert cases["a"]["high"]["dice"] == 1
-    assert cases["a"]["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
+    case = scored(tmp_path / "m", tmp_path / "i", card(REGIONS))[0]["a"]
+    assert case["high"]["dice"] == 1
+    assert case["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
 
 
 def test_other_classes_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match=r"m has the classes background, class 7; .* on low, high"):
         read_cases(*folders, card(TWO))
-    write(tmp_path / "k" / "high", **dict.fromkeys("abcd", block(1, 1, 1)))
-    write(tmp_path / "k" / "low", **dict.fromkeys("abcd", block(1, 1, 1)))
+    for name in ("high", "low"):
+        write(tmp_path / "k" / name, **dict.fromkeys("abcd", block(1, 1, 1)))
     for table in (TWO, REGIONS):
         with pytest.raises(ValueError, match=r"k has the classes high, low; .* on low, high"):
             read_cases(tmp_path / "k", folders[1], card(table))
@@ -159,25 +160,23 @@ def test_mask_values_of_no_class_are_refused(folders):
     assert said.endswith("Repair or remove them.")
 
 
-def test_other_channels_are_refused(folders):
+def test_images_and_masks_that_do_not_fit_are_refused(folders):
+    masks, images = folders
     with pytest.raises(ValueError, match=r"i has images of 1 channels; .* trained on 3\."):
-        read_cases(*folders, card(channels=3))
-
-
-def test_masks_without_images_are_refused(folders):
-    write(folders[0], e=block(0, 0, 0))
+        read_cases(masks, images, card(channels=3))
+    write(masks, a=block(5, 10, 7).T.copy())
+    with pytest.raises(ValueError, match=r"turned by an EXIF orientation\? See --exif\)"):
+        read_cases(masks, images, card())
+    write(masks, e=block(0, 0, 0))
     with pytest.raises(ValueError, match=r"1 of 5 masks without an image \('?e'?\)"):
-        read_cases(*folders, card())
+        read_cases(masks, images, card())
 
 
 def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    split, unit = read_cases(*folders, card())
-    _, summary = evaluate(Light(), card(), split, tolerance=1)
+    _, summary, unit = scored(*folders)
     print_summary("Scores of it", summary, unit=unit)
-    lines = [
-        line.replace("│", " ").replace("┃", " ") for line in capsys.readouterr().out.split("\n")
-    ]
+    lines = capsys.readouterr().out.replace("│", " ").replace("┃", " ").split("\n")
     rows = [line.split() for line in lines]
     assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in [row[:7] for row in rows]
     dice = f"{2 / 9:.3f}"
@@ -190,21 +189,24 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
 
 
 def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
-    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
-    write(tmp_path / "labelsTr", x=block(10, 10, 7), y=block(4, 4, 7))
-    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
-    cases, _ = evaluate(Light(), card(), split, tolerance=1)
+    images, masks = tmp_path / "imagesTr", tmp_path / "labelsTr"
+    write(images, x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
+    write(masks, x=block(10, 10, 7), y=block(4, 4, 7))
+    for hidden in (images / "._x_0000.png", masks / "._x_0000.png", masks / "._x.png"):
+        hidden.write_bytes(b"x")
+    cases, *_ = scored(masks, images)
     assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}
+    Image.fromarray(block(10, 10, 7)).save(masks / "x.tif")
+    with pytest.raises(ValueError, match=r"'x.png' and 'x.tif' are both the mask of 'x'"):
+        read_cases(masks, images, card())
 
 
 def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(folders):
     masks, images = folders
     found = masks.parent / "found"
-    for name, pixels in (("a", block(10, 10, 7)), ("d", block(4, 5, 7))):
-        write(found, **{name: pixels})
-    write(found, b=block(0, 0, 0), c=block(0, 0, 0))
-    split, _ = read_cases(masks, images, card())
-    expected, summary = evaluate(Light(), card(), split, tolerance=1)
+    nothing = block(0, 0, 0)
+    write(found, a=block(10, 10, 7), b=nothing, c=nothing, d=block(4, 5, 7))
+    expected, summary, _ = scored(masks, images)
     cases, total, unit, notes = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
     assert (unit, notes) == ("px", [])
     for name in "acd":
@@ -214,46 +216,25 @@ def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(
 
 def test_predicted_masks_that_do_not_fit_are_refused(folders):
     masks, _ = folders
-    write(masks.parent / "found", **dict.fromkeys("abc", block(0, 0, 0)))
+    found = masks.parent / "found"
+    write(found, **dict.fromkeys("abc", block(0, 0, 0)))
     with pytest.raises(ValueError, match=r"1 of 4 masks without an image \('d'\)"):
-        evaluate_masks(masks.parent / "found", masks, tolerance=1)
-    write(masks.parent / "found", d=block(0, 0, 0)[:30])
-    with pytest.raises(ValueError, match=r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"):
-        evaluate_masks(masks.parent / "found", masks, tolerance=1)
-    write(masks.parent / "found", d=block(2, 2, 9))
-    with pytest.raises(ValueError, match=r"d.png .* in no class: 9 .* Repair the mask, or give"):
-        evaluate_masks(masks.parent / "found", masks, tolerance=1)
-
-
-def test_two_masks_of_one_case_of_nnunet_are_refused(tmp_path):
-    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
-    write(tmp_path / "labelsTr", x=block(10, 10, 7))
-    Image.fromarray(block(10, 10, 7)).save(tmp_path / "labelsTr" / "x.tif")
-    with pytest.raises(ValueError, match=r"'x.png' and 'x.tif' are both the mask of 'x'"):
-        read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
-
-
-def test_hidden_files_beside_nnunets_are_passed_over(tmp_path):
-    write(tmp_path / "imagesTr", x_0000=block(10, 10, 200))
-    write(tmp_path / "labelsTr", x=block(10, 10, 7))
-    for folder in ("imagesTr", "labelsTr"):
-        (tmp_path / folder / "._x_0000.png").write_bytes(b"x")
-        (tmp_path / folder / "._x.png").write_bytes(b"x")
-    split, _ = read_cases(tmp_path / "labelsTr", tmp_path / "imagesTr", card())
-    assert [case.name for case in split.cases] == ["x"]
+        evaluate_masks(found, masks, tolerance=1)
+    for pixels, message in (
+        (block(0, 0, 0)[:30], r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"),
+        (block(2, 2, 9), r"d.png .* in no class: 9 .* Repair the mask, or give"),
+    ):
+        write(found, d=pixels)
+        with pytest.raises(ValueError, match=message):
+            evaluate_masks(found, masks, tolerance=1)
 
 
 def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
     its_card = replace(card(channels=3), gray_or_rgb=True)
     split, _ = read_cases(*folders, its_card)
-    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
-
     assert split.notes == ("4 of 4 images are gray, such as a: read as RGB",)
+    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
     assert cases["a"]["cell"]["dice"] == pytest.approx(2 * 50 / 150)
-    with pytest.raises(
-        ValueError, match="has images of 1 channels; the segmenter was trained on 3"
-    ):
-        read_cases(*folders, card(channels=3))
 
 
 def test_results_and_truth_are_matched_by_words_or_by_an_ending(tmp_path):
@@ -285,11 +266,3 @@ def test_an_ending_of_the_truth_is_told(folders):
         "names differ: 4 masks '*_by_anna' belong to images '*'",
         "4 masks do not end in '_by_anna': passed over",
     )
-
-
-def test_a_turned_mask_names_the_option_of_this_command(folders):
-    masks, images = folders
-    write(masks, a=block(5, 10, 7).T.copy())
-
-    with pytest.raises(ValueError, match=r"turned by an EXIF orientation\? See --exif\)"):
-        read_cases(masks, images, card())
