@@ -27,8 +27,8 @@ class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
     A RoI of area ``s**2`` pools from level ``floor(4 + log2(s / 224))`` (Lin et al.,
     arXiv:1612.03144, equation 1), bin values are means of bilinear samples (He et al.,
     arXiv:1703.06870, section 3), coordinates are not shifted by half a pixel (``aligned=False``).
-    Away from a CPU, and in a graph that is traced or exported, torchvision's operator does the
-    sampling; which level a RoI pools from, and the scale of each level, are decided here always.
+    On a GPU, and in a graph that is traced or exported, torchvision's operator does the sampling;
+    the level of each RoI, and the scale of each level, are always computed here.
 
     The result equals torchvision's, with two exceptions. torchvision guesses the scale of a level
     from the sizes of its first batch, which is wrong by powers of 2 where padding lengthens one

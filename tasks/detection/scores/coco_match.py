@@ -50,9 +50,9 @@ class Found:
 def judge(found: Found, targets: Targets) -> tuple[Bools, Bools]:
     """Return which detections are right and which are wrong, each (A, T, D); others are ignored.
 
-    In the order of scores each detection takes, of the boxes that are left, the one of the highest
-    IoU: the last of equals, and an ignored one only if no other reaches the threshold. The first
-    detections of all groups choose at once, then the second ones, and so on.
+    By falling score each detection takes the box of the highest IoU among those not yet taken: the
+    last of equals, and an ignored one only if no other reaches the threshold. The first detections
+    of all groups choose at once, then the second ones, and so on.
 
     Source: Lin et al., arXiv:1405.0312; ``COCOeval.evaluateImg`` of pycocotools.
     """

@@ -74,7 +74,7 @@ def print_ap(
 
 
 def print_evaluation(split: Annotations, scores: Mapping[str, float], card: DetectorCard) -> None:
-    """Print the scores of a detector on a split, and what keeps them low whatever it finds."""
+    """Print the scores of a detector on a split, and warnings about the split."""
     title = f"{split.source}: {_counts(split)}"
     if split.source.is_dir():
         title += f", coordinates from {int(split.one_based)}"

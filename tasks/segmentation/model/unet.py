@@ -34,8 +34,8 @@ UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
 class DecoderBlock(NoTorchScript, nn.Module):
     """Upsample, join with the skip connection, and convolve twice.
 
-    smp's ``UnetDecoderBlock`` with any norm, any factor and transposed convolutions, of which it
-    has none; its norm is batch norm, or made without channels.
+    Not smp's ``UnetDecoderBlock``, whose names it has: that one takes neither our norms nor a
+    transposed convolution, and would build each convolution twice to replace them.
 
     Shape:
         - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor), or None

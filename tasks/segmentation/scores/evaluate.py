@@ -18,7 +18,7 @@ from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.formats.files import check_same_grid, stem_of, suffix_of
-from tasks.segmentation.data.layouts.folder import folder_cases
+from tasks.segmentation.data.layouts.folder import folder_cases, named_cases
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
 from tasks.segmentation.data.masks.read import labels_of, read_mask_files
 from tasks.segmentation.data.store import load_case
@@ -41,12 +41,8 @@ def read_cases(
 ) -> tuple[CaseSet, str]:
     """Return cases with a checkpoint's classes, after a check of every file, and their unit.
 
-    Args:
-        masks: Folder of the masks, or of a folder of masks per class.
-        images: Folder of the images, matched by name; ``CASE_0000.ext`` and on for a mask
-            ``CASE.ext`` are channels, as in nnU-Net.
-        card: Of the checkpoint.
-        mask_suffix: As of `folder_cases`.
+    Masks, or a folder of them per class, are matched with images by name; ``CASE_0000.ext`` and on
+    for a mask ``CASE.ext`` are channels, as in nnU-Net. ``mask_suffix`` is that of `folder_cases`.
 
     Raises:
         FileNotFoundError: If something is missing.
@@ -120,14 +116,11 @@ def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
     all_numbered = len(files) == sum(map(len, channels.values()))
     if not (truths and truths.keys() <= channels.keys() and all_numbered):
         return ()
-    return tuple(
-        Case(name=name, images=tuple(channels[name]), masks=(truth,), patient=name)
-        for name, truth in sorted(truths.items())
-    )
+    named = {name: (tuple(channels[name]), (truths[name],)) for name in sorted(truths)}
+    return named_cases(named, None)
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted, without hidden ones."""
     return sorted(f for f in folder.iterdir() if suffix_of(f) and not is_hidden(f))
 
 
@@ -141,11 +134,12 @@ def evaluate_masks(
 ) -> tuple[dict[str, Scores], Scores, str, list[str]]:
     """Return the scores of predicted masks of any tool, their summary and unit, and notes.
 
-    The notes say how masks were read, a sentence each.
+    The notes say how masks were read, a sentence each. The values of the true masks are the
+    classes; predicted ones have the same names.
 
     Args:
         results: Folder of the predicted masks.
-        masks: Folder of the true ones, of the same names; their values are the classes.
+        masks: Folder of the true ones.
         tolerance: Of the surface Dice, in the masks' unit.
         exif: What becomes of masks that are to be shown turned; see `CaseSet`.
         mask_suffix: Of the true ones, as of `folder_cases`.

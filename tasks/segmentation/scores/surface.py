@@ -19,19 +19,14 @@ _ROUNDING: Final = 1 + 1e-6  # three pixels of 0.1 mm are 0.30000000000000004 mm
 def surface_distances(
     prediction: Mask, truth: Mask, *, spacing: Sequence[float]
 ) -> tuple[Distances, Distances]:
-    """Return the distances from the prediction's surface to the truth's, and the way back.
+    """Return the distances from the prediction's surface to the truth's, and those back.
 
-    The surface of a mask is its pixels with a neighbour outside it, of 4 in a flat image and of 6
-    in a volume. Beyond the image is outside. MONAI's ``get_mask_edges`` does the same.
-
-    Args:
-        prediction: A mask with at least one pixel.
-        truth: A mask of the same shape with at least one pixel.
-        spacing: Between neighbours, along each axis of the masks.
+    The surface of a mask is its pixels with a neighbour outside it, among 4 in a flat image and 6
+    in a volume. Everything beyond the image is outside. MONAI's ``get_mask_edges`` does the same.
+    ``spacing`` is the distance between neighbours along each axis.
 
     Raises:
-        ValueError: If the shapes or the spacing do not fit, or a mask is empty: nothing is at a
-            distance then.
+        ValueError: If the shapes or the spacing do not fit, or a mask is empty.
     """
     if prediction.shape != truth.shape or len(spacing) != truth.ndim:
         raise ValueError(
@@ -55,8 +50,8 @@ def surface_distances(
 def hd95(to_truth: Distances, to_prediction: Distances) -> float:
     """Return the 95th percentile of the Hausdorff distance, in the unit of the spacing.
 
-    Of each direction the percentile, then the larger, as MONAI does; others take the percentile of
-    both together, which is never larger.
+    The percentile of each direction is taken, then the larger of the two, as MONAI does; other tools
+    take the percentile of both directions together, which is never larger.
     """
     return float(max(np.percentile(way, 95) for way in (to_truth, to_prediction)))
 
@@ -64,12 +59,10 @@ def hd95(to_truth: Distances, to_prediction: Distances) -> float:
 def nsd(to_truth: Distances, to_prediction: Distances, *, tolerance: float) -> float:
     """Return the normalised surface distance: the share of both surfaces that lies close enough.
 
-    Source: Nikolov et al., arXiv:1809.04430. Counts pixels, not areas, as MONAI does unless asked.
+    Both directions come from `surface_distances`, ``tolerance`` is in their unit. Pixels are
+    counted, not areas, as by MONAI's default.
 
-    Args:
-        to_truth: From `surface_distances`, as ``to_prediction``.
-        to_prediction: The way back.
-        tolerance: The largest distance that is close enough, in the unit of the spacing.
+    Source: Nikolov et al., arXiv:1809.04430.
     """
     close = sum(int((way <= tolerance * _ROUNDING).sum()) for way in (to_truth, to_prediction))
     return close / (len(to_truth) + len(to_prediction))
