@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from torchvision.models.detection import FasterRCNN
-
 from backbones.errors import UserError
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import outline
@@ -11,6 +9,7 @@ from tasks.common.resume.card import structure_of
 from tasks.common.resume.start import Start, begin_backbone
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.card import DetectorCard
+from tasks.detection.model.detector import Detector
 from tasks.detection.model.faster_rcnn import FEATURES, build_detector
 from tasks.detection.options import DetectorOptions
 
@@ -23,7 +22,7 @@ def new_detector(
     norm: str,
     freeze: int,
     start: Start[DetectorCard] | None = None,
-) -> tuple[FasterRCNN, DetectorCard]:
+) -> tuple[Detector, DetectorCard]:
     """Build a detector for the classes of ``data``, with loaded weights and frozen stages."""
     in_channels = _channels(choice, start)
     options = fitted(options, choice)

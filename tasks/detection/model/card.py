@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from torchvision.models.detection import FasterRCNN
 
 from tasks.common.report.advice import without_training
 from tasks.common.resume.card import (
@@ -18,6 +17,7 @@ from tasks.common.resume.card import (
     with_tuples,
 )
 from tasks.detection.data.images import Reading
+from tasks.detection.model.detector import Detector
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
@@ -81,7 +81,7 @@ class DetectorCard(NetworkCard):
         own = {f"model.{name}": getattr(self.options, name) for name in _STRUCTURE}
         return super().architecture() | own
 
-    def build(self) -> FasterRCNN:
+    def build(self) -> Detector:
         """Return the detector with random weights."""
         backbone = self.new_backbone(self.options.features)
         return build_detector(backbone, num_classes=len(self.classes), options=self.options)
@@ -93,7 +93,7 @@ def load_detector(
     detections_per_image: int | None = None,
     exif: str | None = None,
     range_: tuple[float, ...] | None = None,
-) -> tuple[FasterRCNN, DetectorCard]:
+) -> tuple[Detector, DetectorCard]:
     """Return the detector of a checkpoint, in eval mode, and its card.
 
     Args:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 from backbones import BackboneWithFPN
 
@@ -18,10 +20,24 @@ class Detector(nn.Module):
     best first. Images are (C, H, W) in [0, 1], boxes are xyxy in pixels of the given image.
 
     Attributes:
-        backbone: Its ``body`` is the `Backbone` whose stages can be frozen.
+        backbone: Its ``body`` is the `Backbone` whose stages can be frozen, ``fpn`` the rest.
+        transform: torchvision's, which normalises and resizes images.
     """
 
     backbone: BackboneWithFPN
+    transform: Any
+
+    def losses_of(
+        self, levels: dict[str, Tensor], images: ImageList, targets: list[dict[str, Any]]
+    ) -> Losses:
+        """Return the losses by name, in training mode, of the features that ``backbone`` returns.
+
+        Args:
+            levels: (N, C, H, W) by name.
+            images: Of the N images only the sizes are needed, of the batch and of each.
+            targets: With ``boxes`` in pixels of the resized image, and ``labels``.
+        """
+        raise NotImplementedError
 
     def smoothed_classes(
         self, smoothing: float

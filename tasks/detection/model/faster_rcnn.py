@@ -13,6 +13,7 @@ from torchvision.models.detection.faster_rcnn import (
     FastRCNNPredictor,
     TwoMLPHead,
 )
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
 
 from backbones import FPN, Backbone, BackboneWithFPN
@@ -60,7 +61,16 @@ class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
 class _Detector(FasterRCNN, Detector):  # type: ignore[misc]
     """torchvision's detector with label smoothing, which it has no option for."""
 
+    rpn: Any
     roi_heads: Any
+
+    def losses_of(
+        self, levels: dict[str, Tensor], images: ImageList, targets: list[dict[str, Any]]
+    ) -> Losses:
+        """See `Detector`."""
+        proposals, of_proposals = self.rpn(images, levels, targets)
+        _, of_heads = self.roi_heads(levels, proposals, images.image_sizes, targets)
+        return {**of_heads, **of_proposals}
 
     @contextmanager
     def smoothed_classes(self, smoothing: float) -> Iterator[Callable[[Losses], Losses]]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from backbones import Backbone
@@ -15,6 +14,7 @@ from tasks.common.data.prefix.cache import Encoder
 from tasks.common.data.prefix.entry import Entry, batch_maps, keep_maps
 from tasks.common.data.prefix.key import file_stamp
 from tasks.detection.data.annotations import Annotations
+from tasks.detection.model.detector import Detector
 
 _MULTIPLE = 32  # torchvision pads to it
 
@@ -48,7 +48,7 @@ class DetectionEncoder(Encoder):
         decides: What else decides a sample, in plain values: augmentation and seed.
     """
 
-    network: FasterRCNN
+    network: Detector
     split: Annotations
     decides: Mapping[str, Any]
 
@@ -112,16 +112,14 @@ class DetectionEncoder(Encoder):
         }
 
 
-def losses_from(network: FasterRCNN, batch: FrozenBatch) -> dict[str, Tensor]:
+def losses_from(network: Detector, batch: FrozenBatch) -> dict[str, Tensor]:
     """Return a detector's four losses, as its forward does in training."""
     body: Backbone = network.backbone.body
     levels = network.backbone.fpn(body.forward_from(batch.features))
     # Of the images only the sizes are still needed, here that of the batch.
     blank = next(iter(batch.features.values())).new_zeros(())
     images = ImageList(blank.expand(len(batch.sizes), 1, *batch.padded), batch.sizes)
-    proposals, of_proposals = network.rpn(images, levels, batch.targets)
-    _, of_heads = network.roi_heads(levels, proposals, batch.sizes, batch.targets)
-    return {**of_heads, **of_proposals}
+    return network.losses_of(levels, images, batch.targets)
 
 
 def _padded_pixels(size: tuple[int, int], *, least: int, most: int) -> int:

@@ -50,7 +50,7 @@ def surface_distances(
 def hd95(to_truth: Distances, to_prediction: Distances) -> float:
     """Return the 95th percentile of the Hausdorff distance, in the unit of the spacing.
 
-    The percentile of each direction is taken, then the larger of the two, as MONAI does; other tools
+    The percentile of each direction is taken, then the larger of the two, as MONAI does; others
     take the percentile of both directions together, which is never larger.
     """
     return float(max(np.percentile(way, 95) for way in (to_truth, to_prediction)))
