@@ -49,7 +49,6 @@ def test_features_and_gradients_are_those_of_torchvision(pyramid, boxes, ratio):
     theirs = MultiScaleRoIAlign(LEVELS, 7, ratio)(pyramid, boxes, SHAPES)
     ours = pooler(sampling_ratio=ratio)(pyramid, boxes, SHAPES)
     torch.testing.assert_close(ours, theirs)
-
     upstream = torch.randn_like(theirs)
     maps = list(pyramid.values())
     expected = torch.autograd.grad(theirs, maps, upstream)

@@ -122,10 +122,8 @@ def test_what_is_twice_in_the_truth_is_told_of(tmp_path, write_coco, capsys):
     ]
     file.write_text(json.dumps(content))
     (tmp_path / "images" / "val2.png").write_bytes((tmp_path / "images" / "val0.png").read_bytes())
-
     split = read_annotations(file, tmp_path / "images", classes=CARD.classes)
     print_evaluation(split, evaluate(Knows(split), CARD, split), CARD)
-
     said = " ".join(capsys.readouterr().out.split())
     assert "3 images, 4 boxes, 1 with corners put in order" in said
     assert "warning: 1 of 4 boxes in the truth repeat another of their class" in said

@@ -37,7 +37,6 @@ def is_color(pixels, color):
 def test_border_pixels_just_inside_the_box_have_the_class_colour():
     drawn = draw_boxes(gray(), boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
     color = class_color(1)
-
     assert is_color(drawn[200:202, 100:300], color).all()
     assert is_color(drawn[498:500, 100:300], color).all()
     assert is_color(drawn[200:500, 100:102], color).all()
@@ -51,7 +50,6 @@ def test_border_pixels_just_inside_the_box_have_the_class_colour():
 def test_a_small_image_is_enlarged_and_its_boxes_with_it():
     image = gray(128, 112)
     drawn = draw_boxes(image, boxes([10, 40, 50, 100]), labels(1), classes=CLASSES)
-
     assert drawn.shape == (640, 560, 3)
     rows, columns = np.nonzero(is_color(drawn[200:], class_color(0)))  # the caption is above
     assert (columns.min(), columns.max() + 1) == (50, 250)
@@ -60,7 +58,6 @@ def test_a_small_image_is_enlarged_and_its_boxes_with_it():
 
 def test_lines_grow_with_the_image():
     big = draw_boxes(gray(1280, 1920), boxes([300, 300, 900, 900]), labels(1), classes=CLASSES)
-
     assert is_color(big[600, 300:306], class_color(0)).all()
     assert not is_color(big[600, 306], class_color(0))
 
@@ -87,9 +84,7 @@ def test_without_boxes_the_image_comes_back_and_the_given_one_stays():
 def test_a_caption_is_whole_wherever_the_box_is(box):
     reference = draw_boxes(gray(), boxes([300, 300, 340, 330]), labels(2), classes=CLASSES)
     caption = caption_of(reference, top=270, bottom=300, left=300, right=420)
-
     drawn = draw_boxes(gray(), boxes(box), labels(2), classes=CLASSES)
-
     windows = np.lib.stride_tricks.sliding_window_view(drawn, caption.shape)[:, [0, -1], 0]
     assert (windows == caption).all((2, 3, 4)).any()  # at the left or the right edge, at any height
 
@@ -121,7 +116,6 @@ def test_the_score_is_written_and_changes_the_caption():
         draw_boxes(gray(), box, label, classes=CLASSES, scores=scores)
         for scores in (None, np.array([0.934]), np.array([0.926]), np.array([0.914]))
     ]
-
     np.testing.assert_array_equal(pictures[1], pictures[2])  # both "disk 0.93"
     assert (pictures[1] != pictures[0]).any()
     assert (pictures[1] != pictures[3]).any()
@@ -130,7 +124,6 @@ def test_the_score_is_written_and_changes_the_caption():
 def test_each_box_has_its_own_score():
     two = boxes([100, 200, 300, 500], [400, 200, 600, 500])
     drawn = draw_boxes(gray(), two, labels(1, 1), classes=CLASSES, scores=np.array([0.5, 0.9]))
-
     assert (drawn[150:200, 100:300] != drawn[150:200, 400:600]).any()
     np.testing.assert_array_equal(drawn[200:500, 100:300], drawn[200:500, 400:600])
 
@@ -148,7 +141,6 @@ def test_each_box_has_its_own_score():
 )
 def test_what_cannot_be_drawn_is_refused(change, message):
     good = {"image": gray(), "boxes": boxes([1, 2, 3, 4]), "labels": labels(1)}
-
     with pytest.raises(ValueError, match=message):
         draw_boxes(**good | change, classes=CLASSES)
 
@@ -156,9 +148,7 @@ def test_what_cannot_be_drawn_is_refused(change, message):
 def test_an_overlay_on_disk_is_what_draw_boxes_returns(tmp_path):
     path = tmp_path / "new" / "overlay.png"
     arguments = gray(), boxes([100, 200, 300, 500]), labels(2)
-
     save_overlay(path, *arguments, classes=CLASSES, scores=np.array([0.7]))
-
     expected = draw_boxes(*arguments, classes=CLASSES, scores=np.array([0.7]))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
     assert list(path.parent.iterdir()) == [path]

@@ -212,7 +212,6 @@ def test_what_is_twice_in_the_truth_is_told_of(write, capsys):
     split = read_truth(truth)
     scores, limit, said = evaluate_results(results, split, limit=None)
     print_results(results, split, scores, limit=limit, suspicions=said)
-
     out = " ".join(capsys.readouterr().out.split())
     assert "7 images, 60 boxes" in out
     assert "warning: 30 of 60 boxes in the truth repeat another of their class" in out

@@ -67,14 +67,11 @@ def test_overlap_losses_are_those_of_monai(classes, batch_dice, include_backgrou
         **activation(classes),
     }
     truth = layers_of(labels, classes)
-
     dice = DiceLoss(**theirs, **MONAI_SMOOTH)(logits, truth)
     assert_same(loss_of(classes, name="dice", **options)(logits, labels), dice, logits)
-
     tversky = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.2, beta=0.9)(logits, truth)
     ours = loss_of(classes, name="tversky", alpha=0.2, beta=0.9, **options)
     assert_same(ours(logits, labels), tversky, logits)
-
     each = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.3, beta=0.7, reduction="none")
     focal = (each(logits, truth) ** 0.75).mean()
     ours = loss_of(classes, name="focal_tversky", **options)
@@ -86,32 +83,26 @@ def test_overlap_losses_are_those_of_monai(classes, batch_dice, include_backgrou
 def test_cross_entropy_is_that_of_torch(classes, weights, smoothing):
     logits, labels = random_batch(classes)
     labels[0, :2] = IGNORE
-
     ours = loss_of(classes, name="ce", class_weights=weights, label_smoothing=smoothing)
     theirs = nn.CrossEntropyLoss(
         weight=torch.tensor(weights) if weights else None,
         ignore_index=IGNORE,
         label_smoothing=smoothing,
     )
-
     assert_same(ours(logits, labels), theirs(logits, labels.long()), logits)
 
 
 @pytest.mark.parametrize("classes", [LAYERED, SINGLE])
 def test_cross_entropy_of_layers_is_torchs_binary_one(classes):
     logits, labels = random_batch(classes)
-
     ours = loss_of(classes, name="ce")(logits, labels)
-
     assert_same(ours, nn.BCEWithLogitsLoss()(logits, labels.float()), logits)
 
 
 def test_cross_entropy_of_layers_is_smoothed_towards_a_half_as_two_classes_are():
     logits, labels = random_batch(SINGLE)
-
     ours = loss_of(SINGLE, name="ce", label_smoothing=0.2)(logits, labels)
     two = torch.cat([torch.zeros_like(logits), logits], dim=1)  # sigmoid is softmax of (0, x)
-
     assert_same(ours, F.cross_entropy(two, labels[:, 0].long(), label_smoothing=0.2), logits)
 
 
@@ -120,11 +111,9 @@ def test_class_weights_of_layers_make_a_weighted_mean(name):
     logits, labels = random_batch(LAYERED)
     labels[:, 1, :3] = IGNORE  # half of one class: it counts less
     weights = (0.5, 2.0, 3.0)
-
     ours = loss_of(LAYERED, name=name, class_weights=weights)(logits, labels)
     one = loss_of(SINGLE, name=name)
     each = [one(logits[:, k : k + 1], labels[:, k : k + 1]) for k in range(3)]
-
     expected = (0.5 * each[0] * 60 + 2 * each[1] * 30 + 3 * each[2] * 60) / (30 + 60 + 180)
     assert_same(ours, expected, logits)
 
@@ -140,9 +129,7 @@ def test_dice_and_cross_entropy_are_added_as_monai_does(classes):
         lambda_dice=2.0,
         lambda_ce=0.5,
     )
-
     ours = loss_of(classes, dice_weight=2.0, ce_weight=0.5)(logits, labels)
-
     assert_same(ours, monai(logits, layers_of(labels, classes)), logits)
 
 
@@ -151,11 +138,9 @@ def test_dice_and_cross_entropy_are_added_as_monai_does(classes):
 def test_focal_loss_is_that_of_monai(classes, gamma):
     logits, labels = random_batch(classes)
     monai = FocalLoss(gamma=gamma, use_softmax=classes.exclusive)
-
     ours = loss_of(classes, name="focal", gamma=gamma)(logits, labels)
     # MONAI's mean over pixels and classes has K - 1 zeros per pixel where classes are exclusive.
     factor = len(classes.names) if classes.exclusive else 1
-
     assert_same(ours, factor * monai(logits, layers_of(labels, classes)), logits)
 
 
@@ -164,9 +149,7 @@ def test_focal_loss_weighs_classes_as_a_weighted_mean():
     logits, labels = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
     logits[0, 1, 0, 0] = math.log(3)  # the first has 1/4
     classes = ClassTable(names=("background", "a"), values=((0,), (1,)))
-
     loss = loss_of(classes, name="focal", class_weights=(1.0, 3.0))(logits, labels)
-
     first, second = 0.75**2 * math.log(4), 0.5**2 * math.log(2)
     assert loss.item() == pytest.approx((first + 3 * second) / 4)
 
@@ -178,12 +161,10 @@ def test_ignored_pixels_are_as_if_they_were_not_there(classes, name):
     ignored = torch.rand(2, 6, 5) < 0.4
     loss = loss_of(classes, name=name)
     labels.masked_fill_(ignored if classes.exclusive else ignored[:, None], IGNORE)
-
     ours = loss(logits, labels)
     # One image of one row that has only the labelled pixels of both.
     kept = [x.movedim(1, -1)[~ignored] if x.ndim == 4 else x[~ignored] for x in (logits, labels)]
     rest = [x.movedim(-1, 0)[None, :, None] if x.ndim == 2 else x[None, None] for x in kept]
-
     gradient = assert_same(ours, loss(*rest), logits)
     assert (gradient.movedim(1, -1)[ignored] == 0).all()
     assert (gradient.movedim(1, -1)[~ignored] != 0).any(dim=-1).all()
@@ -196,7 +177,6 @@ def test_a_class_or_an_image_without_labels_is_not_in_the_mean(name):
     two = ClassTable(names=("a", "b"), values=((1,), (2,)), exclusive=False)
     ours, rest = (loss_of(table, name=name, batch_dice=False) for table in (LAYERED, two))
     assert_same(ours(logits, labels), rest(logits[:, :2], labels[:, :2]), logits)
-
     labels[0] = IGNORE
     assert_same(ours(logits, labels), rest(logits[1:, :2], labels[1:, :2]), logits)
 
@@ -206,9 +186,7 @@ def test_a_class_or_an_image_without_labels_is_not_in_the_mean(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_without_any_label_the_loss_is_0_and_so_are_the_gradients(classes, name, batch_dice):
     logits, labels = random_batch(classes)
-
     loss = loss_of(classes, name=name, batch_dice=batch_dice)(logits, labels.fill_(IGNORE))
-
     assert loss.item() == 0
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient == 0).all()
@@ -218,12 +196,10 @@ def test_without_any_label_the_loss_is_0_and_so_are_the_gradients(classes, name,
 def test_a_class_that_is_absent_and_hardly_predicted_costs_little(name):
     logits = torch.full((1, 1, 64, 64), -11.0, requires_grad=True)  # 0.07 pixels in sum
     labels = torch.zeros(1, 1, 64, 64)
-
     loss = loss_of(SINGLE, name=name)(logits, labels)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert 0 < loss.item() < 0.12
     assert gradient.isfinite().all()
-
     # Exactly nothing, where a root would have an infinite slope.
     loss = loss_of(SINGLE, name=name)(logits - 200, labels)
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -240,9 +216,7 @@ def test_focal_loss_has_a_gradient_where_a_pixel_is_certain_or_ignored(classes):
     sure[0, :, 1, 1] = -200
     sure[0, 0, 1, 1] = 200 if classes.exclusive else -200
     sure.requires_grad_()
-
     loss = loss_of(classes, name="focal", gamma=0.5)(sure, labels)
-
     (gradient,) = torch.autograd.grad(loss, sure)
     assert gradient.isfinite().all()
     assert (gradient[0, :, [0, 1], [0, 1]] == 0).all()
@@ -252,9 +226,7 @@ def test_dice_by_hand():
     # Chances 3/4 and 1/4 over truth 1 and 0: hits 3/4, predicted 1, there 1.
     logits = torch.tensor([[[[math.log(3), -math.log(3)]]]])
     labels = torch.tensor([[[[1, 0]]]])
-
     loss = loss_of(SINGLE, name="dice")(logits, labels)
-
     assert loss.item() == pytest.approx(1 - (2 * 0.75 + 1) / (1 + 1 + 1))
 
 
@@ -271,17 +243,14 @@ def test_the_tversky_index_weighs_false_negatives_by_beta():
 def test_losses_are_computed_in_float32_under_autocast(name, precision):
     logits, labels = random_batch(EXCLUSIVE, size=(64, 64))
     loss, low = loss_of(EXCLUSIVE, name=name), logits.detach().to(precision)
-
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ours = loss(low, labels)
-
     assert ours.dtype == torch.float32
     assert ours.item() == loss(low.float(), labels).item()
 
 
 def test_the_loss_brings_nothing_into_a_checkpoint():
     loss = loss_of(EXCLUSIVE, class_weights=(1, 2, 3))
-
     assert not loss.state_dict()
     assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}
 
@@ -360,9 +329,7 @@ def test_deep_supervision_adds_the_losses_of_the_levels(classes):
     levels = [random_batch(classes, size)[0] for size in sizes]
     _, labels = random_batch(classes, sizes[0])
     labels[..., :3, :7] = IGNORE
-
     ours = DeepSupervision(loss)(levels, labels)
-
     layers = labels.float() if labels.ndim == 4 else labels[:, None].float()
     picked = [F.interpolate(layers, size, mode="nearest-exact").to(torch.uint8) for size in sizes]
     targets = [p if labels.ndim == 4 else p[:, 0] for p in picked]
@@ -373,7 +340,6 @@ def test_deep_supervision_adds_the_losses_of_the_levels(classes):
 def test_one_tensor_gets_the_loss_itself():
     loss = loss_of(EXCLUSIVE)
     logits, labels = random_batch(EXCLUSIVE)
-
     assert DeepSupervision(loss)(logits, labels).item() == loss(logits, labels).item()
     assert DeepSupervision(loss)([logits], labels).item() == loss(logits, labels).item()
 
@@ -381,7 +347,6 @@ def test_one_tensor_gets_the_loss_itself():
 @pytest.mark.parametrize("several", [True, False])
 def test_the_finest_level_has_the_size_of_the_labels(several):
     logits, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 8, 8)
-
     with pytest.raises(ValueError, match=r"got logits \(1, 3, 4, 4\) and labels \(1, 8, 8\)"):
         DeepSupervision(loss_of(EXCLUSIVE))([logits] * 2 if several else logits, labels)
 
@@ -394,10 +359,8 @@ def test_the_coarsest_head_has_gradients_of_0_even_if_it_overflows(size_of_weigh
     levels = [head(feature) for head, feature in zip(heads, features, strict=True)]
     labels = torch.randint(3, (1, 8, 8))
     loss = DeepSupervision(loss_of(EXCLUSIVE))
-
     total = loss(levels, labels)
     total.backward()
-
     assert total.item() == loss([*levels[:2], torch.zeros(1, 3, 2, 2)], labels).item()
     fine, middle, coarse = ([p.grad for p in head.parameters()] for head in heads)
     assert all((gradient == 0).all() for gradient in coarse)

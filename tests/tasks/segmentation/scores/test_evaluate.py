@@ -258,9 +258,7 @@ def test_an_ending_of_the_truth_is_told(folders):
     for path in list(masks.iterdir()):
         path.rename(path.with_name(f"{path.stem}_by_anna.png"))
         write(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
-
     split, _ = read_cases(masks, images, card(), mask_suffix="_by_anna")
-
     assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
     assert split.notes == (
         "names differ: 4 masks '*_by_anna' belong to images '*'",

@@ -59,9 +59,7 @@ def one_class(rows, **options):
 @pytest.mark.parametrize("seed", range(2))
 def test_scores_are_those_of_monai(classes, depth, seed):
     prediction, truth = random_labels(depth, classes, np.random.default_rng(seed))
-
     ours = scored(prediction, truth, classes)
-
     spacing = SPACING if depth > 1 else SPACING[1:]
     layers = [
         [labels == k for k in (1, 2)] if classes.exclusive else labels == 1
@@ -108,9 +106,7 @@ DIAGONAL = math.hypot(2 * 0.6, 3 * 1.1)
 )
 def test_what_is_not_there_scores_as_the_table_says(prediction, truth, expected):
     empty, some = np.zeros((2, 3)), np.eye(2, 3)
-
     scores = one_class((some if prediction else empty, some if truth else empty))
-
     pixels = {"predicted_pixels": 2 * prediction, "truth_pixels": 2 * truth}
     expected = {**expected, **pixels}
     assert {name: scores[name] for name in expected} == pytest.approx(expected, nan_ok=True)
@@ -119,15 +115,12 @@ def test_what_is_not_there_scores_as_the_table_says(prediction, truth, expected)
 def test_a_missed_structure_has_the_distance_of_the_brats_challenge():
     truth = np.zeros((155, 240, 240), dtype=np.uint8)
     truth[0, 0, 0] = 1
-
     scores = scored(np.zeros_like(truth), truth, spacing=(1.0, 1.0, 1.0))
-
     assert scores["a"]["hd95"] == pytest.approx(373.128, abs=1e-3)
 
 
 def test_masks_that_do_not_meet_have_a_distance_and_no_overlap():
     scores = one_class(([[1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1]]))
-
     assert [scores[name] for name in ("dice", "iou", "precision", "recall", "nsd")] == [0] * 5
     assert scores["hd95"] == pytest.approx(1.1 * 3.95)  # of 3 and 4 pixels
 
@@ -140,9 +133,7 @@ def test_ignored_pixels_are_in_neither_mask(layered):
     if layered:
         classes = ClassTable(names=("a",), values=((1,),), exclusive=False)
         prediction, truth = prediction[None], truth[None]
-
     scores = scored(prediction, truth, classes)["a"]
-
     assert (scores["truth_pixels"], scores["predicted_pixels"]) == (3, 3)
     assert scores["dice"] == pytest.approx(2 / 3)
     assert scores["hd95"] == pytest.approx(1.1 * 0.9)  # 0, 0, 1 pixels either way
@@ -171,14 +162,12 @@ def test_errors_of_opposite_signs_cancel_in_the_mean_of_the_signed_error_only():
 
 def test_all_ignored_is_as_if_nothing_were_there():
     scores = one_class(([[1, 1]], [[IGNORE, IGNORE]]))
-
     assert math.isnan(scores["dice"])
     assert scores["predicted_pixels"] == 0
 
 
 def test_surfaces_can_be_left_out():
     scores = one_class(([[1, 1]], [[0, 1]]), surfaces=False)
-
     assert {"dice", "iou", "precision", "recall", "truth_pixels"} < scores.keys()
     assert not {"hd95", "nsd"} & scores.keys()
 
@@ -212,7 +201,6 @@ SCORES = {
 
 def test_a_summary_leaves_out_what_is_nan_and_counts_what_is_missing():
     summary = summarise(SCORES, EXCLUSIVE)
-
     assert list(summary) == ["a", "b", "mean"]
     assert summary["a"] == pytest.approx(
         {
@@ -242,9 +230,7 @@ def test_a_summary_leaves_out_what_is_nan_and_counts_what_is_missing():
 
 def test_a_class_that_is_nowhere_is_nan_and_not_in_the_mean_of_classes():
     nowhere = {name: {**rows, "b": row(NAN, NAN, 0, 0)} for name, rows in SCORES.items()}
-
     summary = summarise(nowhere, EXCLUSIVE)
-
     assert math.isnan(summary["b"]["dice"])
     assert math.isnan(summary["b"]["miss_rate"])
     assert summary["b"]["n_valid"] == 0
@@ -254,19 +240,15 @@ def test_a_class_that_is_nowhere_is_nan_and_not_in_the_mean_of_classes():
 
 def test_a_summary_has_the_metrics_of_its_cases():
     labels = np.ones((1, 3, 3), dtype=np.uint8)
-
     full = summarise({"x": scored(labels, labels)}, ONE)["mean"]
     quick = summarise({"x": scored(labels, labels, surfaces=False)}, ONE)["mean"]
-
     assert set(full) - set(quick) == {"hd95", "nsd"}
     assert (full["dice"], full["recall"], full["nsd"], full["hd95"]) == (1, 1, 1, 0)
 
 
 def test_the_table_has_a_row_for_each_case_and_class_and_empty_cells_for_nan(tmp_path):
     path = tmp_path / "scores" / "cases.csv"
-
     write_case_scores(path, {**SCORES, 'a "b", c': {"a": row(1 / 3, 1.0, 1234567, 2)}})
-
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(r["case"], r["class"]) for r in rows[:3]] == [("one", "a"), ("one", "b"), ("two", "a")]

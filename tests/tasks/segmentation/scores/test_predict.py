@@ -311,7 +311,6 @@ def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp
         output = tmp_path / str(channels)
         its_card = card(channels=channels, gray_or_rgb=True)
         lines = predicted(levels(channels - 1), its_card, tmp_path / f"{note}.png", output)
-
         assert lines[0].endswith(
             {"gray": "; gray, read as RGB", "rgb": "; RGB, read as gray"}[note]
         )
@@ -322,7 +321,6 @@ def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp
 def test_colours_for_a_segmenter_of_gray_are_refused(tmp_path):
     Image.fromarray(noise(40, 40, 3)).save(tmp_path / "a.png")
     cases = find_cases([tmp_path / "a.png"], channels=1, output=tmp_path / "out")
-
     with pytest.raises(ValueError, match=r"a\.png has 3 channels that differ in 1 files, but the"):
         list(predict_cases(levels(0), card(gray_or_rgb=True), cases, output=tmp_path / "out"))
 
@@ -331,6 +329,5 @@ def test_a_checkpoint_that_does_not_say_takes_no_gray_for_rgb(tmp_path):
     """Its three channels may be three stains."""
     Image.fromarray(noise(40, 40)).save(tmp_path / "a.png")
     cases = find_cases([tmp_path / "a.png"], channels=3, output=tmp_path / "out")
-
     with pytest.raises(ValueError, match="has 1 channels in 1 files, but the segmenter was trai"):
         list(predict_cases(levels(0), card(channels=3), cases, output=tmp_path / "out"))

@@ -27,13 +27,11 @@ def test_both_scores_are_those_of_monai(spacing, seed):
     prediction, truth = blobs((23, 31, 19)[: len(spacing)], np.random.default_rng(seed))
     tensors = [torch.from_numpy(mask)[None, None].float() for mask in (prediction, truth)]
     ways = surface_distances(prediction, truth, spacing=spacing)
-
     theirs = compute_hausdorff_distance(
         *tensors, include_background=True, percentile=95, spacing=spacing
     )
     assert theirs.item() > 0
     assert hd95(*ways) == pytest.approx(theirs.item(), rel=1e-6)
-
     for tolerance in (0.0, 1.25, 2.5):
         theirs = compute_surface_dice(
             *tensors, [tolerance], include_background=True, spacing=spacing
@@ -44,9 +42,7 @@ def test_both_scores_are_those_of_monai(spacing, seed):
 def test_distances_are_those_between_all_pairs_of_surface_pixels():
     prediction, truth = blobs((17, 14), np.random.default_rng(0))
     spacing = np.array([0.5, 2.0])
-
     to_truth, to_prediction = surface_distances(prediction, truth, spacing=(0.5, 2.0))
-
     points = [
         np.argwhere(mask ^ ndimage.binary_erosion(mask)) * spacing for mask in (prediction, truth)
     ]
@@ -59,9 +55,7 @@ def test_the_border_of_the_image_is_surface():
     full = np.ones((3, 4), dtype=bool)
     middle = np.zeros((3, 4), dtype=bool)
     middle[1, 1] = True
-
     to_truth, to_prediction = surface_distances(full, middle, spacing=(1, 10))
-
     # Of the full mask all pixels but the two in the middle.
     assert sorted(to_truth**2) == pytest.approx([1, 1, 100, 101, 101, 101, 101, 400, 401, 401])
     assert to_prediction.tolist() == [1]
@@ -70,16 +64,13 @@ def test_the_border_of_the_image_is_surface():
 def test_masks_in_two_corners_of_a_large_image():
     prediction, truth = np.zeros((2, 400, 300), dtype=bool)
     prediction[0, 0] = truth[399, 299] = True
-
     ways = surface_distances(prediction, truth, spacing=(3.0, 4.0))
-
     assert hd95(*ways) == pytest.approx(np.hypot(3 * 399, 4 * 299))
     assert nsd(*ways, tolerance=1000) == 0
 
 
 def test_the_larger_of_two_percentiles_counts():
     near, far = np.zeros(20), np.arange(21.0)
-
     assert hd95(near, far) == hd95(far, near) == 19
     assert nsd(near, far, tolerance=4) == (20 + 5) / 41
 
@@ -87,9 +78,7 @@ def test_the_larger_of_two_percentiles_counts():
 def test_a_distance_that_is_the_tolerance_is_close_enough_in_spite_of_rounding():
     prediction, truth = np.zeros((2, 1, 9), dtype=bool)
     prediction[0, 0] = truth[0, 3] = True
-
     ways = surface_distances(prediction, truth, spacing=(0.1, 0.1))
-
     assert nsd(*ways, tolerance=0.3) == 1
     assert nsd(*ways, tolerance=0.299) == 0
 
@@ -118,7 +107,6 @@ def test_masks_and_spacing_that_do_not_fit_are_refused(shapes, spacing, message)
 def test_an_empty_mask_is_refused(empty):
     masks = np.ones((2, 3, 3), dtype=bool)
     masks[empty] = False
-
     with pytest.raises(
         ValueError, match=r"got masks of (0 and 9|9 and 0) pixels; an empty one has"
     ):

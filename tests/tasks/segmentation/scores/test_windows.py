@@ -31,7 +31,6 @@ def identity(image):
 @pytest.mark.parametrize("window", [(24, 30), (25, 30), (200, 300)])
 def test_a_window_that_covers_the_image_gives_what_the_network_gives(network, window):
     image = torch.randn(3, 2, 24, 30)
-
     assert torch.equal(sliding_window(network, image, window=window, batch_size=1), network(image))
 
 
@@ -39,9 +38,7 @@ def test_a_window_that_covers_the_image_gives_what_the_network_gives(network, wi
 def test_tiles_of_a_pointwise_network_give_the_whole_image(shape, window, overlap):
     network = nn.Conv2d(2, 4, 1).requires_grad_(False)
     image = torch.randn(2, 2, *shape)
-
     logits = sliding_window(network, image, window=window, overlap=overlap)
-
     torch.testing.assert_close(logits, network(image))
 
 
@@ -49,9 +46,7 @@ def test_tiles_of_a_pointwise_network_give_the_whole_image(shape, window, overla
 @pytest.mark.parametrize(("shape", "window", "overlap"), SHAPES[:3])
 def test_tiles_are_weighted_as_by_monai(network, shape, window, overlap, batch_size):
     image = torch.randn(2, 2, *shape)
-
     logits = sliding_window(network, image, window=window, overlap=overlap, batch_size=batch_size)
-
     expected = sliding_window_inference(
         image, window, 2, network, overlap=overlap, mode="gaussian", sigma_scale=0.125
     )
@@ -61,7 +56,6 @@ def test_tiles_are_weighted_as_by_monai(network, shape, window, overlap, batch_s
 def test_tiles_that_see_all_they_need_give_the_whole_image(network):
     image = torch.randn(1, 2, 20, 36)
     logits = sliding_window(network, image, window=(20, 20), overlap=0.6)  # from 0, 8 and 16
-
     exact = network(image)
     torch.testing.assert_close(logits[..., :8], exact[..., :8])  # 12 from the first tile's end
     torch.testing.assert_close(logits[..., 28:], exact[..., 28:])
@@ -118,10 +112,8 @@ def test_tiles_of_several_images_share_a_batch():
 @pytest.mark.parametrize("window", [(6, 6), (64, 64)])
 def test_logits_keep_the_dtype_of_the_network(dtype, window):
     image = torch.randn(1, 1, 19, 17, dtype=dtype)
-
     with torch.inference_mode():
         logits = with_flips(partial(sliding_window, identity, window=window), image)
-
     assert logits.is_inference()
     # Sums in bfloat16 would be off by 1 / 256; those in float32, rounded once, are not.
     torch.testing.assert_close(logits, image, rtol=1e-6 if dtype.itemsize > 2 else 0, atol=0)
@@ -129,7 +121,6 @@ def test_logits_keep_the_dtype_of_the_network(dtype, window):
 
 def test_sums_of_half_precision_do_not_overflow():
     image = torch.full((1, 1, 16, 16), 60_000, dtype=torch.float16)
-
     assert torch.equal(sliding_window(identity, image, window=(4, 4), overlap=0.9), image)
     assert torch.equal(with_flips(identity, image), image)
 
@@ -137,7 +128,6 @@ def test_sums_of_half_precision_do_not_overflow():
 def test_flips_of_an_equivariant_network_change_nothing():
     image = torch.randn(2, 3, 9, 14)
     blur = nn.AvgPool2d(3, stride=1, padding=1)
-
     torch.testing.assert_close(with_flips(blur, image), blur(image))
 
 
