@@ -1,7 +1,7 @@
 """The training loop of a detector."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -47,7 +47,7 @@ class DetectionModule(NetworkModule):
     @property
     def backbone(self) -> Backbone:
         """The part of the detector that has stages."""
-        return cast("Backbone", self.network.backbone.body)
+        return self.network.backbone.body
 
     def losses(self, batch: Batch | FrozenBatch) -> dict[str, Tensor]:
         """Return the detector's four losses."""

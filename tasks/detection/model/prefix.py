@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class DetectionEncoder(Encoder):
     @property
     def backbone(self) -> Backbone:
         """The detector's backbone."""
-        return cast("Backbone", self.network.backbone.body)
+        return self.network.backbone.body
 
     def encode(self, sample: tuple[Tensor, dict[str, Any]], device: torch.device) -> Entry:
         """Return what the frozen stages make of an image."""
