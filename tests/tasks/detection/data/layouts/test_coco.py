@@ -57,47 +57,35 @@ def changed(key, index, **values):
     return good
 
 
-def test_labels_follow_the_category_ids_and_keep_them(read):
-    annotations = read(content())
+def test_images_boxes_and_the_truth_are_those_of_the_file(read):
+    good = changed("annotations", 0, segmentation=[[0, 0, 1, 1, 1, 0]])
+    good["images"].append({"id": 100, "file_name": "lost.jpg", "height": 9, "width": 9})
 
-    assert list(annotations.classes) == ["cat", "dog"]
-    assert list(annotations.category_ids) == [2, 9]
-    assert annotations.images[0].labels.tolist() == [2, 1]
-    assert [entry["category_id"] for entry in annotations.truth["annotations"]] == [9, 2, 2]
+    annotations = read(good)
 
-
-def test_images_come_in_the_order_of_the_file_with_and_without_annotations(read):
-    annotations = read(content())
-
-    assert [record.image_id for record in annotations.images] == [10, 5]
-    assert [len(record.boxes) for record in annotations.images] == [2, 0]
-    assert [(record.height, record.width) for record in annotations.images] == [
-        (100, 200),
-        (50, 60),
-    ]
+    images = [(r.image_id, r.height, r.width, len(r.boxes)) for r in annotations.images]
+    assert images == [(10, 100, 200, 2), (5, 50, 60, 0), (100, 9, 9, 0)]
     assert annotations.images[1].path.is_file()
-
-
-def test_boxes_become_xyxy_and_crowd_is_in_the_truth_only(read):
-    annotations = read(content())
-
+    assert annotations.images[2].path == annotations.images[0].path.with_name("lost.jpg")
     np.testing.assert_array_equal(annotations.images[0].boxes, [[1, 2, 4, 6], [5, 6, 12, 14]])
-    assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [0, 0, 1]
+    keys = ("id", "category_id", "area", "iscrowd", "image_id", "bbox")
+    truth = [tuple(entry[key] for key in keys[:4]) for entry in annotations.truth["annotations"]]
+    assert truth == [(1, 9, 12, 0), (2, 2, 50.5, 0), (3, 2, 8100, 1)]
+    assert all(set(entry) == set(keys) for entry in annotations.truth["annotations"])
     assert annotations.cleaned == {"crowd, kept for evaluation only": 1}
+    lost = read(changed("annotations", 1, bbox=[float("nan"), 0, 5, 5]))
+    assert (lost.num_boxes, lost.cleaned["with NaN or infinity"]) == (1, 1)
 
 
-def test_the_truth_has_ids_from_one_and_an_area_everywhere(read):
-    annotations = read(content())
+@pytest.mark.parametrize(
+    ("classes", "ids", "labels"), [(None, [2, 9], [2, 1]), (["dog", "cat"], [9, 2], [1, 2])]
+)
+def test_labels_follow_the_category_ids_or_the_classes(read, classes, ids, labels):
+    annotations = read(content(), classes=classes)
 
-    assert [entry["id"] for entry in annotations.truth["annotations"]] == [1, 2, 3]
-    assert [entry["area"] for entry in annotations.truth["annotations"]] == [12, 50.5, 8100]
-
-
-def test_a_segmentation_is_left_out(read):
-    annotations = read(changed("annotations", 0, segmentation=[[0, 0, 1, 1, 1, 0]]))
-
-    keys = {"id", "image_id", "category_id", "bbox", "area", "iscrowd"}
-    assert all(set(entry) == keys for entry in annotations.truth["annotations"])
+    assert list(annotations.classes) == (classes or ["cat", "dog"])
+    assert list(annotations.category_ids) == ids
+    assert annotations.images[0].labels.tolist() == labels
 
 
 def test_a_byte_order_mark_and_whole_numbers_as_floats_are_read(read):
@@ -106,14 +94,6 @@ def test_a_byte_order_mark_and_whole_numbers_as_floats_are_read(read):
     annotations = read("\ufeff" + json.dumps(good))
 
     assert annotations.images[0].height == 100
-
-
-def test_given_classes_fix_the_labels(read):
-    annotations = read(content(), classes=["dog", "cat"])
-
-    assert list(annotations.classes) == ["dog", "cat"]
-    assert list(annotations.category_ids) == [9, 2]
-    assert annotations.images[0].labels.tolist() == [1, 2]
 
 
 def test_a_category_outside_the_classes_may_be_there_without_annotations(read):
@@ -129,10 +109,7 @@ def test_a_category_outside_the_classes_may_be_there_without_annotations(read):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (
-            ["cat", "dgo"],
-            r"instances.json: no category 'dgo' \(nearest: 'dog'\); it has 'dog', 'cat'",
-        ),
+        (["cat", "dgo"], r"s.json: no category 'dgo' \(nearest: 'dog'\); it has 'dog', 'cat'"),
         (["Cat", "dog"], r"no category 'Cat' \(nearest: 'cat'\)"),
         (["cat", "dog", "cat"], "classes has 'cat' more than once"),
         (["dog"], r"categories that are not in classes: 'cat' \(2\); expected only 'dog'"),
@@ -168,10 +145,7 @@ def test_classes_that_do_not_fit_are_refused(read, classes, message):
         (changed("annotations", 1, image_id=11), "annotation 3: image_id 11 is not the id of any"),
         (changed("annotations", 1, category_id=1), "annotation 3: category_id 1 is not .* 2, 9"),
         (changed("annotations", 1, category_id=None), "annotation 3: category_id is None"),
-        (
-            changed("annotations", 1, bbox=None),
-            "annotation 3: bbox is None, and there is no segmentation .*; expected 4 numbers",
-        ),
+        (changed("annotations", 1, bbox=None), "3: bbox is None, and .* no segm.*; expected 4 num"),
         (changed("annotations", 1, bbox=[1, 2, 3]), r"annotation 3: bbox is \[1, 2, 3\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, "4"]), r"bbox is \[1, 2, 3, '4'\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, True]), r"bbox is \[1, 2, 3, True\]"),
@@ -186,20 +160,6 @@ def test_a_malformed_file_is_refused_with_the_place_and_the_value(read, what, me
         read(what)
 
     assert "instances.json" in str(refusal.value)
-
-
-def test_nan_in_a_box_is_dropped_and_counted(read):
-    annotations = read(changed("annotations", 1, bbox=[float("nan"), 0, 5, 5]))
-
-    assert annotations.cleaned["with NaN or infinity"] == 1
-    assert annotations.num_boxes == 1
-
-
-def test_an_image_without_a_file_keeps_its_path(read, tmp_path):
-    lost = content()
-    lost["images"].append({"id": 100, "file_name": "c.jpg", "height": 9, "width": 9})
-
-    assert read(lost).images[2].path == tmp_path / "images" / "c.jpg"
 
 
 def test_a_missing_file_or_folder_says_what_there_is(tmp_path):
@@ -244,15 +204,11 @@ def test_coco128_is_scored_as_with_its_own_file(coco128):
     truth = COCO()
     truth.dataset = dict(ours.truth)
     rng = np.random.default_rng(0)
-    detections = [
-        {
-            "image_id": entry["image_id"],
-            "category_id": entry["category_id"],
-            "bbox": (np.array(entry["bbox"]) * rng.normal(1, 0.1, 4)).tolist(),
-            "score": float(rng.random()),
-        }
-        for entry in reference.dataset["annotations"]
-    ]
+    detections = []
+    for entry in reference.dataset["annotations"]:
+        bbox = (np.array(entry["bbox"]) * rng.normal(1, 0.1, 4)).tolist()
+        about = {key: entry[key] for key in ("image_id", "category_id")}
+        detections.append(about | {"bbox": bbox, "score": float(rng.random())})
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
@@ -273,17 +229,11 @@ def score(coco, detections):
 def test_boxes_are_drawn_around_outlines_where_they_are_missing(read):
     runs = {"size": [100, 200], "counts": [205, 10, 19785]}  # rows 5 to 14 of the third column
     good = content()
-    for entry, values in zip(
-        good["annotations"],
-        (
-            {"bbox": None, "segmentation": [[1, 2, 4, 2, 4, 6]]},
-            {"bbox": [], "segmentation": runs, "area": None},
-            {"bbox": [0, 0, 0, 0], "segmentation": runs, "area": None},
-        ),
-        strict=True,
-    ):
-        entry.update(values)
-    del good["annotations"][0]["bbox"]
+    first, second, third = good["annotations"]
+    first |= {"segmentation": [[1, 2, 4, 2, 4, 6]]}
+    second |= {"bbox": [], "segmentation": runs, "area": None}
+    third |= {"bbox": [0, 0, 0, 0], "segmentation": runs, "area": None}
+    del first["bbox"]
 
     annotations = read(good)
 
@@ -304,13 +254,10 @@ def test_an_outline_that_is_none_is_refused_with_its_annotation(read):
 
 
 def test_spaces_around_a_category_are_no_part_of_its_name(read):
-    annotations = read(changed("categories", 0, name=" dog "))
+    spaced = changed("categories", 0, name=" dog ")
 
-    assert list(annotations.classes) == ["cat", "dog"]
-    assert list(read(changed("categories", 0, name=" dog "), classes=["dog ", "cat"]).classes) == [
-        "dog ",
-        "cat",
-    ]
+    assert list(read(spaced).classes) == ["cat", "dog"]
+    assert list(read(spaced, classes=["dog ", "cat"]).classes) == ["dog ", "cat"]
     with pytest.raises(ValueError, match=r"category 2 \('cat'\) is there twice"):
         read(changed("categories", 0, name="cat "))
 

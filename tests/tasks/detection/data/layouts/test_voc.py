@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.detection.data.layouts.coco import read_coco
-from tasks.detection.data.layouts.voc import read_voc
+from tasks.detection.data.layouts.voc import read_voc, read_xml
 
 DATA = Path(__file__).parents[5] / ".." / "shared" / "data"
 
@@ -40,16 +40,13 @@ def voc(tmp_path):
 
 def test_pixels_counted_from_one_become_edges_from_zero(voc):
     # Pixels 1 to 10 across are the first ten: from edge 0 to edge 10.
-    annotations = voc({"a": document(item(box=(1, 2, 10, 20)))})
+    annotations = voc({"a": document(item(box=(1, 2, 10, 20)), width="200.0")})
 
     np.testing.assert_array_equal(annotations.images[0].boxes, [[0, 1, 10, 20]])
     assert annotations.truth["annotations"][0]["bbox"] == [0, 1, 10, 19]
-
-
-def test_zero_based_boxes_are_taken_as_they_are(voc):
-    annotations = voc({"a": document(item(box=(0, 2.5, 10, 20)))}, one_based=False)
-
-    np.testing.assert_array_equal(annotations.images[0].boxes, [[0, 2.5, 10, 20]])
+    assert annotations.images[0].width == 200  # which some tools write as a float
+    zero = voc({"a": document(item(box=(0, 2.5, 10, 20)))}, one_based=False)
+    np.testing.assert_array_equal(zero.images[0].boxes, [[0, 2.5, 10, 20]])
 
 
 def test_a_stray_click_is_dropped_and_counted(voc):
@@ -98,14 +95,18 @@ def test_classes_and_images_are_numbered_in_the_order_of_their_names(voc):
     assert annotations.images[1].labels.tolist() == [2, 1]
 
 
-def test_names_choose_the_images_and_classes_the_labels(voc):
-    annotations = voc(
-        {"a": document(item("x")), "b": document(item("dog"))}, names=["b"], classes=["dog", "cat"]
-    )
+def test_names_choose_the_images_and_classes_the_labels(voc, tmp_path):
+    documents = {"a": document(item("x")), "b": document(item("dog"))}
+
+    annotations = voc(documents, names=["b"], classes=["dog", "cat"])
 
     assert [record.path.stem for record in annotations.images] == ["b"]
     assert list(annotations.classes) == ["dog", "cat"]
     assert annotations.images[0].labels.tolist() == [1]
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 annotation files .*: 'c'.*holds 'a.xml'"):
+        voc({}, names=["a", "c"])
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()
+    assert voc({}, names=["a"]).images[0].path.name == "a.jpg"
 
 
 def test_of_two_images_with_a_stem_the_first_by_name_is_taken(voc, tmp_path):
@@ -140,30 +141,11 @@ def test_a_malformed_file_is_refused_with_the_place_and_the_value(voc, text, mes
         voc({"a": text})
 
 
-def test_a_utf16_file_without_a_document_type_is_read(voc):
-    text = '<?xml version="1.0" encoding="utf-16"?>' + document(item("châtaigne"))
-
-    assert list(voc({"a": text.encode("utf-16")}).classes) == ["châtaigne"]
-
-
 def test_objects_outside_the_classes_are_refused_with_the_nearest_class(voc):
     with pytest.raises(
         ValueError, match=r"b.xml: objects of 'dgo' \(nearest: 'dog'\); expected only 'cat', 'dog'"
     ):
         voc({"a": document(item("cat")), "b": document(item("dgo"))}, classes=["cat", "dog"])
-
-
-def test_missing_files_are_named_and_counted(voc):
-    voc({"a": document(item())})
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 annotation files .*: 'b'.*holds 'a.xml'"):
-        voc({}, names=["a", "b"])
-
-
-def test_an_image_that_does_not_exist_is_taken_to_be_a_jpeg(voc, tmp_path):
-    voc({"a": document(item())})
-    (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / "c.jpg")
-
-    assert voc({"b": document(item())}, names=["a"]).images[0].path.name == "a.jpg"
 
 
 def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
@@ -220,5 +202,86 @@ def test_two_files_of_one_image_are_refused(voc):
         voc({"a.jpg": text, "a": text})
 
 
-def test_sizes_that_tools_write_as_floats_are_read(voc):
-    assert voc({"a": document(item(), width="200.0")}).images[0].width == 200
+BODY = "<annotation><object><name>{}</name></object></annotation>"
+
+
+def written(tmp_path, text, encoding, declared=None, mark=b""):
+    head = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
+    file = tmp_path / "a.xml"
+    file.write_bytes(mark + (head + BODY.format(text)).encode(encoding))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "declared", "mark"),
+    [
+        ("Zürich", "utf-8", None, b""),
+        ("Zürich", "utf-8", "UTF-8", b""),
+        ("Zürich", "utf-8", None, b"\xef\xbb\xbf"),
+        ("Zürich", "utf-8", "UTF-8", b"\xef\xbb\xbf"),
+        ("Zürich", "latin-1", "ISO-8859-1", b""),
+        ("Zürich", "latin-1", "Latin-1", b""),
+        ("10 € Zürich™", "cp1252", "windows-1252", b""),
+        ("樱桃", "gb2312", "GB2312", b""),
+        ("樱桃", "gb2312", "gb2312", b""),
+        ("鎔镕", "gbk", "gb2312", b""),  # which have no place in GB2312 itself
+        ("鎔镕", "gbk", "GBK", b""),
+        ("㐀樱", "gb18030", "GB18030", b""),
+        ("桜①", "cp932", "Shift_JIS", b""),
+        ("桜", "shift_jis", "Shift-JIS", b""),
+        ("桜", "euc_jp", "EUC-JP", b""),
+        ("櫻", "big5", "Big5", b""),
+        ("벚꽃", "euc_kr", "EUC-KR", b""),
+        ("вишня", "koi8_r", "KOI8-R", b""),
+        ("вишня", "cp1251", "windows-1251", b""),
+        ("樱桃", "utf-16", "UTF-16", b""),  # Python writes a byte order mark
+        ("樱桃", "utf-16", None, b""),
+        ("樱桃", "utf-16-le", "UTF-16", b""),
+        ("樱桃", "utf-16-be", None, b""),
+        ("樱桃", "utf-32", None, b""),
+        ("樱桃", "utf-8", "utf-16", b""),  # as .NET's StringWriter declares it
+        ("樱桃", "utf-8", "utf-16", b"\xef\xbb\xbf"),
+    ],
+)
+def test_a_file_is_read_in_the_encoding_that_it_declares(tmp_path, text, encoding, declared, mark):
+    file = written(tmp_path, text, encoding, declared, mark)
+
+    assert read_xml(file).findtext("object/name") == text
+    head = f"<?xml version='1.0' encoding='{declared}' standalone='yes'?>" if declared else ""
+    file.write_bytes(mark + (head + BODY.format(text)).encode(encoding))
+    assert read_xml(file).findtext("object/name") == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared", "message"),
+    [
+        ("latin-1", None, r"a.xml: line 1 has the byte 0xe9, which is not UTF-8; expected UTF-8"),
+        ("latin-1", "UTF-8", r"a.xml: line 2 has the byte 0xe9, which is not UTF-8"),
+        ("latin-1", "Shift_JIS", r"a.xml: line 2 has the byte 0xe9, which is not CP932"),
+        ("utf-8", "x-user-defined", r"a.xml: declares the encoding 'x-user-defined', which is"),
+        ("utf-8", "", r"a.xml: not valid XML at line 1"),
+        ("utf-8", "ansi", r"a.xml: declares the encoding 'ansi', which is none of text"),
+        ("utf-8", "hex", r"a.xml: declares the encoding 'hex', which is none of text"),
+        ("utf-8", "unicode_escape", r"declares the encoding 'unicode_escape', which is none"),
+        ("utf-8", "utf-7", r"declares the encoding 'utf-7', which is none of text"),
+    ],
+)
+def test_an_encoding_that_does_not_fit_is_refused_with_the_file(
+    tmp_path, encoding, declared, message
+):
+    file = written(tmp_path, "café", encoding, declared)
+    if declared == "":
+        file.write_bytes(b'<?xml version="1.0" encoding?>' + BODY.encode())
+
+    with pytest.raises(ValueError, match=message):
+        read_xml(file)
+
+
+def test_an_xml_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotations><image/></annotations>")
+
+    with pytest.raises(ValueError, match=r"a.xml: the outer element is <annotations>; expected"):
+        read_xml(tmp_path / "a.xml")
+    (tmp_path / "a.xml").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a.xml: not valid XML at line 1, column 0"):
+        read_xml(tmp_path / "a.xml")
