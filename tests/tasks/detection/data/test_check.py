@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.data.images import Reading, read_image
-from tests.tasks.detection.data.test_dataset import HEIGHT, WIDTH, noise, picture, split_of
+from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
+from tests.tasks.detection.data.test_dataset import split_of
 
 
 def turned_files(save, *ways):
@@ -140,16 +141,13 @@ def damaged(save, tmp_path):
     return split_of([good[0], *small, good[1], *missing, good[2]])
 
 
-def test_the_check_names_five_images_and_counts_the_others(damaged):
+def test_images_that_fail_are_named_or_skipped_in_images_and_truth(damaged, tmp_path):
     with pytest.raises(
         ValueError,
         match=r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
         r"missing0.png does not exist; and 2 more\. .*holds 'good0.png'.* Repair",
     ):
         check_images(damaged, policy="error")
-
-
-def test_skipping_leaves_the_good_images_in_images_and_truth(damaged):
     kept = check_images(damaged, policy="skip")
 
     assert [record.path.name for record in kept.images] == ["good0.png", "good1.png", "good2.png"]
@@ -160,13 +158,7 @@ def test_skipping_leaves_the_good_images_in_images_and_truth(damaged):
     assert kept.cleaned == {"images skipped": 7, "on an image that was skipped": 7}
     assert kept.classes == damaged.classes
     assert len(damaged.truth["images"]) == 10
-
-
-def test_skipping_every_image_is_refused(tmp_path):
     with pytest.raises(ValueError, match="1 of 1 images cannot be used"):
         check_images(split_of([tmp_path / "a.png"]), policy="skip")
-
-
-def test_an_unknown_policy_is_refused(damaged):
     with pytest.raises(ValueError, match="policy is 'ignore'; expected 'error' or 'skip'"):
         check_images(damaged, policy="ignore")

@@ -13,21 +13,7 @@ from tasks.detection.data.images import read_image
 from tasks.detection.data.labelled import LabelledImage, LabelledSet, Region
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
-
-WIDTH, HEIGHT = 48, 32
-
-
-def picture(width=WIDTH, height=HEIGHT):
-    """Return red on the left and blue on the right, with a green upper edge."""
-    pixels = np.zeros((height, width, 3), np.uint8)
-    pixels[:, : width // 2] = (250, 10, 20)
-    pixels[:, width // 2 :] = (30, 20, 240)
-    pixels[: height // 4] = (10, 200, 10)
-    return pixels
-
-
-def noise(width=WIDTH, height=HEIGHT):
-    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 
 
 def split_of(paths, *, sizes=None, regions=None):
