@@ -6,16 +6,25 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from tasks.detection.assemble import assemble as detection_parts
+from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
+from tasks.detection.model.card import load_detector
+from tasks.detection.module import DetectionModule
+from tasks.segmentation.assemble import assemble as segmentation_parts
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
+from tasks.segmentation.model.card import load_segmenter
+from tasks.segmentation.module import SegmentationModule
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-CONFIGS = SCRIPTS.parent / "configs"
 
 
 @pytest.fixture(scope="session")
@@ -85,14 +94,32 @@ def _finished(script, arguments, folder):
     return output
 
 
-@pytest.fixture(scope="session")
-def trained(root, tmp_path_factory):
-    """A finished run of one epoch, and what it printed."""
+def _trained(script, command, tmp_path_factory):
+    """A finished run, and what it printed."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
         patch.setenv("COLUMNS", "300")  # no line is broken
-        _in_process("train_det.py", _command(root, folder / "first"), folder)
+        _in_process(script, command(folder / "first"), folder)
     return folder / "first", printed.getvalue()
+
+
+@pytest.fixture(scope="session")
+def trained(root, tmp_path_factory):
+    """A detector of one epoch."""
+    return _trained("train_det.py", partial(_command, root), tmp_path_factory)
+
+
+SPLIT = "data.val=[val_*]", "data.test=[test_*]"
+
+
+@pytest.fixture(scope="session")
+def segmented(seg_root, tmp_path_factory):
+    """A segmenter of two epochs with a frozen stem."""
+
+    def command(folder):
+        return _seg_command(seg_root, folder, *SPLIT, "backbone.freeze=1")
+
+    return _trained("train_seg.py", command, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -164,3 +191,44 @@ def _seg_command(root, run_dir, *overrides):
 @pytest.fixture(scope="session")
 def seg_command():
     return _seg_command
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as its user has it: a training script, a data set, and the command of a short run."""
+
+    training: object
+    module: type
+    load: object
+    assemble: object
+    root: Path
+    line: object
+
+    @property
+    def script(self):
+        return Path(self.training.script).name
+
+    def parts(self, run_dir, *overrides):
+        """The parts of a run that is not begun."""
+        return self.assemble(self.training.compose(self.line(run_dir, *overrides)))
+
+
+@pytest.fixture(scope="session")
+def tasks(root, seg_root):
+    detection = DETECTION, DetectionModule, load_detector, detection_parts, root
+    segmentation = SEGMENTATION, SegmentationModule, load_segmenter, segmentation_parts, seg_root
+    return {
+        "detection": Task(*detection, partial(_command, root)),
+        "segmentation": Task(*segmentation, partial(_seg_command, seg_root)),
+    }
+
+
+@pytest.fixture(params=["detection", "segmentation"])
+def task(request, tasks):
+    return tasks[request.param]
+
+
+@pytest.fixture
+def first(task, request):
+    """A finished run of the task, and what it printed."""
+    return request.getfixturevalue("trained" if task.training is DETECTION else "segmented")

@@ -10,8 +10,6 @@ import time
 
 import pytest
 
-from tasks.detection.module import DetectionModule
-from tasks.segmentation.module import SegmentationModule
 from tests.same_checkpoints import differences
 
 # Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum,
@@ -29,30 +27,25 @@ def rows(run):
     return [row for row in logged if not any(key.startswith("test/") for key in row)]
 
 
-@pytest.fixture(scope="session")
-def tasks(root, command, seg_root, seg_command):
-    """Of each task: its script, its module, and a command for a run folder."""
+OWN = {
+    "detection": ("recipe.optimizer=sgd", "augment=strong"),
+    "segmentation": ("recipe.batch_size=1", "augment=strong"),
+}
 
-    def detector(run, *more):
-        return command(root, run, *OPTIONS, "recipe.optimizer=sgd", "augment=strong", *more)
 
-    def segmenter(run, *more):
-        return seg_command(seg_root, run, *OPTIONS, "recipe.batch_size=1", "augment=strong", *more)
-
-    return {
-        "detection": ("train_det.py", DetectionModule, detector),
-        "segmentation": ("train_seg.py", SegmentationModule, segmenter),
-    }
+def line_of(task):
+    """A function that returns the command of a run of everything that draws or remembers."""
+    return lambda run, *more: task.line(run, *OPTIONS, *OWN[task.training.task], *more)
 
 
 @pytest.mark.parametrize(
-    ("task", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
+    ("name", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
 def test_a_run_that_sigterm_stopped_goes_on_exactly(
-    tasks, task, batch, damaged, tmp_path, in_process, stop_at, monkeypatch, capsys
+    tasks, name, batch, damaged, tmp_path, in_process, stop_at, monkeypatch, capsys
 ):
     """In the second epoch, in the middle of an accumulation."""
-    script, module, line = tasks[task]
+    script, module, line = tasks[name].script, tasks[name].module, line_of(tasks[name])
     whole, first, second = (tmp_path / name for name in ("whole", "a", "b"))
     in_process(script, line(whole), tmp_path)
     with monkeypatch.context() as patch:
@@ -84,7 +77,7 @@ def chosen(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "number"),
+    ("name", "number"),
     [
         ("detection", signal.SIGKILL),
         ("segmentation", signal.SIGKILL),
@@ -93,10 +86,10 @@ def chosen(folder):
     ],
 )
 def test_a_process_that_is_ended_goes_on_exactly(
-    tasks, task, number, tmp_path, in_process, started, finished
+    tasks, name, number, tmp_path, in_process, started, finished
 ):
     """With workers, which get the terminal's and the scheduler's signals as well."""
-    script, _, line = tasks[task]
+    script, line = tasks[name].script, line_of(tasks[name])
     in_process(script, line("whole", "recipe.epochs=3"), tmp_path)
     options = "recipe.epochs=3", "trainer.workers=2", "trainer.save_minutes=0"
     with started(script, line("a", *options), tmp_path, start_new_session=True) as process:
@@ -123,7 +116,7 @@ def test_a_process_that_is_ended_goes_on_exactly(
 @pytest.mark.slow
 def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path, started, finished):
     """The scheduler tells one of them; the generators of both are saved."""
-    script, _, line = tasks["segmentation"]
+    script, line = "train_seg.py", line_of(tasks["segmentation"])
     options = "trainer.devices=2", "trainer.strategy=ddp", "recipe.epochs=6"
     finished(script, line("whole", *options), tmp_path)
     with started(script, line("a", *options), tmp_path) as process:

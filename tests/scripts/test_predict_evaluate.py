@@ -1,35 +1,50 @@
 """A finished run's checkpoint, scored and used by the other scripts."""
 
+import csv
 import json
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 
 from tasks.detection.scores.metrics import coco_ap
 
 
-@pytest.mark.slow
-def test_evaluate_gives_the_scores_of_the_run(trained, root, tmp_path, finished):
-    run, _ = trained
-    finished(
-        "evaluate.py",
-        [
-            run / "checkpoints" / "best.ckpt",
-            root / "annotations" / "instances_test.json",
-            root / "images",
-            "--output=scores.json",
-            "--device=cpu",
-            "--precision=32",
-        ],
-        tmp_path,
-    )
-    scores = json.loads((tmp_path / "scores.json").read_text())
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_evaluate_gives_the_scores_of_the_run(segmented, seg_root, tmp_path, in_process):
+    """Those of a detector are compared below, with those of its predictions."""
+    run, _ = segmented
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for path in (seg_root / kind).glob("test_*.png"):
+            (tmp_path / kind / path.name).write_bytes(path.read_bytes())
+    line = [run / "checkpoints" / "best.ckpt", "masks", "images", "--device=cpu"]
+    in_process("evaluate.py", [*line, "--output=s.json", "--cases=c.csv"], tmp_path)
+    scores = json.loads((tmp_path / "s.json").read_text())
     expected = json.loads((run / "metrics.json").read_text())["scores"]
-    assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    assert scores["ar_100"] > 0
+    assert scores.keys() == expected.keys()
+    for name, row in expected.items():
+        assert scores[name] == pytest.approx(row, abs=1e-6, nan_ok=True)
+    cases = [row["case"] for row in rows(run / "cases.csv")]
+    assert [row["case"] for row in rows(tmp_path / "c.csv")] == cases
+
+
+@pytest.mark.slow
+def test_predict_needs_nothing_but_the_checkpoint(segmented, seg_root, tmp_path, finished):
+    line = [segmented[0], seg_root / "images" / "test_0000.png"]
+    output = finished("predict.py", [*line, "--output=out", "--device=cpu"], tmp_path)
+    assert "test_0000: class 80 " in output
+    with Image.open(tmp_path / "out" / "masks" / "test_0000.png") as mask:
+        assert set(np.unique(mask)) <= {0, 80, 160, 255}
+    assert (tmp_path / "out" / "overlays" / "test_0000.png").is_file()
 
 
 @pytest.mark.slow
@@ -105,6 +120,8 @@ def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path,
     in_process("evaluate.py", results, tmp_path)
     scores = [json.loads((tmp_path / name).read_text()) for name in ("e.json", "r.json")]
     assert scores[0] == scores[1]
+    expected = json.loads((run / "metrics.json").read_text())["scores"]
+    assert scores[0] == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert scores[0]["ar_100"] > 0
 
 
@@ -157,6 +174,8 @@ def test_coordinates_are_counted_as_in_training(
         ("evaluate.py", ["--results=r.json", "t.json", "x"], "expected TRUTH, got 2 paths"),
         ("evaluate.py", ["--max-detections=0", "a"], "--max-detections: expected a whole number"),
         ("predict.py", ["RUN"], "required: source"),
+        ("predict.py", ["RUN", "x", "--device=gpu"], "--device: invalid choice: 'gpu'"),
+        ("predict.py", ["RUN", "x", "--precision=bf61"], "--precision: invalid choice: 'bf61'"),
     ],
 )
 def test_a_command_line_that_does_not_fit_is_refused(
@@ -168,12 +187,24 @@ def test_a_command_line_that_does_not_fit_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_options_of_the_other_kind_are_refused(trained, root, tmp_path, in_process):
-    line = [trained[0], root / "annotations" / "instances_test.json", root / "images"]
-    for option in ("--cases=c.csv", "--tolerance=1"):
-        message = f"^error: {option.partition('=')[0]} is for segmenters; leave it out"
-        with pytest.raises(SystemExit, match=message):
-            in_process("evaluate.py", [*line, option, "--device=cpu"], tmp_path)
+def test_options_of_another_task_are_refused(trained, segmented, root, tmp_path, in_process):
+    detector, segmenter = trained[0], segmented[0]
+    images = [root / "images", "--device=cpu"]
+    for script, line, flags, said in (
+        ("evaluate.py", [detector, "t", *images], ["--cases=c.csv", "--tolerance=1"], "a detector"),
+        ("predict.py", [segmenter, *images], ["--threshold=0", "--precision=bf16"], "a segmenter"),
+        ("predict.py", [segmenter, *images], ["--annotations=a"], "a segmenter"),
+        ("evaluate.py", ["--results=r.json", "t"], ["--mask-suffix=_m"], "results of a detector"),
+        ("evaluate.py", ["--results=.", "t"], ["--max-detections=9"], "results of a segmenter"),
+    ):
+        for flag in flags:
+            only = f"{'segmentation' if 'detector' in said else 'detection'} only"
+            message = f"^error: {flag.partition('=')[0]} is for {only}, and .* {said}; leave it out"
+            with pytest.raises(SystemExit, match=message):
+                in_process(script, [*line, flag], tmp_path)
+    with pytest.raises(SystemExit, match=r"^error: --one-based is for checkpoints; leave it out"):
+        in_process("evaluate.py", ["--results=r.json", "t", "--one-based"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -7,8 +7,7 @@ import signal
 import pytest
 
 from tests.same_checkpoints import differences
-
-SPLIT = "data.val=[val_*]", "data.test=[test_*]"
+from tests.scripts.conftest import SPLIT
 
 
 @pytest.fixture

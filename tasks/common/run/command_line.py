@@ -28,7 +28,7 @@ from tasks.common.run.help import help_text
 
 T = TypeVar("T")
 
-_FOR_USERS: Final = (UserError, ValueError, OSError, FloatingPointError)
+_FOR_USERS: Final = (UserError, OSError, FloatingPointError)
 """Errors whose message says what to do; all others are bugs."""
 
 _TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")

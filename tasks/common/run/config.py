@@ -80,9 +80,10 @@ class Training:
                 members, so a member is known to Hydra only where it is asked for.
         """
         store = ConfigStore.instance()
+        store.store(group="backbone", name="schema", node=_schema(BackboneChoice))
         for name in [*list_backbones(), *backbones]:
             group, _, last = f"backbone/{name}".rpartition("/")
-            node = _schema(BackboneChoice(name=name))
+            node = {"defaults": ["/backbone/schema@_global_.backbone"], "name": name}
             store.store(group=group, name=last, node=node, package="backbone")
         store.store(name="options", node=_values(self.options()))
         store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))

@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, TypeVar
 
+from backbones.errors import UserError
+
 T = TypeVar("T")
 
 _SIGNALS: Final = signal.SIGINT, signal.SIGTERM
-_EXPLAINED: Final = (ValueError, OSError, FloatingPointError, MemoryError)
+_EXPLAINED: Final = (UserError, OSError, FloatingPointError, MemoryError)
 """Errors whose message says what is wrong; others are shown with their trace."""
 
 

@@ -76,10 +76,12 @@ def build_trainer(
     ]
     if sys.stdout.isatty():
         ours.append(RichProgressBar())
+    strategy = choose_strategy(options, recipe)
     try:
-        return _trainer(options, recipe, where, folder=folder, callbacks=ours), best, last
-    except MisconfigurationException as error:
+        trainer = _trainer(options, recipe, where, folder=folder, callbacks=ours, strategy=strategy)
+    except (MisconfigurationException, ValueError) as error:
         raise UserError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
+    return trainer, best, last
 
 
 def trial_trainer(
@@ -110,11 +112,12 @@ def _trainer(
     *,
     folder: Path,
     callbacks: list[Callback],
+    strategy: str,
 ) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator=where.accelerator.value,
         devices=options.devices,
-        strategy=choose_strategy(options, recipe),
+        strategy=strategy,
         precision=where.precision.value,  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         max_steps=options.max_steps,

@@ -1,0 +1,256 @@
+"""Training as a user does it, from a command line to the files that are left."""
+
+import csv
+import json
+from importlib.metadata import version
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tests.scripts.conftest import SPLIT
+
+FROZEN = *SPLIT, "backbone.freeze=1"
+FILES = {
+    *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "audit.json"),
+    *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "curves.png", "predictions.png"),
+    "tensorboard/hparams.yaml",
+}
+SAID = {
+    "detection": (
+        *("Keel: Faster R-CNN", "data {root}/annotations/instances_train.json"),
+        *("classes disk, square, triangle", "train 8 images, ", "val 5 images, "),
+        *("backbone resnet18, 3 channels in", "weights random initialisation"),
+        *("norm batch (as told)", "frozen nothing (no weights were loaded)"),
+        *("images to 64 px (at most 96)", "recipe 1 epochs of adamw", "= 1 lr"),
+        *("lr 0.000125 (0.001 per 8 images)", "precision 32-true (as told)"),
+        *("device cpu (as told)", "cpu 1 threads", "denormals are zero"),
+        *("epoch 1/1 train/loss", "everything is in {run}"),
+    ),
+    "segmentation": (
+        *("Keel: ResNet-UNet", "data {root}", "train 4 cases; background"),
+        *("frozen stem (as told)", "norm group (that of the decoder)"),
+        *("patch 64 x 64 (as told), 4 per epoch", "= 2 lr", "run folder {run}"),
+        *("epoch 2/2 train/loss", "Scores of the best checkpoint on test"),
+        "audit: epoch 1: stem frozen (3 tensors); 89 tensors train, peak lr c2 0.00025,",
+        "audit: stem: 3 tensors, none moved; 89 of 89 trained tensors moved",
+        "everything is in {run}",
+    ),
+}
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def loaded(run, name="last"):
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(task, first):
+    run, _ = first
+    names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    events = {name for name in names if name.startswith("tensorboard/events.out.tfevents")}
+    own = {"cases.csv"} if task.training.task == "segmentation" else set()
+    assert events
+    assert names - events == FILES | own
+    assert list(run.parent.iterdir()) == [run]
+    for picture in ("curves.png", "predictions.png"):
+        assert cv2.imread(str(run / picture)).std() > 1
+
+
+def test_checkpoints_load_without_running_code(trained, segmented):
+    assert loaded(trained[0])["global_step"] == 8
+    assert loaded(segmented[0])["global_step"] == 4
+    for name in ("best", "last"):
+        assert loaded(trained[0], name)["keel"]["classes"] == ["disk", "square", "triangle"]
+        card = loaded(segmented[0], name)["keel"]
+        assert card["classes"]["names"] == ["background", "class 80", "class 160", "class 255"]
+        assert (card["task"], card["channels"]) == ("segmentation", 1)
+
+
+def test_the_configuration_and_the_machine_are_kept(task, first):
+    run, _ = first
+    kept = OmegaConf.load(run / "config.yaml")
+    changed = task.training.compose(task.line(run))
+    assert kept.data.root == str(task.root)
+    assert kept.recipe == changed.recipe
+    assert kept.model == changed.model
+    environment = json.loads((run / "environment.json").read_text())
+    assert task.script in environment["command"]
+    assert environment["versions"]["torch"] == version("torch")
+
+
+def test_the_terminal_says_what_is_run_and_what_came_out(task, first):
+    run, printed = first
+    said = " ".join(printed.replace("│", " ").split())
+    for fact in SAID[task.training.task]:
+        assert fact.format(run=run, root=task.root) in said
+
+
+def test_every_step_and_epoch_is_logged(trained):
+    run, _ = trained
+    table = rows(run / "metrics.csv")
+    losses = [float(row["train/loss"]) for row in table if row["train/loss"]]
+    assert len(losses) == 8
+    assert all(0 < loss < 100 for loss in losses)
+    assert [row["epoch"] for row in table if row["val/ap"]] == ["0"]
+    (tested,) = [row for row in table if row["test/ap"]]
+    scores = json.loads((run / "metrics.json").read_text())["scores"]
+    assert float(tested["test/ar_100"]) == pytest.approx(scores["ar_100"])
+
+
+def test_the_best_epoch_is_that_of_the_highest_validation_dice(segmented):
+    run, _ = segmented
+    table = [row for row in rows(run / "metrics.csv") if row["val/dice"]]
+    dice = [float(row["val/dice"]) for row in table]
+    assert [row["epoch"] for row in table] == ["0", "1"]
+    report = json.loads((run / "metrics.json").read_text())
+    assert report["best epoch"] == 1 + int(np.argmax(dice))
+    assert report["val"]["mean"]["dice"] == pytest.approx(max(dice), abs=1e-6)
+    assert loaded(run, "best")["epoch"] + 1 == report["best epoch"]
+
+
+def test_the_report_is_the_mean_of_the_test_cases(segmented):
+    run, _ = segmented
+    report = json.loads((run / "metrics.json").read_text())
+    cases = rows(run / "cases.csv")
+    assert {row["case"] for row in cases} == {"test_0000", "test_0001"}
+    means = []
+    for name in ("class 80", "class 160", "class 255"):
+        known = [float(row["dice"]) for row in cases if row["class"] == name and row["dice"]]
+        means.append(sum(known) / len(known))
+        assert report["scores"][name]["dice"] == pytest.approx(means[-1])
+    assert report["scores"]["mean"]["dice"] == pytest.approx(sum(means) / 3)
+    assert report["scored split"] == "test"
+    assert report["audit"] == "stem: 3 tensors, none moved; 89 of 89 trained tensors moved"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("detection", [], "1 of 1 epochs behind it.*evaluate.py"),
+        ("detection", ["recipe.lr=5", "recipe.epochs=9"], r"lr is 5.0, the .* is 0.001"),
+        ("segmentation", [], "has 2 of 2 epochs behind it.*evaluate.py"),
+        (
+            "segmentation",
+            ["data.classes={0: background, 80: a, 160: b, 255: c}"],
+            "classes.names is .*'a', .*, the checkpoint's is .*'class 80'",
+        ),
+        (
+            "segmentation",
+            ["data.test=[test_0000]"],
+            r"split.test is \['test_0000'\], the checkpoint's is \['test_\*'\]",
+        ),
+        ("segmentation", ["loss.name=dice"], "name is 'dice', the checkpoint's is 'dice_ce'"),
+    ],
+)
+def test_a_run_does_not_go_on_when_it_has_ended_or_in_another_way(
+    name, overrides, message, tasks, request, tmp_path, in_process
+):
+    is_detector = name == "detection"
+    run, _ = request.getfixturevalue("trained" if is_detector else "segmented")
+    more = [*(() if is_detector else FROZEN), f"resume={run}", *overrides]
+    with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):
+        in_process(tasks[name].script, tasks[name].line(tmp_path / "r", *more), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_run_is_not_written_to(trained, tasks, tmp_path, in_process):
+    run, _ = trained
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(SystemExit, match=r"^error: run_dir=.* holds a run already"):
+        in_process("train_det.py", tasks["detection"].line(run, "seed=1"), tmp_path)
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_process):
+    """`debug=one_step` ends in the middle of the first epoch, before any validation."""
+    in_process("train_det.py", command(root, tmp_path / "r", "debug=one_step"), tmp_path)
+    steps = [row["step"] for row in rows(tmp_path / "r" / "metrics.csv") if row["val/ap"]]
+    assert steps == ["1"]
+    assert (tmp_path / "r" / "curves.png").is_file()
+    report = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert report["scores"]["ap"] >= 0
+    assert report["best epoch"] == 1
+
+
+def test_an_automatic_batch_size_leaves_the_run_of_that_number(tasks, in_process, tmp_path, capsys):
+    """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
+    runs = {}
+    for value in ("auto", "2"):
+        options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={value}"
+        line = tasks["segmentation"].line(tmp_path / value, *FROZEN, *options)
+        in_process("train_seg.py", line, tmp_path)
+        runs[value] = loaded(tmp_path / value)
+        assert OmegaConf.load(tmp_path / value / "config.yaml").recipe.batch_size == 2
+    assert "2 (20 steps per epoch of 40 images)" in capsys.readouterr().out
+    assert runs["auto"]["keel_run"] == runs["2"]["keel_run"]
+    assert runs["auto"]["state_dict"].keys() == runs["2"]["state_dict"].keys()
+    for name, value in runs["auto"]["state_dict"].items():
+        assert torch.equal(value, runs["2"]["state_dict"][name]), name
+
+
+def test_what_is_frozen_stays_and_the_rest_is_trained(segmented, tasks, tmp_path):
+    """The seed gives the weights that the run began with."""
+    parts = tasks["segmentation"].parts(tmp_path / "r", *FROZEN)
+    before, after = parts.module.state_dict(), loaded(segmented[0])["state_dict"]
+    kept = {key for key in after if torch.equal(before[key], after[key])}
+    stem = tuple(f"network.backbone.{name}" for name in ("conv1", "bn1"))
+    assert kept == {key for key in after if key.startswith(stem)}
+    assert len(kept) == 3
+
+
+def _same_backbone(backbone, checkpoint):
+    """How many tensors of a checkpoint's backbone there are, all equal."""
+    ours = backbone.state_dict()
+    prefix = next(key for key in checkpoint if key.endswith("layer1.0.conv1.weight"))
+    prefix = prefix.removesuffix("layer1.0.conv1.weight")
+    theirs = {k.removeprefix(prefix): v for k, v in checkpoint.items() if k.startswith(prefix)}
+    return sum(torch.equal(ours[key], theirs[key]) for key in ours if key in theirs)
+
+
+def test_a_segmenters_backbone_serves_a_detector(segmented, tasks, tmp_path):
+    best = segmented[0] / "checkpoints" / "best.ckpt"
+    options = f"backbone.weights={best}", "backbone.norm=group"
+    parts = tasks["detection"].parts(tmp_path / "r", *options)
+    state = loaded(segmented[0], "best")["state_dict"]
+    parameters = len(list(parts.backbone.parameters()))
+    # The stem sees three channels in place of one: its weights are shared out.
+    assert _same_backbone(parts.backbone, state) == parameters - 1
+    ours, theirs = parts.backbone.conv1.weight, state["network.backbone.conv1.weight"]
+    torch.testing.assert_close(ours.sum(dim=1), theirs.sum(dim=1))
+
+
+def test_a_detectors_backbone_serves_a_segmenter(trained, tasks, tmp_path):
+    best = trained[0] / "checkpoints" / "best.ckpt"
+    options = f"backbone.weights={best}", "backbone.norm=batch"
+    parts = tasks["segmentation"].parts(tmp_path / "r", *SPLIT, *options)
+    state = loaded(trained[0], "best")["state_dict"]
+    assert _same_backbone(parts.backbone, state) == len(parts.backbone.state_dict()) - 1
+
+
+@pytest.mark.slow
+def test_two_processes_score_every_image_once_and_leave_one_folder(
+    root, tmp_path, command, finished
+):
+    """Of five images each process gets three; the scores are those of one process."""
+    overrides = "trainer.devices=2", "trainer.strategy=ddp", "data.test=null", "recipe.epochs=4"
+    output = finished("train_det.py", command(root, "runs/r", *overrides), tmp_path)
+    run = tmp_path / "runs" / "r"
+    assert list(run.parent.iterdir()) == [run]
+    assert output.count("Keel: Faster R-CNN") == 1
+    assert output.count("epoch   1/4") == 1
+    assert "sync_dist" not in output
+    losses = [row for row in rows(run / "metrics.csv") if row["train/loss"]]
+    assert len(losses) == 4 * 4  # 8 images, 2 a step
+    truth = root / "annotations" / "instances_val.json"
+    options = "--output=scores.json", "--device=cpu", "--precision=32"  # as the run
+    finished("evaluate.py", [run, truth, root / "images", *options], tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    expected = json.loads((run / "metrics.json").read_text())["scores"]
+    assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert scores["ap"] > 0
