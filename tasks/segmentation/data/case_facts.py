@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.segmentation.data.masks.palettes import Drawn
+from tasks.segmentation.data.masks.palettes import UsedPalette
 from tasks.segmentation.data.masks.read import MaskFile
 
 
@@ -15,14 +15,14 @@ class MaskFacts:
         name: Of the case.
         axis: Along which axis a volume was cut into slices; None for a flat image.
         rounded: How many pixels were nearly whole numbers, and rounded.
-        drawn: What is drawn with palettes in each mask file; empty for those without.
-        min_is_white: Whether the smallest number of a mask file is to be shown white.
+        palettes: The palettes of each mask file; empty for those without.
+        min_is_white: Whether the smallest number of a mask file means white.
     """
 
     name: str
     axis: int | None
     rounded: int = 0
-    drawn: tuple[tuple[Drawn, ...], ...] = ()
+    palettes: tuple[tuple[UsedPalette, ...], ...] = ()
     min_is_white: bool = False
 
 
@@ -41,7 +41,7 @@ class CaseFacts(MaskFacts):
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
         mask_digest: Equal for equal labels.
-        turned: How many of image and mask are to be shown turned, as EXIF says.
+        turned: How many of image and mask have an EXIF orientation other than upright.
         coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
         stored_channels: Of the image file, if they are others than those that are used.
     """
@@ -72,49 +72,41 @@ def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
         name=name,
         axis=files[0].geometry.axis,
         rounded=sum(file.rounded for file in files),
-        drawn=tuple(file.drawn for file in files),
+        palettes=tuple(file.palettes for file in files),
         min_is_white=any(file.min_is_white for file in files),
     )
 
 
-def image_notes(looked: Sequence[CaseFacts]) -> list[str]:
-    """Return what a user should know of how images were read, a sentence each.
-
-    Args:
-        looked: From `look`.
-    """
-    said = []
-    gray = [facts.name for facts in looked if facts.stored_channels == 1]
+def image_notes(cases: Sequence[CaseFacts]) -> list[str]:
+    """Return what a user should know of how images were read, a sentence each."""
+    notes = []
+    gray = [facts.name for facts in cases if facts.stored_channels == 1]
     if gray:
-        said.append(f"{len(gray)} of {len(looked)} images are gray, such as {gray[0]}: read as RGB")
-        if colour := [facts.name for facts in looked if facts.coloured]:
-            said[0] += f", as {len(colour)} are in colour, such as {colour[0]}"
-    if plain := [facts.name for facts in looked if facts.stored_channels == 3]:
-        said.append(
-            f"{len(plain)} of {len(looked)} images are RGB with equal channels, such as "
+        notes.append(f"{len(gray)} of {len(cases)} images are gray, such as {gray[0]}: read as RGB")
+        if colour := [facts.name for facts in cases if facts.coloured]:
+            notes[0] += f", as {len(colour)} are in colour, such as {colour[0]}"
+    if plain := [facts.name for facts in cases if facts.stored_channels == 3]:
+        notes.append(
+            f"{len(plain)} of {len(cases)} images are RGB with equal channels, such as "
             f"{plain[0]}: read as gray, as the others are"
         )
-    return said
+    return notes
 
 
-def mask_notes(looked: Sequence[MaskFacts]) -> list[str]:
-    """Return what a user should know of how masks were read, a sentence each.
-
-    Args:
-        looked: Of each case.
-    """
-    said = []
-    if rounded := [facts for facts in looked if facts.rounded]:
+def mask_notes(cases: Sequence[MaskFacts]) -> list[str]:
+    """Return what a user should know of how masks were read, a sentence each."""
+    notes = []
+    if rounded := [facts for facts in cases if facts.rounded]:
         pixels = sum(facts.rounded for facts in rounded)
-        said.append(
+        notes.append(
             f"{pixels} mask pixels of {len(rounded)} cases, such as {rounded[0].name}, were within "
             "0.01 of whole numbers, and rounded"
         )
-    flat = [facts for facts in looked if facts.axis is None]
-    drawn = [facts for facts in flat if any(facts.drawn)]
-    plain = [facts for facts in flat if not all(facts.drawn)]
+    flat = [facts for facts in cases if facts.axis is None]
+    drawn = [facts for facts in flat if any(facts.palettes)]
+    plain = [facts for facts in flat if not all(facts.palettes)]
     if drawn and plain:
-        said.append(
+        notes.append(
             f"{len(drawn)} masks have a palette, such as that of {drawn[0].name}, and "
             f"{len(plain)} have none, such as that of {plain[0].name}: the numbers are read in "
             "both, not the colours"
@@ -122,8 +114,8 @@ def mask_notes(looked: Sequence[MaskFacts]) -> list[str]:
     white = [facts for facts in flat if facts.min_is_white]
     black = [facts for facts in flat if not facts.min_is_white]
     if white and black:
-        said.append(
+        notes.append(
             f"{len(white)} masks are MinIsWhite, such as that of {white[0].name}, and {len(black)} "
             f"are not, such as that of {black[0].name}: the stored numbers are read in both"
         )
-    return said
+    return notes

@@ -1,4 +1,4 @@
-"""What a segmentation data set is: cases of one patient each, and classes told by mask values."""
+"""What a segmentation data set is: cases of one patient each, and classes for mask values."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -55,7 +55,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             f"{case_set.source}: files of {len(rotated)} of {len(case_set.cases)} cases are to be "
             f"shown turned (EXIF orientation): {listed(rotated)}. {exif_advice()}"
         )
-    compare_all_palettes([facts.drawn for facts in read], case_set.classes)
+    compare_all_palettes([facts.palettes for facts in read], case_set.classes)
     found, odd = _alike(_fitted(read, case_set.channels))
     faults += odd
     if faults and (policy == "error" or not found):
@@ -97,12 +97,12 @@ def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> l
             "val has no pixel of any scored class, so no checkpoint can be chosen; split the "
             "cases in another way (data.seed, data.val)."
         )
-    said = [f"{side} has no pixel of {name}" for side, names in unseen.items() for name in names]
-    return said + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
+    notes = [f"{side} has no pixel of {name}" for side, names in unseen.items() for name in names]
+    return notes + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
 
 
 def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:
-    """Return the cases whose images can be told apart."""
+    """Return the cases whose images are not blank, as blank ones all look the same."""
     return [
         Seen(name=facts.name, digest=facts.digest, label_digest=facts.mask_digest)
         for facts in cases
@@ -154,12 +154,12 @@ def shared_channels(cases: Sequence[CaseFacts]) -> int | None:
 
 def _fitted(read: Sequence[CaseFacts], channels: int | None) -> list[CaseFacts]:
     """Return the facts with the channels that gray and RGB images get."""
-    told = channels or common_channels([(facts.coloured, facts.channels) for facts in read])
-    if told is None:
+    common = channels or common_channels([(facts.coloured, facts.channels) for facts in read])
+    if common is None:
         return list(read)
     return [
-        replace(facts, channels=told, stored_channels=facts.channels)
-        if facts.coloured is False and facts.channels != told
+        replace(facts, channels=common, stored_channels=facts.channels)
+        if facts.coloured is False and facts.channels != common
         else facts
         for facts in read
     ]

@@ -126,15 +126,15 @@ def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
     colours: dict[int, str] = {}
     for key, value in classes.items():
         by_key = _colours(key)
-        told = by_key or _colours(value)
-        for colour in told:
+        found = by_key or _colours(value)
+        for colour in found:
             name = value if by_key else key
             if colours.setdefault(colour, name) != name:
                 raise UserError(
                     f"data.classes has the colour {colour_text(colour)} for {colours[colour]!r} "
                     f"and for {name!r}; expected each colour once."
                 )
-        if not told and colours:
+        if not found and colours:
             break
     if not colours:
         return class_table({_whole(value): name for value, name in classes.items()})
@@ -179,8 +179,8 @@ def _by_colour(
     few = all(error.colours for error in coloured) and 2 <= len(total) <= _MOST_COLOURS
     if advice("to train") or not few:
         several = len(coloured) > 1 and few
-        said = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
-        raise UserError(f"{coloured[0]}{said}")
+        more = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
+        raise UserError(f"{coloured[0]}{more}")
     names = {c: colour_text(c) if c != min(total) else BACKGROUND for c in sorted(total)}
     return replace(class_table(names, colours=True), inferred=True)
 
@@ -197,17 +197,17 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
             coloured.append(error)
     if coloured:
         return _by_colour(coloured, read), ()
-    compare_palettes([values.drawn for values in read.values()])
+    compare_palettes([values.palettes for values in read.values()])
     if wrong := refusal_of(read):
         raise UserError(wrong)
     files = {path: values.counts for path, values in read.items()}
     hints = hints_of(read)
-    said = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+    more = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
     occurs = Counter(value for counts in files.values() for value in counts)
     try:
         table = inferred_table(sorted(occurs))
     except ValueError as error:
-        raise UserError(f"{error}{said}") from None
+        raise UserError(f"{error}{more}") from None
     for path, counts in files.items():
         lone = [value for value in counts if occurs[value] == 1]
         if lone and len(files) >= _SEVERAL:
@@ -217,6 +217,6 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
                     "If it is a class, name them all with data.classes; if not, repair it.",
                     otherwise="Repair it.",
                 )
-                + said
+                + more
             )
     return table, tuple(hints)

@@ -1,4 +1,4 @@
-"""From the ``data`` group of the configuration to splits that were looked at, case by case."""
+"""From the ``data`` group of the configuration to checked splits."""
 
 import time
 from collections import Counter
@@ -58,28 +58,28 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, DataOptions]:
     options, source = read_data(node, DataOptions, lists=("val", "test"))
     case_set: CaseSet = replace(source, exif=options.exif)
     started = time.monotonic()
-    looked = check_cases(case_set, policy=policy)
-    axes = Counter(facts.axis for facts in looked if facts.axis is not None)
+    facts = check_cases(case_set, policy=policy)
+    axes = Counter(case.axis for case in facts if case.axis is not None)
     if axes and case_set.axis == -1:  # from here on all are cut along the axis of most
         case_set = replace(case_set, axis=axes.most_common(1)[0][0])
-        looked = check_cases(case_set, policy=policy) if len(axes) > 1 else looked
-    case_set = replace(case_set, channels=shared_channels(looked))
-    read = f"{len(looked)} cases decoded in {time.monotonic() - started:.1f} s"
-    known = {facts.name: facts for facts in looked}
+        facts = check_cases(case_set, policy=policy) if len(axes) > 1 else facts
+    case_set = replace(case_set, channels=shared_channels(facts))
+    read = f"{len(facts)} cases decoded in {time.monotonic() - started:.1f} s"
+    known = {case.name: case for case in facts}
     kept = tuple(case for case in case_set.cases if case.name in known)
     train, val, test = (
         part and CheckedCases(cases=part, facts=tuple(known[case.name] for case in part.cases))
         for part in split_cases(replace(case_set, cases=kept), options)
     )
     found = Splits(train=train, val=val, test=test, images=read)
-    said = findings({k: part.facts for k, part in found.by_name().items()}, case_set.classes)
-    if count := sum(facts.turned for facts in looked):
-        said = [f"{count} files are to be shown turned (EXIF); {DONE[options.exif]}", *said]
-    said = image_notes(looked) + mask_notes(looked) + said
+    notes = findings({k: part.facts for k, part in found.by_name().items()}, case_set.classes)
+    if count := sum(case.turned for case in facts):
+        notes = [f"{count} files are to be shown turned (EXIF); {DONE[options.exif]}", *notes]
+    notes = image_notes(facts) + mask_notes(facts) + notes
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())
-        said = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *said]
+        notes = [f"largest spacings differ ({counts}): all are cut along {case_set.axis}", *notes]
     if len(kept) < len(case_set.cases):
         skipped = [case.name for case in case_set.cases if case.name not in known]
-        said = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *said]
-    return replace(found, warnings=(*case_set.notes, *said)), options
+        notes = [f"{len(skipped)} cases were skipped: {listed(skipped)}", *notes]
+    return replace(found, warnings=(*case_set.notes, *notes)), options

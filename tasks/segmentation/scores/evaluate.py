@@ -173,7 +173,7 @@ def evaluate_masks(
             unit = place.unit
             scores = case_scores(found, truth, pairs.classes, place, tolerance=tolerance)
             cases[case.name] = scores
-        compare_all_palettes([facts.drawn for facts in (*truths, *answers)], pairs.classes)
+        compare_all_palettes([facts.palettes for facts in (*truths, *answers)], pairs.classes)
     notes = [*pairs.notes, *(f"truth: {note}" for note in mask_notes(truths))]
     notes += [f"results: {note}" for note in mask_notes(answers)]
     return cases, summarise(cases, pairs.classes), unit, notes

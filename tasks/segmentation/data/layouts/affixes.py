@@ -47,28 +47,28 @@ class Matcher:
     and all images, is removed, if that leaves the same names.
 
     Args:
-        pictures: Names of the images, without suffixes, with ``/`` for folders.
+        images: Names of the images, without suffixes, with ``/`` for folders.
         ending: What each mask has after the image's name, in place of all that; None finds it out.
 
     Attributes:
         found: How many masks of which form belong to images of which; equal names are not counted.
     """
 
-    def __init__(self, pictures: Collection[str], ending: str | None = None) -> None:
-        self.pictures = set(pictures)
+    def __init__(self, images: Collection[str], ending: str | None = None) -> None:
+        self.images = set(images)
         self.ending = ending
         self.found: Counter[tuple[Affix, Affix]] = Counter()
         self._cores: dict[str, dict[str, Affix]] = defaultdict(dict)
-        for name in pictures:
+        for name in images:
             for affix in _worded(name, f"{_IMAGE_WORDS}|{_MASK_WORDS}"):
                 self._cores[str(affix.core(name))][name] = affix
 
     def match(self, masks: Sequence[str], *, count: bool = True) -> dict[str, str]:
         """Return the image of each mask that has one; ``count`` adds them to ``found``."""
         pairs = {name: self._by_words(name) for name in masks}
-        complete = {pair[0] for pair in pairs.values() if pair} == self.pictures
+        complete = {pair[0] for pair in pairs.values() if pair} == self.images
         if self.ending is None and not (complete and all(pairs.values())):
-            pairs = _by_common_text(masks, self.pictures) or pairs
+            pairs = _by_common_text(masks, self.images) or pairs
         found = {name: pair for name, pair in pairs.items() if pair}
         if count:
             forms = [(mask, image) for _, mask, image in found.values()]
@@ -87,21 +87,21 @@ class Matcher:
         """Return the image of a mask, the mask's affix, and the image's."""
         if self.ending is not None:
             affixes = [Affix(end=self.ending)]
-        elif name in self.pictures:
+        elif name in self.images:
             return name, Affix(), Affix()
         else:
             affixes = [*_worded(name, _MASK_WORDS), Affix()]
         for affix in affixes:
             core = affix.core(name)
-            if core is not None and core in self.pictures:
+            if core is not None and core in self.images:
                 return core, affix, Affix()
-            images = self._cores.get(core or "", {})
-            if len(images) > 1:
+            found = self._cores.get(core or "", {})
+            if len(found) > 1:
                 raise UserError(
-                    f"the mask {name!r} may belong to the images {listed(sorted(images))}; "
+                    f"the mask {name!r} may belong to the images {listed(sorted(found))}; "
                     "expected one. Rename them, so that masks are called as their images."
                 )
-            for image, beside in images.items():
+            for image, beside in found.items():
                 return image, affix, beside
         return None
 
@@ -129,28 +129,28 @@ def _worded(name: str, words: str) -> Iterator[Affix]:
 
 
 def _by_common_text(
-    masks: Sequence[str], pictures: Collection[str]
+    masks: Sequence[str], images: Collection[str]
 ) -> dict[str, tuple[str, Affix, Affix] | None] | None:
     """Return the pairs, if what all masks and all images have in common leaves the same names."""
-    if len(masks) != len(pictures) or len(masks) < 2:
+    if len(masks) != len(images) or len(masks) < 2:
         return None
-    for mask, image in _affixes(masks, sorted(pictures)):
-        images = {image.core(name): name for name in pictures}
+    for mask, image in _affixes(masks, sorted(images)):
+        by_core = {image.core(name): name for name in images}
         cores = {mask.core(name): name for name in masks}
-        if None not in cores and len(cores) == len(masks) and cores.keys() == images.keys():
-            return {name: (images[core], mask, image) for core, name in cores.items()}
+        if None not in cores and len(cores) == len(masks) and cores.keys() == by_core.keys():
+            return {name: (by_core[core], mask, image) for core, name in cores.items()}
     return None
 
 
-def _affixes(masks: Sequence[str], pictures: Sequence[str]) -> Iterator[tuple[Affix, Affix]]:
+def _affixes(masks: Sequence[str], images: Sequence[str]) -> Iterator[tuple[Affix, Affix]]:
     """Yield what masks and images may have beside the rest: masks alone, then both."""
     folder, slash, base = masks[0].rpartition("/")
-    for name in pictures:
+    for name in images:
         inner = name.removeprefix(folder + slash)
         start, there, end = base.partition(inner)
         if there and name.startswith(folder):
             yield Affix(start, end), Affix()
-    yield _common(masks), _common(pictures)
+    yield _common(masks), _common(images)
 
 
 def _common(names: Sequence[str]) -> Affix:

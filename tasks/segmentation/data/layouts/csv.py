@@ -124,11 +124,11 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
     Excel writes ``sep=;`` into a line above the columns, and tabs as "Unicode text".
     """
     head, _, rest = text.partition("\n")
-    told = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
-    skipped = 1 if told else 0
-    body = rest if told else text
+    stated = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
+    skipped = 1 if stated else 0
+    body = rest if stated else text
     columns = body.lstrip("\r\n").partition("\n")[0]
-    delimiter = told[1] if told else max(",;\t", key=columns.count)
+    delimiter = stated[1] if stated else max(",;\t", key=columns.count)
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:

@@ -49,7 +49,7 @@ def folder_cases(
     base = existing_folder(Path(root), what="root")
     folder = base / masks
     ending = None if mask_suffix is None else stem_of(mask_suffix)
-    pictures, found, passed = _both(base / images, folder, ending)
+    pictures, found, skipped = _both(base / images, folder, ending)
     matcher = Matcher(pictures, ending)
     layers = _class_folders(folder, found, matcher)
     notes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ def folder_cases(
         source=str(base),
         cases=named_cases(files_of, patient),
         classes=table,
-        notes=(*matcher.note(), *passed, *notes),
+        notes=(*matcher.note(), *skipped, *notes),
     )
 
 
@@ -131,7 +131,7 @@ def _both(
             )
         return {n: path for n, path in pictures.items() if n not in drawn}, drawn, ()
     left = len(found) - len(drawn)
-    return pictures, drawn, (f"{left} masks do not end in {ending!r}: passed over",) * bool(left)
+    return pictures, drawn, (f"{left} masks do not end in {ending!r}: skipped",) * bool(left)
 
 
 def _ending_in(ending: str | None, files: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -164,5 +164,5 @@ def _matched(matcher: Matcher, masks: Mapping[str, Path], *, folder: Path) -> di
         if image in matched:
             raise several(matched[image].name, path.name, of=image, where=str(folder))
         matched[image] = path
-    refuse_unmatched(matcher.pictures, matched, source=folder)
+    refuse_unmatched(matcher.images, matched, source=folder)
     return matched

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -20,31 +20,31 @@ _CLEAR: Final = "00"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """What is drawn with a palette.
+class UsedPalette:
+    """A palette of a mask file, and the indices that occur with it.
 
     Attributes:
         place: The file, and the page where the pages of a file have several palettes.
         palette: Its colours.
-        used: The indices that occur, sorted.
+        indices: The indices that occur, sorted.
     """
 
     place: str
     palette: Palette
-    used: tuple[int, ...]
+    indices: tuple[int, ...]
 
 
-def drawn_of(path: Path, flat: FlatImage) -> tuple[Drawn, ...]:
+def palettes_of(path: Path, flat: FlatImage) -> tuple[UsedPalette, ...]:
     """Return the palettes of a mask file and the indices used with each; none without a palette."""
     several = len(flat.palettes) == len(flat.pages) > 1
-    found: dict[Palette, Drawn] = {}
+    found: dict[Palette, UsedPalette] = {}
     for number, colours in enumerate(flat.palettes):
         palette = _palette(colours)
         pages = [flat.pages[number]] if several else flat.pages
         used = {int(value) for page in pages for value in np.unique(page)}
         place = f"{path}, page {number + 1}" if found else str(path)
-        first = found.setdefault(palette, Drawn(place=place, palette=palette, used=()))
-        found[palette] = replace(first, used=tuple(sorted(used.union(first.used))))
+        first = found.setdefault(palette, UsedPalette(place=place, palette=palette, indices=()))
+        found[palette] = replace(first, indices=tuple(sorted(used.union(first.indices))))
     return tuple(found.values())
 
 
@@ -55,7 +55,9 @@ def _palette(colours: Colours) -> Palette:
     )
 
 
-def compare_all_palettes(cases: Sequence[Sequence[Sequence[Drawn]]], classes: ClassTable) -> None:
+def compare_all_palettes(
+    cases: Sequence[Sequence[Sequence[UsedPalette]]], classes: ClassTable
+) -> None:
     """Raise ValueError if the palettes of mask files differ; see `compare_palettes`.
 
     ``cases`` has the palettes of each mask file of each case. Files of one class are compared,
@@ -65,30 +67,30 @@ def compare_all_palettes(cases: Sequence[Sequence[Sequence[Drawn]]], classes: Cl
         compare_palettes(masks, any_but_0=classes.own_files and classes.threshold is None)
 
 
-def compare_palettes(masks: Sequence[Sequence[Drawn]], *, any_but_0: bool = False) -> None:
+def compare_palettes(masks: Sequence[Sequence[UsedPalette]], *, any_but_0: bool = False) -> None:
     """Raise ValueError if the palettes of mask files differ.
 
     Masks are read by index, so an index must have one colour, and a colour one index, in all files.
     Only indices that occur count; a palette may have a colour twice. ``any_but_0`` means that all
     indices but 0 are the same class.
     """
-    colours: dict[int, tuple[str, Drawn]] = {}
-    indices: dict[str, tuple[int, Drawn]] = {}
-    for drawn in (drawn for mask in masks for drawn in mask):
-        for index in (index for index in drawn.used if 0 <= index < len(drawn.palette)):
-            colour = drawn.palette[index]
-            other, first = colours.setdefault(index, (colour, drawn))
+    colours: dict[int, tuple[str, UsedPalette]] = {}
+    indices: dict[str, tuple[int, UsedPalette]] = {}
+    for used in chain.from_iterable(masks):
+        for index in (index for index in used.indices if 0 <= index < len(used.palette)):
+            colour = used.palette[index]
+            other, first = colours.setdefault(index, (colour, used))
             if not _same(colour, other) and (index == 0 or not any_but_0):
                 raise UserError(
                     f"the palettes of two masks differ: index {index} is {colour} in "
-                    f"{drawn.place}, but {other} in {first.place}; {_what_to_do()}"
+                    f"{used.place}, but {other} in {first.place}; {_what_to_do()}"
                 )
-            place, first = indices.setdefault(colour[:7], (index, drawn))
+            place, first = indices.setdefault(colour[:7], (index, used))
             counts = place != index and (not any_but_0 or 0 in (place, index))
-            if counts and not (_has(first, index, colour) or _has(drawn, place, colour)):
+            if counts and not (_has(first, index, colour) or _has(used, place, colour)):
                 raise UserError(
                     f"the palettes of two masks differ: the colour {colour} is index {index} in "
-                    f"{drawn.place}, but index {place} in {first.place}; {_what_to_do()}"
+                    f"{used.place}, but index {place} in {first.place}; {_what_to_do()}"
                 )
 
 
@@ -97,8 +99,8 @@ def _same(colour: str, other: str) -> bool:
     return colour[:7] == other[:7] or colour[7:] == other[7:] == _CLEAR
 
 
-def _has(drawn: Drawn, index: int, colour: str) -> bool:
-    return index < len(drawn.palette) and _same(drawn.palette[index], colour)
+def _has(used: UsedPalette, index: int, colour: str) -> bool:
+    return index < len(used.palette) and _same(used.palette[index], colour)
 
 
 def _what_to_do() -> str:

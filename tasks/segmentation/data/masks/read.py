@@ -14,7 +14,7 @@ from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import IGNORE, ClassTable, Geometry, Image, Labels, encode
 from tasks.segmentation.data.formats.files import ReadFile, check_same_grid, is_volume, read_file
 from tasks.segmentation.data.masks.colours import ColouredMaskError, colours_of, packed
-from tasks.segmentation.data.masks.palettes import Drawn, drawn_of
+from tasks.segmentation.data.masks.palettes import UsedPalette, palettes_of
 from tasks.segmentation.data.masks.rounding import whole_numbers
 
 Numbers = NDArray[np.integer[Any]]
@@ -35,8 +35,8 @@ class MaskFile:
         geometry: How it lies on disk.
         dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
-        drawn: Its palettes; empty for files without.
-        min_is_white: Whether the smallest number is to be shown white.
+        palettes: Its palettes; empty for files without.
+        min_is_white: Whether the smallest number means white.
         alpha_tells: Whether it has an alpha channel, which is not read, that does not follow from
             the values.
     """
@@ -46,7 +46,7 @@ class MaskFile:
     geometry: Geometry
     dtype: str
     rounded: int
-    drawn: tuple[Drawn, ...]
+    palettes: tuple[UsedPalette, ...]
     min_is_white: bool
     alpha_tells: bool
 
@@ -57,7 +57,7 @@ class MaskValues:
 
     counts: Mapping[int, int]
     dtype: str
-    drawn: tuple[Drawn, ...] = ()
+    palettes: tuple[UsedPalette, ...] = ()
     alpha_tells: bool = False
 
 
@@ -123,7 +123,7 @@ def mask_values(path: Path, classes: ClassTable) -> MaskValues:
     return MaskValues(
         counts=dict(zip(values.tolist(), counts.tolist(), strict=True)),
         dtype=file.dtype,
-        drawn=file.drawn,
+        palettes=file.palettes,
         alpha_tells=file.alpha_tells,
     )
 
@@ -153,7 +153,7 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
         geometry=read.geometry,
         dtype=str(read.pixels.dtype),
         rounded=rounded,
-        drawn=drawn_of(path, read.flat) if read.flat and stored else (),
+        palettes=palettes_of(path, read.flat) if read.flat and stored else (),
         min_is_white=read.flat is not None and read.flat.min_is_white,
         alpha_tells=read.flat is not None and _alpha_tells(read.flat),
     )

@@ -262,5 +262,5 @@ def test_an_ending_of_the_truth_is_told(folders):
     assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
     assert split.notes == (
         "names differ: 4 masks '*_by_anna' belong to images '*'",
-        "4 masks do not end in '_by_anna': passed over",
+        "4 masks do not end in '_by_anna': skipped",
     )

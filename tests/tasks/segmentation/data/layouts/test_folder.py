@@ -293,7 +293,7 @@ def test_two_observers_are_an_error_that_names_both_and_the_option(root):
         folder_cases(root=root, masks="more", classes=CLASSES)
     assert matches(root, mask_suffix="_2ndHO")["2"] == ["images/2.png", "masks/2_2ndHO.png"]
     found = folder_cases(root=root, masks="more", classes=CLASSES, mask_suffix="_mask")
-    assert found.notes[1] == "2 masks do not end in '_mask': passed over"
+    assert found.notes[1] == "2 masks do not end in '_mask': skipped"
 
 
 def test_images_and_masks_in_one_folder_are_told_apart_by_an_ending(root):

@@ -11,7 +11,7 @@ from tasks.segmentation.data.case_facts import mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of
-from tasks.segmentation.data.masks.palettes import drawn_of
+from tasks.segmentation.data.masks.palettes import palettes_of
 from tasks.segmentation.data.masks.read import read_mask
 from tasks.segmentation.scores.evaluate import evaluate_masks
 from tests.tasks.segmentation.data.conftest import refuses
@@ -53,10 +53,10 @@ def data_set(tmp_path):
 def test_the_palette_of_each_kind_of_file_is_read(tmp_path, suffix):
     path = save(tmp_path / f"a{suffix}", [BLACK, RED, GREEN], [0, 2, 2])
 
-    (drawn,) = drawn_of(path, read_flat(path, stored=True))
+    (used,) = palettes_of(path, read_flat(path, stored=True))
 
-    assert drawn.palette[:3] == ("#000000", "#ff0000", "#00ff00")
-    assert (drawn.place, drawn.used) == (str(path), (0, 2))
+    assert used.palette[:3] == ("#000000", "#ff0000", "#00ff00")
+    assert (used.place, used.indices) == (str(path), (0, 2))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
@@ -107,10 +107,10 @@ def test_classes_with_files_of_their_own_may_have_colours_of_their_own(tmp_path,
 
 
 def test_palettes_beside_gray_are_told(tmp_path, data_set):
-    drawn = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
+    used = save(tmp_path / "a.png", [BLACK, RED], [0, 1])
     Image.fromarray(np.array([[0, 1]], np.uint8)).save(tmp_path / "b.png")
 
-    (said,) = mask_notes(check_cases(data_set(drawn, tmp_path / "b.png"), policy="error"))
+    (said,) = mask_notes(check_cases(data_set(used, tmp_path / "b.png"), policy="error"))
 
     assert said.startswith("1 masks have a palette, such as that of 0, and 1 have none, such as")
 
@@ -211,9 +211,9 @@ def test_the_pages_of_a_file_are_compared(tmp_path):
                 page = np.array([values], np.uint8)
                 file.write(page, photometric="palette", colormap=colours, metadata=None)
 
-    (drawn,) = drawn_of(tmp_path / "same.tif", read_flat(tmp_path / "same.tif", stored=True))
-    assert drawn.used == (0, 1)
-    (first, other) = drawn_of(tmp_path / "odd.tif", read_flat(tmp_path / "odd.tif", stored=True))
+    (used,) = palettes_of(tmp_path / "same.tif", read_flat(tmp_path / "same.tif", stored=True))
+    assert used.indices == (0, 1)
+    (first, other) = palettes_of(tmp_path / "odd.tif", read_flat(tmp_path / "odd.tif", stored=True))
     assert first.place.endswith("odd.tif")
     assert other.place.endswith("odd.tif, page 2")
     with refuses(r"index 0 is #ff0000 in .*, page 2, but #000000 in .*odd"):
