@@ -1,9 +1,7 @@
 """The training loop of a detector, on a few generated images."""
 
-import math
 from dataclasses import replace
 
-import lightning
 import pytest
 import torch
 from torch import nn
@@ -96,55 +94,6 @@ def test_a_frozen_run_moves_no_frozen_tensor_and_trains_all_others(splits, tmp_p
     assert module.trainer.global_step == 4
 
 
-def test_the_groups_reach_the_optimiser_with_the_schedule(splits, tmp_path):
-    """Peak lr 0.16 * 2 / 16 = 0.02; 1 step of warmup, then a cosine over the other 3 to 0."""
-    recipe = Recipe(batch_size=2, lr=0.16, backbone_lr_factor=0.5, warmup=1, weight_decay=0.3)
-    module = module_for(splits, recipe=recipe)
-    seen = []
-
-    class Watch(lightning.Callback):
-        def on_train_batch_start(self, trainer, *_):
-            seen.append({g["name"]: g["lr"] for g in trainer.optimizers[0].param_groups})
-
-    quiet_trainer(tmp_path, max_epochs=2, callbacks=[Watch()], limit_val_batches=0).fit(
-        module, data_for(splits)
-    )
-    factors = [0.5, 1.0, 0.75, 0.25]
-    assert [lr["head/decay"] for lr in seen] == pytest.approx([0.02 * f for f in factors])
-    assert [lr["c2/decay"] for lr in seen] == pytest.approx([0.01 * f for f in factors])
-    groups = module.trainer.optimizers[0].param_groups
-    assert sum(len(g["params"]) for g in groups) == len(list(module.parameters()))
-    assert {g["weight_decay"] for g in groups if g["name"].endswith("/decay")} == {0.3}
-    assert {g["weight_decay"] for g in groups if g["name"].endswith("no decay")} == {0.0}
-
-
-def test_the_learning_rate_counts_the_processes(splits):
-    module = module_for(splits, recipe=Recipe(batch_size=2, lr=0.16))
-    module.devices = 4
-    assert module.recipe.peak_lr(module.devices) == pytest.approx(0.08)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_names_itself_the_step_and_the_images(splits, tmp_path, bad):
-    module = module_for(splits)
-
-    class Spoilt(nn.Module):
-        def forward(self, _images, _targets):
-            return {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(bad)}
-
-    network, module.network = module.network, Spoilt()
-    module.network.backbone = network.backbone
-    module.network.smoothed_classes = network.smoothed_classes
-    ids = {record.image_id for record in splits.train.images}
-    message = (
-        rf"the loss is {bad} at step 0: .*'loss_b': {bad}.*, images \[\d, \d\]\. Lower recipe.lr"
-    )
-    with pytest.raises(FloatingPointError, match=message) as error:
-        quiet_trainer(tmp_path).fit(module, data_for(splits))
-    named = str(error.value).partition("images [")[2].partition("]")[0].split(", ")
-    assert set(map(int, named)) <= ids
-
-
 def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
     module = module_for(splits)
     trainer = quiet_trainer(tmp_path, max_steps=1, limit_val_batches=0)
@@ -189,18 +138,3 @@ def test_detections_beyond_the_hundredth_count_where_the_detector_returns_more(s
         module.truths = {"val": truth}
         module.results = {7: [entry | {"score": 0.9} for entry in entries]}
         assert module.score("val")["ap"] == pytest.approx(reached)
-
-
-def test_the_test_has_scores_of_its_own(splits, tmp_path):
-    module = module_for(splits)
-    quiet_trainer(tmp_path).test(module, data_for(splits), verbose=False)
-    assert set(module.scores) == {"test"}
-    quiet_trainer(tmp_path).validate(module, data_for(splits), verbose=False)
-    assert module.scores["test"] == pytest.approx(module.scores["val"], nan_ok=True)
-
-
-def test_the_detections_of_an_epoch_are_forgotten_in_the_next(splits, tmp_path):
-    module = module_for(splits)
-    module.results = {999: [{"image_id": 999}]}
-    quiet_trainer(tmp_path).validate(module, data_for(splits), verbose=False)
-    assert 999 not in module.results

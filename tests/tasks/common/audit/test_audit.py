@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from itertools import pairwise
 
 import lightning
 import pytest
@@ -11,50 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.ops import FrozenBatchNorm2d
 
-from backbones import Backbone
 from tasks.common.audit.audit import Audit, AuditError
 from tasks.common.audit.table import digest
 from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.recipe.stages import STAGES as ALL_STAGES
 from tasks.common.recipe.unfreeze import Unfreezing, frozen_stages
+from tests.tasks.common.tiny import Network
 from tests.trainer import quiet_trainer
-
-STAGES = ALL_STAGES[:5]
-
-
-class Tiny(Backbone):
-    """Five stages of a convolution and its norm: 3 parameters and 3 buffers each."""
-
-    def __init__(self):
-        super().__init__()
-        widths = [3, 4, 5, 6, 7, 8]
-        for name, (inner, outer) in zip(STAGES, pairwise(widths), strict=True):
-            conv = nn.Conv2d(inner, outer, 3, padding=1, bias=False)
-            self.add_module(name, nn.Sequential(conv, nn.BatchNorm2d(outer), nn.ReLU()))
-
-    def stages(self):
-        return [[self.get_submodule(name)] for name in STAGES]
-
-    def forward(self, x):
-        for name in STAGES:
-            x = self.get_submodule(name)(x)
-        return x
-
-
-class Network(nn.Module):
-    """The backbone and a head of 4 parameters and 3 buffers."""
-
-    def __init__(self, freeze=0):
-        super().__init__()
-        torch.manual_seed(0)
-        self.backbone = Tiny().freeze(freeze)
-        self.norm = nn.BatchNorm2d(8)
-        self.head = nn.Conv2d(8, 2, 1)
-
-    def forward(self, x):
-        return self.head(self.norm(self.backbone(x)))
 
 
 class Loop(lightning.LightningModule):
