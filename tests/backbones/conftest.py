@@ -12,20 +12,24 @@ from backbones import build_backbone
 LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4"}
 
 
-@pytest.fixture(scope="session")
-def theirs():
-    """Torchvision's ResNet-18 in eval mode, its norms with statistics and scales that matter."""
-    torch.manual_seed(1)
-    model = torchvision.models.resnet18(weights=None).eval()
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+def fill(network, *, scale, shift, generator=None):
+    """Give the batch norms of a network statistics and an affine part that matter."""
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
         for tensor, low, high in (
-            (norm.weight, 0.5, 1.5),
-            (norm.bias, -0.5, 0.5),
-            (norm.running_mean, -0.5, 0.5),
+            (norm.weight, *scale),
+            (norm.bias, -shift, shift),
+            (norm.running_mean, -shift, shift),
             (norm.running_var, 0.5, 1.5),
         ):
-            tensor.data.uniform_(low, high)
-    return model
+            tensor.data.uniform_(low, high, generator=generator)
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def theirs():
+    """Torchvision's ResNet-18 in eval mode, as if it was trained."""
+    torch.manual_seed(1)
+    return fill(torchvision.models.resnet18(weights=None), scale=(0.5, 1.5), shift=0.5)
 
 
 @pytest.fixture
@@ -63,19 +67,11 @@ def save(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained_looking():
-    """Return a network in eval mode, its norms with statistics and scales that matter."""
+    """Return a network in eval mode, as if it was trained."""
 
     def change(network):
         generator = torch.Generator().manual_seed(5)
-        for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
-            for tensor, low, high in (
-                (norm.weight, 0.5, 1.0),
-                (norm.bias, -0.3, 0.3),
-                (norm.running_mean, -0.3, 0.3),
-                (norm.running_var, 0.5, 1.5),
-            ):
-                tensor.data.uniform_(low, high, generator=generator)
-        return network.eval()
+        return fill(network, scale=(0.5, 1.0), shift=0.3, generator=generator)
 
     return change
 

@@ -7,6 +7,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from backbones import FPN, BackboneWithFPN, build_backbone
+from tests.backbones.errors import refuses
 
 CHANNELS = {"c2": 8, "c3": 12, "c4": 16, "c5": 20}
 WIDTH = 6
@@ -144,12 +145,12 @@ def test_gradients_reach_the_body_below_the_pyramid_down_to_what_is_frozen(froze
     ],
 )
 def test_bad_options_are_refused(channels, options, message):
-    with pytest.raises(ValueError, match=message):
+    with refuses(message):
         FPN(channels, **options)
 
 
 @pytest.mark.parametrize("channels", [{"c2": 64, "c3": 128}, {"c2": 65}])
 def test_a_pyramid_made_for_another_backbone_is_refused(channels):
     body = build_backbone("resnet18", out_features=["c1", "c2"])
-    with pytest.raises(ValueError, match=r"^the FPN takes \{'c2'.*the backbone returns \{'c1': 64"):
+    with refuses(r"^the FPN takes \{'c2'.*the backbone returns \{'c1': 64"):
         BackboneWithFPN(body, FPN(channels, out_channels=WIDTH))

@@ -1,7 +1,5 @@
 """The same function as timm's, from timm's random weights, at every feature."""
 
-import re
-
 import pytest
 import timm
 import torch
@@ -9,6 +7,7 @@ from torch import nn
 
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
+from backbones.weights.names import from_preactivation, preactivation_norms
 
 QUICK = [  # (name, output stride)
     ("resnet18", 8),
@@ -30,32 +29,12 @@ SLOW = [(name, 32) for name in SHARED if (name, 32) not in QUICK] + [
 ]
 
 
-def renamed(state):
-    """timm's names for a pre-activation network, as ours; those of all others are the same."""
-    rules = [
-        (r"^stem\.conv\.", "conv1."),
-        (r"^norm\.", "norms.c5."),
-        (r"downsample\.conv\.", "downsample.0."),
-        (r"^stages\.(\d)\.blocks\.", lambda m: f"layer{int(m[1]) + 1}."),
-    ]
-    ours = {}
-    for key, value in state.items():
-        new = key
-        for pattern, replacement in rules if "stem.conv.weight" in state else ():
-            new = re.sub(pattern, replacement, new)
-        ours[new] = value
-    return {k: v for k, v in ours.items() if not k.startswith(("fc.", "head."))}
-
-
-def with_feature_norms(state):
-    """The next stage's first norm is what timm applies to a stage's output."""
-    more = {
-        f"norms.c{k}.{rest}": value
-        for k in range(1, 5)
-        for key, value in state.items()
-        for rest in re.findall(rf"^layer{k}\.0\.norm1\.(.*)", key)
-    }
-    return {**state, **more}
+def with_our_names(state):
+    """timm's tensors without the classifier; only a pre-activation network has other names."""
+    if "stem.conv.weight" in state:
+        state = from_preactivation(state)
+        state |= preactivation_norms(state)
+    return {k: v for k, v in state.items() if not k.startswith("fc.")}
 
 
 def their_features(model, image):
@@ -78,7 +57,7 @@ def check(name, output_stride, trained_looking):
     theirs = trained_looking(timm.create_model(name, **options))
     with torch.device("meta"):
         ours = build_backbone(name, output_stride=output_stride).eval()
-    ours.load_state_dict(with_feature_norms(renamed(theirs.state_dict())), assign=True)
+    ours.load_state_dict(with_our_names(theirs.state_dict()), assign=True)
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         expected, found = their_features(theirs, image), ours(image)

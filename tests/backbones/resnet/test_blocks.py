@@ -12,6 +12,7 @@ from backbones import build_backbone
 from backbones.resnet.model import ResNet
 from backbones.resnet.shortcut import ZeroPadShortcut, mean_pool
 from backbones.resnet.variants import VARIANTS
+from tests.backbones.errors import refuses
 
 
 def normed(state, key, x):
@@ -143,9 +144,9 @@ def test_stochastic_depth_leaves_a_sample_its_shortcut():
 
 
 def test_basic_blocks_refuse_groups():
-    with pytest.raises(ValueError, match=r"BasicBlock takes groups=1 .* got groups=32 and"):
+    with refuses(r"BasicBlock takes groups=1 .* got groups=32 and"):
         ResNet(replace(VARIANTS["resnet18"], groups=32))
-    with pytest.raises(ValueError, match=r"PreActBasic takes groups=1"):
+    with refuses(r"PreActBasic takes groups=1"):
         ResNet(replace(VARIANTS["resnetv2_18"], groups=32))
-    with pytest.raises(ValueError, match=r"block takes projections, got 'average'"):
+    with refuses(r"block takes projections, got 'average'"):
         ResNet(replace(VARIANTS["resnetv2_18"], shortcut="average"))

@@ -21,18 +21,6 @@ def close(found, expected):
         torch.testing.assert_close(found[name] / scale, reference / scale, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", TORCHVISIONS)
-def test_parameter_count_is_the_published_one(name):
-    with torch.device("meta"):
-        backbone = build_backbone(name)
-    count = sum(p.numel() for p in backbone.parameters())
-    assert count == VARIANTS[name].parameters
-
-    published = torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"]
-    classifier = 1000 * (backbone.channels["c5"] + 1)
-    assert count + classifier == published
-
-
 DEEP = [name for name in TORCHVISIONS if "101" in name or "152" in name]
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from backbones import build_backbone
+from tests.backbones.errors import refuses
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CAFFE,
@@ -193,9 +194,7 @@ def test_a_file_of_timms_own_names(name, tmp_path, trained_looking):
 
 @pytest.mark.parametrize("name", ["resnet18d", "resnetv2_18"])
 def test_a_file_of_timms_own_names_alone_asks_for_conventions(name, save):
-    with pytest.raises(
-        ValueError, match=r"comes from timm.*, whose files are made for images of di"
-    ):
+    with refuses(r"comes from timm.*, whose files are made for images of di"):
         build_backbone(name, weights=save(timm.create_model(name).state_dict()))
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from backbones import build_backbone, load_weights
+from tests.backbones.errors import refuses
 from tests.backbones.weights.small import build, holds
 
 PUBLISHED = {  # https://docs.pytorch.org/vision/stable/models.html, version 1 and 2
@@ -64,18 +65,16 @@ class _Digest:
 
 
 def test_a_misspelt_tag_is_answered_with_the_nearest_one():
-    with pytest.raises(
-        ValueError, match=r"^unknown weights of resnet18 'imagnet'; did you mean 'im"
-    ):
+    with refuses(r"^unknown weights of resnet18 'imagnet'; did you mean 'im"):
         build(weights="imagnet")
-    with pytest.raises(ValueError, match=r"Known: IMAGENET1K_V1, imagenet, imagenet_v1\.$"):
+    with refuses(r"Known: IMAGENET1K_V1, imagenet, imagenet_v1\.$"):
         build(weights="imagenet_v2")  # torchvision has no second version of this one
 
 
 def test_a_tag_for_a_backbone_that_nobody_published_is_refused():
     backbone = build()
     message = r"^no weights are published for 'mine', got 'imagenet'; give a file, .*, or timm:mine"
-    with pytest.raises(ValueError, match=message):
+    with refuses(message):
         load_weights(backbone, "imagenet", name="mine")
 
 
