@@ -9,6 +9,7 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final, cast
 
 import torch
@@ -23,21 +24,18 @@ from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory
 from backbones.layers.torchscript import NoTorchScript
 from backbones.resnet.shortcut import shortcut
+from backbones.resnet.variants import ResNetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockParts:
-    """What every block of one stage has in common; see `ResNetSpec` for the numbers."""
+    """What every block of one stage has in common."""
 
+    spec: ResNetSpec
     norm: NormFactory
     conv3x3: Callable[..., nn.Conv2d]
     attention: Attention
     gate: Callable[[int], nn.Module]
-    shortcut: str = "projection"
-    groups: int = 1
-    width_per_group: int = 64
-    scale: int = 1
-    stride_in_1x1: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ class ResidualBlock(Block):
     def _build_end(self, shape: BlockShape, parts: BlockParts) -> None:
         """Build what follows the convolutions, last, as torchvision orders its parameters."""
         self.downsample = shortcut(
-            parts.shortcut,
+            parts.spec.shortcut,
             shape.in_channels,
             self._build_branch_end(shape, parts),
             stride=shape.stride,
@@ -146,13 +144,13 @@ class Bottleneck(ResidualBlock):
 
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
         super().__init__()
-        width = shape.channels * parts.width_per_group // 64 * parts.groups
-        out_channels = shape.channels * self.expansion
-        strides = (shape.stride, 1) if parts.stride_in_1x1 else (1, shape.stride)
+        spec, out_channels = parts.spec, shape.channels * self.expansion
+        width = shape.channels * spec.width_per_group // 64 * spec.groups
+        strides = (shape.stride, 1) if spec.stride_in_1x1 else (1, shape.stride)
         self.conv1 = conv(shape.in_channels, width, 1, stride=strides[0])
         self.bn1 = parts.norm(width)
         self.conv2 = parts.conv3x3(
-            width, width, stride=strides[1], dilation=shape.dilations[0], groups=parts.groups
+            width, width, stride=strides[1], dilation=shape.dilations[0], groups=spec.groups
         )
         self.bn2 = parts.norm(width)
         self.conv3 = conv(width, out_channels, 1)
@@ -167,7 +165,7 @@ class Bottleneck(ResidualBlock):
 
 
 class Res2Bottleneck(ResidualBlock):
-    """A bottleneck with ``parts.scale - 1`` smaller 3x3 convolutions in place of one.
+    """A bottleneck with ``scale - 1`` smaller 3x3 convolutions in place of one.
 
     The channels are split into ``scale`` parts. Each part but the last is convolved; in blocks that
     keep the shape, the result of the previous part is added to it first. The last part is passed
@@ -180,18 +178,18 @@ class Res2Bottleneck(ResidualBlock):
 
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
         super().__init__()
-        self.width = shape.channels * parts.width_per_group // 64 * parts.groups
-        out_channels = shape.channels * self.expansion
-        count = range(parts.scale - 1)
-        self.conv1 = conv(shape.in_channels, self.width * parts.scale, 1)
-        self.bn1 = parts.norm(self.width * parts.scale)
-        options = {"stride": shape.stride, "dilation": shape.dilations[0], "groups": parts.groups}
-        self.convs = nn.ModuleList(parts.conv3x3(self.width, self.width, **options) for _ in count)
+        spec, out_channels = parts.spec, shape.channels * self.expansion
+        self.width = shape.channels * spec.width_per_group // 64 * spec.groups
+        count = range(spec.scale - 1)
+        self.conv1 = conv(shape.in_channels, self.width * spec.scale, 1)
+        self.bn1 = parts.norm(self.width * spec.scale)
+        make = partial(parts.conv3x3, stride=shape.stride, dilation=shape.dilations[0])
+        self.convs = nn.ModuleList(make(self.width, self.width, groups=spec.groups) for _ in count)
         self.bns = nn.ModuleList(parts.norm(self.width) for _ in count)
         changes = shape.stride > 1 or shape.in_channels != out_channels
         self.join = _part_alone if changes else operator.add
         self.pool = nn.AvgPool2d(3, stride=shape.stride, padding=1) if changes else nn.Identity()
-        self.conv3 = conv(self.width * parts.scale, out_channels, 1)
+        self.conv3 = conv(self.width * spec.scale, out_channels, 1)
         self.bn3 = parts.norm(out_channels)
         self._build_end(shape, parts)
 
@@ -223,8 +221,8 @@ class PreActBlock(Block):
     def __init__(self, shape: BlockShape, parts: BlockParts) -> None:
         super().__init__()
         _refuse_groups(self, parts)
-        if parts.shortcut != "projection":
-            raise UserError(f"a pre-activation block takes projections, got {parts.shortcut!r}.")
+        if (kind := parts.spec.shortcut) != "projection":
+            raise UserError(f"a pre-activation block takes projections, got {kind!r}.")
         self.norm1 = parts.norm(shape.in_channels)
         out_channels = self._build_branch_end(shape, parts)
         self.gate = parts.gate(shape.in_channels)
@@ -281,11 +279,11 @@ class PreActBottleneck(PreActBlock):
 
 
 def _refuse_groups(block: Block, parts: BlockParts) -> None:
-    if (parts.groups, parts.width_per_group) != (1, 64):
+    groups, width = parts.spec.groups, parts.spec.width_per_group
+    if (groups, width) != (1, 64):
         raise UserError(
-            f"{type(block).__name__} takes groups=1 and width_per_group=64, got "
-            f"groups={parts.groups} and width_per_group={parts.width_per_group}; use the "
-            "bottleneck block for grouped or wide variants."
+            f"{type(block).__name__} takes groups=1 and width_per_group=64, got groups={groups} "
+            f"and width_per_group={width}; use the bottleneck block for grouped or wide variants."
         )
 
 

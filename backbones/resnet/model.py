@@ -14,7 +14,7 @@ from backbones.layers.conv import conv_norm
 from backbones.layers.deform import CONVS
 from backbones.layers.gate import GATES
 from backbones.layers.hooks import ReLU
-from backbones.layers.norm import NormFactory, norm_factory
+from backbones.layers.norm import norm_factory
 from backbones.options import BackboneOptions
 from backbones.resnet.blocks import BLOCKS, BlockParts, BlockShape, PreActBlock, ResidualBlock
 from backbones.resnet.init import initialise
@@ -67,7 +67,13 @@ class ResNet(Backbone):
         self.maxpool = stem.make_pool()
         channels, strides = {"c1": spec.stem_width}, {"c1": stem.stride}
         for k, plan in enumerate(plan_stages(spec, options, expansion=block.expansion), start=1):
-            parts = _parts(spec, norm, conv3x3=CONVS[deformed.get(plan.feature, "plain")])
+            parts = BlockParts(
+                spec=spec,
+                norm=norm,
+                conv3x3=CONVS[deformed.get(plan.feature, "plain")],
+                attention=choose(ATTENTIONS, spec.attention, what="attention"),
+                gate=choose(GATES, spec.gate, what="gate"),
+            )
             self.add_module(f"layer{k}", _stage(block, plan, parts))
             channels[plan.feature], strides[plan.feature] = plan.out_channels, plan.total_stride
         self.channels = {name: channels[name] for name in wanted}
@@ -153,20 +159,6 @@ def build_resnet(spec: ResNetSpec, options: BackboneOptions) -> ResNet:
     """Build a variant; see `ResNet`."""
     is_preact = issubclass(choose(BLOCKS, spec.block, what="block"), PreActBlock)
     return (PreActResNet if is_preact else ResNet)(spec, options)
-
-
-def _parts(spec: ResNetSpec, norm: NormFactory, *, conv3x3: Callable[..., nn.Conv2d]) -> BlockParts:
-    return BlockParts(
-        norm=norm,
-        conv3x3=conv3x3,
-        attention=choose(ATTENTIONS, spec.attention, what="attention"),
-        gate=choose(GATES, spec.gate, what="gate"),
-        shortcut=spec.shortcut,
-        groups=spec.groups,
-        width_per_group=spec.width_per_group,
-        scale=spec.scale,
-        stride_in_1x1=spec.stride_in_1x1,
-    )
 
 
 def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:

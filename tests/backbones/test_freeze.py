@@ -5,13 +5,14 @@ import torch
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
+from tests.backbones.networks import short
 
 PREFIXES = ["conv1.", "layer1.", "layer2.", "layer3.", "layer4."]
 
 
 @pytest.fixture(params=["resnet18", "resnext50_32x4d", "resnetv2_18", "dynamic_resnet18"])
 def backbone(request):
-    return build_backbone(request.param).train()
+    return short(request.param).train()
 
 
 def stage(key):

@@ -2,25 +2,17 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
 import torchvision
 
-from backbones import FPN, NORMS, BackboneOptions, BackboneWithFPN, build_backbone
-from backbones.resnet.model import build_resnet
+from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
+from tests.backbones.networks import short
 
 LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
-
-
-def short(name, **options):
-    """The variant with two blocks in its first stage and one in the others."""
-    spec = VARIANTS[name]
-    depths = (2, *(1 for _ in spec.depths[1:]))
-    return build_resnet(replace(spec, depths=depths), BackboneOptions(**options))
 
 
 def check_gradients(backbone, features):

@@ -1,0 +1,14 @@
+"""Networks that are quick to build and to run."""
+
+from dataclasses import replace
+
+from backbones import BackboneOptions
+from backbones.resnet.model import build_resnet
+from backbones.resnet.variants import VARIANTS
+
+
+def short(name, **options):
+    """The variant with two blocks in its first stage and one in the others."""
+    spec = VARIANTS[name]
+    depths = (2, *(1 for _ in spec.depths[1:]))
+    return build_resnet(replace(spec, depths=depths), BackboneOptions(**options))
