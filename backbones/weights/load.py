@@ -22,7 +22,7 @@ from backbones.weights.check import (
 )
 from backbones.weights.conventions import ImageFormat
 from backbones.weights.identify import WeightFile, open_weights
-from backbones.weights.names import preactivation_norms
+from backbones.weights.names import preactivation_norms, unit_statistics
 from backbones.weights.unwrap import backbone_state, prefixes
 
 _STAGES: Final = ("layer", "norms.")  # prefixes of residual stages, and of the norms of features
@@ -154,9 +154,10 @@ def _prepare(
         ) from error
     others = file.count - len(given)
     given, converted = _converted(given, file, images, first_conv=first_conv)
-    norms = preactivation_norms(given)
-    norms = {k: v for k, v in norms.items() if k in expected and k not in given}
-    if norms:  # of features that the network of the file did not return
+    norms = {
+        k: v for k, v in preactivation_norms(given).items() if k in expected.keys() - given.keys()
+    }
+    if norms:
         given = {**given, **norms}
         converted.append(f"added {len(norms)} tensors: norms of features, from the stages after")
     for pattern, count in _fresh(backbone, given).items():
@@ -179,11 +180,14 @@ def _prepare(
 def _converted(
     given: dict[str, Tensor], file: WeightFile, images: ImageFormat | None, *, first_conv: str
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Add the tensors that the origin leaves out, and convert BGR to RGB."""
+    """Add statistics that the file has folded into its norms, and convert BGR to RGB."""
     notes = []
-    if file.origin.complete is not None and (more := file.origin.complete(given)):
+    if file.origin.folded:
+        more = unit_statistics(given)
         given = {**given, **more}
-        notes.append(f"added {len(more)} tensors: {file.origin.added}")
+        notes.append(
+            f"added {len(more)} tensors: running statistics of 0 and 1, folded in the file"
+        )
     if images is not None and images.bgr:
         given = {**given, first_conv: images.in_rgb(given[first_conv])}
         notes.append("BGR to RGB, in the first convolution")

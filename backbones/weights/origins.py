@@ -17,8 +17,6 @@ from backbones.weights.names import (
     from_preactivation,
     from_transformers,
     is_sequence,
-    preactivation_norms,
-    unit_statistics,
 )
 from backbones.weights.unwrap import prefixes
 
@@ -48,8 +46,7 @@ class Origin:
         name: For the report.
         matches: Whether a file comes from this project.
         rename: Renames its tensors to ours.
-        complete: Makes the tensors that this project leaves out, from the renamed ones.
-        added: What `complete` makes, for the report.
+        folded: Whether norms have no statistics, because they are folded into scale and shift.
         images: What it expects of an image; None where its files differ in that.
         stride_in_1x1: Whether its bottlenecks stride in the first 1x1 convolution; None where its
             files differ in that.
@@ -59,8 +56,7 @@ class Origin:
     name: str
     matches: Callable[[Contents], bool]
     rename: Callable[[State], dict[str, Tensor]] = dict
-    complete: Callable[[State], dict[str, Tensor]] | None = None
-    added: str = ""
+    folded: bool = False
     images: ImageFormat | None = None
     stride_in_1x1: bool | None = None
     hub: bool = False
@@ -171,7 +167,6 @@ def _is_published(file: Contents) -> bool:
 _IMAGENET: Final = CONVENTIONS["imagenet"]
 _ONLINE: Final = ("online_encoder.", "online_network.", "online_net.", "online.")
 _MOMENTUM: Final = ("base_encoder.", "momentum_encoder.")
-_FOLDED: Final = "running statistics of 0 and 1, which the file has folded into scale and shift"
 
 ORIGINS: Final[Sequence[Origin]] = (
     Origin("Keel", lambda f: isinstance(f.others.get("keel"), Mapping)),
@@ -179,8 +174,7 @@ ORIGINS: Final[Sequence[Origin]] = (
         "Caffe2, ResNeXt (detectron2's FAIR)",
         lambda f: _is_caffe2(f) and _is_grouped(f),
         rename=from_caffe2,
-        complete=unit_statistics,
-        added=_FOLDED,
+        folded=True,
         images=CONVENTIONS["imagenet_bgr"],
         stride_in_1x1=False,
     ),
@@ -188,8 +182,7 @@ ORIGINS: Final[Sequence[Origin]] = (
         "Caffe2 (detectron2's MSRA)",
         _is_caffe2,
         rename=from_caffe2,
-        complete=unit_statistics,
-        added=_FOLDED,
+        folded=True,
         images=CONVENTIONS["caffe"],
         stride_in_1x1=True,
     ),
@@ -264,8 +257,6 @@ ORIGINS: Final[Sequence[Origin]] = (
         "timm, pre-activation",
         lambda f: "stages.0.blocks.0.norm1.running_var" in f.state,
         rename=from_preactivation,
-        complete=preactivation_norms,
-        added="norms of c1 to c4, which in the file begin the next stage",
         hub=True,
     ),
     Origin("timm", _is_timm, hub=True),

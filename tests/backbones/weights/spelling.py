@@ -1,6 +1,7 @@
 """What other projects do to names and to images, each as that project's own code does it."""
 
 import json
+import pickle
 import re
 
 import torch
@@ -93,6 +94,13 @@ def below(prefix, state):
 def zeros(state):
     """The same names, and values that would be noticed."""
     return {key: value * 0 for key, value in state.items()}
+
+
+def write_pickle(path, state, wrap=None):
+    """Write a pickle of NumPy arrays, as detectron's; ``wrap`` puts them into a checkpoint."""
+    arrays = {key: value.numpy() for key, value in state.items()}
+    path.write_bytes(pickle.dumps(arrays if wrap is None else wrap(arrays), protocol=2))
+    return path
 
 
 def hub(folder, state, **notes):

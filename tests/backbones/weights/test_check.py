@@ -1,6 +1,5 @@
 """A file of another network is answered with what it is, and one that strides elsewhere refused."""
 
-import pickle
 import re
 from functools import partial
 
@@ -52,9 +51,7 @@ def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(tmp_
     """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
     model = no_memory(torchvision.models.resnet50)
     state = {k: torch.ones(v.shape) for k, v in model.state_dict().items()}
-    path = tmp_path / "R-50.pkl"
-    blobs = {k: v.numpy() for k, v in spelling.caffe2(state).items()}
-    path.write_bytes(pickle.dumps(blobs, protocol=2))
+    path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
     command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
     with refuses(rf"looks like resnet50_caffe\. Nothing .*{command}"):
         build_backbone("resnet34", weights=str(path))
@@ -125,18 +122,15 @@ def bottlenecks():
 
 @pytest.fixture
 def caffe2_file(bottlenecks, tmp_path):
-    path = tmp_path / "R-50.pkl"
-    blobs = {k: v.numpy() for k, v in spelling.caffe2(bottlenecks).items()}
-    path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
-    return path
+    names = spelling.caffe2(bottlenecks)
+    return spelling.write_pickle(tmp_path / "R-50.pkl", names, lambda blobs: {"blobs": blobs})
 
 
 @pytest.fixture
 def converted_file(bottlenecks, tmp_path):
-    path = tmp_path / "r50.pkl"
-    model = {k: v.numpy() for k, v in spelling.detectron2(bottlenecks).items()}
-    path.write_bytes(pickle.dumps({"model": model, "__author__": "torchvision"}))
-    return path
+    names = spelling.detectron2(bottlenecks)
+    wrap = lambda model: {"model": model, "__author__": "torchvision"}  # noqa: E731
+    return spelling.write_pickle(tmp_path / "r50.pkl", names, wrap)
 
 
 def load(path, name):
@@ -214,9 +208,7 @@ def test_a_caffe_file_gives_caffes_features(tmp_path):
             module.eps = 0.0
     for stage in (model.layer2, model.layer3, model.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    path = tmp_path / "R-50.pkl"
-    blobs = {k: v.numpy() for k, v in spelling.caffe2(model.state_dict()).items()}
-    path.write_bytes(pickle.dumps(blobs, protocol=2))
+    path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(model.state_dict()))
     ours = build_backbone("resnet50_caffe", weights=path).eval()
     image = torch.rand(1, 3, 64, 64)
     mean, std = (

@@ -5,7 +5,6 @@ c5 is left out, being three quarters of each file: test_convert_names has its na
 
 import copy
 import json
-import pickle
 import re
 from argparse import Namespace
 
@@ -29,6 +28,7 @@ from tests.backbones.weights.spelling import (
     SWAV,
     below,
     mmlab,
+    write_pickle,
     zeros,
 )
 
@@ -47,15 +47,6 @@ def folded(theirs):
 def small_of(model):
     """As the fixture of that name."""
     return {k: v for k, v in model.state_dict().items() if not k.startswith("layer4.")}
-
-
-def arrays(state):
-    return {key: value.numpy() for key, value in state.items()}
-
-
-def write_pickle(path, content, protocol=2):
-    path.write_bytes(pickle.dumps(content, protocol=protocol))
-    return path
 
 
 def moco(state, good, bad):
@@ -138,19 +129,19 @@ def test_a_file_is_recognised_and_gives_the_same_features(theirs, small, save, s
 
 
 def test_a_detectron2_pickle_converted_from_torchvision(theirs, small, tmp_path, same_features):
-    model = arrays(spelling.detectron2(small))
-    content = {"model": model, "__author__": "torchvision", "matching_heuristics": True}
-    path = write_pickle(tmp_path / "R-18.pkl", content)
+    more = {"__author__": "torchvision", "matching_heuristics": True}
+    names = spelling.detectron2(small)
+    path = write_pickle(tmp_path / "R-18.pkl", names, lambda arrays: {"model": arrays} | more)
     same_features(path, theirs, IMAGENET, origin="detectron2, converted from torchvision's names")
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
 def test_a_caffe2_pickle(folded, tmp_path, same_features, wrapped, norm):
-    blobs = arrays(spelling.caffe2(small_of(folded)))
+    blobs = spelling.caffe2(small_of(folded))
     blobs |= {"conv1_w_momentum": blobs["conv1_w"] * 0, "conv1_b": blobs["res_conv1_bn_b"] + 9}
-    content = {"blobs": blobs, "cfg": "MODEL: ..."} if wrapped else blobs
-    path = write_pickle(tmp_path / "R-18.pkl", content)
+    wrap = (lambda arrays: {"blobs": arrays, "cfg": "MODEL: ..."}) if wrapped else None
+    path = write_pickle(tmp_path / "R-18.pkl", blobs, wrap)
     ours = same_features(path, folded, CAFFE, origin="Caffe2 (detectron2's MSRA)", norm=norm)
     assert ours.conventions.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
     assert ours.conventions.std == pytest.approx((1 / 255,) * 3)
