@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.data.sample_drawing import cloud, coverage, ramp, random_shape
 from tasks.common.data.sample_folder import Settings, sample_settings, write_once
 from tasks.detection.data.labelled import Parts
 from tasks.detection.data.layouts.coco import coco_parts
@@ -113,23 +114,22 @@ def _scene(
     rng: np.random.Generator, *, size: int, most: int
 ) -> tuple[Pixels, list[dict[str, Any]]]:
     """Draw one image with at most ``most`` objects, and at least one unless ``most`` is 0."""
-    eighth = np.array([[0, 0], [-1, 1], [1, -1]])[rng.choice(3, p=[0.6, 0.2, 0.2])] * (size // 8)
-    height, width = (size + eighth).tolist()
-    canvas = _background(rng, height, width)
+    shape = random_shape(rng, size)
+    canvas = _background(rng, shape)
     _add_clutter(rng, canvas)
-    owner = np.full((height, width), -1)
+    owner = np.full(shape, -1)
     drawn: list[tuple[str, int]] = []
     for _ in range(int(rng.integers(1, most + 1)) if most else 0):
         name = list(CATEGORY_IDS)[rng.integers(len(CATEGORY_IDS))]
-        coverage = _coverage(rng, name, (height, width), size=size)
-        inside = coverage >= 0.5
+        covers = coverage(_outline(rng, name, shape, size=size), shape)
+        inside = covers >= 0.5
         covered = np.where(inside, len(drawn), owner)
         visible = [np.count_nonzero(covered == k) for k in range(len(drawn))]
         if any(v < (1 - MOST_HIDDEN) * area for v, (_, area) in zip(visible, drawn, strict=True)):
             continue
         owner = covered
         drawn.append((name, int(np.count_nonzero(inside))))
-        _paint(rng, canvas, coverage)
+        _paint(rng, canvas, covers)
     objects = [_annotation(name, owner == k) for k, (name, _) in enumerate(drawn)]
     return np.clip(canvas + rng.normal(0, 2, canvas.shape), 0, 255).astype(np.float32), objects
 
@@ -141,34 +141,17 @@ def _annotation(name: str, visible: NDArray[np.bool_]) -> dict[str, Any]:
     return {"category_id": CATEGORY_IDS[name], "bbox": box, "area": int(visible.sum())}
 
 
-def _ramp(rng: np.random.Generator, height: int, width: int) -> Pixels:
-    """Return (H, W, 1) rising from -1 to 1 in a random direction."""
-    angle = rng.uniform(0, 2 * np.pi)
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-    ramp = x * np.cos(angle) + y * np.sin(angle)
-    return np.asarray(ramp / np.abs(ramp).max(), np.float32)[..., None]
-
-
-def _cloud(rng: np.random.Generator, height: int, width: int, *, coarsest: int) -> Pixels:
-    """Return (H, W, 3) noise of several scales, with standard deviation 1."""
-    cloud = np.zeros((height, width, 3), np.float32)
-    for cells in (coarsest, 2 * coarsest, 4 * coarsest):
-        noise = rng.normal(0, coarsest / cells, (cells, cells, 3)).astype(np.float32)
-        cloud += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return cloud / np.float32(cloud.std())
-
-
-def _background(rng: np.random.Generator, height: int, width: int) -> Pixels:
+def _background(rng: np.random.Generator, shape: tuple[int, int]) -> Pixels:
     color = rng.uniform(40, 215, 3).astype(np.float32)
-    ramp = _ramp(rng, height, width)
-    canvas = color + ramp * rng.uniform(-30, 30, 3).astype(np.float32)
+    slope = ramp(rng.uniform(0, 2 * np.pi), shape)[..., None]
+    canvas = color + slope * rng.uniform(-30, 30, 3).astype(np.float32)
     kind = rng.choice(["gradient", "noise", "stripes"])
     if kind == "noise":
         coarsest = int(rng.integers(3, 12))
-        canvas += _cloud(rng, height, width, coarsest=coarsest) * rng.uniform(6, 14)
+        canvas += cloud(rng, (*shape, 3), coarsest=coarsest) * rng.uniform(6, 14)
     elif kind == "stripes":
         waves = rng.uniform(3, 14)
-        canvas += np.sin(np.pi * waves * ramp) * rng.uniform(-16, 16, 3)
+        canvas += np.sin(np.pi * waves * slope) * rng.uniform(-16, 16, 3)
     return canvas.astype(np.float32)
 
 
@@ -201,35 +184,28 @@ def _add_clutter(rng: np.random.Generator, canvas: Pixels) -> None:
     canvas[:] = cv2.GaussianBlur(layer, (0, 0), 0.6)  # cv2 draws a small circle as a diamond
 
 
-def _coverage(
+def _outline(
     rng: np.random.Generator, name: str, shape: tuple[int, int], *, size: int
-) -> NDArray[np.float32]:
-    """Return how much of each pixel an object of random place, size and rotation covers."""
-    height, width = shape
+) -> NDArray[np.float64]:
+    """Return the corners (P, 2) of an object of random place, size and rotation."""
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = OUTLINES[name] @ turn
     points -= points.min(0)
     points *= np.exp(rng.uniform(np.log(size / 7), np.log(size / 2))) / points.max()
-    points += rng.uniform(1, np.array([width, height]) - points.max(0) - 1)
-    fine = np.zeros((4 * height, 4 * width), np.uint8)
-    corners = np.rint((points * 4 - 0.5) * 16).astype(np.int32)  # cv2's centres lie on integers
-    cv2.fillPoly(fine, [corners], (255,), shift=4)
-    coarse = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(coarse / 255, np.float32)
+    return np.asarray(points + rng.uniform(1, np.array(shape[::-1]) - points.max(0) - 1))
 
 
-def _paint(rng: np.random.Generator, canvas: Pixels, coverage: NDArray[np.float32]) -> None:
-    height, width = canvas.shape[:2]
-    near = cv2.dilate(coverage, np.ones((5, 5), np.uint8)) > 0
+def _paint(rng: np.random.Generator, canvas: Pixels, covers: NDArray[np.float32]) -> None:
+    near = cv2.dilate(covers, np.ones((5, 5), np.uint8)) > 0
     around = cv2.cvtColor(np.clip(canvas, 0, 255) / 255, cv2.COLOR_RGB2LAB)[near]  # (P, 3)
     colors = rng.uniform(20, 235, (8, 3)).astype(np.float32)
     lab = cv2.cvtColor(colors[None] / 255, cv2.COLOR_RGB2LAB)[0]
     distance = np.linalg.norm(lab[:, None] - around[None, ::4], axis=2)  # (8, P / 4)
     color = colors[np.percentile(distance, 10, axis=1).argmax()]
-    shade = rng.uniform(0.05, 0.2) * _ramp(rng, height, width)
-    grain = rng.uniform(0, 7) * _cloud(rng, height, width, coarsest=12)
-    rim = cv2.GaussianBlur(coverage, (0, 0), 1.2)[..., None]
+    shade = rng.uniform(0.05, 0.2) * ramp(rng.uniform(0, 2 * np.pi), canvas.shape)[..., None]
+    grain = rng.uniform(0, 7) * cloud(rng, canvas.shape, coarsest=12)
+    rim = cv2.GaussianBlur(covers, (0, 0), 1.2)[..., None]
     surface = color * (1 + shade) * (0.75 + 0.25 * np.clip(2 * rim - 1, 0, 1)) + grain
-    alpha = coverage[..., None]
+    alpha = covers[..., None]
     canvas[:] = canvas * (1 - alpha) + surface * alpha

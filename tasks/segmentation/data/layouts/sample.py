@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.data.sample_drawing import cloud, coverage, ramp, random_shape
 from tasks.common.data.sample_folder import Settings, sample_settings, write_once
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 
@@ -118,10 +119,9 @@ def _scene(
     rng: Generator, style: _Style, *, size: int, empty: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one image and its mask, with at least one structure unless it shall be empty."""
-    eighth = np.array([[0, 0], [-1, 1], [1, -1]])[rng.choice(3, p=[0.6, 0.2, 0.2])] * (size // 8)
-    height, width = (size + eighth).tolist()
-    canvas = _tissue(rng, style, height, width)
-    mask = np.zeros((height, width), np.uint8)
+    shape = random_shape(rng, size)
+    canvas = _tissue(rng, style, shape)
+    mask = np.zeros(shape, np.uint8)
     if not empty:
         for _ in range(rng.integers(1, 3)):
             _add_gland(rng, canvas, mask, size=size)
@@ -132,32 +132,16 @@ def _scene(
         for _ in range(rng.integers(8, 21)):
             _add_nucleus(rng, canvas, mask)
     _add_scratches(rng, canvas)
-    light = 1 + rng.uniform(0.1, 0.3) * _ramp(rng.uniform(0, 2 * np.pi), height, width)
+    light = 1 + rng.uniform(0.1, 0.3) * ramp(rng.uniform(0, 2 * np.pi), shape)
     image = cv2.GaussianBlur(canvas * light, (0, 0), style.blur)
     image = image + rng.normal(0, style.noise, image.shape)
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8), mask
 
 
-def _ramp(angle: float, height: int, width: int) -> Plane:
-    """Return a plane that rises from -1 to 1 in the direction of the angle."""
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-    ramp = x * np.cos(angle) + y * np.sin(angle)
-    return np.asarray(ramp / np.abs(ramp).max(), np.float32)
-
-
-def _cloud(rng: Generator, height: int, width: int, *, coarsest: int) -> Plane:
-    """Return noise of several scales, with standard deviation 1."""
-    cloud = np.zeros((height, width), np.float32)
-    for cells in (coarsest, 2 * coarsest, 4 * coarsest):
-        noise = rng.normal(0, coarsest / cells, (cells, cells)).astype(np.float32)
-        cloud += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return cloud / np.float32(cloud.std())
-
-
-def _tissue(rng: Generator, style: _Style, height: int, width: int) -> Plane:
+def _tissue(rng: Generator, style: _Style, shape: tuple[int, int]) -> Plane:
     """Return tissue without structures: clouds, and fibres that follow one direction."""
-    canvas = np.float32(style.level) + 5 * _cloud(rng, height, width, coarsest=style.grain)
-    bent = _ramp(style.angle, height, width) + 0.06 * _cloud(rng, height, width, coarsest=3)
+    canvas = np.float32(style.level) + 5 * cloud(rng, shape, coarsest=style.grain)
+    bent = ramp(style.angle, shape) + 0.06 * cloud(rng, shape, coarsest=3)
     canvas += np.float32(style.streaks) * np.sin(np.float32(rng.uniform(20, 40)) * bent)
     for _ in range(rng.integers(1, 5)):  # specks out of focus: as large as nuclei, without an edge
         _blend(canvas, _disk(rng, canvas, rng.uniform(3, 7)), _contrast(rng, 15, 35), soft=3)
@@ -178,17 +162,9 @@ def _blend(
     soft: float = 0.0,
 ) -> NDArray[np.bool_]:
     """Add ``contrast`` inside a polygon, or along a line, and return which pixels lie inside."""
-    height, width = canvas.shape
-    fine = np.zeros((4 * height, 4 * width), np.uint8)
-    corners = [np.rint((points * 4 - 0.5) * 16).astype(np.int32)]  # cv2's centres lie on integers
-    if thickness:
-        closed = False
-        cv2.polylines(fine, corners, closed, (255,), round(4 * thickness), shift=4)
-    else:
-        cv2.fillPoly(fine, corners, (255,), shift=4)
-    coverage = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
-    canvas += (cv2.GaussianBlur(coverage, (0, 0), soft) if soft else coverage) * contrast
-    return np.asarray(coverage >= 0.5)
+    inside = coverage(points, canvas.shape, thickness=thickness)
+    canvas += (cv2.GaussianBlur(inside, (0, 0), soft) if soft else inside) * contrast
+    return np.asarray(inside >= 0.5)
 
 
 def _place(rng: Generator, canvas: Plane) -> Points:
@@ -212,7 +188,7 @@ def _add_gland(rng: Generator, canvas: Plane, mask: NDArray[np.uint8], *, size: 
     inner = middle + (outline - middle) * rng.uniform(0.6, 0.75)
     contrast = _contrast(rng, 35, 55)
     mask[_blend(canvas, outline, contrast)] = GLAND
-    grain = _cloud(rng, *canvas.shape, coarsest=24) * np.float32(rng.uniform(10, 16))
+    grain = cloud(rng, canvas.shape, coarsest=24) * np.float32(rng.uniform(10, 16))
     _blend(canvas, inner, grain - np.float32(contrast * rng.uniform(0.6, 1.4)))
 
 
