@@ -52,15 +52,6 @@ def test_the_folder_holds_its_files_and_its_settings(tmp_path):
     assert hidden(tmp_path / "new") == []
 
 
-def test_a_complete_folder_with_the_same_settings_is_left_alone(tmp_path):
-    root = fill(tmp_path / "sample")
-    (root / "images" / "0.txt").write_text("touched")
-
-    fill(root)
-
-    assert (root / "images" / "0.txt").read_text() == "touched"
-
-
 @pytest.mark.parametrize("change", [{"seed": 4}, {"size": 96}, {"version": 2}, {"count": 1}])
 def test_other_settings_replace_the_folder(tmp_path, change):
     root = fill(tmp_path / "sample")
@@ -71,16 +62,14 @@ def test_other_settings_replace_the_folder(tmp_path, change):
     assert hidden(tmp_path) == []
 
 
-def test_an_incomplete_folder_is_written_anew(tmp_path):
-    root = fill(tmp_path / "sample")
-    complete = contents(root)
-    (root / "images" / "1.txt").unlink()
-
-    assert contents(fill(root)) == complete
-
-
-def test_an_empty_folder_is_filled(tmp_path):
-    assert len(contents(fill(tmp_path))) == 3
+def test_only_an_incomplete_folder_is_written_anew(tmp_path):
+    assert len(contents(fill(tmp_path))) == 3  # it was empty
+    complete = contents(tmp_path)
+    (tmp_path / "images" / "0.txt").write_text("touched")
+    fill(tmp_path)
+    assert (tmp_path / "images" / "0.txt").read_text() == "touched"
+    (tmp_path / "images" / "1.txt").unlink()
+    assert contents(fill(tmp_path)) == complete
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path):
@@ -93,12 +82,20 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
     assert len(contents(tmp_path / "far")) == 3
 
 
-def test_a_foreign_folder_is_refused_and_kept(tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("mine.txt", "mine"), ("sample.json", "{"), ("sample.json", "[1]"), ("sample.json", "{}")],
+)
+def test_a_foreign_folder_is_refused_and_kept(tmp_path, name, text):
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / name).write_text(text)
 
-    with pytest.raises(FileExistsError, match=r"holds 'mine.txt', which the sample generator did"):
-        fill(tmp_path)
-    assert contents(tmp_path) == {"mine.txt": "mine"}
+    with pytest.raises(FileExistsError, match=rf"holds '{name}', which the sample generator did"):
+        fill(tmp_path / "sample")
+    assert contents(tmp_path / "sample") == {name: text}
+    with pytest.raises(FileExistsError, match=rf"{name} is a file, which the sample generator"):
+        fill(tmp_path / "sample" / name)
+    assert contents(tmp_path / "sample") == {name: text}
 
 
 @pytest.mark.parametrize("change", [{}, {"seed": 1}])
@@ -119,23 +116,6 @@ def test_the_folder_of_another_generator_is_foreign(tmp_path):
     with pytest.raises(FileExistsError, match=r"holds 'images/0.txt', which the sample"):
         fill(root, generator="other")
     assert contents(root) == before
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
-def test_settings_that_are_not_ours_make_a_folder_foreign(tmp_path, text):
-    (tmp_path / "sample.json").write_text(text)
-
-    with pytest.raises(FileExistsError, match=r"holds 'sample.json', which"):
-        fill(tmp_path)
-    assert contents(tmp_path) == {"sample.json": text}
-
-
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "sample").write_text("mine")
-
-    with pytest.raises(FileExistsError, match=r"sample is a file, which the sample generator"):
-        fill(tmp_path / "sample")
-    assert (tmp_path / "sample").read_text() == "mine"
 
 
 def test_a_crash_half_way_leaves_nothing_behind(tmp_path):
