@@ -74,6 +74,19 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
+def filled(value):
+    return np.full((20, 20), value, np.float32)
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def mask_in(output, name):
+    return np.asarray(Image.open(output / "masks" / name))
+
+
 def predicted(segmenter, its_card, source, output):
     cases = find_cases([source], channels=its_card.channels, output=output)
     return list(predict_cases(segmenter, its_card, cases, output=output))
@@ -81,9 +94,9 @@ def predicted(segmenter, its_card, source, output):
 
 def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_data(tmp_path):
     image = noise(70, 45)
-    Image.fromarray(image).save(tmp_path / "a.png")
+    save(tmp_path / "a.png", image)
     (line,) = predicted(levels(0), card(), tmp_path / "a.png", tmp_path / "out")
-    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))
+    mask = mask_in(tmp_path / "out", "a.png")
     np.testing.assert_array_equal(mask, expected(image))
     shares = [(expected(image) == value).mean() for value in (7, 300)]
     assert line == f"a: cell {shares[0]:.1%}, debris {shares[1]:.1%}"
@@ -91,9 +104,9 @@ def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_dat
 
 def test_an_overlay_shows_what_was_found(tmp_path):
     image = np.full((40, 40), 20, np.uint8)
-    Image.fromarray(image).save(tmp_path / "dark.png")
+    save(tmp_path / "dark.png", image)
     image[10:30, 10:30] = 150
-    Image.fromarray(image).save(tmp_path / "light.png")
+    save(tmp_path / "light.png", image)
     lines = predicted(levels(0), card(), tmp_path, tmp_path / "out")
     assert lines == ["dark: cell 0.0%, debris 0.0%", "light: cell 25.0%, debris 0.0%"]
     for name, coloured in (("dark", False), ("light", True)):
@@ -134,21 +147,21 @@ def test_the_slice_before_is_the_one_on_the_lower_side_in_space(tmp_path):
 def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(tmp_path):
     one, two = noise(20, 30), noise(20, 30, seed=1)
     for number, channel in ((1, two), (0, one)):
-        Image.fromarray(channel).save(tmp_path / f"p_{number:04d}.png")
+        save(tmp_path / f"p_{number:04d}.png", channel)
     table = class_table({0: "background", 1: "first is lighter"})
     made = Made(lambda x: [x[:, 1], x[:, 0]])
     predicted(made, card(channels=2, classes=table), tmp_path, tmp_path / "out")
-    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "p.png"))
+    mask = mask_in(tmp_path / "out", "p.png")
     np.testing.assert_array_equal(mask, (one > two).astype(int))
 
 
 def test_classes_that_overlap_get_a_file_each(tmp_path):
     image = noise(33, 40)
-    Image.fromarray(image).save(tmp_path / "a.png")
+    save(tmp_path / "a.png", image)
     made = Made(lambda x: [0.6 - x[:, 0], x[:, 0] - 0.4])
     (line,) = predicted(made, card(classes=TWO), tmp_path / "a.png", tmp_path / "out")
-    dark = np.asarray(Image.open(tmp_path / "out" / "masks" / "a_dark.png"))
-    bright = np.asarray(Image.open(tmp_path / "out" / "masks" / "a_bright.png"))
+    dark = mask_in(tmp_path / "out", "a_dark.png")
+    bright = mask_in(tmp_path / "out", "a_bright.png")
     np.testing.assert_array_equal(dark, (image < 0.6 * 255).astype(int))
     np.testing.assert_array_equal(bright, (image > 0.4 * 255).astype(int))
     assert line == f"a: dark {dark.mean():.1%}, bright {bright.mean():.1%}"
@@ -156,44 +169,29 @@ def test_classes_that_overlap_get_a_file_each(tmp_path):
 
 def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path):
     image = noise(20, 20).astype(np.uint16) * 257
-    Image.fromarray(image).save(tmp_path / "a.tif")
+    save(tmp_path / "a.tif", image)
     predicted(levels(0), card(), tmp_path / "a.tif", tmp_path / "out")
-    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.tif"))
+    mask = mask_in(tmp_path / "out", "a.tif")
     np.testing.assert_array_equal(mask, expected(image // 257))
 
 
-def _truncated(path):
-    Image.fromarray(noise(64, 64)).save(path)
-    path.write_bytes(path.read_bytes()[:700])
-
-
-def _colour(path):
-    Image.fromarray(noise(20, 20, 3)).save(path)
-
-
-def _large(path):
-    Image.fromarray(np.full((20, 20), 3, np.float32)).save(path)
-
-
-def _nan(path):
-    Image.fromarray(np.full((20, 20), np.nan, np.float32)).save(path)
-
-
 @pytest.mark.parametrize(
-    ("name", "write", "message"),
+    ("name", "pixels", "message"),
     [
-        ("z.png", _truncated, r"z\.png cannot be decoded"),
-        ("z.png", _colour, r"z\.png has 3 channels in 1 files, but .* trained on 1; give"),
-        ("z.tif", _large, r"z\.tif has values from 3 to 3, .*; give images like those"),
-        ("z.tif", _nan, r"z\.tif has numbers that are NaN or infinite; repair it"),
+        ("z.png", None, r"z\.png cannot be decoded"),
+        ("z.png", noise(20, 20, 3), r"z\.png has 3 channels in 1 files, but .* trained on 1; give"),
+        ("z.tif", filled(3), r"z\.tif has values from 3 to 3, .*; give images like those"),
+        ("z.tif", filled(np.nan), r"z\.tif has numbers that are NaN or infinite; repair it"),
     ],
 )
 def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
-    name, write, message, tmp_path
+    name, pixels, message, tmp_path
 ):
     for good in ("a", "zz"):
-        Image.fromarray(noise(20, 20)).save(tmp_path / f"{good}.png")
-    write(tmp_path / name)
+        save(tmp_path / f"{good}.png", noise(20, 20))
+    save(tmp_path / name, noise(64, 64) if pixels is None else pixels)
+    if pixels is None:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:700])
     start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
     with pytest.raises(ValueError, match=start + message):
         predicted(levels(0), card(), tmp_path, tmp_path / "out")
@@ -211,8 +209,7 @@ def test_a_file_that_is_no_image_by_its_name_is_skipped(tmp_path):
 def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
     images = {name: noise(20, 20, seed=seed) for seed, name in enumerate("ab")}
     for name, image in images.items():
-        (tmp_path / "in" / name).mkdir(parents=True)
-        Image.fromarray(image).save(tmp_path / "in" / name / "1.png")
+        save(tmp_path / "in" / name / "1.png", image)
     lines = predicted(levels(0), card(), tmp_path / "in", tmp_path / "in" / "out")
     assert [line.partition(":")[0] for line in lines] == ["a/1", "b/1"]
     for name, image in images.items():
@@ -224,7 +221,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
 
 def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path):
     for name in ("a.png", "a_b.png"):
-        Image.fromarray(noise(20, 20)).save(tmp_path / name)
+        save(tmp_path / name, noise(20, 20))
     classes = ClassTable(names=("b_x", "x"), values=((1,), (1,)), exclusive=False)
     its_card = card(classes=classes)
     with pytest.raises(ValueError, match=r"of 'a' and 'a_b', would be called 'a_b_x'"):
@@ -245,7 +242,7 @@ def names(folder, channels):
 
 def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_takes(tmp_path):
     for name in ("a_0000", "a_0001", "b_0000", "c"):
-        Image.fromarray(noise(4, 4)).save(tmp_path / f"{name}.png")
+        save(tmp_path / f"{name}.png", noise(4, 4))
     own = {name: [f"{name}.png"] for name in ("b_0000", "c")}
     assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"], **own}
     alone = {f"a_000{n}": [f"a_000{n}.png"] for n in (0, 1)}
@@ -254,7 +251,7 @@ def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_tak
 
 def test_numbered_photos_are_no_channels_of_each_other(tmp_path):
     for number in range(3):
-        _colour(tmp_path / f"img_{number:04d}.png")
+        save(tmp_path / f"img_{number:04d}.png", noise(20, 20, 3))
     assert sorted(names(tmp_path, 3)) == ["img_0000", "img_0001", "img_0002"]
 
 
@@ -305,8 +302,8 @@ def test_the_picture_of_a_split_has_cases_from_all_of_it(tmp_path, monkeypatch):
 
 def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp_path):
     image = noise(40, 40)
-    Image.fromarray(image).save(tmp_path / "gray.png")
-    Image.fromarray(np.stack([image] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    save(tmp_path / "gray.png", image)
+    save(tmp_path / "rgb.png", np.stack([image] * 3, axis=-1))
     for channels, note in ((3, "gray"), (1, "rgb")):
         output = tmp_path / str(channels)
         its_card = card(channels=channels, gray_or_rgb=True)
@@ -318,16 +315,16 @@ def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp
         np.testing.assert_array_equal(mask, expected(image))
 
 
-def test_colours_for_a_segmenter_of_gray_are_refused(tmp_path):
-    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "a.png")
-    cases = find_cases([tmp_path / "a.png"], channels=1, output=tmp_path / "out")
-    with pytest.raises(ValueError, match=r"a\.png has 3 channels that differ in 1 files, but the"):
-        list(predict_cases(levels(0), card(gray_or_rgb=True), cases, output=tmp_path / "out"))
-
-
-def test_a_checkpoint_that_does_not_say_takes_no_gray_for_rgb(tmp_path):
-    """Its three channels may be three stains."""
-    Image.fromarray(noise(40, 40)).save(tmp_path / "a.png")
-    cases = find_cases([tmp_path / "a.png"], channels=3, output=tmp_path / "out")
-    with pytest.raises(ValueError, match="has 1 channels in 1 files, but the segmenter was trai"):
-        list(predict_cases(levels(0), card(channels=3), cases, output=tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("pixels", "channels", "gray_or_rgb", "message"),
+    [
+        (noise(40, 40, 3), 1, True, r"a\.png has 3 channels that differ in 1 files, but the"),
+        # A checkpoint that does not say: its three channels may be three stains.
+        (noise(40, 40), 3, False, "has 1 channels in 1 files, but the segmenter was trai"),
+    ],
+)
+def test_other_channels_are_refused(tmp_path, pixels, channels, gray_or_rgb, message):
+    save(tmp_path / "a.png", pixels)
+    its_card = card(channels=channels, gray_or_rgb=gray_or_rgb)
+    with pytest.raises(ValueError, match=message):
+        predicted(levels(0), its_card, tmp_path / "a.png", tmp_path / "out")
