@@ -52,16 +52,12 @@ def evaluate(
 ) -> Evaluation:
     """Return precision and recall as pycocotools counts them; changes neither argument.
 
-    Objects of a category that ``truth`` does not list are left out, as by pycocotools. Ids are
-    anything that sorts; those of annotations are not read, so that 0 is an id as well.
+    Objects of a category that ``truth``, a COCO dictionary, does not list are left out, as by
+    pycocotools. Ids are anything that sorts; those of annotations are not read, so that 0 is an id
+    as well. At most ``limit`` detections of a class count in an image, at least 10; pycocotools's
+    ``params.maxDets`` are then ``[1, 10, limit]``.
 
     Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
-
-    Args:
-        truth: A COCO dictionary.
-        results: Detections in COCO's results format.
-        limit: How many detections of a class count in an image, at least 10; pycocotools's
-            ``params.maxDets`` are then ``[1, 10, limit]``.
 
     Raises:
         ValueError: If a result is of an image that ``truth`` does not list, or ``limit`` is too

@@ -126,10 +126,9 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
 
 
 def parts_of(name: str) -> Parts:
-    r"""Return the folders and the name of a path, in the one of Unicode's spellings of letters.
+    r"""Return the folders and the name of a path with slashes or backslashes.
 
-    Args:
-        name: With slashes or backslashes; what leads above a folder is left out.
+    Letters are in one of Unicode's spellings; what leads above a folder is left out.
 
     Example:
         >>> parts_of(r"..\val\1.jpg")

@@ -86,14 +86,13 @@ def to_results(
 def coco_ap(
     truth: Mapping[str, Any], results: Sequence[Result], *, limit: int = USUAL_LIMIT
 ) -> dict[str, float]:
-    """Return the `METRICS`: COCO's twelve statistics, and those that each class has too.
+    """Return the `METRICS` by name: COCO's twelve statistics, and those that each class has too.
 
     Crowd regions are ignored as COCO does: a detection inside one counts neither way. A statistic
     that has nothing to measure, such as ``ap_small`` without small boxes, is NaN (pycocotools
-    says -1). AP is the mean over IoU thresholds 0.50 to 0.95, over 101 recall levels.
-
-    Every number has the bits of pycocotools's, except where an annotation has the id 0, which
-    pycocotools takes for "no match" (see `tasks.detection.scores.coco_eval`).
+    says -1); others are from 0 to 1. AP is the mean over IoU thresholds 0.50 to 0.95, over 101
+    recall levels. Every number has the bits of pycocotools's, except where an annotation has the
+    id 0, which pycocotools takes for "no match".
 
     Source: Lin et al., arXiv:1405.0312, through `tasks.detection.scores.coco_eval.evaluate`.
 
@@ -101,11 +100,8 @@ def coco_ap(
         truth: A COCO dictionary; see `tasks.detection.data.annotations.Annotations.truth`.
         results: Detections in COCO's results format, boxes in pixels of the original image.
         limit: How many detections of a class count in an image, those of the highest scores. COCO
-            counts 100; a detector that returns more is judged by all of them.
-
-    Returns:
-        By name, such as ``ap`` and ``ap/<class>``, each in [0, 1] or NaN; the recall with
-        ``limit`` detections is called ``ar_100`` with 100, ``ar_300`` with 300.
+            counts 100; a detector that returns more is judged by all of them. The recall is called
+            ``ar_100`` with 100, ``ar_300`` with 300.
     """
     evaluation = evaluate(truth, results, limit=limit)
     known = {category["id"]: category["name"] for category in truth["categories"]}

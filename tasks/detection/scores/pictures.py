@@ -55,22 +55,19 @@ def draw_boxes(
     classes: Sequence[str],
     scores: Floats | None = None,
 ) -> Image8:
-    """Return a copy of an image with boxes and captions such as "disk 0.93".
+    """Return a copy of an image, RGB, with boxes and captions such as "disk 0.93".
 
     An image whose longer side is under 640 pixels is enlarged by the whole factor `enlargement`
-    first, so that captions can be read; boxes are given in pixels of ``image`` all the same. Lines
-    lie just inside the box, with the colour `class_color`; their width and the font grow with the
-    image. Captions avoid each other and never leave the image.
+    first, so that captions can be read; boxes are given in pixels of ``image`` all the same, and
+    cut off at its border. Lines lie just inside the box, with the colour `class_color`; their width
+    and the font grow with the image. Captions avoid each other and never leave the image.
 
     Args:
         image: (H, W, 3) RGB or (H, W) gray, uint8.
-        boxes: (B, 4), xyxy in pixels; what lies outside the image is cut off.
-        labels: (B,), in 1..K.
-        classes: Names of the K classes; label k is ``classes[k - 1]``.
+        boxes: (B, 4), xyxy.
+        labels: (B,), in 1..K; label k is ``classes[k - 1]``.
+        classes: Names of the K classes.
         scores: (B,), written behind the class's name.
-
-    Returns:
-        (f * H, f * W, 3), uint8, RGB, with f = `enlargement`.
 
     Raises:
         ValueError: If ``image`` is anything else, the lengths differ, or a label is not in 1..K.

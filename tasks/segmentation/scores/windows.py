@@ -28,25 +28,17 @@ def sliding_window(
     overlap: float = 0.5,
     batch_size: int = 4,
 ) -> Tensor:
-    """Return the logits of an image that is predicted tile by tile.
+    """Return the logits of images (N, C, H, W) that are predicted tile by tile.
 
-    Neighbouring tiles share at least ``overlap`` of a window; the last lies flush with the border,
-    so that nothing is padded. Where tiles overlap their logits are averaged, weighted by a Gaussian
-    around each tile's centre; sums are kept in float32 or better. A window is cut to the image: one
-    that covers it all gives ``network(image)``.
+    Neighbouring tiles share at least ``overlap`` of a window, from 0 for tiles side by side to
+    below 1; the last lies flush with the border, so that nothing is padded. Where tiles overlap
+    their logits are averaged, weighted by a Gaussian around each tile's centre; sums are kept in
+    float32 or better. A window is cut to the image: one that covers it all gives
+    ``network(image)``. ``batch_size`` tiles, of any of the images, go through the network at once.
+    The result is on the device and in the dtype of the network's output.
 
     Source: the weights of nnU-Net, the tiling and the least weight of MONAI's
     ``sliding_window_inference(mode="gaussian")``. MONAI pads a small image instead.
-
-    Args:
-        network: Keeps height and width; gets the window, or the image's side where that is less.
-        image: (N, C, H, W).
-        window: Height and width of a tile in pixels.
-        overlap: In [0, 1): 0 for tiles side by side; near 1 the step is one pixel.
-        batch_size: Tiles that go through the network at once, of whichever images.
-
-    Returns:
-        (N, K, H, W), on the device and in the dtype of the network's output.
 
     Raises:
         ValueError: If ``image`` has not four dimensions, or an option is out of range.
@@ -82,16 +74,8 @@ def sliding_window(
 def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]] = FLIPS) -> Tensor:
     """Return the mean of the logits over flipped copies of an image, each flipped back.
 
-    Logits and not probabilities are averaged, as in nnU-Net.
-
-    Args:
-        network: Maps (N, C, H, W) to logits of the same height and width.
-        image: (N, C, H, W).
-        axes: One entry per copy: the axes to flip it along, -2 (rows) and -1 (columns); an empty
-            one for the image as it is.
-
-    Returns:
-        (N, K, H, W), in the dtype of the network's output; the mean is taken in float32 or better.
+    Logits and not probabilities are averaged, as in nnU-Net, in float32 or better. Each entry of
+    ``axes`` is a copy, flipped along -2 (rows), -1 (columns), both or, if empty, none.
 
     Raises:
         ValueError: If there is no entry, or an axis is neither -2 nor -1.
