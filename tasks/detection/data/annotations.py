@@ -13,7 +13,7 @@ from tasks.detection.data.images import Reading
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One image and what is to be learnt from it.
+    """One image and what is trained on.
 
     Attributes:
         path: The image file.

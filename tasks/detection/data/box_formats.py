@@ -48,7 +48,7 @@ _DECLARED: Final[Mapping[Stored, str]] = {
 
 
 def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list[str]:
-    """Return what is suspect about the boxes of a split, a sentence each.
+    """Return a warning for each way in which the boxes of a split look wrong.
 
     A box fits if it reaches at most 2 % of the side and a pixel over its image, whichever of its
     corners comes first. Boxes that are not finite or have no width or height are not judged.
@@ -128,7 +128,7 @@ def _inside(xyxy: _Boxes, sizes: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def _mixed_order(boxes: _Boxes) -> NDArray[Any]:
-    """Return which boxes have a last corner before the first, where that is no habit of a tool.
+    """Return which boxes have a last corner before the first, unless a tool writes all boxes so.
 
     Boxes drawn from right to left are few, and a tool that swaps the corners swaps all. Widths
     in place of right edges come after the left edge in some boxes and before it in others.

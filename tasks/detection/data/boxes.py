@@ -1,4 +1,4 @@
-"""Clean boxes: the one place that decides which box is learnt and which is scored."""
+"""Clean boxes: the one place that decides which box is trained on and which is scored."""
 
 from collections import Counter
 from typing import Any, Final
@@ -63,7 +63,7 @@ def cleaned(found: LabelledSet) -> Annotations:
 def _clean(
     image: LabelledImage, image_id: int, counts: Counter[str], of: LabelledSet
 ) -> tuple[ImageRecord, list[dict[str, Any]]]:
-    """Return what is learnt from an image, and the annotations that it is scored with."""
+    """Return what is trained on of an image, and the annotations that it is scored with."""
     regions = image.regions
     xywh = np.array([region.bbox for region in regions], np.float64).reshape(-1, 4)  # [B,4]
     labels = np.array([region.label for region in regions], dtype=np.int64)
@@ -75,18 +75,18 @@ def _clean(
         xywh = np.concatenate([corner + np.minimum(extent, 0), np.abs(extent)], axis=1)
         boxes, clipped, fault = _clip(xywh, image.height, image.width)
     good = fault == ""
-    learnt = good & ~ignored
+    trained = good & ~ignored
     counts.update(fault[~good].tolist())
     cases = {of.ignored_reason: ignored & good, OUTLINED: outlined & good, TURNED: turned & good}
-    for reason, which in (cases | {CLIPPED: clipped & learnt}).items():
+    for reason, which in (cases | {CLIPPED: clipped & trained}).items():
         counts.update({reason: int(which.sum())} if which.any() else {})
     record = ImageRecord(
         path=image.path,
         image_id=image_id,
         height=image.height,
         width=image.width,
-        boxes=boxes[learnt],
-        labels=labels[learnt],
+        boxes=boxes[trained],
+        labels=labels[trained],
         file_name=image.file_name,
     )
     kept = [
@@ -106,18 +106,18 @@ def _clean(
 def _clip(
     xywh: NDArray[np.float64], height: int, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.str_]]:
-    """Return clipped xyxy boxes, which of them clipping changed, and why a box is of no use."""
+    """Return clipped xyxy boxes, which of them clipping changed, and why a box cannot be used."""
     raw = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)  # [B,4]
     inside = np.clip(raw, 0, [width, height, width, height])  # [B,4]
     boxes = inside.astype(np.float32)
     clipped = (boxes != raw.astype(np.float32)).any(axis=1)
-    lost = ~np.isfinite(raw).all(axis=1)
-    empty = lost | ~_has_area(raw)
+    not_finite = ~np.isfinite(raw).all(axis=1)
+    empty = not_finite | ~_has_area(raw)
     # A box can also vanish in the rounding to float32, far from zero.
     vanished = ~_has_area(boxes)
     outside = ~empty & ~_has_area(np.nan_to_num(inside))
     fault = np.where(outside, OUTSIDE, np.where(empty | vanished, NO_AREA, ""))
-    fault = np.where(lost, NOT_FINITE, fault)
+    fault = np.where(not_finite, NOT_FINITE, fault)
     return boxes, clipped, fault
 
 

@@ -10,8 +10,12 @@ from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.sampling import ASPECT_BINS
 from tasks.common.files.paths import listed
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.dataset import DetectionDataset, collate, decoded_images
-from tasks.detection.data.decoded import DecodedImages
+from tasks.detection.data.dataset import (
+    DecodedImages,
+    DetectionDataset,
+    collate,
+    decoded_images,
+)
 from tasks.detection.data.transforms import SeededTransform
 
 

@@ -1,7 +1,10 @@
 """Images and boxes as tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
+from math import prod
+from multiprocessing import Lock
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,9 @@ from torch.utils.data import Dataset
 from backbones.errors import UserError
 from tasks.common.data.augmentation import seed_steps
 from tasks.common.data.sampling import Key, draw_seed
+from tasks.common.files.scratch import Scratch
 from tasks.detection.data.annotations import Annotations, ImageRecord
 from tasks.detection.data.check import size_fault
-from tasks.detection.data.decoded import DecodedImages
 from tasks.detection.data.images import Reading, check_channels, open_image
 from tasks.detection.data.transforms import SeededTransform, apply
 
@@ -50,7 +53,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         transform: SeededTransform | None = None,
         seed: int = 0,
         in_channels: int = 3,
-        decoded: DecodedImages | None = None,
+        decoded: "DecodedImages | None" = None,
     ) -> None:
         check_channels(in_channels)
         self.annotations = annotations
@@ -63,19 +66,11 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.annotations.images)
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, dict[str, Any]]:
-        """Return a sample.
-
-        Args:
-            key: Epoch and index, or an index in epoch 0.
-        """
+        """Return the sample of an epoch and an index, or of an index in epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         record = self.annotations.images[index]
-        read = partial(
-            _read_checked,
-            record,
-            in_channels=self.in_channels,
-            reading=self.annotations.reading,
-        )
+        reading = self.annotations.reading
+        read = partial(_read_checked, record, in_channels=self.in_channels, reading=reading)
         image = read() if self._decoded is None else self._decoded.get(index, read)
         boxes, labels = record.boxes, record.labels
         if self.transform is not None:
@@ -87,6 +82,40 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             "image_id": record.image_id,
         }
         return torch.from_numpy(_planes(image)), target
+
+
+class DecodedImages:
+    """Keeps every image after it was first decoded, in memory that all worker processes share.
+
+    Args:
+        shapes: Of each image, by index.
+        folder: Where a scratch file for them lies; None keeps them in memory.
+
+    Raises:
+        OSError: If there is not enough room in ``folder``.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], *, folder: Path | None = None) -> None:
+        self._shapes = list(shapes)
+        # Before the images there is a byte for each, 1 once it is there.
+        sizes = (prod(shape) for shape in shapes)
+        self._starts = list(accumulate(sizes, initial=len(self._shapes)))
+        self._scratch = Scratch(self._starts[-1], folder=folder)
+        self._lock = Lock()
+
+    def get(self, index: int, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return a copy of an image, decoded by ``read`` if no process has done so yet."""
+        start, end = self._starts[index : index + 2]
+        place = self._scratch.bytes(start, end).reshape(self._shapes[index])
+        mark = self._scratch.bytes(index, index + 1)
+        # The lock is for the order of writes: whoever sees the mark sees the whole image.
+        with self._lock:
+            is_filled = bool(mark[0])
+        if not is_filled:
+            place[...] = read()
+            with self._lock:
+                mark[0] = 1
+        return place.copy()
 
 
 def decoded_images(

@@ -53,7 +53,7 @@ def _repetitions(splits: Mapping[str, Annotations], digests: Mapping[Path, str])
 
 
 def _classes_without_boxes(splits: Mapping[str, Annotations]) -> list[str]:
-    """Return which classes cannot be learnt, or not be scored, and what becomes of their AP."""
+    """Return which classes cannot be trained, or not be scored, and what becomes of their AP."""
     train = splits["train"]
     counts = {name: _counts(split) for name, split in splits.items()}
     others = {name: count for name, count in counts.items() if name != "train"}
@@ -70,7 +70,7 @@ def _classes_without_boxes(splits: Mapping[str, Annotations]) -> list[str]:
         plain = 0 < len(rest) <= 10 and all(re.fullmatch(r"[\w-]+", name) for name in rest)
         take = f"; data.classes=[{','.join(rest)}] leaves it out" if plain else ""
         found.append(
-            f"no split has a box of {listed(named(lost))}{first}: it is not learnt, and its AP is "
+            f"no split has a box of {listed(named(lost))}{first}: it is not trained, and its AP is "
             f"not defined and left out of the mean{take}"
         )
     if (failed := unseen & scored).any():

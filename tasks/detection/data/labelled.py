@@ -21,7 +21,7 @@ class Region:
         bbox: x, y, width, height in pixels, from the left and upper edge of the image. A box that
             was drawn from right to left has a negative width.
         ignored: Scored as a COCO crowd region (detections on it count neither for nor against)
-            and not learnt.
+            and not trained on.
         area: In square pixels; None for that of the box. It sorts objects into small, medium
             and large when they are scored.
         stored: The four numbers as the file has them, which tell its format; None for ``bbox``.
@@ -81,7 +81,7 @@ class LabelledSet:
         return replace(self, warnings=(*self.warnings, *filter(None, texts)))
 
     def judged(self, stored: Stored, *, first: int, option: str) -> "LabelledSet":
-        """Return the set with what is suspect about its boxes among its warnings; see `judge`.
+        """Return the set with warnings about boxes that look wrong; see `judge`.
 
         Args:
             stored: The format that the layout asks for.
@@ -92,7 +92,7 @@ class LabelledSet:
         numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)
         sizes = np.array([(image.width, image.height) for image, _ in found], np.float64)
         try:
-            suspect = judge(numbers, sizes, stored=stored)
+            warnings = judge(numbers, sizes, stored=stored)
         except UserError as error:
             raise UserError(f"{self.source}: {error}") from error
         begins = numbers[:, :2]
@@ -103,11 +103,11 @@ class LabelledSet:
         elif first == 0 and not zeros and ones > max(2, begins.size // 100):
             seen = f"{ones} sides of boxes begin at 1 and none at 0"
         if seen:
-            suspect.append(
+            warnings.append(
                 f"{seen}, but {option} counts pixels from {first}: if the boxes are counted from "
                 f"{1 - first}, all lie a pixel off"
             )
-        return self.with_warnings(*suspect)
+        return self.with_warnings(*warnings)
 
 
 Parts = dict[str, LabelledSet]

@@ -38,7 +38,7 @@ def train_transform(options: AugmentOptions) -> SeededTransform:
     A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
     """
     low, high = options.scale
-    # Asks a package registry for its newest version when imported, unless told not to.
+    # Asks a package registry for its newest version when imported, unless this is set.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations as A
 

@@ -80,8 +80,8 @@ def read_voc(
     coordinates used here, with 0 as the left edge of the image, is therefore
     ``(xmin - 1, ymin - 1, xmax, ymax)``, as in detectron2. A box with ``xmax == xmin`` or
     ``ymax == ymin`` is a stray click and dropped; corners in the other order are put in order. An
-    object marked ``difficult`` is not learnt and scored like a COCO crowd region: finding it is
-    neither rewarded nor punished. Images and classes are numbered in the order of their names.
+    object marked ``difficult`` is not trained on, and scored like a COCO crowd region: finding it
+    is neither rewarded nor punished. Images and classes are numbered in the order of their names.
 
     Args:
         annotation_folder: Where the XML files are, such as ``VOC2007/Annotations``, or above them.

@@ -1,4 +1,4 @@
-"""Find the files of Pascal VOC's layout: which XML file and which image a name stands for."""
+"""Find the files of Pascal VOC's layout: the XML file and the image of each name."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ _TWO_PATHS: Final = re.compile(r"\s+(\S+\.xml)$", re.IGNORECASE)
 
 
 class _Index:
-    """Files below a folder by every name that may stand for them."""
+    """Files below a folder by every name that may refer to them."""
 
     def __init__(self, folder: Path, files: Sequence[Path]) -> None:
         self._stages: list[dict[str, list[Path]]] = [{}, {}, {}, {}]
@@ -69,7 +69,7 @@ def _base(name: str) -> str:
 class VocFiles:
     """The XML files and the images of a data set, in their folders and in folders below.
 
-    Hidden files are passed over. Suffixes may be in capital letters.
+    Hidden files are ignored. Suffixes may be in capital letters.
     """
 
     def __init__(self, annotations: Path, images: Path) -> None:
@@ -87,8 +87,8 @@ class VocFiles:
         """Return the XML files that a list names, each once, in its order.
 
         A line is a path without suffix, or with that of the image or of the XML file; its folders
-        need not be those here. A last column of -1, 0 or 1 comes off where no file has the whole
-        line for its name. ``where`` is the list's name in messages.
+        need not be those here. A last column of -1, 0 or 1 is removed if no file has the
+        whole line as its name. ``where`` is the list's name in messages.
         """
         found: dict[Path, str] = {}
         missing, total = [], 0

@@ -50,7 +50,7 @@ def test_a_category_that_stands_for_the_project_is_told_of(read):
     splits = read(["cells", "red", "white"], train=[[(1, 0), (2, 30)]], val=[[(1, 0), (2, 30)]])
 
     assert splits.warnings == (
-        "no split has a box of 'cells' (category 0, as Roboflow adds it): it is not learnt, and "
+        "no split has a box of 'cells' (category 0, as Roboflow adds it): it is not trained, and "
         "its AP is not defined and left out of the mean; data.classes=[red,white] leaves it out",
     )
 
@@ -174,6 +174,6 @@ def test_where_no_class_has_a_box_no_class_list_is_advised(read):
     splits = read(["red"], train=[[]], val=[[]])
 
     assert splits.warnings == (
-        "no split has a box of 'red': it is not learnt, and its AP is not defined and left out of "
+        "no split has a box of 'red': it is not trained, and its AP is not defined and left out of "
         "the mean",
     )
