@@ -22,13 +22,13 @@ def facts(parts: Parts) -> dict[str, str]:
 
 def _warnings(splits: Splits, card: DetectorCard) -> list[str]:
     """Return what a user should know of the splits, a sentence each."""
-    said = []
+    warnings = []
     for name, part in splits.by_name().items():
         found = card.options.detections_per_image
         remedy = "model.detections_per_image="
         if text := crowded(part.truth, found=found, remedy=remedy):
-            said.append(f"{name}: {text}")
-    return said
+            warnings.append(f"{name}: {text}")
+    return warnings
 
 
 def _data_facts(splits: Splits) -> dict[str, str]:

@@ -159,7 +159,7 @@ class Audit(Callback):
         if moved is None:  # the gradient scaler has left this step out
             self._epoch_begins = epoch_begins
             return
-        if epoch_begins:  # where a resumed run begins, a run in one go does not look
+        if epoch_begins:  # only here, as a resumed run may begin within the epoch
             self._with_gradient |= moved
         if self._phase_begins:
             self._phase_begins = False
@@ -234,7 +234,7 @@ class Audit(Callback):
         ]
 
     def _wrong(self, module: nn.Module) -> list[str]:
-        """Return what to say of frozen tensors that moved, and of trained ones that did not."""
+        """Return phrases on frozen tensors that changed, and on trained ones that did not."""
         trained = _trainable(module)
         having = [name for name in trained if name in self._with_gradient]
         same = [name for name in having if digest(trained[name]) == self._start[name]]

@@ -23,11 +23,11 @@ def score_together(
     first = torch.distributed.get_rank() == 0
     shares: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.gather_object(results, shares if first else None)
-    told: list[Any] = [None]
+    shared: list[Any] = [None]
     if first:
-        told = [score({key: found for share in shares for key, found in share.items()})]
-    torch.distributed.broadcast_object_list(told, src=0)
-    scores: Scores = told[0]
+        shared = [score({key: found for share in shares for key, found in share.items()})]
+    torch.distributed.broadcast_object_list(shared, src=0)
+    scores: Scores = shared[0]
     return scores
 
 

@@ -1,4 +1,4 @@
-"""What every checkpoint of ours holds beside its weights."""
+"""The card of a network, which every checkpoint of Keel holds beside the weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -15,7 +15,7 @@ PREVIOUS: Final = "previous.ckpt"
 
 
 def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
-    """Return the checkpoint to go on from, and what to say of it.
+    """Return the checkpoint to go on from, and the text for the banner.
 
     A file stands for itself, a run folder or its folder of checkpoints for the last checkpoint. If
     last.ckpt is damaged or missing, previous.ckpt is used.
@@ -34,11 +34,11 @@ def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
             return path, ", because ".join([str(path), *faults])
         faults.append(f"{path.name} is {'damaged' if path.exists() else 'missing'}")
     best = folder / BEST
-    hope = f"resume={best} goes on after the best epoch" if best.is_file() else "start a new run"
+    advice = f"resume={best} goes on after the best epoch" if best.is_file() else "start a new run"
     if any((folder / name).exists() for name in (LAST, PREVIOUS)):
-        raise UserError(f"resume={wanted}: in {folder} {' and '.join(faults)}; {hope}.")
+        raise UserError(f"resume={wanted}: in {folder} {' and '.join(faults)}; {advice}.")
     if best.is_file():
-        raise FileNotFoundError(f"resume={wanted}: there is no {LAST} in {folder}; {hope}.")
+        raise FileNotFoundError(f"resume={wanted}: there is no {LAST} in {folder}; {advice}.")
     raise FileNotFoundError(f"resume={wanted}: {_instead(wanted, folder)}")
 
 
@@ -71,7 +71,7 @@ def _runs_in(folder: Path) -> Sequence[str]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether every byte is as it was written, which torch.load does not look at."""
+    """Return whether every byte is as it was written, which torch.load does not check."""
     try:
         with ZipFile(path) as archive:
             return archive.testzip() is None

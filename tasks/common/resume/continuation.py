@@ -14,7 +14,7 @@ _NOT_COMPARED: Final = (
     "one_based",
     "exif",
     "reading",
-)  # digests of the data tell how it was read
+)  # the data's digests depend on how it was read
 
 
 def check_resume(

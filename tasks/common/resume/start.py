@@ -149,8 +149,8 @@ def _is_given(choice: BackboneChoice, name: str) -> bool:
     """Return whether an option was given; the generated data sets set the weights to ``random``."""
     if getattr(choice, name) not in (getattr(BackboneChoice, name), "random"):
         return True
-    told = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return any(override.lstrip("+").startswith(f"backbone.{name}=") for override in told)
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(override.lstrip("+").startswith(f"backbone.{name}=") for override in given)
 
 
 def _agree(key: str, now: object, before: object) -> bool:

@@ -35,14 +35,14 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
-        self._speaks = True
+        self._confirms = True
 
-    def listen(self, *, speaks: bool) -> None:
+    def listen(self, *, confirms: bool) -> None:
         """Take over the signals until `lightning.Trainer.fit` ends, which puts them back.
 
-        ``speaks`` says whether this process confirms a signal on the terminal.
+        ``confirms``: whether this process confirms a signal on the terminal.
         """
-        self._speaks = speaks
+        self._confirms = confirms
         if threading.current_thread() is threading.main_thread():  # only there they can be
             for number in _SIGNALS:
                 signal.signal(number, self._note)
@@ -52,7 +52,7 @@ class StopSignals:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not self.received and self._speaks:
+        if not self.received and self._confirms:
             # Not print: the signal may have come in the middle of one.
             name = signal.Signals(number).name
             line = f"\n{name}: stopping after this step or validation; Ctrl-C again stops at once\n"

@@ -99,12 +99,12 @@ def _copy(source: Path, path: Path) -> None:
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the last state that a run can go on from exactly, and stops the run there if told to.
+    """Saves the last state that a run can go on from exactly, and stops the run on a signal.
 
-    That is between two steps of the optimiser, never within one: after every epoch; in its course
-    and before its validation when the last checkpoint is so many minutes old; and on Ctrl-C or
-    SIGTERM, which end the run there with `StopRequest`. On any other exception, and on a second
-    Ctrl-C, the checkpoint that is there stays: what such a step left half done is not saved.
+    It saves between two steps of the optimiser, never within one: after every epoch; during an
+    epoch and before its validation if the last checkpoint is older than ``minutes``; and on Ctrl-C
+    or SIGTERM, which end the run there with `StopRequest`. On any other exception, and on a second
+    Ctrl-C, the last checkpoint stays: a step that was left half done is not saved.
 
     Lightning's ``save_last`` saves only after an epoch that was the best so far, and its
     ``OnExceptionCheckpoint`` saves in the middle of a step.
@@ -129,7 +129,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Start the clock, and listen to signals; Lightning has set its own handlers by now."""
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
-        self._stop.listen(speaks=trainer.is_global_zero)
+        self._stop.listen(confirms=trainer.is_global_zero)
 
     def on_train_batch_start(
         self,
@@ -169,15 +169,15 @@ class LastCheckpoint(Checkpoint):
     def _pause(self, trainer: Trainer) -> None:
         """Save if it is time to, or to stop; all processes do the same."""
         due = time.monotonic() - self._saved_at >= 60 * self.minutes
-        told = self._stop.received
+        signal = self._stop.received
         if trainer.world_size > 1:  # a signal may have reached one of them, or in another step
-            mine = torch.tensor([due, told], device=trainer.strategy.root_device)
+            mine = torch.tensor([due, signal], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(mine, torch.distributed.ReduceOp.MAX)
-            due, told = mine.tolist()
-        if (due or told) and trainer.global_step != self.saved_step:
+            due, signal = mine.tolist()
+        if (due or signal) and trainer.global_step != self.saved_step:
             self._save(trainer)
-        if told:
-            raise StopRequest(told)
+        if signal:
+            raise StopRequest(signal)
 
     def _save(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:
@@ -188,7 +188,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class EpochLine(Callback):
-    """Prints one line per epoch: the mean loss, the scores that were asked for, seconds.
+    """Prints one line per epoch: the mean loss, the given scores, seconds.
 
     Args:
         scores: Names of logged metrics, such as ``val/ap``.

@@ -1,4 +1,4 @@
-"""What a banner says of a recipe and a machine."""
+"""The lines of the banner that all tasks have."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def warning_facts(warnings: Sequence[str]) -> dict[str, str]:
 
 
 def _recipe_parts(recipe: Recipe) -> tuple[str, ...]:
-    """Return what is to be said of a recipe; empty where it leaves something out."""
+    """Return the phrases on a recipe; empty ones for what it does not use."""
     return (
         f"{recipe.epochs} epochs of {recipe.optimizer}, cosine after "
         f"at most {recipe.warmup} steps of warmup",

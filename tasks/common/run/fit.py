@@ -35,8 +35,8 @@ def fit(
     except (KeyboardInterrupt, SystemExit) as stop:  # at once: Lightning makes one of the other
         end_loaders()
         _tell(f"stopped in step {trainer.global_step + 1}", trainer, best, last, resume=resume)
-        told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
-        raise SystemExit(128 + told) from stop
+        number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+        raise SystemExit(128 + number) from stop
     except Exception:
         _tell(f"an error in step {trainer.global_step + 1}", trainer, best, last, resume=resume)
         raise
@@ -74,9 +74,9 @@ def _tell(
     elif resume is not None and resume.is_file():
         how = f"nothing new is saved: {again.format(resume)}"
     elif resume is not None:
-        how = f"nothing new is saved, and {resume} is not there any more: start anew"
+        how = f"nothing new is saved, and {resume} is not there any more: start a new run"
     else:
-        how = "nothing is saved: start anew"
+        how = "nothing is saved: start a new run"
     if chosen is not None and chosen.is_file():
         score = float("nan") if best.best_model_score is None else float(best.best_model_score)
         how += f"\nthe best checkpoint so far is {chosen} ({best.monitor} {score:.3f})"
@@ -88,8 +88,8 @@ def _after_loss(folder: Path, chosen: Path | None, again: str) -> str:
     if chosen is not None and chosen.is_file():
         return f"From the best epoch, {again.format(chosen)}"
     if folder.parent.exists():
-        return f"{folder.parent} is there without checkpoints: start anew"
+        return f"{folder.parent} is there without checkpoints: start a new run"
     return (
         f"The run folder {folder.parent} is gone: if it was moved, "
-        f"{again.format('<its new place>')}; if it was deleted, start anew"
+        f"{again.format('<its new place>')}; if it was deleted, start a new run"
     )

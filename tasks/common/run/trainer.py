@@ -1,4 +1,4 @@
-"""Lightning's trainer, set up the way every run of ours wants it."""
+"""Lightning's trainer, set up as every run of Keel needs it."""
 
 import sys
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ _LOOKS: Final = "_find_unused_parameters_true"
 def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
     """Return the strategy, one that does not wait for gradients of frozen stages.
 
-    DDP is shown all that will ever train (see `tasks.common.recipe.unfreeze.Unfreezing`), and has
-    to look, step by step, for what of it has no gradient yet.
+    DDP gets every parameter that will ever train (see `tasks.common.recipe.unfreeze.Unfreezing`),
+    and has to find in every step which of them have no gradient yet.
     """
     strategy = options.strategy
     if not recipe.thaws or options.devices == 1 or strategy.endswith(_LOOKS):

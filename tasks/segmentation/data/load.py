@@ -2,9 +2,11 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import prod
+from typing import Self
 
 import numpy as np
 from omegaconf import DictConfig
@@ -26,6 +28,11 @@ class CheckedCases:
 
     cases: CaseSet
     facts: tuple[CaseFacts, ...]
+
+    @classmethod
+    def of(cls, cases: CaseSet, known: Mapping[str, CaseFacts]) -> Self:
+        """Return a split with the facts about its cases, which are ``known`` by their names."""
+        return cls(cases=cases, facts=tuple(known[case.name] for case in cases.cases))
 
     def sizes(self) -> list[int]:
         """Return the bytes of each case's image and labels as arrays."""
@@ -67,11 +74,13 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, DataOptions]:
     read = f"{len(facts)} cases decoded in {time.monotonic() - started:.1f} s"
     known = {case.name: case for case in facts}
     kept = tuple(case for case in case_set.cases if case.name in known)
-    train, val, test = (
-        part and CheckedCases(cases=part, facts=tuple(known[case.name] for case in part.cases))
-        for part in split_cases(replace(case_set, cases=kept), options)
+    train, val, test = split_cases(replace(case_set, cases=kept), options)
+    found = Splits(
+        train=CheckedCases.of(train, known),
+        val=CheckedCases.of(val, known),
+        test=None if test is None else CheckedCases.of(test, known),
+        images=read,
     )
-    found = Splits(train=train, val=val, test=test, images=read)
     notes = findings({k: part.facts for k, part in found.by_name().items()}, case_set.classes)
     if count := sum(case.turned for case in facts):
         notes = [f"{count} files are to be shown turned (EXIF); {DONE[options.exif]}", *notes]

@@ -89,7 +89,7 @@ class DiskStore:
 
 
 class NoStore:
-    """Computes every entry when it is asked for.
+    """Computes an entry every time it is read.
 
     Args:
         compute: Returns an entry.

@@ -224,7 +224,7 @@ def test_loaders_that_ignore_signals_are_killed(monkeypatch):
     iterator = iter(DataLoader(torch.zeros(2), **options))
     next(iterator)
     (loader,) = multiprocessing.active_children()
-    stop.StopSignals().listen(speaks=False)
+    stop.StopSignals().listen(confirms=False)
     os.kill(loader.pid, signal.SIGTERM)
     loader.join(0.2)
     assert loader.exitcode is None
@@ -246,7 +246,7 @@ from tasks.common.resume.stop import StopSignals
 options = {"num_workers": 2, "persistent_workers": True, "worker_init_fn": prepare_worker}
 loader = DataLoader(torch.zeros(4), **options)
 next(iter(loader))
-StopSignals().listen(speaks=False)
+StopSignals().listen(confirms=False)
 raise SystemExit(143)
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
@@ -302,7 +302,7 @@ def test_an_error_tells_where_to_go_on_from(tmp_path, capsys):
     broken = OSError("a.png is truncated")
     with pytest.raises(OSError, match=r"a\.png"):
         run(tmp_path / "a", Net(("train", 0, 3), event=broken))
-    assert "an error in step 2; nothing is saved: start anew" in capsys.readouterr().out
+    assert "an error in step 2; nothing is saved: start a new run" in capsys.readouterr().out
     with pytest.raises(OSError, match=r"a\.png"):
         run(tmp_path / "a", Net(("train", 1, 3), event=broken))
     last = tmp_path / "a" / "last.ckpt"

@@ -81,6 +81,15 @@ def encoder():
     return Encoder()
 
 
+@pytest.fixture
+def filled(encoder, tmp_path):
+    """A cache on disk that has been filled."""
+    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
+    cache.fill(workers=0)
+    encoder.calls = 0
+    return cache
+
+
 @pytest.mark.parametrize("where", ["memory", "disk"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_epoch_gets_what_would_be_computed_anew(encoder, tmp_path, where, precision):
@@ -99,16 +108,13 @@ def test_every_epoch_gets_what_would_be_computed_anew(encoder, tmp_path, where, 
     assert list(found[0, 0].features) == ["c4"]
 
 
-def test_the_size_that_is_told_is_what_is_kept(encoder, tmp_path):
-    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
+def test_the_size_that_is_told_is_what_is_kept(filled):
     # c4 of ResNet-18: 256 channels at stride 16, float32, for three images in two views.
-    assert cache.bytes == 2 * sum(256 * (side // 16) ** 2 * 4 for side in SIDES)
-    cache.fill(workers=0)
-    kept = [cache.store[view, i].features["c4"].nbytes for view in (0, 1) for i in range(3)]
-    assert sum(kept) == cache.bytes
-    assert re.match(
-        r"2 views of 3 images: 0\.115 MB in float32 in /.* \(.* GB free, 6 of 6 there", cache.fact()
-    )
+    assert filled.bytes == 2 * sum(256 * (side // 16) ** 2 * 4 for side in SIDES)
+    kept = [filled.store[view, i].features["c4"].nbytes for view in (0, 1) for i in range(3)]
+    assert sum(kept) == filled.bytes
+    fact = r"2 views of 3 images: 0\.115 MB in float32 in /.* \(.* GB free, 6 of 6 there"
+    assert re.match(fact, filled.fact())
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -143,12 +149,12 @@ def test_files_are_found_again_by_the_same_run_only(encoder, tmp_path):
 
 
 def test_another_device_version_or_number_of_threads_has_files_of_its_own(encoder, monkeypatch):
-    names = ("albumentations", "keel", "numpy", "opencv", "torch", "torchvision")
-    found = [cache_for(encoder, where="none").key()]
     cache = cache_for(encoder, where="none")
+    found = [cache.key()]
     cache.device = "cuda"
     found.append(cache.key())
     cache.device = "cpu"
+    names = ("albumentations", "keel", "numpy", "opencv", "torch", "torchvision")
     for name in names:
         with monkeypatch.context() as patch:
             patch.setitem(key.VERSIONS, name, "0")
@@ -201,31 +207,24 @@ def test_the_size_that_is_told_is_that_of_the_gpu(encoder):
     assert cache.store[0, 0].features["c4"].dtype == torch.float32
 
 
-def test_a_filling_that_was_interrupted_goes_on(encoder, tmp_path):
-    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
-    cache.fill(workers=0)
+def test_a_filling_that_was_interrupted_goes_on(encoder, filled, tmp_path):
     next(tmp_path.glob("*/1/1.safetensors")).unlink()
-    encoder.calls = 0
-    cache.fill(workers=0)
+    filled.fill(workers=0)
     assert encoder.calls == 1 + 2  # one of each view is compared
 
 
 @pytest.mark.parametrize("view", [0, 1])
-def test_files_that_hold_something_else_are_refused(encoder, tmp_path, view):
-    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
-    cache.fill(workers=0)
-    cache.store.put((view, 0), cache.store[view, 1])
+def test_files_that_hold_something_else_are_refused(filled, view):
+    filled.store.put((view, 0), filled.store[view, 1])
     with pytest.raises(ValueError, match=r"holds other features than this run computes.*delete it"):
-        cache.fill(workers=0)
+        filled.fill(workers=0)
 
 
-def test_a_damaged_file_is_named(encoder, tmp_path):
-    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
-    cache.fill(workers=0)
+def test_a_damaged_file_is_named(filled, tmp_path):
     path = next(tmp_path.glob("*/0/2.safetensors"))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"0/2\.safetensors is damaged .*; delete it and resume"):
-        cache.dataset[0, 2]
+        filled.dataset[0, 2]
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
