@@ -196,38 +196,31 @@ def training_table(curves: Curves) -> str:
 
 
 def gradients_figure(gradients: Gradients) -> Figure:
-    """Return the first convolution's gradient by depth, and every layer's in the deepest nets."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    by_depth, by_layer = figure.subplots(1, 2, sharey=True)
+    """Return the norm of the first convolution's gradient by depth."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
     for (setting, kind), depths in gradients.items():
-        style = {"color": COLORS[list(SETTINGS).index(setting)], "linestyle": LINES[kind]}
         first = [layers[0] for layers in depths.values()]
-        by_depth.plot(list(depths), first, **style, marker="o", label=f"{kind}: {setting}")
-        layers = depths[deepest := max(depths)]
-        by_layer.plot(range(1, len(layers) + 1), layers, **style)
-    by_depth.set(yscale="log", xlabel="weight layers", title="first convolution: gradient's norm")
-    by_layer.set(xlabel="convolution, 1 next to the image", title=f"networks of {deepest} layers")
+        style = {"color": COLORS[list(SETTINGS).index(setting)], "linestyle": LINES[kind]}
+        axes.plot(list(depths), first, **style, marker="o", label=f"{kind}: {setting}")
+    axes.set(yscale="log", xlabel="weight layers", title="norm of the first layer's gradient")
     figure.legend(loc="outside lower center", ncols=len(SETTINGS), frameon=False)
     return figure
 
 
 def training_figure(curves: Curves) -> Figure:
-    """Return the training losses over the steps, and the final errors by depth, a dot per seed."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    over_steps, by_depth = figure.subplots(1, 2)
+    """Return the training losses, the mean over seeds and over 1/20 of the steps."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
     depths = sorted({depth for _, depth in curves})
     for (kind, depth), seeds in curves.items():
-        style = {"color": COLORS[depths.index(depth)], "linestyle": LINES[kind]}
         means = torch.tensor([losses for losses, _ in seeds]).mean(dim=0)
         window = max(1, len(means) // 20)
+        style = {"color": COLORS[depths.index(depth)], "linestyle": LINES[kind]}
         smooth = means.unfold(0, window, 1).mean(dim=1)
-        steps = range(window, len(means) + 1)
-        over_steps.plot(steps, smooth, **style, label=f"{kind}, {depth} layers")
-        percent = [100 * final(errors) for _, errors in seeds]
-        by_depth.plot([depth] * len(seeds), percent, "s" if kind == "plain" else "o", **style)
-    over_steps.set(xlabel="training step", title="training loss (cross entropy, smoothed)")
-    by_depth.set(xlabel="weight layers; squares are plain", title="final error (%)")
-    over_steps.legend(ncols=2, fontsize=8)
+        axes.plot(range(window, len(means) + 1), smooth, **style, label=f"{kind}, {depth} layers")
+    axes.set(xlabel="training step", title="training loss (cross entropy)")
+    axes.legend(ncols=2)
     return figure
 
 

@@ -168,10 +168,7 @@ class TimmBackbone(Backbone):
         return self
 
     def load_tag(self, weights: str | PathLike[str]) -> bool:
-        """Load timm's own weights: ``imagenet`` (its default ones), or one of its tags.
-
-        Args:
-            weights: False is returned for anything else.
+        """Load timm's own weights; return False unless ``weights`` is ``imagenet`` or timm's tag.
 
         Raises:
             UserError: If timm has no weights of this model, or its file does not fit.
@@ -184,12 +181,9 @@ class TimmBackbone(Backbone):
         path, mean, std = timm_file(full, name=architecture)
         in_channels = len(self.conventions.mean)
         try:
-            model = timm.create_model(
-                full,
-                pretrained=True,
-                pretrained_cfg_overlay={"file": str(path)},
-                in_chans=in_channels,
-            )
+            overlay = {"file": str(path)}
+            options = {"pretrained_cfg_overlay": overlay, "in_chans": in_channels}
+            model = timm.create_model(full, pretrained=True, **options)
             given = model.state_dict()
             self.load_file_state({key: given[key] for key in self.file_state()})
         except (KeyError, RuntimeError) as error:

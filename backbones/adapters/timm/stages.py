@@ -83,8 +83,8 @@ def plan_stages(
     )
 
 
-def prune(model: Any, last: int) -> None:  # noqa: ANN401
-    """Remove what no feature up to the one with index ``last`` needs."""
+def prune(model: Any, last: int) -> None:  # noqa: ANN401 (timm's models have no type)
+    """Remove the modules that no feature up to index ``last`` needs."""
     model.prune_intermediate_layers(list(range(last + 1)), prune_norm=True, prune_head=True)
 
 

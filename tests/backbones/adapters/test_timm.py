@@ -1,4 +1,4 @@
-"""timm's models under our contract: timm's own features, our freezing, our errors."""
+"""timm's models under our contract: timm's own features, our stages, timm's names."""
 
 import copy
 import math
@@ -100,65 +100,6 @@ def test_the_stages_hold_every_tensor_once(backbone):
     assert len(stages) == 5
     assert sorted(ids) == sorted(id(t) for t in backbone.state_dict(keep_vars=True).values())
     assert all(stages)
-
-
-# The six tests of freezing; see tests/backbones/test_freeze.py.
-
-
-@pytest.mark.parametrize("count", range(6))
-def test_only_the_rest_has_gradients(backbone, image, count):
-    backbone.freeze(count)
-    total = sum(x.square().mean() for x in backbone(image).values())
-    if count < 5:
-        total.backward()
-    for index, stage in enumerate(backbone.stages()):
-        got = [p.grad is not None for m in stage for p in m.parameters()]
-        assert got == [index >= count] * len(got)
-    assert backbone.frozen == count
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["at_once", "after_train"])
-def test_a_training_step_moves_no_frozen_tensor(backbone, image, again):
-    backbone.freeze(2)
-    if again:
-        backbone.eval().train()
-    before = copy.deepcopy(backbone).stages()
-    optimizer = torch.optim.SGD(backbone.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
-    sum(x.square().mean() for x in backbone(image).values()).backward()
-    optimizer.step()
-    for index, (was, stage) in enumerate(zip(before, backbone.stages(), strict=True)):
-        pairs = [
-            torch.equal(a, b)
-            for m, n in zip(was, stage, strict=True)
-            for a, b in zip(m.state_dict().values(), n.state_dict().values(), strict=True)
-        ]
-        assert all(pairs) if index < 2 else not all(pairs)
-
-
-def test_a_frozen_prefix_builds_no_graph(backbone, image):
-    maps = backbone.freeze(3)(image)
-    frozen = 3 if "c1" in maps else 2
-    flags = [x.requires_grad for x in maps.values()]
-    assert flags == [False] * frozen + [True] * (len(maps) - frozen)
-
-
-def test_eval_reaches_frozen_stages_too(backbone):
-    backbone.freeze(3).eval()
-    assert not any(m.training for m in backbone.modules())
-
-
-def test_freeze_zero_undoes_everything(backbone):
-    keys = list(backbone.state_dict())
-    assert list(backbone.freeze(5).state_dict()) == keys
-    backbone.freeze(0).train()
-    assert all(p.requires_grad for p in backbone.parameters())
-    assert all(m.training for m in backbone.modules())
-
-
-@pytest.mark.parametrize("count", [-1, 6])
-def test_a_count_out_of_range_is_refused(built, count):
-    with pytest.raises(ValueError, match=rf"^freeze takes 0 to 5 stages, got {count}\.$"):
-        built("test_resnet").freeze(count)
 
 
 def test_names_in_a_file_are_timms_own(name, backbone):
