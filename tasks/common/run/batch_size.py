@@ -118,7 +118,7 @@ def _by_trial(parts: RunParts, most: Decision) -> Decision:
     fitting, share = 0, 0.0
     while fitting < int(most.value):
         tried = fitting * 2 or 1
-        used = _gpu_share(parts, batch_size=tried)
+        used = gpu_share(parts, batch_size=tried)
         if used > _FULL:
             break
         fitting, share = tried, used
@@ -135,13 +135,13 @@ def _by_trial(parts: RunParts, most: Decision) -> Decision:
     )
 
 
-def _gpu_share(parts: RunParts, *, batch_size: int) -> float:
+def gpu_share(parts: RunParts, *, batch_size: int) -> float:
     """Return the share of the GPU's memory that training fills; infinity if it is not enough."""
     free, total = torch.cuda.mem_get_info()
     others = total - free - torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     try:
-        _train(parts, batch_size=batch_size)
+        take_steps(parts, batch_size=batch_size)
     except torch.OutOfMemoryError:
         return math.inf
     finally:
@@ -158,7 +158,7 @@ def _by_estimate(parts: RunParts, most: Decision) -> Decision:
             "not say; give a number."
         )
     before, _ = memory.own_memory()
-    _train(parts, batch_size=2)
+    take_steps(parts, batch_size=2)
     each = max(1, memory.own_memory()[1] - before) / 2
     fitting = _power_of_two(int(_FULL * free / each))
     if fitting < min(int(most.value), _CPU_MOST):
@@ -171,7 +171,7 @@ def _by_estimate(parts: RunParts, most: Decision) -> Decision:
     return Decision(value=str(_CPU_MOST), reason="a CPU gains little from more")
 
 
-def _train(parts: RunParts, *, batch_size: int) -> None:
+def take_steps(parts: RunParts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
     ema = parts.recipe.ema

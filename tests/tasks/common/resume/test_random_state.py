@@ -40,7 +40,7 @@ def test_the_device_draws_the_same_again():
 
 
 def test_the_state_of_a_device_is_left_out_where_there_is_none(monkeypatch):
-    monkeypatch.setattr("tasks.common.resume.random_state._cuda_in_use", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     state = read_state()
     assert state["cuda"] is None
     write_state(state | {"cuda": torch.zeros(16, dtype=torch.uint8)})

@@ -1,6 +1,6 @@
 """``recipe.batch_size=auto`` with the memory pretended; a run with it is in the scripts' tests."""
 
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import lightning
 import pytest
@@ -14,6 +14,7 @@ from tasks.common.options.decision import Decision
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run import batch_size as auto
 from tasks.common.run.batch_size import limit, settle_batch_size
+from tests.tasks.common.tiny import Tiny
 
 GB = 10**9
 
@@ -51,33 +52,16 @@ class Data:
         return DataLoader(torch.zeros(self.images), batch_size=self.batch_size)
 
 
-class Stages:
-    def __init__(self):
-        self.frozen = 4
-
-    def stages(self):
-        return [[]] * 5
-
-    def freeze(self, count):
-        self.frozen = count
-
-
-@dataclass
-class Parts:
-    where: Machine
-    module: Network
-    data: Data
-    recipe: Recipe
-    backbone: Stages = field(default_factory=Stages)
-
-
 def parts_on(device, *, images, ema=0.0, **recipe):
     where = Machine(
         accelerator=Decision(value=device, reason=""),
         precision=Decision(value="32-true", reason=""),
         cpu=Decision(value="1 threads", reason=""),
     )
-    return Parts(where, Network(), Data(images), Recipe(ema=ema, **recipe))
+    recipe = Recipe(ema=ema, **recipe)
+    module, backbone = Network(), Tiny().freeze(4)
+    data = Data(images)
+    return SimpleNamespace(where=where, module=module, data=data, recipe=recipe, backbone=backbone)
 
 
 def settled(parts, **changes):
@@ -108,7 +92,7 @@ def gpu(monkeypatch):
         return 0.1 + 0.2 * batch_size / scale[0]
 
     scale = [1]
-    monkeypatch.setattr(auto, "_gpu_share", share)
+    monkeypatch.setattr(auto, "gpu_share", share)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
     return tried, scale
 
@@ -209,7 +193,7 @@ def test_the_network_of_the_decided_number_is_tried_out(monkeypatch, batch_share
         is_batch = isinstance(parts.module.norm, torch.nn.BatchNorm2d)
         return batch_size * (batch_share if is_batch else 0.04)
 
-    monkeypatch.setattr(auto, "_gpu_share", share)
+    monkeypatch.setattr(auto, "gpu_share", share)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
     assert settle_batch_size(config(), with_norm).value == value
 
@@ -240,11 +224,11 @@ def test_a_gpu_out_of_memory_counts_as_full(monkeypatch):
     def full(_parts, *, batch_size):
         raise torch.OutOfMemoryError(batch_size)
 
-    monkeypatch.setattr(auto, "_train", full)
+    monkeypatch.setattr(auto, "take_steps", full)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
     for name in ("memory_reserved", "reset_peak_memory_stats", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda: 0)
-    assert auto._gpu_share(None, batch_size=4) == float("inf")
+    assert auto.gpu_share(None, batch_size=4) == float("inf")
 
 
 def test_a_resumed_run_takes_what_it_had(tmp_path):

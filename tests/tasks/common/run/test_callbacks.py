@@ -186,23 +186,20 @@ def test_a_resumed_run_keeps_the_best_checkpoint_of_the_run_before(tmp_path):
     assert names == [["best.ckpt", "last.ckpt"]] * 2
 
 
-def test_a_resumed_run_that_gets_better_has_a_new_best_and_leaves_the_old_one(tmp_path):
-    best = resumed(tmp_path, [0.3, 0.1, 0.5], epochs=3)
-    assert best.best_model_score.item() == pytest.approx(0.5)
-    assert read(tmp_path / "b" / "best.ckpt")["epoch"] == 2
-    assert read(tmp_path / "a" / "best.ckpt")["epoch"] == 0
-
-
-def test_a_resumed_run_finds_the_best_of_a_run_folder_that_was_moved(tmp_path):
-    best = resumed(tmp_path, [0.9, 0.1, 0.5], epochs=3, move=True)
-    assert best.best_model_score.item() == pytest.approx(0.9)
-    assert read(tmp_path / "b" / "best.ckpt")["epoch"] == 0
-
-
-def test_a_resumed_run_whose_best_is_gone_starts_choosing_anew(tmp_path):
-    best = resumed(tmp_path, [0.9, 0.1, 0.5], epochs=3, keep=False)
-    assert best.best_model_score.item() == pytest.approx(0.5)
-    assert read(tmp_path / "b" / "best.ckpt")["epoch"] == 2
+@pytest.mark.parametrize(
+    ("scores", "options", "score", "epoch"),
+    [
+        ([0.3, 0.1, 0.5], {}, 0.5, 2),  # it gets better
+        ([0.9, 0.1, 0.5], {"move": True}, 0.9, 0),
+        ([0.9, 0.1, 0.5], {"keep": False}, 0.5, 2),  # the choice starts again
+    ],
+)
+def test_a_resumed_run_has_the_best_of_all_that_is_there(tmp_path, scores, options, score, epoch):
+    best = resumed(tmp_path, scores, epochs=3, **options)
+    assert best.best_model_score.item() == pytest.approx(score)
+    assert read(tmp_path / "b" / "best.ckpt")["epoch"] == epoch
+    if not options:  # the old one is left alone
+        assert read(tmp_path / "a" / "best.ckpt")["epoch"] == 0
 
 
 def test_the_line_of_an_epoch_has_the_mean_loss_and_the_scores(tmp_path, capsys):

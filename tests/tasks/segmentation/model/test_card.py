@@ -1,5 +1,6 @@
 """A segmenter's checkpoint: what comes back is what went in, and nothing else is taken."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,29 +109,20 @@ def test_a_checkpoint_gives_the_same_logits_and_preprocessing(tmp_path, card):
 
 
 @every_card
-def test_a_card_is_plain_values_and_survives_them(tmp_path, card):
-    def plain(value):
-        if isinstance(value, dict):
-            return all(isinstance(key, str) and plain(item) for key, item in value.items())
-        return all(map(plain, value)) if isinstance(value, list) else type(value) in kinds
-
-    kinds = (str, int, float, bool, type(None))
-    assert plain(card.to_dict())
-    torch.save(card.to_dict(), tmp_path / "card.pt")
-    again = SegmenterCard.from_dict(torch.load(tmp_path / "card.pt", weights_only=True))
+def test_a_card_is_plain_values_and_survives_them(card):
+    values = card.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    again = SegmenterCard.from_dict(values)
     assert again == card
     assert hash(again) == hash(card)  # tuples all the way down
-    assert card.to_dict()["task"] == "segmentation"
+    assert values["task"] == "segmentation"
 
 
 def test_the_preprocessing_is_that_of_the_weights():
     card = CARDS["overlapping, 2.5D of two channels, a window"]
     told = card.preprocessing
-    assert (told.mean, told.std, told.neighbours) == (
-        card.conventions.mean,
-        card.conventions.std,
-        1,
-    )
+    known = card.conventions
+    assert (told.mean, told.std, told.neighbours) == (known.mean, known.std, 1)
 
 
 def test_the_epsilon_and_the_conventions_come_back():
@@ -147,12 +139,8 @@ def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
         for heads in (True, False)
     }
     network = cards[saved].build().eval()
-    path = save(
-        tmp_path / "a.ckpt",
-        network,
-        cards[saved],
-        options=cards[not saved].to_dict()["options"],
-    )
+    options = cards[not saved].to_dict()["options"]
+    path = save(tmp_path / "a.ckpt", network, cards[saved], options=options)
     loaded, card = load_segmenter(path)
     assert card == cards[not saved]
     assert (len(loaded.deep_heads) > 0) == (not saved)
