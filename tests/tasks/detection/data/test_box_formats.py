@@ -54,7 +54,6 @@ def test_boxes_of_another_format_are_refused_with_its_name(stored, declared, act
 def test_shares_of_the_image_are_refused(stored, actual):
     boxes, sizes = drawn()
     numbers = WRITTEN[actual](boxes / np.tile(sizes, 2))
-
     with pytest.raises(ValueError, match=r"60 of 60 boxes lie within 0\.\.1, .* as YOLO's are"):
         judge(numbers, sizes, stored=stored)
 
@@ -62,16 +61,13 @@ def test_shares_of_the_image_are_refused(stored, actual):
 def test_a_few_boxes_within_a_pixel_are_told_of():
     boxes, sizes = drawn()
     boxes[3] = [0, 0, 1, 1]
-
     (said,) = judge(boxes, sizes, stored="xywh")
-
     assert said.startswith("1 of 60 boxes lie within 0..1, such as [0, 0, 1, 1] in an image of ")
     assert judge([[0, 0, 1, 1]], [[100, 100]], stored="xywh")
 
 
 def test_boxes_of_larger_images_are_refused_and_of_smaller_ones_told_of():
     boxes, sizes = drawn()
-
     with pytest.raises(ValueError, match=r"reach far out of their images.* reach to x = \d+"):
         judge(boxes * 3, sizes, stored="xywh")
     (said,) = judge(boxes / 2, sizes, stored="xywh")
@@ -84,9 +80,7 @@ def test_boxes_of_larger_images_are_refused_and_of_smaller_ones_told_of():
 
 def test_a_careless_box_among_large_objects_is_told_of():
     boxes = np.array([[20, 15, 160, 80], [30, 20, 150, 70], [10, 5, 170, 90], [20, 15, 190, 80]])
-
     (said,) = judge(boxes, np.tile([200, 100], (4, 1)), stored="xywh")
-
     assert said == (
         "1 of 4 boxes fit no image as [x, y, width, height], such as [20, 15, 190, 80] in an image "
         "of 200x100, while they fit as [x1, y1, x2, y2]"
@@ -101,7 +95,6 @@ def test_what_one_careless_annotator_does_is_not_refused():
     boxes[3] = [7, 7, 0, 0]
     boxes[4] = boxes[4] + [boxes[4, 2], 0, -2 * boxes[4, 2], 0]  # drawn from right to left
     numbers = as_xyxy(boxes)
-
     assert judge(boxes, sizes, stored="xywh") == []
     assert judge(numbers, sizes, stored="xyxy") == []
     assert judge(np.zeros((0, 4)), np.zeros((0, 2)), stored="xywh") == []
@@ -110,6 +103,5 @@ def test_what_one_careless_annotator_does_is_not_refused():
 def test_corners_that_are_swapped_are_another_habit_than_widths():
     boxes, sizes = drawn()
     swapped = as_xyxy(boxes)[:, [2, 3, 0, 1]]
-
     assert judge(swapped, sizes, stored="xyxy") == []
     assert judge(swapped[:2], sizes[:2], stored="xyxy") == []

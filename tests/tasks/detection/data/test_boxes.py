@@ -80,7 +80,6 @@ def test_a_good_box_becomes_xyxy_and_stays_xywh_in_the_truth():
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_box_of_no_use_is_neither_learnt_nor_scored_and_counted(bbox, reason, ignored):
     annotations = clean(region(*bbox, ignored=ignored), region(0, 0, 5, 5))
-
     np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([[0, 0, 5, 5]]))
     truth = [(entry["id"], entry["bbox"]) for entry in annotations.truth["annotations"]]
     assert truth == [(1, [0, 0, 5, 5])]
@@ -92,7 +91,6 @@ def test_a_box_of_no_use_is_neither_learnt_nor_scored_and_counted(bbox, reason, 
 )
 def test_corners_of_a_negative_size_are_put_in_order_and_counted(bbox):
     annotations = clean(region(*bbox), region(1, 1, 5, 5))
-
     np.testing.assert_array_equal(annotations.images[0].boxes[0], [10, 20, 40, 30])
     assert annotations.truth["annotations"][0]["bbox"] == [10, 20, 30, 10]
     assert annotations.truth["annotations"][0]["area"] == 300
@@ -111,7 +109,6 @@ def test_corners_of_a_negative_size_are_put_in_order_and_counted(bbox):
 )
 def test_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(bbox, learnt):
     annotations = clean(region(*bbox))
-
     np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([learnt]))
     assert annotations.truth["annotations"][0]["bbox"] == list(bbox)
     assert annotations.cleaned == {"clipped to the image": 1}
@@ -120,7 +117,6 @@ def test_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(bbox, learnt)
 def test_a_box_that_ends_at_the_edge_is_not_counted_as_clipped():
     # 199.9 + 0.1 is 200 + 3e-14 in float64, and 200 in float32.
     annotations = clean(region(0, 0, 200, 100), region(199.9, 0, 0.1 + 1e-13, 5))
-
     assert annotations.cleaned == {}
 
 
@@ -128,7 +124,6 @@ def test_an_ignored_region_is_scored_but_not_learnt():
     annotations = clean(
         region(-5, 0, 50, 50, ignored=True), region(0, 0, 5, 5, label=2), region(0, 0, 0, 5)
     )
-
     assert annotations.images[0].labels.tolist() == [2]
     assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [1, 0]
     assert annotations.cleaned == {"crowd": 1, "no area": 1}
@@ -136,13 +131,11 @@ def test_an_ignored_region_is_scored_but_not_learnt():
 
 def test_the_area_of_the_file_is_scored_when_there_is_one():
     annotations = clean(region(0, 0, 5, 5, area=0.0), region(0, 0, 5, 5, area=7.5))
-
     assert [entry["area"] for entry in annotations.truth["annotations"]] == [0.0, 7.5]
 
 
 def test_an_image_without_regions_stays():
     annotations = clean()
-
     assert annotations.images[0].boxes.shape == (0, 4)
     assert annotations.images[0].boxes.dtype == np.float32
     assert [entry["id"] for entry in annotations.truth["images"]] == [7]

@@ -26,10 +26,8 @@ def turned_files(save, *ways):
 @pytest.mark.parametrize("way", [2, 3, 6, 8])
 def test_the_exif_orientation_is_applied_or_ignored_as_told(save, way, in_channels):
     (path,) = turned_files(save, way)
-
     stored = read_image(path, in_channels=in_channels, reading=Reading(exif="ignore"))
     upright = read_image(path, in_channels=in_channels, reading=Reading(exif="apply"))
-
     with Image.open(path) as image:
         mode = "RGB" if in_channels == 3 else "L"
         np.testing.assert_allclose(stored, np.asarray(image.convert(mode)), atol=1)
@@ -90,7 +88,6 @@ def test_the_range_that_is_advised_is_that_of_all_images(tmp_path):
         tifffile.imwrite(tmp_path / name, np.array([ends], np.float32))
     paths = [tmp_path / name for name in ("a.tif", "b.tif", "c.tif")]
     split = split_of(paths, sizes=dict.fromkeys(("a.tif", "b.tif", "c.tif"), (2, 1)), regions=[])
-
     text = r"b.tif has numbers of type float32, -2 to 0\.5; .*; give .*data\.range=\[-2,1\]"
     with pytest.raises(ValueError, match=text) as error:
         check_images(split, policy="error")
@@ -114,9 +111,7 @@ def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):
     reading = choose_reading(
         facts.values(), exif="refuse", range_=(0, 255) if dtype == "float32" else ()
     )
-
     kept = check_images(split, facts, policy="error", reading=reading)
-
     np.testing.assert_array_equal(DetectionDataset(kept)[0][0][0], noise()[..., 0])
 
 
@@ -125,9 +120,7 @@ def test_a_png_damaged_in_its_middle_is_skipped(save):
     content = bytearray(bad.read_bytes())
     content[len(content) // 2] ^= 255
     bad.write_bytes(content)
-
     kept = check_images(split_of([good, bad]), policy="skip")
-
     assert [record.path.name for record in kept.images] == ["good.png"]
     assert kept.cleaned["images skipped"] == 1
 

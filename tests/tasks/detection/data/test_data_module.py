@@ -40,11 +40,8 @@ def epoch_of(loader, epoch=0):
 def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val):
     loader = module(train, val).train_dataloader()
     before = torch.get_rng_state()
-
     ids = [sample[0] for sample in epoch_of(loader)]
-
     assert torch.equal(torch.get_rng_state(), before)
-
     assert sorted(ids) == list(range(11))
     assert ids != sorted(ids)
     assert [sample[0] for sample in epoch_of(loader, epoch=1)] != ids

@@ -41,9 +41,7 @@ def split_of(paths, *, sizes=None, regions=None):
 def test_a_sample_is_the_image_and_its_target(save):
     dataset = DetectionDataset(split_of([save("a.png", picture())]))
     dataset[0][1]["boxes"].zero_()  # which changes no annotation
-
     image, target = dataset[0]
-
     assert image.dtype == torch.uint8
     np.testing.assert_array_equal(image.permute(1, 2, 0), picture())
     torch.testing.assert_close(target["boxes"], torch.tensor([[2.0, 4.0, 12.0, 12.0]]))
@@ -55,11 +53,9 @@ def test_a_sample_is_the_image_and_its_target(save):
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_a_flip_turns_the_image_and_the_box_in_gray_and_colour(save, in_channels):
     flip, path = train_transform(AugmentOptions(flip=1)), save("a.png", picture())
-
     sample = DetectionDataset(split_of([path]), transform=flip, in_channels=in_channels)[0]
     plain = DetectionDataset(split_of([path]), in_channels=in_channels)[0]
     empty = DetectionDataset(split_of([path], regions=[]), transform=flip)[0][1]
-
     assert sample[0].shape == (in_channels, HEIGHT, WIDTH)
     torch.testing.assert_close(sample[0], plain[0].flip(2))
     torch.testing.assert_close(sample[1]["boxes"], torch.tensor([[36.0, 4.0, 46.0, 12.0]]))
@@ -82,7 +78,6 @@ def test_randomness_depends_on_seed_epoch_and_index(save):
 
 def test_a_size_that_differs_from_the_annotation_is_refused(save):
     path = save("a.png", picture(40, 30))
-
     with pytest.raises(ValueError, match=r"a.png is 40x30 pixels, but annotated as 48x32\.$"):
         DetectionDataset(split_of([path]))[0]
     with pytest.raises(ValueError, match=r"1 of 1 images .*a.png is 40x30 pixels, but annotated"):
@@ -119,7 +114,6 @@ def test_a_truncated_file_is_refused(save, name, options, share, filler):
     path = save(name, noise(), **options)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)] + filler)
-
     with pytest.raises(ValueError, match=rf"{name} cannot be decoded"):
         read_image(path)
     with pytest.raises(ValueError, match=rf"1 of 1 images .*: {name} cannot be decoded"):
@@ -131,7 +125,6 @@ def test_a_truncated_file_is_refused(save, name, options, share, filler):
 def test_bytes_after_the_end_of_an_image_do_no_harm(save, name, extra):
     path = save(name, noise())
     path.write_bytes(path.read_bytes() + extra)
-
     assert read_image(path).shape == (HEIGHT, WIDTH, 3)
     assert len(check_images(split_of([path]), policy="error").images) == 1
 
@@ -139,7 +132,6 @@ def test_bytes_after_the_end_of_an_image_do_no_harm(save, name, extra):
 def test_what_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_text("<html>not found</html>")
-
     with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
         read_image(path)
     with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
@@ -159,8 +151,6 @@ def test_other_numbers_of_channels_are_refused(in_channels, tmp_path):
 
 def test_a_batch_is_a_list_of_images_and_one_of_targets():
     samples = [(torch.zeros(3, 4, 5), {"image_id": 1}), (torch.ones(3, 2, 2), {"image_id": 2})]
-
     images, targets = collate(samples)
-
     assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
     assert targets == [{"image_id": 1}, {"image_id": 2}]

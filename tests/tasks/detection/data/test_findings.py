@@ -46,54 +46,68 @@ def read(tmp_path):
     return write_and_read
 
 
-def test_a_category_that_stands_for_the_project_is_told_of(read):
-    splits = read(["cells", "red", "white"], train=[[(1, 0), (2, 30)]], val=[[(1, 0), (2, 30)]])
-
-    assert splits.warnings == (
-        "no split has a box of 'cells' (category 0, as Roboflow adds it): it is not trained, and "
-        "its AP is not defined and left out of the mean; data.classes=[red,white] leaves it out",
-    )
+ONCE = [(0, 0), (0, 30)]
 
 
-def test_classes_that_only_one_side_has_are_told_of(read):
-    splits = read(
-        ["red", "white", "big blue"],
-        train=[[(0, 0)], [(0, 0), (2, 30)]],
-        val=[[(0, 0), (1, 30)]],
-        test=[[(0, 9)]],
-    )
-
-    assert splits.warnings == (
-        "train has no box of 'white', which others have: what is never shown is not learnt, and "
-        "its AP of 0 counts in the mean",
-        "val has no box of 'big blue': its AP there is not defined",
-        "test has no box of 'big blue': its AP there is not defined",
-    )
-
-
-def test_class_names_that_differ_in_spelling_are_told_of(read):
-    splits = read(
-        ["Car", "car", "traffic light", "traffic_light"],
-        train=[[(0, 0), (1, 10), (1, 30), (2, 0), (3, 30)]],
-        val=[[(0, 0), (1, 10), (2, 0), (3, 30)]],
-    )
-
-    assert splits.warnings == (
-        "'Car' (1 boxes in train) and 'car' (2 boxes in train) are different classes, though their "
-        "names differ in spelling only",
-        "'traffic light' (1 boxes in train) and 'traffic_light' (1 boxes in train) are different "
-        "classes, though their names differ in spelling only",
-    )
-
-
-def test_boxes_that_are_there_twice_are_counted(read):
-    once = [(0, 0), (0, 30)]
-    splits = read(["cell"], train=[once, once * 2, once * 2], val=[once])
-
-    assert splits.warnings == (
-        "4 of 10 boxes in train repeat another of their class, such as in train1.png: what finds "
-        "each once has found half. Remove the copies",
-    )
+@pytest.mark.parametrize(
+    ("classes", "splits", "warnings"),
+    [
+        (
+            ["cells", "red", "white"],
+            {"train": [[(1, 0), (2, 30)]], "val": [[(1, 0), (2, 30)]]},
+            [
+                "no split has a box of 'cells' (category 0, as Roboflow adds it): it is not "
+                "trained, and its AP is not defined and left out of the mean; "
+                "data.classes=[red,white] leaves it out"
+            ],
+        ),
+        (
+            ["red"],
+            {"train": [[]], "val": [[]]},
+            [
+                "no split has a box of 'red': it is not trained, and its AP is not defined and "
+                "left out of the mean"
+            ],
+        ),
+        (
+            ["red", "white", "big blue"],
+            {
+                "train": [[(0, 0)], [(0, 0), (2, 30)]],
+                "val": [[(0, 0), (1, 30)]],
+                "test": [[(0, 9)]],
+            },
+            [
+                "train has no box of 'white', which others have: what is never shown is not "
+                "learnt, and its AP of 0 counts in the mean",
+                "val has no box of 'big blue': its AP there is not defined",
+                "test has no box of 'big blue': its AP there is not defined",
+            ],
+        ),
+        (
+            ["Car", "car", "traffic light", "traffic_light"],
+            {
+                "train": [[(0, 0), (1, 10), (1, 30), (2, 0), (3, 30)]],
+                "val": [[(0, 0), (1, 10), (2, 0), (3, 30)]],
+            },
+            [
+                "'Car' (1 boxes in train) and 'car' (2 boxes in train) are different classes, "
+                "though their names differ in spelling only",
+                "'traffic light' (1 boxes in train) and 'traffic_light' (1 boxes in train) are "
+                "different classes, though their names differ in spelling only",
+            ],
+        ),
+        (
+            ["cell"],
+            {"train": [ONCE, ONCE * 2, ONCE * 2], "val": [ONCE]},
+            [
+                "4 of 10 boxes in train repeat another of their class, such as in train1.png: what "
+                "finds each once has found half. Remove the copies"
+            ],
+        ),
+    ],
+)
+def test_classes_and_boxes_that_look_wrong_are_named(read, classes, splits, warnings):
+    assert list(read(classes, **splits).warnings) == warnings
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,6 @@ def test_a_box_repeats_another_of_its_class_and_nearly_its_place(boxes, labels, 
         boxes=np.float32(boxes),
         labels=np.array(labels),
     )
-
     assert repeated_boxes(record) == count
 
 
@@ -131,7 +144,6 @@ def test_an_image_in_two_splits_or_twice_in_one_is_told_of_by_its_content(read):
         val=[[(0, 0)], [(0, 30)]],
         test=[[(0, 0)]],
     )
-
     assert splits.warnings == (
         "train0.png in train and val1.png in val are the same image with different boxes",
         "val0.png in val and test0.png in test are the same image",
@@ -145,35 +157,18 @@ def test_a_file_that_two_entries_name_is_told_of(read, tmp_path):
     content["images"][1]["file_name"] = "train0.png"
     (tmp_path / "train.json").write_text(json.dumps(content))
     splits = checked(tmp_path, train="train.json", val="train.json")
-
     assert "train0.png in train and train0.png in val are the same image" in splits.warnings
     assert "train0.png and train0.png in train are the same image" in splits.warnings
 
 
-def test_a_copy_that_was_saved_anew_is_told_of(read, tmp_path):
+def test_a_copy_that_was_saved_anew_is_found_and_images_of_one_value_are_no_copies(read, tmp_path):
     read(["cell"], train=[[(0, 0)]], val=[[(0, 0)], [(0, 0)]])
+    files = {"train": "train.json", "val": "val.json"}
     with Image.open(tmp_path / "images" / "train0.png") as image:
         image.save(tmp_path / "images" / "val1.png", format="BMP")
-    files = {"train": "train.json", "val": "val.json"}
-
     assert checked(tmp_path, **files).warnings == (
         "train0.png in train and val1.png in val are the same image",
     )
-
-
-def test_images_of_one_value_are_no_copies(read, tmp_path):
-    read(["cell"], train=[[(0, 0)]], val=[[(0, 0)]])
-    for name in ("train0.png", "val0.png"):
+    for name in ("train0.png", "val0.png", "val1.png"):
         Image.new("L", SIZE).save(tmp_path / "images" / name)
-    files = {"train": "train.json", "val": "val.json"}
-
     assert checked(tmp_path, **files).warnings == ()
-
-
-def test_where_no_class_has_a_box_no_class_list_is_advised(read):
-    splits = read(["red"], train=[[]], val=[[]])
-
-    assert splits.warnings == (
-        "no split has a box of 'red': it is not trained, and its AP is not defined and left out of "
-        "the mean",
-    )

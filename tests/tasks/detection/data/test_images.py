@@ -20,14 +20,12 @@ from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 )
 def test_colours_come_in_the_order_red_green_blue(save, name, options, tolerance):
     pixels = read_image(save(name, picture(), **options))
-
     assert pixels.shape == (HEIGHT, WIDTH, 3)
     assert np.abs(pixels.astype(int) - picture()).max() <= tolerance
 
 
 def test_one_channel_is_the_luma_of_a_colour_file(save):
     pixels = read_image(save("a.png", noise()), in_channels=1)
-
     luma = noise() @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     assert pixels.shape == (HEIGHT, WIDTH)
     assert np.abs(pixels - luma).max() <= 1
@@ -44,11 +42,9 @@ def test_the_bits_in_use_become_8(tmp_path, dtype, bits, in_channels):
     top = 2**bits - 1
     deep = np.linspace(0, top, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", deep)
-
     pixels = read_image(
         tmp_path / "a.tif", in_channels=in_channels, reading=Reading(range=(0, top))
     )
-
     assert pixels.dtype == np.uint8
     np.testing.assert_allclose(
         pixels.reshape(HEIGHT, WIDTH, -1)[..., 0], deep / top * 255, atol=0.51
@@ -68,7 +64,6 @@ def test_other_numbers_than_8_bits_are_refused_where_nothing_is_said_of_them(tmp
 
 def test_numbers_outside_of_the_range_are_refused_or_cut_off_as_told(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.array([[-500, 0, 250, 1000]], np.int16))
-
     with pytest.raises(
         ValueError, match=r"-500 to 1000, outside of 0 to 500; give what is to .*=\[-500,1000\]"
     ):

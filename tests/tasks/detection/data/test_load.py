@@ -32,7 +32,6 @@ def read(root, **options):
 
 def test_all_splits_are_read_in_one_way_that_the_banner_shows(root):
     splits = read(root)
-
     assert splits.train.reading == splits.val.reading == Reading(range=(0, 4095))
     assert splits.images.startswith("2 decoded in ")
     assert "2 of uint16: 0 to 4095 becomes 0 to 255" in splits.images
@@ -40,7 +39,6 @@ def test_all_splits_are_read_in_one_way_that_the_banner_shows(root):
 
 def test_what_is_given_rules(root):
     splits = read(root, range=[100, 900], exif="ignore")
-
     assert splits.train.reading == Reading(exif="ignore", range=(100, 900), clipped=True)
     assert "100 to 900 becomes 0 to 255, what is outside is cut off (data.range)" in splits.images
     assert splits.digests() != read(root).digests()

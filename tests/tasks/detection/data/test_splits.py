@@ -78,9 +78,7 @@ def test_coco_splits_find_images_in_folders_of_their_own(tmp_path, write_coco):
         write_coco(name, count=2)
         (tmp_path / "images").rename(tmp_path / f"{name}_images")
     folders = {f"{name}_images": f"{name}_images" for name in FILES}
-
     splits = splits_of(coco_parts, root=tmp_path, **FILES, **folders, classes=["dog", "cat"])
-
     for split, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "test")):
         assert split.images[0].path == tmp_path / f"{name}_images" / f"{name}0.png"
         assert list(split.classes) == ["dog", "cat"]
@@ -110,9 +108,7 @@ def test_coco_splits_have_the_classes_of_training_or_are_refused(tmp_path, write
     write_coco("train", count=4)
     write_coco("val", count=3, classes=("dog", "cat"))
     write_coco("test", count=2, classes=("cat", "dgo"))
-
     splits = splits_of(coco_parts, root=str(tmp_path), train=FILES["train"], val=FILES["val"])
-
     assert (len(splits.train.images), len(splits.val.images), splits.test) == (4, 3, None)
     assert list(splits.val.classes) == ["cat", "dog"]
     assert splits.val.images[0].labels.tolist() == [2]  # category 1 is a dog there
@@ -127,9 +123,7 @@ def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco
         write_coco(name, count=3)
         (tmp_path / "images" / f"{name}1.png").write_bytes(b"")
     splits = splits_of(coco_parts, root=tmp_path, **FILES)
-
     kept = splits.checked("skip")
-
     for split in (kept.train, kept.val, kept.test):
         assert [record.image_id for record in split.images] == [0, 2]
     with pytest.raises(
@@ -164,7 +158,6 @@ def test_voc_images_that_are_missing_are_named(tmp_path):
     options = {"root": tmp_path, "fractions": (0.5, 0.5, 0.0)}
     lost = stems(splits_of(voc_parts, **options).val)[0]
     (tmp_path / "JPEGImages" / f"{lost}.jpg").unlink()
-
     message = (
         rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. Image '{lost}.jpg' does not "
         r"exist below '.*JPEGImages'\. '.*JPEGImages' holds '"
@@ -180,9 +173,7 @@ def test_voc_splits_follow_the_image_sets(tmp_path):
     write_voc(tmp_path, "ad")
     write_voc(tmp_path, "bc", label="dog")
     folder = write_lists(tmp_path, train="a\nb", val="c", test="d")
-
     splits = splits_of(voc_parts, root=str(tmp_path), fractions=(1.0, 0.0, 0.0))
-
     assert parts_of(splits) == [["a", "b"], ["c"], ["d"]]
     assert list(splits.val.classes) == list(splits.test.classes) == ["cat", "dog"]
     assert splits.val.images[0].labels.tolist() == [2]
@@ -214,9 +205,7 @@ def test_voc_splits_pass_their_options_on(tmp_path):
     for old, new in (("Annotations", "xml"), ("JPEGImages", "images")):
         (tmp_path / old).rename(tmp_path / new)
     options = {"annotations": "xml", "images": "images", "classes": ["dog", "cat"]}
-
     splits = splits_of(voc_parts, root=tmp_path, one_based=False, **options)
-
     assert splits.train.images[0].boxes.tolist() == [[1, 1, 9, 9]]
     assert splits.val.images[0].labels.tolist() == [2]
 
@@ -228,9 +217,7 @@ def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):
             (tmp_path / kind / folder).mkdir()
             for file in [f for f in (tmp_path / kind).iterdir() if f.is_file()]:
                 file.rename(file.parent / folder / file.name)
-
     splits = splits_of(voc_parts, root=tmp_path)
-
     assert parts_of(splits) == [["a", "b", "c"], ["d"], ["e"]]
     assert splits.val.truth["images"][0]["file_name"] == "valid/d.jpg"
 
@@ -244,13 +231,11 @@ def test_hidden_files_stop_no_voc_run_and_an_empty_folder_is_refused(tmp_path):
     for name in ("._a.xml", ".DS_Store", "Thumbs.db"):
         (tmp_path / "Annotations" / name).write_bytes(b"\0\5\x16\7")
         (tmp_path / "JPEGImages" / name.replace("xml", "jpg")).write_bytes(b"\0\5\x16\7")
-
     assert sorted(chain(*parts_of(splits_of(voc_parts, root=tmp_path)))) == list("abcdefgh")
 
 
 def test_boxes_counted_from_another_number_are_told_of(tmp_path):
     write_voc(tmp_path, "abcdef")
-
     assert splits_of(voc_parts, root=tmp_path, one_based=False).notes == (
         "12 sides of boxes begin at 1 and none at 0, but one_based=false counts pixels from 0: if "
         "the boxes are counted from 1, all lie a pixel off",
@@ -268,7 +253,6 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path):
 def test_bccd_is_read_split_by_split():
     files = {name: f"annotations/instances_{name}.json" for name in FILES}
     splits = splits_of(coco_parts, root=BCCD, **files)
-
     parts = (splits.train, splits.val, splits.test)  # with the counts of the data's README
     assert [len(part.images) for part in parts] == [205, 87, 72]
     assert [part.num_boxes for part in parts] == [2804, 1137, 945]
@@ -279,7 +263,6 @@ def test_bccd_is_read_split_by_split():
 def test_a_set_without_validation_is_divided_by_the_seed(tmp_path):
     read = one_file(tmp_path, NUMBERED)
     write_voc(tmp_path, [name[:2] for name in NUMBERED])
-
     splits = read()
     assert [len(part) for part in parts_of(splits)] == [14, 3, 3]
     assert sorted(chain(*parts_of(splits))) == [name[:2] for name in NUMBERED]
@@ -296,16 +279,13 @@ def test_a_set_without_validation_is_divided_by_the_seed(tmp_path):
 def test_a_coco_file_without_validation_keeps_its_test_file(tmp_path, write_coco):
     read = one_file(tmp_path, NUMBERED, classes=("cat", "dog"))
     write_coco("test", count=4)
-
     splits = read(test=FILES["test"])
-
     assert [len(part) for part in parts_of(splits)] == [16, 4, 4]
     assert stems(splits.test) == ["test0", "test1", "test2", "test3"]
 
 
 def test_the_images_of_a_group_stay_on_one_side(tmp_path):
     read = one_file(tmp_path, [f"clip{n % 7}/frame_{n:03d}.png" for n in range(35)])
-
     for seed in range(5):
         splits = read(group=r"^(clip\d+)/", seed=seed, fractions=(0.6, 0.2, 0.2))
         clips = [
@@ -321,7 +301,6 @@ def test_a_rare_class_is_learnt_whatever_the_seed(tmp_path):
     write_voc(tmp_path, [f"{n:02d}" for n in range(29)])
     write_voc(tmp_path, ["29"], label="owl")
     voc = voc_parts(root=tmp_path)
-
     for seed in range(20):
         splits = read(seed=seed), divide(voc, DataOptions(seed=seed))
         learnt = [{n for r in s.train.images for n in r.labels.tolist()} for s in splits]
@@ -331,7 +310,6 @@ def test_a_rare_class_is_learnt_whatever_the_seed(tmp_path):
 def test_a_group_that_lists_put_on_two_sides_is_refused(tmp_path):
     write_voc(tmp_path, ["a_1", "a_2", "b_1"])
     write_lists(tmp_path, train="a_1", val="a_2\nb_1")
-
     assert len(splits_of(voc_parts, root=tmp_path).val.images) == 2
     with pytest.raises(
         ValueError,
@@ -371,7 +349,6 @@ def test_a_path_that_is_none_is_shown_with_what_is_there(tmp_path, name, message
     read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
     file = tmp_path / "default.json"
     file.write_text(file.read_text().replace('"1.png"', json.dumps(name)))
-
     with pytest.raises(ValueError, match=message):
         read().checked("error")
 
@@ -380,8 +357,6 @@ def test_windows_paths_are_read_where_they_are_files(tmp_path):
     read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
     file = tmp_path / "default.json"
     file.write_text(file.read_text().replace("sub/2.png", r"sub\\2.png"))
-
     splits = read().checked("error")
-
     paths = {r.path for part in (splits.train, splits.val, splits.test) for r in part.images}
     assert tmp_path / "images" / "sub" / "2.png" in paths

@@ -42,7 +42,6 @@ def white_box(image):
 )
 def test_flips_move_boxes_to_the_mirrored_place(options, expected):
     image, boxes, labels = run(train_transform(AugmentOptions(**options)), BOX)
-
     np.testing.assert_allclose(boxes, [expected], atol=1e-4)
     assert white_box(image) == expected
     assert labels.tolist() == [10]
@@ -103,9 +102,7 @@ def test_colour_jitter_is_within_its_factors():
 @pytest.mark.parametrize("seed", range(5))
 def test_boxes_follow_the_pixels_through_zoom_and_shift(seed):
     transform = train_transform(AugmentOptions(scale=(0.7, 1.1), shift=0.1))
-
     image, boxes, _ = run(transform, BOX, seed=seed)
-
     # Interpolation and pixel centres: up to a pixel and a half on each side.
     np.testing.assert_allclose(boxes[0], white_box(image), atol=1.5)
     assert np.abs(boxes - BOX).max() > 1
@@ -116,16 +113,13 @@ def test_boxes_follow_the_pixels_through_zoom_and_shift(seed):
 
 def test_boxes_that_leave_the_image_are_dropped_with_their_labels():
     corners = [[0, 0, 10, 10], [75, 45, 85, 55], [150, 90, 160, 100]]
-
     _, boxes, labels = run(train_transform(AugmentOptions(flip=0, scale=(3, 3))), corners)
-
     assert labels.tolist() == [20]
     np.testing.assert_allclose(boxes, [[65, 35, 95, 65]], atol=1.5)
 
 
 def test_boxes_cut_by_the_edge_end_at_it():
     _, boxes, _ = run(train_transform(AugmentOptions(flip=0, scale=(2, 2))), [[20, 20, 140, 80]])
-
     np.testing.assert_array_equal(boxes, [[0, 0, WIDTH, HEIGHT]])
 
 
@@ -136,7 +130,6 @@ def test_every_option_takes_gray_and_colour_with_and_without_boxes(shape, boxes)
         AugmentOptions(vertical_flip=0.5, color_jitter=0.4, scale=(0.9, 1.1), shift=0.05)
     )
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-
     assert len({run(transform, boxes, seed=n % 3, image=image)[0].tobytes() for n in range(6)}) == 3
     for seed in range(3):
         changed, moved, labels = run(transform, boxes, seed=seed, image=image)
@@ -169,9 +162,7 @@ def test_a_box_that_vanishes_in_rounding_is_dropped():
     # Albumentations divides by the width in float32, where the two sides meet.
     sliver = [[2000, 2, np.nextafter(np.float32(2000), np.float32(3000)), 8], [5, 2, 50, 8]]
     image = np.zeros((10, 3000, 3), np.uint8)
-
     _, boxes, labels = run(train_transform(AugmentOptions(flip=0)), sliver, image=image)
-
     assert labels.tolist() == [20]
     assert boxes.shape == (1, 4)
 
@@ -188,14 +179,11 @@ class OverTheEdge:
 
 def test_boxes_of_any_transform_end_at_the_new_edge():
     _, boxes, labels = run(OverTheEdge(), BOX)
-
     np.testing.assert_array_equal(boxes, [[40, 20, 90, 50]])
     assert labels.tolist() == [10]
 
 
 def test_building_a_transform_asks_no_package_registry(monkeypatch):
     monkeypatch.delenv("NO_ALBUMENTATIONS_UPDATE", raising=False)
-
     train_transform(AugmentOptions())
-
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"

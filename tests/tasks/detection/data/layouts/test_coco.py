@@ -82,7 +82,6 @@ def test_images_boxes_and_the_truth_are_those_of_the_file(read):
 )
 def test_labels_follow_the_category_ids_or_the_classes(read, classes, ids, labels):
     annotations = read(content(), classes=classes)
-
     assert list(annotations.classes) == (classes or ["cat", "dog"])
     assert list(annotations.category_ids) == ids
     assert annotations.images[0].labels.tolist() == labels
@@ -90,18 +89,14 @@ def test_labels_follow_the_category_ids_or_the_classes(read, classes, ids, label
 
 def test_a_byte_order_mark_and_whole_numbers_as_floats_are_read(read):
     good = changed("images", 0, height=100.0)
-
     annotations = read("\ufeff" + json.dumps(good))
-
     assert annotations.images[0].height == 100
 
 
 def test_a_category_outside_the_classes_may_be_there_without_annotations(read):
     good = content()
     good["categories"].append({"id": 1, "name": "animals"})
-
     annotations = read(good, classes=["cat", "dog"])
-
     assert annotations.images[0].labels.tolist() == [2, 1]
     assert [entry["name"] for entry in annotations.truth["categories"]] == ["cat", "dog"]
 
@@ -158,13 +153,11 @@ def test_classes_that_do_not_fit_are_refused(read, classes, message):
 def test_a_malformed_file_is_refused_with_the_place_and_the_value(read, what, message):
     with pytest.raises(ValueError, match=message) as refusal:
         read(what)
-
     assert "instances.json" in str(refusal.value)
 
 
 def test_a_missing_file_or_folder_says_what_there_is(tmp_path):
     (tmp_path / "instances_train.json").write_text("{}")
-
     with pytest.raises(FileNotFoundError, match=r"annotation file .*holds 'instances_train.json'"):
         read_coco(tmp_path / "instances_val.json", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"image folder .*holds 'instances_train.json'"):
@@ -183,7 +176,6 @@ def coco128():
 @needs_coco128
 def test_coco128_has_the_boxes_and_classes_that_pycocotools_reads(coco128):
     ours, reference = coco128
-
     assert len(ours.images) == len(reference.imgs) == 128
     assert list(ours.category_ids) == sorted(reference.getCatIds())
     for record in ours.images:
@@ -255,7 +247,6 @@ def test_an_outline_that_is_none_is_refused_with_its_annotation(read):
 
 def test_spaces_around_a_category_are_no_part_of_its_name(read):
     spaced = changed("categories", 0, name=" dog ")
-
     assert list(read(spaced).classes) == ["cat", "dog"]
     assert list(read(spaced, classes=["dog ", "cat"]).classes) == ["dog ", "cat"]
     with pytest.raises(ValueError, match=r"category 2 \('cat'\) is there twice"):
@@ -267,7 +258,6 @@ def test_boxes_of_another_format_are_refused_with_the_file(read):
     good["annotations"] = [
         {"image_id": 10, "category_id": 2, "bbox": [x, 20, x + 30, 70]} for x in range(0, 150, 10)
     ]
-
     with pytest.raises(ValueError, match=r"instances.json: \d+ of 15 boxes fit no image as \[x, y"):
         read(good)
 
@@ -287,7 +277,6 @@ def test_boxes_that_are_counted_from_one_are_told_of(read):
     good["annotations"] = [
         {"image_id": 10, "category_id": 2, "bbox": [1, y, 30, 20]} for y in range(1, 70, 10)
     ]
-
     assert read(good).warnings == (
         "8 sides of boxes begin at 1 and none at 0, but COCO counts pixels from 0: if the boxes "
         "are counted from 1, all lie a pixel off",

@@ -65,7 +65,6 @@ def test_boxes_agree_with_an_extent_found_in_the_pixels_alone(lone):
         x, y, w, h = one["bbox"]
         errors.append(extent_by_grabcut(pixels) - [x, y, x + w, y + h])
     near = np.array([error for error in errors if np.abs(error).max() <= 3])
-
     assert len(near) >= 16  # GrabCut itself fails on a cloudy ground
     assert np.abs(near.mean(0)).max() < 0.5
 
@@ -76,7 +75,6 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others(sample, tmp_
     again = contents(write_sample(tmp_path / "again", images=images))
     other = contents(write_sample(tmp_path / "first", images=images, seed=1))
     more = contents(sample)
-
     pictures = [name for name in first if name.endswith(".png")]
     assert again == first
     assert all(again[name] != other[name] for name in pictures)
@@ -88,7 +86,6 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others(sample, tmp_
 def test_boxes_lie_inside_the_image_that_is_on_disk(sample, split):
     content = read(sample, split)
     files = sorted((sample / "images").glob(f"{split}_*.png"))
-
     assert [file.name for file in files] == [image["file_name"] for image in content["images"]]
     shapes = [cv2.imread(str(file)).shape for file in files]
     assert shapes == [(i["height"], i["width"], 3) for i in content["images"]]
@@ -100,7 +97,6 @@ def test_boxes_lie_inside_the_image_that_is_on_disk(sample, split):
 
 def test_ids_are_as_coco_wants_them_and_categories_have_gaps(train):
     ids = [a["id"] for a in train[0]["annotations"]]
-
     names = {c["id"]: c["name"] for c in train[0]["categories"]}
     assert names == {1: "disk", 3: "square", 7: "triangle"}
     assert ids == list(range(1, len(ids) + 1))
@@ -123,7 +119,6 @@ def test_images_vary_in_shape_number_and_size_of_objects(train):
     shapes = Counter((image["height"], image["width"]) for image in content["images"])
     classes = Counter(a["category_id"] for a in content["annotations"])
     numbers = Counter(len(objects) for _, objects in images)
-
     assert set(shapes) == {(128, 128), (112, 144), (144, 112)}
     assert min(shapes.values()) >= 14
     assert set(numbers) == set(range(7))
@@ -152,7 +147,6 @@ def test_every_object_stands_out_from_its_surroundings(lone):
         lab[y : y + h, x : x + w] = np.nan
         outside = np.nanmedian(lab.reshape(-1, 3), axis=0)
         contrasts.append(np.linalg.norm(inside - outside))
-
     assert len(contrasts) >= 20
     assert min(contrasts) > 20  # a CIE76 difference of 2.3 is just noticed, 20 is another colour
 
@@ -163,9 +157,7 @@ def test_colour_tells_nothing_about_the_class(train):
         for one in objects:
             x, y, w, h = one["bbox"]
             colors[one["category_id"]].append(pixels[y + h // 2, x + w // 2])
-
     means = np.array([np.mean(values, axis=0) for values in colors.values()])
-
     # A channel deviates by 72, so the mean of 120 by 7, and two means differ by 9.
     assert np.ptp(means, axis=0).max() < 3.5 * 9
 

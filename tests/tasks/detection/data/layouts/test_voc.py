@@ -41,7 +41,6 @@ def voc(tmp_path):
 def test_pixels_counted_from_one_become_edges_from_zero(voc):
     # Pixels 1 to 10 across are the first ten: from edge 0 to edge 10.
     annotations = voc({"a": document(item(box=(1, 2, 10, 20)), width="200.0")})
-
     np.testing.assert_array_equal(annotations.images[0].boxes, [[0, 1, 10, 20]])
     assert annotations.truth["annotations"][0]["bbox"] == [0, 1, 10, 19]
     assert annotations.images[0].width == 200  # which some tools write as a float
@@ -51,9 +50,7 @@ def test_pixels_counted_from_one_become_edges_from_zero(voc):
 
 def test_a_stray_click_is_dropped_and_counted(voc):
     document_ = document(item(box=(5, 5, 5, 5)), item(box=(5, 5, 9, 5)), item(box=(5, 5, 5, 9)))
-
     annotations = voc({"a": document_}, classes=["cat"])
-
     assert annotations.num_boxes == 0
     assert annotations.cleaned == {"no area": 3}
 
@@ -63,7 +60,6 @@ def test_corners_in_the_other_order_are_put_in_order_and_counted(voc, box):
     one, zero = (
         voc({"a": document(item(box=box))}, one_based=one_based) for one_based in (True, False)
     )
-
     np.testing.assert_array_equal(one.images[0].boxes, [[0, 1, 10, 20]])
     np.testing.assert_array_equal(zero.images[0].boxes, [[1, 2, 10, 20]])
     assert one.cleaned == zero.cleaned == {"with corners put in order": 1}
@@ -72,9 +68,7 @@ def test_corners_in_the_other_order_are_put_in_order_and_counted(voc, box):
 def test_difficult_objects_are_scored_as_crowd_and_not_learnt(voc):
     hard = item("dog", extra="<difficult>1</difficult>")
     easy = item("cat", extra="<difficult>0</difficult>")
-
     annotations = voc({"a": document(hard, easy, item("cat"))})
-
     assert annotations.images[0].labels.tolist() == [1, 1]
     assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [1, 0, 0]
     assert annotations.cleaned == {"difficult, kept for evaluation only": 1}
@@ -84,7 +78,6 @@ def test_classes_and_images_are_numbered_in_the_order_of_their_names(voc):
     annotations = voc(
         {"b": document(item("dog"), item("cat")), "a": document(height="9"), "c": document()}
     )
-
     assert list(annotations.classes) == ["cat", "dog"]
     assert list(annotations.category_ids) == [1, 2]
     assert [(r.path.name, r.image_id, r.height) for r in annotations.images] == [
@@ -97,9 +90,7 @@ def test_classes_and_images_are_numbered_in_the_order_of_their_names(voc):
 
 def test_names_choose_the_images_and_classes_the_labels(voc, tmp_path):
     documents = {"a": document(item("x")), "b": document(item("dog"))}
-
     annotations = voc(documents, names=["b"], classes=["dog", "cat"])
-
     assert [record.path.stem for record in annotations.images] == ["b"]
     assert list(annotations.classes) == ["dog", "cat"]
     assert annotations.images[0].labels.tolist() == [1]
@@ -112,9 +103,7 @@ def test_names_choose_the_images_and_classes_the_labels(voc, tmp_path):
 def test_of_two_images_with_a_stem_the_first_by_name_is_taken(voc, tmp_path):
     for name in ("a.png", "a.txt"):
         (tmp_path / "JPEGImages" / name).touch()
-
     annotations = voc({"a": document(item())})
-
     assert annotations.images[0].path.name == "a.jpg"
 
 
@@ -163,14 +152,12 @@ def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
 @pytest.mark.parametrize(("split", "clicks"), [("train", 1), ("val", 1), ("test", 0)])
 def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(split, clicks):
     coco = read_coco(DATA / "bccd" / f"annotations/instances_{split}.json", DATA / "bccd/images")
-
     voc = read_voc(
         DATA / "bccd" / "voc_annotations",
         DATA / "bccd" / "images",
         names=[record.path.stem for record in coco.images],
         classes=coco.classes,
     )
-
     assert voc.cleaned.get("no area", 0) == clicks
     assert voc.num_boxes == coco.num_boxes
     assert objects(voc) == objects(coco)
@@ -187,7 +174,6 @@ def objects(annotations):
 
 def test_widths_in_place_of_edges_are_refused_with_the_folder(voc):
     boxes = [(x, y, 15, 25) for x in range(2, 160, 20) for y in (5, 60)]
-
     with pytest.raises(
         ValueError, match=r"Annotations: \d+ of 16 boxes fit no image as \[x1, y1, x2, y2\], such"
     ):
@@ -197,7 +183,6 @@ def test_widths_in_place_of_edges_are_refused_with_the_folder(voc):
 def test_two_files_of_one_image_are_refused(voc):
     text = document(item()).replace("<annotation>", "<annotation><filename>b.jpg</filename>")
     voc({"b": text})
-
     with pytest.raises(ValueError, match=r"a.jpg.xml and a.xml are both of the image 'a.jpg'"):
         voc({"a.jpg": text, "a": text})
 
@@ -245,7 +230,6 @@ def written(tmp_path, text, encoding, declared=None, mark=b""):
 )
 def test_a_file_is_read_in_the_encoding_that_it_declares(tmp_path, text, encoding, declared, mark):
     file = written(tmp_path, text, encoding, declared, mark)
-
     assert read_xml(file).findtext("object/name") == text
     head = f"<?xml version='1.0' encoding='{declared}' standalone='yes'?>" if declared else ""
     file.write_bytes(mark + (head + BODY.format(text)).encode(encoding))
@@ -272,14 +256,12 @@ def test_an_encoding_that_does_not_fit_is_refused_with_the_file(
     file = written(tmp_path, "café", encoding, declared)
     if declared == "":
         file.write_bytes(b'<?xml version="1.0" encoding?>' + BODY.encode())
-
     with pytest.raises(ValueError, match=message):
         read_xml(file)
 
 
 def test_an_xml_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.xml").write_text("<annotations><image/></annotations>")
-
     with pytest.raises(ValueError, match=r"a.xml: the outer element is <annotations>; expected"):
         read_xml(tmp_path / "a.xml")
     (tmp_path / "a.xml").write_bytes(b"")

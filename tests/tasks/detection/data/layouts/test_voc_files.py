@@ -67,7 +67,6 @@ def test_a_line_of_a_list_finds_its_file(files, name, line):
 
 def test_of_two_files_the_one_that_fits_best_is_taken(files):
     there = files(["leaf.xml", "leaf 1.xml", "a.xml", "a.jpg.xml", "x/b.xml", "y/b.xml"])
-
     assert found(there, "leaf 1") == "leaf 1.xml"
     assert found(there, "leaf -1") == "leaf.xml"
     assert found(there, "a") == "a.xml"
@@ -79,7 +78,6 @@ def test_of_two_files_the_one_that_fits_best_is_taken(files):
 
 def test_names_without_a_file_are_counted_and_shown_as_they_stand(files):
     there = files(["0001.xml"])
-
     with pytest.raises(
         FileNotFoundError,
         match=r"train.txt: 2 of 3 annotation files do not exist below .*: 'images/000l', 'x'",
@@ -92,7 +90,6 @@ def test_hidden_files_are_passed_over(files):
         ["0003.xml", "._0003.xml", ".DS_Store", "__MACOSX/0003.xml"],
         ["0003.jpg", "._0003.jpg", "Thumbs.db", ".cache/0003.jpg"],
     )
-
     assert [file.name for file in there.files] == ["0003.xml"]
     assert there.picture(there.files[0], "") == there.images / "0003.jpg"
 
@@ -117,13 +114,11 @@ def test_hidden_files_are_passed_over(files):
 )
 def test_the_image_of_an_xml_file_is_that_of_its_name(files, annotation, images, said, image):
     there = files([annotation], images)
-
     assert there.picture(there.files[0], said) == there.images / image
 
 
 def test_an_image_in_two_folders_is_no_answer(files):
     there = files(["a.xml"], ["x/a.jpg", "y/a.jpg"])
-
     with pytest.raises(ValueError, match=r"a.xml: 2 images below .* have its name: 'x/a.jpg', 'y"):
         there.picture(there.files[0], "")
 
@@ -148,7 +143,6 @@ def test_lists_have_a_name_a_line(lists):
         val=b"\xef\xbb\xbf0004\n0005",
         test="0006\n".encode("utf-16"),
     )
-
     assert sets.lists == {
         "train": ["0001", "leaf (1)", "0003  1"],
         "val": ["0004", "0005"],
@@ -159,7 +153,6 @@ def test_lists_have_a_name_a_line(lists):
 
 def test_names_in_two_folders_are_not_taken_for_one_file(files):
     below = files(["b/0001.xml", "b/0002.xml"])
-
     with pytest.raises(ValueError, match=r"'a/0001' and 'b/0001' both stand for 'b/0001.xml'"):
         below.named(["a/0001", "b/0001"], where="train.txt")
     with pytest.raises(ValueError, match=r"both stand for 'b/0002.xml'.*add the missing one"):
@@ -170,7 +163,6 @@ def test_names_in_two_folders_are_not_taken_for_one_file(files):
 
 def test_a_name_that_is_listed_twice_is_taken_once(lists):
     sets = lists(train="a\nb\na\na\n", val="c")
-
     assert sets.lists["train"] == ["a", "b"]
     assert sets.repeated == {"train": "train.txt names 2 images again: each is taken once"}
 

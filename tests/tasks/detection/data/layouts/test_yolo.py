@@ -68,7 +68,6 @@ def boxes(split, name):
 )
 def test_every_spelling_of_a_description_finds_images_and_labels(write, yaml, images):
     root = write(LABELS, yaml=yaml, images=images)
-
     for given in (root, root / "data.yaml"):
         found = splits(given)
         assert list(found.train.classes) == ["cat", "dog"]
@@ -83,9 +82,7 @@ def test_lists_of_files_name_the_images_of_a_split(write):
     (root / "train.txt").write_text("./images/train/b.png\n\nimages\\train\\a.png\n")
     (root / "more.txt").write_text(f"{root}/images/train/a.png\nimages/train/lost.png\n")
     (root / "val.txt").write_text("images/val/c.png")
-
     found = splits(root)
-
     assert [record.path.stem for record in found.train.images] == ["b", "a", "lost"]
     assert boxes(found.train, "a") == (BOXES, [1, 2])
     with pytest.raises(ValueError, match=r"1 of 3 images .*images/train/lost.png does not exist"):
@@ -95,7 +92,6 @@ def test_lists_of_files_name_the_images_of_a_split(write):
 def test_polygons_become_their_boxes_and_repeated_lines_are_left_out(write):
     polygon = "1 0.25 0.25 0.75 0.25 0.5 0.75"
     found = splits(write(LABELS | {"a": f"{polygon}\n0 .5 .5 .5 .5\n\n0 0.5 0.50 .5 .5\n"}))
-
     assert boxes(found.train, "a") == ([[10, 5, 30, 15], [10, 5, 30, 15]], [2, 1])
     assert found.train.warnings == ("1 lines of label files repeat another and are left out",)
 
@@ -103,7 +99,6 @@ def test_polygons_become_their_boxes_and_repeated_lines_are_left_out(write):
 def test_images_without_labels_are_counted(write):
     files = {"train": ("a", "b", "d"), "val": ("c",)}
     found = splits(write(LABELS | {"b": ""}, files=files))
-
     assert boxes(found.train, "b") == boxes(found.train, "d") == ([], [])
     assert found.train.warnings == (
         "1 images have no label file and count as images without objects",
@@ -115,14 +110,12 @@ def test_without_a_validation_split_the_training_images_are_divided(write):
     files = {"train": [str(number) for number in range(10)]}
     labels = dict.fromkeys(files["train"], "0 .5 .5 .5 .5")
     found = splits(write(labels, yaml="train: images/train\nnames: [cat]", files=files))
-
     assert [len(s.images) for s in (found.train, found.val, found.test)] == [7, 2, 1]
     assert found.drawn.startswith("train, val, test are drawn from 10 images by data.seed=0")
 
 
 def test_classes_fix_the_labels_and_refuse_others(write):
     root = write(LABELS)
-
     assert boxes(splits(root, classes=["dog", "cat"]).train, "a") == (BOXES, [2, 1])
     with pytest.raises(ValueError, match=r"no class 'dgo' \(nearest: 'dog'\); it has 'cat', 'dog'"):
         yolo_parts(root=root, classes=["cat", "dgo"])
@@ -172,7 +165,6 @@ def test_a_malformed_line_is_refused_with_the_file_and_the_line(write, line, mes
 )
 def test_a_malformed_description_is_refused(write, yaml, message):
     root = write(LABELS, yaml=yaml)
-
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         yolo_parts(root=root)
 
@@ -191,9 +183,7 @@ def test_boxes_lie_on_the_upright_image(write):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / "train" / "a.png", exif=exif)
-
     (record, _) = splits(root).train.images
-
     assert (record.width, record.height) == (HEIGHT, WIDTH)
     assert record.boxes[0].tolist() == [5, 10, 15, 30]
 
