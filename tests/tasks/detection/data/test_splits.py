@@ -336,13 +336,7 @@ def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path, options,
     ("name", "message"),
     [
         ("images/1.png", r"Image 'images/1.png' does not exist below .*/images' holds '1.png': w"),
-        (r"images\1.png", r"Image 'images\\1.png' does not exist below .* holds '1.png': write"),
-        ("../x/1.png", r"Image '../x/1.png' does not exist below .* holds '1.png': write the pa"),
-        ("/data/1.png", r"Image '/data/1.png' does not exist; .* holds '1.png': write the paths"),
         (r"C:\data\1.png", r"Image 'C:\\data\\1.png' does not exist; .* holds '1.png': write"),
-        ("2.png", r"Image '2.png' does not exist below .* holds 'sub/2.png': write the paths"),
-        ("a%20b.png", r"Image 'a%20b.png' .* holds 'a b.png': codes such as %20 are not read"),
-        ("1.PNG", r"Image '1.PNG' .* holds '1.png': capital and small letters differ"),
     ],
 )
 def test_a_path_that_is_none_is_shown_with_what_is_there(tmp_path, name, message):

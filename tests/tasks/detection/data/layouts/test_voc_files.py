@@ -117,7 +117,7 @@ def test_the_image_of_an_xml_file_is_that_of_its_name(files, annotation, images,
     assert there.picture(there.files[0], said) == there.images / image
 
 
-def test_an_image_in_two_folders_is_no_answer(files):
+def test_an_image_in_two_folders_is_refused(files):
     there = files(["a.xml"], ["x/a.jpg", "y/a.jpg"])
     with pytest.raises(ValueError, match=r"a.xml: 2 images below .* have its name: 'x/a.jpg', 'y"):
         there.picture(there.files[0], "")
@@ -139,7 +139,7 @@ def lists(tmp_path):
 
 def test_lists_have_a_name_a_line(lists):
     sets = lists(
-        train="0001\r\nleaf (1)\r\n\r\n# from camera 2\r\n  0003  1\r\n",
+        train="0001\r\nleaf (1)\r\n\r\n# from camera 2\r\n  0003  1\r\n0001\r\n0001",
         val=b"\xef\xbb\xbf0004\n0005",
         test="0006\n".encode("utf-16"),
     )
@@ -148,7 +148,9 @@ def test_lists_have_a_name_a_line(lists):
         "val": ["0004", "0005"],
         "test": ["0006"],
     }
-    assert sets.repeated == {}
+    assert sets.repeated == {"train": "train.txt names 2 images again: each is taken once"}
+    with pytest.raises(ValueError, match=r"train.txt: line 2 has the byte 0xe9, which is not UTF"):
+        lists(train="a\ncaf\xe9\n".encode("latin-1"))
 
 
 def test_names_in_two_folders_are_not_taken_for_one_file(files):
@@ -161,23 +163,9 @@ def test_names_in_two_folders_are_not_taken_for_one_file(files):
     assert len(below.named(same, where="train.txt")) == 1
 
 
-def test_a_name_that_is_listed_twice_is_taken_once(lists):
-    sets = lists(train="a\nb\na\na\n", val="c")
-    assert sets.lists["train"] == ["a", "b"]
-    assert sets.repeated == {"train": "train.txt names 2 images again: each is taken once"}
-
-
 def test_lists_may_lie_in_imagesets_itself_and_need_not_be_there(lists, tmp_path):
     assert read_image_sets(tmp_path).lists == {}
+    with pytest.raises(ValueError, match=r"has the lists 'cat.txt'; expected train.txt and"):
+        lists(folder="ImageSets", cat="a 1")
     assert lists(folder="ImageSets", train="a", val="b").lists == {"train": ["a"], "val": ["b"]}
     assert lists(train="c", val="d", cat_train="c 1").lists == {"train": ["c"], "val": ["d"]}
-
-
-def test_lists_of_other_names_are_refused(lists):
-    with pytest.raises(ValueError, match=r"has the lists 'cat_train.txt'; expected train.txt and"):
-        lists(cat_train="a 1")
-
-
-def test_a_list_that_is_no_text_is_refused_with_its_name(lists):
-    with pytest.raises(ValueError, match=r"train.txt: line 2 has the byte 0xe9, which is not UTF"):
-        lists(train="a\ncaf\xe9\n".encode("latin-1"))
