@@ -15,7 +15,7 @@ from tasks.common.report.advice import advice
 from tasks.common.report.progress import with_progress
 from tasks.segmentation.data.case_facts import CaseFacts, mask_facts
 from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
-from tasks.segmentation.data.colour import common_channels, is_coloured
+from tasks.segmentation.data.channels import common_channels, is_coloured
 from tasks.segmentation.data.formats.files import check_same_grid, read_image
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
 from tasks.segmentation.data.masks.read import is_copy, labels_of, read_mask_files

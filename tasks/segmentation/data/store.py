@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.common.files.scratch import Scratch
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
-from tasks.segmentation.data.colour import fitted
+from tasks.segmentation.data.channels import fitted
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.input import Scaling, scaling_of
 from tasks.segmentation.data.masks.read import read_mask

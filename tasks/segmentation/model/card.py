@@ -64,7 +64,7 @@ class SegmenterCard(NetworkCard):
 
     @property
     def image_channels(self) -> int | None:
-        """What gray and RGB images are given; see `tasks.segmentation.data.colour.fitted`."""
+        """What gray and RGB images are given; see `tasks.segmentation.data.channels.fitted`."""
         return self.channels if self.gray_or_rgb else None
 
     @property

@@ -23,7 +23,7 @@ from tasks.common.files.sources import (
 from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
-from tasks.segmentation.data.colour import fitted, is_coloured
+from tasks.segmentation.data.channels import fitted, is_coloured
 from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.formats.files import (
     SUFFIXES,

@@ -221,11 +221,3 @@ def test_numbers_that_cannot_be_normalised_name_the_file(write_set):
     message = r"case0_0\.nii has values from -5 to 300, .*use zscore, percentile or window\.$"
     with refuses(message):
         CaseStore(data, InputOptions(normalisation="imagenet"), limit=0)[0]
-
-
-def test_a_damaged_file_is_named(write_set):
-    data = write_set([noise(0)])
-    path = data.cases[0].images[0]
-    path.write_bytes(path.read_bytes()[:60])
-    with refuses(r"case0_0\.png cannot be decoded"):
-        CaseStore(data, OPTIONS, limit=10**6)[0]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tasks.segmentation.data.case_facts import image_notes
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.channels import common_channels, fitted, is_coloured
 from tasks.segmentation.data.check import check_cases, shared_channels
-from tasks.segmentation.data.colour import common_channels, fitted, is_coloured
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.options import InputOptions
