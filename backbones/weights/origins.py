@@ -276,7 +276,7 @@ ORIGINS: Final[Sequence[Origin]] = (
         lambda f: _is_plain(f) and "fc.weight" in f.state,
         stride_in_1x1=False,
     ),
-    # Whoever saved a backbone alone may have built it with another stride.
+    # A backbone that was saved alone may have been built with another stride.
     Origin("a ResNet of torchvision's names without a classifier", _is_plain),
     Origin("a model trained with Lightning", _is_lightning),
     Origin("a model of a project that is not known", lambda _: True),
