@@ -131,7 +131,9 @@ class ResNetUNet(NoTorchScript, nn.Module):
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
         coarser = channels[:-1] if options.deep_supervision else ()
         self.deep_heads = nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in coarser)
-        self.smallest = smallest_side(self)
+        # Instance norm has nothing to normalise in a map of one pixel: its result is a constant.
+        instance = any(isinstance(module, nn.InstanceNorm2d) for module in self.modules())
+        self.smallest = self.multiple * (2 if instance else 1)
         initialize_decoder(self.decoder)
         for module in self.decoder.modules():
             if isinstance(module, nn.ConvTranspose2d):  # which smp has none of
@@ -187,15 +189,6 @@ def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]
             f"backbone: {', '.join(backbone.strides)}."
         )
     return options.channels
-
-
-def smallest_side(network: ResNetUNet) -> int:
-    """Return the smallest side of an image that every norm of a U-Net can normalise.
-
-    Instance norm has nothing to normalise in a map of 1x1: its result would be a constant.
-    """
-    instance = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
-    return network.multiple * (2 if instance else 1)
 
 
 @torch.fx.wrap  # one node in a graph of torch.fx, which cannot follow what depends on a size

@@ -157,8 +157,8 @@ def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
     stored, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
     image = fitted(stored, case.images, channels=card.image_channels)
     if len(image) != card.channels:
-        told = card.gray_or_rgb and is_coloured(image, case.images)
-        colours = " that differ" if told else ""
+        coloured = card.gray_or_rgb and is_coloured(image, case.images)
+        colours = " that differ" if coloured else ""
         raise UserError(
             f"{case.images[0]} has {len(image)} channels{colours} in {len(case.images)} files, but "
             f"the segmenter was trained on {card.channels}; give images like those of the training."
