@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones.errors import UserError
 from tasks.common.files.paths import listed
-from tasks.common.options.limits import are_numbers
+from tasks.common.options.limits import are_numbers, with_tuples
 
 SIDES: Final = ("train", "val", "test")
 
@@ -67,7 +67,7 @@ def read_data(
     for name in chosen.keys() & lists:
         value = chosen[name]
         chosen[name] = [str(item) for item in (value if isinstance(value, list) else [value])]
-    options = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+    options = kind(**with_tuples(chosen))
     source = {key: value for key, value in values.items() if key not in names}
     return options, instantiate(source, _convert_="all")
 

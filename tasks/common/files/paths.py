@@ -88,16 +88,21 @@ def existing_file(path: Path, *, what: str) -> Path:
     """
     if path.is_file():
         return path
-    problem = "is a folder" if path.is_dir() else "does not exist"
-    raise FileNotFoundError(f"{what} {str(path)!r} {problem}; expected a file. {contents(path)}")
+    raise _missing(path, what, other="folder" if path.is_dir() else "", expected="file")
 
 
 def existing_folder(path: Path, *, what: str) -> Path:
     """Return ``path`` if it is a folder; as `existing_file`."""
     if path.is_dir():
         return path
-    problem = "is a file" if path.is_file() else "does not exist"
-    raise FileNotFoundError(f"{what} {str(path)!r} {problem}; expected a folder. {contents(path)}")
+    raise _missing(path, what, other="file" if path.is_file() else "", expected="folder")
+
+
+def _missing(path: Path, what: str, *, other: str, expected: str) -> FileNotFoundError:
+    problem = f"is a {other}" if other else "does not exist"
+    return FileNotFoundError(
+        f"{what} {str(path)!r} {problem}; expected a {expected}. {contents(path)}"
+    )
 
 
 def contents(path: Path) -> str:

@@ -166,3 +166,8 @@ def are_numbers(values: object, *, count: int | None = None) -> TypeGuard[Sequen
         and all(map(is_finite, values))
         and count in (None, len(values))
     )
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with tuples for lists, as dataclasses of options have them."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

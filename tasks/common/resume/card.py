@@ -11,6 +11,7 @@ from backbones import Backbone, BackboneOptions, Conventions, build_backbone
 from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.files.paths import contents, listed
+from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.resume.classes import Classes, matched
@@ -218,11 +219,6 @@ def load_network(
     except RuntimeError as error:
         noun = card.NAMES.noun
         raise UserError(f"{path} lacks weights of the {noun} it describes: {error}") from error
-
-
-def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with tuples for lists, as the dataclasses have them."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (JSON values)

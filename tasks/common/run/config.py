@@ -17,7 +17,7 @@ from backbones import list_backbones
 from backbones.plugins import FAMILIES, offered
 from tasks.common.data.prefix.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
-from tasks.common.options.limits import Options, integer
+from tasks.common.options.limits import Options, integer, with_tuples
 from tasks.common.options.run import RunOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
@@ -141,7 +141,7 @@ def members(overrides: Sequence[str]) -> list[str]:
 def plain_values(node: DictConfig) -> dict[str, Any]:
     """Return the values of a group, with tuples for lists, as the dataclasses have them."""
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return with_tuples(values)
 
 
 def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy sees as Any)

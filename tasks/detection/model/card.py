@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 import torch
 
+from tasks.common.options.limits import with_tuples
 from tasks.common.report.advice import without_training
 from tasks.common.resume.card import (
     NetworkCard,
@@ -14,7 +15,6 @@ from tasks.common.resume.card import (
     card_values,
     load_network,
     read_card,
-    with_tuples,
 )
 from tasks.detection.data.images import Reading
 from tasks.detection.model.detector import Detector

@@ -127,7 +127,7 @@ class CaseSet:
             for the one with the largest spacing (the last among equals).
         channel_names: Of the image's channels, where the data set names them.
         notes: What a user should know of how it was read, a sentence each.
-        exif: What to do with rotated images; see `tasks.common.images.orientation.turned`.
+        exif: What to do with rotated images; see `tasks.common.images.orientation.oriented`.
         channels: 1 or 3 where gray and RGB images are converted to one kind (`channels.fitted`);
             None if they are of other kinds, or not read yet.
     """

@@ -25,7 +25,7 @@ def choose_norms(
 
     ``model.norm`` is for both, unless ``backbone.norm`` says otherwise or the backbone cannot be
     built with it. Left to us, the backbone's follows from its weights as in
-    `tasks.common.recipe.backbone.choose_norm`; the decoder, which is never loaded, takes ``batch``
+    `tasks.common.recipe.build.choose_norm`; the decoder, which is never loaded, takes ``batch``
     from 8 images per device on, ``group`` below.
     """
     if start is not None:

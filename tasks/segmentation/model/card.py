@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from tasks.common.images.orientation import check_exif
+from tasks.common.options.limits import with_tuples
 from tasks.common.resume.card import (
     NetworkCard,
     TaskNames,
     card_values,
     load_network,
     read_card,
-    with_tuples,
 )
 from tasks.common.resume.classes import Classes, matched
 from tasks.segmentation.data.cases import ClassTable

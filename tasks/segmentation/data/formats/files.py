@@ -79,7 +79,7 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
     Args:
         paths: One file, or one per group of channels.
         axis: Of volumes; see `CaseSet`.
-        exif: What to do with rotated flat images; see `tasks.common.images.orientation.turned`.
+        exif: What to do with rotated flat images; see `tasks.common.images.orientation.oriented`.
 
     Raises:
         FileNotFoundError: If a file is missing.

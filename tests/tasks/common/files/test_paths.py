@@ -6,20 +6,19 @@ from tasks.common.files.paths import (
     check_output,
     existing_file,
     existing_folder,
+    files_below,
     hint,
+    is_hidden,
     listed,
     name_here,
     named_file,
 )
 
 
-def test_names_beyond_the_limit_are_counted():
+def test_names_beyond_the_limit_are_counted_and_the_nearest_ignores_case():
     assert listed(list("abcdef"), limit=2) == "'a', 'b' and 4 more"
     assert listed(["a"], limit=2) == "'a'"
     assert listed([]) == ""
-
-
-def test_the_nearest_name_ignores_case():
     assert hint("wbc", ["RBC", "WBC"]) == " (nearest: 'WBC')"
     assert hint("zebra", ["RBC", "WBC"]) == ""
 
@@ -151,7 +150,16 @@ def test_a_file_that_is_nowhere_lists_what_there_is(pictures):
         FileNotFoundError, match=r"image 'sub' is a folder below .*; expected a file"
     ):
         named_file(pictures, "sub", what="image")
-    with pytest.raises(FileNotFoundError, match="does not exist below"):
-        named_file(pictures, "x" * 5000, what="image")
-    with pytest.raises(FileNotFoundError, match="does not exist below"):
-        named_file(pictures, "a\0b.jpg", what="image")
+    for name in ("x" * 5000, "a\0b.jpg"):
+        with pytest.raises(FileNotFoundError, match="does not exist below"):
+            named_file(pictures, name, what="image")
+
+
+def test_litter_is_no_data(tmp_path):
+    left = ("._1.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/1.jpg")
+    for name in ("b/2.JPG", "1.jpg", "a.txt", *left):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = files_below(tmp_path, suffixes=(".jpg", ".db"))
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["1.jpg", "b/2.JPG"]
+    assert not is_hidden(tmp_path / ".hidden" / "1.jpg")

@@ -2,24 +2,14 @@ import codecs
 
 import pytest
 
-from tasks.common.files.paths import files_below, is_hidden
 from tasks.common.files.text import read_json, read_text
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "Zelle,Größe".encode(),
-        codecs.BOM_UTF8 + "Zelle,Größe".encode(),
-        codecs.BOM_UTF16_LE + "Zelle,Größe".encode("utf-16-le"),
-        codecs.BOM_UTF16_BE + "Zelle,Größe".encode("utf-16-be"),
-        codecs.BOM_UTF32_LE + "Zelle,Größe".encode("utf-32-le"),
-    ],
-)
-def test_a_byte_order_mark_tells_the_encoding_and_is_left_out(tmp_path, content):
-    file = tmp_path / "a.txt"
-    file.write_bytes(content)
-    assert read_text(file) == "Zelle,Größe"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding_and_is_left_out(tmp_path, encoding):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""  # the others write theirs
+    (tmp_path / "a.txt").write_bytes(mark + "Zelle,Größe".encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "Zelle,Größe"
 
 
 def test_another_encoding_is_refused_with_file_line_and_byte(tmp_path):
@@ -36,20 +26,3 @@ def test_json_with_a_mark_is_read_and_broken_json_is_placed(tmp_path):
     file.write_text('{\n"a" 1}')
     with pytest.raises(ValueError, match=r"a\.json: not valid JSON at line 2, column 5"):
         read_json(file)
-
-
-def test_litter_is_no_data(tmp_path):
-    for name in (
-        "b/2.JPG",
-        "1.jpg",
-        "._1.jpg",
-        ".DS_Store",
-        "Thumbs.db",
-        "__MACOSX/1.jpg",
-        "a.txt",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = files_below(tmp_path, suffixes=(".jpg", ".db"))
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["1.jpg", "b/2.JPG"]
-    assert not is_hidden(tmp_path / ".hidden" / "1.jpg")

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from backbones import BackboneOptions
+from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.card import (
     find_checkpoint,
@@ -13,7 +14,6 @@ from tasks.common.resume.card import (
     read_card,
     structure_of,
     task_of,
-    with_tuples,
 )
 from tests.tasks.common.resume.pose import CARD, Card, save
 
