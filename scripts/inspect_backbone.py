@@ -57,8 +57,19 @@ def check_names(names: Iterable[str], commands: Iterable[str]) -> None:
             )
 
 
+def check_known(names: Iterable[str]) -> None:
+    """Refuse a backbone that is not registered before torch is imported."""
+    from backbones import list_backbones
+    from backbones.choose import choose
+
+    for name in names:
+        if "/" not in name:  # one of a family, such as timm/resnet18
+            choose(dict.fromkeys(list_backbones()), name, what="backbone")
+
+
 def show(options: argparse.Namespace) -> None:
     """Print the table of backbones."""
+    check_known(options.names)
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -78,6 +89,7 @@ def show(options: argparse.Namespace) -> None:
 
 def show_weights(options: argparse.Namespace) -> None:
     """Print what a weight file would load, and what its weights expect of an image."""
+    check_known([options.name] if options.name else [])
     from benchmarks.study.weights import fitting, report
 
     if options.name is not None:
