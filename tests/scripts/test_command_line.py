@@ -100,6 +100,11 @@ def test_a_mistake_in_an_option_of_every_task_is_named(training, argument, messa
         ("segmentation", ["data=foldr"], "no data=foldr; did you mean 'folder'.*Known: csv, fo"),
         ("segmentation", ["input.pach=[64,64]"], r"did you mean 'input.patch'\?$"),
         ("segmentation", ["loss.name=dise"], "unknown loss.name 'dise'; did you mean 'dice'"),
+        (
+            "segmentation",
+            ["data.fold=5"],
+            "data.fold takes an integer from 0 to 4 where data.folds",
+        ),
         ("segmentation", ["tolerance=0"], "^tolerance takes a distance above 0, got 0"),
     ],
 )
