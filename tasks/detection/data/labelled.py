@@ -1,5 +1,6 @@
 """What a layout reads: images and their objects as the files have them, before any cleaning."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from backbones.errors import UserError
+from tasks.common.files.paths import hint, listed
 from tasks.detection.data.box_formats import Stored, judge
 
 Box = tuple[float, float, float, float]
@@ -108,6 +110,20 @@ class LabelledSet:
                 f"{1 - first}, all lie a pixel off"
             )
         return self.with_warnings(*warnings)
+
+
+def check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
+    """Raise UserError unless every class is among the ``known`` ones, once."""
+    repeated = [name for name, times in Counter(classes).items() if times > 1]
+    if repeated:
+        raise UserError(f"classes has {listed(repeated)} more than once.")
+    missing = [name for name in classes if name not in known]
+    if missing:
+        raise UserError(
+            f"no category {listed(missing)}{hint(missing[0], known)}; "
+            f"it has {listed(known, limit=10)}. "
+            "Expected a category for every class; rename the categories to match."
+        )
 
 
 Parts = dict[str, LabelledSet]

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from backbones.errors import UserError
-from tasks.common.files.paths import existing_file, existing_folder, hint, listed, name_here
+from tasks.common.files.paths import existing_file, existing_folder, listed, name_here
 from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_number
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region
-from tasks.detection.data.layouts.coco_outlines import Outline, outline
+from tasks.detection.data.labelled import (
+    LabelledImage,
+    LabelledSet,
+    Parts,
+    Region,
+    check_classes,
+)
+from tasks.detection.data.layouts.coco_outlines import outline
 
 CROWD: Final = "crowd, kept for evaluation only"
 
@@ -113,7 +119,6 @@ class _Categories:
 
     classes: Sequence[str]
     ids: Sequence[int]
-    labels: Mapping[int, int]
     names: Mapping[int, str]
 
 
@@ -146,25 +151,10 @@ def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | N
     if not names:
         raise UserError("the file has no categories; expected at least one.")
     chosen = [names[number] for number in sorted(names)] if classes is None else list(classes)
-    _check_classes([name.strip() for name in chosen], list(names.values()))
+    check_classes([name.strip() for name in chosen], list(names.values()))
     by_name = {name: number for number, name in names.items()}
     ids = [by_name[name.strip()] for name in chosen]
-    labels = {number: label for label, number in enumerate(ids, start=1)}
-    return _Categories(classes=chosen, ids=ids, labels=labels, names=names)
-
-
-def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
-    """Raise unless every class is among the categories, once."""
-    repeated = [name for name, times in Counter(classes).items() if times > 1]
-    if repeated:
-        raise UserError(f"classes has {listed(repeated)} more than once.")
-    missing = [name for name in classes if name not in known]
-    if missing:
-        raise UserError(
-            f"no category {listed(missing)}{hint(missing[0], known)}; "
-            f"it has {listed(known, limit=10)}. "
-            "Expected a category for every class; rename the categories to match."
-        )
+    return _Categories(classes=chosen, ids=ids, names=names)
 
 
 def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, LabelledImage]:
@@ -202,6 +192,7 @@ def _place(
 ) -> None:
     """Append every annotation to its image."""
     refused: Counter[str] = Counter()
+    labels = {number: label for label, number in enumerate(categories.ids, start=1)}
     for position, entry in enumerate(entries):
         what = f"annotation {entry.get('id', f'at position {position}')}"
         category, number = (_integer(entry, key, what=what) for key in ("category_id", "image_id"))
@@ -214,10 +205,9 @@ def _place(
             raise UserError(
                 f"{what}: category_id {category} is not the id of a category; there are {known}."
             )
-        if category in categories.labels:
+        if category in labels:
             image = images[number]
-            region = _region(entry, categories.labels[category], image, what=what)
-            image.regions.append(region)
+            image.regions.append(_region(entry, labels[category], image, what=what))
         else:
             refused[categories.names[category]] += 1
     if refused:
@@ -236,7 +226,18 @@ def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what:
         raise UserError(f"{what}: area is {area!r}; expected a number of square pixels.")
     if crowd not in (0, 1):
         raise UserError(f"{what}: iscrowd is {crowd!r}; expected 0 or 1.")
-    bbox, found = _box(entry, image, what=what)
+    bbox: Any = entry.get("bbox")
+    found, more = None, ""
+    if bbox in (None, [], {}, "", [0, 0, 0, 0]):
+        try:
+            found = outline(entry.get("segmentation"), height=image.height, width=image.width)
+        except UserError as error:
+            raise UserError(f"{what} has no bbox, and its {error}") from error
+        bbox, more = list(found.bbox) if found else bbox, ", and there is no segmentation"
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+        raise UserError(
+            f"{what}: bbox is {bbox!r}{more}; expected 4 numbers [x, y, width, height]."
+        )
     x, y, width, height = (float(value) for value in bbox)
     if area is None and found:
         area = found.area
@@ -246,32 +247,6 @@ def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what:
         ignored=bool(crowd),
         area=None if area is None else float(area),
         outlined=found is not None,
-    )
-
-
-def _box(
-    entry: Mapping[str, Any], image: LabelledImage, *, what: str
-) -> tuple[Sequence[float], Outline | None]:
-    """Return the bounding box, and the outline if that had to stand in for it."""
-    bbox: Any = entry.get("bbox")
-    empty = bbox in (None, [], {}, "", [0, 0, 0, 0])
-    if not empty and (
-        not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox))
-    ):
-        raise UserError(f"{what}: bbox is {bbox!r}; expected 4 numbers [x, y, width, height].")
-    if not empty:
-        return bbox, None
-    try:
-        found = outline(entry.get("segmentation"), height=image.height, width=image.width)
-    except UserError as error:
-        raise UserError(f"{what} has no bbox, and its {error}") from error
-    if found:
-        return found.bbox, found
-    if bbox == [0, 0, 0, 0]:
-        return bbox, None
-    raise UserError(
-        f"{what}: bbox is {bbox!r}, and there is no segmentation to draw it around; expected "
-        "4 numbers [x, y, width, height]."
     )
 
 

@@ -4,8 +4,9 @@ The format is described at https://docs.ultralytics.com/datasets/detect.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +20,25 @@ from tasks.common.files.paths import (
     contents,
     existing_folder,
     files_below,
-    hint,
     listed,
     name_here,
 )
 from tasks.common.files.text import read_text
 from tasks.common.images.orientation import TAG, UPRIGHT, valid
 from tasks.detection.data.images import stored_image
-from tasks.detection.data.labelled import Box, LabelledImage, LabelledSet, Parts, Region
+from tasks.detection.data.labelled import (
+    Box,
+    LabelledImage,
+    LabelledSet,
+    Parts,
+    Region,
+    check_classes,
+)
 
+_MISSING: Final = "images have no label file and count as images without objects"
+_EMPTY: Final = "images have an empty label file and count as images without objects"
+_REPEATED: Final = "lines of label files repeat another and are left out"
+_ODD: Final = (_MISSING, _EMPTY, _REPEATED)  # in the order of the warnings
 _SLACK: Final = 0.01  # of the image's side, by which rounding may leave it
 
 
@@ -52,11 +63,10 @@ def yolo_parts(*, root: str | Path, classes: Sequence[str] | None = None) -> Par
     """
     described = _described(Path(root))
     chosen = described.names if classes is None else [name.strip() for name in classes]
-    if unknown := [name for name in chosen if name not in described.names]:
-        raise UserError(
-            f"{described.file}: no class {listed(unknown)}{hint(unknown[0], described.names)}; it "
-            f"has {listed(described.names, limit=10)}."
-        )
+    try:
+        check_classes(chosen, described.names)
+    except UserError as error:
+        raise UserError(f"{described.file}: {error}") from error
     labels = {described.names.index(name): label for label, name in enumerate(chosen, start=1)}
     return {
         split: _labelled(described, split, chosen, labels)
@@ -166,20 +176,11 @@ def _names(value: object, count: object, file: Path) -> list[str]:
     return texts
 
 
-@dataclass
-class _Counts:
-    """Counts what is odd about the label files of a split."""
-
-    missing: list[Path] = field(default_factory=list)
-    empty: int = 0
-    repeated: int = 0
-
-
 def _labelled(
     described: _Description, split: str, classes: Sequence[str], labels: Mapping[int, int]
 ) -> LabelledSet:
     """Return what the label files of a split say."""
-    base, counts = described.bases[0], _Counts()
+    base, counts = described.bases[0], Counter[str]()
     images: list[LabelledImage] = []
     for path in described.images(split):
         width, height = _size(path)
@@ -193,10 +194,11 @@ def _labelled(
                 path=path, file_name=name.as_posix(), height=height, width=width, regions=regions
             )
         )
-    if len(counts.missing) == len(images):
+    if counts[_MISSING] == len(images):
+        expected = _label_file(images[0].path)
         raise UserError(
             f"{described.file}: none of the {len(images)} images of {split} has a label file; "
-            f"expected such as {str(counts.missing[0])!r}. {contents(counts.missing[0])}"
+            f"expected such as {str(expected)!r}. {contents(expected)}"
         )
     labelled = LabelledSet(
         source=described.file.parent,
@@ -205,12 +207,8 @@ def _labelled(
         classes=list(classes),
         category_ids=range(1, len(classes) + 1),
     )
-    warnings = {
-        "images have no label file and count as images without objects": len(counts.missing),
-        "images have an empty label file and count as images without objects": counts.empty,
-        "lines of label files repeat another and are left out": counts.repeated,
-    }
-    return labelled.with_warnings(*(f"{n} {text}" for text, n in warnings.items() if n))
+    warnings = [f"{counts[text]} {text}" for text in _ODD if counts[text]]
+    return labelled.with_warnings(*warnings)
 
 
 def _label_file(image: Path) -> Path:
@@ -236,11 +234,11 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _objects(
-    file: Path, names: Sequence[str], labels: Mapping[int, int], counts: _Counts
+    file: Path, names: Sequence[str], labels: Mapping[int, int], counts: Counter[str]
 ) -> Iterator[tuple[int, Box]]:
     """Yield the class index and the box (x, y, w, h, in shares of the image) of each line."""
     if not file.is_file():
-        counts.missing.append(file)
+        counts[_MISSING] += 1
         return
     seen: set[tuple[float, ...]] = set()
     for number, line in enumerate(read_text(file).splitlines(), start=1):
@@ -251,11 +249,11 @@ def _objects(
             index = _index(values[0], names, labels)
         except UserError as error:
             raise UserError(f"{file}: line {number}: {error}.") from error
-        counts.repeated += values in seen
+        counts[_REPEATED] += values in seen
         if values not in seen:
             seen.add(values)
             yield index, _box(values[1:])
-    counts.empty += not seen
+    counts[_EMPTY] += not seen
 
 
 def _values(words: Sequence[str]) -> tuple[float, ...]:

@@ -140,7 +140,10 @@ def test_classes_that_do_not_fit_are_refused(read, classes, message):
         (changed("annotations", 1, image_id=11), "annotation 3: image_id 11 is not the id of any"),
         (changed("annotations", 1, category_id=1), "annotation 3: category_id 1 is not .* 2, 9"),
         (changed("annotations", 1, category_id=None), "annotation 3: category_id is None"),
-        (changed("annotations", 1, bbox=None), "3: bbox is None, and .* no segm.*; expected 4 num"),
+        (
+            changed("annotations", 1, bbox=None),
+            "bbox is None, and there is no segmentation",
+        ),
         (changed("annotations", 1, bbox=[1, 2, 3]), r"annotation 3: bbox is \[1, 2, 3\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, "4"]), r"bbox is \[1, 2, 3, '4'\]"),
         (changed("annotations", 1, bbox=[1, 2, 3, True]), r"bbox is \[1, 2, 3, True\]"),

@@ -117,8 +117,10 @@ def test_without_a_validation_split_the_training_images_are_divided(write):
 def test_classes_fix_the_labels_and_refuse_others(write):
     root = write(LABELS)
     assert boxes(splits(root, classes=["dog", "cat"]).train, "a") == (BOXES, [2, 1])
-    with pytest.raises(ValueError, match=r"no class 'dgo' \(nearest: 'dog'\); it has 'cat', 'dog'"):
+    with pytest.raises(ValueError, match=r"no category 'dgo' \(nearest: 'dog'\); it has 'ca"):
         yolo_parts(root=root, classes=["cat", "dgo"])
+    with pytest.raises(ValueError, match=r"data.yaml: classes has 'cat' more than once"):
+        yolo_parts(root=root, classes=["cat", "cat", "dog"])
     with pytest.raises(ValueError, match=r"a.txt: line 2: an object of 'dog'; expected only"):
         yolo_parts(root=root, classes=["cat"])
 
