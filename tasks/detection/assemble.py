@@ -26,15 +26,7 @@ _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
 @dataclass(frozen=True, kw_only=True)
 class Parts(RunParts):
-    """What a detection run is made of.
-
-    Attributes:
-        module: The detector and its loop.
-        data: Its batches.
-        splits: What they are of.
-        norm: The backbone's norm, and why.
-        freeze: How many stages are frozen, and why.
-    """
+    """What a detection run is made of; ``norm`` and ``freeze`` come with their reasons."""
 
     module: DetectionModule
     data: DetectionDataModule

@@ -32,15 +32,7 @@ _SPREAD = {"instance", "batch", "sync_batch"}
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What options left open, and what was decided.
-
-    Attributes:
-        norm: Of the backbone.
-        decoder_norm: Of the decoder.
-        freeze: How many stages are frozen.
-        normalisation: Of the intensities.
-        patch: Why it has its size.
-    """
+    """What options left open, and what was decided; ``patch`` is why it has its size."""
 
     norm: Decision
     decoder_norm: Decision
@@ -51,15 +43,7 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts(RunParts):
-    """What a segmentation run is made of.
-
-    Attributes:
-        module: The segmenter and its loop.
-        data: Its batches.
-        splits: What they are of.
-        loss: What is minimised.
-        choices: What options left open.
-    """
+    """What a segmentation run is made of; ``choices`` are those that options left open."""
 
     module: SegmentationModule
     data: SegmentationDataModule

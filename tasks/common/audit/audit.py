@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from backbones import Backbone
 from backbones.errors import UserError
 from tasks.common.audit.gather import alike
-from tasks.common.audit.gradients import moved_by_gradient
 from tasks.common.audit.table import (
     StageRow,
     digest,
     faults,
     group_rows,
     listed,
+    moved_by_gradient,
     named_tensors,
     norm_names,
     phase_text,

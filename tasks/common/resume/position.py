@@ -9,12 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """The batch that comes next.
-
-    Attributes:
-        epoch: Its epoch, from 0.
-        batches: How many batches of that epoch came before it.
-    """
+    """The batch that comes next: its epoch, from 0, and how many batches of it came before."""
 
     epoch: int
     batches: int

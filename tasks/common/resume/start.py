@@ -27,13 +27,7 @@ _MAY_LACK: Final = ("*.num_batches_tracked", "deep_heads.*")
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Generic[CardT]):
-    """A trained network that a run begins with.
-
-    Attributes:
-        path: Its checkpoint.
-        card: The card in it.
-        state: Its tensors by the network's names.
-    """
+    """A trained network that a run begins with: its checkpoint, its card and its tensors."""
 
     path: Path
     card: CardT

@@ -188,11 +188,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class EpochLine(Callback):
-    """Prints one line per epoch: the mean loss, the given scores, seconds.
-
-    Args:
-        scores: Names of logged metrics, such as ``val/ap``.
-    """
+    """Prints one line per epoch: mean loss, the given scores (such as ``val/ap``), seconds."""
 
     def __init__(self, scores: tuple[str, ...]) -> None:
         self.scores = scores

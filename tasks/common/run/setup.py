@@ -28,12 +28,7 @@ class Setup(Generic[CardT, AugmentT]):
     """The options that all tasks have, and what they came to on this machine.
 
     Attributes:
-        seed: Of all random numbers.
-        recipe: How to train.
-        options: How many processes train, for how many steps, and whether it is compiled.
         where: Device, precision and threads.
-        cache: Of the prefix cache.
-        augment: How training images are changed.
         choice: Which backbone; its weights are the trained network where the run begins with one.
         init_from: The path of the trained network that the run begins with, as it was given.
         start: That network; None if the run begins with a backbone alone.

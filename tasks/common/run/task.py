@@ -26,10 +26,8 @@ class RunParts:
     """What a task assembles.
 
     Attributes:
-        setup: The options that all tasks have, and what they came to on this machine.
         loading: How images are loaded, and why.
         module: The network and its loop.
-        data: Its batches.
         has_test: Whether there is a test split; without one validation is scored in its place.
     """
 
@@ -91,13 +89,7 @@ PartsT = TypeVar("PartsT", bound=RunParts)
 
 @dataclass(frozen=True, kw_only=True)
 class Show(Generic[PartsT]):
-    """One thing that a task prints or writes at the end of a run, each by itself.
-
-    Attributes:
-        what: Its name in messages.
-        do: Prints or writes it.
-        scores: Whether it needs the scores of the best checkpoint.
-    """
+    """One thing that a task prints or writes at the end, if there are scores or needs none."""
 
     what: str
     do: Callable[[PartsT, "Outcome"], None]
@@ -137,13 +129,11 @@ class Outcome:
     """What a run came to.
 
     Attributes:
-        folder: Of the run.
         best: The chosen checkpoint; None if no epoch was validated.
         score: Its validation score.
         epoch: Of the checkpoint, from 1; None if it cannot be read.
         val: Its validation scores.
         audit: What was seen of the frozen and the trained tensors.
-        seconds: Since the run began.
         is_first: Whether this process is the one that writes and prints.
     """
 

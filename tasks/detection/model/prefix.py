@@ -37,15 +37,10 @@ class FrozenBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DetectionEncoder(Encoder):
-    """Makes entries of a detector's training images.
+    """Makes entries of a detector's training images; ``decides`` is augmentation and seed.
 
     An image is resized and padded alone. In a batch its features are padded with zeros, where
     those of an image that is padded in the batch are what the stages make of the padding.
-
-    Attributes:
-        network: The detector.
-        split: What is trained on.
-        decides: What else decides a sample, in plain values: augmentation and seed.
     """
 
     network: Detector

@@ -8,13 +8,14 @@ from typing import Any, Final, Self
 from tasks.common.images.orientation import check_exif
 from tasks.common.options.limits import with_tuples
 from tasks.common.resume.card import (
+    Classes,
     NetworkCard,
     TaskNames,
     card_values,
     load_network,
+    matched,
     read_card,
 )
-from tasks.common.resume.classes import Classes, matched
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.input import Preprocessing
 from tasks.segmentation.model.unet import ResNetUNet

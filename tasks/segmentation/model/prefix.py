@@ -32,14 +32,7 @@ class FrozenPatches(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PatchEncoder(Encoder):
-    """Makes entries of a segmenter's training patches.
-
-    Attributes:
-        network: The segmenter.
-        cases: What the patches are cut from.
-        options: Size and number of the patches.
-        decides: What else decides a sample, in plain values: input, augmentation and seed.
-    """
+    """Makes entries of a segmenter's patches; ``decides`` is input, augmentation and seed."""
 
     network: ResNetUNet
     cases: CaseSet

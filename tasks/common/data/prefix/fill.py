@@ -7,12 +7,7 @@ from tasks.common.data.prefix.cache import PrefixCache
 
 
 class FillPrefixCache(Callback):
-    """Fills a cache before the first epoch, when a resumed run has loaded its weights.
-
-    Args:
-        cache: To fill.
-        workers: Processes that load the images.
-    """
+    """Fills a cache before the first epoch, when a resumed run has loaded its weights."""
 
     def __init__(self, cache: PrefixCache, *, workers: int) -> None:
         self.cache = cache

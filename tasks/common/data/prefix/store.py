@@ -43,11 +43,7 @@ class MemoryStore:
 
 
 class DiskStore:
-    """Keeps an entry per file, which appears whole or not at all.
-
-    Args:
-        root: Each key has a folder in it, which is made with its first entry.
-    """
+    """Keeps an entry per file, whole or not at all, in a folder per key that is made with it."""
 
     def __init__(self, root: Path) -> None:
         self.root = self.folder = root
@@ -88,18 +84,12 @@ class DiskStore:
         return self.folder / str(view) / f"{index}.safetensors"
 
 
-class NoStore:
-    """Computes an entry every time it is read.
-
-    Args:
-        compute: Returns an entry.
-    """
+class NoStore(MemoryStore):
+    """Keeps nothing: computes an entry every time it is read, so none is ever missing."""
 
     def __init__(self, compute: Callable[[Place], Entry]) -> None:
+        super().__init__()
         self._compute = compute
-
-    def select(self, key: str) -> None:
-        """Do nothing."""
 
     def __contains__(self, place: Place) -> bool:
         return True
@@ -107,12 +97,5 @@ class NoStore:
     def __getitem__(self, place: Place) -> Entry:
         return self._compute(place)
 
-    def put(self, place: Place, entry: Entry) -> None:
-        """Do nothing."""
 
-    def room(self) -> int:
-        """Return 0: nothing is kept."""
-        return 0
-
-
-Store = MemoryStore | DiskStore | NoStore
+Store = MemoryStore | DiskStore

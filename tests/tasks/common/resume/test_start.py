@@ -9,7 +9,7 @@ import torch
 
 from backbones import Conventions
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.common.resume.classes import matched
+from tasks.common.resume.card import matched
 from tasks.common.resume.start import read_start
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
