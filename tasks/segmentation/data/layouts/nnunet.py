@@ -76,7 +76,8 @@ def nnunet_cases(
         name: (tuple(path for _, path in sorted(images.items())), (label,))
         for name, (images, label) in files.items()
     }
-    cases, notes = named_cases(named, patient), ()
+    cases = named_cases(named, patient)
+    notes: tuple[str, ...] = ()
     if splits is not None:
         cases, notes = _with_split(cases, base / splits, splits_fold)
     return CaseSet(
