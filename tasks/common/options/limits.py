@@ -15,7 +15,7 @@ Example:
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, TypeGuard
 
 from backbones.choose import choose
@@ -35,6 +35,7 @@ class Options:
     """Base of the dataclasses of options. It checks the fields; ``group`` is for the messages."""
 
     GROUP: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls, *, group: str | None = None) -> None:
         super().__init_subclass__()
@@ -60,7 +61,7 @@ def limits_of(options: type[Options]) -> dict[str, str]:
 
 
 def _limits(options: type[Options]) -> dict[str, Limit]:
-    found = {f.name: f.metadata.get("limit") for f in fields(options)}  # type: ignore[arg-type]
+    found = {f.name: f.metadata.get("limit") for f in fields(options)}
     return {name: limit for name, limit in found.items() if limit is not None}
 
 
