@@ -117,14 +117,9 @@ class SmpEncoder(NoTorchScript, nn.Module):
                 norm='frozen_batch' the encoder then does not run until a state dict is loaded.
         """
         self._untrained = not pretrained and self._norm == "frozen_batch"
-        if in_channels == self._in_channels:
-            return
-        self._in_channels, old = in_channels, self.body
-        self.body = self._build()
-        if pretrained:
-            state = old.state_dict()
-            state[old.first_conv] = adapt_first_conv(state[old.first_conv], in_channels)
-            self._take_over(old, state)
+        if in_channels != self._in_channels:
+            self._in_channels = in_channels
+            self._rebuild(keep=pretrained)
 
     def make_dilated(self, output_stride: int) -> None:
         """Dilate the last stages instead of striding, with the same weights.
@@ -135,9 +130,8 @@ class SmpEncoder(NoTorchScript, nn.Module):
         if output_stride not in (8, 16):
             raise UserError(f"output_stride takes 8 or 16, got {output_stride}.")
         if output_stride != self._dilated:
-            self._dilated, old = output_stride, self.body
-            self.body = self._build()
-            self._take_over(old, old.state_dict())
+            self._dilated = output_stride
+            self._rebuild(keep=True)
 
     def load_state_dict(
         self,
@@ -169,12 +163,16 @@ class SmpEncoder(NoTorchScript, nn.Module):
             output_stride=self._dilated,
         )
 
-    def _take_over(self, old: Backbone, state: dict[str, Tensor]) -> None:
-        """Copy the old backbone's weights, conventions, frozen stages and mode."""
-        self.body.load_state_dict(state)
-        self.body.adopt(old.conventions.for_channels(self._in_channels))
-        self.body.provenance = old.provenance
-        self.body.freeze(old.frozen).train(old.training)
+    def _rebuild(self, *, keep: bool) -> None:
+        """Build another backbone; keep weights, conventions, frozen stages and mode if wanted."""
+        old, self.body = self.body, self._build()
+        if keep:
+            state, channels = old.state_dict(), self._in_channels
+            state[old.first_conv] = adapt_first_conv(state[old.first_conv], channels)
+            self.body.load_state_dict(state)
+            self.body.adopt(old.conventions.for_channels(channels))
+            self.body.provenance = old.provenance
+            self.body.freeze(old.frozen).train(old.training)
 
     def _check(self, body: Backbone) -> None:
         """Raise unless the strides are those of smp's decoders."""
