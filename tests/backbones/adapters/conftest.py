@@ -5,10 +5,13 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
+from backbones import build_backbone
 from backbones.registry import BUILDERS
 from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
+from tests.backbones.adapters.small import CARD
 
 NARROW = [
     "resnet18",
@@ -34,3 +37,15 @@ def _narrow():
 def image():
     """A picture of one size that every backbone takes: (2, 3, 64, 64)."""
     return torch.rand(2, 3, 64, 64)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of a narrow ResNet-18, with statistics and conventions of its own."""
+    path = tmp_path / "weights.pth"
+    body = build_backbone("narrow_resnet18")
+    for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(1, 2)
+    torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
+    return path

@@ -16,23 +16,11 @@ from transformers import (
 )
 from transformers.backbone_utils import BackboneType
 
-from backbones import build_backbone
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
+from tests.backbones.adapters.small import CARD, DETR
 
-SMALL = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "num_queries": 5,
-}
 STAGES = ["c1", "c2", "c3", "c4", "c5"]
 WIDTHS = [16, 16, 32, 64, 128]
-
-CARD = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def config(**options):
@@ -121,29 +109,25 @@ def test_taking_the_choice_back_leaves_the_last_stage(option, image):
     assert len(model(image).feature_maps) == 1
 
 
-def test_weights_conventions_and_frozen_stages_are_as_asked_for(tmp_path):
-    path = tmp_path / "weights.pth"
-    state = build_backbone("narrow_resnet18").state_dict()
-    torch.save({"state_dict": state, "keel": CARD}, path)
-    model = KeelBackbone(config(weights=str(path), in_channels=1, freeze=2)).train()
+def test_weights_conventions_and_frozen_stages_are_as_asked_for(weights):
+    state = torch.load(weights)["state_dict"]
+    model = KeelBackbone(config(weights=str(weights), in_channels=1, freeze=2)).train()
     own = model.body.state_dict()
     torch.testing.assert_close(own["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))
     assert model.body.frozen == 2
-    assert model.config.image_mean == pytest.approx([0.449], abs=1e-3)
+    assert model.config.image_mean == pytest.approx([sum(CARD["mean"]) / 3])
     with pytest.raises(ValueError, match="freeze=2 would fix what was never trained"):
         KeelBackbone(config(freeze=2))
 
 
-def test_saving_and_reading_gives_the_same(tmp_path, image):
-    path = tmp_path / "weights.pth"
-    torch.save({"state_dict": build_backbone("narrow_resnet18").state_dict(), "keel": CARD}, path)
+def test_saving_and_reading_gives_the_same(tmp_path, image, weights):
     options = {"deformable": ["c4"], "deformable_version": 1, "drop_path": 0.1}
-    made = config(weights=str(path), freeze=2, out_features=["c2", "c4"], **options)
+    made = config(weights=str(weights), freeze=2, out_features=["c2", "c4"], **options)
     model = KeelBackbone(made)
     model.body.adopt(model.body.conventions)
     model(image)  # moves the statistics of the stages that are not frozen
     model.eval().save_pretrained(tmp_path / "saved")
-    path.unlink()  # reading needs no other file
+    weights.unlink()  # reading needs no other file
     other = KeelBackbone.from_pretrained(tmp_path / "saved")
     torch.testing.assert_close(other(image).feature_maps, model(image).feature_maps, rtol=0, atol=0)
     assert other.out_features == ["c2", "c4"]
@@ -165,7 +149,7 @@ def test_it_can_be_copied(clone, image):
 
 def test_detr_trains_and_its_backbone_stays_frozen(tmp_path, image):
     made = config(weights="random", norm="frozen_batch", freeze=2)
-    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL))
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **DETR))
     boxes = {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
     detr.train()(pixel_values=image, labels=[boxes] * 2).loss.backward()
     body = detr.model.backbone.model.body
@@ -180,7 +164,7 @@ def test_detr_trains_and_its_backbone_stays_frozen(tmp_path, image):
 
 
 def test_maskformer_trains(image):
-    backbone, decoder = config(out_features=STAGES[1:]), {"model_type": "detr", **SMALL}
+    backbone, decoder = config(out_features=STAGES[1:]), {"model_type": "detr", **DETR}
     model = MaskFormerForInstanceSegmentation(
         MaskFormerConfig(
             backbone_config=backbone,

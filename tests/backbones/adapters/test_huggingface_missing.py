@@ -7,21 +7,15 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import DetrConfig, DetrForObjectDetection, PreTrainedModel, set_seed
 
 from backbones import build_backbone, list_backbones, registry
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
 from backbones.resnet.model import ResNet
 from backbones.resnet.variants import VARIANTS
-from tests.backbones.adapters.test_huggingface import SMALL, config
+from tests.backbones.adapters.small import CARD, DETR
+from tests.backbones.adapters.test_huggingface import config
 
-CARD = {
-    "mean": [0.1, 0.2, 0.3],
-    "std": [0.5, 0.6, 0.7],
-    "epsilon": 1e-3,
-    "backbone": "narrow_resnet18",
-}
 NAMES = ["resnet18", "dynamic_resnet18", "cbam_resnet18", "res2net50_26w_4s", "resnetv2_18"]
 OPTIONS = [
     {"deformable": ["c4", "c5"]},
@@ -36,18 +30,6 @@ OPTIONS = [
 TIMM = ["timm/convnext_atto", "timm/swin_tiny_patch4_window7_224", "timm/mobilenetv3_small_050"]
 CONFIGS = [{"name": f"narrow_{name}"} for name in NAMES]
 CONFIGS += [{"name": "narrow_resnet18", **options} for options in OPTIONS]
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A file of a resnet18, with conventions of its own."""
-    path = tmp_path / "weights.pth"
-    body = build_backbone("narrow_resnet18")
-    for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.running_mean.uniform_(-1, 1)
-        norm.running_var.uniform_(1, 2)
-    torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
-    return path
 
 
 def state_of(path):
@@ -83,7 +65,7 @@ def emptied(model_class, made):
 
 
 def detr():
-    return DetrConfig(backbone_config=config(), num_labels=3, **SMALL)
+    return DetrConfig(backbone_config=config(), num_labels=3, **DETR)
 
 
 BACKBONES = [*CONFIGS, *({"name": name, "out_features": ["c2"]} for name in TIMM)]
@@ -201,7 +183,7 @@ def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
 def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights):
     """Its own backbone was narrower in every stage but the stem."""
     other = KeelBackboneConfig(name="narrow_resnet50", norm="frozen_batch", weights="random")
-    detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **SMALL))
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **DETR))
     detr.save_pretrained(tmp_path / "detr")
     made = config(weights=str(weights), norm="frozen_batch", freeze=2)
     loaded = DetrForObjectDetection.from_pretrained(

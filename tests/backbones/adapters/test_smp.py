@@ -8,9 +8,10 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from backbones import Backbone, Conventions, build_backbone, list_backbones, registry
+from backbones import Backbone, build_backbone, list_backbones, registry
 from backbones.adapters.smp import SmpEncoder, register_encoder
 from backbones.resnet.variants import VARIANTS
+from tests.backbones.adapters.small import CARD
 
 register_encoder("narrow_resnet18")
 
@@ -148,14 +149,6 @@ def test_a_unet_of_smp_gives_the_same_with_our_encoder(image):
         torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture
-def weights(tmp_path):
-    path = tmp_path / "weights.pth"
-    card = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    torch.save({"state_dict": build_backbone("narrow_resnet18").state_dict(), "keel": card}, path)
-    return path
-
-
 def test_a_file_is_loaded_and_the_first_convolution_adapted(weights):
     state = torch.load(weights)["state_dict"]
     model = smp.Unet("keel-narrow_resnet18", encoder_weights=str(weights), in_channels=1)
@@ -207,13 +200,8 @@ def test_preprocessing_is_that_of_the_weights(weights):
     settings = smp.encoders.get_preprocessing_params(
         "keel-narrow_resnet18", pretrained=str(weights)
     )
-    expected = Conventions()
-    assert settings == {
-        "input_space": "RGB",
-        "input_range": [0, 1],
-        "mean": list(expected.mean),
-        "std": list(expected.std),
-    }
+    images = {"mean": CARD["mean"], "std": CARD["std"]}
+    assert settings == {"input_space": "RGB", "input_range": [0, 1], **images}
     smp.encoders.get_preprocessing_fn("keel-narrow_resnet18", pretrained=str(weights))
     with pytest.raises(ValueError, match="Available pretrained options"):
         smp.encoders.get_preprocessing_params("resnet18", pretrained="nothing")

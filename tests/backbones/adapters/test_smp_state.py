@@ -12,20 +12,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
 from backbones.adapters.smp import register_encoder
+from tests.backbones.adapters.small import CARD
 
 register_encoder("narrow_resnet18")
-
-CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3}
-
-
-@pytest.fixture
-def weights(tmp_path):
-    path = tmp_path / "weights.pth"
-    body = build_backbone("narrow_resnet18")
-    for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.running_var.uniform_(1, 2)
-    torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
-    return path
 
 
 @pytest.fixture

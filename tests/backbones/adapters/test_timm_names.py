@@ -20,6 +20,7 @@ from backbones import BackboneWithFPN, build_backbone, list_backbones
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
 from backbones.adapters.timm import TimmFeatures
 from backbones.fpn import FPN
+from tests.backbones.adapters.small import DETR
 from tests.backbones.adapters.timm_models import FAMILIES
 
 QUICK = [
@@ -34,16 +35,6 @@ QUICK = [
 ALL = [*((name, norm) for name in list_backbones() for norm in ("batch", "frozen_batch"))]
 ALL += [(f"timm/{name}", "batch") for name in FAMILIES]
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK]
-SMALL = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "num_queries": 5,
-}
 
 
 def old_names(state):
@@ -181,7 +172,7 @@ def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
 )
 def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
     made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)
-    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL)).eval()
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **DETR)).eval()
     filled(detr.model.backbone.model.body)
     detr.save_pretrained(tmp_path)
     other = DetrForObjectDetection.from_pretrained(tmp_path)
@@ -193,7 +184,7 @@ def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
 def test_an_activation_that_a_replaced_norm_takes_along_is_missed(image):
     """DETR puts plain fixed norms in the place of batch norms that activate as well."""
     made = KeelBackboneConfig(name="timm/regnety_002", weights="random")
-    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **SMALL))
+    detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **DETR))
     with pytest.raises(ValueError, match=r"timm/regnety_002.*activation.*norm='frozen_batch'"):
         detr(image)
     plain = nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone("timm/regnety_002"))
