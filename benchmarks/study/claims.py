@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -52,11 +52,10 @@ class Plan:
 
 QUICK: Final = Plan(gradient_depths=(10, 100), depths=(8, 32), steps=120)
 
+# By setting and kind, by depth: the gradient's norm for each convolution, first to last.
 Gradients = Mapping[tuple[str, str], Mapping[int, Sequence[float]]]
-"""By setting and kind, by depth: the gradient's norm for each convolution, first to last."""
-
+# By kind and depth: for each seed the losses (nats) and the shares of errors, step by step.
 Curves = Mapping[tuple[str, int], Sequence[tuple[Sequence[float], Sequence[float]]]]
-"""By kind and depth: for each seed the losses (nats) and the shares of errors, step by step."""
 
 
 def gratings(
@@ -196,31 +195,41 @@ def training_table(curves: Curves) -> str:
 
 
 def gradients_figure(gradients: Gradients) -> Figure:
-    """Return the norm of the first convolution's gradient by depth."""
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    axes = figure.subplots()
+    """Return the first convolution's gradient by depth, and every layer's in the deepest nets."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    by_depth, by_layer = figure.subplots(1, 2, sharey=True)
     for (setting, kind), depths in gradients.items():
+        style: dict[str, Any] = {
+            "color": COLORS[list(SETTINGS).index(setting)],
+            "linestyle": LINES[kind],
+        }
         first = [layers[0] for layers in depths.values()]
-        style = {"color": COLORS[list(SETTINGS).index(setting)], "linestyle": LINES[kind]}
-        axes.plot(list(depths), first, **style, marker="o", label=f"{kind}: {setting}")
-    axes.set(yscale="log", xlabel="weight layers", title="norm of the first layer's gradient")
+        by_depth.plot(list(depths), first, **style, marker="o", label=f"{kind}: {setting}")
+        layers = depths[deepest := max(depths)]
+        by_layer.plot(range(1, len(layers) + 1), layers, **style)
+    by_depth.set(yscale="log", xlabel="weight layers", title="first convolution: gradient's norm")
+    by_layer.set(xlabel="convolution, 1 next to the image", title=f"networks of {deepest} layers")
     figure.legend(loc="outside lower center", ncols=len(SETTINGS), frameon=False)
     return figure
 
 
 def training_figure(curves: Curves) -> Figure:
-    """Return the training losses, the mean over seeds and over 1/20 of the steps."""
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    axes = figure.subplots()
+    """Return the training losses over the steps, and the final errors by depth, a dot per seed."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    over_steps, by_depth = figure.subplots(1, 2)
     depths = sorted({depth for _, depth in curves})
     for (kind, depth), seeds in curves.items():
+        style: dict[str, Any] = {"color": COLORS[depths.index(depth)], "linestyle": LINES[kind]}
         means = torch.tensor([losses for losses, _ in seeds]).mean(dim=0)
         window = max(1, len(means) // 20)
-        style = {"color": COLORS[depths.index(depth)], "linestyle": LINES[kind]}
         smooth = means.unfold(0, window, 1).mean(dim=1)
-        axes.plot(range(window, len(means) + 1), smooth, **style, label=f"{kind}, {depth} layers")
-    axes.set(xlabel="training step", title="training loss (cross entropy)")
-    axes.legend(ncols=2)
+        steps = range(window, len(means) + 1)
+        over_steps.plot(steps, smooth, **style, label=f"{kind}, {depth} layers")
+        percent = [100 * final(errors) for _, errors in seeds]
+        by_depth.plot([depth] * len(seeds), percent, "s" if kind == "plain" else "o", **style)
+    over_steps.set(xlabel="training step", title="training loss (cross entropy, smoothed)")
+    by_depth.set(xlabel="weight layers; squares are plain", title="final error (%)")
+    over_steps.legend(ncols=2, fontsize=8)
     return figure
 
 

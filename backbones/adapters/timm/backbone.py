@@ -181,9 +181,10 @@ class TimmBackbone(Backbone):
         path, mean, std = timm_file(full, name=architecture)
         in_channels = len(self.conventions.mean)
         try:
-            overlay = {"file": str(path)}
-            options = {"pretrained_cfg_overlay": overlay, "in_chans": in_channels}
-            model = timm.create_model(full, pretrained=True, **options)
+            overlay: dict[str, Any] = {"file": str(path)}
+            model = timm.create_model(
+                full, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=in_channels
+            )
             given = model.state_dict()
             self.load_file_state({key: given[key] for key in self.file_state()})
         except (KeyError, RuntimeError) as error:
