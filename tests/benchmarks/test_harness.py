@@ -1,12 +1,15 @@
 """Systems take turns, one round does not count, and a system's memory is its own."""
 
 from functools import partial
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.harness import Comparison, Measured, measure
 from benchmarks.report import figure, rows, table
+from benchmarks.speed.evaluation import check_equal
 from benchmarks.speed.steps import TrainingStep, by_freeze
 
 
@@ -36,6 +39,13 @@ def test_results_that_differ_end_the_measurement():
 
     with pytest.raises(RuntimeError, match=r"^3 is not 4$"):  # those of the last round
         measure(compared([], check=check), repeats=1, threads=1)
+
+
+def test_scores_that_differ_in_the_last_bit_are_not_equal():
+    reference = SimpleNamespace(stats=np.array([0.5, -1.0]))
+    check_equal(reference, {"ap": 0.5, "ar": float("nan")})
+    with pytest.raises(RuntimeError, match=r"^pycocotools has .*0\.5, -1\.0\], Keel .*0\.50"):
+        check_equal(reference, {"ap": np.nextafter(0.5, 1), "ar": float("nan")})
 
 
 def hoard(mebibytes):

@@ -6,10 +6,11 @@ import torch
 from backbones import build_backbone
 from tests.backbones.adapters.timm_models import FAMILIES
 
-pytestmark = pytest.mark.slow
+QUICK = ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_a_feature_depends_on_its_own_stage_and_none_after_it(name):
     with torch.device("meta"):
         backbone = build_backbone(f"timm/{name}").eval()
@@ -37,6 +38,7 @@ def test_a_feature_depends_on_its_own_stage_and_none_after_it(name):
             assert all(g is None for g in gradients[own:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
