@@ -144,17 +144,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
     """
     builder = _builder(name)
-    if weights is None and (freeze > 0 or norm == "frozen_batch"):
-        fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
-        raise UserError(
-            f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
-            "Give weights='imagenet' or a file, or weights='random' if that is meant."
-        )
-    if conventions is not None and weights in (None, "random"):
-        raise UserError(
-            f"conventions={conventions!r} says what loaded weights expect of an image, but "
-            f"backbone {name!r} loads none; leave it out, or give weights."
-        )
+    _check_weights(name, weights, conventions=conventions, freeze=freeze, norm=norm)
     options = BackboneOptions(
         in_channels=in_channels,
         norm=norm,
@@ -175,3 +165,25 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         known = {other: partial(build, BackboneOptions()) for other, build in BUILDERS.items()}
         load_weights(backbone, weights, name=name, conventions=conventions, known=known)
     return backbone.freeze(freeze)
+
+
+def _check_weights(
+    name: str,
+    weights: str | PathLike[str] | None,
+    *,
+    conventions: str | Conventions | None,
+    freeze: int,
+    norm: str,
+) -> None:
+    """Refuse options that need loaded weights where none are loaded."""
+    if weights is None and (freeze > 0 or norm == "frozen_batch"):
+        fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
+        raise UserError(
+            f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
+            "Give weights='imagenet' or a file, or weights='random' if that is meant."
+        )
+    if conventions is not None and weights in (None, "random"):
+        raise UserError(
+            f"conventions={conventions!r} says what loaded weights expect of an image, but "
+            f"backbone {name!r} loads none; leave it out, or give weights."
+        )

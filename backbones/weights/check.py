@@ -81,18 +81,10 @@ def check_tensors(
     target: Target,
     file: WeightFile,
 ) -> None:
-    """Raise unless the tensors cover the backbone.
-
-    Args:
-        backbone: What they are for.
-        given: Tensors under the backbone's names.
-        missing: Patterns of those that may be missing.
-        table: The report on them.
-        target: The backbone and all others, with which a file that does not fit is compared.
-        file: Where the tensors are from.
+    """Raise unless ``given``, by the backbone's names, covers it but for patterns in ``missing``.
 
     Raises:
-        ValueError: If one is missing, unexpected, or of another shape.
+        ValueError: If a tensor is missing, unexpected, or of another shape; with ``table`` below.
     """
     expected = backbone.file_state()
     may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
