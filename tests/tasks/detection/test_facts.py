@@ -1,16 +1,11 @@
 """What the banner says of the data set."""
 
-from pathlib import Path
-
 import pytest
-from hydra import compose, initialize_config_dir
 
 from tasks.detection.assemble import assemble
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.facts import facts
-
-CONFIGS = Path(__file__).parents[3] / "configs" / "detection"
 
 
 @pytest.fixture
@@ -18,11 +13,9 @@ def banner(tmp_path):
     root = write_sample(tmp_path / "data", images={"train": 8, "val": 2, "test": 1}, size=64)
 
     def read(*overrides):
-        DETECTION.register()
         usual = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
         usual += [f"data.root={root}", "trainer.accelerator=cpu", "trainer.precision=32"]
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-            return facts(assemble(compose("detection", overrides=[*usual, *overrides])))
+        return facts(assemble(DETECTION.compose([*usual, *overrides])))
 
     return read
 

@@ -1,37 +1,21 @@
 """What the banner says of small data sets, against what was written into them."""
 
 import re
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tasks.segmentation.assemble import assemble
 from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.facts import facts
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "segmentation"
-
 
 def banner(root, *overrides):
-    SEGMENTATION.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        cfg = compose(
-            "segmentation",
-            overrides=[
-                "backbone=resnet18",
-                "backbone.weights=random",
-                "trainer.accelerator=cpu",
-                "trainer.precision=32",
-                "trainer.threads=1",
-                f"data.root={root}",
-                *overrides,
-            ],
-        )
-    return facts(assemble(cfg))
+    usual = ["backbone=resnet18", "backbone.weights=random", f"data.root={root}"]
+    usual += ["trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"]
+    return facts(assemble(SEGMENTATION.compose([*usual, *overrides])))
 
 
 @pytest.fixture
