@@ -74,7 +74,11 @@ def write_sample(
 
 
 def sample_parts(*, root: str | Path) -> Parts:
-    """Return the splits of the generated sample set, which is written to ``root`` on first use."""
+    """Return the splits of the generated sample set, which is written on first use.
+
+    Args:
+        root: The folder of the set; it is generated if it is not there.
+    """
     folder = write_sample(Path(root))
     train, val, test = (f"annotations/instances_{split}.json" for split in DEFAULT_IMAGES)
     return coco_parts(root=folder, train=train, val=val, test=test)

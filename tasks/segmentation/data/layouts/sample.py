@@ -77,7 +77,7 @@ def sample_cases(*, root: str | Path) -> CaseSet:
     """Return the cases of the generated data set, which is written on first use.
 
     Args:
-        root: Its folder; see `write_sample`.
+        root: The folder of the set; it is generated if it is not there.
     """
     folder = write_sample(Path(root), images=DEFAULT_IMAGES)
     cases = tuple(
