@@ -66,9 +66,8 @@ def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list
         return []
     declared = _DECLARED[stored]
     notes = _refuse_shares(boxes, sizes, declared)
-    spread = np.sort((boxes @ _FORMATS[declared].T).reshape(-1, 2, 2), axis=1).reshape(
-        -1, 4
-    )  # [B,4]
+    corners = (boxes @ _FORMATS[declared].T).reshape(-1, 2, 2)
+    spread = np.sort(corners, axis=1).reshape(-1, 4)  # [B,4]
     outside = ~_inside(spread, sizes)
     odd = outside | _mixed_order(boxes) if stored == "xyxy" else outside
     other = _other_reading(boxes, sizes, declared) if odd.any() else None
