@@ -61,16 +61,16 @@ def extent_by_grabcut(pixels):
 
 def test_boxes_agree_with_an_extent_found_in_the_pixels_alone(lone):
     errors = []
-    for pixels, one in lone[:20]:
+    for pixels, one in lone[:14]:
         x, y, w, h = one["bbox"]
         errors.append(extent_by_grabcut(pixels) - [x, y, x + w, y + h])
     near = np.array([error for error in errors if np.abs(error).max() <= 3])
-    assert len(near) >= 16  # GrabCut itself fails on a cloudy ground
+    assert len(near) >= 11  # GrabCut itself fails on a cloudy ground
     assert np.abs(near.mean(0)).max() < 0.5
 
 
 def test_same_arguments_give_the_same_bytes_and_another_seed_others(sample, tmp_path):
-    images = {"val": 1, "train": 12}
+    images = {"val": 1, "train": 3}
     first = contents(write_sample(tmp_path / "first", images=images))
     again = contents(write_sample(tmp_path / "again", images=images))
     other = contents(write_sample(tmp_path / "first", images=images, seed=1))
