@@ -61,6 +61,7 @@ def test_facts_of_a_flat_case(case):
     assert (facts.name, facts.shape, facts.channels, facts.dtype) == ("a", (1, 3, 4), 1, "uint8")
     assert (facts.spacing, facts.unit, facts.flat) == ((1, 1, 1), "px", True)
     assert facts.class_pixels == (7, 3, 1)  # and one that is ignored
+    assert not facts.blank
 
 
 def test_facts_of_a_volume(case):
@@ -74,6 +75,7 @@ def test_facts_of_a_volume(case):
     assert (facts.shape, facts.spacing, facts.unit) == ((5, 3, 4), (3, 1, 2), "mm")
     assert (facts.dtype, facts.flat) == ("int16", False)
     assert facts.class_pixels == (56, 4, 0)
+    assert facts.blank
 
 
 def test_pixels_of_classes_that_overlap_count_for_each(case):

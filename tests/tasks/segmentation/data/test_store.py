@@ -100,7 +100,7 @@ def test_a_case_that_does_not_fit_leaves_the_room_to_smaller_ones(write_set, tmp
 def test_a_scratch_has_all_of_a_case_and_cannot_be_written_to(write_set, tmp_path):
     data = write_set([noise(0, depth=3, side=15), noise(1, depth=3, side=15, dtype=np.int16)])
     first = CaseStore(data, OPTIONS, limit=10**6)
-    second = CaseStore(data, OPTIONS, limit=0, sizes=[1350, 2025], scratch=tmp_path)
+    second = CaseStore(data, OPTIONS, limit=0, sizes=[1351, 2025], scratch=tmp_path)
     for one, other in ((first[i], second[i]) for i in (0, 1)):
         assert one.image.dtype == other.image.dtype
         assert np.array_equal(one.image, other.image)
