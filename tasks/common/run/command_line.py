@@ -54,7 +54,8 @@ def train(training: Training) -> None:
     check_overrides(training, arguments)
 
     def run(cfg: DictConfig) -> float:
-        return exit_on_error(partial(resolve_name(training.run), cfg))
+        score: float = exit_on_error(partial(resolve_name(training.run), cfg))
+        return score
 
     configs = str(training.configs)
     hydra.main(version_base="1.3", config_path=configs, config_name=training.task)(run)()

@@ -95,7 +95,8 @@ class Training:
         store.store(group="data", name="schema", node=_values(self.data()))
         for file in sorted((CONFIGS / "recipe").glob("*.yaml")):
             store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
-        for group, options in {"recipe": RecipeOptions, **self.own}.items():
+        typed: dict[str, type[Options]] = {"recipe": RecipeOptions, **self.own}
+        for group, options in typed.items():
             store.store(group=group, name="schema", node=_schema(options()))
 
     def compose(self, overrides: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
@@ -127,7 +128,7 @@ class Training:
 
 
 def _values(options: Options) -> dict[str, Any]:
-    return asdict(options)  # type: ignore[call-overload]
+    return asdict(options)
 
 
 def members(overrides: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from backbones.errors import UserError
 from tasks.common.run.ending import Ending
 
 
@@ -24,10 +25,11 @@ def failing(error):
 @pytest.mark.parametrize(
     ("error", "said", "traced"),
     [
-        (ValueError("x.png is damaged"), "x.png is damaged", False),
+        (UserError("x.png is damaged"), "x.png is damaged", False),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device", False),
         (BrokenPipeError(32, "Broken pipe"), "[Errno 32] Broken pipe", False),
         (torch.OutOfMemoryError("CUDA out of memory"), "OutOfMemoryError: CUDA out of", True),
+        (ValueError("a defect"), "ValueError: a defect", True),
         (TypeError("a defect"), "TypeError: a defect", True),
         (RuntimeError(), "RuntimeError: no message", True),
     ],
@@ -35,7 +37,7 @@ def failing(error):
 def test_a_step_that_fails_takes_no_other_along(ending, capsys, error, said, traced):
     assert ending.do("the test", failing(error)) is None
     assert ending.do("the report", lambda: 1) == 1
-    assert ending.do("the pictures", failing(ValueError("later"))) is None
+    assert ending.do("the pictures", failing(UserError("later"))) is None
     assert list(ending.faults) == ["the test", "the pictures"]
     assert said in ending.faults["the test"]
     assert ending.cause is error
