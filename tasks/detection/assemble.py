@@ -41,10 +41,7 @@ class Parts(RunParts):
 
 
 def assemble(cfg: DictConfig) -> Parts:
-    """Build every part of a run as ``cfg`` says, so that what is wrong is found out first.
-
-    The random seed, the number of threads and the warnings of this process are set as well.
-    """
+    """Build every part of a run, so that errors are found first; set seed and threads."""
     setup = Setup.read(cfg, DetectorCard, AugmentOptions)
     choice, start, recipe = setup.choice, setup.start, setup.recipe
     splits = read_splits(cfg.data, policy=cfg.on_bad_image)

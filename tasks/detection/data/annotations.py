@@ -13,15 +13,10 @@ from tasks.detection.data.images import Reading
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One image and what is trained on.
+    """One image and what is trained on; without ``file_name`` its name is that of ``path``.
 
-    Attributes:
-        path: The image file.
-        image_id: Its id in the data set's own numbering.
-        height: In pixels, as the annotation file says; so is ``width``.
-        boxes: (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``; no crowd. B may be 0.
-        labels: (B,), int64, in 1..K; ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
-        file_name: As the data set gives it, below its image folder; empty for that of ``path``.
+    Boxes are (B, 4), float32, xyxy in pixels, ``0 <= x1 < x2 <= width``, without crowd regions; B
+    may be 0. Labels are (B,), int64: ``labels[i] = k`` is ``Annotations.classes[k - 1]``.
     """
 
     path: Path
@@ -40,21 +35,18 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """One split of a detection data set.
+    """One split of a detection data set, images without boxes included.
 
     Attributes:
         source: The file or folder it was read from, for messages.
         classes: Names of the K classes; label k is ``classes[k - 1]``, 0 is the background.
         category_ids: The data set's own id of each class, in the same order.
-        images: One record per image, those without boxes included.
-        truth: What the evaluator compares with: a COCO dictionary with the keys ``images``,
-            ``annotations`` (crowd regions included, degenerate boxes left out) and ``categories``.
-        cleaned: How many annotations were changed, by reason, such as
-            ``{"no area": 2, "clipped to the image": 5, "crowd, kept for evaluation only": 10}``.
+        truth: The COCO dictionary that the evaluator compares with; it has crowd regions, and no
+            degenerate boxes.
+        cleaned: How many annotations were changed, by reason, such as ``{"no area": 2}``.
         one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
         image_folder: What the names of the images are relative to; None where each lies.
-        warnings: What a user should know of them, a sentence each.
-        reading: How the image files become 8 bits.
+        warnings: Of its content, a sentence each.
     """
 
     source: Path

@@ -1,8 +1,4 @@
-"""Judge whether boxes are in the format and the pixels that their file's layout asks for.
-
-A file can be well formed and its boxes mean something else: corners where a size belongs, shares
-of the image where pixels belong. No single box tells; all boxes of a split do.
-"""
+"""Judge from all boxes of a split whether they are in the format that their layout asks for."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -48,18 +44,11 @@ _DECLARED: Final[Mapping[Stored, str]] = {
 
 
 def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list[str]:
-    """Return a warning for each way in which the boxes of a split look wrong.
+    """Return warnings for boxes of a split that look wrong; UserError if most or all do.
 
-    A box fits if it reaches at most 2 % of the side and a pixel over its image, whichever of its
-    corners comes first. Boxes that are not finite or have no width or height are not judged.
-
-    Args:
-        numbers: (B, 4), the four numbers of each box as its file has them.
-        sizes: (B, 2), width and height of each box's image in pixels.
-        stored: The layout's format: ``xywh`` as COCO's, or ``xyxy`` as that of Pascal VOC.
-
-    Raises:
-        UserError: If most boxes lie within 0..1, or far outside, or if another format fits all.
+    ``numbers`` are (B, 4) as the file has them, in the format ``stored`` that the layout asks for;
+    ``sizes`` are (B, 2), width and height of each box's image. A box fits if it reaches at most 2 %
+    of the side and a pixel over its image. Boxes that are not finite or are empty are not judged.
     """
     boxes, sizes = _judged(numbers, sizes, stored)
     if not len(boxes):
@@ -127,11 +116,7 @@ def _inside(xyxy: _Boxes, sizes: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def _mixed_order(boxes: _Boxes) -> NDArray[Any]:
-    """Return which boxes have a last corner before the first, unless a tool writes all boxes so.
-
-    Boxes drawn from right to left are few, and a tool that swaps the corners swaps all. Widths
-    in place of right edges come after the left edge in some boxes and before it in others.
-    """
+    """Return which boxes have a last corner before the first, unless a tool writes all boxes so."""
     turned = boxes[:, 2:] < boxes[:, :2]  # [B,2]
     odd = np.asarray(np.any(turned, axis=1))
     if len(boxes) < _MANY or odd.mean() < _MOST / 2 or turned.all():

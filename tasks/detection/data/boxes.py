@@ -18,15 +18,12 @@ CLIPPED: Final = "clipped to the image"
 
 
 def cleaned(found: LabelledSet) -> Annotations:
-    """Return the cleaned annotations of a split.
+    """Return the cleaned annotations of a split; `Annotations.cleaned` counts what was changed.
 
-    A box without area, with NaN or infinity in it, or wholly outside its image is dropped from
-    both training and truth. The corners of one with a negative size are put in order. One that
-    reaches over the edge is clipped for training and stays as it is in the truth. An ignored
-    region is in the truth only. Each case is counted in `Annotations.cleaned`; a reason that never
-    occurred has no entry.
-
-    Ids of the truth's annotations are new, from 1: pycocotools takes id 0 for "no match".
+    A box without area, not finite, or wholly outside its image is dropped from training and truth.
+    Corners are put in order. A box over the edge is clipped for training, and stays as it is in the
+    truth. An ignored region is in the truth only. Ids of the truth count from 1: 0 is pycocotools's
+    "no match".
     """
     counts: Counter[str] = Counter()
     records: list[ImageRecord] = []

@@ -36,15 +36,10 @@ _THREADS: Final = 8  # decoders release the interpreter's lock
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What is known of an image file once it was decoded.
+    """What is known of a decoded image file; ``fault`` says why it cannot be read.
 
-    Attributes:
-        size: Width and height in pixels, as stored.
-        orientation: 1 to 8, as EXIF counts.
-        dtype: Of its numbers, as numpy calls it.
-        extremes: The smallest and the largest number; (0, 255) of 8 bits.
-        digest: Equal for equal pixels; empty for an image of one value.
-        fault: Why it cannot be read, or an empty string.
+    ``size`` is width and height in pixels as stored, ``orientation`` EXIF's. ``digest`` is equal
+    for equal pixels, and empty for an image of one value.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -82,10 +77,7 @@ def scan(records: Iterable[ImageRecord]) -> Facts:
 def choose_reading(
     facts: Iterable[ImageFacts], *, exif: str, range_: Iterable[float] = ()
 ) -> Reading:
-    """Return how the images of a data set become 8 bits.
-
-    Without ``range_`` that is the range of the bits in use, as `chosen_range` finds it.
-    """
+    """Return how images become 8 bits: by ``range_``, or by the bits in use (`chosen_range`)."""
     if given := checked_range(list(range_)):
         return Reading(exif=exif, range=given, clipped=True)
     deep = [one for one in facts if one.is_deep]
@@ -99,15 +91,11 @@ def check_images(
     policy: Literal["error", "skip"],
     reading: Reading | None = None,
 ) -> Annotations:
-    """Return the annotations with ``reading`` if every image file can be used.
+    """Return the annotations with ``reading``, if each file exists, is whole and has its size.
 
-    A file must exist, be decoded to its end, and have the annotated size. Of images that fail,
-    ``"error"`` names the first five, and what is there instead of a missing one; ``"skip"`` leaves
-    them out, from the truth as well, and counts them in `Annotations.cleaned`.
-
-    Raises:
-        UserError: With ``"error"``, if an image fails; in any case if no image is left, or if some
-            are to be shown turned and ``reading`` refuses these.
+    ``"error"`` raises with the first five faults; ``"skip"`` leaves these images out, of the truth
+    too, and counts them in `Annotations.cleaned`, but raises if none is left. Images to be turned
+    that ``reading`` refuses are an error in any case.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"policy is {policy!r}; expected 'error' or 'skip'.")
@@ -201,10 +189,7 @@ def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:
 
 
 def _missing(annotations: Annotations) -> str:
-    """Return a sentence on the first image file that is missing, with a space; empty without any.
-
-    The path is shown as the data set writes it, with what there is in its place.
-    """
+    """Return a sentence on the first missing file and what is in its place, or an empty string."""
     lost = next((record for record in annotations.images if not is_there(record.path)), None)
     if lost is None:
         return ""

@@ -20,27 +20,12 @@ from tasks.detection.data.transforms import SeededTransform
 
 
 class DetectionDataModule(ResumableDataModule):
-    """The batches of three splits.
+    """The batches of three splits: a list of images and one of targets, see `DetectionDataset`.
 
-    A batch is a list of images (C, H, W), uint8, and a list of targets; see `DetectionDataset`.
-    Training images are shuffled and grouped by shape; the others come in order. On several ranks
-    an image of val or test can come twice, so keep one result per ``image_id``.
-
-    Args:
-        train: To learn from.
-        val: To choose the checkpoint with.
-        test: For the final figure; None for none.
-        batch_size: Images per batch and rank, at least 1.
-        workers: Processes that load; 0 loads in the main process. It changes no sample.
-        seed: Of order and augmentation, 0 or above.
-        transform: Of the training images only; see `train_transform`.
-        in_channels: 3 for RGB, 1 for gray.
-        decoded: Keep the decoded images of train and val; see `DecodedImages`. Those of train are
-            not kept where entries of a prefix cache are read.
-        folder: Where a scratch file for them lies; None keeps them in memory.
-
-    Raises:
-        UserError: If the splits differ in their classes, or one has no box.
+    Training images are shuffled and grouped by shape; the others come in order. On several ranks an
+    image of val or test can come twice, so keep one result per ``image_id``. ``decoded`` keeps the
+    images of train (unless read from a prefix cache) and val in a scratch file in ``folder``, or in
+    memory if it is None.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

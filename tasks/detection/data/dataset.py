@@ -31,19 +31,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     A sample is ``(image, target)``: the image (C, H, W), uint8, RGB or gray; the target with
     ``boxes`` (B, 4), float32, xyxy in pixels, ``labels`` (B,), int64, in 1..K, and ``image_id``, an
     int. Its random changes depend on (seed, epoch, index) alone, so neither the number of workers
-    nor the batch size changes them. The annotations' ``reading`` says how files become 8 bits;
-    transparency is dropped; palettes, CMYK and gray become RGB.
-
-    Args:
-        annotations: The split.
-        transform: See `train_transform`; None for the images as they are.
-        seed: Of the run, 0 or above.
-        in_channels: 3 for RGB, 1 for gray.
-        decoded: From `decoded_images`, to decode each image once only; it changes no sample.
-
-    Raises:
-        UserError: If ``in_channels`` is neither. By a sample: as `read_image`, or if it has another
-            size than the annotations say.
+    nor the batch size changes them.
     """
 
     def __init__(
@@ -85,15 +73,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
 
 class DecodedImages:
-    """Keeps every image after it was first decoded, in memory that all worker processes share.
-
-    Args:
-        shapes: Of each image, by index.
-        folder: Where a scratch file for them lies; None keeps them in memory.
-
-    Raises:
-        OSError: If there is not enough room in ``folder``.
-    """
+    """Keeps decoded images in memory that all workers share, or in a file in ``folder``."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], *, folder: Path | None = None) -> None:
         self._shapes = list(shapes)

@@ -22,10 +22,7 @@ _SHARE: Final = 0.02  # of boxes that repeat another: no slips of a hand
 
 
 def findings(splits: Mapping[str, Annotations], digests: Mapping[Path, str]) -> list[str]:
-    """Return what a user should know of the splits, a sentence each.
-
-    Files of equal ``digests`` are the same image; those of an empty digest are not compared.
-    """
+    """Return warnings of the splits; files of equal, not empty ``digests`` are the same image."""
     return [
         *(f"{name}: {text}" for name, split in splits.items() for text in split.warnings),
         *_classes_without_boxes(splits),
@@ -129,10 +126,7 @@ def _repeated_boxes(splits: Mapping[str, Annotations]) -> list[str]:
 
 
 def repeated_boxes(record: ImageRecord) -> int:
-    """Return how many boxes of an image repeat another box of the same class.
-
-    Their sides may differ by 5 % of the box, and those of small boxes by a pixel.
-    """
+    """Return how many boxes repeat another of their class, to 5 % of the box or a pixel."""
     count = 0
     for label in np.unique(record.labels):
         boxes = record.boxes[record.labels == label].astype(np.float64)  # [B,4]

@@ -22,15 +22,12 @@ _CHANNELS: Final = (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How image files become 8 bits, in training and ever after.
-
-    Files of 8 bits stay as they are.
+    """How image files become 8 bits, in training and ever after; those of 8 bits stay as they are.
 
     Attributes:
-        exif: What becomes of images that are to be shown turned: ``apply`` turns them upright, and
-            boxes lie on the upright image; ``ignore`` uses the stored pixels; ``refuse`` stops.
-        range: Of files with other numbers, which become 0 and 255, linearly. Empty for such files
-            to be refused.
+        exif: ``apply`` turns images upright, and boxes lie on the upright image; ``ignore`` uses
+            the stored pixels; ``refuse`` stops.
+        range: Which other numbers become 0 and 255, linearly; empty to refuse such files.
         clipped: Whether numbers outside of the range are cut off; else their file is refused.
     """
 
@@ -72,9 +69,7 @@ def read_image(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If it is not an image, is damaged or truncated, has several pages, is to be
-            shown turned or has other numbers where ``reading`` refuses these, or ``in_channels`` is
-            neither 1 nor 3.
+        UserError: If it cannot be read whole, or ``reading`` refuses it.
     """
     return open_image(path, in_channels=in_channels, reading=reading or Reading())[0]
 
@@ -139,10 +134,9 @@ def range_advice(images: Sequence[Ends]) -> str:
 
 
 def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
-    """Return the range of files of other numbers than 8 bits, given their types and extremes.
+    """Return 0 and the most that the bits in use can hold, such as 4095 for 12 bits in 16.
 
-    That is from 0 to the most that the bits in use can hold: 4095 for 12 bits in 16. Numbers below
-    0 and floating-point ones have no such range.
+    It is empty for files of 8 bits, floating-point numbers or numbers below 0.
     """
     most = [int(high) for dtype, (low, high) in images if np.dtype(dtype).kind in "ui" and low >= 0]
     return (0.0, float(2 ** max(8, max(most).bit_length()) - 1)) if most else ()

@@ -16,16 +16,13 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """One annotated object.
+    """One annotated object, with a label in 1..K.
 
     Attributes:
-        label: In 1..K.
         bbox: x, y, width, height in pixels, from the left and upper edge of the image. A box that
             was drawn from right to left has a negative width.
-        ignored: Scored as a COCO crowd region (detections on it count neither for nor against)
-            and not trained on.
-        area: In square pixels; None for that of the box. It sorts objects into small, medium
-            and large when they are scored.
+        ignored: Scored as a COCO crowd region, and not trained on.
+        area: In square pixels; None for that of the box.
         stored: The four numbers as the file has them, which tell its format; None for ``bbox``.
         outlined: Whether the file has no box, and this one was drawn around the outline.
     """
@@ -40,14 +37,7 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledImage:
-    """One image and its regions.
-
-    Attributes:
-        path: The image file.
-        file_name: Its name as the data set gives it.
-        image_id: Its id in the data set; None numbers the images of each split from 1.
-        regions: In the order of the file; readers append to it.
-    """
+    """One image and its regions, in the order of the file; without an id it is numbered from 1."""
 
     path: Path
     file_name: str
@@ -59,14 +49,9 @@ class LabelledImage:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """The images of a split, or of a data set that is still to be divided.
+    """The images of a split, or of a data set that is still to be divided; see `Annotations`.
 
-    Attributes:
-        source: The file or folder it was read from.
-        category_ids: The data set's own id of each class, in the same order.
-        ignored_reason: The key of `Annotations.cleaned` that counts ignored regions.
-        one_based: See `Annotations`.
-        warnings: What a user should know of them, a sentence each.
+    ``ignored_reason`` is the key of `Annotations.cleaned` that counts ignored regions.
     """
 
     source: Path
@@ -85,10 +70,8 @@ class LabelledSet:
     def judged(self, stored: Stored, *, first: int, option: str) -> "LabelledSet":
         """Return the set with warnings about boxes that look wrong; see `judge`.
 
-        Args:
-            stored: The format that the layout asks for.
-            first: The number of the leftmost column of pixels: 0 or 1.
-            option: What says so, for the warning.
+        ``first`` is the number of the leftmost column of pixels, 0 or 1, and ``option`` what says
+        so.
         """
         found = [(image, region) for image in self.images for region in image.regions]
         numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)

@@ -19,12 +19,7 @@ from tasks.detection.options import DataOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Splits(splits.Splits[Annotations]):
-    """A detection data set in its parts, all with the classes of the training split.
-
-    Attributes:
-        notes: What a user should know of how they were read, a sentence each.
-        drawn: How they were divided; empty for splits that the data set has itself.
-    """
+    """A detection data set in its parts, all with the classes of the training split."""
 
     notes: tuple[str, ...] = ()
     drawn: str = ""

@@ -34,14 +34,9 @@ _STRUCTURE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorCard(NetworkCard):
-    """What a checkpoint says of its detector, in plain values.
+    """What a checkpoint says of its detector; ``category_ids`` are the training data's.
 
-    Attributes:
-        options: The rest of the architecture.
-        classes: Names of the K classes, label 1 first.
-        category_ids: The training data's own id of each class.
-        one_based: Whether coordinates of Pascal-VOC files count from 1; not used for COCO files.
-        reading: How image files become 8 bits.
+    ``one_based`` says whether coordinates of Pascal-VOC files count from 1.
     """
 
     NAMES = TaskNames(
@@ -94,20 +89,10 @@ def load_detector(
     exif: str | None = None,
     range_: tuple[float, ...] | None = None,
 ) -> tuple[Detector, DetectorCard]:
-    """Return the detector of a checkpoint, in eval mode, and its card.
+    """Return the detector of a checkpoint, in eval mode, and its card; None is as in training.
 
-    Args:
-        path: A checkpoint of ``scripts/train_det.py``.
-        detections_per_image: How many it returns per image at most; None for as many as in
-            training.
-        exif: What becomes of images that are to be shown turned; None for what training did.
-        range_: Which numbers of images of other types than 8 bits become 0 and 255, the rest being
-            cut off; None for what training did.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or is no detector's checkpoint; if ``exif`` or ``range_``
-            cannot be.
+    ``range_`` are the numbers of images of more than 8 bits that become 0 and 255, the rest cut
+    off. A damaged file, or none of a detector, is refused.
     """
     checkpoint, card = read_card(path, DetectorCard)
     if detections_per_image is not None:

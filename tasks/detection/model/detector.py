@@ -32,10 +32,8 @@ class Detector(nn.Module):
     ) -> Losses:
         """Return the losses by name, in training mode, of the features that ``backbone`` returns.
 
-        Args:
-            levels: (N, C, H, W) by name.
-            images: Of the N images only the sizes are needed, of the batch and of each.
-            targets: With ``boxes`` in pixels of the resized image, and ``labels``.
+        Of ``images`` only the sizes are needed; boxes of the targets are in pixels of the resized
+        image.
         """
         raise NotImplementedError
 
@@ -44,8 +42,6 @@ class Detector(nn.Module):
     ) -> AbstractContextManager[Callable[[Losses], Losses]]:
         """Give a function that smooths the classification loss of the forward pass within.
 
-        Args:
-            smoothing: Share of the label that is spread over all classes: from 0, which changes
-                nothing, to below 1.
+        ``smoothing`` is the share of the label that is spread over all classes, 0 to below 1.
         """
         raise NotImplementedError

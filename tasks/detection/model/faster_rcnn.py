@@ -112,20 +112,10 @@ HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
 
 
 def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> Detector:
-    """Build a Faster R-CNN.
+    """Build a Faster R-CNN that normalises and resizes images in [0, 1] itself.
 
-    Images are RGB (or as many channels as the backbone takes) in [0, 1]; the detector normalises
-    them by the backbone's conventions and resizes them itself. State-dict names are those of
-    torchvision's ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
-
-    Args:
-        backbone: Must return ``options.features``.
-        num_classes: Without the background; label 0 is the background.
-        options: The rest of the architecture.
-
-    Raises:
-        ValueError: If the backbone lacks a feature, the anchors do not fit the pyramid, or
-            ``head`` or ``fpn_norm`` is unknown.
+    ``num_classes`` is without the background, label 0. State-dict names are those of torchvision's
+    ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
     """
     channels = {
         name: choose(backbone.channels, name, what="backbone feature") for name in options.features

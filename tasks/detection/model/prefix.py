@@ -22,11 +22,9 @@ _MULTIPLE = 32  # torchvision pads to it
 class FrozenBatch(NamedTuple):
     """A training batch behind the frozen stages.
 
-    Attributes:
-        features: Their outputs by name, (N, C, H, W), each padded on its own.
-        targets: With ``boxes`` in pixels of the resized image, ``labels`` and ``image_id``.
-        sizes: Height and width of each resized image, without its padding.
-        padded: Height and width of the batch.
+    Features are (N, C, H, W), each image padded on its own; ``boxes`` of the targets are in pixels
+    of the resized images, whose height and width without padding are ``sizes``, of the batch
+    ``padded``.
     """
 
     features: dict[str, Tensor]

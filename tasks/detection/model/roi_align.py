@@ -27,28 +27,16 @@ class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
     A RoI of area ``s**2`` pools from level ``floor(4 + log2(s / 224))`` (Lin et al.,
     arXiv:1612.03144, equation 1), bin values are means of bilinear samples (He et al.,
     arXiv:1703.06870, section 3), coordinates are not shifted by half a pixel (``aligned=False``).
-    On a GPU, and in a graph that is traced or exported, torchvision's operator does the sampling;
-    the level of each RoI, and the scale of each level, are always computed here.
+    On a GPU, and in a graph that is traced or exported, torchvision's operator does the sampling.
 
-    The result equals torchvision's, with two exceptions. torchvision guesses the scale of a level
-    from the sizes of its first batch, which is wrong by powers of 2 where padding lengthens one
-    side much, as in long thin images; here ``strides`` say it. And boxes of less than float32 are
-    pooled in float32, where torchvision's operator rounds coordinates to their precision or
-    refuses them.
-
-    Args:
-        featmap_names: Names of the levels to pool from, finest first.
-        output_size: Bins per side.
-        strides: Of each level against the image, powers of 2, finest first.
-        sampling_ratio: Samples per bin and side, at least 1.
+    The result equals torchvision's, with two exceptions: ``strides``, powers of 2, say each level's
+    scale, which torchvision guesses from its first batch and gets wrong for long thin images; and
+    boxes of less than float32 are pooled in float32.
 
     Shape:
-        - Input: ``{level: (N, C, H, W)}``, a list of N boxes (R, 4) in pixels of the padded batch,
-          and the images' sizes, which are not needed.
+        - Input: ``{level: (N, C, H, W)}``, finest first, a list of N boxes (R, 4) in pixels of the
+          padded batch, and the images' sizes, which are not needed.
         - Output: (sum of R, C, output_size, output_size).
-
-    Raises:
-        ValueError: If ``strides`` are not as many powers of 2 as there are levels.
     """
 
     def __init__(

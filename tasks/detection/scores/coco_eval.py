@@ -1,9 +1,7 @@
 """COCO's evaluation of boxes, in whole arrays: the numbers of pycocotools to the last bit.
 
-Every floating-point operation is one that pycocotools does too, on the same numbers; sums are of
-whole numbers, where the order does not matter. One exception: an annotation with the id 0 counts
-here as every other; pycocotools takes 0 for "no match", so whatever finds that object is a false
-positive there.
+One exception: an annotation with the id 0 counts here; pycocotools takes 0 for "no match", so that
+whatever finds that object is a false positive there.
 
 Axes: T IoU thresholds, R recall levels, K classes, A ranges of areas, M limits of detections.
 """
@@ -52,16 +50,11 @@ def evaluate(
 ) -> Evaluation:
     """Return precision and recall as pycocotools counts them; changes neither argument.
 
-    Objects of a category that ``truth``, a COCO dictionary, does not list are left out, as by
-    pycocotools. Ids are anything that sorts; those of annotations are not read, so that 0 is an id
-    as well. At most ``limit`` detections of a class count in an image, at least 10; pycocotools's
-    ``params.maxDets`` are then ``[1, 10, limit]``.
+    ``truth`` is a COCO dictionary; objects of a category that it does not list are left out. Ids
+    are anything that sorts. At most ``limit`` detections of a class count in an image, at least 10:
+    pycocotools's ``params.maxDets`` are ``[1, 10, limit]``.
 
     Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
-
-    Raises:
-        ValueError: If a result is of an image that ``truth`` does not list, or ``limit`` is too
-            low.
     """
     if limit < _LOWER[-1]:
         raise UserError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")

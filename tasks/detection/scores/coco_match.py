@@ -1,7 +1,6 @@
 """COCO's matching of detections with the boxes of the truth, of all images and classes at once.
 
-A group is a class in an image, the only place where a detection can match a box. What pycocotools
-repeats for each IoU threshold and range of areas is an axis here, and all groups match in step.
+A group is a class in an image, the only place where a detection can match a box; all match in step.
 
 Axes: D detections, N boxes of the truth, P pairs of the two, T IoU thresholds, A ranges of areas.
 """
@@ -51,8 +50,7 @@ def judge(found: Found, targets: Targets) -> tuple[Bools, Bools]:
     """Return which detections are right and which are wrong, each (A, T, D); others are ignored.
 
     By falling score each detection takes the box of the highest IoU among those not yet taken: the
-    last of equals, and an ignored one only if no other reaches the threshold. The first detections
-    of all groups choose at once, then the second ones, and so on.
+    last of equals, and an ignored one only if no other reaches the threshold.
 
     Source: Lin et al., arXiv:1405.0312; ``COCOeval.evaluateImg`` of pycocotools.
     """
@@ -93,10 +91,7 @@ def rank(groups: Ints) -> Ints:
 
 
 def _candidates(found: Found, targets: Targets) -> tuple[Ints, Ints, Floats]:
-    """Return the pairs that reach the lowest threshold: rows of both, and the IoU, each (P,).
-
-    They are sorted by detection, IoU and box of the truth.
-    """
+    """Return pairs that reach the lowest threshold, (P,): rows of both, and the IoU."""
     first = np.searchsorted(targets.groups, found.groups)
     counts = np.searchsorted(targets.groups, found.groups, side="right") - first
     parts: list[tuple[Ints, Ints, Floats]] = []

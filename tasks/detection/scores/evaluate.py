@@ -27,20 +27,11 @@ def read_annotations(
     one_based: bool = True,
     reading: Reading | None = None,
 ) -> Annotations:
-    """Read a split with a checkpoint's classes, and check its images.
+    """Read a COCO file or a folder of VOC files with a checkpoint's classes, and check its images.
 
-    Its warnings name boxes and images that are there more than once.
-
-    Args:
-        annotations: A COCO file, or a folder of Pascal-VOC XML files.
-        images: Folder of the images.
-        classes: The checkpoint's classes, in its order.
-        one_based: Whether coordinates of Pascal-VOC files count from 1; see `read_voc`.
-        reading: How image files become 8 bits, as the checkpoint says; None for the default.
-
-    Raises:
-        FileNotFoundError: If something is missing.
-        ValueError: If the annotations are malformed, have other classes, or an image is damaged.
+    ``one_based`` is as of `read_voc`, ``reading`` as the checkpoint says. Malformed annotations,
+    other classes and damaged images are refused; warnings name boxes and images that are there
+    twice.
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():
@@ -51,11 +42,7 @@ def read_annotations(
 
 
 def evaluate(detector: Detector, card: DetectorCard, split: Annotations) -> dict[str, float]:
-    """Return COCO's statistics of a detector; see `tasks.detection.scores.metrics.coco_ap`.
-
-    The split's own category ids are used: it may number its classes in another way than the
-    training data did.
-    """
+    """Return `coco_ap` of a detector on a split, whose own category ids are used."""
     results = []
     for record in split.images:
         image = read_image(record.path, in_channels=card.in_channels, reading=card.reading)

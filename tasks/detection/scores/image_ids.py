@@ -18,12 +18,7 @@ _SHAPE: Final = "expected 'images' with 'id' and 'file_name'"
 
 
 def read_image_ids(annotation_file: Path) -> dict[str, int]:
-    """Return the image ids of a COCO annotation file by ``file_name``, as the file spells it.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no COCO file, or a name or an id is there twice.
-    """
+    """Return the image ids of a COCO file by ``file_name``; refuse names or ids that repeat."""
     content = read_json(existing_file(annotation_file, what="annotation file"))
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -47,11 +42,7 @@ def match_ids(files: Sequence[NamedFile], ids: Mapping[str, int]) -> tuple[list[
 
     A ``file_name`` fits a file whose path ends in it; of several, the longest does. Where none
     does, a ``file_name`` with more folders fits that ends in the file's name, such as
-    ``train/1.jpg`` for ``1.jpg``. A backslash in it is a slash.
-
-    Raises:
-        ValueError: If no ``file_name`` fits a file, or several do, or one fits several files; it
-            names them.
+    ``train/1.jpg`` for ``1.jpg``. Files that none fits, and ambiguous ones, are refused.
     """
     entries: dict[Parts, str] = {}
     for name in ids:
@@ -126,13 +117,10 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
 
 
 def parts_of(name: str) -> Parts:
-    r"""Return the folders and the name of a path with slashes or backslashes.
+    r"""Return the folders and the name of a path, in one of Unicode's spellings, without ``..``.
 
-    Letters are in one of Unicode's spellings; what leads above a folder is left out.
-
-    Example:
-        >>> parts_of(r"..\val\1.jpg")
-        ('val', '1.jpg')
+    >>> parts_of(r"..\val\1.jpg")
+    ('val', '1.jpg')
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/")
     return tuple(

@@ -8,13 +8,9 @@ from tasks.detection.options import USUAL_LIMIT
 
 
 def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:
-    """Return a sentence if images have more boxes than a detector returns, or an empty string.
+    """Return a sentence if images have more boxes than the ``found`` a detector returns, or "".
 
-    Args:
-        truth: A COCO dictionary; crowd regions need not be found and do not count.
-        found: How many detections of an image there are at most.
-        remedy: The option that raises ``found``, such as ``model.detections_per_image=``; the
-            number follows.
+    ``remedy`` is the option that raises it, such as ``model.detections_per_image=``.
     """
     over = [count for count in _boxes(truth, "image_id").values() if count > found]
     if not over:
@@ -27,10 +23,7 @@ def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:
 
 
 def needed(truth: Mapping[str, Any]) -> int:
-    """Return how many detections of a class in an image must count so that all can be found.
-
-    That is COCO's 100 where no image has more boxes of a class.
-    """
+    """Return how many detections of a class in an image must count, at least COCO's 100."""
     return max([USUAL_LIMIT, *_boxes(truth, "image_id", "category_id").values()])
 
 

@@ -24,11 +24,9 @@ _LARGE: Final = "larger boxes"
 
 @dataclass(frozen=True, kw_only=True)
 class CocoMetric(Metric):
-    """A mean over a part of COCO's evaluation, (..., K), which ``compute`` returns.
+    """A mean over a part of COCO's evaluation, (..., K), shown in ``row`` of the printed table.
 
-    Attributes:
-        row: Of the printed table.
-        per_class: Whether there is one of each class too, ``name/<class>``.
+    ``per_class`` says whether there is one of each class too, ``name/<class>``.
     """
 
     row: str = _ALL
@@ -64,10 +62,7 @@ METRICS: Final = (
 def to_results(
     prediction: Mapping[str, Tensor], *, image_id: int, category_ids: Sequence[int]
 ) -> list[Result]:
-    """Return a detector's output for one image in COCO's results format.
-
-    ``category_ids`` are the data set's, of each label from 1 on.
-    """
+    """Return detections of an image in COCO's format; ``category_ids`` are of the labels from 1."""
     boxes = prediction["boxes"].float().cpu()
     sizes = boxes[:, 2:] - boxes[:, :2]  # (B, 2)
     xywh = np.round(np.concatenate([boxes[:, :2], sizes], axis=1).astype(float), 3).tolist()
@@ -88,20 +83,12 @@ def coco_ap(
 ) -> dict[str, float]:
     """Return the `METRICS` by name: COCO's twelve statistics, and those that each class has too.
 
-    Crowd regions are ignored as COCO does: a detection inside one counts neither way. A statistic
-    that has nothing to measure, such as ``ap_small`` without small boxes, is NaN (pycocotools
-    says -1); others are from 0 to 1. AP is the mean over IoU thresholds 0.50 to 0.95, over 101
-    recall levels. Every number has the bits of pycocotools's, except where an annotation has the
-    id 0, which pycocotools takes for "no match".
-
-    Source: Lin et al., arXiv:1405.0312, through `tasks.detection.scores.coco_eval.evaluate`.
-
-    Args:
-        truth: A COCO dictionary; see `tasks.detection.data.annotations.Annotations.truth`.
-        results: Detections in COCO's results format, boxes in pixels of the original image.
-        limit: How many detections of a class count in an image, those of the highest scores. COCO
-            counts 100; a detector that returns more is judged by all of them. The recall is called
-            ``ar_100`` with 100, ``ar_300`` with 300.
+    Boxes are in pixels of the original image. Detections inside crowd regions count neither way. A
+    statistic that has nothing to measure, such as ``ap_small`` without small boxes, is NaN
+    (pycocotools says -1); others are from 0 to 1. AP is the mean over IoU thresholds 0.50 to 0.95,
+    over 101 recall levels. ``limit`` detections of a class count in an image, those of the highest
+    scores; the recall is called ``ar_100`` with 100, COCO's limit, ``ar_300`` with 300. The numbers
+    are pycocotools's; see `tasks.detection.scores.coco_eval`.
     """
     evaluation = evaluate(truth, results, limit=limit)
     known = {category["id"]: category["name"] for category in truth["categories"]}

@@ -57,20 +57,10 @@ def draw_boxes(
 ) -> Image8:
     """Return a copy of an image, RGB, with boxes and captions such as "disk 0.93".
 
-    An image whose longer side is under 640 pixels is enlarged by the whole factor `enlargement`
-    first, so that captions can be read; boxes are given in pixels of ``image`` all the same, and
-    cut off at its border. Lines lie just inside the box, with the colour `class_color`; their width
-    and the font grow with the image. Captions avoid each other and never leave the image.
-
-    Args:
-        image: (H, W, 3) RGB or (H, W) gray, uint8.
-        boxes: (B, 4), xyxy.
-        labels: (B,), in 1..K; label k is ``classes[k - 1]``.
-        classes: Names of the K classes.
-        scores: (B,), written behind the class's name.
-
-    Raises:
-        ValueError: If ``image`` is anything else, the lengths differ, or a label is not in 1..K.
+    The image, (H, W, 3) RGB or (H, W) gray, uint8, is first enlarged by `enlargement` if it is
+    small; boxes (B, 4), xyxy, are in its pixels all the same, and cut off at its border. Labels
+    (B,) are in 1..K. Lines lie just inside the box; captions avoid each other and never leave the
+    image.
     """
     scale = enlargement(*_checked(image).shape[:2])
     return _annotated(image, _marks(boxes, labels, classes, scores), scale)
@@ -99,9 +89,6 @@ def prediction_grid(
     """Write a picture of several samples, two in a row, each truth beside prediction.
 
     Headings count the boxes, the title states the threshold, crowd regions are dashed.
-
-    Raises:
-        ValueError: If there is no sample, or one of them is not as `PredictionSample` says.
     """
     panels = [p for s in samples for p in sample_panels(s, classes, score_threshold)]
     rows = [panels[i : i + 4] for i in range(0, len(panels), 4)]

@@ -33,15 +33,10 @@ def find_images(sources: Sequence[str | Path], *, output: Path) -> list[NamedFil
 
 @torch.inference_mode()
 def detect(detector: Detector, image: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """Return what a detector finds in one image, on the CPU.
+    """Return what a detector finds in one image, (H, W, 3) RGB or (H, W) gray, uint8, on the CPU.
 
-    Args:
-        detector: In eval mode.
-        image: (H, W, 3) RGB or (H, W) gray, uint8, as the detector was trained on.
-
-    Returns:
-        ``boxes`` (B, 4), xyxy in pixels of ``image``, ``labels`` (B,) in 1..K, ``scores`` (B,),
-        best first.
+    That is ``boxes`` (B, 4), xyxy in pixels of ``image``, ``labels`` (B,) in 1..K, ``scores`` (B,),
+    best first.
     """
     pixels = torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1)  # (C, H, W)
     device = next(detector.parameters()).device
@@ -61,15 +56,9 @@ def predict_files(
     """Detect in every file; write overlays and ``predictions.json``; yield a line per file.
 
     ``predictions.json`` is in COCO's results format, every detection in it, with the training
-    data's category ids; only overlays leave out scores below ``threshold``. ``images.json`` has
-    the files' ids (1, 2, ... unless given) and the categories. Files are called by their paths
-    below the folder that holds all of them, overlays as well. What cannot be read is skipped. Both
-    JSON files are written however the loop ends, with what was done until then; close the iterator
-    if it is left early.
-
-    Raises:
-        ValueError: If ``threshold`` is no score or two files would have one overlay, before
-            anything is written; after the last file, if some had to be skipped.
+    data's category ids; only overlays leave out scores below ``threshold``. ``images.json`` has the
+    files' ids (1, 2, ... unless given) and the categories. Both are written however the loop ends.
+    A file that cannot be read is skipped, and an error after the last one.
     """
     if not 0 <= threshold <= 1:
         raise UserError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
@@ -119,10 +108,7 @@ def _write(
 def draw_predictions(
     detector: Detector, card: DetectorCard, split: Annotations, path: Path, *, count: int = 8
 ) -> None:
-    """Write a picture of truth beside prediction for images spread over a split.
-
-    Images with boxes are preferred.
-    """
+    """Write truth beside prediction for images spread over a split, preferably with boxes."""
     dataset = DetectionDataset(split, in_channels=card.in_channels)
     by_boxes = sorted(range(len(dataset)), key=lambda i: not len(split.images[i].boxes))
     with_boxes = sum(len(record.boxes) > 0 for record in split.images)

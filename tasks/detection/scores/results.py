@@ -27,13 +27,9 @@ _SHAPE: Final = (
 
 
 def read_truth(annotations: Path) -> Annotations:
-    """Return the annotations of a COCO file, whose images need not be there.
+    """Return the annotations of a COCO file, whose images need not be there; see `read_coco`.
 
-    Its warnings name boxes that are there more than once, and images named twice.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, as of Pascal VOC, or malformed; see `read_coco`.
+    Warnings name boxes that are there more than once, and images named twice.
     """
     if annotations.is_dir():
         raise UserError(
@@ -47,17 +43,9 @@ def read_truth(annotations: Path) -> Annotations:
 def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], list[str]]:
     """Return the detections of a file that fits the truth, and what is suspect about their boxes.
 
-    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. For a ``predictions.json``
-    of ours the names in the ``images.json`` beside it have to be those of the truth.
-
-    Args:
-        path: JSON in COCO's results format.
-        truth: The COCO dictionary to score with.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no list of detections with numbers, if images or categories are not
-            among those of the truth, or if the boxes are in another format or other pixels.
+    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. Refused are what is no list
+    of detections with numbers, images or categories that the truth has not, and boxes in another
+    format.
     """
     content = read_json(existing_file(path, what="file of results"))
     if not isinstance(content, list):
@@ -79,11 +67,8 @@ def evaluate_results(
 ) -> tuple[dict[str, float], int, list[str]]:
     """Return the scores of a results file, how many detections counted, and `read_results`' notes.
 
-    Args:
-        path: JSON in COCO's results format; `read_results` says what is refused.
-        split: From `read_truth`.
-        limit: How many detections of a class count in an image, 100 at least as with COCO; None
-            for 100, or more where an image has more boxes of a class.
+    ``limit`` detections of a class count in an image; None for 100, or more where the truth has
+    more.
     """
     counted = needed(split.truth) if limit is None else max(USUAL_LIMIT, limit)
     results, suspicions = read_results(path, split.truth)
@@ -150,8 +135,8 @@ def _check_categories(results: Sequence[Result], categories: Sequence[Mapping[st
 def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
     """Raise if our own ``images.json`` beside the results has other names for the truth's ids.
 
-    ``predict.py`` numbers images from 1 where it is not given the truth's ids. One of two equal
-    names may have more folders in front. A file of another shape is another tool's.
+    One of two equal names may have more folders in front. A file of another shape is another
+    tool's.
     """
     beside = path.with_name("images.json")
     if path.name != "predictions.json" or not beside.is_file():

@@ -69,23 +69,16 @@ def coco_parts(
 def read_coco(
     annotation_file: Path, image_folder: Path, *, classes: Sequence[str] | None = None
 ) -> Annotations:
-    """Return one split of a data set in COCO's format.
+    """Return one split of a data set in COCO's format; ``classes`` fixes the labels.
 
-    Labels are 1..K in the order of the category ids, which may have gaps; spaces around names do
-    not count. Where ``bbox`` is missing, null or empty, the box is drawn around the polygons or run
-    lengths of ``segmentation``, crowd or not. `cleaned` says what becomes of boxes that are
-    empty or reach outside their image. No image file is read; see `check_images`.
-
-    Args:
-        annotation_file: The JSON file, such as ``annotations/instances_train.json``.
-        image_folder: Where the ``file_name`` of each image is looked for.
-        classes: Class names that fix the labels: label k is ``classes[k - 1]``. The file must have
-            a category for each, and no annotation of another.
+    Otherwise labels are 1..K in the order of the category ids, which may have gaps; spaces around
+    names do not count. Where ``bbox`` is missing, null or empty, the box is drawn around the
+    polygons or run lengths of ``segmentation``, crowd or not. `cleaned` says what becomes of other
+    boxes. No image file is read; see `check_images`.
 
     Raises:
         FileNotFoundError: If the annotation file or the folder is missing.
-        UserError: If the file is malformed, its categories do not fit ``classes``, or its boxes are
-            in another format; with the file, and the annotation and the value where there is one.
+        UserError: If it is malformed, does not fit ``classes``, or has boxes in another format.
     """
     return cleaned(_labelled(Path(annotation_file), Path(image_folder), classes=classes))
 

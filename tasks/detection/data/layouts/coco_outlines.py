@@ -14,30 +14,19 @@ _SHAPE: Final = "polygons [[x1, y1, x2, y2, ...], ...] or RLE {'size': [h, w], '
 
 
 class Outline(NamedTuple):
-    """The box around an outline (x, y, width, height in pixels), and the area within.
-
-    The area is that of the pixels of RLE, and that between the corners of polygons.
-    """
+    """A box (x, y, width, height in pixels), and the area of RLE's pixels or within polygons."""
 
     bbox: Box
     area: float
 
 
 def outline(segmentation: object, *, height: int, width: int) -> Outline | None:
-    """Return the box of a ``segmentation`` of COCO, or None where it is missing or empty.
+    """Return the box of COCO's ``segmentation``, polygons or run lengths; None where it is empty.
 
-    Args:
-        segmentation: Polygons, of which one may stand without the outer list and points may be
-            pairs; or run lengths, compressed or not.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+    One polygon may stand without the outer list, and points may be pairs.
 
-    Raises:
-        UserError: If it is neither, or of another size than the image.
-
-    Example:
-        >>> outline([[2, 1, 6, 1, 6, 4]], height=10, width=10)
-        Outline(bbox=(2.0, 1.0, 4.0, 3.0), area=6.0)
+    >>> outline([[2, 1, 6, 1, 6, 4]], height=10, width=10)
+    Outline(bbox=(2.0, 1.0, 4.0, 3.0), area=6.0)
     """
     if segmentation in (None, [], {}, ""):
         return None
@@ -104,7 +93,7 @@ def _runs(text: str) -> list[int]:
     """Return the run lengths of COCO's text, or nothing if the text is malformed.
 
     Each is a number of 5 bits a letter, the lowest first, and from the third on the difference to
-    the last but one. pycocotools reads unset memory where a text is too short.
+    the last but one.
     """
     runs: list[int] = []
     value = shift = 0

@@ -1,7 +1,4 @@
-"""The detection data set that the project makes itself: shapes on cluttered backgrounds.
-
-Only this file knows how it looks; `tasks.common.data.sample_folder` when a folder may be replaced.
-"""
+"""The detection data set that the project makes itself: shapes on cluttered backgrounds."""
 
 import json
 import zlib
@@ -40,27 +37,17 @@ OUTLINES: Final = {"disk": _regular(96), "square": _regular(4), "triangle": _reg
 def write_sample(
     root: Path, *, images: Mapping[str, int] = DEFAULT_IMAGES, size: int = 128, seed: int = 0
 ) -> Path:
-    """Write a small detection data set in COCO's layout, unless it is there already.
+    """Write a small detection data set in COCO's layout, unless it is there; see `write_once`.
 
-    Disks, squares and triangles of any colour, rotation and shading, up to six in an image, lie
-    over gradients, noise or stripes with thin lines, arcs, specks and soft blobs that are no
-    objects. Colour tells nothing about the class. An object's longer side measures ``size / 7`` to
-    ``size / 2`` pixels, it lies wholly inside the image and at most 40 % of it is hidden by
-    others. Its box is the **visible extent**, as in COCO: the tightest box around the pixels that
-    can be seen; ``area`` counts them. One image in sixteen is empty. Three in five are square, the
-    others 7 : 9 and 9 : 7. The category ids are 1, 3 and 7.
-
-    The same arguments give the same bytes, and an image does not depend on how many others there
-    are. `write_once` says when a folder is kept, replaced or refused.
-
-    Args:
-        root: The folder to write; its parents are made.
-        images: Images per split, at least 1 each; a split's name is a Python identifier.
-        size: Side of a square image in pixels, 64 or more.
-        seed: 0 or more; another seed gives other images.
+    Up to six disks, squares and triangles (category ids 1, 3, 7) of any colour, rotation and
+    shading lie over gradients, noise or stripes with lines and blobs that are no objects. A longer
+    side is ``size / 7`` to ``size / 2`` pixels, at most 40 % of an object is hidden. Its box is the
+    **visible extent**, as in COCO; ``area`` counts visible pixels. One image in sixteen is empty,
+    three in five are square, the others 7 : 9 and 9 : 7. The same arguments give the same bytes,
+    and an image does not depend on how many others there are.
 
     Raises:
-        UserError: If an argument is out of range.
+        UserError: If an argument is out of range: a split of no image, a size below 64.
         FileExistsError: If ``root`` holds anything else. Nothing is deleted then.
     """
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)

@@ -74,29 +74,19 @@ def read_voc(
     classes: Sequence[str] | None = None,
     one_based: bool = True,
 ) -> Annotations:
-    """Return one split of a data set in Pascal VOC's format: an XML file per image.
+    """Return one split in Pascal VOC's format: an XML file per image, in or below the folder.
 
     VOC counts pixels from 1, and its ``xmax, ymax`` are the last pixels inside. The box in the
-    coordinates used here, with 0 as the left edge of the image, is therefore
-    ``(xmin - 1, ymin - 1, xmax, ymax)``, as in detectron2. A box with ``xmax == xmin`` or
-    ``ymax == ymin`` is a stray click and dropped; corners in the other order are put in order. An
-    object marked ``difficult`` is not trained on, and scored like a COCO crowd region: finding it
-    is neither rewarded nor punished. Images and classes are numbered in the order of their names.
-
-    Args:
-        annotation_folder: Where the XML files are, such as ``VOC2007/Annotations``, or above them.
-        image_folder: Where the images are, such as ``VOC2007/JPEGImages``, or above them; see
-            `VocFiles.picture`.
-        names: Of the files of this split; see `VocFiles.named`. None for all.
-        classes: Class names that fix the labels: label k is ``classes[k - 1]``. None for those that
-            occur, sorted.
-        one_based: As VOC counts. False for tools that write 0-based coordinates, whose
-            ``xmax, ymax`` are then the right and lower edge.
+    coordinates used here, with 0 as the left edge of the image, is therefore ``(xmin - 1, ymin - 1,
+    xmax, ymax)``, as in detectron2; without ``one_based`` the numbers are edges from 0. A box with
+    ``xmax == xmin`` or ``ymax == ymin`` is a stray click and dropped; corners in the other order
+    are put in order. ``difficult`` objects are scored like COCO's crowd regions, and not trained
+    on. ``names`` are those of the split, see `VocFiles.named`; ``classes`` fix the labels, None for
+    those that occur, sorted.
 
     Raises:
         FileNotFoundError: If a folder or an XML file of ``names`` is missing.
-        UserError: If a file is malformed, has a class that is not in ``classes``, or no object says
-            what the classes are; if the boxes are in another format. With the file and the value.
+        UserError: If a file is malformed, classes do not fit, or boxes are in another format.
     """
     found = VocFiles(Path(annotation_folder), Path(image_folder))
     files = found.files if names is None else found.named(names, where=str(found.folder))
@@ -104,10 +94,9 @@ def read_voc(
 
 
 def read_xml(file: Path) -> ElementTree.Element:
-    """Return the root of an XML file in any encoding that Python knows.
+    """Return the root of an XML file in the encoding of its byte order mark, declaration or UTF-8.
 
-    The encoding is that of a byte order mark, else of the file's declaration, else UTF-8. A
-    document type, which could pull in other files, is refused.
+    A document type, which could pull in other files, is refused.
     """
     content = file.read_bytes()
     text = decoded(content, _encoding(content, file), path=file).lstrip("\ufeff")

@@ -67,10 +67,7 @@ def _base(name: str) -> str:
 
 
 class VocFiles:
-    """The XML files and the images of a data set, in their folders and in folders below.
-
-    Hidden files are ignored. Suffixes may be in capital letters.
-    """
+    """The XML files and the images in and below their folders, without hidden files."""
 
     def __init__(self, annotations: Path, images: Path) -> None:
         self.folder = existing_folder(annotations, what="annotation folder")
@@ -84,11 +81,10 @@ class VocFiles:
         self._pictures = _Index(images, files_below(images, suffixes=IMAGE_SUFFIXES))
 
     def named(self, lines: Iterable[str], *, where: str) -> list[Path]:
-        """Return the XML files that a list names, each once, in its order.
+        """Return the XML files that a list named ``where`` names, each once, in its order.
 
-        A line is a path without suffix, or with that of the image or of the XML file; its folders
-        need not be those here. A last column of -1, 0 or 1 is removed if no file has the
-        whole line as its name. ``where`` is the list's name in messages.
+        A line is a path with or without suffix, whose folders need not be those here. A last column
+        of -1, 0 or 1 is removed if no file has the whole line as its name.
         """
         found: dict[Path, str] = {}
         missing, total = [], 0
@@ -138,10 +134,9 @@ class VocFiles:
         return next((files for name in spellings if (files := self._annotations.find(name))), [])
 
     def picture(self, file: Path, file_name: str) -> Path:
-        """Return the image of an XML file: that of its name, else the one that it names itself.
+        """Return the image of an XML file: by its name, then by its ``<filename>``.
 
-        Of ``a.jpg`` and ``a.png`` it is the one in ``file_name`` (its ``<filename>``, which may be
-        empty), else the first. Without any it is ``a.jpg``, which `check_images` will miss.
+        Without any it is ``a.jpg``, which `check_images` will miss.
         """
         key = file.relative_to(self.folder).as_posix()[: -len(file.suffix)]
         found = self._pictures.find(key) or (self._pictures.find(file_name) if file_name else [])
@@ -158,12 +153,9 @@ class VocFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSets:
-    """What the lists below ``ImageSets`` say.
+    """The names in each list of ``folder``, by that of the list: those of `SIDES` and `WHOLE`.
 
-    Attributes:
-        lists: The names in each list, by that of the list: those of `SIDES` and `WHOLE`.
-        folder: Where the lists are.
-        repeated: A sentence on each list that has names more than once.
+    ``repeated`` has a sentence on each list that has names more than once.
     """
 
     lists: dict[str, list[str]]
@@ -171,10 +163,7 @@ class ImageSets:
     repeated: dict[str, str]
 
     def by_split(self) -> dict[str, str]:
-        """Return which list is which split; nothing if there are no lists.
-
-        A list of all images is train, which is still to be divided.
-        """
+        """Return which list is which split; a list of all images is train, still to be divided."""
         given = [name for name, lines in self.lists.items() if lines]
         if "train" in given and "val" in given:
             return {split: split for split in SIDES if split in given}
@@ -191,10 +180,7 @@ class ImageSets:
 
 
 def read_image_sets(root: Path) -> ImageSets:
-    """Return the lists in ``ImageSets/Main``, or in ``ImageSets`` itself, if there are any.
-
-    Blank lines and those that begin with ``#`` are no names. What is named twice is taken once.
-    """
+    """Return the lists in ``ImageSets/Main`` or ``ImageSets``, without comments (``#``)."""
     folder = root / "ImageSets"
     main = folder / "Main"
     folder = main if files_below(main, suffixes=(".txt",)) else folder

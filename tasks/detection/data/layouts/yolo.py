@@ -1,7 +1,4 @@
-"""Read data sets in the layout of Ultralytics YOLO, which Roboflow and CVAT export as well.
-
-The format is described at https://docs.ultralytics.com/datasets/detect.
-"""
+"""Read Ultralytics YOLO's layout, https://docs.ultralytics.com/datasets/detect."""
 
 import math
 from collections import Counter
