@@ -11,18 +11,13 @@ from backbones.choose import choose
 
 @dataclass(frozen=True)
 class Entry:
-    """A benchmark.
+    """A benchmark."""
 
-    Attributes:
-        what: What it compares, for the list of names.
-        place: The function that builds its `benchmarks.harness.Comparison`, or that prints scores.
-        options: What the function is called with.
-        gpu: Whether it takes minutes a step on a CPU, so that it runs there only by name.
-    """
-
-    what: str
+    what: str  # what it compares, for the list of names
+    # the function that builds its `benchmarks.harness.Comparison`, or that prints scores
     place: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the function is called with
+    # whether it takes minutes a step on a CPU, so that it runs there only by name
     gpu: bool = False
 
     def load(self) -> Callable[..., Any]:

@@ -26,21 +26,15 @@ MEBI: Final = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Systems that do the same.
+    """Systems that do the same."""
 
-    Attributes:
-        title: What they do.
-        systems: How each is built, by name.
-        base: By name, the system that another is compared with; the first system by default.
-        check: Raises unless the systems' last results, in their order, are equal.
-        memory: Whether to measure the peak memory.
-    """
-
-    title: str
-    systems: Mapping[str, Make]
+    title: str  # what they do
+    systems: Mapping[str, Make]  # how each is built, by name
+    # by name, the system that another is compared with; the first system by default
     base: Mapping[str, str] = field(default_factory=dict)
+    # raises unless the systems' last results, in their order, are equal
     check: Callable[..., None] | None = None
-    memory: bool = True
+    memory: bool = True  # whether to measure the peak memory
 
     def base_of(self, name: str) -> str:
         """Return the system that one is compared with."""
@@ -49,19 +43,13 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one system took.
+    """What one system took."""
 
-    Attributes:
-        seconds: Of each repeat.
-        parameters: Of its network; None if there is none.
-        memory: Peak in MiB above the process before the system was built; None if not measured.
-        note: What the system says of itself.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    parameters: int | None = None
+    seconds: list[float] = field(default_factory=list)  # of each repeat
+    parameters: int | None = None  # of its network; None if there is none
+    # peak in MiB above the process before the system was built; None if not measured
     memory: float | None = None
-    note: str = ""
+    note: str = ""  # what the system says of itself
 
     @property
     def median(self) -> float:

@@ -40,36 +40,26 @@ class BlockParts:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShape:
-    """The size of one block.
+    """The size of one block."""
 
-    Attributes:
-        in_channels: Channels of its input.
-        channels: Its nominal width; its output has ``expansion`` times as many channels.
-        stride: Stride of the block.
-        dilations: Dilation of its first 3x3 convolution, and of the others of its stage.
-        drop_path: Probability that its residual is dropped in training.
-    """
-
-    in_channels: int
-    channels: int
-    stride: int = 1
+    in_channels: int  # channels of its input
+    channels: int  # its nominal width; its output has ``expansion`` times as many channels
+    stride: int = 1  # stride of the block
+    # dilation of its first 3x3 convolution, and of the others of its stage
     dilations: tuple[int, int] = (1, 1)
-    drop_path: float = 0.0
+    drop_path: float = 0.0  # probability that its residual is dropped in training
 
 
 class Block(NoTorchScript, nn.Module):
     """A residual block: a shortcut, a residual branch, and a gate that adds them.
-
-    Attributes:
-        expansion: Channels of the output, per nominal channel.
-        ends_with: Names of the branch's last convolution and of the norm after it, if any.
 
     Shape:
         - Input: (N, in_channels, H, W).
         - Output: (N, expansion * channels, ceil(H / stride), ceil(W / stride)).
     """
 
-    expansion: ClassVar[int]
+    expansion: ClassVar[int]  # channels of the output, per nominal channel
+    # names of the branch's last convolution and of the norm after it, if any
     ends_with: ClassVar[tuple[str, ...]]
 
     @abstractmethod

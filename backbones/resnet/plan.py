@@ -12,22 +12,17 @@ from backbones.resnet.variants import ResNetSpec
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """One residual stage.
-
-    Attributes:
-        channels: Nominal width of its blocks.
-        dilations: Of the first 3x3 convolution of its first block, and of all the others.
-        total_stride: Stride of its output, against the image.
-        drop_path: Per block, the probability that its residual is dropped in training.
-    """
+    """One residual stage."""
 
     feature: str
     in_channels: int
-    channels: int
+    channels: int  # nominal width of its blocks
     out_channels: int
     stride: int
+    # of the first 3x3 convolution of its first block, and of all the others
     dilations: tuple[int, int]
-    total_stride: int
+    total_stride: int  # stride of its output, against the image
+    # per block, the probability that its residual is dropped in training
     drop_path: tuple[float, ...]
 
 

@@ -58,18 +58,13 @@ Stem = nn.Conv2d | DeepStem
 
 @dataclass(frozen=True, kw_only=True)
 class StemKind:
-    """A stem, and what follows it.
+    """A stem, and what follows it."""
 
-    Attributes:
-        build: Takes the channels of the image, the stem's width and a norm.
-        stride: Stride of the feature c1.
-        pool: Whether a 3x3 max-pool with stride 2 follows c1.
-        first_conv: State-dict key, below ``conv1``, of the convolution that sees the image.
-    """
-
+    # takes the channels of the image, the stem's width and a norm
     build: Callable[[int, int, NormFactory], Stem]
-    stride: int
-    pool: bool
+    stride: int  # stride of the feature c1
+    pool: bool  # whether a 3x3 max-pool with stride 2 follows c1
+    # state-dict key, below ``conv1``, of the convolution that sees the image
     first_conv: str = "weight"
 
     def make_pool(self) -> nn.Module:

@@ -6,42 +6,30 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetSpec:
-    """What makes one ResNet variant differ from another.
+    """What makes one ResNet variant differ from another."""
 
-    Attributes:
-        block: Which residual block the stages are made of.
-        depths: Blocks per stage, from the finest to the coarsest.
-        stem: The layers before the first stage: one 7x7 convolution or three 3x3 ones and a
-            max-pool, stride 4 in all; or, for the 32x32 images of CIFAR, one 3x3, stride 1.
-        stem_width: Channels of the stem.
-        width: Nominal channels of the first stage; each further stage doubles them.
-        groups: Groups of the 3x3 convolution (ResNeXt's cardinality).
-        width_per_group: Channels per group in the first stage.
-        scale: Into how many parts a Res2Net block splits its channels.
-        shortcut: Where the shape changes, a projection (B of He et al.) or zeros for the new
-            channels (A); a projection everywhere (C); or a mean before the projection (ResNet-D).
-        stride_in_1x1: Whether a bottleneck's stride is in its first convolution, as in the paper
-            and in Caffe's weights, instead of in its 3x3.
-        attention: A key of `backbones.layers.attention.ATTENTIONS`.
-        gate: A key of `backbones.layers.gate.GATES`.
-        parameters: Parameters of the published model without its classifier; a test checks it.
-        source: Where ``parameters`` and the design come from.
-    """
-
+    # which residual block the stages are made of
     block: Literal["basic", "bottleneck", "res2", "preact_basic", "preact_bottleneck"]
-    depths: tuple[int, ...]
+    depths: tuple[int, ...]  # blocks per stage, from the finest to the coarsest
+    # the layers before the first stage: one 7x7 convolution or three 3x3 ones and a max-pool,
+    # stride 4 in all; or, for the 32x32 images of CIFAR, one 3x3, stride 1
     stem: Literal["conv7", "deep", "conv3"] = "conv7"
-    stem_width: int = 64
-    width: int = 64
-    groups: int = 1
-    width_per_group: int = 64
-    scale: int = 1
+    stem_width: int = 64  # channels of the stem
+    width: int = 64  # nominal channels of the first stage; each further stage doubles them
+    groups: int = 1  # groups of the 3x3 convolution (ResNeXt's cardinality)
+    width_per_group: int = 64  # channels per group in the first stage
+    scale: int = 1  # into how many parts a Res2Net block splits its channels
+    # where the shape changes, a projection (B of He et al.) or zeros for the new channels (A); a
+    # projection everywhere (C); or a mean before the projection (ResNet-D)
     shortcut: Literal["projection", "zero_pad", "projection_always", "average"] = "projection"
+    # whether a bottleneck's stride is in its first convolution, as in the paper and in Caffe's
+    # weights, instead of in its 3x3
     stride_in_1x1: bool = False
+    # a key of `backbones.layers.attention.ATTENTIONS`
     attention: Literal["none", "se", "eca", "cbam"] = "none"
-    gate: Literal["none", "input"] = "none"
-    parameters: int
-    source: str = "arXiv:1512.03385, table 1"
+    gate: Literal["none", "input"] = "none"  # a key of `backbones.layers.gate.GATES`
+    parameters: int  # parameters of the published model without its classifier; a test checks it
+    source: str = "arXiv:1512.03385, table 1"  # where ``parameters`` and the design come from
 
 
 _18 = ResNetSpec(block="basic", depths=(2, 2, 2, 2), parameters=11_176_512)

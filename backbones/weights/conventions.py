@@ -12,21 +12,13 @@ _IMAGENET = Conventions()
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFormat:
-    """What a weight file expects of an image, in the terms of the project that wrote it.
+    """What a weight file expects of an image, in the terms of the project that wrote it."""
 
-    Attributes:
-        mean: Per channel, in the file's order and units.
-        std: Per channel, in the file's order and units.
-        white: What white is before mean and std: 1 or 255.
-        bgr: Whether the channels are blue, green, red.
-        epsilon: Added to the variance in every batch norm.
-    """
-
-    mean: tuple[float, ...] = _IMAGENET.mean
-    std: tuple[float, ...] = _IMAGENET.std
-    white: float = 1.0
-    bgr: bool = False
-    epsilon: float = _IMAGENET.epsilon
+    mean: tuple[float, ...] = _IMAGENET.mean  # per channel, in the file's order and units
+    std: tuple[float, ...] = _IMAGENET.std  # per channel, in the file's order and units
+    white: float = 1.0  # what white is before mean and std: 1 or 255
+    bgr: bool = False  # whether the channels are blue, green, red
+    epsilon: float = _IMAGENET.epsilon  # added to the variance in every batch norm
 
     def __str__(self) -> str:
         """Return channel order, range, mean and std."""

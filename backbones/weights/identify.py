@@ -24,25 +24,16 @@ _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(\w+)")  # the hub's name o
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFile:
-    """What is known of a weight file before it is compared with a backbone.
+    """What is known of a weight file before it is compared with a backbone."""
 
-    Attributes:
-        source: Where it is.
-        origin: Who wrote it.
-        statement: What it states about itself.
-        state: Its tensors under our names, which may have a common prefix.
-        as_named: Its tensors under its own names, for backbones that keep those: timm's.
-        count: How many tensors the file has.
-        wrapper: The keys that led to them in the file, joined by dots.
-    """
-
-    source: Source
-    origin: Origin
-    statement: Statement
-    state: Mapping[str, Tensor]
+    source: Source  # where it is
+    origin: Origin  # who wrote it
+    statement: Statement  # what it states about itself
+    state: Mapping[str, Tensor]  # its tensors under our names, which may have a common prefix
+    # its tensors under its own names, for backbones that keep those: timm's
     as_named: Mapping[str, Tensor]
-    count: int
-    wrapper: str
+    count: int  # how many tensors the file has
+    wrapper: str  # the keys that led to them in the file, joined by dots
 
     def images(self, given: str | Conventions | None) -> tuple[ImageFormat | None, str]:
         """Return the image format of the weights, None if it is unknown, and who states it.

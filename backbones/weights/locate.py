@@ -39,19 +39,12 @@ _IN_FOLDER: Final = (*HUB_NAMES, "checkpoints/best.ckpt", "checkpoints/last.ckpt
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A weight file.
+    """A weight file."""
 
-    Attributes:
-        path: The file.
-        label: The argument that named it, for the report.
-        publisher: Who published it, if that is known.
-        images: The image format that the publisher states.
-    """
-
-    path: Path
-    label: str
-    publisher: str = ""
-    images: ImageFormat | None = None
+    path: Path  # the file
+    label: str  # the argument that named it, for the report
+    publisher: str = ""  # who published it, if that is known
+    images: ImageFormat | None = None  # the image format that the publisher states
 
 
 def locate(weights: str | PathLike[str], *, name: str) -> Source:

@@ -25,41 +25,29 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a weight file holds.
+    """What a weight file holds."""
 
-    Attributes:
-        state: Its tensors, without the prefixes of wrappers.
-        others: The other entries of the checkpoint, and the JSON objects about the file.
-        wrapper: The keys that led to the tensors, joined by dots.
-    """
-
-    state: State
+    state: State  # its tensors, without the prefixes of wrappers
+    # the other entries of the checkpoint, and the JSON objects about the file
     others: Mapping[str, Any]
-    wrapper: str = ""
+    wrapper: str = ""  # the keys that led to the tensors, joined by dots
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A project that writes weight files.
+    """A project that writes weight files."""
 
-    Attributes:
-        name: For the report.
-        matches: Whether a file comes from this project.
-        rename: Renames its tensors to ours.
-        folded: Whether norms have no statistics, because they are folded into scale and shift.
-        images: What it expects of an image; None where its files differ in that.
-        stride_in_1x1: Whether its bottlenecks stride in the first 1x1 convolution; None where its
-            files differ in that.
-        hub: Whether JSON files beside a file describe it.
-    """
-
-    name: str
-    matches: Callable[[Contents], bool]
-    rename: Callable[[State], dict[str, Tensor]] = dict
+    name: str  # for the report
+    matches: Callable[[Contents], bool]  # whether a file comes from this project
+    rename: Callable[[State], dict[str, Tensor]] = dict  # renames its tensors to ours
+    # whether norms have no statistics, because they are folded into scale and shift
     folded: bool = False
+    # what it expects of an image; None where its files differ in that
     images: ImageFormat | None = None
+    # whether its bottlenecks stride in the first 1x1 convolution; None where its files differ in
+    # that
     stride_in_1x1: bool | None = None
-    hub: bool = False
+    hub: bool = False  # whether JSON files beside a file describe it
 
 
 def recognise(file: Contents) -> Origin:

@@ -13,21 +13,13 @@ from backbones.weights.conventions import ImageFormat
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """What a file states; None and empty strings stand for nothing.
+    """What a file states; None and empty strings stand for nothing."""
 
-    Attributes:
-        by: Where it states it, for the report.
-        images: The image format.
-        stride_in_1x1: Whether bottlenecks stride in the first 1x1 convolution.
-        architecture: The network's name.
-        project: Who wrote the file.
-    """
-
-    by: str = ""
-    images: ImageFormat | None = None
-    stride_in_1x1: bool | None = None
-    architecture: str | None = None
-    project: str = ""
+    by: str = ""  # where it states it, for the report
+    images: ImageFormat | None = None  # the image format
+    stride_in_1x1: bool | None = None  # whether bottlenecks stride in the first 1x1 convolution
+    architecture: str | None = None  # the network's name
+    project: str = ""  # who wrote the file
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:

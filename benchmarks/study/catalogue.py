@@ -10,24 +10,16 @@ from backbones import build_backbone
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """A backbone in numbers.
+    """A backbone in numbers."""
 
-    Attributes:
-        name: As registered.
-        parameters: Without a classifier.
-        multiply_adds: Of convolutions and matrix products for one image; a multiply-add is one
-            operation, as in the papers. All blocks count where the image decides which ones run.
-        size: Pixels along each side of the image: 224, or 32 where c1 has stride 1 (CIFAR).
-        strides: By feature, finest first.
-        channels: By feature, finest first.
-    """
-
-    name: str
-    parameters: int
+    name: str  # as registered
+    parameters: int  # without a classifier
+    # of convolutions and matrix products for one image; a multiply-add is one operation, as in the
+    # papers. All blocks count where the image decides which ones run.
     multiply_adds: int
-    size: int
-    strides: dict[str, int]
-    channels: dict[str, int]
+    size: int  # pixels along each side of the image: 224, or 32 where c1 has stride 1 (CIFAR)
+    strides: dict[str, int]  # by feature, finest first
+    channels: dict[str, int]  # by feature, finest first
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Return name, millions of parameters, GFLOPs (a star: at 32x32), strides and channels."""

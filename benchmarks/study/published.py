@@ -8,19 +8,12 @@ from torchvision.models import get_model_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published ImageNet result.
+    """A published ImageNet result."""
 
-    Attributes:
-        weights: What ``weights=`` takes to load them; empty where nothing can be downloaded.
-        top1: Accuracy on the validation set in percent, with the digits that were published.
-        size: Pixels along each side of the image it was measured with.
-        source: A key of `SOURCES`.
-    """
-
-    weights: str = ""
-    top1: float
-    size: int = 224
-    source: str
+    weights: str = ""  # what ``weights=`` takes to load them; empty where nothing can be downloaded
+    top1: float  # accuracy on the validation set in percent, with the digits that were published
+    size: int = 224  # pixels along each side of the image it was measured with
+    source: str  # a key of `SOURCES`
 
 
 SOURCES: Final = {

@@ -21,26 +21,18 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which of a timm model's features are ours, and what computes them.
+    """Which of a timm model's features are ours, and what computes them."""
 
-    Attributes:
-        indices: timm's index of each wanted feature by our name, finest first.
-        last: Index of the last feature; the modules after it are removed.
-        channels: Of each wanted feature.
-        strides: Of each wanted feature.
-        stages: The stem, c2, c3 and so on, down to the last wanted one; empty if the model has no
-            feature of that stride.
-        unbuilt: Keys in the state dict of the whole model that belong to removed modules.
-        fixed: Parameters that timm itself does not train.
-    """
-
-    indices: dict[str, int]
-    last: int
-    channels: dict[str, int]
-    strides: dict[str, int]
+    indices: dict[str, int]  # timm's index of each wanted feature by our name, finest first
+    last: int  # index of the last feature; the modules after it are removed
+    channels: dict[str, int]  # of each wanted feature
+    strides: dict[str, int]  # of each wanted feature
+    # the stem, c2, c3 and so on, down to the last wanted one; empty if the model has no feature of
+    # that stride
     stages: tuple[Stage, ...]
+    # keys in the state dict of the whole model that belong to removed modules
     unbuilt: frozenset[str]
-    fixed: frozenset[str]
+    fixed: frozenset[str]  # parameters that timm itself does not train
 
 
 def plan_stages(

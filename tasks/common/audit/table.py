@@ -19,22 +19,14 @@ _NAMED: Final = 3  # in a message
 
 @dataclass(frozen=True, kw_only=True)
 class StageRow:
-    """What trains of one stage, or of the head.
+    """What trains of one stage, or of the head."""
 
-    Attributes:
-        stage: Its name.
-        tensors: How many parameters and buffers it has.
-        trainable: How many of them take a gradient.
-        lr: Learning rate of its groups, now.
-        peak_lr: The highest of the schedule.
-        eval_modules: Names of its modules in eval mode that have tensors of their own.
-    """
-
-    stage: str
-    tensors: int
-    trainable: int
-    lr: float
-    peak_lr: float
+    stage: str  # its name
+    tensors: int  # how many parameters and buffers it has
+    trainable: int  # how many of them take a gradient
+    lr: float  # learning rate of its groups, now
+    peak_lr: float  # the highest of the schedule
+    # names of its modules in eval mode that have tensors of their own
     eval_modules: tuple[str, ...]
 
 

@@ -24,13 +24,10 @@ class ResumableDataModule(lightning.LightningDataModule):
     Args:
         workers: Processes that load; 0 loads in the main process. They change no sample.
         seed: Of order and augmentation, 0 or above.
-
-    Attributes:
-        batch_size: Samples per batch and rank.
-        cache: Replaces the training samples by cached features, if there is one.
     """
 
-    batch_size: int
+    batch_size: int  # samples per batch and rank
+    # replaces the training samples by cached features, if there is one
     cache: PrefixCache | None = None
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:

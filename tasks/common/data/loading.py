@@ -25,15 +25,10 @@ _DISK_SHARE: Final = 2  # half of the free disk, at most: others write there as 
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How a run loads its images.
+    """How a run loads its images."""
 
-    Attributes:
-        workers: The number of processes.
-        cache: Where decoded images are kept: ``memory``, ``disk`` or ``none``.
-    """
-
-    workers: Decision
-    cache: Decision
+    workers: Decision  # the number of processes
+    cache: Decision  # where decoded images are kept: ``memory``, ``disk`` or ``none``
 
     @property
     def processes(self) -> int:

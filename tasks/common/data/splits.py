@@ -22,21 +22,13 @@ OptionsT = TypeVar("OptionsT")
 
 @dataclass(frozen=True, kw_only=True)
 class Splits(Generic[PartT]):
-    """A data set in its parts.
+    """A data set in its parts."""
 
-    Attributes:
-        train: To learn from.
-        val: To choose the checkpoint with.
-        test: For the final figure; None if there is none.
-        warnings: What a user should know of them, a sentence each.
-        images: What the check of the image files saw; empty before it.
-    """
-
-    train: PartT
-    val: PartT
-    test: PartT | None
-    warnings: tuple[str, ...] = ()
-    images: str = ""
+    train: PartT  # to learn from
+    val: PartT  # to choose the checkpoint with
+    test: PartT | None  # for the final figure; None if there is none
+    warnings: tuple[str, ...] = ()  # what a user should know of them, a sentence each
+    images: str = ""  # what the check of the image files saw; empty before it
 
     @property
     def tested(self) -> PartT:

@@ -13,15 +13,10 @@ from tasks.common.files.paths import contents, files_below, is_hidden, listed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedFile:
-    """A file.
+    """A file."""
 
-    Attributes:
-        path: As it was given or found.
-        name: The unique path below the common folder of all files, with ``/``.
-    """
-
-    path: Path
-    name: str
+    path: Path  # as it was given or found
+    name: str  # the unique path below the common folder of all files, with ``/``
 
 
 def find_files(

@@ -12,21 +12,14 @@ Colours = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class FlatImage:
-    """The pixels of an image file, and what belongs to them.
+    """The pixels of an image file, and what belongs to them."""
 
-    Attributes:
-        pages: (H, W) or (H, W, C) each, not rotated. Only TIFF files have several.
-        orientation: The EXIF orientation, 1 to 8.
-        palettes: With ``stored``, the colours of each page with a palette: (levels, 4) of 8 bits,
-            red, green, blue, alpha.
-        alphas: With ``stored``, the alpha channel of each page that has one, (H, W).
-        min_is_white: Whether the smallest number means white (TIFF's MinIsWhite).
-        lossy: The kind of file, such as ``a JPEG``, if its compression is lossy; else empty.
-    """
-
-    pages: list[Pixels]
-    orientation: int
+    pages: list[Pixels]  # (H, W) or (H, W, C) each, not rotated. Only TIFF files have several.
+    orientation: int  # the EXIF orientation, 1 to 8
+    # with ``stored``, the colours of each page with a palette: (levels, 4) of 8 bits, red, green,
+    # blue, alpha
     palettes: tuple[Colours, ...] = ()
+    # with ``stored``, the alpha channel of each page that has one, (H, W)
     alphas: tuple[Pixels, ...] = ()
-    min_is_white: bool = False
-    lossy: str = ""
+    min_is_white: bool = False  # whether the smallest number means white (TIFF's MinIsWhite)
+    lossy: str = ""  # the kind of file, such as ``a JPEG``, if its compression is lossy; else empty

@@ -7,21 +7,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, as logs, JSON, the printed table, the curves and the best checkpoint need it.
+    """One metric, as logs, JSON, the printed table, the curves and the best checkpoint need it."""
 
-    Attributes:
-        name: In logs and JSON.
-        compute: Makes it, of what the task has.
-        heading: Of its column in the printed table of scores; empty if it has none.
-        best: Which value is the best.
-        shown: ``epoch``: printed after each epoch and drawn; ``curve``: drawn; empty: neither.
-    """
-
-    name: str
-    compute: Callable[..., Any]
+    name: str  # in logs and JSON
+    compute: Callable[..., Any]  # makes it, of what the task has
     _: KW_ONLY
-    heading: str = ""
-    best: Literal["highest", "lowest", "zero"] = "highest"
+    heading: str = ""  # of its column in the printed table of scores; empty if it has none
+    best: Literal["highest", "lowest", "zero"] = "highest"  # which value is the best
+    # ``epoch``: printed after each epoch and drawn; ``curve``: drawn; empty: neither
     shown: Literal["epoch", "curve", ""] = ""
 
 

@@ -24,18 +24,13 @@ CardT = TypeVar("CardT", bound="NetworkCard")
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """Which classes of a run a trained network has learnt.
+    """Which classes of a run a trained network has learnt."""
 
-    Attributes:
-        kept: The run's classes that the network has.
-        fresh: The run's classes that the network lacks; their rows of the last layer are random.
-        left: The network's classes that the run lacks.
-        pairs: Of each class in ``kept``: its index in the run and in the network.
-    """
-
-    kept: tuple[str, ...]
+    kept: tuple[str, ...]  # the run's classes that the network has
+    # the run's classes that the network lacks; their rows of the last layer are random
     fresh: tuple[str, ...]
-    left: tuple[str, ...]
+    left: tuple[str, ...]  # the network's classes that the run lacks
+    # of each class in ``kept``: its index in the run and in the network
     pairs: tuple[tuple[int, int], ...]
 
     def __str__(self) -> str:
@@ -57,19 +52,12 @@ def matched(run: Sequence[str], network: Sequence[str]) -> Classes:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskNames:
-    """How messages name a task.
+    """How messages name a task."""
 
-    Attributes:
-        task: The name of its package in `tasks`, which checkpoints hold.
-        noun: What its network is called.
-        script: The script that trains it.
-        runs: The folder of its runs.
-    """
-
-    task: str
-    noun: str
-    script: str
-    runs: str
+    task: str  # the name of its package in `tasks`, which checkpoints hold
+    noun: str  # what its network is called
+    script: str  # the script that trains it
+    runs: str  # the folder of its runs
 
     @property
     def example(self) -> str:
@@ -79,14 +67,7 @@ class TaskNames:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkCard:
-    """What a checkpoint says of its network; each task adds fields.
-
-    Attributes:
-        backbone: Its registered name.
-        backbone_options: How it was built.
-        conventions: The preprocessing of the network's input, and the epsilon of the batch norms.
-        provenance: Where the backbone's first weights came from.
-    """
+    """What a checkpoint says of its network; each task adds fields."""
 
     NAMES: ClassVar[TaskNames]
     CLASS_ROWS: ClassVar[Mapping[str, int]]
@@ -94,10 +75,11 @@ class NetworkCard:
     BACKGROUND: ClassVar[int] = 0
     """How many outputs come before those of the first class."""
 
-    backbone: str
-    backbone_options: BackboneOptions
+    backbone: str  # its registered name
+    backbone_options: BackboneOptions  # how it was built
+    # the preprocessing of the network's input, and the epsilon of the batch norms
     conventions: Conventions
-    provenance: str
+    provenance: str  # where the backbone's first weights came from
 
     @property
     def in_channels(self) -> int:

@@ -42,25 +42,15 @@ _SHARED: Final[Mapping[str, type[Options]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training script.
+    """A training script."""
 
-    Attributes:
-        script: Its path in the project.
-        task: The folder below ``configs`` and the root configuration in it.
-        title: What it trains, for ``--help``.
-        run: The dotted name of what trains, `tasks.common.run.run.run_task` of the task.
-        own: The dataclasses of the groups that only this task has.
-        data: The options of every layout of a data set; each layout adds its own.
-        options: The options that belong to no group.
-    """
-
-    script: str
-    task: str
-    title: str
-    run: str
-    own: Mapping[str, type[Options]]
-    data: type[Options]
-    options: type[RunOptions] = RunOptions
+    script: str  # its path in the project
+    task: str  # the folder below ``configs`` and the root configuration in it
+    title: str  # what it trains, for ``--help``
+    run: str  # the dotted name of what trains, `tasks.common.run.run.run_task` of the task
+    own: Mapping[str, type[Options]]  # the dataclasses of the groups that only this task has
+    data: type[Options]  # the options of every layout of a data set; each layout adds its own
+    options: type[RunOptions] = RunOptions  # the options that belong to no group
 
     @property
     def configs(self) -> Path:

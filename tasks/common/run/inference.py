@@ -18,28 +18,19 @@ Flags = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What ``tasks/<name>/inference.py`` calls ``INFERENCE``; importing it imports no torch.
+    """What ``tasks/<name>/inference.py`` calls ``INFERENCE``; importing it imports no torch."""
 
-    Attributes:
-        noun: What the task trains, such as detector.
-        predict_flags: Options of predict.py that only this task has; by default None.
-        evaluate_flags: Options of evaluate.py that only this task has; by default None.
-        predict: Predicts ``options.sources`` with ``options.checkpoint`` on ``options.device``, and
-            yields a line per image.
-        score: Prints and returns the scores of ``options.paths``: a checkpoint, the truth and the
-            images.
-        score_results: Prints and returns the scores of ``options.results`` against
-            ``options.paths``: the truth.
-        takes: Whether results at a path are this task's.
-    """
-
-    noun: str
-    predict_flags: Flags
-    evaluate_flags: Flags
+    noun: str  # what the task trains, such as detector
+    predict_flags: Flags  # options of predict.py that only this task has; by default None
+    evaluate_flags: Flags  # options of evaluate.py that only this task has; by default None
+    # predicts ``options.sources`` with ``options.checkpoint`` on ``options.device``, and yields a
+    # line per image
     predict: Callable[[Namespace], Generator[str, None, None]]
+    # prints and returns the scores of ``options.paths``: a checkpoint, the truth and the images
     score: Callable[[Namespace], Mapping[str, Any]]
+    # prints and returns the scores of ``options.results`` against ``options.paths``: the truth
     score_results: Callable[[Namespace], Mapping[str, Any]]
-    takes: Callable[[Path], bool]
+    takes: Callable[[Path], bool]  # whether results at a path are this task's
 
 
 def inferences() -> dict[str, Inference]:

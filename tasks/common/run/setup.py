@@ -25,24 +25,19 @@ AugmentT = TypeVar("AugmentT")
 
 @dataclass(frozen=True, kw_only=True)
 class Setup(Generic[CardT, AugmentT]):
-    """The options that all tasks have, and what they came to on this machine.
-
-    Attributes:
-        where: Device, precision and threads.
-        choice: Which backbone; its weights are the trained network where the run begins with one.
-        init_from: The path of the trained network that the run begins with, as it was given.
-        start: That network; None if the run begins with a backbone alone.
-    """
+    """The options that all tasks have, and what they came to on this machine."""
 
     seed: int
     recipe: Recipe
     options: TrainerOptions
-    where: Machine
+    where: Machine  # device, precision and threads
     cache: CacheOptions
     augment: AugmentT
+    # which backbone; its weights are the trained network where the run begins with one
     choice: BackboneChoice
+    # the path of the trained network that the run begins with, as it was given
     init_from: str | None
-    start: Start[CardT] | None
+    start: Start[CardT] | None  # that network; None if the run begins with a backbone alone
 
     @classmethod
     def read(cls, cfg: DictConfig, card: type[CardT], augment: type[AugmentT]) -> Self:

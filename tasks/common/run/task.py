@@ -23,19 +23,13 @@ from tasks.common.run.setup import Setup
 
 @dataclass(frozen=True, kw_only=True)
 class RunParts:
-    """What a task assembles.
-
-    Attributes:
-        loading: How images are loaded, and why.
-        module: The network and its loop.
-        has_test: Whether there is a test split; without one validation is scored in its place.
-    """
+    """What a task assembles."""
 
     setup: Setup[Any, Any]
-    loading: Loading
-    module: NetworkModule
+    loading: Loading  # how images are loaded, and why
+    module: NetworkModule  # the network and its loop
     data: ResumableDataModule
-    has_test: bool
+    has_test: bool  # whether there is a test split; without one validation is scored in its place
 
     @property
     def recipe(self) -> Recipe:
@@ -98,53 +92,35 @@ class Show(Generic[PartsT]):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Generic[PartsT]):
-    """What a task adds to a run.
+    """What a task adds to a run."""
 
-    Attributes:
-        card: The class of its cards.
-        title: Of the banner.
-        monitor: The metric that chooses the best checkpoint; higher is better.
-        shown: Metrics to print after each epoch and to draw.
-        assemble: Builds the parts of a run of a configuration.
-        facts: Of the banner.
-        defaults: Defaults by group of the task's own options on which the losses depend.
-        shows: The scores of the best checkpoint, and what only this task writes, in order.
-        truth: Returns what ``scripts/evaluate.py`` takes after a checkpoint to score it on the
-            split that a run ends with.
-    """
-
-    card: type[NetworkCard]
-    title: str
-    monitor: str
-    shown: tuple[str, ...]
-    assemble: Callable[[DictConfig], PartsT]
-    facts: Callable[[PartsT], dict[str, str]]
+    card: type[NetworkCard]  # the class of its cards
+    title: str  # of the banner
+    monitor: str  # the metric that chooses the best checkpoint; higher is better
+    shown: tuple[str, ...]  # metrics to print after each epoch and to draw
+    assemble: Callable[[DictConfig], PartsT]  # builds the parts of a run of a configuration
+    facts: Callable[[PartsT], dict[str, str]]  # of the banner
+    # defaults by group of the task's own options on which the losses depend
     defaults: Mapping[str, Any]
+    # the scores of the best checkpoint, and what only this task writes, in order
     shows: tuple[Show[PartsT], ...]
+    # returns what ``scripts/evaluate.py`` takes after a checkpoint to score it on the split that a
+    # run ends with
     truth: Callable[[PartsT], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run came to.
-
-    Attributes:
-        best: The chosen checkpoint; None if no epoch was validated.
-        score: Its validation score.
-        epoch: Of the checkpoint, from 1; None if it cannot be read.
-        val: Its validation scores.
-        audit: What was seen of the frozen and the trained tensors.
-        is_first: Whether this process is the one that writes and prints.
-    """
+    """What a run came to."""
 
     folder: Path
-    best: Path | None
-    score: float
-    epoch: int | None
-    val: Mapping[str, Any]
-    audit: str
+    best: Path | None  # the chosen checkpoint; None if no epoch was validated
+    score: float  # its validation score
+    epoch: int | None  # of the checkpoint, from 1; None if it cannot be read
+    val: Mapping[str, Any]  # its validation scores
+    audit: str  # what was seen of the frozen and the trained tensors
     seconds: float
-    is_first: bool
+    is_first: bool  # whether this process is the one that writes and prints
 
     @property
     def best_file(self) -> Path:

@@ -12,15 +12,10 @@ Place = tuple[int, int]
 
 
 class Entry(NamedTuple):
-    """One view of one image.
+    """One view of one image."""
 
-    Attributes:
-        features: The frozen stages' outputs by name, (H, W, C).
-        truth: What the task learns from it, by name.
-    """
-
-    features: dict[str, Tensor]
-    truth: dict[str, Tensor]
+    features: dict[str, Tensor]  # the frozen stages' outputs by name, (H, W, C)
+    truth: dict[str, Tensor]  # what the task learns from it, by name
 
 
 def same_entry(one: Entry, other: Entry) -> bool:
