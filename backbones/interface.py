@@ -66,19 +66,13 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         """Return the outputs of the frozen stages for (N, C, H, W), all that `forward_from` needs.
 
         They are the raw output of the last frozen stage, and those of earlier ones that are
-        requested as features, by name. With nothing frozen it is the image, as ``"c0"``.
-
-        Raises:
-            ValueError: If this kind of backbone cannot be divided after a stage.
+        requested as features, by name. With nothing frozen it is the image, as ``"c0"``. A kind of
+        backbone that cannot be divided after a stage raises ValueError.
         """
         self._refuse_division()
 
     def forward_from(self, frozen: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return bit for bit what `forward` returns, from the outputs of `frozen_features`.
-
-        Raises:
-            ValueError: If this kind of backbone cannot be divided after a stage.
-        """
+        """Return bit for bit what `forward` returns, from the outputs of `frozen_features`."""
         self._refuse_division()
 
     def _refuse_division(self) -> NoReturn:

@@ -29,12 +29,7 @@ def offered(group: str) -> list[str]:
 
 
 def import_offered(group: str, name: str) -> Callable[..., Any]:
-    """Import what a package offers under a name of `offered`.
-
-    Raises:
-        ValueError: If more than one package offers it.
-        ImportError: If it cannot be imported.
-    """
+    """Import what a package offers under a name of `offered`; refuse two packages' offers."""
     entries = list(entry_points(group=group, name=name))
     if len({entry.value for entry in entries}) > 1:
         packages = " and ".join(sorted(_owner(entry) for entry in entries))

@@ -87,14 +87,9 @@ SCORES: Final[dict[str, Entry]] = {
 
 
 def chosen(names: Sequence[str], *, gpu: bool) -> dict[str, Entry]:
-    """Return the speed benchmarks of these names.
+    """Return the speed benchmarks of these names or patterns, such as ``prefix-cache-*``.
 
-    Args:
-        names: Names, or patterns such as ``prefix-cache-*``; all when empty.
-        gpu: Whether to include those for a GPU when names is empty.
-
-    Raises:
-        UserError: If a name is unknown.
+    No name means all; those for a GPU only with ``gpu``. An unknown name is refused.
     """
     if not names:
         return {name: entry for name, entry in SPEED.items() if gpu or not entry.gpu}

@@ -65,10 +65,8 @@ def device() -> torch.device:
 def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, Measured]:
     """Return what each system took: one round that does not count, then ``repeats`` rounds.
 
-    Args:
-        comparison: The systems; each has its turn in every round.
-        repeats: Rounds that count.
-        threads: For torch's operators in the processes that measure memory.
+    Each system has its turn in every round; ``threads`` are those of the processes that measure
+    memory.
     """
     steps = {name: make() for name, make in comparison.systems.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -122,11 +122,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
             self._rebuild(keep=pretrained)
 
     def make_dilated(self, output_stride: int) -> None:
-        """Dilate the last stages instead of striding, with the same weights.
-
-        Raises:
-            UserError: If ``output_stride`` is not 8 or 16.
-        """
+        """Dilate the last stages to stride 8 or 16, instead of striding, with the same weights."""
         if output_stride not in (8, 16):
             raise UserError(f"output_stride takes 8 or 16, got {output_stride}.")
         if output_stride != self._dilated:
@@ -139,11 +135,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
         strict: bool = True,  # noqa: FBT001, FBT002 (nn.Module's signature)
         assign: bool = False,  # noqa: FBT001, FBT002
     ) -> Any:  # noqa: ANN401 (torch's result has no public name)
-        """Load a state dict, or the ``encoder_weights`` that smp hands on.
-
-        Raises:
-            UserError: If these weights do not fit; see `backbones.load_weights`.
-        """
+        """Load a state dict, or the ``encoder_weights`` that smp hands on; see `load_weights`."""
         if isinstance(state_dict, _Weights):
             try:
                 self.body, self._untrained = self._build(weights=state_dict.name), False
@@ -257,8 +249,7 @@ def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None
 def _pass_ours(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a step of smp's loading so that it returns our weights as they are.
 
-    smp fetches the weights of every encoder from its own repositories on the hub. Without this,
-    ``encoder_weights="imagenet"`` could not mean the weights that Keel knows.
+    smp fetches weights from its own repositories; ``encoder_weights="imagenet"`` is to be Keel's.
     """
 
     @wraps(function)

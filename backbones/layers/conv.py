@@ -35,12 +35,12 @@ def conv(
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """Return ``norm(conv(x))``, as one convolution where the norm's statistics are fixed.
 
-    With fixed statistics (see `fixed_affine`) the norm is ``y * s + t``, so the pair equals a
-    convolution with the weight ``w * s`` and the bias ``t``: no pass over the activations, and
-    none of them kept for the backward pass. Gradients reach ``w``, and the weight and bias of a
-    batch norm in eval mode, through the product. Under autocast the product is made in float32,
-    the convolution runs in the low precision. Modules that do more are called as they are: with
-    hooks, with a forward of their own, other modules in their place; and all while torch.fx traces.
+    Then (see `fixed_affine`) the norm is ``y * s + t``, so the pair is a convolution with the
+    weight ``w * s`` and the bias ``t``: no pass over the activations, none of them kept for the
+    backward pass. Gradients reach ``w``, and the weight and bias of a batch norm in eval mode,
+    through the product, which under autocast is made in float32. Modules that do more are called as
+    they are: with hooks, a forward of their own, other modules in their place; and all while
+    torch.fx traces.
     """
     convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
     seen = watched(norm)
@@ -61,17 +61,8 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 class ConvNorm(NoTorchScript, nn.Sequential):
     """A convolution and its norm, under the keys ``0`` and ``1`` that torchvision gives them.
 
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Odd; H and W are kept when ``stride`` is 1.
-        norm: Makes the norm.
-        stride: Stride of the convolution.
-        bias_without_norm: Whether the convolution has a bias where ``norm`` makes an identity.
-
-    Shape:
-        - Input: (N, in_channels, H, W).
-        - Output: (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    The output is (N, out_channels, ceil(H / stride), ceil(W / stride)); ``kernel_size`` is odd.
+    Where ``norm`` makes an identity, ``bias_without_norm`` gives the convolution a bias.
     """
 
     def __init__(

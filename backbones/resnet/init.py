@@ -37,13 +37,6 @@ def initialise(network: nn.Module, init: str) -> None:
 
     Sources: He et al., arXiv:1502.01852, equation 14; Goyal et al., arXiv:1706.02677, section 5.1
     (``zero_last``); Hayou et al., arXiv:2010.12859 (division by sqrt(L)).
-
-    Args:
-        network: Changed in place.
-        init: A key of `INITS`.
-
-    Raises:
-        ValueError: If ``init`` is unknown.
     """
     set_scale = choose(INITS, init, what="initialisation")
     for module in network.modules():

@@ -27,19 +27,12 @@ class ResNet(Backbone):
     """A residual network that returns its feature maps by name.
 
     The stem's convolution is c1, the residual stages are c2 and on. Stages past the last requested
-    feature are not built.
-
-    Args:
-        spec: Which variant to build; see `backbones.resnet.variants.VARIANTS`.
-        options: See `backbones.build_backbone`.
+    feature are not built. ``spec`` is one of `backbones.resnet.variants.VARIANTS`.
 
     Shape:
         - Input: (N, in_channels, H, W); any H and W of at least 32.
         - Output: ``{"c1": (N, 64, H/2, W/2), ..., "c5": (N, C, H/32, W/32)}``, sizes rounded up;
           with the stem for CIFAR strides 1, 1, 2 and 4 for c1 to c4.
-
-    Raises:
-        ValueError: If a name is unknown or repeated, or a number out of range.
 
     Example:
         >>> import torch

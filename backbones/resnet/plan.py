@@ -51,9 +51,6 @@ def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -
     The drop rate of stochastic depth grows linearly from 0 at the first block of the whole variant
     to ``options.drop_path`` at the last (Huang et al., arXiv:1603.09382, equation 4, counted as in
     timm).
-
-    Raises:
-        ValueError: If a feature is unknown, or a number out of range.
     """
     last = in_order(spec, options.out_features)[-1]
     output_stride, drop_path = options.output_stride, options.drop_path

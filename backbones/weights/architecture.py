@@ -49,12 +49,8 @@ def fitting_backbones(
     """Return the known backbones whose stages have the same tensors as the file's stages.
 
     The search ends with the first one of which the file has every stage: building all backbones
-    takes seconds.
-
-    Args:
-        state: The file's tensors under our names, with any prefix.
-        known: Built on the meta device, without memory.
-        stride_in_1x1: Where the file's bottlenecks stride, if that is known.
+    takes seconds, even on the meta device. ``state`` has our names, with any prefix;
+    ``stride_in_1x1`` says where the file's bottlenecks stride, if that is known.
     """
     names = []
     for name, build in known.items():

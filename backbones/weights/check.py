@@ -47,11 +47,7 @@ class Target:
 
 
 def check_architecture(file: WeightFile, *, target: Target) -> None:
-    """Raise if a file states another architecture, whose tensors may have the same shapes.
-
-    Raises:
-        ValueError: With the backbones of that architecture, if there are any.
-    """
+    """Raise if a file states another architecture, whose tensors may have the same shapes."""
     stated = file.statement.architecture
     if (
         stated is None
@@ -83,8 +79,7 @@ def check_tensors(
 ) -> None:
     """Raise unless ``given``, by the backbone's names, covers it but for patterns in ``missing``.
 
-    Raises:
-        ValueError: If a tensor is missing, unexpected, or of another shape; with ``table`` below.
+    The message has ``table`` below.
     """
     expected = backbone.file_state()
     may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
@@ -128,9 +123,6 @@ def check_stride(backbone: Backbone, file: WeightFile, *, target: Target) -> Non
 
     The shapes are the same either way, and the features are not: detectron2's ``STRIDE_IN_1X1``,
     mmdetection's ``style``.
-
-    Raises:
-        ValueError: With the names of the backbones that fit.
     """
     stride = target.stride_of(file) if backbone.stride_in_1x1 is not None else None
     if stride in (None, backbone.stride_in_1x1):
@@ -149,9 +141,6 @@ def check_numbers(backbone: Backbone, given: Mapping[str, Tensor], *, file: Weig
     """Raise if a weight is NaN or infinite, or an integer.
 
     Integers come from quantisation: without its scales they would be loaded as large weights.
-
-    Raises:
-        ValueError: With the names of the first such tensors.
     """
     floats = [k for k, v in backbone.file_state().items() if v.is_floating_point() and k in given]
     whole = [k for k in floats if not given[k].is_floating_point()]

@@ -42,15 +42,11 @@ def fetch_published(url: str) -> Path:
 
 
 def fetch(url: str, *, sha256: str, name: str) -> Path:
-    """Return the file at ``url``, downloaded once and kept where torch keeps weights.
+    """Return the file at ``url``, downloaded once and kept as ``name`` where torch keeps weights.
 
     The download goes to a hidden file beside it, shows its progress, goes on where a connection
-    broke, and takes the name only when its hash is right. A kept file is checked as well.
-
-    Args:
-        url: Where the file is.
-        sha256: The first hexadecimal digits of its hash, lower case.
-        name: The name to keep it under.
+    broke, and takes the name only when its hash begins with ``sha256`` (hexadecimal, lower case). A
+    kept file is checked as well.
 
     Raises:
         ValueError: If the file that is kept has another hash.
@@ -77,14 +73,7 @@ def fetch(url: str, *, sha256: str, name: str) -> Path:
 
 
 def failure(what: str, error: Exception, *, folder: Path, first: str) -> OSError:
-    """Return the error for a failed download: why, and what can be done.
-
-    Args:
-        what: What could not be downloaded.
-        error: Why.
-        folder: Where it would have been kept.
-        first: The first thing that can be done.
-    """
+    """Return the error for a failed download: why, and what can be done, ``first`` first."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(
             error.errno,

@@ -57,10 +57,7 @@ def unpacked(file: BinaryIO) -> BytesIO | None:
     """Return the content of a file that xz, gzip or bzip2 compressed, or None for another file.
 
     This and the functions below take a file that is open in binary mode, and leave it at its start.
-
-    Raises:
-        ValueError: If more than 16 GiB come out of it.
-        Exception: Any, if it is damaged.
+    More than 16 GiB of content are refused; damage raises any exception.
     """
     head = _head(file)
     opener = next((way for start, way in _COMPRESSED.items() if head.startswith(start)), None)

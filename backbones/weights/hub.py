@@ -30,11 +30,7 @@ def is_known(name: str) -> bool:
 
 
 def timm_config(model: str, *, name: str) -> PretrainedCfg:
-    """Return timm's description of ``model``, pretrained weights for the backbone ``name``.
-
-    Raises:
-        ValueError: If timm has no such weights, or they are of another architecture.
-    """
+    """Return timm's description of the weights ``model``, unless they are of another backbone."""
     known = timm.list_pretrained()
     names = {*known, *(full.partition(".")[0] for full in known)}
     config = timm.get_pretrained_cfg(model) if model in names else None
@@ -65,12 +61,7 @@ def timm_file(model: str, *, name: str) -> tuple[Path, tuple[float, ...], tuple[
 
 
 def hub_file(repository: str, *, revision: str | None) -> Path:
-    """Return the weight file of a repository, ``owner/name``; fetch its JSON files beside it.
-
-    Raises:
-        ValueError: If there is no such repository or revision, or no weight file in it.
-        ConnectionError: If it has to be downloaded and cannot be.
-    """
+    """Return the weight file of a repository, ``owner/name``; fetch its JSON files beside it."""
     for name in _METADATA:
         _file(repository, name, revision=revision)
     for name in _FILES:

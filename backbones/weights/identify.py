@@ -40,9 +40,6 @@ class WeightFile:
 
         ``given``, the user's conventions or their name, comes before the file, its publisher and
         its origin.
-
-        Raises:
-            ValueError: If the name is unknown.
         """
         if isinstance(given, Conventions):
             return ImageFormat(mean=given.mean, std=given.std, epsilon=given.epsilon), "as given"
@@ -70,13 +67,7 @@ class WeightFile:
 
 
 def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
-    """Find, read and recognise the weight file for the backbone of that name.
-
-    Raises:
-        ValueError: If it is broken, holds no tensors, or is one of several parts.
-        FileNotFoundError: If it does not exist.
-        ConnectionError: If it has to be downloaded and cannot be.
-    """
+    """Find, read and recognise the weight file for the backbone of that name."""
     source = locate(weights, name=name)
     _refuse_part(source.path)
     checkpoint = read_checkpoint(source.path)

@@ -48,13 +48,7 @@ class Source:
 
 
 def locate(weights: str | PathLike[str], *, name: str) -> Source:
-    """Return the file that ``weights`` names for the backbone ``name``, downloaded if need be.
-
-    Raises:
-        ValueError: If the name is unknown, a hash does not fit, or a package is missing.
-        ConnectionError: If the file has to be downloaded and cannot be.
-        OSError: If the disk is full.
-    """
+    """Return the file that ``weights`` names for the backbone ``name``, downloaded if need be."""
     text = os.fspath(weights)
     if not isinstance(weights, PathLike):
         scheme = next((s for s in _SCHEMES if text.startswith(s)), "")
@@ -69,12 +63,9 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
 
 
 def published_images(weights: str, *, name: str) -> ImageFormat | None:
-    """Return the image format that the publisher of weights states; nothing is downloaded.
+    """Return the image format that the publisher of weights states, without a download.
 
     None is returned where only the file states it.
-
-    Raises:
-        ValueError: If nothing is published by that name, or a package is missing.
     """
     if weights.startswith("timm:"):
         return _timms_images(weights.removeprefix("timm:"), weights, name)

@@ -94,11 +94,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 def read_pickle(file: BinaryIO) -> object:
     """Return the content of a pickle, its NumPy arrays as tensors.
 
-    Containers, numbers, strings and NumPy arrays are admitted. NumPy's own classes are replaced by
-    inert ones: some of them read memory at an address that a crafted pickle can choose.
-
-    Raises:
-        UnpicklingError: If it holds anything else.
+    Containers, numbers, strings and NumPy arrays are admitted, anything else is an UnpicklingError.
+    NumPy's own classes are replaced by inert ones: some of them read memory at an address that a
+    crafted pickle can choose.
     """
     # latin1, because detectron's files were written by Python 2
     return with_tensors(_ArrayUnpickler(file, encoding="latin1").load())

@@ -28,12 +28,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a weight file, tensors on the CPU, NumPy arrays as tensors.
 
     It reads ``.safetensors`` files, files of torch.save and pickles of NumPy arrays, under any
-    name, compressed by xz, gzip or bzip2 or not, and the index of a file in several parts.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, of another kind, or holds more than tensors, arrays and plain
-            values.
+    name, compressed by xz, gzip or bzip2 or not, and the index of a file in several parts. A file
+    that is broken or holds more than tensors, arrays and plain values is a ValueError.
     """
     if not path.is_file():
         raise FileNotFoundError(

@@ -23,12 +23,9 @@ class Statement:
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
-    """Return what a checkpoint and its metadata state about its weights.
+    """Return what a checkpoint's entries and metadata (``content``) state about its weights.
 
-    Args:
-        content: The checkpoint's entries, and `backbones.weights.read.read_metadata`.
-        state: Its tensors.
-        hub: Whether JSON files in the same folder describe this file.
+    ``hub``: whether JSON files in the same folder describe this file.
     """
     if isinstance(card := content.get("keel"), Mapping):
         return _card(card)

@@ -39,10 +39,8 @@ _HEADS: Final = ("fc.", "head.", "classifier.", "projection_head.", "prototypes.
 def unwrap(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     """Return the path to the state dict in a checkpoint, joined by dots, and its tensors.
 
-    It is the checkpoint itself, or the value of one of `WRAPPERS` or of the only key with one.
-
-    Raises:
-        ValueError: If there is no state dict in it, or several under unknown keys.
+    It is the checkpoint itself, or the value of one of `WRAPPERS` or of the only key with one. No
+    state dict, or several under unknown keys, are refused.
     """
     path: list[str] = []
     while len(path) < _DEEPEST and (key := _wrapper(checkpoint)) is not None:
@@ -97,16 +95,10 @@ def prefixes(state: Mapping[str, Tensor], name: str) -> list[str]:
 def backbone_state(state: Mapping[str, Tensor], *, first_conv: str) -> dict[str, Tensor]:
     """Return the backbone's part of a state dict, under the backbone's own names.
 
-    The prefix is that of ``first_conv``: nothing in a classifier's file, ``module.`` after
-    DataParallel, ``network.backbone.body.`` in a Keel detector. Keys with another prefix belong to
-    other parts of the model and are left out, and so are heads.
-
-    Args:
-        state: Names and tensors.
-        first_conv: The backbone's own name of its first convolution, such as ``conv1.weight``.
-
-    Raises:
-        ValueError: If no key, or more than one, can be the first convolution.
+    The prefix is that of ``first_conv``, such as ``conv1.weight``: nothing in a classifier's file,
+    ``module.`` after DataParallel, ``network.backbone.body.`` in a Keel detector. Keys with another
+    prefix belong to other parts of the model and are left out, and so are heads. A state dict in
+    which no key, or more than one, can be the first convolution is refused.
     """
     starts = prefixes(state, first_conv)
     if len(starts) != 1:

@@ -85,12 +85,7 @@ def by_pycocotools(truth: dict[str, Any], results: list[dict[str, Any]]) -> COCO
 
 
 class Evaluation:
-    """An evaluation of generated results, each time of fresh copies.
-
-    Args:
-        evaluate: Takes truth and results.
-        images: How many.
-    """
+    """An evaluation of generated results, each time of fresh copies."""
 
     def __init__(self, evaluate: Callable[..., Any], *, images: int) -> None:
         self.evaluate = evaluate
@@ -108,11 +103,7 @@ class Evaluation:
 
 
 def check_equal(reference: COCOeval, scores: dict[str, float]) -> None:
-    """Raise unless the twelve numbers are equal in every bit.
-
-    Raises:
-        RuntimeError: If one differs; it shows both.
-    """
+    """Raise RuntimeError, with both, unless the twelve numbers are equal in every bit."""
     ours = np.nan_to_num(list(scores.values())[:12], nan=-1)
     if not np.array_equal(ours, reference.stats):
         raise RuntimeError(f"pycocotools has {reference.stats.tolist()}, Keel {ours.tolist()}")

@@ -61,12 +61,7 @@ def ours(root: Path, *, decoded: bool) -> DataLoader[Any]:
 
 
 class Epoch:
-    """An epoch; Keel's images become floats in it, as they do in its training step.
-
-    Args:
-        make: Takes the root of the data and returns the batches.
-        root: Of COCO-format data; None for the sample, which is written on first use.
-    """
+    """An epoch of COCO data or, with no root, of the sample; Keel's images become floats in it."""
 
     def __init__(self, make: Callable[[Path], DataLoader[Any]], root: Path | None) -> None:
         self.batches = make(root or write_sample(Path("sample") / "detection"))
@@ -81,21 +76,15 @@ class Epoch:
 
 
 def check_equal(*counts: int) -> None:
-    """Raise unless every system has loaded the same number of images.
-
-    Raises:
-        RuntimeError: If one has not.
-    """
+    """Raise RuntimeError unless every system has loaded the same number of images."""
     if len(set(counts)) != 1:
         raise RuntimeError(f"the systems loaded {counts} images; expected the same number.")
 
 
 def comparison(*, small: bool, data: Path | None = None) -> Comparison:  # noqa: ARG001 (is small)
-    """Compare an epoch's loading.
+    """Compare an epoch's loading of COCO data, or of the sample, which is small in any case.
 
-    Args:
-        small: Changes nothing; the sample is small.
-        data: Has ``images`` and ``annotations/instances_{train,val}.json``; None for the sample.
+    ``data`` has ``images`` and ``annotations/instances_{train,val}.json``.
     """
     systems: dict[str, Callable[[Path], DataLoader[Any]]] = {
         "torchvision's reference": reference,

@@ -16,13 +16,7 @@ OPTIMIZERS: Final[dict[str, Any]] = {
 
 
 class OptimizerStep:
-    """A step over the parameters of a backbone, with random gradients.
-
-    Args:
-        optimizer: A key of `OPTIMIZERS`.
-        name: Of the backbone.
-        fused: Whether to take the fused kernel.
-    """
+    """A step of one of `OPTIMIZERS` over the parameters of a backbone, with random gradients."""
 
     def __init__(self, optimizer: str, name: str, *, fused: bool) -> None:
         self.network = build_backbone(name).to(device())

@@ -43,13 +43,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Epoch:
-    """An epoch of training on generated images.
-
-    Args:
-        key: Of `CASES`.
-        cache: Overrides of the configuration: whether, and where, features are kept.
-        small: Whether to take a ResNet-18.
-    """
+    """An epoch of training on generated images; ``cache`` says whether, and where, it is kept."""
 
     def __init__(self, key: str, *cache: str, small: bool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="keel-"))

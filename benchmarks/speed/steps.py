@@ -20,14 +20,7 @@ FREEZES: Final = (0, 2, 4)
 
 
 class TrainingStep:
-    """Forward, backward, and a step of the optimiser.
-
-    Args:
-        network: On `benchmarks.harness.device`.
-        loss: Takes the network, returns what is minimised.
-        optimizer: Of the network's parameters.
-        bfloat16: Whether to compute under bfloat16 autocast.
-    """
+    """Forward, backward, and a step of the optimiser; ``loss`` takes the network."""
 
     def __init__(
         self,
@@ -79,13 +72,8 @@ def by_freeze(
 ) -> Comparison:
     """Compare systems with the first one at the same count of frozen stages.
 
-    A single system is compared with itself at the first count.
-
-    Args:
-        title: Of the comparison.
-        make: A module's function: takes a system and ``freeze``.
-        systems: Names.
-        freezes: Counts of frozen stages.
+    A single system is compared with itself at the first count. ``make`` takes a system and
+    ``freeze``.
     """
     made, base = {}, {}
     for freeze, system in product(freezes, systems):

@@ -33,11 +33,7 @@ class Facts:
 
 
 def facts(name: str) -> Facts:
-    """Count a backbone.
-
-    Raises:
-        UserError: If the name is unknown.
-    """
+    """Count a registered backbone."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad():
         backbone = build_backbone(name).eval()

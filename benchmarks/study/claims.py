@@ -234,11 +234,7 @@ def training_figure(curves: Curves) -> Figure:
 
 
 def reproduce(plan: Plan, *, folder: Path, command: str, console: Console) -> None:
-    """Measure both claims; print the tables, write them to claims.md, and draw two pictures.
-
-    Raises:
-        UserError: If there are no seeds or no steps.
-    """
+    """Measure both claims; print the tables, write them to claims.md, and draw two pictures."""
     for name, value in (("seeds", len(plan.seeds)), ("steps", plan.steps)):
         if value < 1:
             raise UserError(f"--{name} takes a positive number, got {value}.")

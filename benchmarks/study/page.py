@@ -67,8 +67,7 @@ gradients`; a run of it is kept in [benchmarks/RESULTS.md](../benchmarks/RESULTS
 def page() -> str:
     """Return the whole page: the built-in backbones, in the order of the registry.
 
-    Backbones that another package or a test has registered are left out: the page is the same
-    everywhere.
+    Those that another package or a test has registered are left out.
     """
     measured = {name: facts(name) for name in list_backbones() if name in VARIANTS}
     used = {entry.source for name in measured for entry in published(name)}
@@ -86,11 +85,7 @@ def write_page(path: Path) -> None:
 
 
 def check_page(path: Path) -> None:
-    """Compare the page in a file with what would be written now.
-
-    Raises:
-        UserError: If the file is missing, or a line differs.
-    """
+    """Raise UserError if the file is missing, or one of its lines differs from `page` now."""
     if not path.is_file():
         raise UserError(f"{path} is missing; write it with: {COMMAND}")
     lines = zip_longest(path.read_text(encoding="utf-8").splitlines(), page().splitlines())

@@ -10,13 +10,7 @@ from backbones import LoadReport, UserError, build_backbone, list_backbones, loa
 
 
 def report(file: str, name: str) -> LoadReport:
-    """Return what a file or tag would load into a backbone.
-
-    Raises:
-        UserError: If the name is unknown, or the weights do not fit.
-        FileNotFoundError: If the file does not exist.
-        ConnectionError: If the weights have to be downloaded and cannot be.
-    """
+    """Return what a file or tag would load into a registered backbone; refuse what does not fit."""
     with torch.device("meta"):
         backbone = build_backbone(name)
     with warnings.catch_warnings():  # copying to the meta device does nothing, as intended
@@ -27,9 +21,7 @@ def report(file: str, name: str) -> LoadReport:
 def fitting(file: str) -> dict[str, LoadReport]:
     """Return the report for every registered backbone that a file fits, by name.
 
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UserError: If it fits none; with the most frequent reason.
+    If it fits none, the UserError has the most frequent reason.
     """
     if not Path(file).is_file():
         raise FileNotFoundError(

@@ -107,12 +107,7 @@ class TimmBackbone(Backbone):
         return found
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the requested feature maps.
-
-        Raises:
-            UserError: If something has replaced norms whose activation is part of them, or the
-                model does not take images of this size.
-        """
+        """Return the requested feature maps; refuse image sizes that the model does not take."""
         self._check_activations()
         net: Any = self.net
         try:
@@ -170,9 +165,8 @@ class TimmBackbone(Backbone):
     def load_tag(self, weights: str | PathLike[str]) -> bool:
         """Load timm's own weights; return False unless ``weights`` is ``imagenet`` or timm's tag.
 
-        Raises:
-            UserError: If timm has no weights of this model, or its file does not fit.
-            ConnectionError: If they have to be downloaded and cannot be.
+        Weights that timm does not have, or that do not fit, are a UserError; a failed download is a
+        ConnectionError.
         """
         architecture = self.name.partition(".")[0]
         if weights != "imagenet" and weights not in _tags(architecture):
@@ -195,11 +189,7 @@ class TimmBackbone(Backbone):
 
 
 def _known(name: str) -> str:
-    """Return the name if timm has such a model.
-
-    Raises:
-        UserError: With the nearest name.
-    """
+    """Return the name if timm has such a model; else raise UserError with the nearest name."""
     architecture, dot, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = timm.list_models()

@@ -17,13 +17,8 @@ _ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
 def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> Any:  # noqa: ANN401
     """Return a model of timm without a classifier, on the device of the context.
 
-    Args:
-        model: timm's name.
-        given: Options of ``timm.create_model``.
-        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
-
-    Raises:
-        TypeError: If the model does not take an option; timm's other errors are passed on.
+    ``given`` are options of ``timm.create_model``; one that the model does not take is a TypeError.
+    With ``output_stride`` 16 or 8 the last stages are dilated instead of striding.
     """
     if output_stride == 32:
         return timm.create_model(model, num_classes=0, **given)
@@ -50,8 +45,7 @@ def _dilated(
 ) -> Any:  # noqa: ANN401
     """Return a model with the blocks of timm's own dilated ``features_only`` model.
 
-    MobileNetV3, LCNet, FBNetV3, MobileNetV4 and HardCoReNAS dilate there only, under the same
-    names.
+    MobileNetV3, LCNet, FBNetV3, MobileNetV4 and HardCoReNAS dilate only there.
     """
     net: Any = timm.create_model(model, num_classes=0, **given)
     options = {"features_only": True, "output_stride": output_stride, **given}

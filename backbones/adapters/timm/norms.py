@@ -14,15 +14,10 @@ def norms_of(net: nn.Module) -> tuple[str, ...]:
 
 
 def with_norm(net: nn.Module, norm: str, *, name: str) -> nn.Module:
-    """Return the model with fixed batch statistics, or as it is.
+    """Return the model, changed to fixed batch statistics if ``norm`` is ``frozen_batch``.
 
-    Args:
-        net: Changed in place.
-        norm: ``batch`` or ``frozen_batch``.
-        name: timm's name, for messages.
-
-    Raises:
-        UserError: If the norm is another one, or there are no batch norms to fix.
+    Raises UserError, with timm's ``name``, for other norms than that and ``batch``, and for a model
+    without batch norms to fix.
     """
     if norm == "batch":
         return net
@@ -61,11 +56,7 @@ def with_activation(net: nn.Module) -> tuple[str, ...]:
 
 
 class FrozenBatchNorm1d(FrozenBatchNorm2d):  # type: ignore[misc]
-    """torchvision's `FrozenBatchNorm2d` for tokens.
-
-    Shape:
-        - Input and output: (N, C) or (N, C, L).
-    """
+    """torchvision's `FrozenBatchNorm2d` for tokens, (N, C) or (N, C, L)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise by the fixed statistics."""

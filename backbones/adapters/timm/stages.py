@@ -38,19 +38,12 @@ class Plan:
 def plan_stages(
     make: Callable[..., Any], *, wanted: Sequence[str] | None, output_stride: int
 ) -> Plan:
-    """Find the features and the stages of a model.
+    """Find the features and the stages of the model that ``make`` builds for an ``output_stride``.
 
     A parameter is in the stage of the first feature that depends on it in the autograd graph of
     one forward pass. If the model has no feature of stride 2, the stem is what precedes the module
-    that returns timm's first feature, such as a ViT's first block.
-
-    Args:
-        make: Builds the model; takes the keyword ``output_stride``.
-        wanted: Names of features; all when None.
-        output_stride: As in `backbones.build_backbone`.
-
-    Raises:
-        UserError: If a feature is unknown, or a stride is no power of 2.
+    that returns timm's first feature, such as a ViT's first block. Without ``wanted`` all features
+    are taken; one that is unknown, or of a stride that is no power of 2, is refused.
     """
     with torch.device("meta"), torch.enable_grad():
         nominal = make()
@@ -119,12 +112,9 @@ def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
 
 
 def _stages(model: Any, names: dict[str, int], *, first: str) -> tuple[Stage, ...]:  # noqa: ANN401
-    """Return what each stage consists of; every module is in one of them.
+    """Return what each stage of a model in eval mode consists of; every module is in one of them.
 
-    Args:
-        model: In eval mode.
-        names: timm's index of each feature.
-        first: The module that returns timm's first feature.
+    ``names`` have timm's index of each feature; the module ``first`` returns timm's first feature.
     """
     channels, height, width = model.pretrained_cfg["input_size"]
     maps = model.forward_intermediates(

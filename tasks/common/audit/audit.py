@@ -50,17 +50,8 @@ class Audit(Callback):
       always 0, such as that of a class without a box, may stay; it is reported.
 
     Hashes of all tensors at the start go through checkpoints, so that a resumed run is compared
-    with the weights that the first one loaded.
-
-    Args:
-        backbone: Whose stages are frozen.
-        frozen: Returns how many stages should be frozen in an epoch, counted from 0.
-        path: Of ``audit.json``; None writes none.
-
-    Attributes:
-        phases: What trained in each phase, a row per stage.
-        record: The contents of ``audit.json``.
-        report: What was seen, in one line, once training has ended.
+    with the weights that the first one loaded. ``frozen`` returns how many stages should be frozen
+    in an epoch, counted from 0. `record` is written to ``path``, unless that is None.
     """
 
     def __init__(

@@ -13,10 +13,9 @@ Scores = TypeVar("Scores", bound=dict[str, Any])
 def score_together(
     results: dict[Key, Result], score: Callable[[dict[Key, Result]], Scores]
 ) -> Scores:
-    """Return the scores of what all processes found, the same in each of them.
+    """Return the scores of what all processes found; ``score`` is called in the first one only.
 
     Something that two processes saw, because a split was padded to equal shares, counts once.
-    ``score`` is called in the first process only.
     """
     if not torch.distributed.is_initialized():
         return score(results)

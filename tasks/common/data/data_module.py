@@ -19,11 +19,8 @@ class ResumableDataModule(lightning.LightningDataModule):
     """Makes loaders whose order depends on seed and epoch alone, and stores the position in them.
 
     All ranks get the same number of batches; for that a sample of val or test can come twice. The
-    Trainer needs ``use_distributed_sampler=False``.
-
-    Args:
-        workers: Processes that load; 0 loads in the main process. They change no sample.
-        seed: Of order and augmentation, 0 or above.
+    Trainer needs ``use_distributed_sampler=False``. ``workers`` processes load (0: the main one);
+    they change no sample.
     """
 
     batch_size: int  # samples per batch and rank
@@ -72,15 +69,8 @@ class ResumableDataModule(lightning.LightningDataModule):
     ) -> DataLoader[Any]:
         """Return shuffled batches, without those that a stopped run has seen.
 
-        Args:
-            dataset: Takes ``(epoch, index)``.
-            aspect_ratios: As in `AspectRatioBatchSampler`.
-            batch_size: Samples per batch and rank.
-            bins: As in `AspectRatioBatchSampler`.
-            collate: Makes a batch of samples; torch's own when None.
-
-        Raises:
-            UserError: If the stopped run had another number of samples.
+        ``dataset`` takes ``(epoch, index)``; ``aspect_ratios`` and ``bins`` are those of
+        `AspectRatioBatchSampler`. A stopped run with another number of samples is refused.
         """
         if self._samples not in (None, len(aspect_ratios)):
             raise UserError(

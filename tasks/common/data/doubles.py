@@ -23,10 +23,6 @@ def doubles(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]:
 
     The first pairs of each kind are named, the rest is counted.
 
-    Args:
-        sides: The images of each split.
-        labels: The noun for the labels, such as ``masks``.
-
     Example:
         >>> cell = Seen(name="a", digest="5f", label_digest="1")
         >>> doubles({"train": [cell], "val": [cell]}, labels="masks")

@@ -49,16 +49,9 @@ class Loading:
 def choose_loading(
     options: TrainerOptions, where: Machine, *, size: int, once: Literal["image", "volume"]
 ) -> Loading:
-    """Return how a run loads its images.
+    """Return how a run loads images that have ``size`` bytes in all, decoded, in each epoch.
 
-    Args:
-        options: What the user wants.
-        where: The device.
-        size: Bytes of all images that are read in each epoch, decoded.
-        once: What is decoded for a sample: an image, or a volume of which it is a small part.
-
-    Raises:
-        UserError: As `choose_cache`, and as `check_sockets` if processes load.
+    ``once`` is what is decoded for a sample: an image, or a volume of which it is a small part.
     """
     cache = choose_cache(
         options.cache,
@@ -81,20 +74,11 @@ def choose_loading(
 def choose_cache(
     wanted: str, *, size: int, free: int | None, disk: int, prefers_disk: bool
 ) -> Decision:
-    """Return where decoded images are kept.
+    """Return where decoded images are kept; refuse a disk that is wanted and too small.
 
     ``auto`` takes the memory if they fill at most a quarter of what is free; else, if
-    ``prefers_disk``, a scratch file of at most half of the free disk.
-
-    Args:
-        wanted: A value of ``trainer.cache``.
-        size: Bytes of the images in all processes.
-        free: Bytes of free memory; None if unknown.
-        disk: Bytes that are free for scratch files.
-        prefers_disk: Whether ``auto`` may take the disk.
-
-    Raises:
-        UserError: If the disk is wanted and too small.
+    ``prefers_disk``, a scratch file of at most half of the free disk. ``size`` is that of the
+    images in all processes, in bytes, as are ``free``, of memory (None: unknown), and ``disk``.
     """
     place = scratch_folder() or "any folder for temporary files"
     if wanted == "disk" and size > disk:
@@ -148,8 +132,8 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
 def check_sockets(folder: Path | None) -> None:
     """Raise UserError if the path of the folder for temporary files is too long for sockets.
 
-    Worker processes send what they load through sockets there. Python drops what it cannot send,
-    and the training would wait for ever.
+    Workers send what they load through sockets there. Python drops what it cannot send, and the
+    training would wait for ever.
     """
     length = len(os.fsencode(folder.absolute())) if folder is not None else 0
     if length > _LONGEST:

@@ -23,12 +23,8 @@ def sample_settings(
 ) -> Settings:
     """Return the settings of a generated data set; raise UserError if one is out of range.
 
-    Args:
-        images: Images per split, at least 1 each; a split's name is a Python identifier.
-        generator: Its name.
-        version: Of the generator; another one if the same settings give other bytes.
-        size: Side of an image in pixels, 64 or more.
-        seed: 0 or more.
+    ``images`` per split, whose name is a Python identifier; ``size`` is the side of an image in
+    pixels, 64 or more. A generator whose settings give other bytes than before has a new version.
     """
     for split, count in images.items():
         if not split.isidentifier() or count < 1:
@@ -50,13 +46,9 @@ def write_once(
 ) -> None:
     """Write a folder with ``sample.json``, unless a complete one with these settings exists.
 
-    A folder of the same generator that is incomplete or has other settings is replaced.
-
-    Args:
-        root: The folder; its parents are made, and a link to it stays a link.
-        settings: All that the content depends on.
-        files: Names the files of the folder, or of an earlier one by its settings.
-        write: Fills a new, empty folder with ``files``.
+    ``settings`` are all that the content depends on; ``files`` names the files of the folder, or of
+    an earlier one by its settings; ``write`` fills a new, empty folder with them. A folder of the
+    same generator that is incomplete or has other settings is replaced; a link to it stays a link.
 
     Raises:
         FileExistsError: If ``root`` is a file, or holds any file that this generator did not write.

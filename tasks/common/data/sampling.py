@@ -32,16 +32,10 @@ def draw_seed(seed: int, *position: int) -> int:
 class EpochSampler(Sampler[Key]):
     """Yields ``(epoch, index)`` in an order that depends on seed and epoch alone.
 
-    The epoch comes with the index, so that workers know it; Lightning calls `set_epoch`. Each rank
-    gets every ``world``-th key. So that all get the same number, up to ``world - 1`` keys are
-    repeated; an evaluator must keep one result per image.
-
-    Args:
-        length: Size of the data set, at least 1.
-        seed: Of the run, 0 or above.
-        shuffle: Another order in each epoch; otherwise 0, 1, 2, ...
-        rank: Of this process, in [0, world).
-        world: How many processes share the epoch.
+    The epoch comes with the index, so that workers know it; Lightning calls `set_epoch`. Each of
+    ``world`` ranks gets every ``world``-th key. So that all get the same number, up to ``world -
+    1`` keys are repeated; an evaluator must keep one result per image. With ``shuffle`` each epoch
+    has another order; otherwise it is 0, 1, 2, ...
     """
 
     def __init__(
@@ -75,23 +69,14 @@ class EpochSampler(Sampler[Key]):
 
 
 class AspectRatioBatchSampler(Sampler[list[Key]]):
-    """Groups the keys of a sampler into batches of similar aspect ratio, to pad little.
+    """Groups the keys of an `EpochSampler` into batches of similar aspect ratio, to pad little.
 
     The keys are sorted by aspect bin and cut every ``batch_size``, so that at most one batch per
     border of bins is mixed, and the number of batches, ``ceil(len(sampler) / batch_size)``, is the
     same in each epoch and on each rank. The batches are shuffled if the sampler shuffles.
-
-    Args:
-        sampler: Whose keys are grouped.
-        aspect_ratios: Width / height of every image of the data set.
-        batch_size: At least 1; one batch of an epoch may be smaller.
-        bins: The aspect ratios, ascending, at which a new bin begins; none for one bin.
-
-    Attributes:
-        skip: How many batches the next iteration leaves out, since a stopped run has seen them.
-
-    Raises:
-        TypeError: If ``sampler`` is not an `EpochSampler`, as when Lightning replaces it.
+    ``aspect_ratios`` are width / height of every image; ``bins`` are the ratios, ascending, at
+    which a new bin begins. The next iteration leaves out `skip` batches, which a stopped run has
+    seen.
     """
 
     def __init__(

@@ -46,12 +46,9 @@ def read_data(
 ) -> tuple[OptionsT, Any]:
     """Return the options of the ``data`` group, and what the function in ``_target_`` returns.
 
-    An error of that function is the cause of Hydra's InstantiationException.
-
-    Args:
-        node: The group.
-        kind: The dataclass of the options; all others are for the function.
-        lists: Options that are lists of names; one alone may be given, and be a number.
+    Options that the dataclass ``kind`` lacks are for the function, whose error is the cause of
+    Hydra's InstantiationException. ``lists`` are options that are lists of names; one name alone
+    may be given, and be a number.
     """
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
@@ -83,15 +80,9 @@ def check_fractions(shares: Any) -> tuple[float, float, float]:  # noqa: ANN401 
 def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
     r"""Return the group of a name, such as the patient of a case.
 
-    Args:
-        name: Of a case or an image.
-        pattern: A regular expression with one group in parentheses; None if every name is its own
-            group.
-        option: The option of the pattern, which also says what the groups are, for messages.
-        what: The noun for what is named, for messages.
-
-    Raises:
-        UserError: If ``pattern`` is no such expression, or does not match in the name.
+    ``pattern`` is a regular expression with one group in parentheses; with None every name is its
+    own group. Messages name the ``option`` of the pattern and ``what`` is named. A pattern that is
+    no such expression, or that does not match in the name, is refused.
 
     Example:
         >>> group_of("site_a/p07_2", r"(p\d+)_\d", option="patient", what="case")
@@ -122,13 +113,7 @@ def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
 
 
 def refuse_leaks(members: Iterable[tuple[str, str, str]], *, option: str, what: str) -> None:
-    """Raise UserError if a group is on two sides; as `group_of`.
-
-    Args:
-        members: The name, the group and the side of each image or case.
-        option: What the groups are.
-        what: The noun for what is named.
-    """
+    """Raise UserError if a group is on two sides; ``members`` are (name, group, side)."""
     first: dict[str, tuple[str, str]] = {}
     for name, group, side in members:
         other, its = first.setdefault(group, (name, side))
@@ -148,18 +133,11 @@ def draw_sides(
 ) -> dict[str, str]:
     """Return the side of each group, drawn at random and stratified by label.
 
-    Groups are ordered by a hash of seed and name, so that the split depends on nothing else. From
-    the rarest label on, each label that train lacks gives it its first group; then val and test get
-    a labelled group each; the other groups go where most of their label's share is missing.
-
-    Args:
-        groups: How many images each has.
-        labels: The labels of each group, such as the classes of its boxes.
-        fractions: Of train, val and test; a side of 0 gets nothing.
-        seed: Of the order.
-
-    Raises:
-        UserError: If there are fewer groups than sides.
+    ``groups`` have a number of images, ``labels`` those of each group, such as classes of boxes; a
+    side whose fraction is 0 gets nothing. Groups are ordered by a hash of seed and name, so that
+    the split depends on nothing else. From the rarest label on, each label that train lacks gives
+    it its first group; then val and test get a labelled group each; the other groups go where most
+    of their label's share is missing. Fewer groups than sides are refused.
 
     Example:
         >>> sides = draw_sides(dict.fromkeys("abcd", 1), {}, fractions=(0.5, 0.25, 0.25), seed=0)

@@ -11,9 +11,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the name, else it is removed.
 
     Its folder is made, and the suffix is kept, for writers that go by it.
-
-    Args:
-        path: The file to write or to replace.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")

@@ -34,11 +34,8 @@ def is_hidden(path: Path) -> bool:
 def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
     """Return the files of a folder and its subfolders, sorted, without hidden ones.
 
-    Links to folders are not followed.
-
-    Args:
-        folder: The folder.
-        suffixes: Which endings count, in lower case with the dot; the files' case does not matter.
+    Links to folders are not followed. ``suffixes`` are in lower case, with the dot; the files' case
+    does not matter.
     """
     ends = tuple(suffixes)
     found = (path for path in _walk(folder) if path.name.lower().endswith(ends))
@@ -80,12 +77,7 @@ def hint(name: str, names: Sequence[str]) -> str:
 
 
 def existing_file(path: Path, *, what: str) -> Path:
-    """Return ``path`` if it is a file; else raise FileNotFoundError with what is there.
-
-    Args:
-        path: The file.
-        what: The noun for the message, such as ``"annotation file"``.
-    """
+    """Return ``path`` if it is a file; else raise FileNotFoundError with what is there."""
     if path.is_file():
         return path
     raise _missing(path, what, other="folder" if path.is_dir() else "", expected="file")
@@ -133,10 +125,7 @@ def name_here(folder: Path, name: str) -> str:
 def named_file(folder: Path, name: str, *, what: str) -> Path:
     """Return the file that another file refers to; else raise FileNotFoundError.
 
-    Args:
-        folder: The folder that the path is relative to.
-        name: The path as written.
-        what: The noun for the message, with the place that refers to the file.
+    ``what`` is the noun for the message, with the place that refers to it.
     """
     path = folder / name_here(folder, name)
     if _is_file(path):

@@ -16,18 +16,11 @@ from tasks.common.machine.memory import size_text
 
 
 class Scratch:
-    """Bytes that this process shares with those it starts.
+    """Bytes that this process shares with those it starts: in a file in ``folder``, or in memory.
 
     In memory they do not use ``/dev/shm``, which is small in containers. A file has no name, so it
     disappears with the last process, even a killed one, and is allocated at once, so that a disk
-    that fills up later does not matter.
-
-    Args:
-        size: In bytes.
-        folder: Of the file; None for memory.
-
-    Raises:
-        OSError: If there is too little space, with what to do.
+    that fills up later does not matter. OSError says what to do if there is too little space.
     """
 
     def __init__(self, size: int, *, folder: Path | None) -> None:

@@ -27,15 +27,9 @@ def find_files(
     A source is a file, a folder, which is searched with its subfolders, or a pattern such as
     ``images/**/*.png`` that the shell did not expand. A path that exists is no pattern, so
     ``a[1].png`` may be a file. A hidden file is taken only if it is named and has an image suffix;
-    any other file that is named is taken whatever its suffix.
-
-    Args:
-        sources: At least one.
-        suffixes: Of the files in folders and patterns, in lower case with the dot.
-        written: Output folders, skipped when a folder above them is searched.
-
-    Raises:
-        FileNotFoundError: If a source does not exist, or holds no such file.
+    any other file that is named is taken whatever its suffix; in folders and patterns ``suffixes``,
+    in lower case with the dot, count. Output folders (``written``) are skipped when a folder above
+    them is searched. A source that does not exist, or holds no such file, is a FileNotFoundError.
     """
     taken: dict[Path, Path] = {}  # by absolute path
     roots: list[Path] = []
@@ -68,14 +62,7 @@ def output_names(names: Sequence[str], *, suffixes: Sequence[str]) -> list[str]:
     """Return the names of outputs: the files' names, without the suffix where that is unique.
 
     Both ``a.jpg`` and ``a.png`` keep their suffix, and so do ``A.jpg`` and ``a.png``, since not
-    every file system distinguishes case.
-
-    Args:
-        names: Of `NamedFile`.
-        suffixes: Which endings are left out, in lower case with the dot.
-
-    Raises:
-        UserError: If two names differ in case only.
+    every file system distinguishes case. Two names that differ in case only are refused.
     """
     chosen = [_stem(name, suffixes) for name in names]
     while True:
@@ -92,11 +79,7 @@ def output_names(names: Sequence[str], *, suffixes: Sequence[str]) -> list[str]:
 
 
 def refuse_same(outputs: Mapping[str, Sequence[str]]) -> None:
-    """Raise UserError if two outputs have the same name but for case.
-
-    Args:
-        outputs: The names of each file's outputs, without suffixes.
-    """
+    """Raise UserError if two outputs, named without suffixes, have the same name but for case."""
     owners: dict[str, str] = {}
     for name, written in outputs.items():
         for output in written:
@@ -111,13 +94,7 @@ def refuse_same(outputs: Mapping[str, Sequence[str]]) -> None:
 
 
 def skipped_error(faults: Mapping[str, Exception], *, total: int, output: Path) -> UserError:
-    """Return the error for a prediction that skipped files.
-
-    Args:
-        faults: The error of each skipped file, by its name.
-        total: How many files there were.
-        output: The folder of the others' results.
-    """
+    """Return the error for a prediction that skipped files, each with its error by name."""
     others = f"the results of the others are in {output}"
     rest = others if len(faults) < total else "nothing is written"
     return UserError(

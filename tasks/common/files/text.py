@@ -21,11 +21,7 @@ def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, or of a UTF-16 or UTF-32 file with a byte order mark.
 
     The byte order mark is left out; line ends stay. No other encoding is guessed, since a wrong
-    guess changes names silently.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UserError: If the bytes are not text in that encoding; with the file, the line and the byte.
+    guess changes names silently: bytes that are no text in it are refused, with line and byte.
     """
     content = path.read_bytes()
     return decoded(content, marked(content) or "utf-8", path=path)

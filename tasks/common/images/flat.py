@@ -34,17 +34,13 @@ _FLAGS: Final = {
 
 
 def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) -> FlatImage:
-    """Return the pages of an image file, whatever its suffix.
+    """Return the pages of a JPEG, PNG, TIFF, BMP or WebP file, whatever its suffix.
 
     Alpha channels are left out. Two levels become 0 and 255; palettes, CMYK and YCbCr become RGB;
     see `read_tiff` for TIFF. A truncated file is an error. Damage within a JPEG, WebP or BMP file,
-    which have no check sums, may go unnoticed.
-
-    Args:
-        path: A JPEG, PNG, TIFF, BMP or WebP file.
-        stored: Return the stored numbers, as masks need them: indices of palettes, nothing
-            inverted, nothing scaled to 8 bits.
-        channels: 3 makes gray RGB, 1 makes RGB gray; None keeps the file's channels.
+    which have no check sums, may go unnoticed. With ``stored`` the pages are the stored numbers, as
+    masks need them: indices of palettes, nothing inverted, nothing scaled to 8 bits. With 3
+    ``channels`` gray becomes RGB, with 1 RGB becomes gray; None keeps the file's.
 
     Raises:
         OSError: If there is no such file.

@@ -95,18 +95,10 @@ def as_stored(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def oriented(
     pages: Sequence[NDArray[Any]], orientation: int, *, exif: str, path: Path
 ) -> list[NDArray[Any]]:
-    """Return the pages of a file, rotated or not.
+    """Return the pages, (H, W) or (H, W, C) each, of a file whose orientation is 1 to 8.
 
-    Args:
-        pages: (H, W) or (H, W, C) each, as stored.
-        orientation: From 1 to 8.
-        exif: ``apply`` rotates the pages; ``ignore`` leaves them; ``refuse`` raises unless the
-            orientation is 1.
-        path: Of the file, for the message.
-
-    Raises:
-        RotatedError: With ``refuse``, if the orientation is not 1.
-        UserError: If ``exif`` is none of the three.
+    ``exif``: ``apply`` rotates them; ``ignore`` leaves them; ``refuse`` raises RotatedError unless
+    the orientation is 1.
     """
     check_exif(exif)
     if orientation == UPRIGHT or exif == "ignore":

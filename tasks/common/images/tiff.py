@@ -41,15 +41,11 @@ def read_tiff(path: Path, *, stored: bool) -> FlatImage:
     """Return the pages of a TIFF or BigTIFF file, (H, W) or (H, W, C) each.
 
     Reduced copies of a page, transparency masks and alpha channels are left out. Channels that
-    ImageJ or OME store as pages become channels.
-
-    Colours: MinIsWhite is inverted at any depth of unsigned numbers; palettes, CMYK and YCbCr
-    become RGB; fewer than 8 bits are scaled to 0 to 255. With ``stored``, which masks need, none
-    of this is done; only two levels become 0 and 255, unless they are palette indices.
-
-    Raises:
-        ValueError: If the file is damaged, truncated or sparse, or its compression or colour space
-            is not read; the message follows the file's name.
+    ImageJ or OME store as pages become channels. MinIsWhite is inverted at any depth of unsigned
+    numbers; palettes, CMYK and YCbCr become RGB; fewer than 8 bits are scaled to 0 to 255. With
+    ``stored``, which masks need, none of this is done to colours; only two levels become 0 and 255,
+    unless they are palette indices. A file that is damaged, truncated or sparse, or whose
+    compression or colour space is not read, is a ValueError that follows the file's name.
     """
     try:
         with TiffFile(path, _multifile=False) as source:

@@ -39,11 +39,7 @@ class Machine:
 
 
 def prepare(options: TrainerOptions, *, seed: int) -> Machine:
-    """Decide device, precision and threads, and set up the process: warnings, random seed.
-
-    Raises:
-        UserError: If the machine lacks what an option needs, or the seed is out of range.
-    """
+    """Decide device, precision and threads, and set up the process: warnings, random seed."""
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UserError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
     lightning.seed_everything(seed, workers=True, verbose=False)
@@ -59,12 +55,7 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
 
 
 def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision:
-    """Return ``cuda`` or ``cpu``; raise UserError if ``wanted`` is unknown or not there.
-
-    Args:
-        wanted: ``auto``, ``cuda`` or ``cpu``.
-        option: The option's name in the calling command.
-    """
+    """Return ``cuda`` or ``cpu``; raise UserError if what is wanted is unknown or not there."""
     choose(dict.fromkeys(ACCELERATORS), wanted, what=option)
     if wanted == "cpu":
         return Decision(value="cpu", reason="as told")

@@ -8,9 +8,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
     """Return how many bytes of memory are free; None on other systems than Linux.
 
     The limit of a container (cgroup v2) counts. Its cache of files (``inactive_file``) is free.
-
-    Args:
-        root: The folder of ``proc`` and ``sys``.
+    ``root`` is the folder of ``proc`` and ``sys``.
     """
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text("ascii"))

@@ -9,15 +9,9 @@ from tasks.common.options.decision import Decision
 
 
 def precision(wanted: str, *, device: str, option: str = "trainer.precision") -> Decision:
-    """Return the precision of the arithmetic, by Lightning's name.
+    """Return the precision by Lightning's name; ``auto`` takes bf16 where the hardware has it.
 
-    Args:
-        wanted: A key of `PRECISIONS`; ``auto`` takes bf16 where the hardware has it.
-        device: ``cuda`` or ``cpu``.
-        option: The option's name in the calling command.
-
-    Raises:
-        UserError: If ``wanted`` is unknown, or fp16 is wanted on a CPU.
+    A name that is not in `PRECISIONS`, and fp16 on a CPU, are refused.
     """
     name = choose(PRECISIONS, wanted, what=option)
     if wanted == "fp16" and device == "cpu":

@@ -10,11 +10,8 @@ from tasks.common.options.decision import Decision
 def prepare_cpu(threads: int) -> Decision:
     """Set the process's number of threads, and flush denormal numbers to zero.
 
+    0 threads take ``OMP_NUM_THREADS`` if it is set, or else one per core that this process may use.
     Denormals appear in gradients as losses shrink, and make CPU training 4 to 6 times slower.
-
-    Args:
-        threads: For torch's operators; 0 takes ``OMP_NUM_THREADS`` if it is set, or else one per
-            core that this process may use.
     """
     # OpenMP also takes a list there, one number per level of nesting.
     told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()

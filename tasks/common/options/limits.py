@@ -85,16 +85,10 @@ def number(
     noun: str = "number",
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field that takes a finite number.
+    """Declare a field that takes a finite number from ``least`` (or above ``above``) to ``most``.
 
-    Args:
-        default: Of the field.
-        least: The lowest value; give this or ``above``.
-        above: A bound that is itself too low.
-        most: The highest value; give this, ``below`` or neither.
-        below: A bound that is itself too high.
-        noun: What the number is, such as a probability.
-        also: As in `checked`.
+    ``below`` is a bound that is itself too high, ``noun`` what the number is, such as a
+    probability, and ``also`` as in `checked`.
     """
     if most is None and below is None:
         text = f"above {above:g}" if least is None else f"of at least {least:g}"
@@ -129,13 +123,9 @@ def checked(
     *,
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field with any limit.
+    """Declare a field that takes any value that ``fits``, in words that follow "takes": ``text``.
 
-    Args:
-        default: Of the field.
-        text: What the field takes, in words that follow "takes".
-        fits: Tells whether a value, of whatever type, fits.
-        also: Other values that fit, each with how it is written in messages.
+    ``also`` are other values that fit, each with how it is written in messages.
     """
     others = also or {}
     limit = Limit(

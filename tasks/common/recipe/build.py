@@ -42,11 +42,7 @@ def build_chosen(
 def outline(name: str) -> Backbone | None:
     """Return a backbone without data, to be asked what it has and what it can be built with.
 
-    Args:
-        name: A registered name.
-
-    Returns:
-        None where there is none of that name, or where its builder needs data.
+    None where there is none of that name, or where its builder needs data.
     """
     return build_on_meta(partial(build_backbone, name))
 

@@ -21,9 +21,6 @@ class MovingAverage(WeightAveraging):
     Unlike Lightning's, it copies frozen tensors bit by bit, is on the device of the weights, and is
     what the final test uses. No checkpoint may be written during a validation, when average and
     weights are exchanged.
-
-    Args:
-        decay: From 0 to below 1.
     """
 
     def __init__(self, decay: float) -> None:

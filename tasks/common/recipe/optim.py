@@ -38,15 +38,9 @@ def scheduled_optimizer(
     steps: int,
     precision: str,
 ) -> OptimizerLRSchedulerConfig:
-    """Return the recipe's optimiser and schedule as Lightning wants them.
+    """Return the recipe's optimiser and schedule, over all ``steps``, as Lightning wants them.
 
-    Args:
-        network: What is trained.
-        backbone: The part of it that has stages.
-        recipe: Optimiser, learning rate and schedule.
-        devices: How many processes train; scales the learning rate.
-        steps: Of the whole run.
-        precision: Lightning's name of it.
+    The learning rate is scaled by the number of devices; ``precision`` is Lightning's name.
     """
     groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.peak_lr(devices))
     optimizer = build_optimizer(groups, recipe, precision=precision)

@@ -8,14 +8,9 @@ def warmup_cosine(
 ) -> float:
     """Return the learning-rate factor at ``step``: a linear rise to 1, then a cosine to ``final``.
 
+    At most half of ``total`` is used for the rise; the steps after it are divided evenly by the
+    ``restarts``, at each of which the factor jumps back to 1.
     Source: Loshchilov and Hutter, arXiv:1608.03983, equation 5, with periods of one length.
-
-    Args:
-        step: From 0.
-        warmup: Steps of the rise; at most half of ``total`` is used.
-        total: Steps of the whole run.
-        final: The factor after the last step of a period.
-        restarts: How often it jumps back to 1; the steps after the rise are divided evenly.
 
     Example:
         >>> [round(warmup_cosine(s, warmup=2, total=6), 3) for s in range(7)]

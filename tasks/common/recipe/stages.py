@@ -10,9 +10,5 @@ HEAD: Final = "head"
 
 
 def stages_text(count: int) -> str:
-    """Return the names of the first stages, for a banner.
-
-    Args:
-        count: How many; 0 is ``nothing``.
-    """
+    """Return the names of the first ``count`` stages, for a banner; ``nothing`` for 0."""
     return ", ".join(STAGES[:count]) or "nothing"

@@ -14,11 +14,7 @@ from tasks.common.recipe.stages import STAGES, stages_text
 def frozen_stages(recipe: Recipe, epoch: int, *, base: int, stages: int) -> int:
     """Return how many stages are frozen in an epoch, counted from 0.
 
-    Args:
-        recipe: One that `check_unfreezing` accepts.
-        epoch: From 0.
-        base: How many stages ``backbone.freeze`` freezes.
-        stages: How many the backbone has.
+    ``backbone.freeze`` freezes ``base`` of all ``stages``; `check_unfreezing` accepts the recipe.
 
     Example:
         >>> gradual = Recipe(frozen_until=1, unfreeze={"c4": 2, "c3": 5})
@@ -41,13 +37,7 @@ def phases(recipe: Recipe, *, base: int, stages: int) -> dict[int, int]:
 
 
 def check_unfreezing(recipe: Recipe, *, base: int, stages: int) -> None:
-    """Raise UserError unless ``recipe.unfreeze`` names the last frozen stages, the last one first.
-
-    Args:
-        recipe: With ``unfreeze``.
-        base: How many stages ``backbone.freeze`` freezes.
-        stages: How many the backbone has.
-    """
+    """Raise UserError unless ``recipe.unfreeze`` names the last frozen stages, last one first."""
     for stage in recipe.unfreeze:
         index = STAGES.index(stage)
         if index >= stages:
@@ -89,10 +79,7 @@ def unfreezing_text(recipe: Recipe) -> str:
 class Unfreezing(Callback):
     """Freezes the first stages at the start of each epoch. It has no state to resume.
 
-    Args:
-        backbone: Whose stages are frozen.
-        frozen: Returns how many in an epoch; must not increase.
-        epochs: Of the run.
+    ``frozen`` returns how many in an epoch; it must not increase over the ``epochs``.
     """
 
     def __init__(self, backbone: Backbone, frozen: Callable[[int], int], *, epochs: int) -> None:

@@ -35,23 +35,16 @@ def curves_figure(
     best_epoch: int | None = None,
     scores: Sequence[str] = (),
 ) -> Figure:
-    """Return a figure with a panel for each kind of metric that was logged.
+    """Return a figure of Lightning's ``metrics.csv``, with a panel for each kind of metric.
 
     The panels are: losses over steps (``train/*loss*`` as logged and smoothed, ``val/*loss*`` with
     dots), learning rates over steps (``lr*``), scores over epochs (other ``val/*`` within [-1, 1]),
     and the other ``val/*``, such as distances in mm. NaN and infinity are left out.
 
-    Args:
-        metrics_csv: Lightning's ``metrics.csv``: ``step``, ``epoch`` and a column per metric.
-        monitor: The ``val/*`` column whose best epoch is marked, if it was logged; the first score
-            if not given.
-        best_epoch: The best epoch, from 1, if it is known; else that of the largest value. It is
-            not marked if the table, as that of a resumed run, does not have it.
-        scores: The ``val/*`` columns to draw; all of them if not given.
-
-    Raises:
-        FileNotFoundError: If ``metrics_csv`` does not exist.
-        UserError: If there is nothing to draw.
+    ``monitor`` is the ``val/*`` column whose best epoch is marked: ``best_epoch``, from 1, or that
+    of the largest value; it is not marked if the table, as that of a resumed run, does not have it.
+    Without it the first score is taken. ``scores`` are the ``val/*`` columns to draw, by default
+    all. If there is nothing to draw, a UserError says so.
     """
     table = _read(metrics_csv)
     panels = _panels(table, scores)

@@ -33,17 +33,10 @@ _PACKAGES: Final = [
 
 
 def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
-    """Return the path of a new run's folder, without making it.
+    """Return the path of a new run's folder, without making it; refuse one that holds a run.
 
-    The processes of a distributed run share one folder, through the environment.
-
-    Args:
-        wanted: The path that the user gave; if None, a folder named by the time and ``name``.
-        parent: Of the folder that is named by the time.
-        name: The end of its name.
-
-    Raises:
-        UserError: If ``wanted`` holds a run already.
+    Where none is ``wanted`` it is in ``parent``, named by the time and ``name``. The processes of a
+    distributed run share one folder, through the environment.
     """
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return Path(os.environ[_SHARED])

@@ -92,10 +92,7 @@ class NetworkCard:
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the card in the plain values that ``weights_only`` admits.
-
-        The backbone's options and conventions lie beside the other fields, not within.
-        """
+        """Return the plain values that ``weights_only`` admits, nested fields beside others."""
         fields = asdict(self)
         del fields["backbone_options"]
         inner = self._structure() | fields.pop("conventions")
@@ -157,10 +154,7 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
 
 
 def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
-    """Return the checkpoint that a path stands for: itself, or that of a run.
-
-    Of a run folder, or its folder of checkpoints, it is the first of ``names`` that is there.
-    """
+    """Return a checkpoint's path, or the first of ``names`` in the checkpoints of a run folder."""
     if not wanted.exists():
         raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
     if not wanted.is_dir():

@@ -49,7 +49,7 @@ def settle(loop: dict[str, Any], trainer: Trainer) -> None:
 
 
 def begin(trainer: Trainer) -> None:
-    """Begin an epoch as one, where a run goes on between two.
+    """Begin an epoch as one.
 
     Under ``max_steps`` Lightning would pass the end of the epoch before once more.
     """

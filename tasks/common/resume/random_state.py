@@ -32,10 +32,7 @@ def read_state() -> dict[str, Any]:
 
 
 def write_state(state: dict[str, Any]) -> None:
-    """Put back what `read_state` returned.
-
-    A CUDA device's is left out where there is none, or was none.
-    """
+    """Put back what `read_state` returned; a CUDA device's only where there is one, and was one."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     torch.set_rng_state(state["torch"])

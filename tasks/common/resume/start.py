@@ -45,10 +45,7 @@ class Start(Generic[CardT]):
         return replace(choice, weights=str(self.path))
 
     def load(self, network: nn.Module, card: CardT) -> None:
-        """Load the weights into a network that is built alike, whose classes may be others.
-
-        Rows of classes that were not learnt stay random.
-        """
+        """Load the weights into a network built alike; rows of classes not learnt stay random."""
         self._check_architecture(card.architecture())
         own = network.state_dict()
         given = {key: value for key, value in self.state.items() if key in own}
@@ -115,9 +112,9 @@ def begin_backbone(
     freeze: int,
     out_features: tuple[str, ...] | None = None,
 ) -> Backbone:
-    """Build the backbone of a run as `build_chosen`, whose weights ``start`` brings if it is given.
+    """Build the backbone of a run as `build_chosen`; `Start.load` loads the weights of a ``start``.
 
-    Its conventions are those of ``start`` then; `Start.load` loads the weights.
+    Its conventions are those of ``start`` then.
     """
     if start is not None:
         choice = replace(choice, weights="random")

@@ -12,11 +12,7 @@ _SIGNALS: Final = signal.SIGINT, signal.SIGTERM
 
 
 class StopRequest(Exception):  # noqa: N818 (no error)
-    """Raised between two steps, once all is saved.
-
-    Args:
-        number: Of the signal.
-    """
+    """Raised between two steps, once all is saved, with the number of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -27,10 +23,7 @@ class StopSignals:
     """Notes Ctrl-C and SIGTERM, so that a run can stop where it can go on exactly.
 
     A second Ctrl-C raises KeyboardInterrupt, wherever the run is. A scheduler may send SIGTERM
-    more than once.
-
-    Attributes:
-        received: The first signal's number, 0 before.
+    more than once. `received` is the first signal's number, 0 before.
     """
 
     def __init__(self) -> None:
@@ -38,10 +31,7 @@ class StopSignals:
         self._confirms = True
 
     def listen(self, *, confirms: bool) -> None:
-        """Take over the signals until `lightning.Trainer.fit` ends, which puts them back.
-
-        ``confirms``: whether this process confirms a signal on the terminal.
-        """
+        """Take over the signals until the fit ends; ``confirms``: announce one on the terminal."""
         self._confirms = confirms
         if threading.current_thread() is threading.main_thread():  # only there they can be
             for number in _SIGNALS:
@@ -61,10 +51,7 @@ class StopSignals:
 
 
 def leave_stopping_to_the_run() -> None:
-    """Ignore, in a process that loads data, what the terminal or a scheduler sends to all.
-
-    The run still needs the process to finish its step, and ends it afterwards: `end_loaders`.
-    """
+    """Ignore signals in a process that loads data: the run needs it for its step, then ends it."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -22,10 +22,9 @@ from tasks.common.resume.stop import StopRequest, StopSignals
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file beside it, then renames it.
+    """Writes a checkpoint to a temporary file beside it, then renames it; keeps the previous one.
 
-    The last checkpoint becomes the previous one, once the next is whole. So there is a whole one
-    whenever the process may be killed.
+    So there is a whole one whenever the process may be killed.
     """
 
     def save_checkpoint(
@@ -47,10 +46,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint; a resumed run takes over that of the run it goes on from.
 
-    Lightning's own forgets the best score when the folder is another.
-
-    Attributes:
-        validated_step: After which step the last validation within training was.
+    Lightning's own forgets the best score when the folder is another. `validated_step` is the one
+    after which the last validation within training was.
     """
 
     validated_step = -1
@@ -102,20 +99,14 @@ class LastCheckpoint(Checkpoint):
     """Saves the last state that a run can go on from exactly, and stops the run on a signal.
 
     It saves between two steps of the optimiser, never within one: after every epoch; during an
-    epoch and before its validation if the last checkpoint is older than ``minutes``; and on Ctrl-C
-    or SIGTERM, which end the run there with `StopRequest`. On any other exception, and on a second
-    Ctrl-C, the last checkpoint stays: a step that was left half done is not saved.
+    epoch and before its validation if the last checkpoint is older than ``minutes`` (0: after every
+    step); and on Ctrl-C or SIGTERM, which end the run there with `StopRequest`. On any other
+    exception, and on a second Ctrl-C, the last checkpoint stays: a step that was left half done is
+    not saved. `saved_step` is how many steps the checkpoint has behind it, `has_saved` whether this
+    run has saved one.
 
     Lightning's ``save_last`` saves only after an epoch that was the best so far, and its
     ``OnExceptionCheckpoint`` saves in the middle of a step.
-
-    Args:
-        path: Where to save it.
-        minutes: Of training that may be lost if the process is killed; 0 saves after every step.
-
-    Attributes:
-        saved_step: How many steps the checkpoint has behind it.
-        has_saved: Whether this run has saved one.
     """
 
     def __init__(self, path: Path, *, minutes: float = math.inf) -> None:

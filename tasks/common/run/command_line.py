@@ -41,11 +41,7 @@ _SHOWS: Final = re.compile(r"-[ic]|--(hydra-help|version|(info|cfg)(=.*)?)")
 
 
 def train(training: Training) -> None:
-    """Run a training script: answer ``--help`` and typos at once, then train.
-
-    Args:
-        training: The script.
-    """
+    """Run a training script: answer ``--help`` and typos at once, then train."""
     arguments = sys.argv[1:] = with_text_tables(sys.argv[1:])
     training.register(members(arguments))
     if any(argument in ("-h", "--help") for argument in arguments):
@@ -66,13 +62,6 @@ def check_overrides(training: Training, arguments: Sequence[str]) -> None:
 
     Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra. A value that
     is not given is an error only of a run, not of ``--cfg`` and the like.
-
-    Args:
-        training: The script.
-        arguments: The command line without the script's name.
-
-    Raises:
-        UserError: If a key, a group's option or a value does not fit, or a value is missing.
     """
     if any(argument in ("-m", "--multirun") for argument in arguments):
         return
@@ -85,15 +74,7 @@ def check_overrides(training: Training, arguments: Sequence[str]) -> None:
 
 
 def training_help(training: Training, arguments: Sequence[str]) -> str:
-    """Return what ``--help`` prints, with the values that the other arguments set.
-
-    Args:
-        training: The script.
-        arguments: The command line without the script's name.
-
-    Raises:
-        UserError: As `check_overrides`, but for a missing value.
-    """
+    """Return what ``--help`` prints, with the values that the other arguments set."""
     cfg = _composed(training, arguments, hydra=True)
     with initialize_config_dir(version_base="1.3", config_dir=str(training.configs)):
         loader = GlobalHydra.instance().config_loader()
@@ -116,15 +97,9 @@ def _composed(training: Training, arguments: Sequence[str], *, hydra: bool = Fal
 
 
 def with_text_tables(arguments: Sequence[str]) -> list[str]:
-    """Return a command line on which tables whose keys have quotes are text, for Hydra's sake.
+    """Return the arguments, with tables whose keys have quotes in double quotes, as text.
 
     Hydra's grammar has no quotes around keys, which ``{'#ff0000': cell}`` cannot do without.
-
-    Args:
-        arguments: The command line without the script's name.
-
-    Returns:
-        Such a value in double quotes; other arguments as they are.
     """
     return [_as_text(argument) for argument in arguments]
 
@@ -141,9 +116,6 @@ def exit_on_error(main: Callable[[], T]) -> T:
     """Return what ``main`` returns, or end with the message of an error that is for the user.
 
     Any other error is a bug, and is raised with its trace; ``KEEL_TRACE=1`` does so with all.
-
-    Args:
-        main: Whose errors are caught.
     """
     try:
         return main()

@@ -63,11 +63,9 @@ class Training:
         return {**_SHARED, **self.own}
 
     def register(self, backbones: Iterable[str] = ()) -> None:
-        """Tell Hydra every option.
+        """Tell Hydra every option, and those ``backbones`` of a family that are asked for.
 
-        Args:
-            backbones: Names of a family, such as ``timm/resnet18``. A family may have a thousand
-                members, so a member is known to Hydra only where it is asked for.
+        A family, such as timm, may have a thousand members.
         """
         store = ConfigStore.instance()
         store.store(group="backbone", name="schema", node=_schema(BackboneChoice))
@@ -90,25 +88,13 @@ class Training:
             store.store(group=group, name="schema", node=_schema(options()))
 
     def compose(self, overrides: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
-        """Return the configuration.
-
-        Args:
-            overrides: Such as ``recipe.lr=0.1``.
-            hydra: Whether Hydra's own configuration is in it, as ``hydra``.
-
-        Raises:
-            HydraException: If an option is unknown, or its value has the wrong type.
-        """
+        """Return the configuration, with Hydra's own in it if wanted; errors are Hydra's."""
         self.register(members(overrides))
         with initialize_config_dir(version_base="1.3", config_dir=str(self.configs)):
             return compose(self.task, overrides=list(overrides), return_hydra_config=hydra)
 
     def check(self, cfg: DictConfig) -> None:
-        """Raise if an option has a value that it does not take.
-
-        Raises:
-            UserError: With the option and what it takes.
-        """
+        """Raise UserError, with option and limits, if an option has a value it does not take."""
         own = {field: cfg[field] for field in _values(self.options())}
         self.options(**own)
         for group, made in self.groups.items():

@@ -22,11 +22,7 @@ class Ending:
     """Carries out the steps that follow training, and remembers what went wrong.
 
     After Ctrl-C or SIGTERM only the brief steps are carried out: those that write what is known.
-
-    Attributes:
-        faults: What failed, and why.
-        cause: The first error; None if there was none.
-        stopped: The number of the signal that stopped it; 0 for none.
+    `faults` are what failed, and why; `cause` is the first error; `stopped` is the signal, or 0.
     """
 
     def __init__(self) -> None:
@@ -35,10 +31,7 @@ class Ending:
         self.stopped = 0
 
     def do(self, what: str, action: Callable[[], T], *, brief: bool = False) -> T | None:
-        """Carry out a step; return what it returns, or None if it failed.
-
-        After a signal only a ``brief`` step is carried out. ``what`` names the step in messages.
-        """
+        """Carry out the step ``what``; return its result, or None if it failed or was left out."""
         if self.stopped and not brief:
             self.faults[what] = "not begun"
             return None

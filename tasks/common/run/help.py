@@ -50,12 +50,9 @@ _GROUPS: Final = {
 def help_text(
     training: Training, cfg: DictConfig, choices: Mapping[str, tuple[str, Sequence[str]]]
 ) -> str:
-    """Return the text.
+    """Return the text; ``choices`` are each group's chosen file and all there are.
 
-    Args:
-        training: The script.
-        cfg: The options as the command line leaves them; a missing value is ``???``.
-        choices: Of each group the chosen file and all there are.
+    A missing value of ``cfg`` is ``???``.
     """
     groups = [group for group in _GROUPS if group in choices]
     chosen = {group: (choices[group][0], _GROUPS[group]) for group in groups}
@@ -88,11 +85,7 @@ def help_text(
 
 
 def docstring(name: str) -> str:
-    """Return the docstring of a class or function without importing its module.
-
-    Args:
-        name: Its dotted name.
-    """
+    """Return the docstring of a class or function by dotted name, without importing it."""
     module, _, own = name.rpartition(".")
     spec = find_spec(module)
     if spec is None or spec.origin is None:

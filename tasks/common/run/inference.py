@@ -41,12 +41,7 @@ def inferences() -> dict[str, Inference]:
 
 
 def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:
-    """Add the options that all tasks share, and those of each in a group of its own.
-
-    Args:
-        parser: Of the script.
-        flags: By task.
-    """
+    """Add the options that all tasks share, and those of each task in a group of its own."""
     parser.add_argument("--device", choices=ACCELERATORS, default="auto", help="auto by default")
     parser.add_argument(
         "--exif",
@@ -61,16 +56,9 @@ def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:
 
 
 def refuse_others(options: Namespace, flags: Mapping[str, Flags], *, task: str, what: str) -> None:
-    """Raise if an option was given that is another task's.
+    """Raise UserError if an option that belongs to a task other than ``task`` was given.
 
-    Args:
-        options: The parsed command line; an option that was not given is None.
-        flags: By task.
-        task: Whose options are allowed.
-        what: What it is done to, such as "x.ckpt is a segmenter".
-
-    Raises:
-        UserError: With the option.
+    ``what`` begins the message, such as "x.ckpt is a segmenter". Options not given are None.
     """
     foreign = {flag: name for name, own in flags.items() for flag in own if flag not in flags[task]}
     for flag, name in foreign.items():
@@ -79,27 +67,14 @@ def refuse_others(options: Namespace, flags: Mapping[str, Flags], *, task: str, 
 
 
 def refuse(options: Namespace, *names: str, what: str) -> None:
-    """Raise if one of these options was given.
-
-    Args:
-        options: The parsed command line; an option that was not given is None.
-        names: Of the options, as attributes.
-        what: What the options are for, such as "checkpoints".
-
-    Raises:
-        UserError: With the option.
-    """
+    """Raise UserError if one of these options was given; they are for ``what`` only."""
     for name in names:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} is for {what}; leave it out.")
 
 
 def count(text: str) -> int:
-    """Return a whole number of at least 1, for a type of argparse.
-
-    Raises:
-        ArgumentTypeError: If the text is something else; argparse names the option.
-    """
+    """Return a whole number of at least 1, for a type of argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)

@@ -17,18 +17,12 @@ from tasks.common.resume.card import NetworkCard
 
 
 class NetworkModule(lightning.LightningModule):
-    """Train a network, and score it on the splits; a task adds its losses and its scores.
+    """Train a network with a backbone, and score it; a task adds its losses and its scores.
 
-    Args:
-        network: With a backbone in it.
-        recipe: Optimiser, learning rate and schedule.
-        card: Goes into every checkpoint.
-        settings: What the losses depend on beside the network; goes into every checkpoint.
-        devices: How many processes share a batch; scales the learning rate.
-
-    Attributes:
-        results: Of the split that is scored, or was last: what was found, by image or case.
-        scores: Of each split that was scored.
+    ``card`` and ``settings``, what the losses depend on beside the network, go into every
+    checkpoint. The learning rate is scaled by ``devices``, the processes that share a batch.
+    `results` are what was found by image or case in the split that was scored last; `scores` are
+    those of every split so far.
     """
 
     def __init__(

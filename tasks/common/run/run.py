@@ -39,14 +39,9 @@ from tasks.common.run.trainer import build_trainer
 def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     """Train, validate and test as ``cfg`` says; return the best validation score.
 
-    With ``audit=only`` nothing is trained and NaN is returned.
-
-    What is wrong with the configuration, the data or the weights is found out before the first
-    step, and before anything is written.
-
-    Args:
-        cfg: The composed configuration.
-        task: What is trained.
+    With ``audit=only`` nothing is trained and NaN is returned. What is wrong with the
+    configuration, the data or the weights is found out before the first step, and before anything
+    is written.
 
     Raises:
         ValueError: If a value, the data or the weights do not fit; nothing was trained.
@@ -149,10 +144,7 @@ def _conclude(
 
 
 def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
-    """Return what freezes, proves and averages, in this order, and the proof by itself.
-
-    The audit looks at the weights that were trained before the average takes their place.
-    """
+    """Return the audit, and all callbacks in order: the audit sees weights before their average."""
     recipe, backbone = parts.recipe, parts.backbone
     count = {"base": backbone.frozen, "stages": len(backbone.stages())}
     check_unfreezing(recipe, **count)

@@ -58,10 +58,9 @@ class Setup(Generic[CardT, AugmentT]):
         )
 
     def settings(self, *, frozen: int, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the losses depend on beside the network, to be kept in checkpoints.
+        """Return what the losses depend on beside the network, as in the configuration.
 
-        The keys are those of the configuration. The device is left out: a run may go on on another
-        one, though not bit for bit.
+        The device is left out: a run may go on on another one, though not bit for bit.
         """
         return {
             "recipe": asdict(self.recipe),

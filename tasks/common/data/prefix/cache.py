@@ -52,17 +52,9 @@ class Encoder(ABC):
 class PrefixCache:
     """Entries of all views of all images.
 
-    Args:
-        options: With at least one view.
-        encoder: Of the task.
-        samples: The task's training set; takes ``(view, index)``.
-        precision: Of the arithmetic, by Lightning's name.
-        device: The device that the run trains on, ``cuda`` or ``cpu``.
-
-    Attributes:
-        bytes: The size of all entries' features, estimated by the first that was computed.
-        count: How many images there are.
-        frozen: How many stages are frozen.
+    ``samples`` is the task's training set and takes ``(view, index)``; ``precision`` is Lightning's
+    name, ``device`` is ``cuda`` or ``cpu``. `bytes`, the size of all entries' features, is
+    estimated by the first one; `count` is that of the images, `frozen` that of the frozen stages.
     """
 
     def __init__(
@@ -248,13 +240,10 @@ class PrefixCache:
 
 
 class PrefixDataset(Dataset[Entry]):
-    """Entries by epoch and index.
+    """Entries by epoch and index: epoch e has view e % ``views``.
 
-    Args:
-        store: Holds them.
-        views: Epoch e has view e % views.
-        length: How many images there are.
-        dtypes: In which each feature was computed, and is returned; known when the store is filled.
+    ``dtypes``, in which each feature was computed and is returned, are known when the store is
+    filled.
     """
 
     def __init__(

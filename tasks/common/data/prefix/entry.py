@@ -33,7 +33,7 @@ def keep_maps(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def batch_maps(entries: Sequence[Entry]) -> dict[str, Tensor]:
-    """Return the features of entries as a batch (N, C, H, W), channels last.
+    """Return features as a batch (N, C, H, W), channels last.
 
     Smaller maps are filled up with zeros on the right and below.
     """
