@@ -58,10 +58,7 @@ class Parts(RunParts):
 
 
 def assemble(cfg: DictConfig) -> Parts:
-    """Build every part of a run as ``cfg`` says, so that what is wrong is found out first.
-
-    The random seed, the number of threads and the warnings of this process are set as well.
-    """
+    """Build every part of a run, so that errors are found first; set seed and threads."""
     setup = Setup.read(cfg, SegmenterCard, AugmentOptions)
     loss = LossOptions(**plain_values(cfg.loss))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))

@@ -25,12 +25,7 @@ class SegmentationModule(NetworkModule):
     """Train a U-Net on patches, and score it on whole cases.
 
     ``scores`` has a row per class and one for their mean, ``results`` the scores of each case.
-
-    Args:
-        network: The segmenter.
-        loss: Of logits, or those of several levels, and labels.
-        recipe: See `NetworkModule`, as ``card``, ``settings`` and ``devices``.
-        tolerance: Of the surface Dice, in the unit of the images' spacing.
+    ``tolerance`` is that of the surface Dice, in the unit of the images' spacing.
     """
 
     network: ResNetUNet

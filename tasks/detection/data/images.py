@@ -136,7 +136,7 @@ def range_advice(images: Sequence[Ends]) -> str:
 def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
     """Return 0 and the most that the bits in use can hold, such as 4095 for 12 bits in 16.
 
-    It is empty for files of 8 bits, floating-point numbers or numbers below 0.
+    It is empty if all files have floating-point numbers or numbers below 0.
     """
     most = [int(high) for dtype, (low, high) in images if np.dtype(dtype).kind in "ui" and low >= 0]
     return (0.0, float(2 ** max(8, max(most).bit_length()) - 1)) if most else ()

@@ -9,13 +9,11 @@ from tasks.segmentation.data.masks.read import MaskFile
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFacts:
-    """What was seen of the masks of a case.
+    """What was seen of the masks of a case, with the palettes of each file.
 
     Attributes:
-        name: Of the case.
         axis: Along which axis a volume was cut into slices; None for a flat image.
         rounded: How many pixels were nearly whole numbers, and rounded.
-        palettes: The palettes of each mask file; empty for those without.
         min_is_white: Whether the smallest number of a mask file means white.
     """
 
@@ -33,14 +31,8 @@ class CaseFacts(MaskFacts):
     Attributes:
         shape: (D, H, W).
         channels: Of the image, as it is used.
-        dtype: Of its numbers, as numpy calls it.
-        spacing: Between slices, rows and columns.
-        unit: Of the spacing.
-        flat: Whether it is a flat image.
-        class_pixels: Of each class.
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
-        mask_digest: Equal for equal labels.
         turned: How many of image and mask have an EXIF orientation other than upright.
         coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
         stored_channels: Of the image file, if they are others than those that are used.
@@ -62,12 +54,7 @@ class CaseFacts(MaskFacts):
 
 
 def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
-    """Return what was seen of the masks of a case.
-
-    Args:
-        name: Of the case.
-        files: From `read_mask_files`.
-    """
+    """Return what was seen of the masks of the case ``name``."""
     return MaskFacts(
         name=name,
         axis=files[0].geometry.axis,

@@ -40,9 +40,9 @@ class ClassTable:
 
     Attributes:
         names: Of the K classes, in the order of the network's outputs.
-        values: The mask values of each class. A value belongs to one class where classes exclude
-            each other. Otherwise a class is all pixels with one of its values or, where each class
-            has mask files of its own, all that are not 0.
+        values: Of each class: a value belongs to one class where classes exclude each other.
+            Otherwise a class is all pixels with one of its values or, in a mask file of its own,
+            all that are not 0.
         exclusive: Whether every pixel has exactly one class (softmax), or any number (sigmoid).
         ignored: Mask values of pixels that are neither trained on nor scored.
         inferred: Whether the table was made from the masks because none was given.
@@ -77,12 +77,10 @@ class ClassTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How an image lies on disk, so that a mask of it can be written in the same way.
+    """How the (first) image file lies on disk, so that a mask of it can be written in the same way.
 
     Attributes:
-        source: The (first) image file.
-        spacing: Between slices, rows and columns (D, H, W) of the array.
-        unit: Of the spacing: ``"mm"``, or ``"px"`` where the file gives none.
+        spacing: Between slices, rows and columns (D, H, W), in ``unit``: ``mm`` or ``px``.
         axis: Which axis of the RAS orientation the slices lie along; None for a flat image.
         orientation: The EXIF orientation of a flat image, 1 to 8.
         turned: Whether the pixels were turned upright by it.
@@ -98,14 +96,10 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One image or volume with its masks: the unit that is split, predicted and scored.
+    """One image or volume with its masks, and a unique name: what is split, predicted and scored.
 
-    Attributes:
-        name: Unique within the data set.
-        images: One file, or one per group of channels, of equal size.
-        masks: One file; one per class where classes have files of their own; none if unlabelled.
-        patient: All cases of a patient go to the same split.
-        split: ``train``, ``val`` or ``test`` where the data set says so itself.
+    There is one image, or one per group of channels; one mask, one per class, or none. All cases of
+    a ``patient`` go to the same split: ``split``, where the data set says so itself.
     """
 
     name: str
@@ -121,15 +115,12 @@ class CaseSet:
 
     Attributes:
         source: Where they come from, for messages.
-        cases: At least one.
-        classes: Of all masks.
         axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the RAS orientation, or -1
             for the one with the largest spacing (the last among equals).
-        channel_names: Of the image's channels, where the data set names them.
         notes: What a user should know of how it was read, a sentence each.
         exif: What to do with rotated images; see `tasks.common.images.orientation.oriented`.
-        channels: 1 or 3 where gray and RGB images are converted to one kind (`channels.fitted`);
-            None if they are of other kinds, or not read yet.
+        channels: What gray and RGB images are converted to (`channels.fitted`); None if they are of
+            other kinds, or not read yet.
     """
 
     source: str
@@ -153,9 +144,8 @@ class CaseSet:
 def colour_text(colour: int) -> str:
     """Return a colour 0xRRGGBB as text.
 
-    Example:
-        >>> colour_text(0xFF0000)
-        '#ff0000'
+    >>> colour_text(0xFF0000)
+    '#ff0000'
     """
     return f"#{colour:06x}"
 
@@ -163,18 +153,13 @@ def colour_text(colour: int) -> str:
 def class_table(
     given: Mapping[int, str], *, colours: bool = False, source: str = "data.classes"
 ) -> ClassTable:
-    """Return the table of exclusive classes for ``{value: name}``.
+    """Return the table of exclusive classes for ``{value: name}``, ``background`` first.
 
-    ``background`` comes first; the others keep their order. Values with the same name are one
-    class. Values called ``ignore`` are neither trained on nor scored.
+    Values with the same name are one class; those called ``ignore`` are left out. Values that are
+    no whole numbers from 0 to 65535, or no colours, are refused.
 
-    Raises:
-        ValueError: If there is no class, or a value is no whole number from 0 to 65535, or no
-        colour.
-
-    Example:
-        >>> class_table({128: "cytoplasm", 0: "background"}).names
-        ('background', 'cytoplasm')
+    >>> class_table({128: "cytoplasm", 0: "background"}).names
+    ('background', 'cytoplasm')
     """
     largest = _WHITE if colours else _LARGEST
     right = all(isinstance(value, int) and 0 <= value <= largest for value in given)
@@ -242,10 +227,9 @@ def _table() -> str:
 
 
 def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> Labels:
-    """Return the labels of a mask (D, H, W) whose values stand for classes.
+    """Return the labels of a mask (D, H, W) whose values stand for classes; refuse other values.
 
-    A value of no class is refused, with the file, the values and the number of pixels. The 0 of a
-    mask of classes that overlap needs no class.
+    The 0 of a mask of classes that overlap needs no class.
     """
     known = {v for values in (*classes.values, classes.ignored) for v in values}
     known |= set() if classes.exclusive else {0}

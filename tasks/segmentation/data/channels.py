@@ -16,8 +16,8 @@ _RGB: Final = 3
 def is_coloured(image: Image, paths: Sequence[Path]) -> bool | None:
     """Return whether an image (C, D, H, W) is in colour; None if it is neither gray nor RGB.
 
-    An RGB file whose channels are equal is gray. Only a single flat file is gray or RGB: the
-    channels of volumes and of several files mean something else.
+    An RGB file whose channels are equal is gray. Channels of volumes and of several files mean
+    something else.
     """
     if len(paths) != 1 or is_volume(paths[0]) or len(image) not in (1, _RGB):
         return None
@@ -25,10 +25,9 @@ def is_coloured(image: Image, paths: Sequence[Path]) -> bool | None:
 
 
 def fitted(image: Image, paths: Sequence[Path], *, channels: int | None) -> Image:
-    """Return an image with the channels that the other images have.
+    """Return an image with the channels that the other images have, 1 or 3; None for as it is.
 
-    Gray becomes RGB where ``channels`` is 3; RGB with equal channels becomes gray where it is 1.
-    Colours stay, as do all images where it is None.
+    RGB becomes gray only if its channels are equal.
     """
     if channels in (None, len(image)) or (coloured := is_coloured(image, paths)) is None:
         return image
@@ -40,13 +39,8 @@ def fitted(image: Image, paths: Sequence[Path], *, channels: int | None) -> Imag
 def common_channels(coloured: Sequence[tuple[bool | None, int]]) -> int | None:
     """Return the channels that gray and RGB images get: 3 if one is in colour, else 1.
 
-    Images that have the same number of channels already keep them.
-
-    Args:
-        coloured: Of every image what `is_coloured` returns, and its channels as stored.
-
-    Returns:
-        None if most images are neither gray nor RGB.
+    ``coloured`` has for every image what `is_coloured` returns, and its channels as stored. Images
+    that agree already keep theirs. None if most images are neither gray nor RGB.
     """
     stored = Counter(channels for kind, channels in coloured if kind is not None)
     if 2 * stored.total() <= len(coloured):

@@ -26,16 +26,8 @@ _SHOWN = 5
 def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     """Return the facts about each case, after reading its image and its mask once.
 
-    Args:
-        case_set: With masks.
-        policy: For cases that cannot be used: ``error`` raises, ``skip`` leaves them out, but
-            never all.
-
-    Raises:
-        ValueError: With the first five faults and the number of all: a file that is missing or
-            damaged, image and mask of different sizes or places, a mask value of no class, NaN or
-            infinity in an image, other channels than most cases have, volumes among flat images.
-            Whatever the policy, if an image is rotated and ``exif`` of the set is ``refuse``.
+    Cases that cannot be used raise with the first five faults, or with the policy ``skip`` are left
+    out, but never all. Rotated images that ``exif`` of the set refuses raise in any case.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"on_bad_image takes error or skip, got {policy!r}.")
@@ -74,10 +66,7 @@ def _all_faults(faults: Sequence[str], case_set: CaseSet) -> str:
 
 
 def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> list[str]:
-    """Return what a user should know of the splits, given by name, a sentence each.
-
-    A class without a pixel in train is refused, and so is a val without any scored class.
-    """
+    """Return warnings of the splits; refuse a class missing in train, or a val without classes."""
     counts = {
         side: np.sum([facts.class_pixels for facts in cases], axis=0)
         for side, cases in sides.items()

@@ -34,17 +34,9 @@ def table_of(
 ) -> tuple[ClassTable, tuple[str, ...]]:
     """Return the table of exclusive classes, and what a user should know of it.
 
-    Args:
-        classes: Names by number or colour, or colours by name, such as ``{0: background, 255:
-            nucleus}``, ``{"#000000": background, "#ff0000": cell}`` or ``{background: [0, 0, 0],
-            cell: [255, 0, 0]}``; several colours of one class are a list of them. None for the
-            values that occur.
-        masks: Files to read where ``classes`` is None.
-        threshold: Mask values from it on become 255, others 0; None reads them as they are.
-
-    Raises:
-        ValueError: If the classes or the threshold do not fit, or a value without a name is in a
-            single mask of several, as a stray pixel is.
+    ``classes`` are names by number or colour (``"#ff0000"``), or colours by name (``[255, 0, 0]``
+    or a list of these); None for the values that occur in ``masks``, where one in a single mask of
+    several is refused as a stray pixel. Mask values from ``threshold`` on become 255, others 0.
     """
     if isinstance(classes, str):
         classes = table_text(classes)
@@ -62,10 +54,9 @@ def layered_table(
     source: str,
     threshold: float | None = None,
 ) -> ClassTable:
-    """Return the table of classes, called ``names``, that have masks of their own and may overlap.
+    """Return the table of classes that have masks of their own and may overlap.
 
-    ``classes`` is refused there, since values stand for nothing. The class is where values are at
-    least ``threshold``, or not 0 if it is None.
+    The class is where values are at least ``threshold``, or not 0; ``classes`` is refused.
     """
     if classes is not None:
         raise UserError(

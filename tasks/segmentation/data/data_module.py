@@ -22,22 +22,9 @@ class SegmentationDataModule(ResumableDataModule):
     """The batches of three splits: patches to learn from, whole cases to be scored.
 
     A training batch is (N, n, h, w) float32 and labels; a batch of val or test is one `CaseSample`.
-    On several ranks a case of val or test can come twice, so keep one result per name.
-
-    Args:
-        train: To learn from, with the facts about each case.
-        val: To choose the checkpoint with.
-        test: For the final figure.
-        options: Patches and normalisation; ``auto`` must have been resolved.
-        preprocessing: Of every slice.
-        batch_size: Patches per batch and rank.
-        transform: Of training patches.
-        workers: Processes that load; 0 loads in the main process. It changes no sample.
-        seed: Of order, patches and augmentation.
-        cache: Where decoded cases of train and val are kept: in ``memory``, on ``disk`` or nowhere
-            (``none``); those of test are read once.
-        folder: Of the scratch file, for ``disk``.
-        sizes: Bytes of each decoded case of train and of val; see `CheckedCases.sizes`.
+    On several ranks a case of val or test can come twice, so keep one result per name. ``auto`` in
+    ``options`` must have been resolved. Decoded cases of train and val are kept as ``cache`` says,
+    in ``memory``, on ``disk`` (in ``folder``) or not (``none``); ``sizes`` are their bytes.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

@@ -23,15 +23,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     (K, h, w) where classes overlap. It depends on (seed, epoch, index) alone. For the share
     ``options.foreground`` of the samples, a class of the case is drawn and then one of its pixels,
     which the patch contains; that pixel may lie in another slice of the case. Images smaller than a
-    patch are mirrored at their edges.
-
-    Args:
-        store: The cases.
-        depths: How many slices each case has.
-        preprocessing: Of every slice.
-        options: Size and number of patches, and the share that contains a class.
-        transform: Random changes; None for none.
-        seed: Of the run.
+    patch are mirrored at their edges. ``depths`` are the numbers of slices of the cases.
     """
 
     def __init__(
@@ -91,12 +83,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
 class CaseSample:
     """A whole case, as a network sees it and as it is scored.
 
-    Attributes:
-        name: Of the case.
-        image: (D, n, H, W), float32: a batch of slices.
-        labels: (D, H, W) or (K, D, H, W).
-        spacing: Along slices, rows and columns.
-        unit: Of the spacing.
+    The image is (D, n, H, W), float32: a batch of slices; labels are (D, H, W) or (K, D, H, W), the
+    spacing is along slices, rows and columns.
     """
 
     name: str

@@ -33,13 +33,9 @@ def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decisi
 def choose_patch(
     options: InputOptions, sizes: Sequence[tuple[int, int]], *, multiple: int, smallest: int
 ) -> tuple[tuple[int, int], str]:
-    """Return height and width of a patch, and why.
+    """Return height and width of a patch, and why; the median of ``sizes`` if none is given.
 
-    Args:
-        options: An empty ``patch`` takes the median of ``sizes``.
-        sizes: Height and width of the training images.
-        multiple: The network's coarsest stride.
-        smallest: The smallest side that its norms can normalise.
+    ``multiple`` is the network's coarsest stride, ``smallest`` the side that its norms need.
     """
     if not options.patch:
         sides = (
@@ -72,10 +68,7 @@ def choose_patches(options: InputOptions, *, slices: int) -> int:
 class Scaling:
     """What turns stored values into numbers near 0 to 1, or with mean 0 and std 1.
 
-    Attributes:
-        centre: Per channel (C,); becomes 0.
-        width: Per channel (C,); is divided by.
-        clipped: Whether the result is cut off at 0 and 1.
+    ``centre`` (C,) is subtracted and ``width`` (C,) divided by; ``clipped`` cuts off at 0 and 1.
     """
 
     centre: NDArray[np.float32]
@@ -90,10 +83,7 @@ class Scaling:
 
 
 def scaling_of(image: Image, options: InputOptions, *, source: Path) -> Scaling:
-    """Return how a case (C, D, H, W) is scaled; ``auto`` must have been resolved.
-
-    ``imagenet`` refuses a ``source`` with numbers outside [0, 1] that are not unsigned integers.
-    """
+    """Return how a case (C, D, H, W) is scaled; ``auto`` must have been resolved."""
     flat = image.reshape(len(image), -1)
     if options.normalisation == "zscore":
         std = flat.std(axis=1, dtype=np.float64)
@@ -132,12 +122,9 @@ def _largest(image: Image, source: Path) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a slice is prepared, in training and in prediction.
+    """How a slice is prepared: ``mean`` and ``std`` per channel of the network's input.
 
-    Attributes:
-        mean: Of the weights, per channel of the network's input.
-        std: Of the weights, per channel of the network's input.
-        neighbours: Slices on either side that the network sees as well.
+    ``neighbours`` slices on either side are seen as well.
     """
 
     mean: tuple[float, ...]
@@ -147,15 +134,9 @@ class Preprocessing:
     def __call__(self, image: Image, index: int, *, scaling: Scaling) -> NDArray[np.float32]:
         """Return what the network sees of the slice ``index``: itself between its neighbours.
 
-        At the ends of a volume the last slice stands in for missing ones.
-
-        Args:
-            image: (C, D, H, W) as stored, or any part of its rows and columns.
-            index: Of the slice.
-            scaling: Of the case.
-
-        Returns:
-            (C * (2 * neighbours + 1), H, W): all channels of the first slice, then of the next.
+        The image is (C, D, H, W) as stored, or any part of its rows and columns; the result (C * (2
+        * neighbours + 1), H, W), all channels of the first slice, then of the next. At the ends of
+        a volume the last slice stands in for missing ones.
         """
         near = np.arange(index - self.neighbours, index + self.neighbours + 1)
         near = near.clip(0, image.shape[1] - 1)

@@ -21,12 +21,8 @@ def split_cases(case_set: CaseSet, options: DataOptions) -> tuple[CaseSet, CaseS
     The patterns of ``options`` decide; without any, what the cases say themselves (`Case.split`);
     without that, patients are drawn: sorted, shuffled by the seed alone and cut where the numbers
     of cases come nearest to the fractions. In cross-validation each patient, the largest first,
-    goes to the fold with the fewest cases. Only patients, their numbers of cases and ``options``
-    matter, not the order.
-
-    Refused are patterns without a case, or for val and test alike; cases of which only some have a
-    split; an empty train or val; a patient in two splits; too few patients, or fewer training cases
-    than ``limit``.
+    goes to the fold with the fewest cases. The order of cases does not matter. What does not fit,
+    such as a patient in two splits or an empty train or val, is refused.
     """
     cases = sorted(case_set.cases, key=lambda case: case.name)
     patients = sorted({case.patient for case in cases})
@@ -53,13 +49,10 @@ def split_cases(case_set: CaseSet, options: DataOptions) -> tuple[CaseSet, CaseS
 
 
 def patient_of(name: str, pattern: str | None) -> str:
-    r"""Return whose case it is: what the one group of an expression finds in its name.
+    r"""Return whose case it is: what the one group of a pattern finds, or the name without one.
 
-    Without a pattern every case is its own patient.
-
-    Example:
-        >>> patient_of("site_a/p07_2", r"(p\d+)_\d")
-        'p07'
+    >>> patient_of("site_a/p07_2", r"(p\d+)_\d")
+    'p07'
     """
     return group_of(name, pattern, option="patient", what="case")
 

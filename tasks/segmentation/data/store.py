@@ -22,16 +22,10 @@ _PLACES: Final = 10_000  # per class and case; nnU-Net keeps as many
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A case as arrays.
+    """A case as arrays: (C, D, H, W) as stored, and labels (D, H, W), or (K, D, H, W).
 
-    Attributes:
-        case: Where it comes from.
-        image: (C, D, H, W), as stored.
-        labels: (D, H, W), or (K, D, H, W) where classes overlap.
-        geometry: How it lies on disk.
-        scaling: Turns the image into what the network sees.
-        places: For each class but the background that occurs, pixels of it, as indices into the
-            flattened (D, H, W).
+    ``scaling`` turns the image into what the network sees. ``places`` has for each class but the
+    background that occurs pixels of it, as indices into the flattened (D, H, W).
     """
 
     case: Case
@@ -43,17 +37,12 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads cases and keeps them: in memory while there is room, then in a scratch file.
+    """Reads cases and keeps ``limit`` bytes in this process's memory, others in a scratch file.
 
-    A scratch file is shared by worker processes, and a patch of a volume is read from it without
-    decoding the volume again. Without one, a case that does not fit is decoded at each access.
-
-    Args:
-        split: The cases.
-        options: How they are normalised; ``normalisation`` is not ``auto``.
-        limit: Bytes to keep in memory of this process.
-        sizes: Bytes of image and labels of each case, for the scratch file.
-        scratch: Its folder; ``memory`` for one in memory; None for none.
+    The scratch file is shared by worker processes; it lies in the folder ``scratch``, or in memory
+    with ``memory``. A patch of a volume is read from it without decoding. Without one (None), a
+    case that does not fit is decoded at each access. ``sizes`` are the bytes of image and labels of
+    each case.
     """
 
     def __init__(

@@ -41,13 +41,7 @@ class PatchTransform:
     def __call__(
         self, image: NDArray[np.float32], labels: Labels, *, seed: int
     ) -> tuple[NDArray[np.float32], Labels]:
-        """Return the changed patch and labels.
-
-        Args:
-            image: (C, H, W), normalised.
-            labels: (H, W), or (K, H, W) where classes overlap.
-            seed: In [0, 2**32).
-        """
+        """Return the changed patch (C, H, W), normalised, and labels (H, W) or (K, H, W)."""
         seed_steps(self._shape, seed)
         mask = labels if labels.ndim == 2 else labels.transpose(1, 2, 0)
         moved = self._shape(image=image.transpose(1, 2, 0), mask=mask)

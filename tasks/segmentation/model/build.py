@@ -24,9 +24,8 @@ def choose_norms(
     """Return the norm of the backbone, and that of the decoder.
 
     ``model.norm`` is for both, unless ``backbone.norm`` says otherwise or the backbone cannot be
-    built with it. Left to us, the backbone's follows from its weights as in
-    `tasks.common.recipe.build.choose_norm`; the decoder, which is never loaded, takes ``batch``
-    from 8 images per device on, ``group`` below.
+    built with it. ``auto`` is `tasks.common.recipe.build.choose_norm` for the backbone, and for the
+    decoder, which is never loaded, ``batch`` from 8 images per device on, ``group`` below.
     """
     if start is not None:
         own = Decision(value=start.card.options.norm, reason="that of init_from")

@@ -28,16 +28,12 @@ _INPUT: Final = ("normalisation", "window", "neighbours")
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterCard(NetworkCard):
-    """What a checkpoint says of its segmenter, in plain values.
+    """What a checkpoint says of its segmenter, in plain values, with nothing left to ``auto``.
 
     Attributes:
         channels: Of an image, before neighbouring slices are added.
-        options: The decoder's, with nothing left to ``auto``.
-        classes: Names, and the mask values that predictions are written with.
-        input: How images become what the network sees, with nothing left to ``auto``.
         axis: Which axis of a volume the slices lie along; see `CaseSet`.
-        exif: What becomes of images that are to be shown turned; see `CaseSet`. Checkpoints that do
-            not say used them as stored.
+        exif: As of `CaseSet`. Checkpoints that do not say used images as stored.
         gray_or_rgb: Whether flat images are gray or RGB, and those of the other kind become like
             them. Checkpoints that do not say take no other kind.
     """
@@ -99,10 +95,7 @@ class SegmenterCard(NetworkCard):
         return super().architecture() | own | seen
 
     def classes_of(self, trained: Self) -> Classes:
-        """Return which classes a trained segmenter has learnt.
-
-        None if the classes of only one exclude each other: the outputs have another meaning then.
-        """
+        """Return the classes of a trained segmenter; None if only one's exclude each other."""
         alike = self.classes.exclusive == trained.classes.exclusive
         return matched(self.class_names, trained.class_names if alike else ())
 
@@ -122,16 +115,7 @@ def input_channels(channels: int, inputs: InputOptions) -> int:
 
 
 def load_segmenter(path: Path, *, exif: str | None = None) -> tuple[ResNetUNet, SegmenterCard]:
-    """Return the segmenter of a checkpoint, in eval mode, and its card.
-
-    Args:
-        path: A checkpoint of ``scripts/train_seg.py``.
-        exif: What becomes of images that are to be shown turned; None for what training did.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or is no segmenter's checkpoint.
-    """
+    """Return a checkpoint's segmenter, in eval mode, and card; without ``exif`` as in training."""
     checkpoint, card = read_card(path, SegmenterCard)
     if exif is not None:
         check_exif(exif)

@@ -11,9 +11,6 @@ def deep_supervision_weights(levels: int) -> tuple[float, ...]:
     """Return the weight of each level's loss, finest first, with the sum 1.
 
     Each is half of the one before; the coarsest of several is 0, as in nnU-Net.
-
-    Raises:
-        ValueError: If there is no level.
     """
     if levels < 1:
         raise ValueError(f"deep supervision takes at least 1 level, got {levels}.")

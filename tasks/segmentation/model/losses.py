@@ -1,8 +1,7 @@
-"""Losses between logits and labels.
+"""Losses between logits and labels, in float32 whatever the precision of the network.
 
-Everything is computed in float32, whatever the precision of the network: the sums over an image
-that the Dice loss is made of do not fit into 8 or 11 bits. Pixels that are labelled `IGNORE` take
-part in no term. Where nothing is labelled the loss is 0, with gradients of 0.
+Pixels that are labelled `IGNORE` take part in no term. Where nothing is labelled the loss is 0,
+with gradients of 0.
 """
 
 from collections.abc import Callable
@@ -123,15 +122,11 @@ def build_loss(
 ) -> nn.Module:
     """Return the loss of logits (N, K, H, W) and labels, a float32 number with a graph.
 
-    Labels are (N, H, W) of class indices where classes exclude each other (softmax), otherwise
-    (N, K, H, W) of 0 and 1 (sigmoid); `IGNORE` is no label. Cross entropy and focal loss are means
-    over labelled pixels. Dice and Tversky terms are means over classes (and over images, unless
+    Labels are (N, H, W) of class indices where classes exclude each other (softmax), otherwise (N,
+    K, H, W) of 0 and 1 (sigmoid); `IGNORE` is no label. Cross entropy and focal loss are means over
+    labelled pixels. Dice and Tversky terms are means over classes (and over images, unless
     ``batch_dice``) that have a labelled pixel. ``label_smoothing`` is the share of the truth that
     cross entropy spreads evenly: over all classes, or over yes and no where classes overlap.
-
-    Raises:
-        ValueError: If class weights are not one per class, a single class excludes nothing, or a
-            loss without cross entropy is to be smoothed.
     """
     if label_smoothing and options.name not in _SMOOTHED:
         raise UserError(

@@ -18,12 +18,9 @@ from tasks.segmentation.options import InputOptions
 
 
 class FrozenPatches(NamedTuple):
-    """A training batch behind the frozen stages.
+    """A training batch behind the frozen stages: features (N, C, H, W) by name, and labels.
 
-    Attributes:
-        features: Their outputs by name, (N, C, H, W); ``c0``, the image, where the U-Net has a
-            skip connection from it.
-        labels: (N, h, w) or (N, K, h, w).
+    ``c0`` is the image, where the U-Net has a skip connection from it.
     """
 
     features: dict[str, Tensor]

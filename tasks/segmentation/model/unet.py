@@ -32,15 +32,10 @@ UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
 
 
 class DecoderBlock(NoTorchScript, nn.Module):
-    """Upsample, join with the skip connection, and convolve twice.
+    """Upsample by ``factor``, join with the skip connection if there is one, and convolve twice.
 
-    Not smp's ``UnetDecoderBlock``, whose names it has: that one takes neither our norms nor a
-    transposed convolution, and would build each convolution twice to replace them.
-
-    Shape:
-        - x: (N, in_channels, H, W); skip: (N, skip_channels, H * factor, W * factor), or None
-          where ``skip_channels`` is 0.
-        - Output: (N, out_channels, H * factor, W * factor).
+    Unlike smp's ``UnetDecoderBlock``, whose names it has, it takes our norms and a transposed
+    convolution.
     """
 
     def __init__(
@@ -74,7 +69,7 @@ class DecoderBlock(NoTorchScript, nn.Module):
 
 
 class ResNetUNet(NoTorchScript, nn.Module):
-    """A U-Net whose encoder is a backbone of ours.
+    """A U-Net whose encoder is a backbone of ours (Ronneberger et al., arXiv:1505.04597).
 
     Images of any size are padded by their edge to a multiple of the coarsest stride, and the result
     is cropped. With deep supervision training returns the logits of every level of the decoder,
@@ -82,25 +77,12 @@ class ResNetUNet(NoTorchScript, nn.Module):
     deep supervision load without it and the other way round.
 
     Names in the state dict are those of ``segmentation_models_pytorch.Unet``, with ``backbone.``
-    for its ``encoder.``; with nearest upsampling and no ``image_skip`` so is the function. (The
-    last block has no skip connection, so not the attention over it that smp builds and never runs.)
-
-    Args:
-        backbone: Returns every feature down to the coarsest.
-        num_classes: Channels of the result.
-        in_channels: Of the image.
-        options: The decoder's.
+    for its ``encoder.``; with nearest upsampling and no ``image_skip`` so is the function.
 
     Shape:
         - Input: (N, in_channels, H, W), any H and W.
         - Output: (N, num_classes, H, W); in training with deep supervision a tuple of (N,
           num_classes, H / s, W / s), sizes rounded up, for s = 1 and every stride but the coarsest.
-
-    Raises:
-        ValueError: If ``options.channels`` has not one width per feature, or a name is unknown.
-
-    Source:
-        Ronneberger et al., arXiv:1505.04597.
     """
 
     def __init__(

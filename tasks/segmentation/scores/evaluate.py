@@ -43,10 +43,6 @@ def read_cases(
 
     Masks, or a folder of them per class, are matched with images by name; ``CASE_0000.ext`` and on
     for a mask ``CASE.ext`` are channels, as in nnU-Net. ``mask_suffix`` is that of `folder_cases`.
-
-    Raises:
-        FileNotFoundError: If something is missing.
-        ValueError: If images and masks do not match, or have other values or channels.
     """
     with without_training():
         found = _numbered(masks, images)
@@ -134,20 +130,10 @@ def evaluate_masks(
 ) -> tuple[dict[str, Scores], Scores, str, list[str]]:
     """Return the scores of predicted masks of any tool, their summary and unit, and notes.
 
-    The notes say how masks were read, a sentence each. The values of the true masks are the
-    classes; predicted ones have the same names.
-
-    Args:
-        results: Folder of the predicted masks.
-        masks: Folder of the true ones.
-        tolerance: Of the surface Dice, in the masks' unit.
-        exif: What becomes of masks that are to be shown turned; see `CaseSet`.
-        mask_suffix: Of the true ones, as of `folder_cases`.
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If a mask has no counterpart, another size or place, or a value that no true
-            mask has; if the palettes of masks differ; if ``tolerance`` is not above 0.
+    The values of the true masks are the classes; predicted ones have the same names. A mask without
+    a counterpart, with another size, place or value, or with another palette is refused.
+    ``tolerance`` is in the masks' unit, ``exif`` as of `CaseSet`, ``mask_suffix`` that of the true
+    ones.
     """
     check_tolerance(tolerance)
     cases, unit = {}, "px"

@@ -45,12 +45,8 @@ Scores = dict[str, dict[str, float]]
 class Pair:
     """A class in the prediction and the truth of a case: (D, H, W) or, of one slice, (H, W).
 
-    Attributes:
-        spacing: Along each axis, in ``unit``: ``mm`` or ``px``.
-        tolerance: Of the surface Dice, in the same unit.
-        found: Pixels of the prediction.
-        there: Pixels of the truth.
-        hits: Pixels of both.
+    ``found``, ``there`` and ``hits`` are the pixels of the prediction, the truth and both; spacing
+    along each axis and tolerance are in ``unit``, ``mm`` or ``px``.
     """
 
     def __init__(
@@ -101,11 +97,7 @@ def _volume_error(pair: Pair) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseMetric(Metric):
-    """A score of a class in a case, made of a `Pair` that is not empty on both sides.
-
-    Attributes:
-        surfaces: Whether it needs the distances, which take most of the time.
-    """
+    """A score of a `Pair` not empty on both sides; ``surfaces`` if it needs the slow distances."""
 
     surfaces: bool = False
 
@@ -155,19 +147,10 @@ def case_scores(
 ) -> Scores:
     """Return the `METRICS` of one case for each scored class, and its `PIXELS`.
 
-    Pixels that the truth leaves out (`IGNORE`) are in neither mask. A case of one slice is scored
-    in two dimensions.
-
-    Args:
-        prediction: (D, H, W), or (K, D, H, W) where classes do not exclude each other.
-        truth: Of the same shape.
-        classes: The K classes.
-        place: Says the spacing between slices, rows and columns, and its unit.
-        tolerance: Of ``nsd``, in the unit.
-        surfaces: Whether to score what needs the distances of surfaces; left out otherwise.
-
-    Raises:
-        ValueError: If the labels are not of one shape, or have no axis for classes that need it.
+    Labels are (D, H, W), or (K, D, H, W) where classes do not exclude each other. Pixels that the
+    truth leaves out (`IGNORE`) are in neither mask. A case of one slice is scored in two
+    dimensions. ``place`` says the spacing; ``tolerance``, of ``nsd``, is in its unit. Without
+    ``surfaces`` scores that need distances are left out.
     """
     layers = () if classes.exclusive else (len(classes.names),)
     if not prediction.shape == truth.shape == (*layers, *truth.shape[-3:]) or truth.ndim < 3:
@@ -208,14 +191,9 @@ def check_tolerance(tolerance: object) -> None:
 def summarise(scores: Mapping[str, Scores], classes: ClassTable) -> Scores:
     """Return the means over cases of each scored class, and those of them all as ``mean``.
 
-    Returns:
-        By class: the mean of each metric over the cases where it is not NaN (NaN if there are
-        none), how many cases there are (``n_cases``), have the class in truth or prediction
-        (``n_valid``), in truth (``n_truth``), in truth only (``missed``) and in the prediction only
-        (``false_alarms``), and ``miss_rate``, missed / n_truth.
-
-        In ``mean``: the mean over classes of these means, without NaN; counts are sums over
-        classes, and ``miss_rate`` is made of them.
+    A mean is without NaN. ``n_cases`` counts all cases, ``n_valid`` those with the class in truth
+    or prediction, ``n_truth`` in truth, ``missed`` in truth only and ``false_alarms`` in the
+    prediction only; ``miss_rate`` is missed / n_truth. In ``mean`` counts are sums over classes.
     """
     summary: Scores = {}
     for name in (classes.names[index] for index in classes.scored):
@@ -246,10 +224,7 @@ def headings(unit: str) -> list[str]:
 
 
 def write_case_scores(path: Path, scores: Mapping[str, Scores]) -> None:
-    """Write a CSV with a row for each case and class, at once or not at all.
-
-    What is NaN or was not scored is an empty cell.
-    """
+    """Write a CSV with a row for each case and class; an empty cell for NaN or not scored."""
     text = io.StringIO()
     columns = ("case", "class", *(metric.name for metric in METRICS), *PIXELS)
     table = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")

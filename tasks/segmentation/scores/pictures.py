@@ -55,13 +55,9 @@ def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTab
     """Write an image with its labels over it: a light fill, a contour and a legend.
 
     The image is scaled by its own 1st and 99th percentile, and enlarged by the whole factor
-    `enlargement`. One with three channels is shown as RGB, one with any other number by its middle
-    channel in gray. Pixels of the background are left as they are, ignored ones are striped in
-    gray. The legend names what occurs. Labels are (H, W) of class indices, or (K, H, W) of 0 and 1
-    where classes overlap.
-
-    Raises:
-        ValueError: If the shapes do not fit, or a label is of no class.
+    `enlargement`; three channels are shown as RGB, else the middle one in gray. Ignored pixels are
+    striped in gray. Labels are (H, W) of class indices, or (K, H, W) of 0 and 1 where classes
+    overlap.
     """
     shown = _shown(image)
     layers = _layers(labels, classes, size=shown.shape[:2])
@@ -73,13 +69,7 @@ def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTab
 def prediction_grid(
     samples: Sequence[SegmentationSample], *, classes: ClassTable, path: Path
 ) -> None:
-    """Write a picture with a row per sample: the image, the truth over it, the prediction over it.
-
-    Samples after the eighth are not drawn.
-
-    Raises:
-        ValueError: If there is no sample, or one is not as `SegmentationSample` says.
-    """
+    """Write a picture with a row per sample, at most eight: image, truth, prediction."""
     rows: list[list[Panel]] = []
     drawn: list[Layer] = []
     for sample in samples[:MOST_ROWS]:

@@ -50,11 +50,7 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
 
     Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... in one folder are the channels of one
     case, as in nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first
-    has not all of them. A case is called by its path below the folder that holds all files.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder, or no image in it.
-        ValueError: If two cases differ in large and small letters only.
+    has not all of them. Names that differ in large and small letters only are refused.
     """
     written = [output / MASKS, output / OVERLAYS]
     numbered: dict[str, list[NamedFile]] = defaultdict(list)
@@ -81,13 +77,8 @@ def predict_cases(
     """Segment every case; write masks in the images' own geometry, and overlays; yield lines.
 
     ``masks/`` holds a file per case (per class where classes overlap) with the training data's mask
-    values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case is
-    skipped if an image cannot be read, has not the channels that the segmenter takes, or numbers
-    that the normalisation cannot take.
-
-    Raises:
-        ValueError: If two masks would have one name, before anything is written; after the last
-            case, if some had to be skipped.
+    values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case that the
+    segmenter cannot take is skipped, and an error after the last one.
     """
     refuse_same({case.name: mask_names(case.name, card.classes) for case in cases})
     faults: dict[str, Exception] = {}

@@ -16,11 +16,7 @@ _SLICES_AT_ONCE: Final = 4
 
 @torch.no_grad()
 def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusive: bool) -> Labels:
-    """Return the labels of a case, computed in float32 whatever the precision of the training.
-
-    Returns:
-        (D, H, W) of class indices, or (K, D, H, W) of 0 and 1 where classes overlap.
-    """
+    """Return labels (D, H, W) of class indices, or (K, D, H, W) of 0 and 1, computed in float32."""
     device = next(network.parameters()).device
     height, width = options.patch
     whole = partial(

@@ -22,11 +22,7 @@ def surface_distances(
     """Return the distances from the prediction's surface to the truth's, and those back.
 
     The surface of a mask is its pixels with a neighbour outside it, among 4 in a flat image and 6
-    in a volume. Everything beyond the image is outside. MONAI's ``get_mask_edges`` does the same.
-    ``spacing`` is the distance between neighbours along each axis.
-
-    Raises:
-        ValueError: If the shapes or the spacing do not fit, or a mask is empty.
+    in a volume, as in MONAI's ``get_mask_edges``. Everything beyond the image is outside.
     """
     if prediction.shape != truth.shape or len(spacing) != truth.ndim:
         raise ValueError(
@@ -59,10 +55,7 @@ def hd95(to_truth: Distances, to_prediction: Distances) -> float:
 def nsd(to_truth: Distances, to_prediction: Distances, *, tolerance: float) -> float:
     """Return the normalised surface distance: the share of both surfaces that lies close enough.
 
-    Both directions come from `surface_distances`, ``tolerance`` is in their unit. Pixels are
-    counted, not areas, as by MONAI's default.
-
-    Source: Nikolov et al., arXiv:1809.04430.
+    Pixels are counted, not areas, as by MONAI's default. Source: Nikolov et al., arXiv:1809.04430.
     """
     close = sum(int((way <= tolerance * _ROUNDING).sum()) for way in (to_truth, to_prediction))
     return close / (len(to_truth) + len(to_prediction))

@@ -30,18 +30,13 @@ def sliding_window(
 ) -> Tensor:
     """Return the logits of images (N, C, H, W) that are predicted tile by tile.
 
-    Neighbouring tiles share at least ``overlap`` of a window, from 0 for tiles side by side to
-    below 1; the last lies flush with the border, so that nothing is padded. Where tiles overlap
-    their logits are averaged, weighted by a Gaussian around each tile's centre; sums are kept in
-    float32 or better. A window is cut to the image: one that covers it all gives
-    ``network(image)``. ``batch_size`` tiles, of any of the images, go through the network at once.
-    The result is on the device and in the dtype of the network's output.
+    Neighbouring tiles share at least ``overlap`` of a window, from 0 to below 1; the last lies
+    flush with the border, so that nothing is padded. Where tiles overlap their logits are averaged,
+    weighted by a Gaussian around each tile's centre; sums are kept in float32 or better. A window
+    is cut to the image. ``batch_size`` tiles, of any of the images, go through the network at once.
 
     Source: the weights of nnU-Net, the tiling and the least weight of MONAI's
     ``sliding_window_inference(mode="gaussian")``. MONAI pads a small image instead.
-
-    Raises:
-        ValueError: If ``image`` has not four dimensions, or an option is out of range.
     """
     if image.ndim != 4:
         raise UserError(f"image has the shape {tuple(image.shape)}; expected (N, C, H, W).")
@@ -76,9 +71,6 @@ def with_flips(network: Network, image: Tensor, *, axes: Sequence[Sequence[int]]
 
     Logits and not probabilities are averaged, as in nnU-Net, in float32 or better. Each entry of
     ``axes`` is a copy, flipped along -2 (rows), -1 (columns), both or, if empty, none.
-
-    Raises:
-        ValueError: If there is no entry, or an axis is neither -2 nor -1.
     """
     if not axes or any(axis not in (-2, -1) for flip in axes for axis in flip):
         raise UserError(

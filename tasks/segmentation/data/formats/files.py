@@ -27,13 +27,7 @@ Pixels = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFile:
-    """What was read of a file.
-
-    Attributes:
-        pixels: (C, D, H, W).
-        geometry: How it lies on disk.
-        flat: What else a flat image holds; None for a volume.
-    """
+    """Pixels (C, D, H, W) of a file, how they lie on disk, and what else a flat image holds."""
 
     pixels: Pixels
     geometry: Geometry
@@ -49,9 +43,8 @@ def suffix_of(path: PurePath | str) -> str:
 def stem_of(path: PurePath | str) -> str:
     """Return a path with ``/`` and without its suffix, if that is one of `SUFFIXES`.
 
-    Example:
-        >>> stem_of("ct/a.b.nii.gz"), stem_of("notes.txt")
-        ('ct/a.b', 'notes.txt')
+    >>> stem_of("ct/a.b.nii.gz"), stem_of("notes.txt")
+    ('ct/a.b', 'notes.txt')
     """
     text = path if isinstance(path, str) else path.as_posix()
     return text[: len(text) - len(suffix_of(text))]
@@ -70,16 +63,10 @@ def is_volume(path: Path) -> bool:
 def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tuple[Image, Geometry]:
     """Return an image (C, D, H, W) in the numbers that are stored, and how it lies on disk.
 
-    Gray is one channel, colour three (RGB); palettes and CMYK become RGB, transparency is dropped,
-    two levels are 0 and 255; `read_flat` says more. The pages of a TIFF file are slices. Volumes
-    are turned to RAS, then their slice axis comes first; a fourth axis holds channels. Whole
+    Flat files are read by `read_flat`, the pages of a TIFF file as slices. Volumes are turned to
+    RAS, then their slice axis comes first (`CaseSet.axis`); a fourth axis holds channels. Whole
     numbers are uint8, uint16, int16 or int32; others become float32, as do volumes with a scale in
     their header.
-
-    Args:
-        paths: One file, or one per group of channels.
-        axis: Of volumes; see `CaseSet`.
-        exif: What to do with rotated flat images; see `tasks.common.images.orientation.oriented`.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -97,10 +84,7 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
 def check_same_grid(
     first: Path, other: Path, *, sizes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
-    """Raise ValueError unless two files have the same size (D, H, W) and, as volumes, one place.
-
-    ``first`` is an image, ``other`` its mask or further channels.
-    """
+    """Raise ValueError unless two files have one size (D, H, W) and, as volumes, one place."""
     kinds = volume_type(first), volume_type(other)
     if is_volume(first) != is_volume(other):
         names = ["a flat image" if kind is None else "a volume" for kind in kinds]
@@ -130,23 +114,13 @@ def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> Read
 def write_mask(
     labels: Labels, classes: ClassTable, geometry: Geometry, *, folder: Path, name: str
 ) -> list[Path]:
-    """Write the labels of a case in the geometry and file type of its image.
+    """Write the labels of a case in the geometry and file type of its (first) image.
 
-    A volume has the image's affine, shape, orientation and unit. A flat image keeps its type if
-    that is lossless, and becomes PNG otherwise; TIFF keeps its resolution. Its pixels lie as those
-    of the image file do, and it notes the same EXIF orientation. The numbers are the mask values of
-    the class table, or its colours as RGB, in place of which volumes get the number of the class,
-    from 0. Where classes overlap, each has a file of 0 and 1 with its name.
-
-    Args:
-        labels: (D, H, W) of class indices, or (K, D, H, W) of 0 and 1.
-        classes: The K classes.
-        geometry: As `read_image` returned it for the (first) image.
-        folder: Made if it is not there.
-        name: Of the case; may have folders in it.
-
-    Returns:
-        The files, which appear complete or not at all.
+    Labels are (D, H, W) of class indices, or (K, D, H, W) of 0 and 1, which give a file for each
+    class. A flat image keeps its type if that is lossless, and becomes PNG otherwise; its pixels
+    lie as those of the image file do. The numbers are the mask values of the class table, or its
+    colours as RGB, in place of which volumes get the number of the class, from 0. Files appear
+    complete or not at all; ``name`` may have folders in it.
     """
     kind, suffix = volume_type(geometry.source), suffix_of(geometry.source)
     if kind and classes.colours:  # volumes have none

@@ -1,8 +1,4 @@
-"""NRRD and MetaImage volumes: .nrrd, .nhdr, .mha and .mhd, by SimpleITK.
-
-Its axes are those of the patient's left, posterior and superior (LPS), ours right, anterior and
-superior (RAS). Distances are in millimetres.
-"""
+"""NRRD and MetaImage volumes, by SimpleITK, in mm; its axes are LPS, ours RAS."""
 
 from pathlib import Path
 from types import ModuleType

@@ -52,13 +52,9 @@ class VolumeType:
     def read(self, path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
         """Return (C, D, H, W) in the numbers that the file means, and how it lies on disk.
 
-        Args:
-            path: With 2 or 3 axes, or one more with channels.
-            axis: As `CaseSet.axis`. With -1 a volume of one slice is cut where it has one, and
-                spacings within 1 % are equal.
-
-        Raises:
-            ValueError: If the file is damaged, or no such volume.
+        ``axis`` is `CaseSet.axis`. With -1 a volume of one slice is cut where it has one, and
+        spacings within 1 % are equal. Damaged files, and those without 2 or 3 axes beside channels,
+        are refused.
         """
         with _decoding(path):
             stored, affine = self.load(path)

@@ -44,14 +44,9 @@ class Matcher:
     A mask has the name of its image, or a word such as ``mask``, ``segmentation``, ``label`` or
     ``gt`` before or after it, in any case; the image may have one such as ``image`` there. Whole
     names come first. If that does not find an image for every mask, the text that all masks share,
-    and all images, is removed, if that leaves the same names.
-
-    Args:
-        images: Names of the images, without suffixes, with ``/`` for folders.
-        ending: What each mask has after the image's name, in place of all that; None finds it out.
-
-    Attributes:
-        found: How many masks of which form belong to images of which; equal names are not counted.
+    and all images, is removed, if that leaves the same names. Names are without suffixes, with
+    ``/`` for folders; ``ending`` is what each mask has after the image's name, in place of all
+    that. ``found`` counts masks by form, equal names left out.
     """
 
     def __init__(self, images: Collection[str], ending: str | None = None) -> None:

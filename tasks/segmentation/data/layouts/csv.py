@@ -119,10 +119,7 @@ def _read(source: Path) -> tuple[list[str], list[_Row]]:
 
 
 def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line.
-
-    Excel writes ``sep=;`` into a line above the columns, and tabs as "Unicode text".
-    """
+    """Yield the number and the cells of each line; Excel writes ``sep=;`` above the columns."""
     head, _, rest = text.partition("\n")
     stated = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
     skipped = 1 if stated else 0

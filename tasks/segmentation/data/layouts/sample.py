@@ -1,7 +1,4 @@
-"""The segmentation data set that the project makes itself: tissue under a microscope.
-
-`tasks.common.data.sample_folder` knows when a folder may be replaced.
-"""
+"""The segmentation data set that the project makes itself: tissue under a microscope."""
 
 import zlib
 from collections.abc import Mapping
@@ -35,25 +32,17 @@ EMPTY_EVERY: Final = 12
 def write_sample(
     root: Path, *, images: Mapping[str, int] = DEFAULT_IMAGES, size: int = 128, seed: int = 0
 ) -> Path:
-    """Write a small segmentation data set, unless it is there already, and return ``root``.
+    """Write a small segmentation data set, unless it is there (see `write_once`); return ``root``.
 
     Gray pictures of glands (large, a rim around grainy matter), nuclei (many, round, about 10
-    pixels wide, inside glands as well) and vessels (curved, 4 to 6 pixels wide). All are lighter or
-    darker than their surroundings, they overlap, the light is uneven and the tissue streaked, so
-    brightness does not tell the class. Scratches, bubbles and blurred specks are no structures. One
-    image in twelve has no structure. The two images of a patient share tissue, sharpness and noise.
-    Three in five images are square, the others 7 : 9 and 9 : 7.
+    pixels wide) and vessels (curved, 4 to 6 pixels wide), which overlap, under uneven light, so
+    that brightness does not tell the class. Scratches, bubbles and blurred specks are no
+    structures. One image in twelve has no structure. The two images of a patient share tissue,
+    sharpness and noise.
 
     Written are ``images/{split}_{index:04d}.png``, the masks of the same name in ``masks``, with
     the values of `CLASSES`, and ``sample.json`` (the settings). The same arguments give the same
-    bytes, and an image does not depend on how many others there are. `write_once` says which folder
-    on disk is reused, replaced or refused.
-
-    Args:
-        root: The folder to write; its parents are made.
-        images: Images per split, at least 1 each; a split's name is a Python identifier.
-        size: Side of a square image in pixels, 64 or more.
-        seed: 0 or more; another seed gives other images.
+    bytes, and an image does not depend on how many others there are. ``size`` is at least 64.
     """
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
 

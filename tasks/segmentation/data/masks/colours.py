@@ -21,12 +21,8 @@ _SHOWN: Final = 8
 class ColouredMaskError(UserError):
     """A mask has channels that differ where one number per pixel is expected.
 
-    Args:
-        path: Of the mask.
-        colours: How many pixels have each colour, 0xRRGGBB; none if they are no colours.
-        channels: Of the file.
-        drawn_alpha: Whether its alpha channel, which is not read, has more than one value.
-        can_name: Whether there is an option for a table of colours.
+    ``colours`` counts the pixels of each colour, 0xRRGGBB; ``drawn_alpha`` says whether the alpha
+    channel, which is not read, varies, ``can_name`` whether an option takes a table of colours.
     """
 
     def __init__(

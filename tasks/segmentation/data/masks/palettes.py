@@ -21,13 +21,7 @@ _CLEAR: Final = "00"
 
 @dataclass(frozen=True, kw_only=True)
 class UsedPalette:
-    """A palette of a mask file, and the indices that occur with it.
-
-    Attributes:
-        place: The file, and the page where the pages of a file have several palettes.
-        palette: Its colours.
-        indices: The indices that occur, sorted.
-    """
+    """A palette at a place (a file, or a page of it), and the sorted indices that occur with it."""
 
     place: str
     palette: Palette
@@ -58,19 +52,17 @@ def _palette(colours: Colours) -> Palette:
 def compare_all_palettes(
     cases: Sequence[Sequence[Sequence[UsedPalette]]], classes: ClassTable
 ) -> None:
-    """Raise ValueError if the palettes of mask files differ; see `compare_palettes`.
+    """Raise ValueError if the palettes of mask files, of each case, differ; see `compare_palettes`.
 
-    ``cases`` has the palettes of each mask file of each case. Files of one class are compared,
-    where classes have files of their own.
+    Files of one class are compared, where classes have files of their own.
     """
     for masks in zip_longest(*cases, fillvalue=()):
         compare_palettes(masks, any_but_0=classes.own_files and classes.threshold is None)
 
 
 def compare_palettes(masks: Sequence[Sequence[UsedPalette]], *, any_but_0: bool = False) -> None:
-    """Raise ValueError if the palettes of mask files differ.
+    """Raise ValueError unless an index has one colour, and a colour one index, in all mask files.
 
-    Masks are read by index, so an index must have one colour, and a colour one index, in all files.
     Only indices that occur count; a palette may have a colour twice. ``any_but_0`` means that all
     indices but 0 are the same class.
     """

@@ -27,15 +27,10 @@ _GRAYISH: Final = 48  # between channels of gray that was saved as RGB with loss
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFile:
-    """What a mask file holds.
+    """(D, H, W) of whole numbers or colours 0xRRGGBB from a mask file, stored as ``dtype``.
 
     Attributes:
-        path: Of the file.
-        values: (D, H, W) of whole numbers; of colours 0xRRGGBB.
-        geometry: How it lies on disk.
-        dtype: Of the stored numbers, as numpy calls it.
         rounded: How many pixels were not whole numbers, but nearly so.
-        palettes: Its palettes; empty for files without.
         min_is_white: Whether the smallest number means white.
         alpha_tells: Whether it has an alpha channel, which is not read, that does not follow from
             the values.
@@ -64,23 +59,17 @@ class MaskValues:
 def read_mask_files(
     paths: Sequence[Path], classes: ClassTable, *, axis: int, exif: str = "refuse"
 ) -> list[MaskFile]:
-    """Return what the mask files of a case hold.
+    """Return what the mask files of a case hold: one, or one per class where classes overlap.
 
     The stored numbers are read: the indices of a palette file, not its colours, and MinIsWhite
     inverts nothing. Two levels are 0 and 255, as in OpenCV and in Pillow's gray. Three equal
     channels are one. Numbers within 0.01 of whole ones are rounded. ``classes.colours`` reads
-    colours in place of numbers, and ``classes.threshold`` makes two levels of them.
-
-    Args:
-        paths: One file, or one per class where classes overlap; in these all but 0 is the class.
-        classes: What the values stand for.
-        axis: As for the image.
-        exif: As for the image; a mask is turned by its own orientation.
+    colours in place of numbers, and ``classes.threshold`` makes two levels of them. A mask is
+    turned by its own EXIF orientation.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, has several different channels or numbers that are not
-            whole, or if the number of files is neither 1 nor that of classes.
+        ValueError: If a file cannot be read as such a mask, or the files do not fit the classes.
     """
     if len(paths) != 1 and (classes.exclusive or len(paths) != len(classes.names)):
         expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"

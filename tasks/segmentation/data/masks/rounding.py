@@ -17,8 +17,7 @@ _BITS: Final = 2**31
 def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], int]:
     """Return floating-point mask values as whole numbers, and how many were not quite.
 
-    Refused are NaN, infinity, more than 32 bits, and what is further than 0.01 from a whole number,
-    with the first such number in all its digits, and how many there are.
+    Refused are NaN, infinity, more than 32 bits, and what is further than 0.01 from a whole number.
     """
     wrong = values[~np.isfinite(values)]
     if wrong.size:
