@@ -97,7 +97,6 @@ def _data(
     *,
     loading: Loading,
 ) -> DetectionDataModule:
-    """Return the batches of a run."""
     return DetectionDataModule(
         train=splits.train,
         val=splits.val,

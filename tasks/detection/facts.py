@@ -21,7 +21,6 @@ def facts(parts: Parts) -> dict[str, str]:
 
 
 def _warnings(splits: Splits, card: DetectorCard) -> list[str]:
-    """Return what a user should know of the splits, a sentence each."""
     warnings = []
     for name, part in splits.by_name().items():
         found = card.options.detections_per_image

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from tasks.detection.model.card import DetectorCard
 
 _FLAGS: Final[Flags] = {
-    "--precision": {
-        "choices": list(PRECISIONS),
-        "help": "bf16 by itself if the machine has it",
-    },
+    "--precision": {"choices": list(PRECISIONS), "help": "bf16 by itself if the machine has it"},
     "--max-detections": {
         "type": count,
         "help": "per image; where not given as in training, with --results as the truth needs",
@@ -45,7 +42,6 @@ def _load(options: Namespace) -> "tuple[FasterRCNN, DetectorCard]":
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
-    """Write COCO results and overlays."""
     from tasks.common.machine.precision import autocast
     from tasks.detection.scores.image_ids import match_ids, read_image_ids
     from tasks.detection.scores.predict import find_images, predict_files
@@ -68,7 +64,6 @@ def _predict(options: Namespace) -> Generator[str, None, None]:
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
-    """Print the table of AP."""
     from tasks.common.machine.precision import autocast
     from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
 
@@ -85,7 +80,6 @@ def _score(options: Namespace) -> Mapping[str, Any]:
 
 
 def _score_results(options: Namespace) -> Mapping[str, Any]:
-    """Print the table of AP of a results file."""
     from tasks.detection.scores.evaluate import print_results
     from tasks.detection.scores.results import evaluate_results, read_truth
 

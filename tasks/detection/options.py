@@ -56,7 +56,6 @@ class DetectorOptions(Options, group="model"):
         return max(USUAL_LIMIT, self.detections_per_image)
 
     def __post_init__(self) -> None:
-        """Check the fields, and that the two sizes go together."""
         super().__post_init__()
         if self.max_size < self.min_size:
             raise UserError(

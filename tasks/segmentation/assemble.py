@@ -109,7 +109,6 @@ def _data(
     *,
     loading: Loading,
 ) -> SegmentationDataModule:
-    """Return the batches of a run."""
     return SegmentationDataModule(
         train=(splits.train.cases, splits.train.facts),
         val=splits.val.cases,
@@ -173,7 +172,6 @@ def _resolved(
 
 
 def _check_neighbours(inputs: InputOptions, splits: Splits) -> None:
-    """Raise if slices are wanted beside those of flat images."""
     if inputs.neighbours and splits.train.facts[0].flat:
         raise UserError(
             f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
@@ -182,7 +180,6 @@ def _check_neighbours(inputs: InputOptions, splits: Splits) -> None:
 
 
 def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
-    """Raise if patches would be turned on their side that are not square."""
     height, width = inputs.patch
     if augment.rotate90 and height != width:
         side = max(height, width)

@@ -31,7 +31,6 @@ def _data_facts(splits: Splits) -> dict[str, str]:
 
 
 def _class_fact(classes: ClassTable) -> str:
-    """Return the table of classes."""
     pairs = zip(classes.names, classes.values, strict=True)
     table = ", ".join(f"{name} = {'/'.join(map(classes.text, values))}" for name, values in pairs)
     if classes.ignored:

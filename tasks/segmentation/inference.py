@@ -9,7 +9,6 @@ from tasks.common.run.inference import Inference
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
-    """Write masks and overlays."""
     from tasks.segmentation.model.card import load_segmenter
     from tasks.segmentation.scores.predict import find_cases, predict_cases
 
@@ -20,7 +19,6 @@ def _predict(options: Namespace) -> Generator[str, None, None]:
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
-    """Print the table of Dice and distances."""
     from tasks.segmentation.model.card import load_segmenter
     from tasks.segmentation.scores.evaluate import evaluate, read_cases
 
@@ -34,7 +32,6 @@ def _score(options: Namespace) -> Mapping[str, Any]:
 
 
 def _score_results(options: Namespace) -> Mapping[str, Any]:
-    """Print the table of Dice and distances of a folder of masks."""
     from tasks.segmentation.scores.evaluate import evaluate_masks
 
     cases, summary, unit, notes = evaluate_masks(
@@ -78,9 +75,7 @@ INFERENCE: Final = Inference(
     predict_flags={},
     evaluate_flags={
         "--cases": {"type": Path, "help": "CSV file to write each case's scores to"},
-        "--mask-suffix": {
-            "help": "what true masks have behind the image's name, such as _drawn",
-        },
+        "--mask-suffix": {"help": "what true masks have behind the image's name, such as _drawn"},
         "--tolerance": {"type": float, "help": "of NSD, in mm for volumes, else pixels (2)"},
     },
     predict=_predict,

@@ -57,7 +57,6 @@ class UNetOptions(Options, group="model"):
     image_skip: bool = False
 
     def __post_init__(self) -> None:
-        """Check the fields, and that the widths fit the attention."""
         super().__post_init__()
         if self.attention == "scse" and min(self.channels) < _REDUCTION:
             raise UserError(
@@ -102,7 +101,6 @@ class InputOptions(Options, group="input"):
     flips: bool = False
 
     def __post_init__(self) -> None:
-        """Check the fields, and that there is a window where one is needed."""
         super().__post_init__()
         if self.normalisation == "window" and not (
             are_numbers(self.window, count=2) and self.window[0] < self.window[1]
@@ -148,7 +146,6 @@ class LossOptions(Options, group="loss"):
     dice_weight: float = number(1.0, least=0)
 
     def __post_init__(self) -> None:
-        """Check the fields, and that no loss consists of terms that all count 0."""
         super().__post_init__()
         for name, other in (("alpha", "beta"), ("ce_weight", "dice_weight")):
             if getattr(self, name) == getattr(self, other) == 0:
@@ -214,7 +211,6 @@ class DataOptions(Options, group="data"):
     exif: str = choice("refuse", ("apply", "refuse", "ignore"))
 
     def __post_init__(self) -> None:
-        """Check the fields, and that there is one way to split."""
         super().__post_init__()
         check_fractions(self.fractions)
         if self.fold is None:

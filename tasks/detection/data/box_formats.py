@@ -152,7 +152,6 @@ def _suspicions(xyxy: _Boxes, sizes: NDArray[np.float64], outside: NDArray[Any])
 
 
 def _shown(boxes: _Boxes, sizes: NDArray[np.float64], which: NDArray[Any]) -> str:
-    """Return the first of the boxes with the size of its image."""
     first = int(which.argmax())
     numbers = ", ".join(f"{value:g}" for value in boxes[first])
     return f"[{numbers}] in an image of {sizes[first, 0]:g}x{sizes[first, 1]:g}"

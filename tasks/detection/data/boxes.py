@@ -119,5 +119,4 @@ def _clip(
 
 
 def _has_area(xyxy: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for each box whether ``x1 < x2`` and ``y1 < y2``."""
     return (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3])  # [B]

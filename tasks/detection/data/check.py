@@ -179,7 +179,6 @@ def _digest(pixels: NDArray[Any]) -> str:
 
 
 def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:
-    """Return what is wrong with an image file, or an empty string."""
     if facts.fault:
         return facts.fault
     size = facts.upright_size if reading.exif == "apply" else facts.size
@@ -216,7 +215,6 @@ def _refuse_turned(annotations: Annotations, facts: Facts) -> None:
 
 
 def _without(annotations: Annotations, image_ids: Collection[int]) -> Annotations:
-    """Return the annotations of the other images."""
     truth = dict(annotations.truth)
     truth["images"] = [entry for entry in truth["images"] if entry["id"] not in image_ids]
     kept = [entry for entry in truth["annotations"] if entry["image_id"] not in image_ids]

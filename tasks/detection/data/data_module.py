@@ -10,12 +10,7 @@ from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.sampling import ASPECT_BINS
 from tasks.common.files.paths import listed
 from tasks.detection.data.annotations import Annotations
-from tasks.detection.data.dataset import (
-    DecodedImages,
-    DetectionDataset,
-    collate,
-    decoded_images,
-)
+from tasks.detection.data.dataset import DecodedImages, DetectionDataset, collate, decoded_images
 from tasks.detection.data.transforms import SeededTransform
 
 
@@ -84,7 +79,6 @@ class DetectionDataModule(ResumableDataModule):
         return self._in_order(self.test, None)  # seen once
 
     def _decoded(self, name: str, split: Annotations) -> DecodedImages | None:
-        """Return the one memory of a split's images, if they are kept."""
         if self.decoded and name not in self._kept:
             self._kept[name] = decoded_images(
                 split, in_channels=self.in_channels, folder=self.folder
@@ -110,7 +104,6 @@ class DetectionDataModule(ResumableDataModule):
 
 
 def _check_boxes(split: Annotations, purpose: str) -> None:
-    """Raise if there are only images without a box, for which AP is not defined."""
     if split.num_boxes == 0:
         raise UserError(
             f"{split.source}: no boxes in {len(split.images)} images to {purpose}; "
@@ -119,7 +112,6 @@ def _check_boxes(split: Annotations, purpose: str) -> None:
 
 
 def _check_classes(train: Annotations, split: Annotations) -> None:
-    """Raise unless both have the same labels."""
     if list(train.classes) != list(split.classes):
         raise UserError(
             f"{split.source} has the classes {listed(split.classes, limit=10)}, but {train.source} "

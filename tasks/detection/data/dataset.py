@@ -54,7 +54,6 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.annotations.images)
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, dict[str, Any]]:
-        """Return the sample of an epoch and an index, or of an index in epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         record = self.annotations.images[index]
         reading = self.annotations.reading

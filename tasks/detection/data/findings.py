@@ -84,7 +84,6 @@ def _classes_without_boxes(splits: Mapping[str, Annotations]) -> list[str]:
 
 
 def _counts(split: Annotations) -> NDArray[np.int64]:
-    """Return the number of boxes of each class."""
     labels = np.concatenate([[0], *(record.labels for record in split.images)]).astype(int)
     return np.bincount(labels, minlength=len(split.classes) + 1)[1:]
 
@@ -96,7 +95,6 @@ def _is_roboflow(train: Annotations, lost: NDArray[np.bool_]) -> bool:
 
 
 def _alike_names(part: Annotations) -> list[str]:
-    """Return which classes have names that differ in spelling only."""
     counts = _counts(part)
     alike: dict[str, list[str]] = defaultdict(list)
     for name, count in zip(part.classes, counts, strict=True):
@@ -110,7 +108,6 @@ def _alike_names(part: Annotations) -> list[str]:
 
 
 def _repeated_boxes(splits: Mapping[str, Annotations]) -> list[str]:
-    """Return how many boxes of each split repeat another of the same class in their image."""
     found = []
     for name, split in splits.items():
         counts = [(record, repeated_boxes(record)) for record in split.images]

@@ -36,7 +36,6 @@ class Reading:
     clipped: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
         check_exif(self.exif)
         object.__setattr__(self, "range", checked_range(self.range))
 

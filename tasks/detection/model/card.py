@@ -9,26 +9,13 @@ import torch
 
 from tasks.common.options.limits import with_tuples
 from tasks.common.report.advice import without_training
-from tasks.common.resume.card import (
-    NetworkCard,
-    TaskNames,
-    card_values,
-    load_network,
-    read_card,
-)
+from tasks.common.resume.card import NetworkCard, TaskNames, card_values, load_network, read_card
 from tasks.detection.data.images import Reading
 from tasks.detection.model.detector import Detector
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
-_STRUCTURE: Final = (
-    "head",
-    "head_width",
-    "features",
-    "fpn_channels",
-    "fpn_norm",
-    "anchor_sizes",
-)
+_STRUCTURE: Final = ("head", "head_width", "features", "fpn_channels", "fpn_norm", "anchor_sizes")
 """Options that decide the shape and the meaning of a detector's tensors."""
 
 
@@ -40,10 +27,7 @@ class DetectorCard(NetworkCard):
     """
 
     NAMES = TaskNames(
-        task="detection",
-        noun="detector",
-        script="scripts/train_det.py",
-        runs="runs/detection",
+        task="detection", noun="detector", script="scripts/train_det.py", runs="runs/detection"
     )
     CLASS_ROWS = {  # noqa: RUF012 (a constant of the base class)
         "roi_heads.box_predictor.cls_score.*": 1,

@@ -74,7 +74,6 @@ def evaluate(
 
 
 def _places(entries: Sequence[Entry]) -> Places:
-    """Return the place of each id among the sorted ids."""
     return {id_: place for place, id_ in enumerate(sorted({entry["id"] for entry in entries}))}
 
 

@@ -70,7 +70,6 @@ def match_ids(files: Sequence[NamedFile], ids: Mapping[str, int]) -> tuple[list[
 
 
 def _ends_of_path(file: NamedFile, entries: Collection[Parts]) -> list[Parts]:
-    """Return the entries in which the path of a file ends."""
     where = parts_of(str(file.path.absolute()))
     ends = (where[first:] for first in range(len(where)))
     return [end for end in ends if end in entries]
@@ -104,7 +103,6 @@ def _owners(
 
 
 def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON values)
-    """Return the name and the id of an image."""
     entry = entry if isinstance(entry, dict) else {}
     name, number = entry.get("file_name"), entry.get("id")
     is_name = isinstance(name, str) and bool(parts_of(name))

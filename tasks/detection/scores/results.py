@@ -76,7 +76,6 @@ def evaluate_results(
 
 
 def _result(entry: object, what: str) -> Result:
-    """Return one detection with numbers that can be scored."""
     if not isinstance(entry, dict):
         raise UserError(f"{what} is {entry!r}; {_SHAPE}.")
     if missing := [key for key in _KEYS if key not in entry]:

@@ -133,7 +133,6 @@ class CaseSet:
     channels: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an axis that no volume has."""
         if self.axis not in (-1, 0, 1, 2):
             raise UserError(
                 f"axis is {self.axis!r}; expected 0 (sagittal slices), 1 (coronal), 2 (axial), or "

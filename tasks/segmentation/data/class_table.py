@@ -83,7 +83,6 @@ def layered_table(
 
 
 def _two_levels(classes: Mapping[Any, Any] | None, threshold: float) -> ClassTable:
-    """Return the table of masks that are below a threshold or not."""
     number = _number(threshold)
     if classes is None:
         return replace(inferred_table([0, ABOVE]), threshold=number)
@@ -108,7 +107,6 @@ def _number(threshold: Any) -> float:  # noqa: ANN401 (an option)
 
 
 def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
-    """Return the table that somebody wrote."""
     if not isinstance(classes, Mapping):
         raise UserError(
             "data.classes takes names by value, such as {0: background, 255: nucleus}, or colours "
@@ -177,7 +175,6 @@ def _by_colour(
 
 
 def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
-    """Return the table of the values that occur in the masks."""
     nothing = ClassTable(names=(), values=())
     read: dict[Path, MaskValues] = {}
     coloured: list[ColouredMaskError] = []

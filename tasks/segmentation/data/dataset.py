@@ -47,7 +47,6 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.options.patches
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
-        """Return the sample of an epoch and index, or of an index in epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         seed = draw_seed(self.seed, epoch, index)
         random = np.random.default_rng(seed)
@@ -105,7 +104,6 @@ class CaseDataset(Dataset[CaseSample]):
         return len(self.store)
 
     def __getitem__(self, key: Key | int) -> CaseSample:
-        """Return the case of an epoch and index, or of an index."""
         loaded = self.store[key[1] if isinstance(key, tuple) else key]
         return CaseSample(
             name=loaded.case.name,

@@ -58,7 +58,6 @@ def patient_of(name: str, pattern: str | None) -> str:
 
 
 def _sides(cases: Sequence[Case], order: Sequence[str], options: DataOptions) -> list[str]:
-    """Return the side of each case."""
     if options.val or options.test:
         return _named(cases, options)
     if any(case.split for case in cases):
@@ -77,7 +76,6 @@ def _sides(cases: Sequence[Case], order: Sequence[str], options: DataOptions) ->
 
 
 def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
-    """Return the sides by the patterns."""
     sides = dict.fromkeys((case.name for case in cases), "train")
     for side, patterns in (("val", options.val), ("test", options.test)):
         for pattern in patterns:
@@ -96,7 +94,6 @@ def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
 
 
 def _own(cases: Sequence[Case], options: DataOptions) -> list[str]:
-    """Return the sides that the data set gives."""
     if options.fold is not None:
         raise UserError(
             f"data.fold={options.fold} draws a split, but the data set has its own. Remove "

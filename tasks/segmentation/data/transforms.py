@@ -7,9 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.augmentation import (
-    seed_steps,
-)
+from tasks.common.data.augmentation import seed_steps
 from tasks.common.data.sampling import draw_seed
 from tasks.segmentation.data.cases import Labels
 from tasks.segmentation.options import AugmentOptions
@@ -70,7 +68,6 @@ class PatchTransform:
 
 
 def _shape_steps(options: AugmentOptions) -> list[Any]:
-    """Return the transforms of albumentations."""
     import albumentations as A
     import cv2
 

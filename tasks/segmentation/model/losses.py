@@ -27,8 +27,6 @@ Tversky index has half of it, so that with 0.5 and 0.5 it is Dice.
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What the terms of a loss are made of."""
-
     logits: Tensor  # (N, K, H, W), float32
     labels: Tensor  # (N, H, W) or (N, K, H, W), int64
     truth: Tensor  # (N, K, H, W) of 0 and 1; 0 where there is no label
@@ -45,7 +43,6 @@ class _Batch:
 
 
 def _ratio(total: Tensor, weight: Tensor) -> Tensor:
-    """Return ``total / weight``, and 0 where nothing has weight."""
     return total / torch.where(weight > 0, weight, 1.0)
 
 
@@ -148,8 +145,6 @@ def build_loss(
 
 
 class _Loss(nn.Module):
-    """A loss by its options; see `build_loss`."""
-
     class_weights: Tensor
     overlapping: Tensor
 

@@ -113,7 +113,6 @@ def legend(layers: Iterable[Layer], classes: ClassTable) -> dict[str, Color]:
 
 
 def _shown(image: Pixels) -> Image8:
-    """Return (H, W, 3)."""
     if image.ndim not in (2, 3):
         raise UserError(
             f"image has the shape {image.shape}; expected (H, W) or (C, H, W); take one slice of a "

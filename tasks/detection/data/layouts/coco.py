@@ -14,13 +14,7 @@ from tasks.common.options.limits import is_number
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.labelled import (
-    LabelledImage,
-    LabelledSet,
-    Parts,
-    Region,
-    check_classes,
-)
+from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region, check_classes
 from tasks.detection.data.layouts.coco_outlines import outline
 
 CROWD: Final = "crowd, kept for evaluation only"
@@ -84,7 +78,6 @@ def read_coco(
 
 
 def _labelled(file: Path, image_folder: Path, *, classes: Sequence[str] | None) -> LabelledSet:
-    """Return what a COCO file says; see `read_coco`."""
     existing_file(file, what="annotation file")
     existing_folder(image_folder, what="image folder")
     content = read_json(file)
@@ -116,7 +109,6 @@ class _Categories:
 
 
 def _check(content: object) -> None:
-    """Raise unless it is an object with the three lists."""
     if not isinstance(content, dict):
         raise UserError(
             f"the file holds a {type(content).__name__}; expected an object with the keys images, "
@@ -131,7 +123,6 @@ def _check(content: object) -> None:
 
 
 def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | None) -> _Categories:
-    """Return which category has which label."""
     names: dict[int, str] = {}
     for entry in entries:
         number, name = _integer(entry, "id", what="category"), entry.get("name")
@@ -151,7 +142,6 @@ def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | N
 
 
 def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, LabelledImage]:
-    """Return the images by id, in the order of the file."""
     images: dict[int, LabelledImage] = {}
     for entry in entries:
         number, name = _integer(entry, "id", what="image"), entry.get("file_name")
@@ -183,7 +173,6 @@ def _place(
     images: Mapping[int, LabelledImage],
     categories: _Categories,
 ) -> None:
-    """Append every annotation to its image."""
     refused: Counter[str] = Counter()
     labels = {number: label for label, number in enumerate(categories.ids, start=1)}
     for position, entry in enumerate(entries):
@@ -213,7 +202,6 @@ def _place(
 
 
 def _region(entry: Mapping[str, Any], label: int, image: LabelledImage, *, what: str) -> Region:
-    """Return one annotation as a region."""
     area, crowd = entry.get("area"), entry.get("iscrowd", 0)
     if area is not None and not (is_number(area) and 0 <= area < math.inf):
         raise UserError(f"{what}: area is {area!r}; expected a number of square pixels.")

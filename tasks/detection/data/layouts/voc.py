@@ -118,7 +118,6 @@ def read_xml(file: Path) -> ElementTree.Element:
 def _labelled(
     found: VocFiles, files: Sequence[Path], *, classes: Sequence[str] | None, one_based: bool
 ) -> LabelledSet:
-    """Return what some of the XML files say; see `read_voc`."""
     roots = {file: read_xml(file) for file in files}
     chosen = _classes(roots, classes)
     labels = {name.strip(): label for label, name in enumerate(chosen, start=1)}
@@ -155,7 +154,6 @@ def _labelled(
 
 
 def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] | None) -> list[str]:
-    """Return the class names; every object must have one of them."""
     found: dict[str, Path] = {}
     for file, root in roots.items():
         for item in root.findall("object"):
@@ -182,7 +180,6 @@ def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] |
 
 
 def _encoding(content: bytes, file: Path) -> str:
-    """Return the encoding of XML as Python calls it."""
     if mark := marked(content):
         return mark
     for start, name in _WIDE:
@@ -210,7 +207,6 @@ def _name(item: ElementTree.Element) -> str:
 
 
 def _region(item: ElementTree.Element, labels: Mapping[str, int], *, first: int) -> Region:
-    """Return one object as a region; a stray click has no width or height."""
     left, top, right, bottom = (_coordinate(item, key) for key in ("xmin", "ymin", "xmax", "ymax"))
     x, width = _span(left, right, first=first)
     y, height = _span(top, bottom, first=first)
@@ -230,7 +226,6 @@ def _span(begin: float, end: float, *, first: int) -> tuple[float, float]:
 
 
 def _coordinate(item: ElementTree.Element, key: str) -> float:
-    """Return a side of the bounding box, in the file's own coordinates."""
     text = item.findtext(f"bndbox/{key}")
     try:
         return float(text or "")

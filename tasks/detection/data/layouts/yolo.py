@@ -74,8 +74,6 @@ def yolo_parts(*, root: str | Path, classes: Sequence[str] | None = None) -> Par
 
 @dataclass(frozen=True)
 class _Description:
-    """What a ``data.yaml`` says."""
-
     file: Path
     bases: list[Path]  # that paths may be relative to, the likeliest first
     names: list[str]
@@ -112,7 +110,6 @@ class _Description:
 
 
 def _described(root: Path) -> _Description:
-    """Return what a ``data.yaml`` says, which is the root or lies in it."""
     file = root if root.is_file() else _find_yaml(existing_folder(root, what="root"))
     try:
         values: Any = OmegaConf.to_container(OmegaConf.create(read_text(file)))
@@ -152,7 +149,6 @@ def _strings(value: object, key: str, file: Path) -> list[str]:
 
 
 def _names(value: object, count: object, file: Path) -> list[str]:
-    """Return the class names of a list, or of a table by index."""
     table = dict(enumerate(value)) if isinstance(value, list) else value
     if not isinstance(table, Mapping) or not table:
         raise UserError(f"{file}: names is {value!r}; expected a list, or a table by index.")
@@ -176,7 +172,6 @@ def _names(value: object, count: object, file: Path) -> list[str]:
 def _labelled(
     described: _Description, split: str, classes: Sequence[str], labels: Mapping[int, int]
 ) -> LabelledSet:
-    """Return what the label files of a split say."""
     base, counts = described.bases[0], Counter[str]()
     images: list[LabelledImage] = []
     for path in described.images(split):
@@ -254,7 +249,6 @@ def _objects(
 
 
 def _values(words: Sequence[str]) -> tuple[float, ...]:
-    """Return the numbers of a line, the class first."""
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise UserError(
             f"{len(words)} columns; expected 5 (class cx cy w h), or the class and at least 3 "
@@ -275,7 +269,6 @@ def _values(words: Sequence[str]) -> tuple[float, ...]:
 
 
 def _index(value: float, names: Sequence[str], labels: Mapping[int, int]) -> int:
-    """Return the class of a line, if it is one that has a label."""
     if not value.is_integer() or not 0 <= value < len(names):
         raise UserError(f"the class is {value:g}; expected 0 to {len(names) - 1}")
     if int(value) not in labels:

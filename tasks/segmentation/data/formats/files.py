@@ -149,7 +149,6 @@ def mask_names(name: str, classes: ClassTable) -> list[str]:
 
 
 def _storable(pixels: Pixels, *, source: Path) -> Pixels:
-    """Return the numbers in one of the types of `Image`."""
     if pixels.dtype.kind == "f":
         with np.errstate(over="ignore"):  # an infinity is found by the check of the cases
             return pixels.astype(np.float32, copy=False)

@@ -56,7 +56,6 @@ def write_pages(mask: NDArray[Any], path: Path, geometry: Geometry) -> None:
 
 
 def _tags(geometry: Geometry) -> ImageFileDirectory_v2:
-    """Return the resolution and the orientation of an image."""
     known = tiff_tags(geometry.source)
     tags = ImageFileDirectory_v2()
     if _UNIT in known:

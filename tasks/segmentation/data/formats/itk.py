@@ -26,7 +26,6 @@ def _simple_itk(path: Path) -> ModuleType:
 
 
 def _header(path: Path) -> Any:  # noqa: ANN401 (untyped)
-    """Return a reader of the file that knows its header."""
     reader = _simple_itk(path).ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_reader_name(path))

@@ -149,7 +149,6 @@ def _affixes(masks: Sequence[str], images: Sequence[str]) -> Iterator[tuple[Affi
 
 
 def _common(names: Sequence[str]) -> Affix:
-    """Return what all names begin and end with."""
     bases = [name.rpartition("/")[2] for name in names]
     start = commonprefix(bases)
     end = commonprefix([base[len(start) :][::-1] for base in bases])[::-1]

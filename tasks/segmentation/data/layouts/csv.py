@@ -96,7 +96,6 @@ class _Row:
 
 
 def _read(source: Path) -> tuple[list[str], list[_Row]]:
-    """Return the columns and the rows."""
     lines = _lines(read_text(source), source)
     _, columns = next((line for line in lines if any(line[1])), (1, []))
     rows = []
@@ -138,7 +137,6 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the columns of images and those of masks."""
     place = f"{source}, line 1"
     double = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
     if double:
@@ -165,8 +163,6 @@ def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]
 
 
 def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str]) -> Case:
-    """Return the case of a row."""
-
     def files(columns: Sequence[str]) -> tuple[Path, ...]:
         return tuple(
             named_file(base, row.cell(column), what=f"{row.place(column)}: file")
@@ -196,7 +192,6 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
 
 
 def _refuse_doubles(rows: Sequence[_Row], cases: Sequence[Case]) -> None:
-    """Raise an error if two cases have one name, or a patient is in two splits."""
     names: dict[str, int] = {}
     patients: dict[str, tuple[str | None, int]] = {}
     for row, case in zip(rows, cases, strict=True):

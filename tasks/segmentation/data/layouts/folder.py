@@ -98,7 +98,6 @@ def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source:
 
 
 def _files(folder: Path, *, what: str) -> dict[str, Path]:
-    """Return the image files in and below a folder by name."""
     files: dict[str, Path] = {}
     below = existing_folder(folder, what=f"{what} folder")
     for path in files_below(below, suffixes=SUFFIXES):
@@ -156,7 +155,6 @@ def _class_folders(folder: Path, masks: Collection[str], matcher: Matcher) -> li
 
 
 def _matched(matcher: Matcher, masks: Mapping[str, Path], *, folder: Path) -> dict[str, Path]:
-    """Return the mask of each image."""
     matched: dict[str, Path] = {}
     found = matcher.match(list(masks))
     for name, path in masks.items():

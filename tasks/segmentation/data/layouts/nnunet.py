@@ -127,7 +127,6 @@ def _description(source: Path) -> dict[str, Any]:
 
 
 def _channels(names: Any, source: Path) -> list[str]:  # noqa: ANN401 (JSON)
-    """Return the names of the channels in order."""
     keys = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
     if not keys or set(keys) != set(names):
         raise UserError(
@@ -177,7 +176,6 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
 
 
 def _found(base: Path, ending: str) -> _Files:
-    """Return the files in ``imagesTr`` and ``labelsTr``."""
     images: dict[str, dict[int, Path]] = {}
     for path in _listing(base / "imagesTr", ending):
         match = re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))
@@ -194,7 +192,6 @@ def _found(base: Path, ending: str) -> _Files:
 
 
 def _listing(folder: Path, ending: str) -> list[Path]:
-    """Return the files of a folder, hidden ones apart."""
     existing_folder(folder, what="nnU-Net folder")
     paths = [p for p in sorted(folder.glob(f"*{ending}")) if not is_hidden(p) and p.is_file()]
     if not paths:
@@ -206,7 +203,6 @@ def _listing(folder: Path, ending: str) -> list[Path]:
 
 
 def _listed(base: Path, given: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
-    """Return the files that ``dataset.json`` lists."""
     files: _Files = {}
     for name, entry in given.items() if isinstance(given, dict) else [("", given)]:
         paths = _paths(entry)

@@ -83,7 +83,6 @@ def sample_cases(*, root: str | Path) -> CaseSet:
 
 
 def _names(images: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    """Return the file name, split and number of each image."""
     return [(f"{s}_{i:04d}.png", s, i) for s, count in images.items() for i in range(count)]
 
 

@@ -170,11 +170,7 @@ def _one_channel(read: ReadFile, path: Path, *, source: str) -> NDArray[Any]:
     if (pixels[1:] != values).any():
         colours = {} if is_volume(path) else colours_of(pixels)
         raise ColouredMaskError(
-            path,
-            colours,
-            channels=len(pixels),
-            drawn_alpha=drawn_alpha,
-            can_name=source != NNUNET,
+            path, colours, channels=len(pixels), drawn_alpha=drawn_alpha, can_name=source != NNUNET
         )
     if drawn_alpha and values.min() == values.max():
         raise UserError(
