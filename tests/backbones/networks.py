@@ -8,7 +8,8 @@ from backbones.resnet.variants import VARIANTS
 
 
 def short(name, **options):
-    """The variant with two blocks in its first stage and one in the others."""
+    """The variant with two blocks in its first stage and one in the others, of 16 channels up."""
     spec = VARIANTS[name]
     depths = (2, *(1 for _ in spec.depths[1:]))
-    return build_resnet(replace(spec, depths=depths), BackboneOptions(**options))
+    spec = replace(spec, depths=depths, width=16, stem_width=16)
+    return build_resnet(spec, BackboneOptions(**options))

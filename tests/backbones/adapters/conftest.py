@@ -25,11 +25,17 @@ NARROW = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _narrow():
-    """Register each as ``narrow_<name>``, with a quarter of the channels and the same names."""
+    """Register each as ``narrow_<name>``, with a quarter of the channels and the same names.
+
+    And as ``short_<name>``, which in addition has one block in each stage.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in NARROW:
             spec = replace(VARIANTS[name], width=16, stem_width=16)
             patch.setitem(BUILDERS, f"narrow_{name}", partial(build_resnet, spec))
+            patch.setitem(
+                BUILDERS, f"short_{name}", partial(build_resnet, replace(spec, depths=(1,) * 4))
+            )
         yield
 
 

@@ -27,9 +27,10 @@ OPTIONS = [
     {"out_features": ["c2"]},
     {"in_channels": 4},
 ]
-TIMM = ["timm/convnext_atto", "timm/swin_tiny_patch4_window7_224", "timm/mobilenetv3_small_050"]
-CONFIGS = [{"name": f"narrow_{name}"} for name in NAMES]
-CONFIGS += [{"name": "narrow_resnet18", **options} for options in OPTIONS]
+TIMM = ["timm/test_convnext", "timm/test_coatnet", "timm/test_efficientnet"]
+SWIN = "timm/swin_tiny_patch4_window7_224"
+CONFIGS = [{"name": f"short_{name}"} for name in NAMES]
+CONFIGS += [{"name": "short_resnet18", **options} for options in OPTIONS]
 
 
 def state_of(path):
@@ -68,13 +69,16 @@ def detr():
     return DetrConfig(backbone_config=config(), num_labels=3, **DETR)
 
 
-BACKBONES = [*CONFIGS, *({"name": name, "out_features": ["c2"]} for name in TIMM)]
+def backbone(options, *, marks=()):
+    make = partial(KeelBackboneConfig, **options)
+    return pytest.param(KeelBackbone, make, id=str(options), marks=marks)
+
+
 MODELS = [
     pytest.param(DetrForObjectDetection, detr, id="detr"),
-    *(
-        pytest.param(KeelBackbone, partial(KeelBackboneConfig, **options), id=str(options))
-        for options in BACKBONES
-    ),
+    *(backbone(options) for options in CONFIGS),
+    *(backbone({"name": name, "out_features": ["c4"]}) for name in TIMM),
+    backbone({"name": SWIN, "out_features": ["c2"]}, marks=pytest.mark.slow),
 ]
 
 
@@ -144,21 +148,27 @@ def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "norm"), [*((name, "batch") for name in TIMM), (TIMM[-1], "frozen_batch")]
+    ("name", "norm"),
+    [
+        *((name, "batch") for name in TIMM),
+        (TIMM[-1], "frozen_batch"),
+        pytest.param(SWIN, "batch", marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
-    """The position indices of Swin are in no checkpoint."""
-    made = KeelBackboneConfig(name=name, norm=norm, weights="random", freeze=1, out_features=["c2"])
+    """The position indices of CoAtNet and Swin are in no checkpoint."""
+    made = KeelBackboneConfig(name=name, norm=norm, weights="random", freeze=1, out_features=["c4"])
     model = KeelBackbone(made).eval()
     model.save_pretrained(tmp_path)
     other = KeelBackbone.from_pretrained(tmp_path)
-    size = 224 if "224" in name else 64
+    size = {TIMM[1]: 160, SWIN: 224}.get(name, 64)
     image = torch.rand(1, 3, size, size)
-    torch.testing.assert_close(other(image).feature_maps, model(image).feature_maps)
+    expected = model(image).feature_maps
+    torch.testing.assert_close(other(image).feature_maps, expected)
     assert other.body.frozen == 1
-    further = KeelBackbone.from_pretrained(tmp_path, out_features=["c2", "c3"])
+    further = KeelBackbone.from_pretrained(tmp_path, out_features=["c4", "c5"])
     found = further(image).feature_maps
-    torch.testing.assert_close(found[0], model(image).feature_maps[0])
+    torch.testing.assert_close(found[0], expected[0])
     assert found[1].isfinite().all()
 
 
@@ -169,7 +179,7 @@ def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
     state = load_file(tmp_path / "model.safetensors")
     old = {key.replace("body.net.", "body."): value for key, value in state.items()}
     save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    message = r"holds no tensor of 'timm/mobilenetv3_small_050' by its name; .*key_mapping="
+    message = r"holds no tensor of 'timm/test_efficientnet' by its name; .*key_mapping="
     with pytest.raises(ValueError, match=message) as error:
         KeelBackbone.from_pretrained(tmp_path)
     mapping = literal_eval(str(error.value).partition("key_mapping=")[2].rstrip("."))

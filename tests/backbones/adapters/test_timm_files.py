@@ -14,10 +14,14 @@ from backbones.plugins import timms_name
 from backbones.weights import hub
 from backbones.weights.locate import in_timm
 
-FAMILIES = ["resnet18", "convnext_atto", "regnety_002", "resnetv2_18", "mobilenetv3_small_050"]
+FAMILIES = ["resnet18", "resnetv2_18", "test_convnext", "test_efficientnet"]
+SLOW = ["convnext_atto", "regnety_002", "mobilenetv3_small_050"]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module",
+    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+)
 def laid(request, tmp_path_factory):
     """A model of timm's with statistics that matter, and its folder, written by timm itself."""
     torch.manual_seed(1)
@@ -84,14 +88,14 @@ def test_a_configuration_from_before_timm_0_9_is_read(laid, tmp_path):
 
 
 def test_a_file_of_gray_images_is_loaded(tmp_path, image):
-    model = timm.create_model("regnety_002", in_chans=1, num_classes=3).eval()
+    model = timm.create_model("test_efficientnet", in_chans=1, num_classes=3).eval()
     save_for_hf(model, str(tmp_path))
-    backbone = build_backbone("timm/regnety_002", weights=tmp_path, in_channels=1)
+    backbone = build_backbone("timm/test_efficientnet", weights=tmp_path, in_channels=1)
     same(backbone, model, image[:, :1])
     assert len(backbone.conventions.mean) == 1
 
 
-@pytest.mark.parametrize("into", ["resnet18", "timm/resnet18", "timm/convnext_atto"])
+@pytest.mark.parametrize("into", ["resnet18", "timm/resnet18", "timm/test_convnext"])
 @pytest.mark.parametrize("architecture", ["resnet34", "resnetblur18", "gone_net", "regnety_002"])
 def test_advice_names_backbones_that_exist(into, architecture, tmp_path):
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "model.safetensors")

@@ -70,7 +70,7 @@ def test_keys_are_paths(name, norm):
     assert {f"{backbone.key_prefix}{key}" for key in names} == set(backbone.state_dict())
 
 
-@pytest.mark.parametrize("name", ["timm/regnety_002", "timm/convnext_atto", "resnet18"])
+@pytest.mark.parametrize("name", ["timm/test_byobnet", "timm/test_convnext", "resnet18"])
 def test_parameters_can_be_given_from_outside(name, image):
     backbone, other = (filled(build_backbone(name)).eval() for _ in range(2))
     with torch.no_grad():
@@ -86,12 +86,12 @@ def test_parameters_can_be_given_from_outside(name, image):
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_distributed_checkpoints_are_written_and_read(tmp_path, image):
-    body = filled(build_backbone("timm/regnety_002"))
+    body = filled(build_backbone("timm/test_byobnet"))
     model = BackboneWithFPN(body, FPN(body.channels)).eval()
     state = get_model_state_dict(model)
     assert set(state) == set(model.state_dict())
     dcp.save(state, checkpoint_id=tmp_path, no_dist=True)
-    fresh = build_backbone("timm/regnety_002")
+    fresh = build_backbone("timm/test_byobnet")
     other = BackboneWithFPN(fresh, FPN(fresh.channels)).eval()
     empty = get_model_state_dict(other)
     dcp.load(empty, checkpoint_id=tmp_path, no_dist=True)
@@ -100,7 +100,7 @@ def test_distributed_checkpoints_are_written_and_read(tmp_path, image):
         torch.testing.assert_close(other(image)[key], value)
 
 
-@pytest.mark.parametrize("name", ["regnety_002", "convnext_atto"])
+@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext"])
 def test_older_names_and_timms_own_are_read(name):
     state = filled(timm.create_model(name, num_classes=0)).state_dict()
     body = build_backbone(f"timm/{name}")
@@ -115,18 +115,18 @@ def test_older_names_and_timms_own_are_read(name):
 
 
 def test_older_names_of_fixed_norms_are_read_with_their_counters():
-    state = filled(build_backbone("timm/regnety_002")).state_dict()
-    fixed = build_backbone("timm/regnety_002", weights="random", norm="frozen_batch")
+    state = filled(build_backbone("timm/test_byobnet")).state_dict()
+    fixed = build_backbone("timm/test_byobnet", weights="random", norm="frozen_batch")
     fixed.load_state_dict(old_names(state), strict=True)
     assert all(torch.equal(tensor, state[key]) for key, tensor in fixed.state_dict().items())
 
 
 @pytest.mark.parametrize("spelt", [dict, old_names], ids=["new", "old"])
 def test_a_saved_state_dict_is_a_weight_file(spelt, tmp_path):
-    state = filled(build_backbone("timm/regnety_002")).state_dict()
+    state = filled(build_backbone("timm/test_byobnet")).state_dict()
     torch.save({"model": {f"module.{k}": v for k, v in spelt(state).items()}}, tmp_path / "a.pth")
     options = {"weights": tmp_path / "a.pth", "conventions": "imagenet", "in_channels": 1}
-    read = build_backbone("timm/regnety_002", **options, norm="frozen_batch").state_dict()
+    read = build_backbone("timm/test_byobnet", **options, norm="frozen_batch").state_dict()
     first = "net.stem.conv.weight"
     torch.testing.assert_close(read.pop(first), state[first].sum(1, keepdim=True))
     assert all(torch.equal(tensor, state[key]) for key, tensor in read.items())
@@ -134,8 +134,8 @@ def test_a_saved_state_dict_is_a_weight_file(spelt, tmp_path):
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
 def test_a_copy_reads_both_spellings(clone):
-    body = clone(build_backbone("timm/regnety_002"))
-    state = filled(build_backbone("timm/regnety_002")).state_dict()
+    body = clone(build_backbone("timm/test_byobnet"))
+    state = filled(build_backbone("timm/test_byobnet")).state_dict()
     for spelt in (state, old_names(state)):
         body.load_state_dict({key: torch.zeros_like(t) for key, t in state.items()})
         body.load_state_dict(spelt)
@@ -148,9 +148,9 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
-@pytest.mark.parametrize("name", ["regnety_002", "convnext_atto", "resnet18"])
+@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", "resnet18"])
 def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
-    if name == "convnext_atto" and norm != "batch":
+    if name == "test_convnext" and norm != "batch":
         return
     made = KeelBackboneConfig(
         name=f"timm/{name}", weights="random", norm=norm, freeze=2, out_features=["c4"]
@@ -168,7 +168,7 @@ def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [("regnety_002", "frozen_batch"), ("resnet18", "batch"), ("convnext_atto", "batch")],
+    [("test_byobnet", "frozen_batch"), ("resnet18", "batch"), ("test_convnext", "batch")],
 )
 def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
     made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)
@@ -183,10 +183,10 @@ def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
 
 def test_an_activation_that_a_replaced_norm_takes_along_is_missed(image):
     """DETR puts plain fixed norms in the place of batch norms that activate as well."""
-    made = KeelBackboneConfig(name="timm/regnety_002", weights="random")
+    made = KeelBackboneConfig(name="timm/test_byobnet", weights="random")
     detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **DETR))
-    with pytest.raises(ValueError, match=r"timm/regnety_002.*activation.*norm='frozen_batch'"):
+    with pytest.raises(ValueError, match=r"timm/test_byobnet.*activation.*norm='frozen_batch'"):
         detr(image)
-    plain = nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone("timm/regnety_002"))
+    plain = nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone("timm/test_byobnet"))
     with pytest.raises(ValueError, match=r"batch norms that also apply the activation"):
         plain(image)

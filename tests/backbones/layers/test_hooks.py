@@ -12,17 +12,21 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from backbones import FPN, BackboneWithFPN, build_backbone, list_backbones
 from backbones.layers.hooks import watched
 from tests.backbones.layers.test_conv_norm import fill
+from tests.backbones.networks import short
 
 NAMES = ["resnet18", "resnet18d", "res2net50_26w_4s", "cbam_resnet18", "resnetv2_18"]
 LEAVES = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear)
 
 
-def build(name):
-    network = build_backbone(name).eval().double()
+def filled(network):
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             fill(module)
-    return network
+    return network.eval()
+
+
+def build(name):
+    return filled(short(name).double())
 
 
 def picture(count):
@@ -94,7 +98,7 @@ def test_backward_hooks_see_the_gradients(name, everywhere):
 @pytest.mark.parametrize("training", [False, True])
 def test_a_deep_stem_that_is_watched_leaves_what_its_layers_returned(norm, training):
     """Its inner modules and itself, but not the ReLUs between, which write in place."""
-    network = build_backbone("resnet18d", norm=norm).train(training)
+    network = short("resnet18d", norm=norm).train(training)
     image = torch.rand(2, 3, 64, 64)
     seen = []
     for module in (network.conv1, network.conv1[1], network.conv1[6], network.bn1):
@@ -131,17 +135,17 @@ def test_a_hook_on_every_module_watches_each():
 
 def test_a_hook_may_replace_what_a_layer_returns():
     network, image = build("resnet18"), picture(1)
-    network.layer4[1].bn2.register_forward_hook(lambda _m, _i, output: output * 0)
+    block = network.layer1[1]
+    block.bn2.register_forward_hook(lambda _m, _i, output: output * 0)
     features = network(image)
-    block = network.layer4[1]
-    skip = network.layer4[0](features["c4"])
-    torch.testing.assert_close(features["c5"], skip.relu())
-    assert block.bn2.running_var.numel() == 512
+    skip = network.layer1[0](network.maxpool(features["c1"]))
+    torch.testing.assert_close(features["c2"], skip.relu())
+    assert block.bn2.running_var.numel() == 16
 
 
 def test_torchvisions_layer_getter_runs_the_children_one_by_one():
     """It knows no forward; what torchvision's own network gives is the oracle."""
-    theirs, ours = resnet18().eval().double(), build("resnet18")
+    theirs, ours = resnet18().double().eval(), filled(build_backbone("resnet18").double())
     theirs.load_state_dict(ours.state_dict(), strict=False)
     image = picture(1)
     wanted = {"relu": "c1", "layer1": "c2", "layer4": "c5"}
