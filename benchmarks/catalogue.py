@@ -14,11 +14,9 @@ class Entry:
     """A benchmark."""
 
     what: str  # what it compares, for the list of names
-    # the function that builds its `benchmarks.harness.Comparison`, or that prints scores
-    place: str
+    place: str  # the function that builds its `Comparison`, or prints scores
     options: Mapping[str, Any] = field(default_factory=dict)  # what the function is called with
-    # whether it takes minutes a step on a CPU, so that it runs there only by name
-    gpu: bool = False
+    gpu: bool = False  # whether it takes a GPU, or minutes a step
 
     def load(self) -> Callable[..., Any]:
         """Return the function."""
@@ -87,10 +85,7 @@ SCORES: Final[dict[str, Entry]] = {
 
 
 def chosen(names: Sequence[str], *, gpu: bool) -> dict[str, Entry]:
-    """Return the speed benchmarks of these names or patterns, such as ``prefix-cache-*``.
-
-    No name means all; those for a GPU only with ``gpu``. An unknown name is refused.
-    """
+    """Return the speed benchmarks of names or patterns; for none all, a GPU's only with ``gpu``."""
     if not names:
         return {name: entry for name, entry in SPEED.items() if gpu or not entry.gpu}
     found = [known for name in names for known in matching(SPEED, name) or [name]]

@@ -32,8 +32,7 @@ class Comparison:
     systems: Mapping[str, Make]  # how each is built, by name
     # by name, the system that another is compared with; the first system by default
     base: Mapping[str, str] = field(default_factory=dict)
-    # raises unless the systems' last results, in their order, are equal
-    check: Callable[..., None] | None = None
+    check: Callable[..., None] | None = None  # raises unless the last results are equal
     memory: bool = True  # whether to measure the peak memory
 
     def base_of(self, name: str) -> str:
@@ -47,8 +46,7 @@ class Measured:
 
     seconds: list[float] = field(default_factory=list)  # of each repeat
     parameters: int | None = None  # of its network; None if there is none
-    # peak in MiB above the process before the system was built; None if not measured
-    memory: float | None = None
+    memory: float | None = None  # peak in MiB above that before; None: not measured
     note: str = ""  # what the system says of itself
 
     @property
@@ -63,11 +61,7 @@ def device() -> torch.device:
 
 
 def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, Measured]:
-    """Return what each system took: one round that does not count, then ``repeats`` rounds.
-
-    Each system has its turn in every round; ``threads`` are those of the processes that measure
-    memory.
-    """
+    """Return what each system took in ``repeats`` rounds, after one that does not count."""
     steps = {name: make() for name, make in comparison.systems.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     results: dict[str, object] = {}

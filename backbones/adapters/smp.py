@@ -247,10 +247,7 @@ def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None
 
 
 def _pass_ours(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a step of smp's loading so that it returns our weights as they are.
-
-    smp fetches weights from its own repositories; ``encoder_weights="imagenet"`` is to be Keel's.
-    """
+    """Wrap a step of smp's loading, which knows its own weights only, to return ours as is."""
 
     @wraps(function)
     def step(source: object, *args: Any, **options: Any) -> Any:  # noqa: ANN401 (any function's)

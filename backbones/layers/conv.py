@@ -35,12 +35,10 @@ def conv(
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """Return ``norm(conv(x))``, as one convolution where the norm's statistics are fixed.
 
-    Then (see `fixed_affine`) the norm is ``y * s + t``, so the pair is a convolution with the
-    weight ``w * s`` and the bias ``t``: no pass over the activations, none of them kept for the
-    backward pass. Gradients reach ``w``, and the weight and bias of a batch norm in eval mode,
-    through the product, which under autocast is made in float32. Modules that do more are called as
-    they are: with hooks, a forward of their own, other modules in their place; and all while
-    torch.fx traces.
+    Then the norm is ``y * s + t`` (see `fixed_affine`), and the pair a convolution with the weight
+    ``w * s`` and the bias ``t``: no pass over the activations, none of them kept. Gradients reach
+    all of them through the product, which is made in float32. Modules that do more are called as
+    they are: with hooks, a forward of their own, others in their place; and all under torch.fx.
     """
     convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
     seen = watched(norm)

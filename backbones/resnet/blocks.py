@@ -45,8 +45,7 @@ class BlockShape:
     in_channels: int  # channels of its input
     channels: int  # its nominal width; its output has ``expansion`` times as many channels
     stride: int = 1  # stride of the block
-    # dilation of its first 3x3 convolution, and of the others of its stage
-    dilations: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)  # of its first 3x3 convolution, of the others
     drop_path: float = 0.0  # probability that its residual is dropped in training
 
 
@@ -59,8 +58,7 @@ class Block(NoTorchScript, nn.Module):
     """
 
     expansion: ClassVar[int]  # channels of the output, per nominal channel
-    # names of the branch's last convolution and of the norm after it, if any
-    ends_with: ClassVar[tuple[str, ...]]
+    ends_with: ClassVar[tuple[str, ...]]  # its last convolution, and its norm if any
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor:

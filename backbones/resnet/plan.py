@@ -19,11 +19,9 @@ class StagePlan:
     channels: int  # nominal width of its blocks
     out_channels: int
     stride: int
-    # of the first 3x3 convolution of its first block, and of all the others
-    dilations: tuple[int, int]
+    dilations: tuple[int, int]  # of the first block's first 3x3 convolution, of all others
     total_stride: int  # stride of its output, against the image
-    # per block, the probability that its residual is dropped in training
-    drop_path: tuple[float, ...]
+    drop_path: tuple[float, ...]  # of each block: how likely its residual is dropped
 
 
 def features_of(spec: ResNetSpec) -> list[str]:

@@ -64,8 +64,7 @@ class StemKind:
     build: Callable[[int, int, NormFactory], Stem]
     stride: int  # stride of the feature c1
     pool: bool  # whether a 3x3 max-pool with stride 2 follows c1
-    # state-dict key, below ``conv1``, of the convolution that sees the image
-    first_conv: str = "weight"
+    first_conv: str = "weight"  # key, below ``conv1``, of what sees the image
 
     def make_pool(self) -> nn.Module:
         """Return what follows c1."""

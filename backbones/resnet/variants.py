@@ -22,11 +22,8 @@ class ResNetSpec:
     # where the shape changes, a projection (B of He et al.) or zeros for the new channels (A); a
     # projection everywhere (C); or a mean before the projection (ResNet-D)
     shortcut: Literal["projection", "zero_pad", "projection_always", "average"] = "projection"
-    # whether a bottleneck's stride is in its first convolution, as in the paper and in Caffe's
-    # weights, instead of in its 3x3
-    stride_in_1x1: bool = False
-    # a key of `backbones.layers.attention.ATTENTIONS`
-    attention: Literal["none", "se", "eca", "cbam"] = "none"
+    stride_in_1x1: bool = False  # as in Caffe's bottlenecks, instead of in the 3x3
+    attention: Literal["none", "se", "eca", "cbam"] = "none"  # of `ATTENTIONS`
     gate: Literal["none", "input"] = "none"  # a key of `backbones.layers.gate.GATES`
     parameters: int  # parameters of the published model without its classifier; a test checks it
     source: str = "arXiv:1512.03385, table 1"  # where ``parameters`` and the design come from

@@ -48,9 +48,7 @@ def fitting_backbones(
 ) -> list[str]:
     """Return the known backbones whose stages have the same tensors as the file's stages.
 
-    The search ends with the first one of which the file has every stage: building all backbones
-    takes seconds, even on the meta device. ``state`` has our names, with any prefix;
-    ``stride_in_1x1`` says where the file's bottlenecks stride, if that is known.
+    The search ends with the first one of which the file has every stage, as building takes seconds.
     """
     names = []
     for name, build in known.items():

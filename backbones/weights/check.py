@@ -77,10 +77,7 @@ def check_tensors(
     target: Target,
     file: WeightFile,
 ) -> None:
-    """Raise unless ``given``, by the backbone's names, covers it but for patterns in ``missing``.
-
-    The message has ``table`` below.
-    """
+    """Raise, with ``table``, unless ``given`` covers the backbone but for ``missing``."""
     expected = backbone.file_state()
     may_miss = (*missing, "*num_batches_tracked")  # files older than torch 0.4.1 have no counters
     lost = [k for k in expected if k not in given and not any(fnmatch(k, p) for p in may_miss)]
@@ -119,10 +116,9 @@ def _advice(backbone: Backbone, extra: list[str], *, names: list[str], file: Wei
 
 
 def check_stride(backbone: Backbone, file: WeightFile, *, target: Target) -> None:
-    """Raise if the file's bottlenecks stride in another convolution than the backbone's.
+    """Raise if bottlenecks stride in another convolution: the same shapes, but other features.
 
-    The shapes are the same either way, and the features are not: detectron2's ``STRIDE_IN_1X1``,
-    mmdetection's ``style``.
+    See detectron2's ``STRIDE_IN_1X1`` and mmdetection's ``style``.
     """
     stride = target.stride_of(file) if backbone.stride_in_1x1 is not None else None
     if stride in (None, backbone.stride_in_1x1):
@@ -138,10 +134,7 @@ def check_stride(backbone: Backbone, file: WeightFile, *, target: Target) -> Non
 
 
 def check_numbers(backbone: Backbone, given: Mapping[str, Tensor], *, file: WeightFile) -> None:
-    """Raise if a weight is NaN or infinite, or an integer.
-
-    Integers come from quantisation: without its scales they would be loaded as large weights.
-    """
+    """Raise if a weight is NaN, infinite, or an integer, as in quantised files."""
     floats = [k for k, v in backbone.file_state().items() if v.is_floating_point() and k in given]
     whole = [k for k in floats if not given[k].is_floating_point()]
     if whole:

@@ -46,12 +46,8 @@ def fetch(url: str, *, sha256: str, name: str) -> Path:
 
     The download goes to a hidden file beside it, shows its progress, goes on where a connection
     broke, and takes the name only when its hash begins with ``sha256`` (hexadecimal, lower case). A
-    kept file is checked as well.
-
-    Raises:
-        ValueError: If the file that is kept has another hash.
-        ConnectionError: If ``KEEL_OFFLINE`` is set, or the download fails.
-        OSError: If the disk is full.
+    kept file is checked as well. A failed download, or ``KEEL_OFFLINE``, is a ConnectionError, a
+    full disk an OSError.
     """
     path = Path(get_dir()) / "checkpoints" / name
     if path.exists():

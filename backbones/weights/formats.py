@@ -90,10 +90,7 @@ def is_torchs(file: BinaryIO) -> bool:
 
 
 def foreign(file: BinaryIO) -> tuple[str, str] | None:
-    """Return the type of a file that cannot be read here, as it follows "is", and what to do.
-
-    None is returned for a weight file, and for an unknown type.
-    """
+    """Return the type of a file that cannot be read here, and what to do; None for any other."""
     head = _head(file)
     if is_safetensors(file):
         return None

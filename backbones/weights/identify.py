@@ -30,16 +30,14 @@ class WeightFile:
     origin: Origin  # who wrote it
     statement: Statement  # what it states about itself
     state: Mapping[str, Tensor]  # its tensors under our names, which may have a common prefix
-    # its tensors under its own names, for backbones that keep those: timm's
-    as_named: Mapping[str, Tensor]
+    as_named: Mapping[str, Tensor]  # the same by its own names, which timm's keep
     count: int  # how many tensors the file has
     wrapper: str  # the keys that led to them in the file, joined by dots
 
     def images(self, given: str | Conventions | None) -> tuple[ImageFormat | None, str]:
         """Return the image format of the weights, None if it is unknown, and who states it.
 
-        ``given``, the user's conventions or their name, comes before the file, its publisher and
-        its origin.
+        The user's (``given``) comes before that of the file, its publisher and its origin.
         """
         if isinstance(given, Conventions):
             return ImageFormat(mean=given.mean, std=given.std, epsilon=given.epsilon), "as given"

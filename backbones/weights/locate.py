@@ -63,10 +63,7 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
 
 
 def published_images(weights: str, *, name: str) -> ImageFormat | None:
-    """Return the image format that the publisher of weights states, without a download.
-
-    None is returned where only the file states it.
-    """
+    """Return the image format that a publisher states; None if only the file states it."""
     if weights.startswith("timm:"):
         return _timms_images(weights.removeprefix("timm:"), weights, name)
     if ":" in weights or Path(weights).suffix or os.sep in weights or Path(weights).exists():

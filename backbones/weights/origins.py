@@ -28,8 +28,7 @@ class Contents:
     """What a weight file holds."""
 
     state: State  # its tensors, without the prefixes of wrappers
-    # the other entries of the checkpoint, and the JSON objects about the file
-    others: Mapping[str, Any]
+    others: Mapping[str, Any]  # other entries, and JSON objects about the file
     wrapper: str = ""  # the keys that led to the tensors, joined by dots
 
 
@@ -40,13 +39,9 @@ class Origin:
     name: str  # for the report
     matches: Callable[[Contents], bool]  # whether a file comes from this project
     rename: Callable[[State], dict[str, Tensor]] = dict  # renames its tensors to ours
-    # whether norms have no statistics, because they are folded into scale and shift
-    folded: bool = False
-    # what it expects of an image; None where its files differ in that
-    images: ImageFormat | None = None
-    # whether its bottlenecks stride in the first 1x1 convolution; None where its files differ in
-    # that
-    stride_in_1x1: bool | None = None
+    folded: bool = False  # whether statistics are folded into scale and shift
+    images: ImageFormat | None = None  # what it expects of an image, if always the same
+    stride_in_1x1: bool | None = None  # of its bottlenecks, if always the same
     hub: bool = False  # whether JSON files beside a file describe it
 
 

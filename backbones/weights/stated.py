@@ -23,10 +23,7 @@ class Statement:
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
-    """Return what a checkpoint's entries and metadata (``content``) state about its weights.
-
-    ``hub``: whether JSON files in the same folder describe this file.
-    """
+    """Return what a checkpoint states; ``hub``: JSON files beside it describe it."""
     if isinstance(card := content.get("keel"), Mapping):
         return _card(card)
     if isinstance(meta := content.get("meta"), Mapping):

@@ -24,10 +24,7 @@ Size = tuple[int, int]
 
 
 def calibrated(name: str) -> dict[str, Tensor]:
-    """Return random weights of torchvision's, with batch statistics of noise.
-
-    With the statistics that a batch norm begins with, a deep network's features would explode.
-    """
+    """Return random weights of torchvision's with batch statistics of noise, so none explodes."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).train()
     for module in network.modules():

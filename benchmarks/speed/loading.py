@@ -82,10 +82,7 @@ def check_equal(*counts: int) -> None:
 
 
 def comparison(*, small: bool, data: Path | None = None) -> Comparison:  # noqa: ARG001 (is small)
-    """Compare an epoch's loading of COCO data, or of the sample, which is small in any case.
-
-    ``data`` has ``images`` and ``annotations/instances_{train,val}.json``.
-    """
+    """Compare an epoch of ``images`` and ``annotations/instances_*.json``, or of the sample."""
     systems: dict[str, Callable[[Path], DataLoader[Any]]] = {
         "torchvision's reference": reference,
         "Keel, trainer.cache=none": partial(ours, decoded=False),

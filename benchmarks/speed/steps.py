@@ -72,8 +72,7 @@ def by_freeze(
 ) -> Comparison:
     """Compare systems with the first one at the same count of frozen stages.
 
-    A single system is compared with itself at the first count. ``make`` takes a system and
-    ``freeze``.
+    A single system is compared with itself at the first count.
     """
     made, base = {}, {}
     for freeze, system in product(freezes, systems):

@@ -61,9 +61,9 @@ Curves = Mapping[tuple[str, int], Sequence[tuple[Sequence[float], Sequence[float
 def gratings(
     count: int, generator: torch.Generator, *, noise: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Draw images (N, 1, 12, 12) of waves 4 to 10 pixels long under noise, and classes (N,).
+    """Draw fresh images (N, 1, 12, 12) of waves 4 to 10 pixels long under noise, and classes (N,).
 
-    Class k has its direction at 18 k degrees. Every batch is new, so no network can overfit.
+    Class k has its direction at 18 k degrees.
     """
     labels = torch.randint(0, CLASSES, (count,), generator=generator)
     angle = (math.pi / CLASSES * labels)[:, None, None]

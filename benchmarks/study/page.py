@@ -65,10 +65,7 @@ gradients`; a run of it is kept in [benchmarks/RESULTS.md](../benchmarks/RESULTS
 
 
 def page() -> str:
-    """Return the whole page: the built-in backbones, in the order of the registry.
-
-    Those that another package or a test has registered are left out.
-    """
+    """Return the page of the built-in backbones, not of others registered, in their order."""
     measured = {name: facts(name) for name in list_backbones() if name in VARIANTS}
     used = {entry.source for name in measured for entry in published(name)}
     sources = "\n".join(f"- {key}: {text}" for key, text in SOURCES.items() if key in used)

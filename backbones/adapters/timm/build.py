@@ -43,10 +43,7 @@ def any_size(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _dilated(
     model: str, given: Mapping[str, Any], *, output_stride: int, refused: TypeError
 ) -> Any:  # noqa: ANN401
-    """Return a model with the blocks of timm's own dilated ``features_only`` model.
-
-    MobileNetV3, LCNet, FBNetV3, MobileNetV4 and HardCoReNAS dilate only there.
-    """
+    """Return a model with the dilated blocks of a ``features_only`` one (MobileNetV3 ...)."""
     net: Any = timm.create_model(model, num_classes=0, **given)
     options = {"features_only": True, "output_stride": output_stride, **given}
     try:

@@ -77,11 +77,7 @@ def _configuration(backbone: Backbone) -> dict[str, Any]:
 
 
 def _modules(backbone: Backbone) -> dict[str, str]:
-    """Return by feature the outermost module whose output it is, found in a pass on meta tensors.
-
-    A tensor that was changed in place after its module had returned it does not count as the
-    module's output.
-    """
+    """Return by feature the outermost module whose output, unchanged in place, it is."""
     tensors = [*backbone.parameters(), *backbone.buffers()]
     with torch.no_grad():
         memo: dict[int, Any] = {id(t): t.to("meta") for t in tensors}

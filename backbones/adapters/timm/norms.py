@@ -14,11 +14,7 @@ def norms_of(net: nn.Module) -> tuple[str, ...]:
 
 
 def with_norm(net: nn.Module, norm: str, *, name: str) -> nn.Module:
-    """Return the model, changed to fixed batch statistics if ``norm`` is ``frozen_batch``.
-
-    Raises UserError, with timm's ``name``, for other norms than that and ``batch``, and for a model
-    without batch norms to fix.
-    """
+    """Return the model, changed to fixed batch statistics if ``norm`` is ``frozen_batch``."""
     if norm == "batch":
         return net
     if norm != "frozen_batch":

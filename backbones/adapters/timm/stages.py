@@ -27,11 +27,8 @@ class Plan:
     last: int  # index of the last feature; the modules after it are removed
     channels: dict[str, int]  # of each wanted feature
     strides: dict[str, int]  # of each wanted feature
-    # the stem, c2, c3 and so on, down to the last wanted one; empty if the model has no feature of
-    # that stride
-    stages: tuple[Stage, ...]
-    # keys in the state dict of the whole model that belong to removed modules
-    unbuilt: frozenset[str]
+    stages: tuple[Stage, ...]  # the stem, c2, c3 ...; empty where there is no such stride
+    unbuilt: frozenset[str]  # the whole model's keys of parts that are removed
     fixed: frozenset[str]  # parameters that timm itself does not train
 
 
@@ -112,10 +109,7 @@ def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
 
 
 def _stages(model: Any, names: dict[str, int], *, first: str) -> tuple[Stage, ...]:  # noqa: ANN401
-    """Return what each stage of a model in eval mode consists of; every module is in one of them.
-
-    ``names`` have timm's index of each feature; the module ``first`` returns timm's first feature.
-    """
+    """Return what each stage consists of; module ``first`` returns timm's first feature."""
     channels, height, width = model.pretrained_cfg["input_size"]
     maps = model.forward_intermediates(
         torch.zeros(2, getattr(model, "in_chans", channels), height, width),
@@ -155,10 +149,7 @@ def _leaves(output: Tensor) -> set[int]:
 
 
 def _before(model: nn.Module, module: str) -> list[int]:
-    """Return the ids of the parameters that are registered before those of a module.
-
-    Where timm names a module that is not there (Twins), those of the model's first module.
-    """
+    """Return the ids of the parameters before those of a module, or of the first one (Twins)."""
     named = list(model.named_parameters())
     first = named[0][0].partition(".")[0]
     if not any(name.startswith(f"{module}.") for name, _ in named):

@@ -13,10 +13,7 @@ Scores = TypeVar("Scores", bound=dict[str, Any])
 def score_together(
     results: dict[Key, Result], score: Callable[[dict[Key, Result]], Scores]
 ) -> Scores:
-    """Return the scores of what all processes found; ``score`` is called in the first one only.
-
-    Something that two processes saw, because a split was padded to equal shares, counts once.
-    """
+    """Return ``score`` of what all processes found, each key once; only the first one calls it."""
     if not torch.distributed.is_initialized():
         return score(results)
     first = torch.distributed.get_rank() == 0

@@ -26,8 +26,7 @@ class StageRow:
     trainable: int  # how many of them take a gradient
     lr: float  # learning rate of its groups, now
     peak_lr: float  # the highest of the schedule
-    # names of its modules in eval mode that have tensors of their own
-    eval_modules: tuple[str, ...]
+    eval_modules: tuple[str, ...]  # those in eval mode that have tensors of their own
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -45,8 +44,7 @@ def stage_of_names(module: nn.Module, backbone: Backbone) -> dict[str, str]:
 def norm_names(module: nn.Module) -> set[str]:
     """Return the names, of `named_tensors`, in batch norms whose statistics are fixed.
 
-    That is every module whose scale is a buffer beside a running variance, whosever class it is:
-    torchvision's and timm's frozen norms, detectron2's and transformers' copies.
+    That is, with the scale as a buffer: torchvision's and timm's frozen norms, and others' copies.
     """
     norms = {n: m for n, m in module.named_modules() if _is_fixed_norm(m)}
     return {_short(f"{n}.{name}") for n, m in norms.items() for name, _ in m.named_buffers()}

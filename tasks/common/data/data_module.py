@@ -19,13 +19,11 @@ class ResumableDataModule(lightning.LightningDataModule):
     """Makes loaders whose order depends on seed and epoch alone, and stores the position in them.
 
     All ranks get the same number of batches; for that a sample of val or test can come twice. The
-    Trainer needs ``use_distributed_sampler=False``. ``workers`` processes load (0: the main one);
-    they change no sample.
+    Trainer needs ``use_distributed_sampler=False``.
     """
 
     batch_size: int  # samples per batch and rank
-    # replaces the training samples by cached features, if there is one
-    cache: PrefixCache | None = None
+    cache: PrefixCache | None = None  # takes the place of the training samples
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -67,10 +65,9 @@ class ResumableDataModule(lightning.LightningDataModule):
         bins: Sequence[float] = (),
         collate: Callable[[Any], Any] | None = None,
     ) -> DataLoader[Any]:
-        """Return shuffled batches, without those that a stopped run has seen.
+        """Return shuffled batches of samples by ``(epoch, index)``, without those seen already.
 
-        ``dataset`` takes ``(epoch, index)``; ``aspect_ratios`` and ``bins`` are those of
-        `AspectRatioBatchSampler`. A stopped run with another number of samples is refused.
+        ``aspect_ratios`` and ``bins`` are those of `AspectRatioBatchSampler`.
         """
         if self._samples not in (None, len(aspect_ratios)):
             raise UserError(

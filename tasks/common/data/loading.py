@@ -130,10 +130,9 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
 
 
 def check_sockets(folder: Path | None) -> None:
-    """Raise UserError if the path of the folder for temporary files is too long for sockets.
+    """Raise UserError if the folder of temporary files has too long a path for workers' sockets.
 
-    Workers send what they load through sockets there. Python drops what it cannot send, and the
-    training would wait for ever.
+    Python drops what it cannot send through one, and the training would wait for ever.
     """
     length = len(os.fsencode(folder.absolute())) if folder is not None else 0
     if length > _LONGEST:

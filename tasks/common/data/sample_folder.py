@@ -21,10 +21,9 @@ Files = Callable[[Settings], set[str]]
 def sample_settings(
     images: Mapping[str, int], *, generator: str, version: int, size: int, seed: int
 ) -> Settings:
-    """Return the settings of a generated data set; raise UserError if one is out of range.
+    """Return the settings of a generated data set; refuse those out of range.
 
-    ``images`` per split, whose name is a Python identifier; ``size`` is the side of an image in
-    pixels, 64 or more. A generator whose settings give other bytes than before has a new version.
+    A generator whose settings give other bytes than before has a new ``version``.
     """
     for split, count in images.items():
         if not split.isidentifier() or count < 1:
@@ -46,12 +45,9 @@ def write_once(
 ) -> None:
     """Write a folder with ``sample.json``, unless a complete one with these settings exists.
 
-    ``settings`` are all that the content depends on; ``files`` names the files of the folder, or of
-    an earlier one by its settings; ``write`` fills a new, empty folder with them. A folder of the
-    same generator that is incomplete or has other settings is replaced; a link to it stays a link.
-
-    Raises:
-        FileExistsError: If ``root`` is a file, or holds any file that this generator did not write.
+    ``files`` names its files, or those of an earlier one by its settings; ``write`` fills a new,
+    empty folder with them. A folder of the same generator that is incomplete or has other settings
+    is replaced; a link to it stays a link. One with other files, or a file, is a FileExistsError.
     """
     target = root.resolve()
     if _complete(target, settings, files):

@@ -32,10 +32,9 @@ def draw_seed(seed: int, *position: int) -> int:
 class EpochSampler(Sampler[Key]):
     """Yields ``(epoch, index)`` in an order that depends on seed and epoch alone.
 
-    The epoch comes with the index, so that workers know it; Lightning calls `set_epoch`. Each of
-    ``world`` ranks gets every ``world``-th key. So that all get the same number, up to ``world -
-    1`` keys are repeated; an evaluator must keep one result per image. With ``shuffle`` each epoch
-    has another order; otherwise it is 0, 1, 2, ...
+    The epoch comes with the index, so that workers know it; Lightning calls `set_epoch`. Of
+    ``world`` ranks each gets every ``world``-th key; up to ``world - 1`` keys are repeated, so that
+    all get as many. Without ``shuffle`` the order is 0, 1, 2, ...
     """
 
     def __init__(

@@ -46,9 +46,8 @@ def read_data(
 ) -> tuple[OptionsT, Any]:
     """Return the options of the ``data`` group, and what the function in ``_target_`` returns.
 
-    Options that the dataclass ``kind`` lacks are for the function, whose error is the cause of
-    Hydra's InstantiationException. ``lists`` are options that are lists of names; one name alone
-    may be given, and be a number.
+    Options that ``kind`` lacks are for the function. ``lists`` are options that are lists of names;
+    one name alone may be given, and be a number.
     """
     values: Mapping[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]

@@ -32,10 +32,9 @@ def is_hidden(path: Path) -> bool:
 
 
 def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files of a folder and its subfolders, sorted, without hidden ones.
+    """Return the files of a folder and its subfolders (no links), sorted, without hidden ones.
 
-    Links to folders are not followed. ``suffixes`` are in lower case, with the dot; the files' case
-    does not matter.
+    ``suffixes`` are in lower case, with the dot; the files' case does not matter.
     """
     ends = tuple(suffixes)
     found = (path for path in _walk(folder) if path.name.lower().endswith(ends))
@@ -123,10 +122,7 @@ def name_here(folder: Path, name: str) -> str:
 
 
 def named_file(folder: Path, name: str, *, what: str) -> Path:
-    """Return the file that another file refers to; else raise FileNotFoundError.
-
-    ``what`` is the noun for the message, with the place that refers to it.
-    """
+    """Return the file that another file refers to; else raise FileNotFoundError about ``what``."""
     path = folder / name_here(folder, name)
     if _is_file(path):
         return path

@@ -16,10 +16,7 @@ class FlatImage:
 
     pages: list[Pixels]  # (H, W) or (H, W, C) each, not rotated. Only TIFF files have several.
     orientation: int  # the EXIF orientation, 1 to 8
-    # with ``stored``, the colours of each page with a palette: (levels, 4) of 8 bits, red, green,
-    # blue, alpha
-    palettes: tuple[Colours, ...] = ()
-    # with ``stored``, the alpha channel of each page that has one, (H, W)
-    alphas: tuple[Pixels, ...] = ()
+    palettes: tuple[Colours, ...] = ()  # with ``stored``: (levels, 4), RGB and alpha
+    alphas: tuple[Pixels, ...] = ()  # with ``stored``: (H, W) of each page that has it
     min_is_white: bool = False  # whether the smallest number means white (TIFF's MinIsWhite)
     lossy: str = ""  # the kind of file, such as ``a JPEG``, if its compression is lossy; else empty

@@ -37,15 +37,10 @@ def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) 
     """Return the pages of a JPEG, PNG, TIFF, BMP or WebP file, whatever its suffix.
 
     Alpha channels are left out. Two levels become 0 and 255; palettes, CMYK and YCbCr become RGB;
-    see `read_tiff` for TIFF. A truncated file is an error. Damage within a JPEG, WebP or BMP file,
-    which have no check sums, may go unnoticed. With ``stored`` the pages are the stored numbers, as
-    masks need them: indices of palettes, nothing inverted, nothing scaled to 8 bits. With 3
-    ``channels`` gray becomes RGB, with 1 RGB becomes gray; None keeps the file's.
-
-    Raises:
-        OSError: If there is no such file.
-        ValueError: If it is empty, damaged, truncated or of another kind, or has other than 1 or 3
-            channels where ``channels`` is given; with the file's name.
+    see `read_tiff` for TIFF. With ``stored`` the pages are the stored numbers, as masks need them:
+    indices of palettes, nothing inverted, nothing scaled to 8 bits. With 3 ``channels`` gray
+    becomes RGB, with 1 RGB becomes gray. A file that is damaged, truncated or of another kind is a
+    ValueError; damage within a JPEG, WebP or BMP file, without check sums, may go unnoticed.
     """
     with _named(path):
         with path.open("rb") as file:

@@ -57,10 +57,7 @@ def check_exif(policy: str) -> None:
 
 
 def orientation_of(content: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8, of the content of a JPEG, PNG or WebP file.
-
-    Without EXIF that of XMP counts, as in Pillow. A number out of range counts as 1, upright.
-    """
+    """Return a JPEG, PNG or WebP file's orientation by EXIF or else XMP; 1 if out of range."""
     if not _MARKED.search(content):
         return UPRIGHT
     try:

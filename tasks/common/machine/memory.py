@@ -5,11 +5,7 @@ from pathlib import Path
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Return how many bytes of memory are free; None on other systems than Linux.
-
-    The limit of a container (cgroup v2) counts. Its cache of files (``inactive_file``) is free.
-    ``root`` is the folder of ``proc`` and ``sys``.
-    """
+    """Return the bytes of memory that are free, also in a container; None if not on Linux."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text("ascii"))
     except OSError:

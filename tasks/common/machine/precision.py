@@ -9,10 +9,7 @@ from tasks.common.options.decision import Decision
 
 
 def precision(wanted: str, *, device: str, option: str = "trainer.precision") -> Decision:
-    """Return the precision by Lightning's name; ``auto`` takes bf16 where the hardware has it.
-
-    A name that is not in `PRECISIONS`, and fp16 on a CPU, are refused.
-    """
+    """Return the precision by Lightning's name; ``auto`` takes bf16 where the hardware has it."""
     name = choose(PRECISIONS, wanted, what=option)
     if wanted == "fp16" and device == "cpu":
         raise UserError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")

@@ -87,8 +87,7 @@ def number(
 ) -> Any:  # noqa: ANN401 - as above
     """Declare a field that takes a finite number from ``least`` (or above ``above``) to ``most``.
 
-    ``below`` is a bound that is itself too high, ``noun`` what the number is, such as a
-    probability, and ``also`` as in `checked`.
+    ``below`` is a bound that is itself too high; ``also`` as in `checked`.
     """
     if most is None and below is None:
         text = f"above {above:g}" if least is None else f"of at least {least:g}"

@@ -40,10 +40,7 @@ def build_chosen(
 
 @cache
 def outline(name: str) -> Backbone | None:
-    """Return a backbone without data, to be asked what it has and what it can be built with.
-
-    None where there is none of that name, or where its builder needs data.
-    """
+    """Return a backbone without data; None where the name is unknown or its builder needs data."""
     return build_on_meta(partial(build_backbone, name))
 
 

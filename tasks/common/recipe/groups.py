@@ -11,11 +11,7 @@ from tasks.common.recipe.stages import HEAD, STAGES
 
 
 def stage_lrs(recipe: Recipe, *, lr: float, stages: int) -> dict[str, float]:
-    """Return the peak learning rate of each stage, and of the head, whose rate is ``lr``.
-
-    The last stage has ``lr * recipe.backbone_lr_factor``, each before it ``recipe.lr_decay`` times
-    that of the next.
-    """
+    """Return the peak learning rate of each stage and of the head, whose rate is ``lr``."""
     last = lr * recipe.backbone_lr_factor
     rates = {name: last * recipe.lr_decay ** (stages - 1 - k) for k, name in enumerate(STAGES)}
     return {HEAD: lr, **dict(list(rates.items())[:stages])}
@@ -26,10 +22,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return every parameter of ``network`` in fixed groups, frozen ones included.
 
-    One group per stage of its ``backbone`` and one for the head, with the learning rate ``lr``;
-    each is split into weights, which decay, and norms and biases (one dimension), which do not.
-    Optimisers skip a frozen parameter, which has no gradient, so that it starts with a clean state
-    when it is unfrozen.
+    A group per stage and one for the head, each split into weights, which decay, and norms and
+    biases (one dimension), which do not. Optimisers skip a frozen parameter, which has no gradient,
+    so that it starts with a clean state when it is unfrozen.
     """
     stage_of = stage_of_tensors(backbone)
     rates = stage_lrs(recipe, lr=lr, stages=len(backbone.stages()))
@@ -64,8 +59,5 @@ def stage_of_tensors(backbone: Backbone) -> dict[int, str]:
     return {
         id(tensor): name
         for name, module in stage_modules(backbone)
-        for tensor in (
-            *module.parameters(recurse=False),
-            *module.buffers(recurse=False),
-        )
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
     }

@@ -1,5 +1,6 @@
 """The recipe's optimiser and its schedule."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,21 +39,11 @@ def scheduled_optimizer(
     steps: int,
     precision: str,
 ) -> OptimizerLRSchedulerConfig:
-    """Return the recipe's optimiser and schedule, over all ``steps``, as Lightning wants them.
-
-    The learning rate is scaled by the number of devices; ``precision`` is Lightning's name.
-    """
+    """Return the recipe's optimiser and schedule, over all ``steps``, as Lightning wants them."""
     groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.peak_lr(devices))
     optimizer = build_optimizer(groups, recipe, precision=precision)
 
-    def factor(step: int) -> float:
-        return warmup_cosine(
-            step,
-            warmup=recipe.warmup,
-            total=steps,
-            final=recipe.final_lr_factor,
-            restarts=recipe.restarts,
-        )
-
+    shape = {"warmup": recipe.warmup, "total": steps, "restarts": recipe.restarts}
+    factor = partial(warmup_cosine, **shape, final=recipe.final_lr_factor)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -77,10 +77,7 @@ def unfreezing_text(recipe: Recipe) -> str:
 
 
 class Unfreezing(Callback):
-    """Freezes the first stages at the start of each epoch. It has no state to resume.
-
-    ``frozen`` returns how many in an epoch; it must not increase over the ``epochs``.
-    """
+    """Freezes ``frozen(epoch)`` stages at the start of each epoch; they may not increase."""
 
     def __init__(self, backbone: Backbone, frozen: Callable[[int], int], *, epochs: int) -> None:
         self.backbone = backbone

@@ -14,8 +14,7 @@ class Metric:
     _: KW_ONLY
     heading: str = ""  # of its column in the printed table of scores; empty if it has none
     best: Literal["highest", "lowest", "zero"] = "highest"  # which value is the best
-    # ``epoch``: printed after each epoch and drawn; ``curve``: drawn; empty: neither
-    shown: Literal["epoch", "curve", ""] = ""
+    shown: Literal["epoch", "curve", ""] = ""  # after each epoch and drawn; drawn; neither
 
 
 def monitored(metrics: Iterable[Metric]) -> str:

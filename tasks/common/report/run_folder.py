@@ -20,23 +20,16 @@ _SHARED: Final = "KEEL_RUN_DIR"
 
 _MOST_NAMED: Final = 50  # changed files
 
-_PACKAGES: Final = [
-    "keel-backbones",
-    "torch",
-    "torchvision",
-    "lightning",
-    "albumentations",
-    "pycocotools",
-    "hydra-core",
-    "numpy",
-]
+_PACKAGES: Final = (
+    *("keel-backbones", "torch", "torchvision", "lightning", "albumentations"),
+    *("pycocotools", "hydra-core", "numpy"),
+)
 
 
 def new_folder(wanted: str | None, *, parent: Path, name: str) -> Path:
     """Return the path of a new run's folder, without making it; refuse one that holds a run.
 
-    Where none is ``wanted`` it is in ``parent``, named by the time and ``name``. The processes of a
-    distributed run share one folder, through the environment.
+    The processes of a distributed run share one, through the environment.
     """
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return Path(os.environ[_SHARED])

@@ -27,11 +27,9 @@ class Classes:
     """Which classes of a run a trained network has learnt."""
 
     kept: tuple[str, ...]  # the run's classes that the network has
-    # the run's classes that the network lacks; their rows of the last layer are random
-    fresh: tuple[str, ...]
+    fresh: tuple[str, ...]  # those that it lacks; their rows of the last layer are random
     left: tuple[str, ...]  # the network's classes that the run lacks
-    # of each class in ``kept``: its index in the run and in the network
-    pairs: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...]  # of ``kept``: indices in run and network
 
     def __str__(self) -> str:
         """Return the text for the banner."""
@@ -137,10 +135,7 @@ def structure_of(choice: BackboneChoice, *, in_channels: int, norm: str) -> Back
 
 
 def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
-    """Return the fields of a card of which `NetworkCard.to_dict` made plain values.
-
-    Fields that were added since an earlier version wrote the card are left to their defaults.
-    """
+    """Return the fields of a card from plain values; what an older card lacks has defaults."""
     values = with_tuples({k: v for k, v in card.items() if k not in ("task", "format")})
     options = {name: values.pop(name) for name in asdict(BackboneOptions()) if name in values}
     conventions = {name: values.pop(name) for name in asdict(Conventions())}

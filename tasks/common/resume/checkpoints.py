@@ -17,8 +17,7 @@ PREVIOUS: Final = "previous.ckpt"
 def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     """Return the checkpoint to go on from, and the text for the banner.
 
-    A file stands for itself, a run folder or its folder of checkpoints for the last checkpoint. If
-    last.ckpt is damaged or missing, previous.ckpt is used.
+    A file stands for itself, a run folder for its last.ckpt, or previous.ckpt if that is damaged.
     """
     if not wanted.exists() and (wanted.name != LAST or not wanted.parent.is_dir()):
         raise FileNotFoundError(

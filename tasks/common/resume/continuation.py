@@ -9,12 +9,8 @@ from backbones.errors import UserError
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import NetworkCard, plain, read_card
 
-_NOT_COMPARED: Final = (
-    "provenance",
-    "one_based",
-    "exif",
-    "reading",
-)  # the data's digests depend on how it was read
+# The data's digests depend on how it was read.
+_NOT_COMPARED: Final = ("provenance", "one_based", "exif", "reading")
 
 
 def check_resume(
@@ -26,9 +22,8 @@ def check_resume(
 ) -> None:
     """Raise unless a checkpoint is of the same run as the one that is to go on from it.
 
-    Where the first weights came from may differ: a resumed run does not load them. What they expect
-    of an image may not. ``defaults`` are the task's by group, for options that a checkpoint of an
-    earlier version does not name.
+    Where the first weights came from may differ, what they expect of an image may not. ``defaults``
+    are for the task's options that a checkpoint of an earlier version does not name.
     """
     now = card.to_dict()
     checkpoint, trained = read_card(path, type(card))
@@ -60,11 +55,7 @@ def check_resume(
 
 
 def _completed(saved: Any, now: Any, defaults: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON values)
-    """Return the options of a group with the defaults of those that were not there yet.
-
-    Where the group was that of a function (``_target_``) and is that of a dataclass now, the
-    function's name is left out.
-    """
+    """Return a group's saved options, with defaults for newer ones, without ``_target_``."""
     if not isinstance(saved, Mapping) or not isinstance(now, Mapping):
         return saved
     new = {key: value for key, value in defaults.items() if key in now and key not in saved}

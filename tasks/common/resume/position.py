@@ -49,10 +49,7 @@ def settle(loop: dict[str, Any], trainer: Trainer) -> None:
 
 
 def begin(trainer: Trainer) -> None:
-    """Begin an epoch as one.
-
-    Under ``max_steps`` Lightning would pass the end of the epoch before once more.
-    """
+    """Begin an epoch as one: under ``max_steps`` Lightning would end the one before once more."""
     loop = trainer.fit_loop.epoch_loop
     if loop.batch_progress.current.ready == 0:
         loop.restarting = False

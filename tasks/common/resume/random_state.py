@@ -15,11 +15,10 @@ KEY: Final = "keel_random"
 
 
 def read_state() -> dict[str, Any]:
-    """Return the state of the global generators, as what ``weights_only`` admits.
+    """Return the state of Python's, NumPy's and torch's global generators, for ``weights_only``.
 
-    They are Python's, NumPy's, torch's on the CPU and, where CUDA is in use, that of this
-    process's device. Anchors, proposals and paths to drop are drawn from them; the order of the
-    images and their augmentation are not (`tasks.common.data.sampling`).
+    Anchors, proposals and paths to drop are drawn from them; the order of the images and their
+    augmentation are not (`tasks.common.data.sampling`).
     """
     kind, key, *rest = np.random.get_state()  # noqa: NPY002 (others draw from it)
     device = torch.cuda.get_rng_state() if _cuda_in_use() else None
@@ -45,10 +44,7 @@ def _cuda_in_use() -> bool:
 
 
 class ExactState(Callback):
-    """Puts into every checkpoint what Lightning's lack for a run to go on from it exactly.
-
-    That is the generators of every process, and counters that stand between two batches.
-    """
+    """Puts the generators of every process, and counters between two batches, into checkpoints."""
 
     def __init__(self) -> None:
         self._saved: list[dict[str, Any]] = []

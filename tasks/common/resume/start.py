@@ -112,10 +112,7 @@ def begin_backbone(
     freeze: int,
     out_features: tuple[str, ...] | None = None,
 ) -> Backbone:
-    """Build the backbone of a run as `build_chosen`; `Start.load` loads the weights of a ``start``.
-
-    Its conventions are those of ``start`` then.
-    """
+    """Build the backbone of a run; `Start.load` loads the weights of ``start`` later."""
     if start is not None:
         choice = replace(choice, weights="random")
     backbone = build_chosen(

@@ -22,10 +22,7 @@ from tasks.common.resume.stop import StopRequest, StopSignals
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file beside it, then renames it; keeps the previous one.
-
-    So there is a whole one whenever the process may be killed.
-    """
+    """Writes a checkpoint beside the last one and renames it: one is whole at any time."""
 
     def save_checkpoint(
         self,

@@ -58,10 +58,9 @@ def train(training: Training) -> None:
 
 
 def check_overrides(training: Training, arguments: Sequence[str]) -> None:
-    """Compose the configuration once, to answer a typo with the nearest name.
+    """Compose the configuration once, to answer a typo with the nearest name, which Hydra does not.
 
-    Hydra itself names only what is wrong. A sweep (``--multirun``) is left to Hydra. A value that
-    is not given is an error only of a run, not of ``--cfg`` and the like.
+    A sweep (``--multirun``) is left to Hydra. A value that is not given is an error only of a run.
     """
     if any(argument in ("-m", "--multirun") for argument in arguments):
         return
@@ -97,10 +96,7 @@ def _composed(training: Training, arguments: Sequence[str], *, hydra: bool = Fal
 
 
 def with_text_tables(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with tables whose keys have quotes in double quotes, as text.
-
-    Hydra's grammar has no quotes around keys, which ``{'#ff0000': cell}`` cannot do without.
-    """
+    """Return the arguments, tables with quoted keys as text: Hydra's grammar has no such keys."""
     return [_as_text(argument) for argument in arguments]
 
 

@@ -63,24 +63,21 @@ class Training:
         return {**_SHARED, **self.own}
 
     def register(self, backbones: Iterable[str] = ()) -> None:
-        """Tell Hydra every option, and those ``backbones`` of a family that are asked for.
-
-        A family, such as timm, may have a thousand members.
-        """
+        """Tell Hydra every option, and those ``backbones`` of large families that are wanted."""
         store = ConfigStore.instance()
         store.store(group="backbone", name="schema", node=_schema(BackboneChoice))
         for name in [*list_backbones(), *backbones]:
             group, _, last = f"backbone/{name}".rpartition("/")
             node = {"defaults": ["/backbone/schema@_global_.backbone"], "name": name}
             store.store(group=group, name=last, node=node, package="backbone")
-        store.store(name="options", node=_values(self.options()))
+        store.store(name="options", node=asdict(self.options()))
         store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
         store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
         # One training step, one validation, the whole report: does everything fit together?
         one_step = {"trainer": {"max_steps": 1}}
         store.store(group="debug", name="one_step", node=one_step, package="_global_")
         # Not typed, so that a layout can add options of its own.
-        store.store(group="data", name="schema", node=_values(self.data()))
+        store.store(group="data", name="schema", node=asdict(self.data()))
         for file in sorted((CONFIGS / "recipe").glob("*.yaml")):
             store.store(group="recipe", name=file.stem, node=OmegaConf.load(file))
         typed: dict[str, type[Options]] = {"recipe": RecipeOptions, **self.own}
@@ -95,16 +92,12 @@ class Training:
 
     def check(self, cfg: DictConfig) -> None:
         """Raise UserError, with option and limits, if an option has a value it does not take."""
-        own = {field: cfg[field] for field in _values(self.options())}
+        own = {field: cfg[field] for field in asdict(self.options())}
         self.options(**own)
         for group, made in self.groups.items():
             made(**plain_values(cfg[group]))
         names = {field.name for field in fields(self.data)}
         self.data(**{k: v for k, v in plain_values(cfg.data).items() if k in names})
-
-
-def _values(options: Options) -> dict[str, Any]:
-    return asdict(options)
 
 
 def members(overrides: Sequence[str]) -> list[str]:

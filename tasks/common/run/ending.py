@@ -19,10 +19,9 @@ _EXPLAINED: Final = (UserError, OSError, FloatingPointError, MemoryError)
 
 
 class Ending:
-    """Carries out the steps that follow training, and remembers what went wrong.
+    """Carries out the steps that follow training, and remembers what failed and the first error.
 
     After Ctrl-C or SIGTERM only the brief steps are carried out: those that write what is known.
-    `faults` are what failed, and why; `cause` is the first error; `stopped` is the signal, or 0.
     """
 
     def __init__(self) -> None:

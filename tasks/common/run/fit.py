@@ -23,8 +23,7 @@ def fit(
 ) -> None:
     """Train; afterwards ``best.best_model_path`` is there, if an epoch was validated.
 
-    An interrupted run says how to go on, and ends with SystemExit and the status 128 + the
-    signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+    An interrupted run says how to go on, and exits with 128 + the signal's number.
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -52,12 +51,7 @@ def validate_rest(
 
 
 def _tell(
-    what: str,
-    trainer: Trainer,
-    best: BestCheckpoint,
-    last: LastCheckpoint,
-    *,
-    resume: Path | None,
+    what: str, trainer: Trainer, best: BestCheckpoint, last: LastCheckpoint, *, resume: Path | None
 ) -> None:
     """Say what happened, what is on the disk, and how to go on from there."""
     if not trainer.is_global_zero:

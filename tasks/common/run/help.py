@@ -50,10 +50,7 @@ _GROUPS: Final = {
 def help_text(
     training: Training, cfg: DictConfig, choices: Mapping[str, tuple[str, Sequence[str]]]
 ) -> str:
-    """Return the text; ``choices`` are each group's chosen file and all there are.
-
-    A missing value of ``cfg`` is ``???``.
-    """
+    """Return the text; ``choices`` are each group's chosen file and all there are."""
     groups = [group for group in _GROUPS if group in choices]
     chosen = {group: (choices[group][0], _GROUPS[group]) for group in groups}
     options = _options(training, cfg)

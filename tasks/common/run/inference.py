@@ -23,13 +23,9 @@ class Inference:
     noun: str  # what the task trains, such as detector
     predict_flags: Flags  # options of predict.py that only this task has; by default None
     evaluate_flags: Flags  # options of evaluate.py that only this task has; by default None
-    # predicts ``options.sources`` with ``options.checkpoint`` on ``options.device``, and yields a
-    # line per image
-    predict: Callable[[Namespace], Generator[str, None, None]]
-    # prints and returns the scores of ``options.paths``: a checkpoint, the truth and the images
-    score: Callable[[Namespace], Mapping[str, Any]]
-    # prints and returns the scores of ``options.results`` against ``options.paths``: the truth
-    score_results: Callable[[Namespace], Mapping[str, Any]]
+    predict: Callable[[Namespace], Generator[str, None, None]]  # yields a line per image
+    score: Callable[[Namespace], Mapping[str, Any]]  # of a checkpoint, by truth and images
+    score_results: Callable[[Namespace], Mapping[str, Any]]  # of results, by the truth
     takes: Callable[[Path], bool]  # whether results at a path are this task's
 
 
@@ -56,10 +52,7 @@ def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:
 
 
 def refuse_others(options: Namespace, flags: Mapping[str, Flags], *, task: str, what: str) -> None:
-    """Raise UserError if an option that belongs to a task other than ``task`` was given.
-
-    ``what`` begins the message, such as "x.ckpt is a segmenter". Options not given are None.
-    """
+    """Raise UserError if another task's option was given; ``what``: "x.ckpt is a segmenter"."""
     foreign = {flag: name for name, own in flags.items() for flag in own if flag not in flags[task]}
     for flag, name in foreign.items():
         if getattr(options, flag.removeprefix("--").replace("-", "_")) is not None:

@@ -19,10 +19,8 @@ from tasks.common.resume.card import NetworkCard
 class NetworkModule(lightning.LightningModule):
     """Train a network with a backbone, and score it; a task adds its losses and its scores.
 
-    ``card`` and ``settings``, what the losses depend on beside the network, go into every
-    checkpoint. The learning rate is scaled by ``devices``, the processes that share a batch.
-    `results` are what was found by image or case in the split that was scored last; `scores` are
-    those of every split so far.
+    ``card`` and ``settings``, what the losses depend on beside the network, go into checkpoints.
+    `results`, by image or case, are of the split scored last; `scores` of every split so far.
     """
 
     def __init__(

@@ -18,12 +18,7 @@ from tasks.common.data.prefix.fill import FillPrefixCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.curves import curves_figure, write_figure
-from tasks.common.report.run_folder import (
-    new_folder,
-    write_environment,
-    write_json,
-    write_text,
-)
+from tasks.common.report.run_folder import new_folder, write_environment, write_json, write_text
 from tasks.common.report.terminal import print_facts, print_line
 from tasks.common.resume.checkpoints import BEST, LAST, find_start
 from tasks.common.resume.continuation import check_resume
@@ -39,18 +34,10 @@ from tasks.common.run.trainer import build_trainer
 def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     """Train, validate and test as ``cfg`` says; return the best validation score.
 
-    With ``audit=only`` nothing is trained and NaN is returned. What is wrong with the
-    configuration, the data or the weights is found out before the first step, and before anything
-    is written.
-
-    Raises:
-        ValueError: If a value, the data or the weights do not fit; nothing was trained.
-        FileNotFoundError: If data or weights are missing.
-        ConnectionError: If weights have to be downloaded and cannot be.
-        AuditError: If what trains is not what the configuration says; checkpoints are kept.
-        FloatingPointError: If a loss stops being finite; the last checkpoint is kept.
-        UserError: If something after the training failed; all the rest was done, and is kept.
-        SystemExit: If the run is interrupted, with a message that says how to go on.
+    With ``audit=only`` nothing is trained and NaN is returned. What is wrong with configuration,
+    data or weights is raised before the first step, and before anything is written. Checkpoints are
+    kept on an AuditError (what trains is not what was asked for), on a FloatingPointError (a loss
+    is not finite), when something fails after the training (UserError), and on SystemExit.
     """
     started = time.monotonic()
     only = is_audit_only(cfg.audit)

@@ -33,10 +33,8 @@ class Setup(Generic[CardT, AugmentT]):
     where: Machine  # device, precision and threads
     cache: CacheOptions
     augment: AugmentT
-    # which backbone; its weights are the trained network where the run begins with one
-    choice: BackboneChoice
-    # the path of the trained network that the run begins with, as it was given
-    init_from: str | None
+    choice: BackboneChoice  # the backbone; with ``start``, that is its weights
+    init_from: str | None  # the path of ``start`` as it was given
     start: Start[CardT] | None  # that network; None if the run begins with a backbone alone
 
     @classmethod

@@ -100,13 +100,9 @@ class Task(Generic[PartsT]):
     shown: tuple[str, ...]  # metrics to print after each epoch and to draw
     assemble: Callable[[DictConfig], PartsT]  # builds the parts of a run of a configuration
     facts: Callable[[PartsT], dict[str, str]]  # of the banner
-    # defaults by group of the task's own options on which the losses depend
-    defaults: Mapping[str, Any]
-    # the scores of the best checkpoint, and what only this task writes, in order
-    shows: tuple[Show[PartsT], ...]
-    # returns what ``scripts/evaluate.py`` takes after a checkpoint to score it on the split that a
-    # run ends with
-    truth: Callable[[PartsT], str]
+    defaults: Mapping[str, Any]  # by group, of its own options that change the losses
+    shows: tuple[Show[PartsT], ...]  # scores, and what only this task writes, in order
+    truth: Callable[[PartsT], str]  # what evaluate.py takes after a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

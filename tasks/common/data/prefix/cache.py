@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,9 +53,8 @@ class Encoder(ABC):
 class PrefixCache:
     """Entries of all views of all images.
 
-    ``samples`` is the task's training set and takes ``(view, index)``; ``precision`` is Lightning's
-    name, ``device`` is ``cuda`` or ``cpu``. `bytes`, the size of all entries' features, is
-    estimated by the first one; `count` is that of the images, `frozen` that of the frozen stages.
+    ``samples`` is the task's training set and takes ``(view, index)``; `bytes`, the size of all
+    entries' features, is estimated by the first one.
     """
 
     def __init__(
@@ -84,9 +84,8 @@ class PrefixCache:
     @property
     def dataset(self) -> "PrefixDataset":
         """What a loader reads in place of the samples."""
-        return PrefixDataset(
-            self.store, views=self.options.views, length=self.count, dtypes=self._dtypes
-        )
+        views, count = self.options.views, self.count
+        return PrefixDataset(store=self.store, views=views, length=count, dtypes=self._dtypes)
 
     def workers(self, wanted: int) -> int:
         """Return how many processes load: only files are read by others than this one."""
@@ -185,10 +184,7 @@ class PrefixCache:
         return [place for place in places if place not in self.store]
 
     def _computed(self, sample: Any) -> Entry:  # noqa: ANN401 (the task's)
-        """Return what the frozen stages make of a sample, as training would.
-
-        Its dtypes, which autocast decides by device, are those that entries are returned in.
-        """
+        """Return what the frozen stages make of a sample, as in training; note the dtypes."""
         device = next(self.encoder.backbone.parameters()).device
         dtype = AUTOCAST[self.precision]
         # torchvision's resizing draws a number, which must not be one of the training's.
@@ -239,20 +235,14 @@ class PrefixCache:
         return prefix_key(self.encoder.backbone, decides)
 
 
+@dataclass(frozen=True, kw_only=True)
 class PrefixDataset(Dataset[Entry]):
-    """Entries by epoch and index: epoch e has view e % ``views``.
+    """Entries by epoch and index."""
 
-    ``dtypes``, in which each feature was computed and is returned, are known when the store is
-    filled.
-    """
-
-    def __init__(
-        self, store: Store, *, views: int, length: int, dtypes: Mapping[str, torch.dtype]
-    ) -> None:
-        self.store = store
-        self.views = views
-        self.length = length
-        self.dtypes = dtypes
+    store: Store
+    views: int  # epoch e has view e % views
+    length: int
+    dtypes: Mapping[str, torch.dtype]  # of what is returned; known when the store is filled
 
     def __len__(self) -> int:
         return self.length

@@ -33,10 +33,7 @@ def keep_maps(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def batch_maps(entries: Sequence[Entry]) -> dict[str, Tensor]:
-    """Return features as a batch (N, C, H, W), channels last.
-
-    Smaller maps are filled up with zeros on the right and below.
-    """
+    """Return a batch (N, C, H, W), channels last, zeros right of and below small maps."""
     batch = {}
     for name in entries[0].features:
         maps = [entry.features[name] for entry in entries]
