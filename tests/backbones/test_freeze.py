@@ -9,8 +9,9 @@ from backbones import build_backbone
 from tests.backbones.errors import refuses
 from tests.backbones.networks import short
 
-TIMM = ["timm/test_convnext", "timm/test_efficientnet", "timm/test_resnet"]
+TIMM = ["timm/test_convnext", "timm/test_efficientnet"]
 SLOW = [
+    "timm/test_resnet",
     "timm/convnext_atto",
     "timm/efficientnet_b0",
     "timm/hrnet_w18_small",

@@ -9,6 +9,7 @@ import torch
 from backbones import build_backbone, list_backbones
 from backbones.adapters.timm import TimmFeatures
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
+from tests.backbones.networks import short
 
 QUICK = ["resnet18", "mobilenetv3_small_050", "resnetv2_18", "test_convnext", "test_vit"]
 OURS = [
@@ -60,7 +61,7 @@ def test_our_features_have_timms_shape(image):
 @torch.no_grad()
 def test_the_named_module_returns_the_feature(name):
     torch.manual_seed(0)
-    backbone = build_backbone(name)
+    backbone = (short if name in OURS else build_backbone)(name)
     for mode in (False, True):
         model = TimmFeatures(backbone).train(mode)
         seen = {}
@@ -86,7 +87,7 @@ def test_modules_keep_their_own_names_where_they_are_the_feature():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("name", ["resnet18", "timm/test_vit", "timm/mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_vit", "timm/test_efficientnet"])
 def test_timms_tools_find_what_they_read(name, channels):
     backbone = build_backbone(name, in_channels=channels)
     model = TimmFeatures(backbone)

@@ -10,6 +10,8 @@ from torch import nn
 
 from backbones import build_backbone
 
+OTHER_MOBILENETS = ["hardcorenas_a", "lcnet_050", "mobilenetv4_conv_small"]
+
 
 @pytest.mark.parametrize("stride", [8, 16])
 def test_dilation_keeps_names_and_tells_the_stride(stride):
@@ -21,7 +23,11 @@ def test_dilation_keeps_names_and_tells_the_stride(stride):
 
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize(
-    "name", ["hardcorenas_a", "lcnet_050", "mobilenetv3_small_050", "mobilenetv4_conv_small"]
+    "name",
+    [
+        "mobilenetv3_small_050",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_MOBILENETS),
+    ],
 )
 def test_mobilenets_dilate_as_timms_own_features_do(name, stride):
     """smp's ``tu-`` encoders are these."""
@@ -73,10 +79,10 @@ def test_images_of_other_channels_are_taken(channels):
 
 
 def test_fixed_statistics_are_those_of_the_batch_norms(image):
-    plain = build_backbone("timm/regnety_002")
+    plain = build_backbone("timm/test_byobnet")
     plain(image)  # moves the statistics
     plain.eval()
-    fixed = build_backbone("timm/regnety_002", weights="random", norm="frozen_batch")
+    fixed = build_backbone("timm/test_byobnet", weights="random", norm="frozen_batch")
     state = {k: v for k, v in plain.state_dict().items() if not k.endswith("batches_tracked")}
     fixed.load_state_dict(state, strict=True)
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in fixed.modules())
@@ -163,7 +169,7 @@ def test_an_unknown_family_is_refused():
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
 def test_it_can_be_copied_and_stays_frozen(clone, image):
-    backbone = build_backbone("timm/regnety_002").freeze(2).eval()
+    backbone = build_backbone("timm/test_byobnet").freeze(2).eval()
     other = clone(backbone)
     torch.testing.assert_close(other(image), backbone(image), rtol=0, atol=0)
     assert other.frozen == 2

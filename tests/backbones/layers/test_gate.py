@@ -8,6 +8,7 @@ from torch import nn
 from backbones import build_backbone
 from backbones.layers.gate import Gate, record_gates
 from tests.backbones.errors import refuses
+from tests.backbones.networks import short
 
 
 def set_gates(network, values):
@@ -42,8 +43,8 @@ class Counter(nn.Module):
 @pytest.fixture
 def pair(trained_looking):
     """A gated network and the plain one with the same weights."""
-    gated = trained_looking(build_backbone("dynamic_resnet18", init="he"))
-    plain = build_backbone("resnet18").eval()
+    gated = trained_looking(short("dynamic_resnet18", init="he"))
+    plain = short("resnet18").eval()
     plain.load_state_dict({k: v for k, v in gated.state_dict().items() if ".gate." not in k})
     return gated, plain
 
@@ -51,7 +52,7 @@ def pair(trained_looking):
 @pytest.mark.parametrize("training", [False, True])
 def test_gates_of_one_are_the_plain_network(pair, training):
     gated, plain = pair
-    set_gates(gated, [1.0] * 8).train(training)
+    set_gates(gated, [1.0] * 5).train(training)
     image = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(gated(image), plain.train(training)(image))
 
@@ -85,7 +86,7 @@ def test_a_gate_below_one_half_skips_and_one_above_keeps_its_share():
 def test_a_captured_graph_has_the_same_values(pair):
     gated, _ = pair
     generator = torch.Generator().manual_seed(0)
-    set_gates(gated, torch.rand(8, 2, generator=generator))
+    set_gates(gated, torch.rand(5, 2, generator=generator))
     image = torch.rand(2, 3, 64, 64)
     program = torch.export.export(gated, (image,)).module()
     with torch.no_grad():
@@ -93,23 +94,23 @@ def test_a_captured_graph_has_the_same_values(pair):
 
 
 def test_a_network_begins_with_its_gates_open():
-    backbone = build_backbone("dynamic_resnet18").train()
+    backbone = short("dynamic_resnet18").train()
     with record_gates(backbone) as gates:
         backbone(torch.rand(2, 3, 64, 64))
-    assert len(gates.shares) == 8
+    assert len(gates.shares) == 5
     for share in gates.shares:
         torch.testing.assert_close(share, torch.full((2, 1, 1, 1), 0.880797))
 
 
 def test_the_penalty_pulls_the_mean_share_of_each_gate_to_the_target():
-    backbone = build_backbone("dynamic_resnet18").train()
+    backbone = short("dynamic_resnet18").train()
     optimizer = torch.optim.SGD([p for k, p in backbone.named_parameters() if "gate" in k], lr=1.0)
     image = torch.rand(4, 3, 64, 64)
     for _ in range(60):
         with record_gates(backbone) as gates:
             backbone(image)
         penalty = gates.penalty(0.5)
-        by_hand = sum((s.mean() - 0.5) ** 2 for s in gates.shares) / 8
+        by_hand = sum((s.mean() - 0.5) ** 2 for s in gates.shares) / 5
         torch.testing.assert_close(penalty, by_hand)
         optimizer.zero_grad()
         penalty.backward()

@@ -1,14 +1,16 @@
 """A file of another network is answered with what it is, and one that strides elsewhere refused."""
 
 import re
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import timm
 import torch
 import torchvision
+from torchvision.models.resnet import Bottleneck
 
 from backbones import build_backbone, load_weights
+from backbones.registry import BUILDERS
 from backbones.weights.architecture import describe, fitting_backbones
 from tests.backbones.errors import refuses
 from tests.backbones.weights import spelling
@@ -19,8 +21,14 @@ def no_memory(build, *args, **options):
         return build(*args, **options)
 
 
+@cache
+def built(name):
+    """A backbone without memory, which is only read."""
+    return no_memory(build_backbone, name)
+
+
 def known(*names):
-    return {name: partial(build_backbone, name) for name in names}
+    return {name: partial(built, name) for name in names}
 
 
 PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
@@ -47,10 +55,14 @@ def test_a_file_of_another_network_is_called_by_its_name(save, file_of, into):
         build_backbone(into, weights=path)
 
 
-def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(tmp_path):
+def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(tmp_path, monkeypatch):
     """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
-    model = no_memory(torchvision.models.resnet50)
-    state = {k: torch.ones(v.shape) for k, v in model.state_dict().items()}
+    few = ("resnet34", "resnet50", "resnet50_caffe")  # all would take seconds to compare
+    for name in [name for name in BUILDERS if name not in few]:
+        monkeypatch.delitem(BUILDERS, name)
+    state = no_memory(torchvision.models.resnet50).state_dict()
+    parts = ("conv1.", "bn1.", "layer1.", "fc.")
+    state = {k: torch.ones(v.shape) for k, v in state.items() if k.startswith(parts)}
     path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
     command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
     with refuses(rf"looks like resnet50_caffe\. Nothing .*{command}"):
@@ -200,24 +212,24 @@ def test_a_backbone_without_bottlenecks_strides_nowhere_else(caffe2_file):
 def test_a_caffe_file_gives_caffes_features(tmp_path):
     """Against torchvision's network with the stride moved, on a BGR image of [0, 255]."""
     torch.manual_seed(3)
-    model = torchvision.models.resnet50(weights=None).eval()
+    model = torchvision.models.ResNet(Bottleneck, [3, 4, 1, 1]).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.uniform_(0.2, 0.6)
             module.bias.data.uniform_(-0.1, 0.1)
             module.eps = 0.0
-    for stage in (model.layer2, model.layer3, model.layer4):
-        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(model.state_dict()))
-    ours = build_backbone("resnet50_caffe", weights=path).eval()
+    model.layer2[0].conv1.stride, model.layer2[0].conv2.stride = (2, 2), (1, 1)
+    state = {k: v for k, v in model.state_dict().items() if k[:6] not in ("layer3", "layer4")}
+    path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
+    ours = build_backbone("resnet50_caffe", weights=path, out_features=["c3"]).eval()
     image = torch.rand(1, 3, 64, 64)
     mean, std = (
         torch.tensor(v)[:, None, None] for v in (ours.conventions.mean, ours.conventions.std)
     )
     with torch.no_grad():
         x = model.maxpool(model.relu(model.bn1(model.conv1(spelling.CAFFE(image)))))
-        expected = model.layer4(model.layer3(model.layer2(model.layer1(x))))
-        found = ours((image - mean) / std)["c5"]
+        expected = model.layer2(model.layer1(x))
+        found = ours((image - mean) / std)["c3"]
     size = expected.abs().max().item()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
 
@@ -241,16 +253,17 @@ def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_hav
 
 
 def test_gates_are_in_a_file_or_not_at_all(tmp_path):
-    gated, plain = build_backbone("dynamic_resnet18"), build_backbone("resnet18")
+    to_c3 = {"out_features": ["c3"]}
+    gated, plain = (build_backbone(name, **to_c3) for name in ("dynamic_resnet18", "resnet18"))
     torch.save(plain.state_dict(), tmp_path / "plain.pth")
     file = {"weights": tmp_path / "plain.pth", "conventions": "imagenet"}
-    loaded = build_backbone("dynamic_resnet18", **file)
-    assert "32 tensors *.gate.* are not in the file and keep initial values" in loaded.provenance
+    loaded = build_backbone("dynamic_resnet18", **file, **to_c3)
+    assert "16 tensors *.gate.* are not in the file and keep initial values" in loaded.provenance
     state = gated.state_dict()
     half = {k: v for k, v in state.items() if "layer2.0.gate" not in k}
     torch.save(half, tmp_path / "half.pth")
     with refuses(r"4 missing, such as layer2\.0\.gate\.openness"):
-        build_backbone("dynamic_resnet18", weights=tmp_path / "half.pth", conventions="imagenet")
+        load_weights(gated, tmp_path / "half.pth", name="dynamic_resnet18", conventions="imagenet")
 
 
 def test_weights_of_a_run_that_diverged_are_refused(tmp_path):

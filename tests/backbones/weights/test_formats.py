@@ -172,27 +172,35 @@ def test_a_file_in_parts_is_read_by_its_index(tmp_path):
         read_checkpoint(index)
 
 
+@pytest.fixture
+def first(state):
+    """The tensors of the stem, the first stage and the classifier."""
+    parts = ("conv1.", "bn1.", "layer1.", "fc.")
+    return {k: v for k, v in state.items() if k.startswith(parts)}
+
+
 @pytest.mark.parametrize(
     ("index", "where"), [(True, "which is there"), (False, "which is not there: fetch all")]
 )
 @pytest.mark.parametrize(("stem", "suffix"), [("model", "safetensors"), ("pytorch_model", "bin")])
-def test_one_part_alone_is_answered_with_the_index(state, tmp_path, stem, suffix, index, where):
+def test_one_part_alone_is_answered_with_the_index(first, tmp_path, stem, suffix, index, where):
     path = tmp_path / f"{stem}-00002-of-00003.{suffix}"
-    torch.save(state, path)
+    torch.save(first, path)
     if index:
         (tmp_path / f"{stem}.{suffix}.index.json").write_text("{}")
     message = rf"is part 2 of 3 of the weights; give their index .*/{stem}\.{suffix}\.index\.json, "
     with refuses(message + where):
         build_backbone("resnet18", weights=path)
     whole = tmp_path / f"{stem}-00001-of-00001.{suffix}"
-    torch.save(state, whole)
-    assert build_backbone("resnet18", weights=whole).conventions.mean[0] == 0.485
+    torch.save(first, whole)
+    read = build_backbone("resnet18", weights=whole, out_features=["c2"])
+    assert read.conventions.mean[0] == 0.485
 
 
-def test_a_compressed_file_reaches_the_backbone(state, tmp_path):
+def test_a_compressed_file_reaches_the_backbone(first, tmp_path):
     file = io.BytesIO()
-    torch.save(state, file)
+    torch.save(first, file)
     path = tmp_path / "resnet18.pth.xz"
     path.write_bytes(lzma.compress(file.getvalue(), preset=0))
     backbone = build_backbone("resnet18", weights=path, out_features=["c2"])
-    assert torch.equal(backbone.conv1.weight, state["conv1.weight"])
+    assert torch.equal(backbone.conv1.weight, first["conv1.weight"])

@@ -1,7 +1,6 @@
 """The U-Net: smp's function under our names, any size, any norm, deep supervision in training."""
 
 import copy
-import re
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -12,15 +11,21 @@ from backbones import build_backbone, list_backbones
 from backbones.layers.norm import NORMS
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import WIDTHS, UNetOptions
+from tests.backbones.networks import short
 
 SMALL = (16, 16, 8, 8, 8)
-NAMES = sorted(list_backbones(), key=lambda name: [*map(int, re.findall(r"\d{2,}", name)), 0][0])
-FAMILIES = {re.sub(r"\d{2,}", "", name): name for name in reversed(NAMES)}
-SHALLOWEST = {*FAMILIES.values(), "resnet50"}  # one of each family; U-Nets do not see the depth
+QUICK = {  # one of each width and stride, which is what a U-Net sees; and one of each block
+    *("resnet18", "resnet50", "resnetv2_18", "dynamic_resnet18", "res2net50_26w_4s"),
+    *("resnet20_cifar", "resnetv2_164_cifar", "wrn_40_4"),
+}
 
 
-def unet(name="resnet18", *, num_classes=2, in_channels=3, backbone_norm="group", **options):
-    backbone = build_backbone(name, in_channels=in_channels, norm=backbone_norm, weights="random")
+def unet(name=None, *, num_classes=2, in_channels=3, backbone_norm="group", **options):
+    """A U-Net on a narrow ResNet of one or two blocks in each stage, or on a backbone of a name."""
+    given = {"in_channels": in_channels, "norm": backbone_norm}
+    backbone = (
+        build_backbone(name, weights="random", **given) if name else short("resnet18", **given)
+    )
     options = UNetOptions(**{"norm": "group", "channels": SMALL} | options)
     return ResNetUNet(backbone, num_classes=num_classes, in_channels=in_channels, options=options)
 
@@ -41,7 +46,7 @@ def test_the_function_and_the_names_are_those_of_smp(attention):
     theirs |= {"decoder_attention_type": None} if attention == "none" else {}
     reference = shaken(smp.Unet("resnet18", encoder_weights=None, classes=3, **theirs)).eval()
     norms = {"norm": "batch", "backbone_norm": "batch"}
-    ours = unet(num_classes=3, channels=widths, attention=attention, **norms).eval()
+    ours = unet("resnet18", num_classes=3, channels=widths, attention=attention, **norms).eval()
     state = {k.replace("encoder.", "backbone."): v for k, v in reference.state_dict().items()}
     # smp builds, and never runs, attention over a skip connection that the last block lacks.
     state = {k: v for k, v in state.items() if "blocks.4.attention1" not in k}
@@ -107,7 +112,7 @@ def test_every_option_of_the_decoder_is_trained(upsampling, attention, image_ski
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in SHALLOWEST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in list_backbones()]
 )
 def test_every_registered_backbone_fits(name):
     with torch.device("meta"):
