@@ -93,13 +93,8 @@ class GateRecord:
     def penalty(self, target: float) -> Tensor:
         """Return the mean over the gates of ``(mean share - target) ** 2``, a loss in float32.
 
-        Source: arXiv:1711.11503, equation 4 (the target rate loss).
-
-        Args:
-            target: The wanted mean of every gate, from 0 to 1.
-
-        Raises:
-            ValueError: If ``target`` is out of range, or no gate has run.
+        ``target`` is from 0 to 1, and a gate must have run; else ValueError. Source: the target
+        rate loss, arXiv:1711.11503, equation 4.
         """
         if not 0 <= target <= 1:
             raise UserError(f"the target of the gates takes a number from 0 to 1, got {target!r}.")

@@ -76,10 +76,7 @@ _SHORTCUTS: Final[dict[str, Callable[[int, int, int, int, NormFactory], nn.Modul
 def shortcut(
     kind: str, in_channels: int, out_channels: int, *, stride: int, dilation: int, norm: NormFactory
 ) -> nn.Module:
-    """Return a block's skip connection.
-
-    It is the identity where the shape stays, unless ``kind`` is ``projection_always``.
-    """
+    """Return a block's shortcut: the identity where it keeps the shape, but for one ``kind``."""
     make = choose(_SHORTCUTS, kind, what="shortcut")
     if kind != "projection_always" and stride == 1 and in_channels == out_channels:
         return nn.Identity()

@@ -49,18 +49,13 @@ class Target:
 def check_architecture(file: WeightFile, *, target: Target) -> None:
     """Raise if a file states another architecture, whose tensors may have the same shapes."""
     stated = file.statement.architecture
-    if (
-        stated is None
-        or file.origin.name == "Keel"
-        or timms_name(stated) == timms_name(target.name)
-    ):
+    if stated is None or file.origin.name == "Keel":
+        return
+    if timms_name(stated) == timms_name(target.name):
         return
     names = [name for name in (stated, f"timm/{stated}") if name in target.known or in_timm(name)]
-    use = (
-        f"use backbone {' or '.join(map(repr, names))}, or"
-        if names
-        else "Keel does not have it: use"
-    )
+    known = f"use backbone {' or '.join(map(repr, names))}, or"
+    use = known if names else "Keel does not have it: use"
     raise UserError(
         f"{file.source.path} is of a {stated}, says {file.statement.by}, and was not loaded into "
         f"{target.name!r}: networks of the same shapes can compute different things; {use} other "

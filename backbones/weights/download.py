@@ -44,10 +44,9 @@ def fetch_published(url: str) -> Path:
 def fetch(url: str, *, sha256: str, name: str) -> Path:
     """Return the file at ``url``, downloaded once and kept as ``name`` where torch keeps weights.
 
-    The download goes to a hidden file beside it, shows its progress, goes on where a connection
-    broke, and takes the name only when its hash begins with ``sha256`` (hexadecimal, lower case). A
-    kept file is checked as well. A failed download, or ``KEEL_OFFLINE``, is a ConnectionError, a
-    full disk an OSError.
+    The download goes to a hidden file beside it, goes on where a connection broke, and takes the
+    name only when its hash begins with ``sha256``; a kept file is checked as well. A failed
+    download, or ``KEEL_OFFLINE``, is a ConnectionError, a full disk an OSError.
     """
     path = Path(get_dir()) / "checkpoints" / name
     if path.exists():

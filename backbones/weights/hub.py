@@ -4,15 +4,8 @@ from pathlib import Path
 from typing import Final
 
 import timm
-from huggingface_hub import hf_hub_download
+from huggingface_hub import errors, hf_hub_download
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from timm.models import PretrainedCfg
 
 from backbones.choose import nearest
@@ -79,18 +72,18 @@ def _file(repository: str, name: str, *, revision: str | None) -> Path | None:
     """Return a file of the repository, or None where there is no such file."""
     try:
         path = hf_hub_download(repository, name, revision=revision, local_files_only=offline())
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UserError(
             f"the hub has no {repository!r} at revision {revision or 'main'!r}, or keeps it from "
             f"you: {error}"
         ) from error
-    except LocalEntryNotFoundError as error:  # not in the cache, and no answer of the hub
+    except errors.LocalEntryNotFoundError as error:  # not in the cache, and no answer of the hub
         if offline():
             return None
         raise _failure(name, repository, error) from error
-    except EntryNotFoundError:
+    except errors.EntryNotFoundError:
         return None
-    except (HfHubHTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, OSError) as error:
         raise _failure(name, repository, error) from error
     return Path(path)
 

@@ -60,11 +60,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the JSON objects about a weight file that `read_checkpoint` could read.
-
-    They are the metadata of a ``.safetensors`` file, and under their names ``config.json`` and
-    ``preprocessor_config.json`` beside any file.
-    """
+    """Return a ``.safetensors`` file's metadata, and by name the JSON files beside any file."""
     texts: dict[str, str] = {}
     with path.open("rb") as content:
         is_one = is_safetensors(content)

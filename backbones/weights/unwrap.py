@@ -8,26 +8,10 @@ from torch import Tensor
 from backbones.errors import UserError
 
 WRAPPERS: Final = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "model_ema_state_dict",
-    "ema_model_state_dict",
-    "ema_model",
-    "ema",
-    "teacher",
-    "state_dict",
-    "model",
-    "model_state_dict",
-    "model_state",
-    "net",
-    "network",
-    "module",
-    "backbone",
-    "encoder",
-    "blobs",
-    "online_network_state_dict",
-    "student",
+    *("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict"),
+    *("ema_model_state_dict", "ema_model", "ema", "teacher", "state_dict", "model"),
+    *("model_state_dict", "model_state", "net", "network", "module", "backbone", "encoder"),
+    *("blobs", "online_network_state_dict", "student"),
 )
 """Keys under which frameworks keep state dicts, averaged ones first, as timm does."""
 

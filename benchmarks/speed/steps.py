@@ -70,10 +70,7 @@ def by_freeze(
     *,
     freezes: Sequence[int] = FREEZES,
 ) -> Comparison:
-    """Compare systems with the first one at the same count of frozen stages.
-
-    A single system is compared with itself at the first count.
-    """
+    """Compare systems with the first one, or a single one with itself unfrozen, by freeze."""
     made, base = {}, {}
     for freeze, system in product(freezes, systems):
         key = f"{system}, freeze {freeze}"

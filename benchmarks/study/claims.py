@@ -61,10 +61,7 @@ Curves = Mapping[tuple[str, int], Sequence[tuple[Sequence[float], Sequence[float
 def gratings(
     count: int, generator: torch.Generator, *, noise: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Draw fresh images (N, 1, 12, 12) of waves 4 to 10 pixels long under noise, and classes (N,).
-
-    Class k has its direction at 18 k degrees.
-    """
+    """Draw images (N, 1, 12, 12) of noisy waves, and classes (N,), each with 18 degrees more."""
     labels = torch.randint(0, CLASSES, (count,), generator=generator)
     angle = (math.pi / CLASSES * labels)[:, None, None]
     phase, frequency = torch.rand(2, count, 1, 1, generator=generator)

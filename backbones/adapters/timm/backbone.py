@@ -58,7 +58,7 @@ def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
 
 
 class TimmBackbone(Backbone):
-    """A model of timm under the contract of our own.
+    """A model of timm, without what lies past its last feature, under the contract of our own.
 
     ``c{k}`` is the last feature of stride 2**k. The stem is what the feature of stride 2 depends
     on. A model without that feature (ConvNeXt, Swin) has what precedes its first feature as its
@@ -66,11 +66,6 @@ class TimmBackbone(Backbone):
     of them: a plain ViT has c4 alone.
     State-dict keys are timm's names below ``net.``. State dicts with timm's own names, as older
     versions of Keel wrote them, are loaded too.
-
-    Args:
-        net: The model, without what lies past its last feature.
-        plan: Its features and stages.
-        name: timm's name, with its tag if it has one.
 
     Shape:
         - Input: (N, in_channels, H, W), of the sizes that the model can take.

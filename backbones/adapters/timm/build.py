@@ -17,8 +17,7 @@ _ANY_SIZE: Final[tuple[dict[str, Any], ...]] = (
 def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> Any:  # noqa: ANN401
     """Return a model of timm without a classifier, on the device of the context.
 
-    ``given`` are options of ``timm.create_model``; one that the model does not take is a TypeError.
-    With ``output_stride`` 16 or 8 the last stages are dilated instead of striding.
+    An option of ``timm.create_model`` that the model does not take is a TypeError.
     """
     if output_stride == 32:
         return timm.create_model(model, num_classes=0, **given)

@@ -114,8 +114,7 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
     """Return how many processes load images.
 
     ``auto`` takes none on a CPU, where loading is 0.4 to 3 % of a training step
-    (benchmarks/RESULTS.md). With a GPU it takes all cores but one, at most 8, or at most 4 if
-    images are ``cached``, so that they only augment.
+    (benchmarks/RESULTS.md); with a GPU all cores but one, at most 8, or 4 if images are ``cached``.
     """
     if wanted != "auto":
         return Decision(value=str(wanted), reason="as told")

@@ -8,10 +8,7 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it takes the name, else it is removed.
-
-    Its folder is made, and the suffix is kept, for writers that go by it.
-    """
+    """Yield a path beside ``path``, of the same suffix, that takes its name on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
     try:

@@ -61,8 +61,7 @@ def find_files(
 def output_names(names: Sequence[str], *, suffixes: Sequence[str]) -> list[str]:
     """Return the names of outputs: the files' names, without the suffix where that is unique.
 
-    Both ``a.jpg`` and ``a.png`` keep their suffix, and so do ``A.jpg`` and ``a.png``, since not
-    every file system distinguishes case. Two names that differ in case only are refused.
+    Names that differ in case only are not unique: not every file system tells them apart.
     """
     chosen = [_stem(name, suffixes) for name in names]
     while True:

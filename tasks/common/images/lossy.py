@@ -9,10 +9,9 @@ _STYLE, _WAVELET = b"\xff\x52", 13  # a marker of JPEG 2000; how far behind it t
 
 
 def lossy_kind(content: bytes) -> str:
-    """Return the kind of a lossy image, such as ``a JPEG``, or an empty string.
+    """Return the kind of a lossy image or strip, such as ``a JPEG``, or an empty string.
 
-    JPEG is always lossy; WebP and JPEG 2000 say whether they are. JPEG XL and JPEG XR count as
-    lossless, since their headers do not tell. ``content`` is a file or a strip of a TIFF file.
+    JPEG XL and JPEG XR count as lossless, since their headers do not tell.
     """
     if content.startswith(JPEG_START):
         return "a JPEG"

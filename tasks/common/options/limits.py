@@ -85,10 +85,7 @@ def number(
     noun: str = "number",
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field that takes a finite number from ``least`` (or above ``above``) to ``most``.
-
-    ``below`` is a bound that is itself too high; ``also`` as in `checked`.
-    """
+    """Declare a field of a finite number within bounds, closed or open; also see `checked`."""
     if most is None and below is None:
         text = f"above {above:g}" if least is None else f"of at least {least:g}"
     else:
@@ -122,10 +119,7 @@ def checked(
     *,
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field that takes any value that ``fits``, in words that follow "takes": ``text``.
-
-    ``also`` are other values that fit, each with how it is written in messages.
-    """
+    """Declare a field of what ``fits``, which ``text`` puts into words, or of ``also``."""
     others = also or {}
     limit = Limit(
         text=", or ".join([text, *others.values()]),

@@ -98,8 +98,8 @@ def _init(choice: BackboneChoice) -> str:
 def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Decision:
     """Return how many stages are frozen.
 
-    ``auto`` freezes none without loaded weights; else all up to the last stage that the recipe
-    unfreezes, or, if it unfreezes none, the ``usual`` number of the task.
+    ``auto``: none without loaded weights; else all down to the last that the recipe unfreezes, or
+    the ``usual`` number of the task.
     """
     if choice.freeze == "auto":
         reason = "no weights were loaded"

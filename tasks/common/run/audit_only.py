@@ -29,8 +29,8 @@ def is_audit_only(mode: str) -> bool:
 def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder: Path) -> float:
     """Take one step on a real batch in every phase of the recipe, on a copy of the network.
 
-    Each step is at the highest learning rate, on one device, and in float32 where the run would
-    scale gradients. Prints a table per phase; only ``audit.json`` is written. The score is NaN.
+    Each step is on one device, and in float32 where the run would scale gradients. Prints a table
+    per phase; only ``audit.json`` is written. The score is NaN.
     """
     parts.data.cache = None  # one batch is no reason to fill it
     base, stages = parts.backbone.frozen, len(parts.backbone.stages())

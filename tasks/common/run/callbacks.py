@@ -43,8 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint; a resumed run takes over that of the run it goes on from.
 
-    Lightning's own forgets the best score when the folder is another. `validated_step` is the one
-    after which the last validation within training was.
+    Lightning's own forgets the best score when the folder is another.
     """
 
     validated_step = -1

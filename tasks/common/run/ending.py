@@ -19,10 +19,7 @@ _EXPLAINED: Final = (UserError, OSError, FloatingPointError, MemoryError)
 
 
 class Ending:
-    """Carries out the steps that follow training, and remembers what failed and the first error.
-
-    After Ctrl-C or SIGTERM only the brief steps are carried out: those that write what is known.
-    """
+    """Carries out what follows training; after a signal the brief steps only; notes what failed."""
 
     def __init__(self) -> None:
         self.faults: dict[str, str] = {}

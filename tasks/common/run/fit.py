@@ -21,10 +21,7 @@ def fit(
     last: LastCheckpoint,
     resume: Path | None,
 ) -> None:
-    """Train; afterwards ``best.best_model_path`` is there, if an epoch was validated.
-
-    An interrupted run says how to go on, and exits with 128 + the signal's number.
-    """
+    """Train; an interrupted run says how to go on, and exits with 128 + the signal's number."""
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except StopRequest as stop:

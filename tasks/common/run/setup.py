@@ -56,10 +56,7 @@ class Setup(Generic[CardT, AugmentT]):
         )
 
     def settings(self, *, frozen: int, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the losses depend on beside the network, as in the configuration.
-
-        The device is left out: a run may go on on another one, though not bit for bit.
-        """
+        """Return what the losses depend on beside the network, but for the device, by option."""
         return {
             "recipe": asdict(self.recipe),
             "seed": self.seed,

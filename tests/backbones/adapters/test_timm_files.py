@@ -55,7 +55,7 @@ def test_the_hub_and_timms_names_are_read_by_the_same_code(laid, weights, image,
     def download(_repository, name, **_):
         path = laid.folder / name
         if not path.is_file():
-            raise hub.EntryNotFoundError(name)
+            raise hub.errors.EntryNotFoundError(name)
         return str(path)
 
     monkeypatch.setattr(hub, "hf_hub_download", download)
