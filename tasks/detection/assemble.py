@@ -34,11 +34,6 @@ class Parts(RunParts):
     norm: Decision
     freeze: Decision
 
-    @property
-    def card(self) -> DetectorCard:
-        """What the checkpoint will say of the detector."""
-        return self.module.card
-
 
 def assemble(cfg: DictConfig) -> Parts:
     """Build every part of a run, so that errors are found first; set seed and threads."""

@@ -11,23 +11,19 @@ from tasks.detection.scores.limits import crowded
 
 def facts(parts: Parts) -> dict[str, str]:
     """Return the banner's lines by name: data, model, recipe, machine and warnings."""
-    warnings = [*parts.splits.warnings, *_warnings(parts.splits, parts.card)]
+    splits, card = parts.splits, parts.module.card
+    found, remedy = card.options.detections_per_image, "model.detections_per_image="
+    many = [
+        f"{name}: {text}"
+        for name, part in splits.by_name().items()
+        if (text := crowded(part.truth, found=found, remedy=remedy))
+    ]
     return {
-        **_data_facts(parts.splits),
-        **({"images": parts.splits.images} if parts.splits.images else {}),
-        **_model_facts(parts.card, parts.norm, parts.freeze),
-        **run_facts(parts, warnings),
+        **_data_facts(splits),
+        **({"images": splits.images} if splits.images else {}),
+        **_model_facts(card, parts.norm, parts.freeze),
+        **run_facts(parts, [*splits.warnings, *many]),
     }
-
-
-def _warnings(splits: Splits, card: DetectorCard) -> list[str]:
-    warnings = []
-    for name, part in splits.by_name().items():
-        found = card.options.detections_per_image
-        remedy = "model.detections_per_image="
-        if text := crowded(part.truth, found=found, remedy=remedy):
-            warnings.append(f"{name}: {text}")
-    return warnings
 
 
 def _data_facts(splits: Splits) -> dict[str, str]:

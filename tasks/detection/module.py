@@ -21,10 +21,7 @@ Batch = tuple[list[Tensor], list[dict[str, Any]]]
 class DetectionModule(NetworkModule):
     """Train a detector, and score it by COCO AP.
 
-    Args:
-        network: The detector.
-        recipe: See `NetworkModule`, as ``card``, ``settings`` and ``devices``.
-        truths: The evaluator's COCO dictionary of each split that is scored, ``val`` and ``test``.
+    ``truths`` are the evaluator's COCO dictionaries of ``val`` and ``test``.
     """
 
     network: Detector

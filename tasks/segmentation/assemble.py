@@ -51,11 +51,6 @@ class Parts(RunParts):
     loss: LossOptions
     choices: Choices
 
-    @property
-    def card(self) -> SegmenterCard:
-        """What the checkpoint will say of the segmenter."""
-        return self.module.card
-
 
 def assemble(cfg: DictConfig) -> Parts:
     """Build every part of a run, so that errors are found first; set seed and threads."""
@@ -159,8 +154,7 @@ def _resolved(
     )
     patches = choose_patches(inputs, slices=sum(case.shape[0] for case in facts))
     inputs = replace(inputs, normalisation=normalisation.value, patch=patch, patches=patches)
-    _check_turns(setup.augment, inputs)
-    _check_neighbours(inputs, splits)
+    _check_input(inputs, setup.augment, flat=facts[0].flat)
     choices = Choices(
         norm=norm,
         decoder_norm=decoder_norm,
@@ -171,15 +165,12 @@ def _resolved(
     return replace(model, norm=decoder_norm.value), inputs, choices
 
 
-def _check_neighbours(inputs: InputOptions, splits: Splits) -> None:
-    if inputs.neighbours and splits.train.facts[0].flat:
+def _check_input(inputs: InputOptions, augment: AugmentOptions, *, flat: bool) -> None:
+    if inputs.neighbours and flat:
         raise UserError(
             f"input.neighbours={inputs.neighbours} takes volumes: flat images have no slices "
             "beside them. Leave it out."
         )
-
-
-def _check_turns(augment: AugmentOptions, inputs: InputOptions) -> None:
     height, width = inputs.patch
     if augment.rotate90 and height != width:
         side = max(height, width)

@@ -7,15 +7,16 @@ from tasks.common.run.facts import run_facts
 from tasks.segmentation.assemble import Parts
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.load import CheckedCases, Splits
-from tasks.segmentation.options import LossOptions
 
 
 def facts(parts: Parts) -> dict[str, str]:
     """Return the banner's lines by name: data, model, recipe and machine."""
+    loss = parts.loss
+    weights = f", class weights {list(loss.class_weights)}" if loss.class_weights else ""
     return {
         **_data_facts(parts.splits),
         **_model_facts(parts),
-        "loss": _loss_fact(parts.loss),
+        "loss": f"{loss.name}{weights}",
         **run_facts(parts, parts.splits.warnings),
     }
 
@@ -55,7 +56,7 @@ def _split_fact(part: CheckedCases, classes: ClassTable) -> str:
 
 
 def _model_facts(parts: Parts) -> dict[str, str]:
-    card, choices = parts.card, parts.choices
+    card, choices = parts.module.card, parts.choices
     options, inputs = card.options, card.input
     extras = [
         f"norm {choices.decoder_norm}",
@@ -76,8 +77,3 @@ def _model_facts(parts: Parts) -> dict[str, str]:
         "patch": f"{inputs.patch[0]} x {inputs.patch[1]} ({choices.patch}), "
         f"{inputs.patches} per epoch; {windows}",
     }
-
-
-def _loss_fact(loss: LossOptions) -> str:
-    weights = f", class weights {list(loss.class_weights)}" if loss.class_weights else ""
-    return f"{loss.name}{weights}"

@@ -1,5 +1,10 @@
-"""The random numbers of albumentations, as a function of a seed."""
+"""What is needed of albumentations: its import, and random numbers as a function of a seed."""
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Protocol
 
 from tasks.common.data.sampling import draw_seed
@@ -10,6 +15,18 @@ class Seeded(Protocol):
 
     def set_random_seed(self, seed: int) -> None:
         """Restart the random numbers."""
+
+
+@contextmanager
+def albumentations() -> Iterator[ModuleType]:
+    """Give the library; within, a misspelt argument is an error, of which it only warns."""
+    # Asks a package registry for its newest version when imported, unless this is set.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as library
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield library
 
 
 def seed_steps(transform: Seeded, seed: int) -> None:

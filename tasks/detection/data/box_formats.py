@@ -10,7 +10,6 @@ from backbones.errors import UserError
 
 Stored = Literal["xywh", "xyxy"]
 _Boxes = NDArray[np.float64]
-
 _SLACK: Final = 0.02  # of an image's side, and a pixel: how far a careless box reaches out
 _UNIT_SLACK: Final = 0.05
 _FEW: Final = 0.1  # of the boxes outside

@@ -30,7 +30,6 @@ from tasks.detection.data.images import (
 
 SKIPPED: Final = "on an image that was skipped"
 SKIPPED_IMAGES: Final = "images skipped"
-
 _THREADS: Final = 8  # decoders release the interpreter's lock
 
 
@@ -94,8 +93,7 @@ def check_images(
     """Return the annotations with ``reading``, if each file exists, is whole and has its size.
 
     ``"error"`` raises with the first five faults; ``"skip"`` leaves these images out, of the truth
-    too, and counts them in `Annotations.cleaned`, but raises if none is left. Images to be turned
-    that ``reading`` refuses are an error in any case.
+    too, but never all. Images to be turned that ``reading`` refuses always raise.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"policy is {policy!r}; expected 'error' or 'skip'.")

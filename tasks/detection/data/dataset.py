@@ -30,8 +30,7 @@ class DetectionDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     A sample is ``(image, target)``: the image (C, H, W), uint8, RGB or gray; the target with
     ``boxes`` (B, 4), float32, xyxy in pixels, ``labels`` (B,), int64, in 1..K, and ``image_id``, an
-    int. Its random changes depend on (seed, epoch, index) alone, so neither the number of workers
-    nor the batch size changes them.
+    int. Its random changes depend on (seed, epoch, index) alone.
     """
 
     def __init__(

@@ -64,12 +64,7 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
 def read_image(
     path: Path, *, in_channels: int = 3, reading: Reading | None = None
 ) -> NDArray[np.uint8]:
-    """Return the pixels of an image file, (H, W, 3) in RGB or (H, W) in gray; see `read_flat`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UserError: If it cannot be read whole, or ``reading`` refuses it.
-    """
+    """Return the pixels of an image file, (H, W, 3) in RGB or (H, W) in gray; see `read_flat`."""
     return open_image(path, in_channels=in_channels, reading=reading or Reading())[0]
 
 

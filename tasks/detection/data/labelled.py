@@ -68,11 +68,7 @@ class LabelledSet:
         return replace(self, warnings=(*self.warnings, *filter(None, texts)))
 
     def judged(self, stored: Stored, *, first: int, option: str) -> "LabelledSet":
-        """Return the set with warnings about boxes that look wrong; see `judge`.
-
-        ``first`` is the number of the leftmost column of pixels, 0 or 1, and ``option`` what says
-        so.
-        """
+        """Return the set with the warnings of `judge`; ``option`` counts pixels from ``first``."""
         found = [(image, region) for image in self.images for region in image.regions]
         numbers = np.array([r.stored or r.bbox for _, r in found], np.float64).reshape(-1, 4)
         sizes = np.array([(image.width, image.height) for image, _ in found], np.float64)

@@ -1,12 +1,11 @@
 """Random changes of an image and its boxes, by albumentations."""
 
-import os
-import warnings
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.common.data.augmentation import Seeded, albumentations
 from tasks.detection.options import AugmentOptions
 
 _BOXES: Final = {
@@ -20,11 +19,8 @@ _BOXES: Final = {
 }
 
 
-class SeededTransform(Protocol):
+class SeededTransform(Seeded, Protocol):
     """What is needed of an ``albumentations.Compose`` that was built as in `train_transform`."""
-
-    def set_random_seed(self, seed: int) -> None:
-        """Restart its random numbers; the seed is in [0, 2**32)."""
 
     def __call__(
         self, *, image: NDArray[np.uint8], bboxes: NDArray[np.float32], index: NDArray[np.int64]
@@ -38,17 +34,14 @@ def train_transform(options: AugmentOptions) -> SeededTransform:
     A box of which less than a tenth, or less than a square pixel, stays in the image is dropped.
     """
     low, high = options.scale
-    # Asks a package registry for its newest version when imported, unless this is set.
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import albumentations as A
-
-    steps = [A.HorizontalFlip(p=options.flip), A.VerticalFlip(p=options.vertical_flip)]
-    with warnings.catch_warnings():
-        # It only warns about a misspelt argument, and then goes on without it.
-        warnings.simplefilter("error", UserWarning)
+    with albumentations() as library:
+        steps = [
+            library.HorizontalFlip(p=options.flip),
+            library.VerticalFlip(p=options.vertical_flip),
+        ]
         if (low, high, options.shift) != (1.0, 1.0, 0.0):
             steps.append(
-                A.Affine(
+                library.Affine(
                     scale=(low, high),
                     translate_percent=(-options.shift, options.shift),
                     keep_ratio=True,
@@ -59,7 +52,7 @@ def train_transform(options: AugmentOptions) -> SeededTransform:
         if strength := options.color_jitter:
             factors = (1 - strength, 1 + strength)
             steps.append(
-                A.ColorJitter(
+                library.ColorJitter(
                     brightness=factors,
                     contrast=factors,
                     saturation=factors,
@@ -67,7 +60,9 @@ def train_transform(options: AugmentOptions) -> SeededTransform:
                     p=1,
                 )
             )
-        transform: SeededTransform = A.Compose(steps, bbox_params=A.BboxParams(**_BOXES))
+        transform: SeededTransform = library.Compose(
+            steps, bbox_params=library.BboxParams(**_BOXES)
+        )
     return transform
 
 

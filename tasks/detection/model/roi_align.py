@@ -1,9 +1,8 @@
 """RoIAlign over a pyramid, on a CPU as one sparse product.
 
-torchvision's CPU kernel walks the features channel by channel on one thread; its backward pass is
-the largest part of a training step there. Bilinear sampling is linear in the features, so all of
-RoIAlign is one sparse matrix times the table of feature vectors, which ``embedding_bag`` computes
-on contiguous rows and on all threads.
+torchvision's CPU kernel runs on one thread, and is slow in its backward pass. Bilinear sampling is
+linear in the features, so RoIAlign is a sparse matrix times the table of feature vectors, which
+``embedding_bag`` computes on contiguous rows and on all threads.
 """
 
 from collections.abc import Sequence

@@ -28,9 +28,7 @@ from tasks.detection.scores.coco_match import (
 )
 
 RECALLS: Final = np.linspace(0, 1, 101)
-
 _LOWER: Final = (1, 10)  # COCO's other limits, of AR
-
 Entry = Mapping[str, Any]
 Places = dict[Any, int]
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
 IOUS: Final = np.linspace(0.5, 0.95, 10)
 AREAS: Final = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
 """All, small, medium and large, in square pixels; both ends belong to a range."""

@@ -29,9 +29,7 @@ def read_annotations(
 ) -> Annotations:
     """Read a COCO file or a folder of VOC files with a checkpoint's classes, and check its images.
 
-    ``one_based`` is as of `read_voc`, ``reading`` as the checkpoint says. Malformed annotations,
-    other classes and damaged images are refused; warnings name boxes and images that are there
-    twice.
+    ``one_based`` is as of `read_voc`, ``reading`` as the checkpoint says.
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():

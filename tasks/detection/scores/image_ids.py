@@ -13,7 +13,6 @@ from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_finite
 
 Parts = tuple[str, ...]
-
 _SHAPE: Final = "expected 'images' with 'id' and 'file_name'"
 
 
@@ -115,7 +114,7 @@ def _checked(entry: Any, source: Path) -> tuple[str, int]:  # noqa: ANN401 (JSON
 
 
 def parts_of(name: str) -> Parts:
-    r"""Return the folders and the name of a path, in one of Unicode's spellings, without ``..``.
+    r"""Return folders and name of a path, in one of Unicode's spellings, without ``..``.
 
     >>> parts_of(r"..\val\1.jpg")
     ('val', '1.jpg')

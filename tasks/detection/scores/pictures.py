@@ -28,7 +28,6 @@ from tasks.common.report.panels import (
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 Corners = tuple[int, int, int, int]
-
 PANEL_SIDE: Final = 520
 
 
@@ -64,19 +63,6 @@ def draw_boxes(
     """
     scale = enlargement(*_checked(image).shape[:2])
     return _annotated(image, _marks(boxes, labels, classes, scores), scale)
-
-
-def save_overlay(
-    path: Path,
-    image: Image8,
-    boxes: Floats,
-    labels: Labels,
-    *,
-    classes: Sequence[str],
-    scores: Floats | None = None,
-) -> None:
-    """Write what `draw_boxes` returns to a .png or .jpg, which appears complete or not at all."""
-    save_picture(draw_boxes(image, boxes, labels, classes=classes, scores=scores), path)
 
 
 def prediction_grid(

@@ -14,6 +14,7 @@ from tasks.common.files.paths import IMAGE_SUFFIXES
 from tasks.common.files.sources import NamedFile, find_files, output_names, skipped_error
 from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
+from tasks.common.report.panels import save_picture
 from tasks.common.report.run_folder import write_json
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DetectionDataset
@@ -21,7 +22,7 @@ from tasks.detection.data.images import open_image
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.detector import Detector
 from tasks.detection.scores.metrics import Result, to_results
-from tasks.detection.scores.pictures import PredictionSample, prediction_grid, save_overlay
+from tasks.detection.scores.pictures import PredictionSample, draw_boxes, prediction_grid
 
 OVERLAYS: Final = "overlays"
 
@@ -84,8 +85,8 @@ def predict_files(
             done.append((entry, results))
             kept = found["scores"] >= threshold
             boxes, labels, scores = (found[n][kept].numpy() for n in ("boxes", "labels", "scores"))
-            picture = output / OVERLAYS / f"{overlay}.png"
-            save_overlay(picture, image, boxes, labels, classes=card.classes, scores=scores)
+            picture = draw_boxes(image, boxes, labels, classes=card.classes, scores=scores)
+            save_picture(picture, output / OVERLAYS / f"{overlay}.png")
             note = orientation_note(orientation, exif=card.reading.exif)
             yield f"{file.name}: {len(labels)} of {len(kept)} detections shown{note}"
     finally:

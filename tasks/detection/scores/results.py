@@ -43,9 +43,7 @@ def read_truth(annotations: Path) -> Annotations:
 def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], list[str]]:
     """Return the detections of a file that fits the truth, and what is suspect about their boxes.
 
-    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read. Refused are what is no list
-    of detections with numbers, images or categories that the truth has not, and boxes in another
-    format.
+    Only ``image_id``, ``category_id``, ``bbox`` and ``score`` are read.
     """
     content = read_json(existing_file(path, what="file of results"))
     if not isinstance(content, list):
@@ -134,8 +132,7 @@ def _check_categories(results: Sequence[Result], categories: Sequence[Mapping[st
 def _check_names(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
     """Raise if our own ``images.json`` beside the results has other names for the truth's ids.
 
-    One of two equal names may have more folders in front. A file of another shape is another
-    tool's.
+    One of two equal names may have more folders in front.
     """
     beside = path.with_name("images.json")
     if path.name != "predictions.json" or not beside.is_file():

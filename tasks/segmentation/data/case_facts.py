@@ -11,10 +11,8 @@ from tasks.segmentation.data.masks.read import MaskFile
 class MaskFacts:
     """What was seen of the masks of a case, with the palettes of each file.
 
-    Attributes:
-        axis: Along which axis a volume was cut into slices; None for a flat image.
-        rounded: How many pixels were nearly whole numbers, and rounded.
-        min_is_white: Whether the smallest number of a mask file means white.
+    ``axis`` is None for a flat image; ``rounded`` counts pixels that were nearly whole numbers;
+    ``min_is_white`` says whether the smallest number of a file means white.
     """
 
     name: str
@@ -26,16 +24,14 @@ class MaskFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts(MaskFacts):
-    """What was seen of a case and, as `MaskFacts` says, of its masks.
+    """What was seen of a case of the shape (D, H, W) and, as `MaskFacts` says, of its masks.
 
     Attributes:
-        shape: (D, H, W).
-        channels: Of the image, as it is used.
         blank: Whether the image is of one value, as empty slices are.
         digest: Equal for equal images.
         turned: How many of image and mask have an EXIF orientation other than upright.
         coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
-        stored_channels: Of the image file, if they are others than those that are used.
+        stored_channels: Of the image file, if they are others than ``channels``, which are used.
     """
 
     shape: tuple[int, int, int]

@@ -16,14 +16,10 @@ IGNORE: Final = 255
 """The label of a pixel that is neither learnt from nor scored."""
 
 _LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
-
 _WHITE: Final = 0xFFFFFF
-
 MOST_CLASSES: Final = 254  # their labels have 8 bits, one of which is taken
-
 BACKGROUND: Final = "background"
 IGNORED: Final = "ignore"
-
 Image = NDArray[np.uint8 | np.uint16 | np.int16 | np.int32 | np.float32]
 """(C, D, H, W): channels, slices (one for a flat image), rows, columns; as stored, not scaled."""
 

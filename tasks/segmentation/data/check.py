@@ -27,7 +27,7 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
     """Return the facts about each case, after reading its image and its mask once.
 
     Cases that cannot be used raise with the first five faults, or with the policy ``skip`` are left
-    out, but never all. Rotated images that ``exif`` of the set refuses raise in any case.
+    out, but never all; rotated ones that ``exif`` refuses always raise.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"on_bad_image takes error or skip, got {policy!r}.")

@@ -1,13 +1,11 @@
 """Random changes of a patch and its labels: shape by albumentations, intensity by us."""
 
-import os
-import warnings
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.augmentation import seed_steps
+from tasks.common.data.augmentation import albumentations, seed_steps
 from tasks.common.data.sampling import draw_seed
 from tasks.segmentation.data.cases import Labels
 from tasks.segmentation.options import AugmentOptions
@@ -26,15 +24,9 @@ class PatchTransform:
     """
 
     def __init__(self, options: AugmentOptions) -> None:
-        # Asks a package registry for its newest version when imported, unless told not to.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        import albumentations as A
-
         self.options = options
-        with warnings.catch_warnings():
-            # It only warns about a misspelt argument, and then goes on without it.
-            warnings.simplefilter("error", UserWarning)
-            self._shape = A.Compose(_shape_steps(options))
+        with albumentations() as library:
+            self._shape = library.Compose(_shape_steps(options, library))
 
     def __call__(
         self, image: NDArray[np.float32], labels: Labels, *, seed: int
@@ -67,23 +59,26 @@ class PatchTransform:
         return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _shape_steps(options: AugmentOptions) -> list[Any]:
-    import albumentations as A
+def _shape_steps(options: AugmentOptions, library: Any) -> list[Any]:  # noqa: ANN401 (a module)
     import cv2
 
     steps: list[Any] = [
-        A.HorizontalFlip(p=options.flip),
-        A.VerticalFlip(p=options.vertical_flip),
-        A.RandomRotate90(p=options.rotate90),
+        library.HorizontalFlip(p=options.flip),
+        library.VerticalFlip(p=options.vertical_flip),
+        library.RandomRotate90(p=options.rotate90),
     ]
     edge = cv2.BORDER_REFLECT_101
     if options.rotation or options.scale != (1.0, 1.0):
         turn = (-options.rotation, options.rotation)
         zoom = (options.scale[0], options.scale[1])
-        steps.append(A.Affine(scale=zoom, rotate=turn, keep_ratio=True, border_mode=edge, p=1))
+        steps.append(
+            library.Affine(scale=zoom, rotate=turn, keep_ratio=True, border_mode=edge, p=1)
+        )
     if options.elastic:
         alpha = options.elastic * _ALPHA_PER_PIXEL
         steps.append(
-            A.ElasticTransform(alpha=alpha, sigma=10, approximate=True, border_mode=edge, p=0.5)
+            library.ElasticTransform(
+                alpha=alpha, sigma=10, approximate=True, border_mode=edge, p=0.5
+            )
         )
     return steps

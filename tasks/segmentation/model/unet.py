@@ -32,11 +32,7 @@ UPSAMPLING: Final[dict[str, Callable[[int, int], nn.Module]]] = {
 
 
 class DecoderBlock(NoTorchScript, nn.Module):
-    """Upsample by ``factor``, join with the skip connection if there is one, and convolve twice.
-
-    Unlike smp's ``UnetDecoderBlock``, whose names it has, it takes our norms and a transposed
-    convolution.
-    """
+    """Upsample by ``factor``, join with the skip connection if there is one, and convolve twice."""
 
     def __init__(
         self,

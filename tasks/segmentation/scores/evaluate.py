@@ -130,10 +130,8 @@ def evaluate_masks(
 ) -> tuple[dict[str, Scores], Scores, str, list[str]]:
     """Return the scores of predicted masks of any tool, their summary and unit, and notes.
 
-    The values of the true masks are the classes; predicted ones have the same names. A mask without
-    a counterpart, with another size, place or value, or with another palette is refused.
-    ``tolerance`` is in the masks' unit, ``exif`` as of `CaseSet`, ``mask_suffix`` that of the true
-    ones.
+    The values of the true masks are the classes; predicted ones have the same names. ``tolerance``
+    is in the masks' unit, ``exif`` as of `CaseSet`, ``mask_suffix`` that of the true ones.
     """
     check_tolerance(tolerance)
     cases, unit = {}, "px"

@@ -37,7 +37,6 @@ from tasks.segmentation.data.dataset import CaseSample
 from tasks.segmentation.scores.surface import Distances, Mask, hd95, nsd, surface_distances
 
 PIXELS: Final = ("truth_pixels", "predicted_pixels")
-
 Scores = dict[str, dict[str, float]]
 """Of each scored class, its `METRICS` and `PIXELS`; or of each row of a summary, its numbers."""
 

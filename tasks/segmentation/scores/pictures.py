@@ -25,7 +25,6 @@ from tasks.segmentation.data.cases import IGNORE, IGNORED, ClassTable
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
-
 FILL: Final = 0.3  # opacity: the tissue below is still seen
 GRAY: Final[Color] = (176, 176, 176)  # of what is ignored, in stripes
 MOST_ROWS: Final = 8

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,10 +44,6 @@ def coco_parts(
         val_images: Image folder of the validation split; None for that of the training split.
         test_images: As ``val_images``.
         classes: Class names that fix the labels, such as those of a checkpoint.
-
-    Raises:
-        FileNotFoundError: If ``root`` or a file or folder in it is missing.
-        UserError: See `read_coco`.
     """
     base = existing_folder(Path(root), what="root")
     parts = {"train": _labelled(base / train, base / train_images, classes=classes)}
@@ -69,10 +64,6 @@ def read_coco(
     names do not count. Where ``bbox`` is missing, null or empty, the box is drawn around the
     polygons or run lengths of ``segmentation``, crowd or not. `cleaned` says what becomes of other
     boxes. No image file is read; see `check_images`.
-
-    Raises:
-        FileNotFoundError: If the annotation file or the folder is missing.
-        UserError: If it is malformed, does not fit ``classes``, or has boxes in another format.
     """
     return cleaned(_labelled(Path(annotation_file), Path(image_folder), classes=classes))
 
@@ -83,29 +74,25 @@ def _labelled(file: Path, image_folder: Path, *, classes: Sequence[str] | None) 
     content = read_json(file)
     try:
         _check(content)
-        categories = _categories(content["categories"], classes)
+        names = _categories(content["categories"])
+        chosen = [names[k] for k in sorted(names)] if classes is None else list(classes)
+        stripped = [name.strip() for name in chosen]
+        check_classes(stripped, list(names.values()))
+        ids = {name: number for number, name in names.items()}
+        category_ids = [ids[name] for name in stripped]
         images = _images(content["images"], image_folder)
-        _place(content["annotations"], images, categories)
+        _place(content["annotations"], images, names, category_ids)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     labelled = LabelledSet(
         source=file,
         image_folder=image_folder,
         images=list(images.values()),
-        classes=categories.classes,
-        category_ids=categories.ids,
+        classes=chosen,
+        category_ids=category_ids,
         ignored_reason=CROWD,
     )
     return labelled.judged("xywh", first=0, option="COCO")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Categories:
-    """The chosen classes with their ids, and the names of all categories by id."""
-
-    classes: Sequence[str]
-    ids: Sequence[int]
-    names: Mapping[int, str]
 
 
 def _check(content: object) -> None:
@@ -122,7 +109,7 @@ def _check(content: object) -> None:
             raise UserError(f"the key {key!r} is {got}; the file has {found}.")
 
 
-def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | None) -> _Categories:
+def _categories(entries: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for entry in entries:
         number, name = _integer(entry, "id", what="category"), entry.get("name")
@@ -134,11 +121,7 @@ def _categories(entries: Sequence[Mapping[str, Any]], classes: Sequence[str] | N
         names[number] = name
     if not names:
         raise UserError("the file has no categories; expected at least one.")
-    chosen = [names[number] for number in sorted(names)] if classes is None else list(classes)
-    check_classes([name.strip() for name in chosen], list(names.values()))
-    by_name = {name: number for number, name in names.items()}
-    ids = [by_name[name.strip()] for name in chosen]
-    return _Categories(classes=chosen, ids=ids, names=names)
+    return names
 
 
 def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, LabelledImage]:
@@ -171,10 +154,11 @@ def _images(entries: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, Lab
 def _place(
     entries: Sequence[Mapping[str, Any]],
     images: Mapping[int, LabelledImage],
-    categories: _Categories,
+    names: Mapping[int, str],
+    category_ids: Sequence[int],
 ) -> None:
     refused: Counter[str] = Counter()
-    labels = {number: label for label, number in enumerate(categories.ids, start=1)}
+    labels = {number: label for label, number in enumerate(category_ids, start=1)}
     for position, entry in enumerate(entries):
         what = f"annotation {entry.get('id', f'at position {position}')}"
         category, number = (_integer(entry, key, what=what) for key in ("category_id", "image_id"))
@@ -182,8 +166,8 @@ def _place(
             raise UserError(
                 f"{what}: image_id {number} is not the id of any of the {len(images)} images."
             )
-        if category not in categories.names:
-            known = ", ".join(str(known) for known in sorted(categories.names)[:10])
+        if category not in names:
+            known = ", ".join(str(known) for known in sorted(names)[:10])
             raise UserError(
                 f"{what}: category_id {category} is not the id of a category; there are {known}."
             )
@@ -191,13 +175,14 @@ def _place(
             image = images[number]
             image.regions.append(_region(entry, labels[category], image, what=what))
         else:
-            refused[categories.names[category]] += 1
+            refused[names[category]] += 1
     if refused:
         found = ", ".join(f"{name!r} ({times})" for name, times in refused.items())
         raise UserError(
             "annotations of categories that are not "
             f"{advice('in classes', otherwise='classes of the checkpoint')}: {found}; expected "
-            f"only {listed(categories.classes, limit=10)}. Remove them, or train with these too."
+            f"only {listed([names[k] for k in labels], limit=10)}. Remove them, or train with "
+            "these too."
         )
 
 

@@ -90,10 +90,9 @@ def _of_runs(segmentation: Mapping[str, Any], *, height: int, width: int) -> Out
 
 
 def _runs(text: str) -> list[int]:
-    """Return the run lengths of COCO's text, or nothing if the text is malformed.
+    """Return the run lengths of COCO's text, or nothing if it is malformed.
 
-    Each is a number of 5 bits a letter, the lowest first, and from the third on the difference to
-    the last but one.
+    Numbers have 5 bits a letter, the lowest first; each from the third on adds the last but one.
     """
     runs: list[int] = []
     value = shift = 0

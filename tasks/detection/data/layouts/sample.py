@@ -17,7 +17,6 @@ from tasks.detection.data.labelled import Parts
 from tasks.detection.data.layouts.coco import coco_parts
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
-
 GENERATOR: Final = "keel detection sample"
 VERSION: Final = 1  # raise it whenever the same arguments give other bytes: old folders are renewed
 DEFAULT_IMAGES: Final[Mapping[str, int]] = MappingProxyType({"train": 240, "val": 48, "test": 48})
@@ -40,15 +39,10 @@ def write_sample(
     """Write a small detection data set in COCO's layout, unless it is there; see `write_once`.
 
     Up to six disks, squares and triangles (category ids 1, 3, 7) of any colour, rotation and
-    shading lie over gradients, noise or stripes with lines and blobs that are no objects. A longer
-    side is ``size / 7`` to ``size / 2`` pixels, at most 40 % of an object is hidden. Its box is the
-    **visible extent**, as in COCO; ``area`` counts visible pixels. One image in sixteen is empty,
-    three in five are square, the others 7 : 9 and 9 : 7. The same arguments give the same bytes,
-    and an image does not depend on how many others there are.
-
-    Raises:
-        UserError: If an argument is out of range: a split of no image, a size below 64.
-        FileExistsError: If ``root`` holds anything else. Nothing is deleted then.
+    shading lie over gradients, noise or stripes with lines and blobs that are no objects. At most
+    40 % of an object is hidden. Its box is the **visible extent**, as in COCO; ``area`` counts
+    visible pixels. One image in sixteen is empty. The same arguments give the same bytes, and an
+    image does not depend on how many others there are.
     """
     settings = sample_settings(images, generator=GENERATOR, version=VERSION, size=size, seed=seed)
 

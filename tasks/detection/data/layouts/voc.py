@@ -17,7 +17,6 @@ from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Reg
 from tasks.detection.data.layouts.voc_files import VocFiles, read_image_sets
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
-
 _DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
 _WIDE: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 # Files declare the narrow encoding and use letters of the wider one; browsers do the same.
@@ -45,10 +44,6 @@ def voc_parts(
         images: Folder of the images.
         classes: Class names that fix the labels; None for those that occur, sorted.
         one_based: Whether coordinates count from 1, as VOC's do; see `read_voc`.
-
-    Raises:
-        FileNotFoundError: If a folder or file is missing.
-        UserError: If only one of train and val has a list; see `read_voc`.
     """
     base = existing_folder(Path(root), what="root")
     found = VocFiles(base / annotations, base / images)
@@ -83,10 +78,6 @@ def read_voc(
     are put in order. ``difficult`` objects are scored like COCO's crowd regions, and not trained
     on. ``names`` are those of the split, see `VocFiles.named`; ``classes`` fix the labels, None for
     those that occur, sorted.
-
-    Raises:
-        FileNotFoundError: If a folder or an XML file of ``names`` is missing.
-        UserError: If a file is malformed, classes do not fit, or boxes are in another format.
     """
     found = VocFiles(Path(annotation_folder), Path(image_folder))
     files = found.files if names is None else found.named(names, where=str(found.folder))

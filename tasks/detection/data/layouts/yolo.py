@@ -52,11 +52,6 @@ def yolo_parts(*, root: str | Path, classes: Sequence[str] | None = None) -> Par
     Args:
         root: ``data.yaml``, or its folder.
         classes: Class names that fix the labels; None for all of ``names``, in its order.
-
-    Raises:
-        FileNotFoundError: If ``data.yaml`` or a folder or list that it names is missing.
-        UserError: If ``data.yaml`` or a line is malformed, with the file and the line; if
-            ``classes`` does not fit; if no image has a label file.
     """
     described = _described(Path(root))
     chosen = described.names if classes is None else [name.strip() for name in classes]

@@ -67,11 +67,6 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
     RAS, then their slice axis comes first (`CaseSet.axis`); a fourth axis holds channels. Whole
     numbers are uint8, uint16, int16 or int32; others become float32, as do volumes with a scale in
     their header.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged or of a kind that is not read, or differs from the first
-            in size or place, or is rotated and ``exif`` is ``refuse``.
     """
     files = [read_file(path, axis=axis, exif=exif) for path in paths]
     first = files[0].pixels

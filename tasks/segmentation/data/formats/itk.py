@@ -1,5 +1,7 @@
 """NRRD and MetaImage volumes, by SimpleITK, in mm; its axes are LPS, ours RAS."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -29,10 +31,8 @@ def _header(path: Path) -> Any:  # noqa: ANN401 (untyped)
     reader = _simple_itk(path).ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_reader_name(path))
-    try:
+    with _reasons(ValueError):
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _damaged(error) from error
     return reader
 
 
@@ -40,17 +40,19 @@ def _reader_name(path: Path) -> str:
     return _READERS.get(path.suffix.lower(), "MetaImageIO")
 
 
-def _damaged(error: RuntimeError) -> ValueError:
-    """Return ITK's last line, which has the reason; the others name places in its source."""
-    return ValueError(str(error).strip().splitlines()[-1])
+@contextmanager
+def _reasons(kind: type[Exception]) -> Iterator[None]:
+    """Raise ITK's errors with their last line, the reason; others name places in its source."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise kind(str(error).strip().splitlines()[-1]) from error
 
 
 def _load(path: Path) -> tuple[NDArray[Any], Affine]:
     reader = _header(path)
-    try:
+    with _reasons(ValueError):
         image = reader.Execute()
-    except RuntimeError as error:
-        raise _damaged(error) from error
     values = _simple_itk(path).GetArrayFromImage(image)
     size, channels = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     values = values.reshape(*size[::-1], channels)  # ITK counts from the last axis of numpy
@@ -91,10 +93,8 @@ def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
     writer.SetFileName(str(path))
     writer.SetImageIO(_reader_name(path))
     writer.UseCompressionOn()
-    try:
+    with _reasons(OSError):
         writer.Execute(written)
-    except RuntimeError as error:
-        raise OSError(str(_damaged(error))) from error
 
 
 ITK: Final = VolumeType(

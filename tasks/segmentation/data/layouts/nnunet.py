@@ -35,7 +35,6 @@ from tasks.segmentation.data.layouts.folder import named_cases, refuse_unmatched
 from tasks.segmentation.data.masks.read import NNUNET
 
 _KEYS: Final = ("channel_names", "labels", "file_ending")
-
 _Files = dict[str, tuple[dict[int, Path], Path]]
 """By case: the image file of each channel, and the label file."""
 

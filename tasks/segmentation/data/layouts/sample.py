@@ -17,7 +17,6 @@ from tasks.segmentation.data.cases import Case, CaseSet, class_table
 Plane = NDArray[np.float32]  # (H, W); gray in [0, 255] where it is an image
 Points = NDArray[np.float64]  # (P, 2): x and y in pixels
 Generator = np.random.Generator
-
 GENERATOR: Final = "keel segmentation sample"
 VERSION: Final = 1  # raise it whenever the same arguments give other bytes: old folders are renewed
 DEFAULT_IMAGES: Final[Mapping[str, int]] = MappingProxyType({"train": 96, "val": 24, "test": 24})

@@ -17,7 +17,6 @@ _SHADES: Final = 3  # between them at least
 _FEW: Final = 20  # classes beside an ignored 255, at least that many unused numbers below it
 _OBJECTS: Final = 6  # in an image: from then on 1, 2, 3, ... in every image are no classes
 _FULL: Final = (1, 255, 65535)  # what a single class is written as, in 1, 8 and 16 bits
-
 Masks = Mapping[Path, MaskValues]
 
 

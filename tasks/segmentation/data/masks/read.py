@@ -18,7 +18,6 @@ from tasks.segmentation.data.masks.palettes import UsedPalette, palettes_of
 from tasks.segmentation.data.masks.rounding import whole_numbers
 
 Numbers = NDArray[np.integer[Any]]
-
 ABOVE: Final = 255  # what a threshold makes of the pixels from it on, or 1 if that is the class
 _CUT: Final = "; for two levels, data.threshold=128 tells them apart again"
 NNUNET: Final = "the labels of dataset.json"  # whose layout has no options of masks
@@ -66,10 +65,6 @@ def read_mask_files(
     channels are one. Numbers within 0.01 of whole ones are rounded. ``classes.colours`` reads
     colours in place of numbers, and ``classes.threshold`` makes two levels of them. A mask is
     turned by its own EXIF orientation.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file cannot be read as such a mask, or the files do not fit the classes.
     """
     if len(paths) != 1 and (classes.exclusive or len(paths) != len(classes.names)):
         expected = "1" if classes.exclusive else f"1 or {len(classes.names)}, one per class"

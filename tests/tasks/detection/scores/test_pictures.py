@@ -12,7 +12,6 @@ from tasks.detection.scores.pictures import (
     draw_boxes,
     prediction_grid,
     sample_panels,
-    save_overlay,
 )
 
 CLASSES = ["disk", "square", "triangle"]
@@ -143,15 +142,6 @@ def test_what_cannot_be_drawn_is_refused(change, message):
     good = {"image": gray(), "boxes": boxes([1, 2, 3, 4]), "labels": labels(1)}
     with pytest.raises(ValueError, match=message):
         draw_boxes(**good | change, classes=CLASSES)
-
-
-def test_an_overlay_on_disk_is_what_draw_boxes_returns(tmp_path):
-    path = tmp_path / "new" / "overlay.png"
-    arguments = gray(), boxes([100, 200, 300, 500]), labels(2)
-    save_overlay(path, *arguments, classes=CLASSES, scores=np.array([0.7]))
-    expected = draw_boxes(*arguments, classes=CLASSES, scores=np.array([0.7]))
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
-    assert list(path.parent.iterdir()) == [path]
 
 
 SAMPLE = PredictionSample(

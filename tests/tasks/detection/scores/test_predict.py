@@ -118,13 +118,17 @@ def test_all_detections_are_written_as_coco_results_for_pycocotools(folder, tmp_
 def test_an_overlay_shows_what_is_above_the_threshold(folder, tmp_path, monkeypatch):
     drawn = []
 
-    def save(path, image, boxes, labels, *, classes, scores):
-        drawn.append((path.name, image.shape, boxes.tolist(), [classes[k - 1] for k in labels]))
+    def draw(image, boxes, labels, *, classes, scores):
+        drawn.append((image.shape, boxes.tolist(), [classes[k - 1] for k in labels]))
         assert scores.tolist() == pytest.approx([0.9])
+        return np.full((3, 4, 3), 200, np.uint8)
 
-    monkeypatch.setattr("tasks.detection.scores.predict.save_overlay", save)
+    monkeypatch.setattr("tasks.detection.scores.predict.draw_boxes", draw)
     lines = list(predict(folder / "b.png", tmp_path / "out"))
-    assert drawn == [("b.png", (20, 30, 3), [[2, 3, 12, 8]], ["dog"])]
+    assert drawn == [((20, 30, 3), [[2, 3, 12, 8]], ["dog"])]
+    (overlay,) = (tmp_path / "out" / "overlays").iterdir()
+    assert overlay.name == "b.png"
+    assert (np.asarray(Image.open(overlay)) == 200).all()
     assert lines == ["b.png: 1 of 2 detections shown"]
 
 
