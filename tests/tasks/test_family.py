@@ -19,14 +19,13 @@ KINDS = [
     ("resnet18", {"deformable": ("c3",), "deformable_version": 1, "init": "scaled"}),
     ("resnet18", {"output_stride": 16}),
     ("resnet34_zero_pad", {}),
-    ("resnet18d", {}),
-    ("cbam_resnet18", {}),
     ("res2net50_26w_4s", {}),
     ("resnetv2_18", {"init": "zero_last"}),
     ("resnet20_cifar", {}),
-    ("resnetv2_110_cifar", {}),
     ("dynamic_resnet18", {}),
 ]
+NAMES = ("resnet18d", "cbam_resnet18", "resnetv2_110_cifar")
+KINDS += [pytest.param(name, {}, marks=pytest.mark.slow) for name in NAMES]
 
 
 def built(name, options, **more):
@@ -71,11 +70,12 @@ def test_a_unet_learns_on_it(name, options):
     torch.manual_seed(0)
     side = 32 if name.endswith("_cifar") else 64
     backbone = built(name, options, in_channels=1)
+    widths = (16,) * len(backbone.channels)
     network = ResNetUNet(
         backbone,
         num_classes=2,
         in_channels=1,
-        options=UNetOptions(norm="group", deep_supervision=True),
+        options=UNetOptions(norm="group", deep_supervision=True, channels=widths),
     ).train()
     levels = network(torch.rand(2, 1, side + 3, side - 5))
     assert [level.shape[1] for level in levels] == [2] * len(backbone.channels)
