@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 def calibrated(name: str) -> dict[str, Tensor]:
-    """Return random weights of torchvision's with batch statistics of noise, so none explodes."""
+    """Return torchvision's random weights with statistics of noise; without, features explode."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).train()
     for module in network.modules():

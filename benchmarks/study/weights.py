@@ -19,7 +19,7 @@ def report(file: str, name: str) -> LoadReport:
 
 
 def fitting(file: str) -> dict[str, LoadReport]:
-    """Return the report for each backbone that a file fits; if none, raise the usual reason."""
+    """Return the report for each backbone that a file fits; else raise the commonest reason."""
     if not Path(file).is_file():
         raise FileNotFoundError(
             f"no weight file {file!r}; give the path of one, or a tag and the name of a backbone: "

@@ -85,7 +85,7 @@ def number(
     noun: str = "number",
     also: Mapping[Any, str] | None = None,
 ) -> Any:  # noqa: ANN401 - as above
-    """Declare a field of a finite number within bounds, closed or open; also see `checked`."""
+    """Declare a field of a finite number; ``above`` and ``below`` are open bounds."""
     if most is None and below is None:
         text = f"above {above:g}" if least is None else f"of at least {least:g}"
     else:

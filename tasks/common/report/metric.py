@@ -14,7 +14,7 @@ class Metric:
     _: KW_ONLY
     heading: str = ""  # of its column in the printed table of scores; empty if it has none
     best: Literal["highest", "lowest", "zero"] = "highest"  # which value is the best
-    shown: Literal["epoch", "curve", ""] = ""  # after each epoch and drawn; drawn; neither
+    shown: Literal["epoch", "curve", ""] = ""  # epoch: printed each epoch, and drawn
 
 
 def monitored(metrics: Iterable[Metric]) -> str:
