@@ -134,7 +134,7 @@ def test_a_segmenter_with_deformable_stages_is_read_back():
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
     torch.manual_seed(0)
-    name = "timm/regnety_002"
+    name = "timm/test_byobnet"
     if task == "detection":
         card = detector_card(name, {"fpn_channels": 8, "head_width": 16}, norm="frozen_batch")
         load, inner = load_detector, "body.net."
@@ -142,7 +142,7 @@ def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
         card, load, inner = segmenter_card(name), load_segmenter, "net."
     network = card.build()
     state = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
-    assert sum(f"backbone.{inner}" in key for key in state) > 100
+    assert sum(f"backbone.{inner}" in key for key in state) > 50
     if old:  # as they were called when names in a state dict were timm's
         short = inner.removesuffix("net.")
         state = {k.replace(f"backbone.{inner}", f"backbone.{short}"): t for k, t in state.items()}
@@ -152,5 +152,5 @@ def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
     assert described == card
     assert all(torch.equal(t, network.state_dict()[key]) for key, t in read.state_dict().items())
     first = build_backbone(name, weights=path, in_channels=1).state_dict()
-    key = "s4.b1.conv1.conv.weight"
+    key = "stages.3.0.conv3_1x1.conv.weight"
     assert torch.equal(first[f"net.{key}"], next(t for k, t in state.items() if k.endswith(key)))
