@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from backbones.registry import BUILDERS
+from tasks.common.run.config import Training
 from tasks.detection.assemble import assemble as detection_parts
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
@@ -23,8 +25,19 @@ from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
 from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.module import SegmentationModule
+from tests.backbones.networks import tiny
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+PACKAGES = Path(__file__).with_name("packages")  # offers the backbone ``tiny`` to other processes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tiny():
+    """Register a backbone that is quick to train and to save."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUILDERS, "tiny", tiny)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +49,7 @@ def root(tmp_path_factory):
 def _command(root, run_dir, *overrides):
     """A run of a few seconds; one image at a time, so that none is padded."""
     return [
-        "backbone=resnet18",
+        "backbone=tiny",
         "backbone.weights=random",
         "backbone.norm=batch",
         "backbone.init=zero_last",  # finds something within eight steps
@@ -59,9 +72,23 @@ def _command(root, run_dir, *overrides):
     ]
 
 
-def _in_process(script, arguments, folder):
+def _composing_once(patch):
+    """Let a training script run what it has checked; ``hydra.main`` composes it twice more."""
+    checked, check = [], Training.check
+
+    def spy(self, cfg):
+        checked.append(cfg)
+        check(self, cfg)
+
+    patch.setattr(Training, "check", spy)
+    patch.setattr("hydra.main", lambda **_: lambda run: lambda: run(checked[-1]))
+
+
+def _in_process(script, arguments, folder, *, with_hydra=False):
     """Run a script as ``__main__`` in ``folder``; what it changes in the process is restored."""
     with pytest.MonkeyPatch.context() as patch:
+        if not with_hydra:
+            _composing_once(patch)
         patch.chdir(folder)
         patch.setattr("sys.argv", [str(SCRIPTS / script), *map(str, arguments)])
         patch.setenv("KEEL_RUN_DIR", "")
@@ -75,6 +102,7 @@ def _in_process(script, arguments, folder):
 def _started(script, arguments, folder, **options):
     line = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "KEEL_RUN_DIR")}
+    environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(PACKAGES)))
     return subprocess.Popen(
         line,
         cwd=folder,
@@ -99,7 +127,7 @@ def _trained(script, command, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
         patch.setenv("COLUMNS", "300")  # no line is broken
-        _in_process(script, command(folder / "first"), folder)
+        _in_process(script, command(folder / "first"), folder, with_hydra=True)
     return folder / "first", printed.getvalue()
 
 
@@ -169,7 +197,7 @@ def seg_root(tmp_path_factory):
 def _seg_command(root, run_dir, *overrides):
     """A run of a second or two on small pictures."""
     return [
-        "backbone=resnet18",
+        "backbone=tiny",
         "backbone.weights=random",
         "model.norm=group",
         "model.channels=[16,16,16,16,16]",

@@ -13,7 +13,8 @@ def test_a_run_begins_with_a_detector_and_says_so(
     monkeypatch.setenv("COLUMNS", "300")
     run, _ = trained
     options = f"init_from={run}", "backbone.norm=auto", "audit=only"
-    in_process("train_det.py", without_weights(command, root, tmp_path / "x", *options), tmp_path)
+    line = without_weights(command, root, tmp_path / "x", *options)
+    in_process("train_det.py", line, tmp_path, with_hydra=True)
     printed = capsys.readouterr().out
     path = run / "checkpoints" / "best.ckpt"
     assert f"weights         init_from {path}; its backbone began with random" in printed
@@ -36,5 +37,6 @@ def test_init_from_and_what_contradicts_it_is_refused(
 ):
     run, _ = trained
     told = [f"init_from={run}", "run_dir=x", *(option.format(run=run) for option in options)]
+    line = [*without_weights(command, root, "x"), *told]
     with pytest.raises(SystemExit, match=message):
-        in_process("train_det.py", [*without_weights(command, root, "x"), *told], tmp_path)
+        in_process("train_det.py", line, tmp_path, with_hydra=True)  # which knows what was given

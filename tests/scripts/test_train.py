@@ -22,7 +22,7 @@ SAID = {
     "detection": (
         *("Keel: Faster R-CNN", "data {root}/annotations/instances_train.json"),
         *("classes disk, square, triangle", "train 8 images, ", "val 5 images, "),
-        *("backbone resnet18, 3 channels in", "weights random initialisation"),
+        *("backbone tiny, 3 channels in", "weights random initialisation"),
         *("norm batch (as told)", "frozen nothing (no weights were loaded)"),
         *("images to 64 px (at most 96)", "recipe 1 epochs of adamw", "= 1 lr"),
         *("lr 0.000125 (0.001 per 8 images)", "precision 32-true (as told)"),
