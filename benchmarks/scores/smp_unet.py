@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         cfg.backbone.name,
         weights=weights,
         in_channels=parts.card.in_channels,
-        classes=len(parts.card.classes.names),
+        classes=len(parts.module.card.classes.names),
     )
     module: Any = parts.module
     module.network = network.to(memory_format=torch.channels_last)
