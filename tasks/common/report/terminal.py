@@ -26,14 +26,39 @@ def print_line(text: str) -> None:
 def print_scores(
     title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | int | str]]
 ) -> None:
-    """Print a table with the rows' names in its first column; NaN is printed as a dash."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, values in rows.items():
-        table.add_row(name, *map(_cell, values))
-    _console().print(table)
+    """Print a table with the rows' names in its first column; NaN is printed as a dash.
+
+    Columns for which the terminal is too narrow are printed as a table below: no number is cut.
+    """
+    console = _console()
+    cells = [[_cell(value) for value in values] for values in rows.values()]
+    lengths = [
+        max(map(len, [*heading.split(), *(row[i] for row in cells)]))
+        for i, heading in enumerate(columns)
+    ]
+    room = console.width - max(map(len, " ".join(rows).split()), default=0) - len("┃  ┃")
+    for part in _fitting(lengths, room):
+        table = Table(title=title if 0 in part else None, title_justify="left")
+        table.add_column("", overflow="fold")
+        for i in part:
+            table.add_column(columns[i], justify="right", min_width=lengths[i])
+        for name, row in zip(rows, cells, strict=True):
+            table.add_row(name, *(row[i] for i in part))
+        console.print(table)
+
+
+def _fitting(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Return the columns, by number, of as many tables as are needed."""
+    tables: list[list[int]] = [[]]
+    left = room
+    for i, length in enumerate(lengths):
+        needed = length + len("  ┃")
+        if tables[-1] and needed > left:
+            tables.append([])
+            left = room
+        tables[-1].append(i)
+        left -= needed
+    return tables
 
 
 def _console() -> Console:

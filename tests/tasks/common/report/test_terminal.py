@@ -37,3 +37,19 @@ def test_a_long_line_is_not_broken(capsys):
     line = "word " * 60
     print_line(line)
     assert capsys.readouterr().out == line + "\n"
+
+
+def test_no_number_is_cut_where_the_terminal_is_narrow(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    headings = [f"{word} error" for word in ("volume", "absolute", "relative", "signed", "other")]
+    rows = {
+        "mean of classes": [123456.789, -2296.5, 0.25, math.nan, 10.0],
+        "a": [1.0, 2.0, 3.0, 4.0, 5.0],
+    }
+    print_scores("Scores", headings, rows)
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert all(len(line) <= 60 for line in text.splitlines())
+    for number in ("123456.789", "-2296.500", "0.250", "10.000", "volume", "absolute", "classes"):
+        assert text.count(number) == (2 if number == "classes" else 1)
+    assert text.count("Scores") == 1
