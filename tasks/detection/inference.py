@@ -9,9 +9,8 @@ from tasks.common.machine.options import PRECISIONS
 from tasks.common.run.inference import Flags, Inference, count, refuse
 
 if TYPE_CHECKING:
-    from torchvision.models.detection import FasterRCNN
-
     from tasks.detection.model.card import DetectorCard
+    from tasks.detection.model.detector import Detector
 
 _FLAGS: Final[Flags] = {
     "--precision": {"choices": list(PRECISIONS), "help": "bf16 by itself if the machine has it"},
@@ -29,7 +28,7 @@ _FLAGS: Final[Flags] = {
 }
 
 
-def _load(options: Namespace) -> "tuple[FasterRCNN, DetectorCard]":
+def _load(options: Namespace) -> "tuple[Detector, DetectorCard]":
     from tasks.detection.model.card import load_detector
 
     detector, card = load_detector(
