@@ -178,7 +178,7 @@ def test_a_layout_is_trained_resumed_and_predicted(
         "tasks.common.run.run.write_figure",
         "tasks.segmentation.run.draw_predictions",
     ):
-        monkeypatch.setattr(draw, lambda *_, **__: None)  # see test_train_seg.py
+        monkeypatch.setattr(draw, lambda *_, **__: None)  # slow, and nothing here reads them
     layout = write(tmp_path / "data", np.random.default_rng(0))
     options = *layout.options, "recipe.optimizer=sgd", "trainer.max_steps=2"
     line = seg_command(tmp_path / "data", tmp_path / "a", *options)

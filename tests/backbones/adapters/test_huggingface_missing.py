@@ -29,6 +29,7 @@ OPTIONS = [
 ]
 TIMM = ["timm/test_convnext", "timm/test_coatnet", "timm/test_efficientnet"]
 SWIN = "timm/swin_tiny_patch4_window7_224"
+LARGER = [SWIN, "timm/convnext_atto", "timm/mobilenetv3_small_050"]
 CONFIGS = [{"name": f"short_{name}"} for name in NAMES]
 CONFIGS += [{"name": "short_resnet18", **options} for options in OPTIONS]
 
@@ -78,7 +79,7 @@ MODELS = [
     pytest.param(DetrForObjectDetection, detr, id="detr"),
     *(backbone(options) for options in CONFIGS),
     *(backbone({"name": name, "out_features": ["c4"]}) for name in TIMM),
-    backbone({"name": SWIN, "out_features": ["c2"]}, marks=pytest.mark.slow),
+    *(backbone({"name": n, "out_features": ["c2"]}, marks=pytest.mark.slow) for n in LARGER),
 ]
 
 
@@ -152,7 +153,7 @@ def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
     [
         *((name, "batch") for name in TIMM),
         (TIMM[-1], "frozen_batch"),
-        pytest.param(SWIN, "batch", marks=pytest.mark.slow),
+        *(pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER),
     ],
 )
 def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):

@@ -36,6 +36,8 @@ ALL = [*((name, norm) for name in list_backbones() for norm in ("batch", "frozen
 ALL += [(f"timm/{name}", "batch") for name in FAMILIES]
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK]
 
+LARGER = [pytest.param(n, marks=pytest.mark.slow) for n in ("regnety_002", "convnext_atto")]
+
 
 def old_names(state):
     """A state dict as Keel wrote it when names in it were timm's."""
@@ -70,8 +72,9 @@ def test_keys_are_paths(name, norm):
     assert {f"{backbone.key_prefix}{key}" for key in names} == set(backbone.state_dict())
 
 
-@pytest.mark.parametrize("name", ["timm/test_byobnet", "timm/test_convnext", "resnet18"])
+@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", *LARGER, ""])
 def test_parameters_can_be_given_from_outside(name, image):
+    name = f"timm/{name}" if name else "resnet18"
     backbone, other = (filled(build_backbone(name)).eval() for _ in range(2))
     with torch.no_grad():
         for tensor in other.parameters():
@@ -100,7 +103,7 @@ def test_distributed_checkpoints_are_written_and_read(tmp_path, image):
         torch.testing.assert_close(other(image)[key], value)
 
 
-@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", *LARGER])
 def test_older_names_and_timms_own_are_read(name):
     state = filled(timm.create_model(name, num_classes=0)).state_dict()
     body = build_backbone(f"timm/{name}")
@@ -148,9 +151,9 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
-@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", "resnet18"])
+@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", "resnet18", *LARGER])
 def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
-    if name == "test_convnext" and norm != "batch":
+    if "convnext" in name and norm != "batch":
         return
     made = KeelBackboneConfig(
         name=f"timm/{name}", weights="random", norm=norm, freeze=2, out_features=["c4"]
@@ -168,7 +171,13 @@ def test_transformers_saves_and_reads_it(name, norm, tmp_path, image):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [("test_byobnet", "frozen_batch"), ("resnet18", "batch"), ("test_convnext", "batch")],
+    [
+        ("test_byobnet", "frozen_batch"),
+        ("resnet18", "batch"),
+        ("test_convnext", "batch"),
+        pytest.param("regnety_002", "frozen_batch", marks=pytest.mark.slow),
+        pytest.param("convnext_atto", "batch", marks=pytest.mark.slow),
+    ],
 )
 def test_detr_saves_and_reads_it(name, norm, tmp_path, image):
     made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)

@@ -11,6 +11,7 @@ from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
 from tests.backbones.networks import short
+from tests.backbones.resnet.conftest import ONE_OF_EACH
 
 LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
 
@@ -87,9 +88,11 @@ def test_copies_and_pickles_are_the_same_function(name, image, trained_looking):
             assert (twin.frozen, twin.conventions) == (1, backbone.conventions)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet34_zero_pad", "res2net50_26w_4s", "resnetv2_18", "dynamic_resnet18"]
-)
+EXPORTED = ["resnet34_zero_pad", "res2net50_26w_4s", "resnetv2_18", "dynamic_resnet18"]
+OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in ONE_OF_EACH if n not in EXPORTED]
+
+
+@pytest.mark.parametrize("name", [*EXPORTED, *OTHERS])
 def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
     backbone = trained_looking(short(name, deformable=["c3"]))
     program = torch.export.export(backbone, (image,))
