@@ -24,7 +24,7 @@ class Entry:
         return function
 
 
-_PREFIX_CACHE: Final = {
+_FEATURE_CACHE: Final = {
     "frcnn-r50": "Faster R-CNN, R50, FPN on c2-c5",
     "frcnn-r50-small": "Faster R-CNN, R50, model=small",
     "frcnn-r101-small": "Faster R-CNN, R101, model=small",
@@ -59,12 +59,12 @@ SPEED: Final[dict[str, Entry]] = {
     ),
     "gates": Entry("what skipping blocks saves, dynamic_resnet50", "speed.gates:comparison"),
     **{
-        f"prefix-cache-{key}": Entry(
+        f"feature-cache-{key}": Entry(
             f"the cache of frozen features: {title}",
-            "speed.prefix_cache:comparison",
+            "speed.feature_cache:comparison",
             {"key": key, "title": title},
         )
-        for key, title in _PREFIX_CACHE.items()
+        for key, title in _FEATURE_CACHE.items()
     },
 }
 

@@ -14,9 +14,9 @@ from backbones.errors import UserError
 from backbones.options import Conventions
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.locate import HUB_NAMES, Source, locate
+from backbones.weights.metadata import Statement, stated
 from backbones.weights.origins import Contents, Origin, recognise
 from backbones.weights.read import read_checkpoint, read_metadata
-from backbones.weights.stated import Statement, stated
 from backbones.weights.unwrap import bare_names, unwrap
 
 _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(\w+)")  # the hub's name of one of several

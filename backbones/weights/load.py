@@ -22,7 +22,7 @@ from backbones.weights.check import (
 )
 from backbones.weights.conventions import ImageFormat
 from backbones.weights.identify import WeightFile, open_weights
-from backbones.weights.names import preactivation_norms, unit_statistics
+from backbones.weights.renames import preactivation_norms, unit_statistics
 from backbones.weights.unwrap import backbone_state, prefixes
 
 _STAGES: Final = ("layer", "norms.")  # prefixes of residual stages, and of the norms of features

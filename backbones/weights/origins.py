@@ -8,7 +8,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
-from backbones.weights.names import (
+from backbones.weights.renames import (
     from_caffe2,
     from_children,
     from_detectron2,

@@ -17,7 +17,7 @@ from tasks.detection.data.splits import Splits
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.prefix import DetectionEncoder
+from tasks.detection.model.frozen_features import DetectionEncoder
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import AugmentOptions, DetectorOptions
 
@@ -66,7 +66,7 @@ def assemble(cfg: DictConfig) -> Parts:
     data = _data(setup, splits, card, loading=loading)
     decides = {"augment": asdict(setup.augment), "seed": setup.seed}
     encoder = DetectionEncoder(network, splits.train, decides=decides)
-    setup.keep_prefix(data, encoder)
+    setup.cache_features(data, encoder)
     return Parts(
         setup=setup,
         loading=loading,
@@ -80,7 +80,7 @@ def assemble(cfg: DictConfig) -> Parts:
 
 
 def _decoded_size(splits: Splits, *, cached: bool) -> int:
-    """Return the pixels that each epoch reads; those of train lie in a prefix cache, if any."""
+    """Return the pixels that each epoch reads; those of train lie in a feature cache, if any."""
     read = splits.val.images if cached else (*splits.train.images, *splits.val.images)
     return sum(image.width * image.height for image in read)
 

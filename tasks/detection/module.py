@@ -11,7 +11,7 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.module import NetworkModule
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.detector import Detector
-from tasks.detection.model.prefix import FrozenBatch, losses_from
+from tasks.detection.model.frozen_features import FrozenBatch, losses_from
 from tasks.detection.scores.metrics import Result, coco_ap, to_results
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]

@@ -12,7 +12,7 @@ from tasks.common.report.terminal import print_line
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
-from tasks.detection.facts import facts
+from tasks.detection.banner import facts
 from tasks.detection.model.card import DetectorCard, load_detector
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap

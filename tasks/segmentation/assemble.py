@@ -19,8 +19,8 @@ from tasks.segmentation.data.transforms import PatchTransform
 from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.deep_supervision import DeepSupervision
+from tasks.segmentation.model.frozen_features import PatchEncoder, check_views
 from tasks.segmentation.model.losses import build_loss
-from tasks.segmentation.model.prefix import PatchEncoder, check_views
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import check_tolerance
@@ -84,7 +84,7 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     loading = choose_loading(setup.options, setup.where, size=splits.decoded_size(), once="volume")
     data = _data(setup, splits, card, loading=loading)
-    _keep_prefix(setup, data, module)
+    _cache_features(setup, data, module)
     return Parts(
         setup=setup,
         loading=loading,
@@ -120,7 +120,7 @@ def _data(
     )
 
 
-def _keep_prefix(
+def _cache_features(
     setup: Setup[SegmenterCard, AugmentOptions],
     data: SegmentationDataModule,
     module: SegmentationModule,
@@ -130,7 +130,7 @@ def _keep_prefix(
     check_views(setup.cache.views, inputs, slices=sum(facts.shape[0] for facts in data.facts))
     decides = {"input": asdict(inputs), "augment": asdict(setup.augment), "seed": setup.seed}
     encoder = PatchEncoder(module.network, data.train.split, options=inputs, decides=decides)
-    setup.keep_prefix(data, encoder)
+    setup.cache_features(data, encoder)
 
 
 def _resolved(

@@ -12,10 +12,10 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.module import NetworkModule
 from tasks.segmentation.data.dataset import CaseSample
 from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.model.prefix import FrozenPatches, logits_from
+from tasks.segmentation.model.frozen_features import FrozenPatches, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.scores.metrics import LOGGED, Scores, case_scores, summarise
-from tasks.segmentation.scores.segment import segment
+from tasks.segmentation.scores.segment_case import segment
 
 Batch = tuple[Tensor, Tensor] | FrozenPatches
 """Patches and their labels; the patches, or what frozen stages have made of them."""

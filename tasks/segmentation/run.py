@@ -9,7 +9,7 @@ from tasks.common.report.metric import monitored, shown
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
-from tasks.segmentation.facts import facts
+from tasks.segmentation.banner import facts
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
 from tasks.segmentation.options import AugmentOptions, DataOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary

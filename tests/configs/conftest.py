@@ -17,7 +17,7 @@ def training(request):
 def options(training):
     """Every file of every group, and what `Training.register` stores."""
     files = [*training.configs.glob("*/*.yaml"), *training.configs.parent.glob("recipe/*.yaml")]
-    stored = ["trainer=auto", "cache=prefix", "debug=one_step"]
+    stored = ["trainer=auto", "feature_cache=frozen", "debug=one_step"]
     return [*sorted(f"{file.parent.name}={file.stem}" for file in files), *stored]
 
 

@@ -17,7 +17,17 @@ from tasks.common.run.help import explained
 from tests.configs.conftest import TRAININGS, composed, options
 
 SOURCES = Path(__file__).parents[2]
-GROUPS = ("backbone", "model", "recipe", "augment", "trainer", "cache", "data", "input", "loss")
+GROUPS = (
+    "backbone",
+    "model",
+    "recipe",
+    "augment",
+    "trainer",
+    "feature_cache",
+    "data",
+    "input",
+    "loss",
+)
 
 
 def modules(*folders):

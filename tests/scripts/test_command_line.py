@@ -75,7 +75,7 @@ def test_a_good_command_passes(arguments):
         ("trainer.threads=-1", "trainer.threads takes an integer of at least 0, got -1"),
         ("trainer.max_steps=0", "trainer.max_steps takes an integer of at least 1, or -1 for no"),
         ("trainer.save_minutes=nan", "takes a number of at least 0, or inf, got nan"),
-        ("cache.where=nowhere", "unknown cache.where 'nowhere'"),
+        ("feature_cache.where=nowhere", "unknown feature_cache.where 'nowhere'"),
         ("seed=-1", r"^seed takes an integer from 0 to 2\*\*32 - 1, got -1"),
         ("audit=onyl", "unknown audit 'onyl'; did you mean 'only'"),
         ("on_bad_image=ignore", "unknown on_bad_image 'ignore'"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Protocol
 
-from tasks.common.data.sampling import draw_seed
+from tasks.common.data.samplers import draw_seed
 
 
 class Seeded(Protocol):

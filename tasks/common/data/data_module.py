@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.errors import UserError
+from tasks.common.data.feature_cache.cache import Encoder, FeatureCache
+from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.data.loading import prepare_worker
-from tasks.common.data.prefix.cache import Encoder, PrefixCache
-from tasks.common.data.prefix.options import CacheOptions
-from tasks.common.data.sampling import AspectRatioBatchSampler, EpochSampler
+from tasks.common.data.samplers import AspectRatioBatchSampler, EpochSampler
 from tasks.common.resume.position import Position, position
 
 
@@ -23,7 +23,7 @@ class ResumableDataModule(lightning.LightningDataModule):
     """
 
     batch_size: int  # samples per batch and rank
-    cache: PrefixCache | None = None  # takes the place of the training samples
+    cache: FeatureCache | None = None  # takes the place of the training samples
 
     def __init__(self, *, workers: int = 0, seed: int = 0) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class ResumableDataModule(lightning.LightningDataModule):
         """Return the training samples, by ``(epoch, index)``."""
         raise NotImplementedError
 
-    def keep_prefix(
+    def cache_features(
         self, options: CacheOptions, encoder: Encoder, *, precision: str, device: str
     ) -> None:
-        """Train on cached features of the frozen stages; the arguments are `PrefixCache`'s."""
-        self.cache = PrefixCache(
+        """Train on cached features of the frozen stages; the arguments are `FeatureCache`'s."""
+        self.cache = FeatureCache(
             options, encoder, self.training_set(), precision=precision, device=device
         )
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import cv2
 
 from backbones.errors import UserError
-from tasks.common.files.scratch import free_scratch, scratch_folder
+from tasks.common.files.shared_memory import free_scratch, scratch_folder
 from tasks.common.machine import memory, threads
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.memory import size_text

@@ -18,7 +18,7 @@ def read_state() -> dict[str, Any]:
     """Return the state of Python's, NumPy's and torch's global generators, for ``weights_only``.
 
     Anchors, proposals and paths to drop are drawn from them; the order of the images and their
-    augmentation are not (`tasks.common.data.sampling`).
+    augmentation are not (`tasks.common.data.samplers`).
     """
     kind, key, *rest = np.random.get_state()  # noqa: NPY002 (others draw from it)
     device = torch.cuda.get_rng_state() if _cuda_in_use() else None

@@ -100,7 +100,7 @@ def _trial_parts(
 ) -> RunParts:
     """Return the parts of a run, to be thrown away; the trials set their own number of images."""
     trial = cfg.copy()
-    trial.cache.views = 0
+    trial.feature_cache.views = 0
     trial.recipe.batch_size = batch_size
     trial.recipe.lr_images *= batch_size  # the learning rate of one image, the least
     parts = assemble(trial)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbones import list_backbones
 from backbones.plugins import FAMILIES, offered
-from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.limits import Options, integer, with_tuples
 from tasks.common.options.run import RunOptions
@@ -36,7 +36,7 @@ _SHARED: Final[Mapping[str, type[Options]]] = {
     "backbone": BackboneChoice,
     "recipe": RecipeOptions,
     "trainer": TrainerOptions,
-    "cache": CacheOptions,
+    "feature_cache": CacheOptions,
 }
 
 
@@ -72,7 +72,7 @@ class Training:
             store.store(group=group, name=last, node=node, package="backbone")
         store.store(name="options", node=asdict(self.options()))
         store.store(group="trainer", name="auto", node=_schema(TrainerOptions()))
-        store.store(group="cache", name="prefix", node=_schema(CacheOptions()))
+        store.store(group="feature_cache", name="frozen", node=_schema(CacheOptions()))
         # One training step, one validation, the whole report: does everything fit together?
         one_step = {"trainer": {"max_steps": 1}}
         store.store(group="debug", name="one_step", node=one_step, package="_global_")

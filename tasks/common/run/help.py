@@ -40,7 +40,7 @@ _GROUPS: Final = {
     "recipe": "how to train",
     "augment": "how training images are changed at random",
     "trainer": "where to compute",
-    "cache": "features of frozen stages, kept",
+    "feature_cache": "features of frozen stages, kept",
     "experiment": "a whole set of options, with the result to expect",
     "debug": "one step and one validation, to see whether everything fits together",
 }

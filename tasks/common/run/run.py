@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.audit.audit import Audit
-from tasks.common.data.prefix.fill import FillPrefixCache
+from tasks.common.data.feature_cache.fill import FillFeatureCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.curves import curves_figure, write_figure
@@ -139,7 +139,7 @@ def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     audit = Audit(backbone, frozen, path=folder / "audit.json")
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
     workers = parts.loading.processes
-    fill = [FillPrefixCache(parts.cache, workers=workers)] if parts.cache is not None else []
+    fill = [FillFeatureCache(parts.cache, workers=workers)] if parts.cache is not None else []
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages, *fill]
 
 

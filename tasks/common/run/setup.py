@@ -7,9 +7,9 @@ from typing import Any, Final, Generic, Self, TypeVar
 from omegaconf import DictConfig
 
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.common.data.prefix.cache import Encoder
-from tasks.common.data.prefix.check import check_prefix
-from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.data.feature_cache.cache import Encoder
+from tasks.common.data.feature_cache.check import check_feature_cache
+from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.machine import Machine, prepare
 from tasks.common.machine.options import PRECISIONS, TrainerOptions
 from tasks.common.recipe.backbone import BackboneChoice
@@ -48,7 +48,7 @@ class Setup(Generic[CardT, AugmentT]):
             recipe=Recipe(**plain_values(cfg.recipe)),
             options=options,
             where=prepare(options, seed=cfg.seed),
-            cache=CacheOptions(**cfg.cache),
+            cache=CacheOptions(**cfg.feature_cache),
             augment=augment(**plain_values(cfg.augment)),
             choice=choice if start is None else start.choice(choice),
             init_from=cfg.init_from,
@@ -73,9 +73,11 @@ class Setup(Generic[CardT, AugmentT]):
             **own,
         }
 
-    def keep_prefix(self, data: ResumableDataModule, encoder: Encoder) -> None:
-        """Train on what the frozen stages return, if ``cache.views`` says so."""
+    def cache_features(self, data: ResumableDataModule, encoder: Encoder) -> None:
+        """Train on what the frozen stages return, if ``feature_cache.views`` says so."""
         if self.cache.views:
-            check_prefix(self.cache, encoder.backbone, recipe=self.recipe, options=self.options)
+            check_feature_cache(
+                self.cache, encoder.backbone, recipe=self.recipe, options=self.options
+            )
             precision, device = self.where.precision.value, self.where.accelerator.value
-            data.keep_prefix(self.cache, encoder, precision=precision, device=device)
+            data.cache_features(self.cache, encoder, precision=precision, device=device)

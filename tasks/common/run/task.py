@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
+from tasks.common.data.feature_cache.cache import FeatureCache
 from tasks.common.data.loading import Loading
-from tasks.common.data.prefix.cache import PrefixCache
 from tasks.common.files.paths import existing_file
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
@@ -73,7 +73,7 @@ class RunParts:
         return self.module.scores.get("test", {})
 
     @property
-    def cache(self) -> PrefixCache | None:
+    def cache(self) -> FeatureCache | None:
         """What the frozen stages return, if it is kept."""
         return self.data.cache
 

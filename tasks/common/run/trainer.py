@@ -14,7 +14,7 @@ from backbones.errors import UserError
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.report.table_log import TableLogger
+from tasks.common.report.metrics_csv import TableLogger
 from tasks.common.resume.checkpoints import LAST
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.detection.data.annotations import Annotations, ImageRecord
-from tasks.detection.data.labelled import LabelledImage, LabelledSet
+from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet
 
 NO_AREA: Final = "no area"
 NOT_FINITE: Final = "with NaN or infinity"

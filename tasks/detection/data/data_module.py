@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from backbones.errors import UserError
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.common.data.sampling import ASPECT_BINS
+from tasks.common.data.samplers import ASPECT_BINS
 from tasks.common.files.paths import listed
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DecodedImages, DetectionDataset, collate, decoded_images
@@ -19,8 +19,8 @@ class DetectionDataModule(ResumableDataModule):
 
     Training images are shuffled and grouped by shape; the others come in order. On several ranks an
     image of val or test can come twice, so keep one result per ``image_id``. ``decoded`` keeps the
-    images of train (unless read from a prefix cache) and val in a scratch file in ``folder``, or in
-    memory if it is None.
+    images of train (unless read from a feature cache) and val in a temporary file in ``folder``, or
+    in memory if it is None.
     """
 
     def __init__(  # noqa: PLR0913 (three splits and what is done to them)

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 
 from backbones.errors import UserError
 from tasks.common.data.augmentation import seed_steps
-from tasks.common.data.sampling import Key, draw_seed
-from tasks.common.files.scratch import Scratch
+from tasks.common.data.samplers import Key, draw_seed
+from tasks.common.files.shared_memory import Scratch
 from tasks.detection.data.annotations import Annotations, ImageRecord
 from tasks.detection.data.check import size_fault
 from tasks.detection.data.images import Reading, check_channels, open_image

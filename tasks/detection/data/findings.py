@@ -12,7 +12,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.doubles import Seen, doubles
+from tasks.common.data.duplicates import Seen, duplicates
 from tasks.common.files.paths import listed
 from tasks.detection.data.annotations import Annotations, ImageRecord
 
@@ -46,7 +46,7 @@ def _repetitions(splits: Mapping[str, Annotations], digests: Mapping[Path, str])
         ]
         for name, split in splits.items()
     }
-    return [*_repeated_boxes(splits), *doubles(images, labels="boxes")]
+    return [*_repeated_boxes(splits), *duplicates(images, labels="boxes")]
 
 
 def _classes_without_boxes(splits: Mapping[str, Annotations]) -> list[str]:

@@ -13,7 +13,7 @@ from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.findings import findings
-from tasks.detection.data.labelled import LabelledSet, Parts
+from tasks.detection.data.raw_annotations import LabelledSet, Parts
 from tasks.detection.options import DataOptions
 
 

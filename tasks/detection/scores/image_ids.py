@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from backbones.errors import UserError
+from tasks.common.files.input_files import NamedFile
 from tasks.common.files.paths import existing_file, hint
-from tasks.common.files.sources import NamedFile
 from tasks.common.files.text import read_json
 from tasks.common.options.limits import is_finite
 

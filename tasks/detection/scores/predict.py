@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.errors import UserError
+from tasks.common.files.input_files import NamedFile, find_files, output_names, skipped_error
 from tasks.common.files.paths import IMAGE_SUFFIXES
-from tasks.common.files.sources import NamedFile, find_files, output_names, skipped_error
 from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
 from tasks.common.report.panels import save_picture

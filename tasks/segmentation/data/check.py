@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from backbones.errors import UserError
-from tasks.common.data.doubles import Seen, doubles
+from tasks.common.data.duplicates import Seen, duplicates
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import UPRIGHT, RotatedError, exif_advice
 from tasks.common.report.advice import advice
@@ -87,7 +87,7 @@ def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> l
             "cases in another way (data.seed, data.val)."
         )
     notes = [f"{side} has no pixel of {name}" for side, names in unseen.items() for name in names]
-    return notes + doubles({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
+    return notes + duplicates({side: _seen(cases) for side, cases in sides.items()}, labels="masks")
 
 
 def _seen(cases: Sequence[CaseFacts]) -> list[Seen]:

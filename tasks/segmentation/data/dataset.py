@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tasks.common.data.sampling import Key, draw_seed
+from tasks.common.data.samplers import Key, draw_seed
 from tasks.segmentation.data.cases import Image, Labels
 from tasks.segmentation.data.input import Preprocessing, Scaling
 from tasks.segmentation.data.store import CaseStore, Loaded

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.files.scratch import Scratch
+from tasks.common.files.shared_memory import Scratch
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
 from tasks.segmentation.data.channels import fitted
 from tasks.segmentation.data.formats.files import read_image

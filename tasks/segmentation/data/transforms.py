@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.common.data.augmentation import albumentations, seed_steps
-from tasks.common.data.sampling import draw_seed
+from tasks.common.data.samplers import draw_seed
 from tasks.segmentation.data.cases import Labels
 from tasks.segmentation.options import AugmentOptions
 

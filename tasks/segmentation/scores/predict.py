@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from backbones.errors import UserError
-from tasks.common.files.sources import (
+from tasks.common.files.input_files import (
     NamedFile,
     find_files,
     output_names,
@@ -39,7 +39,7 @@ from tasks.segmentation.data.store import load_case
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
-from tasks.segmentation.scores.segment import segment
+from tasks.segmentation.scores.segment_case import segment
 
 MASKS: Final = "masks"
 OVERLAYS: Final = "overlays"

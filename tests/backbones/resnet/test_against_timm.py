@@ -7,7 +7,7 @@ from torch import nn
 
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
-from backbones.weights.names import from_preactivation, preactivation_norms
+from backbones.weights.renames import from_preactivation, preactivation_norms
 
 QUICK = [  # (name, output stride)
     ("resnet18", 8),

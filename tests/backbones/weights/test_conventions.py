@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from backbones import Conventions, build_backbone
 from backbones.weights.conventions import CONVENTIONS
-from backbones.weights.stated import stated
+from backbones.weights.metadata import stated
 from tests.backbones.errors import refuses
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (

@@ -13,8 +13,14 @@ from tasks.common.options.limits import is_number
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region, check_classes
-from tasks.detection.data.layouts.coco_outlines import outline
+from tasks.detection.data.layouts.coco_segmentations import outline
+from tasks.detection.data.raw_annotations import (
+    LabelledImage,
+    LabelledSet,
+    Parts,
+    Region,
+    check_classes,
+)
 
 CROWD: Final = "crowd, kept for evaluation only"
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.sample_drawing import cloud, coverage, ramp, random_shape
-from tasks.common.data.sample_folder import Settings, sample_settings, write_once
-from tasks.detection.data.labelled import Parts
+from tasks.common.data.sample_set.drawing import cloud, coverage, ramp, random_shape
+from tasks.common.data.sample_set.folder import Settings, sample_settings, write_once
 from tasks.detection.data.layouts.coco import coco_parts
+from tasks.detection.data.raw_annotations import Parts
 
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
 GENERATOR: Final = "keel detection sample"

@@ -13,8 +13,8 @@ from tasks.common.files.text import decoded, marked
 from tasks.common.report.advice import advice
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.labelled import LabelledImage, LabelledSet, Parts, Region
 from tasks.detection.data.layouts.voc_files import VocFiles, read_image_sets
+from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Parts, Region
 
 DIFFICULT: Final = "difficult, kept for evaluation only"
 _DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")

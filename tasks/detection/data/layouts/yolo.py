@@ -23,7 +23,7 @@ from tasks.common.files.paths import (
 from tasks.common.files.text import read_text
 from tasks.common.images.orientation import TAG, UPRIGHT, valid
 from tasks.detection.data.images import stored_image
-from tasks.detection.data.labelled import (
+from tasks.detection.data.raw_annotations import (
     Box,
     LabelledImage,
     LabelledSet,

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.data.sample_drawing import cloud, coverage, ramp, random_shape
-from tasks.common.data.sample_folder import Settings, sample_settings, write_once
+from tasks.common.data.sample_set.drawing import cloud, coverage, ramp, random_shape
+from tasks.common.data.sample_set.folder import Settings, sample_settings, write_once
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 
 Plane = NDArray[np.float32]  # (H, W); gray in [0, 255] where it is an image

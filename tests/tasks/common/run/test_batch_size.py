@@ -23,7 +23,7 @@ def config(**changes):
     given = {
         "recipe": {"batch_size": "auto", "lr_images": 16, "accumulate": 1},
         "trainer": {"devices": 1},
-        "cache": {"views": 0},
+        "feature_cache": {"views": 0},
         "resume": None,
     }
     return OmegaConf.merge(OmegaConf.create(given), OmegaConf.create(changes))

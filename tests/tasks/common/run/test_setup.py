@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from tasks.common.data.prefix.options import CacheOptions
+from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision

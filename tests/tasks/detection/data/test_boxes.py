@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.labelled import LabelledImage, LabelledSet, Region
+from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Region
 
 INF, NAN = math.inf, math.nan
 

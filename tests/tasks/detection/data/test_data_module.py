@@ -106,7 +106,7 @@ def test_a_split_has_one_memory_however_many_loaders(train, val, monkeypatch):
     encoder = SimpleNamespace(collate=None)
     cached.cache = SimpleNamespace(workers=int, dataset=[], encoder=encoder)
     cached.train_dataloader(), cached.val_dataloader()
-    assert made == [val]  # no training image beside a prefix cache
+    assert made == [val]  # no training image beside a feature cache
     made.clear()
     data = module(train, val, test=val, decoded=True)
     data.training_set()

@@ -10,7 +10,7 @@ from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images
 from tasks.detection.data.dataset import DetectionDataset, collate
 from tasks.detection.data.images import read_image
-from tasks.detection.data.labelled import LabelledImage, LabelledSet, Region
+from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Region
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
 from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture

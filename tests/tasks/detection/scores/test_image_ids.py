@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.common.files.sources import NamedFile
+from tasks.common.files.input_files import NamedFile
 from tasks.detection.scores.image_ids import match_ids, read_image_ids
 
 

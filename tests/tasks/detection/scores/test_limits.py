@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from tasks.detection.assemble import assemble
+from tasks.detection.banner import facts
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.facts import facts
 from tasks.detection.scores.limits import crowded, needed
 
 

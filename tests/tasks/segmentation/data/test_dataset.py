@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tasks.common.data.sampling import EpochSampler
+from tasks.common.data.samplers import EpochSampler
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.dataset import CaseDataset, PatchDataset, whole_input
 from tasks.segmentation.data.input import Preprocessing, scaling_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from tasks.common.files.scratch import Scratch
+from tasks.common.files.shared_memory import Scratch
 from tasks.segmentation.data import store
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.input import scaling_of

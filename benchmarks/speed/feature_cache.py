@@ -1,0 +1,115 @@
+"""What the cache of frozen features saves: an epoch of training, loading included, by its storage.
+
+Without the cache, images are decoded, augmented, resized and run through the frozen stages as a
+batch. Generated images, random weights, stem to c4 frozen, no worker processes.
+"""
+
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from weakref import finalize
+
+import torch
+from omegaconf import DictConfig
+
+from benchmarks.harness import Comparison
+from benchmarks.speed.steps import TrainingStep
+from tasks.common.run.config import Training
+from tasks.detection import assemble as detection
+from tasks.detection.config import DETECTION
+from tasks.detection.data.layouts.sample import write_sample
+from tasks.segmentation import assemble as segmentation
+from tasks.segmentation.config import SEGMENTATION
+from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
+
+IMAGES: Final = 4  # of an epoch
+_FULL = ("model=faster_rcnn", "model.min_size=480", "model.max_size=640")
+_SMALL = ("model=small", "model.min_size=480", "model.max_size=640")
+_NARROW = ("model.channels=[64,48,32,16,16]",)
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "frcnn-r50": ("backbone=resnet50", *_FULL),
+    "frcnn-r50-small": ("backbone=resnet50", *_SMALL),
+    "frcnn-r101-small": ("backbone=resnet101", *_SMALL),
+    "unet-r34": ("backbone=resnet34",),
+    "unet-r50": ("backbone=resnet50",),
+    "unet-r101": ("backbone=resnet101",),
+    "unet-r101-narrow": ("backbone=resnet101", *_NARROW),
+    "unet-r101-narrow-strong": ("backbone=resnet101", *_NARROW, "augment=strong"),
+}
+"""Overrides of a task's configuration: a detector at 480 pixels, or patches of 256x256."""
+
+
+class Epoch:
+    """An epoch of training on generated images; ``cache`` says whether, and where, it is kept."""
+
+    def __init__(self, key: str, *cache: str, small: bool) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="keel-"))
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        overrides = [*CASES[key], *cache, f"feature_cache.folder={folder / 'cache'}"]
+        if small:
+            overrides.append("backbone=resnet18")
+        if key.startswith("frcnn"):
+            write_sample(folder / "data", images={"train": IMAGES, "val": 1, "test": 1}, size=480)
+            overrides += ["data=coco", "recipe=finetune", "recipe.batch_size=2"]
+            parts: Any = detection.assemble(_configuration(DETECTION, folder, overrides))
+        else:
+            write_pictures(folder / "data", images={"train": 6}, size=256)
+            overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={IMAGES}"]
+            overrides += ["model.norm=batch", "recipe.batch_size=4"]
+            parts = segmentation.assemble(_configuration(SEGMENTATION, folder, overrides))
+        network, trained = parts.module.network, parts.module.parameters()
+        optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
+        low = parts.where.precision.value == "bf16-mixed"
+        self.batch: Any = None
+        self.step = TrainingStep(
+            network,
+            loss=lambda _: torch.stack([*parts.module.losses(self.batch).values()]).sum(),
+            optimizer=optimizer,
+            bfloat16=low,
+        )
+        self.epoch, self.note = 0, ""
+        if parts.data.cache is not None:
+            started = time.perf_counter()
+            parts.data.cache.fill(workers=0)
+            seconds, size = time.perf_counter() - started, parts.data.cache.bytes / IMAGES / 1e6
+            self.note = f"{size:.1f} MB per image and view, filled in {seconds:.1f} s"
+        self.loader = parts.data.train_dataloader()
+
+    def prepare(self) -> None:
+        """Let the next epoch draw its own order."""
+        self.loader.batch_sampler.sampler.set_epoch(self.epoch)
+        self.epoch += 1
+
+    def __call__(self) -> None:
+        """Train it."""
+        for batch in self.loader:
+            self.batch = batch
+            self.step()
+
+
+def comparison(key: str, title: str, *, small: bool) -> Comparison:
+    """Compare epochs without the cache, and with it in memory and in files."""
+    caches = {
+        "uncached": ("feature_cache.views=0",),
+        "memory": ("feature_cache.views=1", "feature_cache.where=memory"),
+        "disk": ("feature_cache.views=1", "feature_cache.where=disk"),
+    }
+    return Comparison(
+        title=f"An epoch of {IMAGES} images, {title}",
+        systems={name: partial(Epoch, key, *how, small=small) for name, how in caches.items()},
+        memory=False,
+    )
+
+
+def _configuration(training: Training, folder: Path, overrides: list[str]) -> DictConfig:
+    """Return the run of a case with four frozen stages and random weights."""
+    fixed = [
+        f"data.root={folder / 'data'}",
+        "backbone.weights=random",
+        "backbone.norm=frozen_batch",
+        "backbone.freeze=4",
+    ]
+    return training.compose([*overrides, *fixed])

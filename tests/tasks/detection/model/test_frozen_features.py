@@ -1,0 +1,198 @@
+"""Training behind the frozen stages is training, in whatever way their output is kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+
+from tasks.common.data.feature_cache.entry import Entry
+from tasks.common.data.feature_cache.fill import FillFeatureCache
+from tasks.common.data.feature_cache.options import CacheOptions
+from tasks.common.recipe.backbone import BackboneChoice
+from tasks.common.recipe.recipe import Recipe
+from tasks.common.resume.random_state import ExactState
+from tasks.common.run.callbacks import LastCheckpoint
+from tasks.detection.data.data_module import DetectionDataModule
+from tasks.detection.data.images import Reading
+from tasks.detection.data.transforms import train_transform
+from tasks.detection.model.build import new_detector
+from tasks.detection.model.frozen_features import DetectionEncoder, losses_from
+from tasks.detection.module import DetectionModule
+from tasks.detection.options import AugmentOptions, DetectorOptions
+from tests.trainer import quiet_trainer
+
+OPTIONS = DetectorOptions(
+    features=("c3", "c4", "c5"),
+    fpn_channels=16,
+    head_width=16,
+    anchor_sizes=(16, 32, 64, 128),
+    min_size=48,
+    max_size=96,
+    rois_per_image=16,
+)
+pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
+
+
+@pytest.fixture
+def split(write_coco):
+    """Three images of 40x30, 30x40 and 32x32."""
+    return write_coco("train", count=3)
+
+
+def module_for(split, *, seed=0):
+    torch.manual_seed(seed)
+    network, card = new_detector(
+        BackboneChoice(name="resnet18", weights="random"),
+        OPTIONS,
+        data=split,
+        norm="batch",
+        freeze=4,
+    )
+    recipe = Recipe(epochs=3, batch_size=2, lr=0.01, warmup=0)
+    truths = {"val": split.truth, "test": split.truth}
+    network.to(memory_format=torch.channels_last).train()
+    return DetectionModule(network, recipe=recipe, card=card, settings={}, truths=truths)
+
+
+def data_for(split, module, *, precision="32-true", **cache):
+    data = DetectionDataModule(
+        train=split,
+        val=split,
+        test=None,
+        batch_size=2,
+        transform=train_transform(AugmentOptions(flip=0.5)),
+    )
+    encoder = DetectionEncoder(module.network, split, decides={})
+    options = CacheOptions(**{"views": 2} | cache)
+    data.cache_features(options, encoder, precision=precision, device="cpu")
+    return data
+
+
+class Watch(lightning.Callback):
+    """Keeps the losses; stops before a step if told."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at, self.losses = stop_at, []
+
+    def on_train_batch_start(self, trainer, *_):
+        torch.manual_seed(trainer.global_step)  # of the sampling of proposals
+
+    def on_train_batch_end(self, trainer, _module, outputs, *_):
+        self.losses.append(outputs["loss"].item())
+        if trainer.global_step - 1 == self.stop_at:  # the step after the saved ones is lost
+            raise RuntimeError("stopped")
+
+
+def train(folder, module, data, *, precision="32-true", stop_at=None, resume=None, callbacks=()):
+    watch = Watch(stop_at)
+    trainer = quiet_trainer(
+        folder,
+        precision=precision,
+        max_epochs=3,
+        limit_val_batches=0,
+        callbacks=[watch, *callbacks, FillFeatureCache(data.cache, workers=0)],
+    )
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return watch.losses
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_the_losses_are_those_of_torchvisions_forward(split, index):
+    module = module_for(split)
+    sample = data_for(split, module).training_set()[0, index]
+    network = module.network
+    torch.manual_seed(1)
+    expected = network([sample[0].float() / 255], [sample[1]])
+    entry = DetectionEncoder(network, split, decides={}).encode(sample, torch.device("cpu"))
+    torch.manual_seed(1)
+    torch.empty(1).uniform_()  # torchvision's resizing draws among one size
+    found = losses_from(network, DetectionEncoder.collate([entry]))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("32-true", "disk"), ("bf16-mixed", "memory")])
+def test_a_run_has_the_same_losses_in_every_way(split, tmp_path, precision, kept):
+    """All ways in all precisions are compared in the tests of the cache."""
+    losses = []
+    for where in ("none", kept):
+        module = module_for(split)
+        data = data_for(split, module, precision=precision, where=where, folder=str(tmp_path / "c"))
+        losses.append(train(tmp_path / where, module, data, precision=precision))
+    assert len(losses[0]) == 6
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable")  # ours skips batches
+def test_a_resumed_run_goes_on_with_the_prefix_of_its_checkpoint(split, tmp_path):
+    """Into a network that was drawn with another seed, and with another way of keeping."""
+    module = module_for(split)
+    whole = train(tmp_path, module, data_for(split, module, where="none"))
+    last = [LastCheckpoint(tmp_path / "last.ckpt", minutes=0), ExactState()]
+    module = module_for(split)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(tmp_path, module, data_for(split, module), stop_at=3, callbacks=last)
+    module = module_for(split, seed=7)
+    data = data_for(split, module, where="disk", folder=str(tmp_path / "cache"))
+    resumed = {"resume": tmp_path / "last.ckpt", "callbacks": [ExactState()]}
+    assert train(tmp_path, module, data, **resumed) == whole[3:]
+
+
+def test_a_batch_is_padded_behind_the_frozen_stages(split):
+    module = module_for(split)
+    dataset = data_for(split, module, where="none").cache.dataset
+    batch = DetectionEncoder.collate([dataset[0, 0], dataset[0, 1]])
+    # 40x30 pixels become 64x48, padded to 64x64; 30x40 lies across it.
+    assert batch.sizes == [(48, 64), (64, 48)]
+    assert batch.padded == (64, 64)
+    assert [target["image_id"] for target in batch.targets] == [0, 1]
+    assert {name: tuple(x.shape) for name, x in batch.features.items()} == {
+        "c3": (2, 128, 8, 8),
+        "c4": (2, 256, 4, 4),
+    }
+
+
+def test_a_batch_is_as_large_as_its_largest_sides():
+    truth = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "size": torch.tensor([30, 30])}
+    entries = [
+        Entry(
+            {"c4": torch.zeros(2, 2, 1)},
+            truth | {"image_id": torch.tensor(n), "padded": torch.tensor(padded)},
+        )
+        for n, padded in enumerate([(64, 32), (32, 96)])
+    ]
+    assert DetectionEncoder.collate(entries).padded == (64, 96)
+
+
+def test_the_pixels_are_those_of_the_padded_images(write_coco):
+    split = write_coco("train", count=3)
+    module = module_for(split)
+    encoder = DetectionEncoder(module.network, split, decides={})
+    samples = data_for(split, module).training_set()
+    for index, pixels in enumerate(encoder.pixels()):
+        images, _ = module.network.transform([samples[0, index][0].float()])
+        assert pixels == images.tensors.shape[-2] * images.tensors.shape[-1]
+
+
+def test_other_boxes_and_other_files_are_other_entries(split):
+    module = module_for(split)
+    cache = data_for(split, module).cache
+    key = cache.key()
+    split.images[1].boxes[0, 2] += 1
+    assert cache.key() != key
+    key = cache.key()
+    path = Path(split.images[1].path)
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert cache.key() != key
+
+
+def test_an_entry_of_another_reading_is_another_entry(split):
+    module = module_for(split)
+    other = replace(split, reading=Reading(exif="apply"))
+    encoders = [DetectionEncoder(module.network, one, decides={}) for one in (split, other)]
+    first, second = (encoder.identity() for encoder in encoders)
+    assert first != second
+    assert json.loads(json.dumps(second))["reading"]["exif"] == "apply"  # keys are made of JSON

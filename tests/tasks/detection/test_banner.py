@@ -1,0 +1,44 @@
+"""What the banner says of the data set."""
+
+import pytest
+
+from tasks.detection.assemble import assemble
+from tasks.detection.banner import facts
+from tasks.detection.config import DETECTION
+from tasks.detection.data.layouts.sample import write_sample
+
+
+@pytest.fixture
+def banner(tmp_path):
+    root = write_sample(tmp_path / "data", images={"train": 8, "val": 2, "test": 1}, size=64)
+
+    def read(*overrides):
+        usual = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
+        usual += [f"data.root={root}", "trainer.accelerator=cpu", "trainer.precision=32"]
+        return facts(assemble(DETECTION.compose([*usual, *overrides])))
+
+    return read
+
+
+def test_a_split_that_is_drawn_is_said_to_be_with_its_seed(banner):
+    said = banner("data.val=null", "data.seed=7")
+    assert said["split"] == (
+        "train, val, test are drawn from 8 images by data.seed=7, stratified by class"
+    )
+    assert [said[side].split(",")[0] for side in ("train", "val", "test")] == [
+        "6 images",
+        "1 images",
+        "1 images",
+    ]
+    said = banner(
+        "data.val=null",
+        "data.test=annotations/instances_test.json",
+        r"data.group='(t\w+_\d+)'",
+        "data.fractions=[0.5,0.5,0]",
+    )
+    assert said["split"].startswith("train, val are drawn from 8 images by data.seed=0")
+    assert said["split"].endswith(r", by groups (data.group=(t\w+_\d+))")
+
+
+def test_splits_of_the_data_set_itself_are_not_drawn(banner):
+    assert "split" not in banner()
