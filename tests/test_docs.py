@@ -76,7 +76,8 @@ PLUG_IN = PYTHON.findall((ROOT / "docs" / "plug-in.md").read_text(encoding="utf-
 @pytest.mark.parametrize("program", PLUG_IN, ids=range(1, len(PLUG_IN) + 1))
 def test_every_program_of_the_plug_in_document_runs(program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "BUILDERS", dict(registry.BUILDERS))
+    builders = {n: build for n, build in registry.BUILDERS.items() if n != "tiny"}  # of other tests
+    monkeypatch.setattr(registry, "BUILDERS", builders)
     exec(compile(program, "plug-in.md", "exec"), {"__name__": "downstream"})  # noqa: S102
 
 

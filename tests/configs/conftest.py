@@ -1,5 +1,7 @@
 """The training scripts, and what their configuration files compose to."""
 
+from functools import cache
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -21,14 +23,10 @@ def options(training):
     return [*sorted(f"{file.parent.name}={file.stem}" for file in files), *stored]
 
 
-def each_option():
-    """Parameters: every option of every training script."""
-    return [(name, option) for name, training in TRAININGS.items() for option in options(training)]
-
-
-def composed(training, *overrides):
-    """The configuration, every value in it resolved and given."""
-    cfg = training.compose(overrides)
+@cache
+def composed(task, *overrides):
+    """The configuration, every value in it resolved and given; it is not to be changed."""
+    cfg = TRAININGS[task].compose(overrides)
     if OmegaConf.missing_keys(cfg) == {"data.root"}:
         cfg.data.root = "/data"
     assert OmegaConf.missing_keys(cfg) == set()

@@ -1,24 +1,28 @@
 """Every experiment trains a step on generated data."""
 
-import csv
 import json
 
 import pytest
 
+from backbones.registry import BUILDERS
 from tasks.detection.data.layouts.sample import write_sample as write_boxes
 from tasks.detection.run import run as train_detector
 from tasks.segmentation.data.layouts.sample import write_sample as write_masks
 from tasks.segmentation.run import run as train_segmenter
+from tests.backbones.networks import tiny
 from tests.configs.conftest import TRAININGS
+from tests.scripts.conftest import rows
 
 SMALL = {
     "detection": [
         *("data=coco", "data.train=annotations/instances_train.json", "data.train_images=images"),
         *("data.val=annotations/instances_val.json", "data.test=null"),
         *("model.min_size=64", "model.max_size=96"),
+        *("model.fpn_channels=16", "model.head_width=16"),
     ],
     "segmentation": [
         *("data.classes=null", "data.val=[val_*]", "data.test=[test_*]", "input.patch=[64,64]"),
+        "model.channels=[16,16,16,16,16]",
     ],
 }
 ALIKE = [
@@ -43,6 +47,8 @@ def roots(tmp_path_factory):
 
 @pytest.mark.parametrize(("task", "name"), EXPERIMENTS)
 def test_every_experiment_takes_a_training_step(task, name, roots, tmp_path, monkeypatch, capsys):
+    """It ends in the first epoch, before any validation, and yet is scored and reported."""
+    monkeypatch.setitem(BUILDERS, "resnet18", tiny)
     monkeypatch.setenv("KEEL_RUN_DIR", "")  # restored after the test
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     folder = tmp_path / "run"
@@ -51,7 +57,13 @@ def test_every_experiment_takes_a_training_step(task, name, roots, tmp_path, mon
     assert 0 <= {"detection": train_detector, "segmentation": train_segmenter}[task](cfg) <= 1
     assert (folder / "predictions.png").is_file()
     assert "train/loss" in capsys.readouterr().out
+    assert (folder / "curves.png").is_file()
+    scored = "test" if task == "segmentation" else "val"
+    report = json.loads((folder / "metrics.json").read_text())
+    assert (report["best epoch"], report["scored split"]) == (1, scored)
+    monitor = {"detection": "val/ap", "segmentation": "val/dice"}[task]
+    assert [row["step"] for row in rows(folder / "metrics.csv") if row[monitor]] == ["1"]
     if task == "segmentation":
-        with (folder / "cases.csv").open() as file:
-            assert {row["case"] for row in csv.DictReader(file)} == {"test_0000", "test_0001"}
-        assert json.loads((folder / "metrics.json").read_text())["scored split"] == "test"
+        assert {row["case"] for row in rows(folder / "cases.csv")} == {"test_0000", "test_0001"}
+    else:
+        assert report["scores"]["ap"] >= 0

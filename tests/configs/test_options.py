@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 from dataclasses import asdict, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 
 from hydra.utils import get_method
@@ -17,17 +16,7 @@ from tasks.common.run.help import explained
 from tests.configs.conftest import TRAININGS, composed, options
 
 SOURCES = Path(__file__).parents[2]
-GROUPS = (
-    "backbone",
-    "model",
-    "recipe",
-    "augment",
-    "trainer",
-    "feature_cache",
-    "data",
-    "input",
-    "loss",
-)
+GROUPS = {group for training in TRAININGS.values() for group in (*training.groups, "data")}
 
 
 def modules(*folders):
@@ -43,12 +32,11 @@ def classes(training):
     return {**training.groups, "data": training.data, "": training.options}
 
 
-@cache
 def configurations(task):
     """The configuration of a task for each file of each group."""
     apart = ("debug", "experiment", "recipe")  # no groups of keys, or all with the same
     chosen = [o for o in options(TRAININGS[task]) if o.partition("=")[0] not in apart]
-    return {option: composed(TRAININGS[task], option) for option in chosen}
+    return {option: composed(task, option) for option in chosen}
 
 
 def test_every_option_is_explained_and_can_be_set(training):

@@ -1,5 +1,6 @@
 """The scripts as a user runs them: in this process, or in one of their own."""
 
+import csv
 import os
 import runpy
 import signal
@@ -46,27 +47,39 @@ def root(tmp_path_factory):
     return write_sample(folder, images={"train": 8, "val": 5, "test": 4}, size=64)
 
 
-def _command(root, run_dir, *overrides):
+@pytest.fixture(scope="session")
+def seg_root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmentation") / "data"
+    return write_pictures(folder, images={"train": 4, "val": 2, "test": 2}, size=64)
+
+
+ALIKE = [  # of both tasks: a small backbone, and nothing that depends on the machine
+    *("backbone=tiny", "backbone.weights=random", "recipe.warmup=0"),
+    *("trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"),
+]
+
+
+def det_command(root, run_dir, *overrides):
     """A run of a few seconds; one image at a time, so that none is padded."""
     return [
-        "backbone=tiny",
-        "backbone.weights=random",
-        "backbone.norm=batch",
-        "backbone.init=zero_last",  # finds something within eight steps
-        "data=coco",
-        f"data.root={root}",
-        "data.test=annotations/instances_test.json",
-        "model=small",
-        "model.min_size=64",
-        "model.max_size=96",
-        "model.score_threshold=0",
-        "recipe=scratch",
-        "recipe.epochs=1",
-        "recipe.batch_size=1",
-        "recipe.warmup=0",
-        "trainer.accelerator=cpu",
-        "trainer.precision=32",
-        "trainer.threads=1",
+        *ALIKE,
+        *("backbone.norm=batch", "backbone.init=zero_last"),  # finds something within eight steps
+        *("data=coco", f"data.root={root}", "data.test=annotations/instances_test.json"),
+        *("model=small", "model.fpn_channels=32", "model.head_width=32"),
+        *("model.min_size=64", "model.max_size=96", "model.score_threshold=0"),
+        *("recipe=scratch", "recipe.epochs=1", "recipe.batch_size=1"),
+        f"run_dir={run_dir}",
+        *overrides,
+    ]
+
+
+def seg_command(root, run_dir, *overrides):
+    """A run of a second or two on small pictures."""
+    return [
+        *ALIKE,
+        *("model.norm=group", "model.channels=[16,16,16,16,16]"),
+        *("data=folder", f"data.root={root}", "input.patch=[64,64]", "input.patches=4"),
+        *("recipe.epochs=2", "recipe.batch_size=2"),
         f"run_dir={run_dir}",
         *overrides,
     ]
@@ -84,7 +97,7 @@ def _composing_once(patch):
     patch.setattr("hydra.main", lambda **_: lambda run: lambda: run(checked[-1]))
 
 
-def _in_process(script, arguments, folder, *, with_hydra=False):
+def in_process(script, arguments, folder, *, with_hydra=False):
     """Run a script as ``__main__`` in ``folder``; what it changes in the process is restored."""
     with pytest.MonkeyPatch.context() as patch:
         if not with_hydra:
@@ -99,7 +112,7 @@ def _in_process(script, arguments, folder, *, with_hydra=False):
         return runpy.run_path(str(SCRIPTS / script), run_name="__main__")
 
 
-def _started(script, arguments, folder, **options):
+def started(script, arguments, folder, **options):
     line = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "KEEL_RUN_DIR")}
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(PACKAGES)))
@@ -114,27 +127,32 @@ def _started(script, arguments, folder, **options):
     )
 
 
-def _finished(script, arguments, folder):
+def finished(script, arguments, folder):
     """The output of a script that has to succeed."""
-    with _started(script, arguments, folder) as process:
+    with started(script, arguments, folder) as process:
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
 
-def _trained(script, command, tmp_path_factory):
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _trained(script, line, tmp_path_factory):
     """A finished run, and what it printed."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
         patch.setenv("COLUMNS", "300")  # no line is broken
-        _in_process(script, command(folder / "first"), folder, with_hydra=True)
+        in_process(script, line(folder / "first"), folder, with_hydra=True)
     return folder / "first", printed.getvalue()
 
 
 @pytest.fixture(scope="session")
 def trained(root, tmp_path_factory):
     """A detector of one epoch."""
-    return _trained("train_det.py", partial(_command, root), tmp_path_factory)
+    return _trained("train_det.py", partial(det_command, root), tmp_path_factory)
 
 
 SPLIT = "data.val=[val_*]", "data.test=[test_*]"
@@ -144,23 +162,22 @@ SPLIT = "data.val=[val_*]", "data.test=[test_*]"
 def segmented(seg_root, tmp_path_factory):
     """A segmenter of two epochs with a frozen stem."""
 
-    def command(folder):
-        return _seg_command(seg_root, folder, *SPLIT, "backbone.freeze=1")
+    def line(folder):
+        return seg_command(seg_root, folder, *SPLIT, "backbone.freeze=1")
 
-    return _trained("train_seg.py", command, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def command():
-    return _command
+    return _trained("train_seg.py", line, tmp_path_factory)
 
 
-@pytest.fixture(scope="session")
-def in_process():
-    return _in_process
+@pytest.fixture
+def _no_pictures(monkeypatch):
+    """Leave out the pictures of a run: they take longer than its training does here."""
+    for name in ("common.run.run.curves_figure", "common.run.run.write_figure"):
+        monkeypatch.setattr(f"tasks.{name}", lambda *_, **__: None)
+    for task in ("detection", "segmentation"):
+        monkeypatch.setattr(f"tasks.{task}.run.draw_predictions", lambda *_: None)
 
 
-def _stop_at(patch, module, *, batch):
+def stop_at(patch, module, *, batch):
     """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
     step, seen = module.training_step, []
 
@@ -171,54 +188,6 @@ def _stop_at(patch, module, *, batch):
         return step(self, *inputs)
 
     patch.setattr(module, "training_step", spy)
-
-
-@pytest.fixture(scope="session")
-def stop_at():
-    return _stop_at
-
-
-@pytest.fixture(scope="session")
-def started():
-    return _started
-
-
-@pytest.fixture(scope="session")
-def finished():
-    return _finished
-
-
-@pytest.fixture(scope="session")
-def seg_root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("segmentation") / "data"
-    return write_pictures(folder, images={"train": 4, "val": 2, "test": 2}, size=64)
-
-
-def _seg_command(root, run_dir, *overrides):
-    """A run of a second or two on small pictures."""
-    return [
-        "backbone=tiny",
-        "backbone.weights=random",
-        "model.norm=group",
-        "model.channels=[16,16,16,16,16]",
-        "data=folder",
-        f"data.root={root}",
-        "input.patch=[64,64]",
-        "input.patches=4",
-        "recipe.epochs=2",
-        "recipe.batch_size=2",
-        "recipe.warmup=0",
-        "trainer.accelerator=cpu",
-        "trainer.precision=32",
-        "trainer.threads=1",
-        f"run_dir={run_dir}",
-        *overrides,
-    ]
-
-
-@pytest.fixture(scope="session")
-def seg_command():
-    return _seg_command
 
 
 @dataclass(frozen=True)
@@ -246,8 +215,8 @@ def tasks(root, seg_root):
     detection = DETECTION, DetectionModule, load_detector, detection_parts, root
     segmentation = SEGMENTATION, SegmentationModule, load_segmenter, segmentation_parts, seg_root
     return {
-        "detection": Task(*detection, partial(_command, root)),
-        "segmentation": Task(*segmentation, partial(_seg_command, seg_root)),
+        "detection": Task(*detection, partial(det_command, root)),
+        "segmentation": Task(*segmentation, partial(seg_command, seg_root)),
     }
 
 

@@ -14,9 +14,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.scripts.conftest import SCRIPTS, SPLIT
+from tests.scripts.conftest import SCRIPTS, SPLIT, det_command, in_process, seg_command
 
-UNDONE = [
+UNFREEZE = r"recipe\.unfreeze names c5, .*set backbone\.freeze=5"
+UNDONE = [  # task, options, message
     ("detection", ["data.root=/nowhere"], "root '/nowhere' does not exist"),
     ("detection", ["data.train=annotations/none.json"], "none.json"),
     ("detection", ["backbone.freeze=9"], "freeze takes 0 to 5 stages, got 9"),
@@ -26,6 +27,23 @@ UNDONE = [
     ("detection", ["trainer.strategy=dpp"], "invalid strategy name: `strategy='dpp'`"),
     ("detection", ["trainer.strategy=deepspeed"], "trainer.strategy does not fit: .*DeepSpeed"),
     ("detection", ["resume=/nowhere.ckpt"], "/nowhere.ckpt"),
+    ("detection", ["recipe.unfreeze={c5: 1}", "recipe.epochs=2"], UNFREEZE),
+    (
+        "detection",
+        ["feature_cache.views=1", "backbone.freeze=2"],
+        "feature_cache.views=1 takes at least 3 frozen stages, and 2 are frozen",
+    ),
+    (
+        "detection",
+        [
+            "feature_cache.views=1",
+            "backbone=timm/resnet18",
+            "backbone.init=he",
+            "backbone.freeze=4",
+        ],
+        "a TimmBackbone cannot be divided",
+    ),
+    ("segmentation", ["recipe.unfreeze={c5: 1}", "recipe.epochs=2"], UNFREEZE),
     ("segmentation", ["model.norm=grop"], "unknown norm 'grop'; did you mean 'group'"),
     ("segmentation", ["input.patch=[60,64]"], r"takes multiples of 32, .* got \[60, 64\]"),
     ("segmentation", ["data.root=/nowhere"], "root '/nowhere' does not exist"),
@@ -47,7 +65,7 @@ UNDONE = [
 
 @pytest.mark.parametrize(("name", "overrides", "message"), UNDONE)
 def test_a_bad_input_ends_with_its_message_before_a_folder_is_made(
-    tasks, name, overrides, message, tmp_path, in_process
+    tasks, name, overrides, message, tmp_path
 ):
     """A SystemExit with a text ends with exit code 1 and no trace."""
     split = SPLIT if name == "segmentation" else ()
@@ -77,13 +95,11 @@ def copied(tasks, tmp_path):
     return copy
 
 
-def test_an_image_of_another_size_ends_the_run_before_its_folder_is_made(
-    copied, command, tmp_path, in_process
-):
+def test_an_image_of_another_size_ends_the_run_before_its_folder_is_made(copied, tmp_path):
     data = copied("detection")
     cv2.imwrite(str(data / "images" / "val_0000.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(SystemExit, match=r"1 of 5 images cannot be used: val_0000.png is 8x8"):
-        in_process("train_det.py", command(data, tmp_path / "r"), tmp_path)
+        in_process("train_det.py", det_command(data, tmp_path / "r"), tmp_path)
     assert not (tmp_path / "r").exists()
 
 
@@ -150,9 +166,7 @@ CLASSES = "data.classes={0: background, 80: gland, 160: nucleus, 255: vessel}"
         (_without_gland, r"train has no pixel of gland"),
     ],
 )
-def test_damaged_data_end_the_run_before_its_folder_is_made(
-    copied, change, message, seg_command, tmp_path, in_process
-):
+def test_damaged_data_end_the_run_before_its_folder_is_made(copied, change, message, tmp_path):
     data = copied("segmentation")
     change(data / "images" / "train_0002.png", data / "masks" / "train_0002.png")
     with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.same_checkpoints import differences
-from tests.scripts.conftest import SPLIT
+from tests.scripts.conftest import SPLIT, in_process, seg_command, started
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def files_in(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_where_decoded_cases_stay_changes_nothing(
-    seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys, scratch, workers
+    seg_root, tmp_path, monkeypatch, capsys, scratch, workers
 ):
     """They go to TMPDIR only where they are told to."""
     monkeypatch.setenv("COLUMNS", "1000")
@@ -41,7 +41,7 @@ def test_where_decoded_cases_stay_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_leaves_nothing_in_tmpdir(
-    seg_root, seg_command, tmp_path, started, monkeypatch, scratch, workers
+    seg_root, tmp_path, monkeypatch, scratch, workers
 ):
     monkeypatch.setenv("TMPDIR", str(scratch))
     options = (*SPLIT, "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50")

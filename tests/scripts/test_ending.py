@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,18 +15,22 @@ from tasks.detection.module import DetectionModule
 from tasks.segmentation import run as segmentation
 from tasks.segmentation.module import SegmentationModule
 from tests.same_checkpoints import differences
-from tests.scripts.conftest import SPLIT
+from tests.scripts.conftest import SPLIT, det_command, in_process, seg_command
+
+FULL = "[Errno 28] No space left on device: 'predictions.png'"
+MEMORY = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
 
 
 @pytest.fixture
-def ended(seg_root, seg_command, tmp_path, in_process, monkeypatch, capsys):
+def ended(seg_root, tmp_path, monkeypatch, capsys):
     """A run of a segmenter that does not end well: its exit status, and what it printed."""
 
     def run(*overrides):
         monkeypatch.setenv("COLUMNS", "1000")  # no line is broken
-        command = seg_command(seg_root, tmp_path / "r", *SPLIT, *overrides)
         with pytest.raises(SystemExit) as stop:
-            in_process("train_seg.py", command, tmp_path)
+            in_process(
+                "train_seg.py", seg_command(seg_root, tmp_path / "r", *SPLIT, *overrides), tmp_path
+            )
         return stop.value.code, capsys.readouterr()
 
     return run
@@ -54,17 +57,8 @@ def check_all_but(folder, *missing):
     assert not list(folder.rglob(".*"))  # nothing half written
 
 
-@pytest.mark.parametrize(
-    ("fail", "why"),
-    [
-        (memory, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"),
-        (full, "[Errno 28] No space left on device: 'predictions.png'"),
-    ],
-)
-def test_a_test_that_fails_leaves_report_and_best_checkpoint(
-    ended, tmp_path, monkeypatch, fail, why
-):
-    monkeypatch.setattr(SegmentationModule, "test_step", fail)
+def test_a_test_that_fails_leaves_report_and_best_checkpoint(ended, tmp_path, monkeypatch):
+    monkeypatch.setattr(SegmentationModule, "test_step", memory)
 
     code, printed = ended()
 
@@ -72,60 +66,63 @@ def test_a_test_that_fails_leaves_report_and_best_checkpoint(
     check_all_but(folder, "cases.csv")
     best = folder / "checkpoints" / "best.ckpt"
     assert code.startswith(
-        f"error: training has ended, and what follows failed in part (the test: {why}"
+        f"error: training has ended, and what follows failed in part (the test: {MEMORY}"
     )
     assert f"The best checkpoint is {best} (val/dice 0." in code
     command = f"python scripts/evaluate.py {best} <the folder of test's masks> <that of its images>"
     assert f"score it on test with: {command} --tolerance 2" in code
-    assert ("Traceback" in printed.err) == (fail is not full)  # whose message says it all
+    assert "Traceback" in printed.err
     found = report(folder)
-    assert (found["scores"], found["failed"]) == (None, {"the test": why})
+    assert (found["scores"], found["failed"]) == (None, {"the test": MEMORY})
     assert found["val"]
     assert found["best epoch"] in (1, 2)
 
 
 def test_a_file_that_vanishes_before_the_test_is_named(ended, seg_root, tmp_path, monkeypatch):
-    data = tmp_path / "data"
-    data.symlink_to(seg_root)
-    hidden = {}
-
-    def vanish(_self):
-        image = sorted((seg_root / "images").glob("test_*"))[0]
-        hidden[image] = image.rename(image.with_name("away"))
-
-    monkeypatch.setattr(SegmentationModule, "on_test_epoch_start", vanish)
+    image = min((seg_root / "images").glob("test_*"))
+    away = image.with_name("away")
+    monkeypatch.setattr(SegmentationModule, "on_test_epoch_start", lambda _self: image.rename(away))
     try:
-        code, _ = ended()
+        code, printed = ended()
     finally:
-        for image, away in hidden.items():
-            away.rename(image)
-    assert next(iter(hidden)).name in code
+        away.rename(image)
+    assert image.name in code
     assert "score it on test with: python scripts/evaluate.py" in code
+    assert "Traceback" not in printed.err  # the message says it all
     check_all_but(tmp_path / "r", "cases.csv")
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "what", "missing"),
-    [
-        (segmentation, "draw_predictions", "predictions.png", ["predictions.png"]),
-        (segmentation, "print_summary", "the table of scores", []),
-        (whole, "curves_figure", "curves.png", ["curves.png"]),
-        (whole, "write_json", "metrics.json", ["metrics.json"]),
-    ],
-)
-def test_each_later_step_fails_alone(ended, tmp_path, monkeypatch, place, name, what, missing):
-    monkeypatch.setattr(place, name, full)
+def test_steps_that_fail_take_no_other_along(ended, tmp_path, monkeypatch):
+    moved = "audit of the best checkpoint: 1 of 12 frozen tensors moved"
+
+    def moves(*_args):
+        raise AuditError(moved)
+
+    monkeypatch.setattr(Audit, "check_kept", moves)
+    monkeypatch.setattr(whole, "curves_figure", full)
+    monkeypatch.setattr(segmentation, "draw_predictions", full)
+    monkeypatch.setattr(segmentation, "print_summary", full)
 
     code, printed = ended()
 
-    folder = tmp_path / "r"
-    check_all_but(folder, *missing)
-    assert f"({what}: [Errno 28] No space left on device: 'predictions.png'). The best" in code
+    failed = {"the audit": moved, "curves.png": FULL, "predictions.png": FULL}
+    failed["the table of scores"] = FULL
+    assert f"({'; '.join(f'{what}: {why}' for what, why in failed.items())}). The best" in code
     assert "evaluate.py" not in code  # the scores are there
-    assert ("Scores of the best checkpoint" in printed.out) == (name != "print_summary")
-    if what != "metrics.json":
-        assert report(folder)["scores"]
-        assert list(report(folder)["failed"]) == [what]
+    assert "Scores of the best checkpoint" not in printed.out
+    check_all_but(tmp_path / "r", "curves.png", "predictions.png")
+    found = report(tmp_path / "r")
+    assert found["scores"]
+    assert found["failed"] == failed
+
+
+def test_a_report_that_cannot_be_written_takes_nothing_else_along(ended, tmp_path, monkeypatch):
+    monkeypatch.setattr(whole, "write_json", full)
+    code, printed = ended()
+    assert f"(metrics.json: {FULL}). The best" in code
+    assert "evaluate.py" not in code
+    assert "Scores of the best checkpoint" in printed.out
+    check_all_but(tmp_path / "r", "metrics.json")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -146,23 +143,10 @@ def test_a_signal_in_the_test_ends_it_with_the_report(ended, tmp_path, monkeypat
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_an_audit_of_the_best_checkpoint_that_fails_does_not_take_the_scores(
-    ended, tmp_path, monkeypatch
-):
-    def fail(*_args):
-        raise AuditError("audit of the best checkpoint: 1 of 12 frozen tensors moved")
-
-    monkeypatch.setattr(Audit, "check_kept", fail)
-    code, _ = ended()
-    assert "(the audit: audit of the best checkpoint: 1 of 12 frozen tensors moved)" in code
-    check_all_but(tmp_path / "r")
-    assert report(tmp_path / "r")["scores"]
-
-
 def test_a_best_checkpoint_that_is_gone_is_not_named(ended, tmp_path, monkeypatch):
     best = tmp_path / "r" / "checkpoints" / "best.ckpt"
-    test = SegmentationModule.on_fit_end
-    monkeypatch.setattr(SegmentationModule, "on_fit_end", lambda self: (test(self), best.unlink()))
+    end = SegmentationModule.on_fit_end
+    monkeypatch.setattr(SegmentationModule, "on_fit_end", lambda self: (end(self), best.unlink()))
     code, _ = ended()
     assert "the test: " in code
     assert f"There is no best.ckpt; the last checkpoint is {best.with_name('last.ckpt')}" in code
@@ -171,22 +155,26 @@ def test_a_best_checkpoint_that_is_gone_is_not_named(ended, tmp_path, monkeypatc
     assert report(tmp_path / "r")["scores"] is None
 
 
-def failing_validation(monkeypatch, number):
-    """Let the validation of this number, from 1, fail."""
-    seen, step = [], SegmentationModule.on_validation_epoch_start
+def fail_at(patch, hook, number, error):
+    """Let a hook of the module fail when it is called for the ``number``-th time."""
+    seen, real = [], getattr(SegmentationModule, hook)
 
-    def start(self):
+    def spy(self, *inputs):
         seen.append(None)
         if len(seen) == number:
-            raise OSError(5, "Input/output error", "val_0001.png")
-        step(self)
+            error()
+        return real(self, *inputs)
 
-    monkeypatch.setattr(SegmentationModule, "on_validation_epoch_start", start)
+    patch.setattr(SegmentationModule, hook, spy)
+
+
+def unreadable():
+    raise OSError(5, "Input/output error", "val_0001.png")
 
 
 def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, tmp_path, monkeypatch):
     """The third step is in the middle of the second epoch: it is validated after the training."""
-    failing_validation(monkeypatch, 2)
+    fail_at(monkeypatch, "on_validation_epoch_start", 2, unreadable)
     code, _ = ended("trainer.max_steps=3", "recipe.epochs=3")
     assert "(the last validation: [Errno 5] Input/output error: 'val_0001.png')" in code
     check_all_but(tmp_path / "r")
@@ -195,80 +183,49 @@ def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, tmp_path
 
 
 def test_a_last_epoch_whose_validation_fails_is_not_lost(
-    ended, seg_root, seg_command, tmp_path, in_process, monkeypatch
+    ended, segmented, seg_root, tmp_path, monkeypatch
 ):
     """All of the training is saved before; the resumed run only validates and tests."""
     with monkeypatch.context() as patch:
-        failing_validation(patch, 2)
-        code, printed = ended()
+        fail_at(patch, "on_validation_epoch_start", 2, unreadable)
+        code, printed = ended("backbone.freeze=1")
     folder = tmp_path / "r"
     last, best = folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt"
     assert code.startswith("error: [Errno 5] Input/output error: 'val_0001.png' (KEEL_TRACE=1")
     assert "4 steps are saved: go on with the same command and resume=" in printed.out
     assert f"the best checkpoint so far is {best} (val/dice 0." in printed.out
     assert (folder / "curves.png").is_file()
-    for name, more in {"whole": (), "b": (f"resume={last}",)}.items():
-        in_process("train_seg.py", seg_command(seg_root, tmp_path / name, *SPLIT, *more), tmp_path)
-    assert differences(tmp_path / "whole" / "checkpoints", tmp_path / "b" / "checkpoints") == []
+    line = seg_command(seg_root, tmp_path / "b", *SPLIT, "backbone.freeze=1", f"resume={last}")
+    in_process("train_seg.py", line, tmp_path)
+    assert differences(segmented[0] / "checkpoints", tmp_path / "b" / "checkpoints") == []
 
 
-def delete_all(folder):
-    shutil.rmtree(folder)
+def test_a_run_folder_that_is_gone_does_not_hide_the_error(ended, tmp_path, monkeypatch):
+    """In the second of two epochs; test_exact_resume.py of ``common`` has what else may be gone."""
+    run = tmp_path / "r"
 
+    def lost():
+        shutil.rmtree(run)
+        unreadable()
 
-def move(folder):
-    folder.rename(folder.with_name("moved"))
-
-
-def delete_checkpoints(folder):
-    shutil.rmtree(folder / "checkpoints")
-
-
-def delete_last(folder):
-    (folder / "checkpoints" / "last.ckpt").unlink()
-
-
-@pytest.mark.parametrize(
-    ("lose", "message"),
-    [
-        (delete_all, "{last} is not there any more. The run folder {run} is gone: if it was moved"),
-        (move, "{last} is not there any more. The run folder {run} is gone: if it was moved"),
-        (delete_checkpoints, "{last} is not there any more. {run} is there without checkpoints"),
-        (delete_last, "{last} is not there any more. From the best epoch, go on with the same"),
-        (lambda _folder: None, "2 steps are saved: go on with the same command and resume={last}"),
-    ],
-)
-def test_an_error_says_what_is_really_on_the_disk(ended, tmp_path, monkeypatch, lose, message):
-    """In the second of two epochs of two steps."""
-    run, seen, step = tmp_path / "r", [], SegmentationModule.training_step
-
-    def failing_step(self, *inputs):
-        seen.append(None)
-        if len(seen) == 3:
-            lose(run)
-            raise OSError(5, "Input/output error")
-        return step(self, *inputs)
-
-    monkeypatch.setattr(SegmentationModule, "training_step", failing_step)
+    fail_at(monkeypatch, "training_step", 3, lost)
     code, printed = ended()
-    last = run / "checkpoints" / "last.ckpt"
-    assert code.startswith("error: [Errno 5] Input/output error (KEEL_TRACE=1")
-    assert "an error in step 3; " in printed.out
-    assert message.format(last=last, run=run) in printed.out
-    best_is_there = lose is delete_last or (run / "checkpoints").exists()
-    assert ("the best checkpoint so far is" in printed.out) == best_is_there
+    assert code.startswith("error: [Errno 5] Input/output error: 'val_0001.png' (KEEL_TRACE=1")
+    saved = f"2 steps were saved, and {run / 'checkpoints' / 'last.ckpt'} is not there any more"
+    assert f"an error in step 3; {saved}. The run folder {run} is gone" in printed.out
+    assert "the best checkpoint so far is" not in printed.out
 
 
-def test_a_detector_says_what_to_score_it_on(root, command, tmp_path, in_process, monkeypatch):
+def test_a_detector_says_what_to_score_it_on(root, tmp_path, monkeypatch):
     monkeypatch.setattr(DetectionModule, "test_step", memory)
     monkeypatch.setattr(detection, "draw_predictions", full)
-    with pytest.raises(SystemExit) as stop:
-        in_process("train_det.py", command(root, tmp_path / "r"), tmp_path)
     folder = tmp_path / "r"
+    with pytest.raises(SystemExit) as stop:
+        in_process("train_det.py", det_command(root, folder), tmp_path)
     best = folder / "checkpoints" / "best.ckpt"
     line = f"python scripts/evaluate.py {best} {root}/annotations/instances_test.json {root}/images"
     assert f"score it on test with: {line} (KEEL_TRACE=1" in stop.value.code
-    assert "predictions.png: [Errno 28]" in stop.value.code
+    assert f"predictions.png: {FULL}" in stop.value.code
     assert (folder / "curves.png").is_file()
     assert report(folder)["val"]["ap"] >= 0
-    assert Path(best).is_file()
+    assert best.is_file()

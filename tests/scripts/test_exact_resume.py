@@ -3,7 +3,6 @@
 Where it may be stopped is tested with ``tasks.common``; here, that nothing of a task is left out.
 """
 
-import csv
 import os
 import signal
 import time
@@ -11,38 +10,43 @@ import time
 import pytest
 
 from tests.same_checkpoints import differences
+from tests.scripts.conftest import finished, in_process, rows, started, stop_at
 
 # Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum,
 # an average of the weights, and stages that begin to train in the second epoch.
 OPTIONS = (
-    *("recipe.epochs=2", "recipe.accumulate=2", "recipe.ema=0.9"),
+    *("recipe.epochs=2", "recipe.accumulate=2", "recipe.ema=0.9", "augment=strong"),
     *("backbone.drop_path=0.2", "backbone.freeze=5", "recipe.unfreeze={c5: 1, c4: 1}"),
 )
-
-
-def rows(run):
-    """What was logged of each step and each validation, in order, without empty columns."""
-    with (run / "metrics.csv").open(newline="") as file:
-        logged = [{key: cell for key, cell in row.items() if cell} for row in csv.DictReader(file)]
-    return [row for row in logged if not any(key.startswith("test/") for key in row)]
-
-
-OWN = {
-    "detection": ("recipe.optimizer=sgd", "augment=strong"),
-    "segmentation": ("recipe.batch_size=1", "augment=strong"),
-}
+OWN = {"detection": "recipe.optimizer=sgd", "segmentation": "recipe.batch_size=1"}
 
 
 def line_of(task):
     """A function that returns the command of a run of everything that draws or remembers."""
-    return lambda run, *more: task.line(run, *OPTIONS, *OWN[task.training.task], *more)
+    return lambda run, *more: task.line(run, *OPTIONS, OWN[task.training.task], *more)
 
 
+def logged(run):
+    """What was logged of each step and each validation, in order, without empty columns."""
+    table = [{key: cell for key, cell in row.items() if cell} for row in rows(run / "metrics.csv")]
+    return [row for row in table if not any(key.startswith("test/") for key in row)]
+
+
+def check_same(whole, first, second):
+    """The runs ended in the same and logged the same; return how many rows are logged twice."""
+    assert differences(whole / "checkpoints", second / "checkpoints") == []
+    straight, before, after = map(logged, (whole, first, second))
+    assert before == straight[: len(before)]
+    assert after == straight[-len(after) :]
+    return len(before) + len(after) - len(straight)
+
+
+@pytest.mark.usefixtures("_no_pictures")
 @pytest.mark.parametrize(
     ("name", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
 def test_a_run_that_sigterm_stopped_goes_on_exactly(
-    tasks, name, batch, damaged, tmp_path, in_process, stop_at, monkeypatch, capsys
+    tasks, name, batch, damaged, tmp_path, monkeypatch, capsys
 ):
     """In the second epoch, in the middle of an accumulation."""
     script, module, line = tasks[name].script, tasks[name].module, line_of(tasks[name])
@@ -62,11 +66,7 @@ def test_a_run_that_sigterm_stopped_goes_on_exactly(
     in_process(script, line(second, f"resume={first}"), tmp_path)
     start = last.with_name("previous.ckpt, because last.ckpt is damaged") if damaged else last
     assert f"{start} " in capsys.readouterr().out
-    assert differences(whole / "checkpoints", second / "checkpoints") == []
-    straight, before, after = map(rows, (whole, first, second))
-    assert before == straight[: len(before)]
-    assert after == straight[-len(after) :]
-    assert len(before) + len(after) == len(straight) + damaged  # a row per step
+    assert check_same(whole, first, second) == damaged  # a row per step
 
 
 def chosen(folder):
@@ -85,9 +85,7 @@ def chosen(folder):
         ("segmentation", signal.SIGINT),
     ],
 )
-def test_a_process_that_is_ended_goes_on_exactly(
-    tasks, name, number, tmp_path, in_process, started, finished
-):
+def test_a_process_that_is_ended_goes_on_exactly(tasks, name, number, tmp_path):
     """With workers, which get the terminal's and the scheduler's signals as well."""
     script, line = tasks[name].script, line_of(tasks[name])
     in_process(script, line("whole", "recipe.epochs=3"), tmp_path)
@@ -106,15 +104,11 @@ def test_a_process_that_is_ended_goes_on_exactly(
     assert "Traceback" not in printed
     output = finished(script, line("b", *options, "resume=a"), tmp_path)
     assert "everything is in b" in output
-    assert differences(*(tmp_path / run / "checkpoints" for run in ("whole", "b"))) == []
-    straight, before, after = (rows(tmp_path / run) for run in ("whole", "a", "b"))
-    assert before == straight[: len(before)]
-    assert after == straight[-len(after) :]
-    assert len(before) + len(after) >= len(straight)  # no step is missing from the tables
+    assert check_same(tmp_path / "whole", first, tmp_path / "b") >= 0  # no step is missing
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path, started, finished):
+def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path):
     """The scheduler tells one of them; the generators of both are saved."""
     script, line = "train_seg.py", line_of(tasks["segmentation"])
     options = "trainer.devices=2", "trainer.strategy=ddp", "recipe.epochs=6"
@@ -127,8 +121,6 @@ def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path, 
     assert status == 143, printed
     assert printed.count("SIGTERM: stopping") == printed.count("interrupted after") == 1
     finished(script, line("b", *options, "resume=a"), tmp_path)
-    assert differences(*(tmp_path / run / "checkpoints" for run in ("whole", "b"))) == []
-    straight, before, after = (rows(tmp_path / run) for run in ("whole", "a", "b"))
-    assert before + after == straight
+    assert check_same(*(tmp_path / run for run in ("whole", "a", "b"))) == 0
     with pytest.raises(AssertionError, match=r"devices is 1, the checkpoint's is 2"):
         finished(script, line("c", "recipe.epochs=6", "resume=a"), tmp_path)

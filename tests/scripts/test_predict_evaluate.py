@@ -1,6 +1,5 @@
 """A finished run's checkpoint, scored and used by the other scripts."""
 
-import csv
 import json
 import signal
 import time
@@ -12,14 +11,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tasks.detection.scores.metrics import coco_ap
+from tests.scripts.conftest import finished, in_process, rows, started
 
 
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_evaluate_gives_the_scores_of_the_run(segmented, seg_root, tmp_path, in_process):
+def test_evaluate_gives_the_scores_of_the_run(segmented, seg_root, tmp_path):
     """Those of a detector are compared below, with those of its predictions."""
     run, _ = segmented
     for kind in ("images", "masks"):
@@ -38,7 +33,7 @@ def test_evaluate_gives_the_scores_of_the_run(segmented, seg_root, tmp_path, in_
 
 
 @pytest.mark.slow
-def test_predict_needs_nothing_but_the_checkpoint(segmented, seg_root, tmp_path, finished):
+def test_predict_needs_nothing_but_the_checkpoint(segmented, seg_root, tmp_path):
     line = [segmented[0], seg_root / "images" / "test_0000.png"]
     output = finished("predict.py", [*line, "--output=out", "--device=cpu"], tmp_path)
     assert "test_0000: class 80 " in output
@@ -48,9 +43,7 @@ def test_predict_needs_nothing_but_the_checkpoint(segmented, seg_root, tmp_path,
 
 
 @pytest.mark.slow
-def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(
-    trained, root, tmp_path, finished
-):
+def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(trained, root, tmp_path):
     run, _ = trained
     annotations = root / "annotations" / "instances_test.json"
     images = tmp_path / "test_images"
@@ -81,7 +74,7 @@ def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 4
 
 
-def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, in_process, capsys):
+def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, capsys):
     """The others' results are written, and the exit code is not 0."""
     run, _ = trained
     content = (root / "images" / "test_0000.png").read_bytes()
@@ -108,7 +101,7 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, in
     ]
 
 
-def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path, in_process):
+def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path):
     run, _ = trained
     truth = root / "annotations" / "instances_test.json"
     common = ["--device=cpu", "--precision=32"]
@@ -147,7 +140,7 @@ def _voc(path, name, box):
     ],
 )
 def test_coordinates_are_counted_as_in_training(
-    trained, root, tmp_path, in_process, monkeypatch, in_card, option, read
+    trained, root, tmp_path, monkeypatch, in_card, option, read
 ):
     run, _ = trained
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
@@ -179,7 +172,7 @@ def test_coordinates_are_counted_as_in_training(
     ],
 )
 def test_a_command_line_that_does_not_fit_is_refused(
-    trained, tmp_path, in_process, capsys, script, line, message
+    trained, tmp_path, capsys, script, line, message
 ):
     line = [str(trained[0]) if part == "RUN" else part for part in line]
     with pytest.raises(SystemExit, match="2"):
@@ -187,7 +180,7 @@ def test_a_command_line_that_does_not_fit_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_options_of_another_task_are_refused(trained, segmented, root, tmp_path, in_process):
+def test_options_of_another_task_are_refused(trained, segmented, root, tmp_path):
     detector, segmenter = trained[0], segmented[0]
     images = [root / "images", "--device=cpu"]
     for script, line, flags, said in (
@@ -208,7 +201,7 @@ def test_options_of_another_task_are_refused(trained, segmented, root, tmp_path,
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path, started):
+def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path):
     """After the first line, in a process of its own."""
     run, _ = trained
     images = tmp_path / "many"

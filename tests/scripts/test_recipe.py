@@ -1,10 +1,11 @@
-"""What a recipe does to a run of either task, and the audit without a run."""
+"""What a recipe or a feature cache does to a run of either task, and the audit without a run."""
 
-import csv
 import json
 
 import pytest
 import torch
+
+from tests.scripts.conftest import det_command, finished, in_process, rows, seg_command
 
 THAW = (
     "backbone.freeze=5",
@@ -15,6 +16,10 @@ THAW = (
     "recipe.lr_decay=0.5",
     "recipe.restarts=1",
 )
+
+
+def train_losses(run):
+    return [float(row["train/loss"]) for row in rows(run / "metrics.csv") if row["train/loss"]]
 
 
 def moved(before, after):
@@ -28,7 +33,7 @@ def moved(before, after):
     return found
 
 
-def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, in_process, capsys):
+def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, capsys):
     arguments = task.line(tmp_path / "r", *THAW)
     start = task.parts(tmp_path / "r", *THAW).module.state_dict()
     in_process(task.script, arguments, tmp_path)
@@ -52,9 +57,7 @@ def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, in_process, capsy
     assert f"audit: {audit['report']}" in said
 
 
-def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(
-    task, tmp_path, in_process, capsys
-):
+def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(task, tmp_path, capsys):
     thaw = "backbone.freeze=5", "recipe.unfreeze={c5: 1}", "recipe.epochs=2", "audit=only"
     in_process(task.script, task.line(tmp_path / "r", *thaw), tmp_path)
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["audit.json"]
@@ -71,32 +74,17 @@ def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(
     assert "epoch 1/2" not in " ".join(said.split())
 
 
-def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path, in_process):
+def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path):
     wrong = "recipe.backbone_lr_factor=0", "audit=only"
     message = (
-        r"^error: audit before the first step of epoch 1: to be trained at a learning rate of 0"
+        "^error: audit before the first step of epoch 1: to be trained at a learning rate of 0"
     )
     with pytest.raises(SystemExit, match=message):
         in_process(task.script, task.line(tmp_path / "r", *wrong), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("recipe.unfreeze={c5: 1}", r"recipe\.unfreeze names c5, .*set backbone\.freeze=5"),
-    ],
-)
-def test_what_cannot_be_is_answered_before_a_folder_is_made(
-    task, tmp_path, override, message, in_process
-):
-    overrides = "recipe.epochs=2", override
-    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
-        in_process(task.script, task.line(tmp_path / "r", *overrides), tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow
-def test_two_processes_thaw_as_one_does(task, tmp_path, finished):
+def test_two_processes_thaw_as_one_does(task, tmp_path):
     """Each sees other images; DDP has to gather the gradients of what thaws later as well."""
     more = "trainer.devices=2", "trainer.strategy=ddp", *THAW[:3]
     output = finished(task.script, task.line(tmp_path / "r", *more), tmp_path)
@@ -107,12 +95,33 @@ def test_two_processes_thaw_as_one_does(task, tmp_path, finished):
 
 
 @pytest.mark.slow
-def test_a_compiled_backbone_learns_as_an_eager_one(root, tmp_path, command, in_process):
+def test_a_compiled_backbone_learns_as_an_eager_one(root, tmp_path):
     losses = []
     for name in ("eager", "compiled"):
         folder = tmp_path / name
         options = [f"trainer.compile={name == 'compiled'}", "trainer.max_steps=2"]
-        in_process("train_det.py", command(root, folder, *options), tmp_path)
-        rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-        losses.append([float(row["train/loss"]) for row in rows if row["train/loss"]])
+        in_process("train_det.py", det_command(root, folder, *options), tmp_path)
+        losses.append(train_losses(folder))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_a_feature_cache_is_found_again_and_changes_no_loss(
+    seg_root, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "300")
+    options = "backbone.freeze=4", "augment=strong", "recipe.epochs=1", "input.patches=6"
+    printed = {}
+    for run, where in (("a", "none"), ("b", "disk"), ("c", "disk")):
+        cache = "feature_cache.views=1", f"feature_cache.where={where}"
+        in_process(
+            "train_seg.py", seg_command(seg_root, tmp_path / run, *options, *cache), tmp_path
+        )
+        printed[run] = capsys.readouterr().out
+    assert "1 view of 6 images, nothing kept" in printed["a"]
+    assert "feature cache: 6 of 6 computed" in printed["b"]
+    assert "6 of 6 there already" in printed["c"]
+    assert "computed" not in printed["c"].partition("there already")[2]
+    losses = [train_losses(tmp_path / run) for run in "abc"]
+    assert len(losses[0]) == 3
+    assert losses[0] == losses[1] == losses[2]

@@ -4,7 +4,6 @@ Whatever the layout, the masks that a checkpoint predicts, read with Pillow or n
 with the true ones by counting, have the Dice that the run reported.
 """
 
-import csv
 import json
 import shutil
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image
 from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.scores.predict import find_cases, predict_cases
+from tests.scripts.conftest import in_process, rows, seg_command, stop_at
 
 SPLIT = "data.val=[p3]", "data.test=[p4]"
 
@@ -161,6 +161,7 @@ def step_of(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
 
 
+@pytest.mark.usefixtures("_no_pictures")
 @pytest.mark.parametrize(
     "write",
     [
@@ -170,15 +171,7 @@ def step_of(run):
         volumes_stored_in_another_order,
     ],
 )
-def test_a_layout_is_trained_resumed_and_predicted(
-    write, tmp_path, seg_command, in_process, stop_at, monkeypatch, capsys
-):
-    for draw in (
-        "tasks.common.run.run.curves_figure",
-        "tasks.common.run.run.write_figure",
-        "tasks.segmentation.run.draw_predictions",
-    ):
-        monkeypatch.setattr(draw, lambda *_, **__: None)  # slow, and nothing here reads them
+def test_a_layout_is_trained_resumed_and_predicted(write, tmp_path, monkeypatch, capsys):
     layout = write(tmp_path / "data", np.random.default_rng(0))
     options = *layout.options, "recipe.optimizer=sgd", "trainer.max_steps=2"
     line = seg_command(tmp_path / "data", tmp_path / "a", *options)
@@ -203,8 +196,7 @@ def test_a_layout_is_trained_resumed_and_predicted(
     cases = find_cases([new], channels=card.channels, output=tmp_path / "out")
     (said,) = predict_cases(segmenter, card, cases, output=tmp_path / "out")
     assert said.startswith("p4: ")
-    with (tmp_path / "b" / "cases.csv").open(newline="") as file:
-        told = {row["class"]: row for row in csv.DictReader(file)}
+    told = {row["class"]: row for row in rows(tmp_path / "b" / "cases.csv")}
     for name, (truth, predicted, value) in layout.truths.items():
         _check(layout.images[0], truth, tmp_path / "out" / "masks" / predicted)
         there = read(truth) == value if value else read(truth) > 0

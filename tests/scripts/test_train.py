@@ -1,6 +1,5 @@
 """Training as a user does it, from a command line to the files that are left."""
 
-import csv
 import json
 from importlib.metadata import version
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.scripts.conftest import SPLIT
+from tests.scripts.conftest import SPLIT, det_command, finished, in_process, rows
 
 FROZEN = *SPLIT, "backbone.freeze=1"
 FILES = {
@@ -39,11 +38,6 @@ SAID = {
         "everything is in {run}",
     ),
 }
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def loaded(run, name="last"):
@@ -149,7 +143,7 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
     ],
 )
 def test_a_run_does_not_go_on_when_it_has_ended_or_in_another_way(
-    name, overrides, message, tasks, request, tmp_path, in_process
+    name, overrides, message, tasks, request, tmp_path
 ):
     is_detector = name == "detection"
     run, _ = request.getfixturevalue("trained" if is_detector else "segmented")
@@ -159,7 +153,7 @@ def test_a_run_does_not_go_on_when_it_has_ended_or_in_another_way(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_holds_a_run_is_not_written_to(trained, tasks, tmp_path, in_process):
+def test_a_folder_that_holds_a_run_is_not_written_to(trained, tasks, tmp_path):
     run, _ = trained
     before = (run / "config.yaml").read_text()
     with pytest.raises(SystemExit, match=r"^error: run_dir=.* holds a run already"):
@@ -167,18 +161,8 @@ def test_a_folder_that_holds_a_run_is_not_written_to(trained, tasks, tmp_path, i
     assert (run / "config.yaml").read_text() == before
 
 
-def test_a_run_of_one_step_is_scored_and_reported(root, tmp_path, command, in_process):
-    """`debug=one_step` ends in the middle of the first epoch, before any validation."""
-    in_process("train_det.py", command(root, tmp_path / "r", "debug=one_step"), tmp_path)
-    steps = [row["step"] for row in rows(tmp_path / "r" / "metrics.csv") if row["val/ap"]]
-    assert steps == ["1"]
-    assert (tmp_path / "r" / "curves.png").is_file()
-    report = json.loads((tmp_path / "r" / "metrics.json").read_text())
-    assert report["scores"]["ap"] >= 0
-    assert report["best epoch"] == 1
-
-
-def test_an_automatic_batch_size_leaves_the_run_of_that_number(tasks, in_process, tmp_path, capsys):
+@pytest.mark.usefixtures("_no_pictures")
+def test_an_automatic_batch_size_leaves_the_run_of_that_number(tasks, tmp_path, capsys):
     """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
     runs = {}
     for value in ("auto", "2"):
@@ -204,42 +188,24 @@ def test_what_is_frozen_stays_and_the_rest_is_trained(segmented, tasks, tmp_path
     assert len(kept) == 3
 
 
-def _same_backbone(backbone, checkpoint):
-    """How many tensors of a checkpoint's backbone there are, all equal."""
-    ours = backbone.state_dict()
-    prefix = next(key for key in checkpoint if key.endswith("layer1.0.conv1.weight"))
-    prefix = prefix.removesuffix("layer1.0.conv1.weight")
-    theirs = {k.removeprefix(prefix): v for k, v in checkpoint.items() if k.startswith(prefix)}
-    return sum(torch.equal(ours[key], theirs[key]) for key in ours if key in theirs)
-
-
 def test_a_segmenters_backbone_serves_a_detector(segmented, tasks, tmp_path):
+    """The way back is in tests/tasks/test_backbone_of_both_tasks.py."""
     best = segmented[0] / "checkpoints" / "best.ckpt"
     options = f"backbone.weights={best}", "backbone.norm=group"
-    parts = tasks["detection"].parts(tmp_path / "r", *options)
+    backbone = tasks["detection"].parts(tmp_path / "r", *options).backbone
     state = loaded(segmented[0], "best")["state_dict"]
-    parameters = len(list(parts.backbone.parameters()))
+    theirs = {key: state[f"network.backbone.{key}"] for key in backbone.state_dict()}
     # The stem sees three channels in place of one: its weights are shared out.
-    assert _same_backbone(parts.backbone, state) == parameters - 1
-    ours, theirs = parts.backbone.conv1.weight, state["network.backbone.conv1.weight"]
-    torch.testing.assert_close(ours.sum(dim=1), theirs.sum(dim=1))
-
-
-def test_a_detectors_backbone_serves_a_segmenter(trained, tasks, tmp_path):
-    best = trained[0] / "checkpoints" / "best.ckpt"
-    options = f"backbone.weights={best}", "backbone.norm=batch"
-    parts = tasks["segmentation"].parts(tmp_path / "r", *SPLIT, *options)
-    state = loaded(trained[0], "best")["state_dict"]
-    assert _same_backbone(parts.backbone, state) == len(parts.backbone.state_dict()) - 1
+    stem, seen = theirs.pop("conv1.weight"), backbone.state_dict()["conv1.weight"]
+    assert all(torch.equal(backbone.state_dict()[key], tensor) for key, tensor in theirs.items())
+    torch.testing.assert_close(seen.sum(dim=1), stem.sum(dim=1))
 
 
 @pytest.mark.slow
-def test_two_processes_score_every_image_once_and_leave_one_folder(
-    root, tmp_path, command, finished
-):
+def test_two_processes_score_every_image_once_and_leave_one_folder(root, tmp_path):
     """Of five images each process gets three; the scores are those of one process."""
     overrides = "trainer.devices=2", "trainer.strategy=ddp", "data.test=null", "recipe.epochs=4"
-    output = finished("train_det.py", command(root, "runs/r", *overrides), tmp_path)
+    output = finished("train_det.py", det_command(root, "runs/r", *overrides), tmp_path)
     run = tmp_path / "runs" / "r"
     assert list(run.parent.iterdir()) == [run]
     assert output.count("Keel: Faster R-CNN") == 1

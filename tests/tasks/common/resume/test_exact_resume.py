@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,6 +312,35 @@ def test_an_error_tells_where_to_go_on_from(tmp_path, capsys):
     with pytest.raises(OSError, match=r"a\.png"):
         run(tmp_path / "b", Net(("train", 1, 0), event=broken), resume=last)
     assert f"an error in step 4; nothing new is saved: {again}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lose", "message"),
+    [
+        (shutil.rmtree, "{last} is not there any more. The run folder {run} is gone: if it was"),
+        (lambda run: run.rename(run.with_name("moved")), "any more. The run folder {run} is gone"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "any more. {run} is there without check"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").unlink(), "any more. From the best epoch"),
+    ],
+    ids=["all_deleted", "moved", "checkpoints_deleted", "last_deleted"],
+)
+def test_an_error_tells_what_is_still_on_the_disk(tmp_path, capsys, lose, message):
+    """In the second epoch, so that there were checkpoints of the first."""
+    folder = tmp_path / "run" / "checkpoints"
+
+    class Losing(Net):
+        def happen(self, *place):
+            if place == ("train", 1, 1):
+                lose(folder.parent)
+                raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        run(folder, Losing())
+    printed = capsys.readouterr().out
+    assert "an error in step 4; 3 steps were saved, and " in printed
+    assert message.format(last=folder / "last.ckpt", run=folder.parent) in printed
+    best_is_there = (folder / "best.ckpt").exists()
+    assert ("the best checkpoint so far is" in printed) == best_is_there == ("best ep" in message)
 
 
 def test_workers_that_fetch_ahead_fetch_the_right_epoch(tmp_path, whole):
