@@ -31,6 +31,9 @@ class DetectorOptions(Options, group="model"):
         rois_per_image: Proposals sampled per image to train the box head.
         detections_per_image: Most detections that are returned per image, best first. Images with
             more objects need more.
+        class_agnostic_nms: Whether the best of several boxes that overlap by more than half is
+            kept, whatever their classes, so that no object is found as two; else that of each
+            class.
         score_threshold: Score below which detections are dropped; AP wants it low.
     """
 
@@ -48,6 +51,7 @@ class DetectorOptions(Options, group="model"):
     max_size: int = integer(1333, least=1)
     rois_per_image: int = integer(512, least=1)
     detections_per_image: int = integer(100, least=1)
+    class_agnostic_nms: bool = False
     score_threshold: float = number(0.05, least=0, below=1)
 
     @property

@@ -1,7 +1,9 @@
 """torchvision's Faster R-CNN around any of our backbones."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,7 +16,9 @@ from torchvision.models.detection.faster_rcnn import (
     TwoMLPHead,
 )
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import nms
 
 from backbones import FPN, Backbone, BackboneWithFPN
 from backbones.choose import choose
@@ -58,6 +62,16 @@ class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
         return _full(scores), _full(offsets)
 
 
+def _across_classes(
+    most: int, heads: RoIHeads, _: object, outputs: tuple[list[dict[str, Tensor]], Losses]
+) -> tuple[list[dict[str, Tensor]], Losses]:
+    """Keep at most ``most`` detections of each image, of which no two overlap, whatever class."""
+    found, losses = outputs
+    kept = [nms(one["boxes"], one["scores"], heads.nms_thresh)[:most] for one in found]
+    pairs = zip(found, kept, strict=True)
+    return [{name: one[name][keep] for name in one} for one, keep in pairs], losses
+
+
 class _Detector(FasterRCNN, Detector):  # type: ignore[misc]
     """torchvision's detector with label smoothing, which it has no option for."""
 
@@ -71,6 +85,12 @@ class _Detector(FasterRCNN, Detector):  # type: ignore[misc]
         proposals, of_proposals = self.rpn(images, levels, targets)
         _, of_heads = self.roi_heads(levels, proposals, images.image_sizes, targets)
         return {**of_heads, **of_proposals}
+
+    def suppress_across_classes(self) -> None:
+        """Compare all detections of an image, where torchvision compares those of one class."""
+        most = self.roi_heads.detections_per_img
+        self.roi_heads.detections_per_img = sys.maxsize  # the limit comes after the suppression
+        self.roi_heads.register_forward_hook(partial(_across_classes, most))
 
     @contextmanager
     def smoothed_classes(self, smoothing: float) -> Iterator[Callable[[Losses], Losses]]:
@@ -132,7 +152,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             f"{list(options.anchor_sizes)}."
         )
     rpn_depth, box_head = choose(HEADS, options.head, what="detection head")(options)
-    return _Detector(
+    detector = _Detector(
         BackboneWithFPN(backbone, fpn),
         min_size=options.min_size,
         max_size=options.max_size,
@@ -154,3 +174,6 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
         rpn_post_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
         box_batch_size_per_image=options.rois_per_image,
     )
+    if options.class_agnostic_nms:
+        detector.suppress_across_classes()
+    return detector

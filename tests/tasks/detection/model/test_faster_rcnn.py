@@ -10,7 +10,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_res
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FasterRCNN
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from backbones import FPN, BackboneWithFPN, Conventions, build_backbone
 from tasks.detection.model.faster_rcnn import build_detector
@@ -67,6 +67,27 @@ def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version
         assert torch.equal(mine["labels"], reference["labels"])
         torch.testing.assert_close(mine["scores"], reference["scores"], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(mine["boxes"], reference["boxes"], rtol=1e-4, atol=1e-3)
+
+
+def test_class_agnostic_suppression_keeps_the_best_of_all_classes():
+    """Against a greedy loop over the detections of the same weights, suppressed per class."""
+    options = {"score_threshold": 0.0, "detections_per_image": 20}
+    usual, agnostic = small(**options), small(class_agnostic_nms=True, **options)
+    usual.roi_heads.detections_per_img = 10_000
+    agnostic.load_state_dict(usual.state_dict(), strict=True)
+    images = [torch.rand(3, 64, 64), torch.rand(3, 64, 80)]
+    with torch.no_grad():
+        before, after = usual.eval()(images), agnostic.eval()(images)
+    for all_, kept in zip(before, after, strict=True):
+        expected = []
+        for k in range(len(all_["boxes"])):  # best first
+            overlaps = box_iou(all_["boxes"][k : k + 1], all_["boxes"][expected])
+            if not (overlaps > 0.5).any():
+                expected.append(k)
+        assert set(all_["labels"].tolist()) == {1, 2}
+        assert 20 < len(expected) < len(all_["boxes"]) / 1.5
+        for name in ("boxes", "scores", "labels"):
+            assert torch.equal(kept[name], all_[name][expected[:20]])
 
 
 @pytest.mark.parametrize(("count", "proposals"), [(5, 1000), (1000, 1000), (1500, 1500)])
