@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Compiled once, by the first start: compiling all packages during set-up takes longer than that.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,18 +16,18 @@ demo: .venv/ready ## Set up, then train a detector on the generated sample set
 demo-seg: .venv/ready ## Set up, then train a segmenter on the generated sample set
 	$(BIN)/python scripts/train_seg.py backbone=resnet34
 
-test: .venv/ready ## Set up if needed, then run the tests
+test: .venv/dev ## Set up if needed, then run the tests
 	$(BIN)/pytest -n auto -m "not slow"
 
-test-all: .venv/ready ## The tests, the slow ones included
+test-all: .venv/dev ## The tests, the slow ones included
 	$(BIN)/pytest -n auto
 
-check: .venv/ready ## Formatting, lint and types
+check: .venv/dev ## Formatting, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-format: .venv/ready ## Format, and mend what lint can mend
+format: .venv/dev ## Format, and mend what lint can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -36,18 +38,25 @@ clean: ## Remove the environment, all caches and the sample set; runs stay
 	rm -rf .venv sample cache .*_cache
 
 # uv where it is installed; else pip fetches uv into the environment; else pip alone.
-.venv/ready: pyproject.toml requirements.lock
+define install
+@uv=$$(command -v uv || command -v $(BIN)/uv) || true; \
+if [ "$$uv" ]; then "$$uv" pip install --quiet --python $(BIN)/python -c requirements.lock $(1); \
+else $(BIN)/python -m pip install --quiet -c requirements.lock $(1); fi
+@touch $@
+endef
+
+.venv/bin/python:
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python-preference only-system --python '>=3.11' .venv; \
-	  uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock -e '.[dev]'; \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Keel needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }; \
 	  $(PYTHON) -m venv .venv; \
-	  if $(BIN)/python -m pip install --quiet uv; then \
-	    $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock -e '.[dev]'; \
-	  else \
-	    $(BIN)/python -m pip install --quiet -r requirements.lock -e '.[dev]'; \
-	  fi; \
+	  $(BIN)/python -m pip install --quiet uv || true; \
 	fi
-	@touch $@
+
+.venv/ready: pyproject.toml requirements.lock | .venv/bin/python
+	$(call install,-e .)
+
+.venv/dev: .venv/ready
+	$(call install,-e '.[dev]')
