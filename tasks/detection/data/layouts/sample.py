@@ -19,7 +19,7 @@ from tasks.detection.data.raw_annotations import Parts
 Pixels = NDArray[np.float32]  # (H, W, 3), RGB in [0, 255] where it is an image
 GENERATOR: Final = "keel detection sample"
 VERSION: Final = 1  # raise it whenever the same arguments give other bytes: old folders are renewed
-DEFAULT_IMAGES: Final[Mapping[str, int]] = MappingProxyType({"train": 240, "val": 48, "test": 48})
+DEFAULT_IMAGES: Final[Mapping[str, int]] = MappingProxyType({"train": 480, "val": 48, "test": 48})
 CATEGORY_IDS: Final[dict[str, int]] = {"disk": 1, "square": 3, "triangle": 7}  # with gaps, as COCO
 MOST_HIDDEN: Final = 0.4
 EMPTY_EVERY: Final = 16
