@@ -28,6 +28,8 @@ class DetectorOptions(Options, group="model"):
             finest first: one more than ``features``, for the pooled level.
         min_size: Pixels that the shorter side of an image is resized to.
         max_size: Pixels that the longer side may have; then the shorter one has fewer.
+        proposals: Most boxes per image that the RPN passes on, and that it compares per pyramid
+            level; twice as many in training. At least ``detections_per_image`` are.
         rois_per_image: Proposals sampled per image to train the box head.
         detections_per_image: Most detections that are returned per image, best first. Images with
             more objects need more.
@@ -49,6 +51,7 @@ class DetectorOptions(Options, group="model"):
     )
     min_size: int = integer(800, least=1)
     max_size: int = integer(1333, least=1)
+    proposals: int = integer(1000, least=1)
     rois_per_image: int = integer(512, least=1)
     detections_per_image: int = integer(100, least=1)
     class_agnostic_nms: bool = False

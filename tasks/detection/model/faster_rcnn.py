@@ -29,7 +29,6 @@ from tasks.detection.options import DetectorOptions
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
-_PROPOSALS: Final = 1000  # torchvision's, per image; fewer than the detections would be a limit too
 FEATURES: Final = ["c2", "c3", "c4", "c5"]
 """The features that a pyramid can be built on."""
 
@@ -152,6 +151,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             f"{list(options.anchor_sizes)}."
         )
     rpn_depth, box_head = choose(HEADS, options.head, what="detection head")(options)
+    proposals = max(options.proposals, options.detections_per_image)
     detector = _Detector(
         BackboneWithFPN(backbone, fpn),
         min_size=options.min_size,
@@ -170,8 +170,10 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
         box_predictor=_FullPredictor(options.head_width, num_classes + 1),
         box_score_thresh=options.score_threshold,
         box_detections_per_img=options.detections_per_image,
-        rpn_pre_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
-        rpn_post_nms_top_n_test=max(_PROPOSALS, options.detections_per_image),
+        rpn_pre_nms_top_n_train=2 * options.proposals,
+        rpn_post_nms_top_n_train=2 * options.proposals,
+        rpn_pre_nms_top_n_test=proposals,
+        rpn_post_nms_top_n_test=proposals,
         box_batch_size_per_image=options.rois_per_image,
     )
     if options.class_agnostic_nms:

@@ -90,12 +90,22 @@ def test_class_agnostic_suppression_keeps_the_best_of_all_classes():
             assert torch.equal(kept[name], all_[name][expected[:20]])
 
 
-@pytest.mark.parametrize(("count", "proposals"), [(5, 1000), (1000, 1000), (1500, 1500)])
-def test_there_are_as_many_proposals_as_detections(count, proposals):
+@pytest.mark.parametrize(
+    ("options", "scored", "trained"),
+    [
+        ({}, 1000, 2000),  # torchvision's
+        ({"detections_per_image": 1000}, 1000, 2000),
+        ({"detections_per_image": 1500}, 1500, 2000),
+        ({"proposals": 200}, 200, 400),
+        ({"proposals": 50}, 100, 100),
+    ],
+)
+def test_there_are_at_least_as_many_proposals_as_detections(options, scored, trained):
     with torch.device("meta"):
-        rpn = small(detections_per_image=count).eval().rpn
-    assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == proposals
-    assert rpn.train().post_nms_top_n() >= proposals
+        rpn = small(**options).eval().rpn
+    assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == scored
+    rpn.train()
+    assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == trained
 
 
 def test_a_frozen_batch_backbone_takes_the_same_state_dict():
