@@ -65,9 +65,10 @@ def det_command(root, run_dir, *overrides):
         *ALIKE,
         *("backbone.norm=batch", "backbone.init=zero_last"),  # finds something within eight steps
         *("data=coco", f"data.root={root}", "data.test=annotations/instances_test.json"),
-        *("model=small", "model.fpn_channels=32", "model.head_width=32"),
+        *("model=small", "model.features=[c3,c4,c5]", "model.anchor_sizes=[16,32,64,128]"),
+        *("model.fpn_channels=32", "model.head_width=32"),
         *("model.min_size=64", "model.max_size=96", "model.score_threshold=0"),
-        *("recipe=scratch", "recipe.epochs=1", "recipe.batch_size=1"),
+        *("recipe=scratch", "recipe.lr=1e-3", "recipe.epochs=1", "recipe.batch_size=1"),
         f"run_dir={run_dir}",
         *overrides,
     ]
