@@ -1,39 +1,22 @@
 """A detector's backbone in a segmenter and back, what it expects of an image included."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
 from tasks.detection.options import DetectorOptions
-from tasks.segmentation.data.cases import Case, CaseSet, class_table
 from tasks.segmentation.model.build import new_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
+from tests.tasks.both import boxes, masks, save
 
-BOXES = Annotations(
-    source=Path("x.json"),
-    classes=["cat"],
-    category_ids=[3],
-    images=[],
-    truth={"images": [], "annotations": [], "categories": []},
-    cleaned={},
-)
-MASKS = CaseSet(
-    source="x",
-    cases=(Case(name="a", images=(Path("a.png"),), masks=(Path("b.png"),), patient="a"),),
-    classes=class_table({0: "background", 255: "vessel"}),
-    axis=2,
-)
 OPTIONS = DetectorOptions(head_width=8, fpn_channels=8)
 
 
 def detector(weights, **choice):
     choice = BackboneChoice(name="resnet18", weights=str(weights), **choice)
-    return new_detector(choice, OPTIONS, data=BOXES, norm="frozen_batch", freeze=2)
+    return new_detector(choice, OPTIONS, data=boxes("cat"), norm="frozen_batch", freeze=2)
 
 
 def segmenter(weights, **choice):
@@ -41,18 +24,11 @@ def segmenter(weights, **choice):
         BackboneChoice(name="resnet18", weights=str(weights), **choice),
         UNetOptions(norm="batch", channels=(8,) * 5),
         InputOptions(normalisation="imagenet", patch=(64, 64)),
-        data=MASKS,
+        data=masks("background", "vessel"),
         channels=3,
         norm="frozen_batch",
         freeze=2,
     )
-
-
-def checkpoint(path, network, card):
-    """Write what Lightning and our modules write."""
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "keel": card.to_dict()}, path)
-    return path
 
 
 def equal(backbone, other):
@@ -74,14 +50,14 @@ def test_a_backbone_goes_from_a_detector_to_a_segmenter_and_back(tmp_path):
     assert card.conventions.std == pytest.approx((1 / 255,) * 3)
     assert found.transform.image_std == list(card.conventions.std)
 
-    path = checkpoint(tmp_path / "detector.ckpt", found, card)
+    path = save(found, card, tmp_path / "detector.ckpt")
     segmenting, plan = segmenter(path)
     equal(segmenting.backbone, body)
     assert plan.conventions == card.conventions
     assert plan.preprocessing.std == card.conventions.std
     assert "origin: Keel" in plan.provenance
 
-    again, back = detector(checkpoint(tmp_path / "segmenter.ckpt", segmenting, plan))
+    again, back = detector(save(segmenting, plan, tmp_path / "segmenter.ckpt"))
     equal(again.backbone.body, body)
     assert back.conventions == card.conventions
 

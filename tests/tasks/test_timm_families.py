@@ -1,7 +1,5 @@
 """Both tasks on a model of every family of timm, with no option but the backbone's name."""
 
-from pathlib import Path
-
 import pytest
 import timm
 import torch
@@ -12,22 +10,19 @@ from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen, choose_freeze, choose_norm
 from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.recipe import Recipe
-from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import fitted, new_detector
 from tasks.detection.options import DetectorOptions
 from tasks.segmentation.model.build import choose_norms
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import UNetOptions
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
+from tests.tasks.both import boxes
 
 QUICK = ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
 NAMES = [
     *QUICK,
     *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
 ]
-CLASSES = Annotations(
-    source=Path("a.json"), classes=["cell"], category_ids=[1], images=[], truth={}, cleaned={}
-)
 SMALL = {"fpn_channels": 8, "rois_per_image": 8, "head_width": 16}
 
 
@@ -60,7 +55,9 @@ def test_a_detector_takes_a_step(name):
     norm = choose_norm(choice, batch_size=2)
     freeze = int(choose_freeze(choice, usual=2, recipe=Recipe()).value)
     options = DetectorOptions(**SMALL, min_size=side, max_size=side)
-    network, card = new_detector(choice, options, data=CLASSES, norm=norm.value, freeze=freeze)
+    network, card = new_detector(
+        choice, options, data=boxes("cell"), norm=norm.value, freeze=freeze
+    )
     assert set(card.options.features) == set(network.backbone.body.channels)
     target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]), "labels": torch.tensor([1])}
     images = [torch.rand(3, side, side) for _ in range(2)]

@@ -6,7 +6,7 @@ from torch import nn
 
 from tasks.common.recipe.groups import parameter_groups, stage_lrs
 from tasks.common.recipe.recipe import Recipe
-from tests.tasks.common.conftest import Network
+from tests.tasks.common.tiny import Network
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def test_every_parameter_is_in_one_group_whatever_is_frozen(network):
 
 def test_a_group_holds_one_stage(network):
     groups = names_by_group(network)
-    assert groups["stem/decay"] == ["backbone.conv1.weight"]
-    assert groups["stem/no decay"] == ["backbone.bn1.weight", "backbone.bn1.bias"]
-    assert {name.split(".")[1] for name in groups["c4/decay"]} == {"layer3"}
+    assert groups["stem/decay"] == ["backbone.stem.0.weight"]
+    assert groups["stem/no decay"] == ["backbone.stem.1.weight", "backbone.stem.1.bias"]
+    assert {name.split(".")[1] for name in groups["c4/decay"]} == {"c4"}
     assert groups["head/decay"] == ["head.weight"]
     assert groups["head/no decay"] == ["norm.weight", "norm.bias", "head.bias"]
 

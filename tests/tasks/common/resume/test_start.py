@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +10,13 @@ from backbones import Conventions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.card import matched
 from tasks.common.resume.start import read_start
-from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
-from tasks.segmentation.data.cases import Case, CaseSet, ClassTable
 from tasks.segmentation.model.build import choose_norms, new_segmenter, resumed_input
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import InputOptions, UNetOptions
+from tests.tasks.both import boxes, masks, save
 
 OPTIONS = DetectorOptions(
     features=("c2", "c3"),
@@ -33,24 +31,6 @@ CHOICE = BackboneChoice(name="resnet18", weights="random")
 DEFAULT = BackboneChoice(name="resnet18")  # as the configuration has it: weights=imagenet
 
 
-def boxes(*classes):
-    return Annotations(
-        source=Path("x.json"),
-        classes=list(classes),
-        category_ids=list(range(1, len(classes) + 1)),
-        images=[],
-        truth={"images": [], "annotations": [], "categories": []},
-        cleaned={},
-    )
-
-
-def masks(*names, exclusive=True):
-    values = tuple((n,) for n in range(len(names)))
-    case = Case(name="a", images=(Path("a.png"),), masks=(Path("b.png"),), patient="a")
-    table = ClassTable(names=names, values=values, exclusive=exclusive)
-    return CaseSet(source="x", cases=(case,), classes=table, axis=2)
-
-
 def trained(network):
     """Let every tensor have values that it is not drawn with."""
     generator = torch.Generator().manual_seed(3)
@@ -60,11 +40,10 @@ def trained(network):
     return network.eval()
 
 
-def save(network, card, path):
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": state, "keel": card.to_dict()}, path)
-    return path
+def both(ours, theirs, image):
+    """What two networks give for an image, in eval mode."""
+    with torch.no_grad():
+        return ours.eval()(image), theirs.eval()(image)
 
 
 def detector(data, *, choice=CHOICE, options=OPTIONS, norm="batch", start=None, freeze=0):
@@ -99,9 +78,7 @@ def test_a_detector_with_the_same_classes_gives_the_same_at_once(detecting, norm
     assert own.conventions == card.conventions
     assert own.provenance.startswith(f"init_from {folder / 'checkpoints' / 'best.ckpt'}; its ")
     assert ours.backbone.body.frozen == 2
-    image = [torch.rand(3, 64, 64)]
-    with torch.no_grad():
-        expected, found = theirs(image)[0], ours.eval()(image)[0]
+    found, expected = both(ours, theirs, [torch.rand(3, 64, 64)])
     exact = {"rtol": 0, "atol": 0} if norm == "batch" else {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(found, expected, **exact)
 
@@ -159,6 +136,7 @@ def test_a_checkpoint_of_the_other_task_is_sent_to_the_backbone(detecting):
 
 def test_what_is_no_run_is_refused(tmp_path):
     read = partial(read_start, kind=DetectorCard, choice=CHOICE)
+    assert read(None) is None  # the run begins with a backbone alone
     with pytest.raises(FileNotFoundError, match=r"init_from: no checkpoint or run folder .*gone"):
         read(str(tmp_path / "gone"))
     (tmp_path / "checkpoints").mkdir()
@@ -167,10 +145,6 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(ValueError, match=r"last\.ckpt is truncated or damaged"):
         read(str(tmp_path))
-
-
-def test_without_init_from_a_run_begins_as_ever():
-    assert read_start(None, DetectorCard, CHOICE) is None
 
 
 def test_norm_and_channels_are_those_of_the_network_where_nothing_is_told(tmp_path):
@@ -217,8 +191,8 @@ def test_a_segmenter_with_the_same_classes_gives_the_same_at_once(segmenting):
     ours, own = segmenter(data, choice=DEFAULT, start=begin_masks(path))
     assert own.conventions == card.conventions
     image = torch.rand(1, 1, 64, 64)
+    assert torch.equal(*both(ours, theirs, image))
     with torch.no_grad():
-        assert torch.equal(ours.eval()(image), theirs.eval()(image))
         deep = zip(ours.train()(image), theirs.train()(image), strict=True)
         assert all(torch.equal(a, b) for a, b in deep)
 
@@ -227,9 +201,7 @@ def test_a_class_more_leaves_the_outputs_of_the_others(segmenting):
     theirs, _, path = segmenting
     data = masks("background", "vessel", "stroma", "gland")
     ours, own = segmenter(data, choice=DEFAULT, start=begin_masks(path))
-    image = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        found, expected = ours.eval()(image), theirs.eval()(image)
+    found, expected = both(ours, theirs, torch.rand(1, 1, 64, 64))
     for mine, other in ((0, 0), (1, 2), (3, 1)):
         torch.testing.assert_close(found[:, mine], expected[:, other], rtol=1e-5, atol=1e-5)
     assert "drawn anew: stroma" in str(own.classes_of(begin_masks(path).card))
@@ -240,9 +212,7 @@ def test_deep_supervision_may_begin_anew(segmenting):
     options = UNetOptions(norm="group", channels=(16,) * 5)
     data = masks("background", "gland", "vessel")
     ours, _ = segmenter(data, choice=DEFAULT, start=begin_masks(path), options=options)
-    image = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(ours.eval()(image), theirs.eval()(image))
+    assert torch.equal(*both(ours, theirs, torch.rand(1, 1, 64, 64)))
 
 
 def test_classes_that_exclude_each_other_are_no_others(segmenting):
