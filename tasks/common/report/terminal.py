@@ -1,11 +1,17 @@
 """What a run prints: facts before it, lines during it, scores after it."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+
+Item = TypeVar("Item")
+
+_SILENT: Final = 5.0  # seconds between two lines of progress
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
@@ -21,6 +27,16 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
 def print_line(text: str) -> None:
     """Print a line, however long."""
     _console().print(text, soft_wrap=True)
+
+
+def with_progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
+    """Yield the items, and print a line such as ``12 of 34 <what>`` every 5 seconds."""
+    printed = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - printed > _SILENT and number < total:
+            print_line(f"{number} of {total} {what}")
+            printed = time.monotonic()
 
 
 def print_scores(

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.audit.audit import Audit
-from tasks.common.data.feature_cache.fill import FillFeatureCache
+from tasks.common.data.feature_cache.cache import FillFeatureCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.curves import curves_figure, write_figure

@@ -16,7 +16,7 @@ from tasks.common.files.paths import is_there, listed, not_found
 from tasks.common.images.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.machine.threads import cores
 from tasks.common.report.advice import advice
-from tasks.common.report.progress import with_progress
+from tasks.common.report.terminal import with_progress
 from tasks.detection.data.annotations import Annotations, ImageRecord
 from tasks.detection.data.images import (
     Reading,

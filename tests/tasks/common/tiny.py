@@ -1,4 +1,4 @@
-"""A backbone of five convolutions, and a network with it."""
+"""A backbone of five convolutions, a network with it, and a machine."""
 
 from itertools import pairwise
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from backbones import Backbone
+from tasks.common.machine.machine import Machine
+from tasks.common.options.decision import Decision
 from tasks.common.recipe.stages import STAGES as ALL_STAGES
 
 STAGES = ALL_STAGES[:5]
@@ -42,3 +44,9 @@ class Network(nn.Module):
 
     def forward(self, x):
         return self.head(self.norm(self.backbone(x)))
+
+
+def machine(device="cpu", precision="32-true"):
+    """What was decided about a machine."""
+    choices = {"accelerator": device, "precision": precision, "cpu": "1 threads"}
+    return Machine(**{name: Decision(value=value, reason="") for name, value in choices.items()})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
 from backbones import Backbone
@@ -234,6 +235,27 @@ class FeatureCache:
         device = f"cpu, {torch.get_num_threads()} threads" if self.device == "cpu" else self.device
         decides = [self.options.dtype, self.precision, device, self.encoder.identity()]
         return feature_key(self.encoder.backbone, decides)
+
+
+class FillFeatureCache(Callback):
+    """Fills a cache before the first epoch, when a resumed run has loaded its weights."""
+
+    def __init__(self, cache: FeatureCache, *, workers: int) -> None:
+        self.cache = cache
+        self.workers = workers
+
+    def on_fit_start(self, *_: object) -> None:
+        """Fill the cache."""
+        self.cache.fill(workers=self.workers)
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Raise if the prefix is no longer frozen."""
+        frozen = self.cache.encoder.backbone.frozen
+        if frozen != self.cache.frozen:
+            raise UserError(
+                f"the feature cache holds what {self.cache.frozen} frozen stages return, and now "
+                f"{frozen} are frozen: leave out feature_cache.views, or keep the stages frozen."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

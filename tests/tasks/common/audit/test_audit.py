@@ -158,6 +158,10 @@ def write_back(network):
             r"after .* 1: 1 of 12 frozen tensors moved: backbone\.stem\.0\.weight; look",
         ),
         (
+            Plant("on_train_batch_end", move("backbone.stem.0.weight"), at=2),
+            r"at the end of epoch 1: 1 of 12 frozen tensors",
+        ),
+        (
             Plant("on_train_batch_end", move("backbone.c2.1.running_var"), at=4),
             r"at the end of epoch 2: 1 of 12 frozen .*: backbone\.c2\.1\.running_var; look",
         ),
@@ -282,12 +286,6 @@ def test_norms_whose_statistics_stay_are_audited_in_every_stage(tmp_path):
         audited(tmp_path, swap, spoil)
 
 
-def test_a_write_in_a_later_step_is_found_at_the_end_of_the_epoch(tmp_path):
-    late = Plant("on_train_batch_end", move("backbone.stem.0.weight"), at=2)
-    with pytest.raises(AuditError, match=r"^audit at the end of epoch 1: 1 of 12 frozen tensors"):
-        audited(tmp_path, late)
-
-
 def test_training_that_was_not_audited_to_its_end_is_a_failure(tmp_path):
     _, module = audited(tmp_path, epochs=1)
     audit = Audit(module.network.backbone, lambda _epoch: 2, path=tmp_path / "audit.json")
@@ -334,7 +332,4 @@ def test_a_fingerprint_is_of_the_values_and_not_of_their_layout(dtype):
     changed[1, 2, 3, 4] = 1 - changed[1, 2, 3, 4].int()
     assert digest(changed) != digest(tensor)
     assert digest(torch.tensor(3).to(dtype)) == digest(torch.tensor(3).to(dtype))
-
-
-def test_zero_and_minus_zero_are_different_bits():
-    assert digest(torch.zeros(1)) != digest(-torch.zeros(1))
+    assert digest(torch.zeros(1)) != digest(-torch.zeros(1))  # different bits

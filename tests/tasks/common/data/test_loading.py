@@ -8,16 +8,12 @@ import pytest
 from tasks.common.data import loading
 from tasks.common.data.loading import check_sockets, choose_cache, choose_loading, choose_workers
 from tasks.common.machine import memory, threads
-from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.options.limits import limits_of
+from tests.tasks.common.tiny import machine
 
-GPU = Machine(
-    accelerator=Decision(value="cuda", reason=""),
-    precision=Decision(value="32-true", reason=""),
-    cpu=Decision(value="1 threads", reason=""),
-)
+GPU = machine("cuda")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import math
 
-from tasks.common.report.terminal import print_facts, print_line, print_scores
+from tasks.common.report import terminal
+from tasks.common.report.terminal import print_facts, print_line, print_scores, with_progress
 
 
 def test_facts_are_printed_below_their_title(capsys):
@@ -53,3 +54,12 @@ def test_no_number_is_cut_where_the_terminal_is_narrow(capsys, monkeypatch):
     for number in ("123456.789", "-2296.500", "0.250", "10.000", "volume", "absolute", "classes"):
         assert text.count(number) == (2 if number == "classes" else 1)
     assert text.count("Scores") == 1
+
+
+def test_progress_is_printed_every_few_seconds_and_not_at_the_end(monkeypatch, capsys):
+    assert list(with_progress(range(3), total=3, what="read")) == [0, 1, 2]
+    assert capsys.readouterr().out == ""  # it was quick
+    clock = iter([0.0, 2.0, 6.0, 6.0, 7.0, 20.0])  # start, then after each; a line asks again
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    assert list(with_progress("abcd", total=4, what="letters read")) == list("abcd")
+    assert capsys.readouterr().out == "2 of 4 letters read\n"

@@ -9,12 +9,11 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from tasks.common.machine import memory as machine_memory
-from tasks.common.machine.machine import Machine
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run import batch_size as auto
 from tasks.common.run.batch_size import limit, settle_batch_size
-from tests.tasks.common.tiny import Tiny
+from tests.tasks.common.tiny import Tiny, machine
 
 GB = 10**9
 
@@ -53,15 +52,8 @@ class Data:
 
 
 def parts_on(device, *, images, ema=0.0, **recipe):
-    where = Machine(
-        accelerator=Decision(value=device, reason=""),
-        precision=Decision(value="32-true", reason=""),
-        cpu=Decision(value="1 threads", reason=""),
-    )
-    recipe = Recipe(ema=ema, **recipe)
-    module, backbone = Network(), Tiny().freeze(4)
-    data = Data(images)
-    return SimpleNamespace(where=where, module=module, data=data, recipe=recipe, backbone=backbone)
+    made = {"where": machine(device), "module": Network(), "data": Data(images)}
+    return SimpleNamespace(**made, recipe=Recipe(ema=ema, **recipe), backbone=Tiny().freeze(4))
 
 
 def settled(parts, **changes):

@@ -5,20 +5,14 @@ from dataclasses import asdict, dataclass, replace
 import pytest
 
 from tasks.common.data.feature_cache.options import CacheOptions
-from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
-from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.setup import Setup
+from tests.tasks.common.tiny import machine
 
 RECIPE = Recipe(epochs=3)
 OPTIONS = TrainerOptions(max_steps=7)
-
-
-def machine(precision):
-    told = Decision(value=precision, reason="as told")
-    return Machine(accelerator=told, precision=told, cpu=told)
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ def settings(options=OPTIONS, precision="bf16-mixed", cache=None, drop_path=0.0,
         seed=4,
         recipe=RECIPE,
         options=options,
-        where=machine(precision),
+        where=machine(precision=precision),
         cache=cache or CacheOptions(),
         augment=Augment(),
         choice=BackboneChoice(name="resnet18", drop_path=drop_path),

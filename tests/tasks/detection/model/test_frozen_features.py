@@ -8,8 +8,8 @@ import lightning
 import pytest
 import torch
 
+from tasks.common.data.feature_cache.cache import FillFeatureCache
 from tasks.common.data.feature_cache.entry import Entry
-from tasks.common.data.feature_cache.fill import FillFeatureCache
 from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe

@@ -9,12 +9,11 @@ from torch.utils.data import Dataset
 from backbones import build_backbone
 from tasks.common.data.feature_cache import cache as module
 from tasks.common.data.feature_cache import key, store
-from tasks.common.data.feature_cache.cache import FeatureCache
+from tasks.common.data.feature_cache.cache import FeatureCache, FillFeatureCache
 from tasks.common.data.feature_cache.check import check_feature_cache
 from tasks.common.data.feature_cache.entry import Entry, batch_maps, keep_maps
-from tasks.common.data.feature_cache.fill import FillFeatureCache
 from tasks.common.data.feature_cache.options import CacheOptions
-from tasks.common.machine.options import TrainerOptions
+from tasks.common.machine.options import PRECISIONS, TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 
 SIDES = (32, 64, 96)
@@ -265,11 +264,9 @@ def test_what_fp16_cannot_hold_is_refused(encoder):
         cache_for(encoder, dtype="fp16")
 
 
-def test_only_files_are_read_by_workers(encoder, tmp_path):
-    wanted = {"memory": 0, "none": 0, "disk": 3}
-    for where, workers in wanted.items():
-        cache = cache_for(encoder, where=where, folder=str(tmp_path))
-        assert cache.workers(3) == workers
+@pytest.mark.parametrize(("where", "workers"), [("memory", 0), ("none", 0), ("disk", 3)])
+def test_only_files_are_read_by_workers(encoder, tmp_path, where, workers):
+    assert cache_for(encoder, where=where, folder=str(tmp_path)).workers(3) == workers
 
 
 def test_unfreezing_the_prefix_stops_the_run(encoder):
@@ -280,17 +277,14 @@ def test_unfreezing_the_prefix_stops_the_run(encoder):
         callback.on_train_epoch_start(None, None)
 
 
-def test_smaller_maps_are_filled_up_with_zeros():
-    maps = [torch.ones(1, 2, 1), torch.full((2, 1, 1), 2.0)]
-    batch = batch_maps([Entry({"c4": m}, {}) for m in maps])["c4"]
-    assert batch.tolist() == [[[[1.0, 1.0], [0.0, 0.0]]], [[[2.0, 0.0], [2.0, 0.0]]]]
-
-
-def test_maps_come_back_as_they_went_in_and_channels_last():
+def test_maps_come_back_channels_last_and_smaller_ones_filled_up_with_zeros():
     features = torch.rand(1, 3, 4, 5)
     batch = batch_maps([Entry(keep_maps({"c2": features}), {})])["c2"]
     assert torch.equal(batch, features)
     assert batch.is_contiguous(memory_format=torch.channels_last)
+    maps = [torch.ones(1, 2, 1), torch.full((2, 1, 1), 2.0)]
+    batch = batch_maps([Entry({"c4": m}, {}) for m in maps])["c4"]
+    assert batch.tolist() == [[[[1.0, 1.0], [0.0, 0.0]]], [[[2.0, 0.0], [2.0, 0.0]]]]
 
 
 def check(backbone, *, views=2, epochs=4, devices=1):
@@ -315,10 +309,7 @@ def test_runs_that_can_have_none_are_told_why(name, freeze, options, message):
     backbone = build_backbone(name, weights="random", freeze=freeze)
     with pytest.raises(ValueError, match=rf"feature_cache.views=\d .*{message}"):
         check(backbone, **options)
-
-
-def test_stochastic_depth_is_no_hindrance():
-    """Frozen stages are in eval mode, where it does nothing."""
+    # Frozen stages are in eval mode, where stochastic depth does nothing.
     check(build_backbone("resnet18", weights="random", freeze=3, drop_path=0.5))
 
 
@@ -336,6 +327,4 @@ def test_unknown_options_are_refused(options, message):
 
 
 def test_every_precision_of_the_trainer_is_known():
-    from tasks.common.machine.options import PRECISIONS
-
     assert set(module.AUTOCAST) == set(PRECISIONS.values()) - {""}
