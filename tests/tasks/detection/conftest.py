@@ -1,11 +1,16 @@
-"""Small data sets on disk for the tests of detection."""
+"""Small data sets on disk, and pycocotools as the oracle of all scores of detection."""
 
+import contextlib
+import copy
+import io
 import json
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tasks.detection.data.layouts.coco import read_coco
 
@@ -67,3 +72,26 @@ def write_coco_below(root, name, *, count, classes=("cat", "dog"), boxes=True):
     file = root / "annotations" / f"{name}.json"
     file.write_text(json.dumps(content))
     return read_coco(file, root / "images")
+
+
+def evaluated(truth, results, *, limit=100, category=None):
+    """Return pycocotools's evaluation, of one category if given; `stats` only with its limit."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = copy.deepcopy(truth)
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation.params.maxDets = [1, 10, limit]
+        if category is not None:
+            evaluation.params.catIds = [category]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if limit == 100:  # with others it would take AP from a limit of 100
+            evaluation.summarize()
+    return evaluation
+
+
+@pytest.fixture(scope="session")
+def by_pycocotools():
+    """Give the function that evaluates results in COCO's format."""
+    return evaluated

@@ -120,7 +120,7 @@ def damaged(save, tmp_path):
     """A split of ten images, of which seven cannot be used."""
     good = [save(f"good{n}.png", picture()) for n in range(3)]
     small = [save(f"small{n}.png", picture(8, 8)) for n in range(4)]
-    missing = [tmp_path / f"missing{n}.png" for n in range(3)]
+    missing = [tmp_path / f"good{n}.png" for n in (3, 4, 5)]
     return split_of([good[0], *small, good[1], *missing, good[2]])
 
 
@@ -128,7 +128,8 @@ def test_images_that_fail_are_named_or_skipped_in_images_and_truth(damaged, tmp_
     with pytest.raises(
         ValueError,
         match=r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
-        r"missing0.png does not exist; and 2 more\. .*holds 'good0.png'.* Repair",
+        r"good3.png does not exist; and 2 more\. Image 'good3.png' does not exist below "
+        r"'.*'\. '.*' holds 'good0.png', .* \(nearest: 'good.\.png'\)\. Repair",
     ):
         check_images(damaged, policy="error")
     kept = check_images(damaged, policy="skip")

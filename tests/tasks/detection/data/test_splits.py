@@ -13,7 +13,6 @@ from tasks.detection.data.layouts.voc import voc_parts
 from tasks.detection.data.splits import Splits, divide
 from tasks.detection.options import DataOptions
 
-BCCD = Path(__file__).parents[4] / ".." / "shared" / "data" / "bccd"
 FILES = {name: f"annotations/{name}.json" for name in ("train", "val", "test")}
 OPTIONS = {"fractions", "seed", "group"}
 
@@ -27,8 +26,12 @@ def stems(split):
     return [record.path.stem for record in split.images]
 
 
-def parts_of(splits):
-    return [stems(part) for part in (splits.train, splits.val, splits.test) if part is not None]
+def parts(splits):
+    return [part for part in (splits.train, splits.val, splits.test) if part is not None]
+
+
+def stems_of(splits):
+    return [stems(part) for part in parts(splits)]
 
 
 def write_voc(root, names, label="cat"):
@@ -70,16 +73,13 @@ def one_file(root, names, *, classes=("cat",), labels=None):
     return read
 
 
-NUMBERED = [f"{n:02d}.png" for n in range(20)]
-
-
 def test_coco_splits_find_images_in_folders_of_their_own(tmp_path, write_coco):
     for name in FILES:
         write_coco(name, count=2)
         (tmp_path / "images").rename(tmp_path / f"{name}_images")
     folders = {f"{name}_images": f"{name}_images" for name in FILES}
     splits = splits_of(coco_parts, root=tmp_path, **FILES, **folders, classes=["dog", "cat"])
-    for split, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "test")):
+    for split, name in zip(parts(splits), FILES, strict=True):
         assert split.images[0].path == tmp_path / f"{name}_images" / f"{name}0.png"
         assert list(split.classes) == ["dog", "cat"]
 
@@ -123,8 +123,7 @@ def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco
         write_coco(name, count=3)
         (tmp_path / "images" / f"{name}1.png").write_bytes(b"")
     splits = splits_of(coco_parts, root=tmp_path, **FILES)
-    kept = splits.checked("skip")
-    for split in (kept.train, kept.val, kept.test):
+    for split in parts(splits.checked("skip")):
         assert [record.image_id for record in split.images] == [0, 2]
     with pytest.raises(
         ValueError, match=r"train.json: 1 of 3 images .*train1.png cannot be decoded"
@@ -133,37 +132,16 @@ def test_checked_splits_leave_out_damaged_images_everywhere(tmp_path, write_coco
     assert Splits(train=splits.train, val=splits.val, test=None).checked("skip").test is None
 
 
-def test_images_that_are_missing_are_named_or_left_out(tmp_path, write_coco):
-    for name in ("train", "val"):
-        write_coco(name, count=8)
-    for number in range(7):
-        (tmp_path / "images" / f"val{number}.png").unlink()
-    splits = splits_of(coco_parts, root=tmp_path, train=FILES["train"], val=FILES["val"])
-
-    kept = splits.checked("skip")
-
-    assert (len(kept.train.images), [r.image_id for r in kept.val.images]) == (8, [7])
-    assert kept.val.cleaned["images skipped"] == 7
-    message = (
-        r"val.json: 7 of 8 images cannot be used: val0.png does not exist; .*val4.png does not "
-        r"exist; and 2 more\. Image 'val0.png' does not exist below '.*images'\. '.*images' holds "
-        r"'train0.png', .* \(nearest: 'val7.png'\)\. Repair"
-    )
-    with pytest.raises(ValueError, match=message):
-        splits.checked("error")
-
-
 def test_voc_images_that_are_missing_are_named(tmp_path):
     write_voc(tmp_path, "abcdef")
-    options = {"root": tmp_path, "fractions": (0.5, 0.5, 0.0)}
-    lost = stems(splits_of(voc_parts, **options).val)[0]
-    (tmp_path / "JPEGImages" / f"{lost}.jpg").unlink()
+    write_lists(tmp_path, train="a\nb\nc", val="d\ne\nf")
+    (tmp_path / "JPEGImages" / "e.jpg").unlink()
     message = (
-        rf"1 of 3 images cannot be used: {lost}.jpg does not exist\. Image '{lost}.jpg' does not "
-        r"exist below '.*JPEGImages'\. '.*JPEGImages' holds '"
+        r"1 of 3 images cannot be used: e.jpg does not exist\. Image 'e.jpg' does not exist below "
+        r"'.*JPEGImages'\. '.*JPEGImages' holds '"
     )
     with pytest.raises(ValueError, match=message):
-        splits_of(voc_parts, **options).checked("error")
+        splits_of(voc_parts, root=tmp_path).checked("error")
     (tmp_path / "JPEGImages").rename(tmp_path / "images")
     with pytest.raises(FileNotFoundError, match=r"image folder .*JPEGImages' does not exist"):
         voc_parts(root=tmp_path)
@@ -174,7 +152,7 @@ def test_voc_splits_follow_the_image_sets(tmp_path):
     write_voc(tmp_path, "bc", label="dog")
     folder = write_lists(tmp_path, train="a\nb", val="c", test="d")
     splits = splits_of(voc_parts, root=str(tmp_path), fractions=(1.0, 0.0, 0.0))
-    assert parts_of(splits) == [["a", "b"], ["c"], ["d"]]
+    assert stems_of(splits) == [["a", "b"], ["c"], ["d"]]
     assert list(splits.val.classes) == list(splits.test.classes) == ["cat", "dog"]
     assert splits.val.images[0].labels.tolist() == [2]
     (folder / "val.txt").unlink()
@@ -188,7 +166,7 @@ def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
     write_lists(tmp_path, trainval="\n".join(ten))
 
     splits = splits_of(voc_parts, root=tmp_path)
-    assert sorted(chain(*parts_of(splits))) == ten
+    assert sorted(chain(*stems_of(splits))) == ten
     assert [record.image_id for record in splits.train.images] == list(range(1, 8))
     write_lists(tmp_path, test="15\n16")
     splits = splits_of(voc_parts, root=tmp_path)
@@ -196,7 +174,7 @@ def test_voc_lists_of_what_is_still_to_be_split(tmp_path):
     assert sorted(stems(splits.train) + stems(splits.val)) == ten
     write_lists(tmp_path, train="00\n01\n00\n", val="02 1\n")
     splits = splits_of(voc_parts, root=tmp_path)
-    assert parts_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
+    assert stems_of(splits) == [["00", "01"], ["02"], ["15", "16"]]
     assert splits.train.warnings == ("train.txt names 1 images again: each is taken once",)
 
 
@@ -218,7 +196,7 @@ def test_voc_folders_that_are_named_as_splits_are_splits(tmp_path):
             for file in [f for f in (tmp_path / kind).iterdir() if f.is_file()]:
                 file.rename(file.parent / folder / file.name)
     splits = splits_of(voc_parts, root=tmp_path)
-    assert parts_of(splits) == [["a", "b", "c"], ["d"], ["e"]]
+    assert stems_of(splits) == [["a", "b", "c"], ["d"], ["e"]]
     assert splits.val.truth["images"][0]["file_name"] == "valid/d.jpg"
 
 
@@ -231,7 +209,7 @@ def test_hidden_files_stop_no_voc_run_and_an_empty_folder_is_refused(tmp_path):
     for name in ("._a.xml", ".DS_Store", "Thumbs.db"):
         (tmp_path / "Annotations" / name).write_bytes(b"\0\5\x16\7")
         (tmp_path / "JPEGImages" / name.replace("xml", "jpg")).write_bytes(b"\0\5\x16\7")
-    assert sorted(chain(*parts_of(splits_of(voc_parts, root=tmp_path)))) == list("abcdefgh")
+    assert sorted(chain(*stems_of(splits_of(voc_parts, root=tmp_path)))) == list("abcdefgh")
 
 
 def test_boxes_counted_from_another_number_are_told_of(tmp_path):
@@ -249,38 +227,39 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path):
     assert splits_of(voc_parts, root=tmp_path, one_based=False).notes == ()
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason="needs bccd in ../shared/data")
-def test_bccd_is_read_split_by_split():
+def test_bccd_is_read_split_by_split(shared_data):
     files = {name: f"annotations/instances_{name}.json" for name in FILES}
-    splits = splits_of(coco_parts, root=BCCD, **files)
-    parts = (splits.train, splits.val, splits.test)  # with the counts of the data's README
-    assert [len(part.images) for part in parts] == [205, 87, 72]
-    assert [part.num_boxes for part in parts] == [2804, 1137, 945]
+    splits = splits_of(coco_parts, root=shared_data / "bccd", **files)
+    # The counts are those of the data's README.
+    assert [len(part.images) for part in parts(splits)] == [205, 87, 72]
+    assert [part.num_boxes for part in parts(splits)] == [2804, 1137, 945]
     few = replace(splits.test, images=splits.test.images[:20])
     assert len(Splits(train=few, val=few, test=None).checked("error").val.images) == 20
 
 
 def test_a_set_without_validation_is_divided_by_the_seed(tmp_path):
-    read = one_file(tmp_path, NUMBERED)
-    write_voc(tmp_path, [name[:2] for name in NUMBERED])
+    names = [f"{n:02d}" for n in range(20)]
+    read = one_file(tmp_path, [f"{name}.png" for name in names])
+    write_voc(tmp_path, names)
     splits = read()
-    assert [len(part) for part in parts_of(splits)] == [14, 3, 3]
-    assert sorted(chain(*parts_of(splits))) == [name[:2] for name in NUMBERED]
+    assert [len(part) for part in stems_of(splits)] == [14, 3, 3]
+    assert sorted(chain(*stems_of(splits))) == names
     assert stems(splits.train) == sorted(stems(splits.train))
-    assert parts_of(read()) == parts_of(splits) != parts_of(read(seed=1))
-    assert [len(part) for part in parts_of(read(fractions=[0.75, 0.25, 0]))] == [15, 5]
+    assert stems_of(read()) == stems_of(splits) != stems_of(read(seed=1))
+    assert [len(part) for part in stems_of(read(fractions=[0.75, 0.25, 0]))] == [15, 5]
     ids = [record.image_id for record in splits.val.images]
     assert [f"{number:02d}" for number in ids] == stems(splits.val)
     assert splits.checked("error").warnings == ()
-    voc = [parts_of(splits_of(voc_parts, root=tmp_path, seed=seed)) for seed in (0, 0, 1)]
+    voc = [stems_of(splits_of(voc_parts, root=tmp_path, seed=seed)) for seed in (0, 0, 1)]
     assert voc[0] == voc[1] != voc[2]
 
 
 def test_a_coco_file_without_validation_keeps_its_test_file(tmp_path, write_coco):
-    read = one_file(tmp_path, NUMBERED, classes=("cat", "dog"))
+    write_coco("train", count=20)
     write_coco("test", count=4)
-    splits = read(test=FILES["test"])
-    assert [len(part) for part in parts_of(splits)] == [16, 4, 4]
+    files = {"train": FILES["train"], "val": None, "test": FILES["test"]}
+    splits = splits_of(coco_parts, root=tmp_path, **files)
+    assert [len(part) for part in stems_of(splits)] == [16, 4, 4]
     assert stems(splits.test) == ["test0", "test1", "test2", "test3"]
 
 
@@ -288,10 +267,7 @@ def test_the_images_of_a_group_stay_on_one_side(tmp_path):
     read = one_file(tmp_path, [f"clip{n % 7}/frame_{n:03d}.png" for n in range(35)])
     for seed in range(5):
         splits = read(group=r"^(clip\d+)/", seed=seed, fractions=(0.6, 0.2, 0.2))
-        clips = [
-            {record.path.parent.name for record in part.images}
-            for part in (splits.train, splits.val, splits.test)
-        ]
+        clips = [{record.path.parent.name for record in part.images} for part in parts(splits)]
         assert sum(map(len, clips)) == len(set.union(*clips)) == 7
 
 
@@ -333,24 +309,26 @@ def test_a_division_that_cannot_be_is_refused_with_the_reason(tmp_path, options,
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("old", "new", "message"),
     [
-        ("images/1.png", r"Image 'images/1.png' does not exist below .*/images' holds '1.png': w"),
-        (r"C:\data\1.png", r"Image 'C:\\data\\1.png' does not exist; .* holds '1.png': write"),
+        (
+            "1.png",
+            "images/1.png",
+            r"'images/1.png' does not exist below .*/images' holds '1.png': w",
+        ),
+        ("1.png", r"C:\data\1.png", r"'C:\\data\\1.png' does not exist; .* holds '1.png': write"),
+        ("sub/2.png", r"sub\2.png", ""),  # Windows' slashes, and a file that is there
     ],
 )
-def test_a_path_that_is_none_is_shown_with_what_is_there(tmp_path, name, message):
+def test_paths_are_read_where_they_are_files_or_shown_with_what_is_there(
+    tmp_path, old, new, message
+):
     read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
     file = tmp_path / "default.json"
-    file.write_text(file.read_text().replace('"1.png"', json.dumps(name)))
-    with pytest.raises(ValueError, match=message):
-        read().checked("error")
-
-
-def test_windows_paths_are_read_where_they_are_files(tmp_path):
-    read = one_file(tmp_path, ["1.png", "sub/2.png", "a b.png"])
-    file = tmp_path / "default.json"
-    file.write_text(file.read_text().replace("sub/2.png", r"sub\\2.png"))
-    splits = read().checked("error")
-    paths = {r.path for part in (splits.train, splits.val, splits.test) for r in part.images}
-    assert tmp_path / "images" / "sub" / "2.png" in paths
+    file.write_text(file.read_text().replace(f'"{old}"', json.dumps(new)))
+    if message:
+        with pytest.raises(ValueError, match=f"Image {message}"):
+            read().checked("error")
+        return
+    paths = {record.path for part in parts(read().checked("error")) for record in part.images}
+    assert tmp_path / "images" / old in paths

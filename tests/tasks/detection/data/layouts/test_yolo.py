@@ -1,7 +1,5 @@
 """YOLO's layout: what data.yaml and the label files may say; the boxes of a COCO file."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +9,6 @@ from tasks.detection.data.layouts.yolo import yolo_parts
 from tasks.detection.data.splits import divide
 from tasks.detection.options import DataOptions
 
-DATA = Path(__file__).parents[5] / ".." / "shared" / "data" / "microctl"
 WIDTH, HEIGHT = 40, 20
 FILES = {"train": ("a", "b"), "val": ("c",)}
 
@@ -174,9 +171,8 @@ def test_a_malformed_description_is_refused(write, yaml, message):
 def test_a_missing_description_and_missing_labels_say_what_there_is(write, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no YAML files; expected data.yaml.*is empty"):
         yolo_parts(root=tmp_path)
-    with pytest.raises(
-        ValueError, match=r"none of the 2 images of train has a label file; .*a.txt"
-    ):
+    message = r"none of the 2 images of train has a label file; .*a.txt"
+    with pytest.raises(ValueError, match=message):
         yolo_parts(root=write({}))
 
 
@@ -190,9 +186,9 @@ def test_boxes_lie_on_the_upright_image(write):
     assert record.boxes[0].tolist() == [5, 10, 15, 30]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs microctl in ../shared/data")
-def test_a_converted_set_has_the_boxes_of_its_coco_file(tmp_path):
-    coco = read_coco(DATA / "annotations" / "instances_val.json", DATA / "images")
+def test_a_converted_set_has_the_boxes_of_its_coco_file(shared_data, tmp_path):
+    data = shared_data / "microctl"
+    coco = read_coco(data / "annotations" / "instances_val.json", data / "images")
     (tmp_path / "labels").mkdir()
     for record in coco.images:
         (tmp_path / "images" / record.name).parent.mkdir(exist_ok=True)
