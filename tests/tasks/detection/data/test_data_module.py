@@ -37,14 +37,18 @@ def epoch_of(loader, epoch=0):
     ]
 
 
+def ids(loader, epoch=0):
+    return [sample[0] for sample in epoch_of(loader, epoch)]
+
+
 def test_an_epoch_of_training_holds_every_image_once_in_random_order(train, val):
     loader = module(train, val).train_dataloader()
     before = torch.get_rng_state()
-    ids = [sample[0] for sample in epoch_of(loader)]
+    first = ids(loader)
     assert torch.equal(torch.get_rng_state(), before)
-    assert sorted(ids) == list(range(11))
-    assert ids != sorted(ids)
-    assert [sample[0] for sample in epoch_of(loader, epoch=1)] != ids
+    assert sorted(first) == list(range(11))
+    assert first != sorted(first)
+    assert ids(loader, epoch=1) != first
     assert len(loader) == 3
 
 
@@ -58,18 +62,15 @@ def test_validation_and_test_come_in_order_without_augmentation(train, val):
 
 
 def test_workers_change_no_sample_and_epochs_do(train, val):
-    options = {
-        "transform": train_transform(AugmentOptions(color_jitter=0.3, scale=(0.8, 1.2))),
-        "seed": 3,
-    }
-    alone = module(train, val, **options).train_dataloader()
-    helped = module(train, val, workers=2, **options).train_dataloader()
+    transform = train_transform(AugmentOptions(color_jitter=0.3, scale=(0.8, 1.2)))
+    alone, helped, other = (
+        module(train, val, transform=transform, **options).train_dataloader()
+        for options in ({"seed": 3}, {"seed": 3, "workers": 2}, {"seed": 4})
+    )
     first, second = epoch_of(alone, 0), epoch_of(alone, 1)
-    assert epoch_of(helped, 0) == first
-    assert epoch_of(helped, 1) == second
+    assert [epoch_of(helped, 0), epoch_of(helped, 1)] == [first, second]
     pixels = {sample[0]: sample[1] for sample in first}
     assert all(pixels[sample[0]] != sample[1] for sample in second)
-    other = module(train, val, **{**options, "seed": 4}).train_dataloader()
     assert epoch_of(other, 0) != first
 
 
@@ -82,12 +83,11 @@ def test_training_batches_are_grouped_by_shape(train, val):
 
 @pytest.mark.parametrize(("workers", "in_channels"), [(0, 1), (2, 3)])
 def test_a_cache_changes_no_sample_and_reads_each_image_once(train, val, workers, in_channels):
-    options = {
-        "transform": train_transform(AugmentOptions(color_jitter=0.3)),
-        "in_channels": in_channels,
-    }
-    plain = module(train, val, **options)
-    cached = module(train, val, workers=workers, decoded=True, **options)
+    transform = train_transform(AugmentOptions(color_jitter=0.3))
+    plain, cached = (
+        module(train, val, transform=transform, in_channels=in_channels, **options)
+        for options in ({}, {"workers": workers, "decoded": True})
+    )
     images, _ = next(iter(plain.val_dataloader()))
     assert {image.shape[0] for image in images} == {in_channels}
     for kind, split in (("train_dataloader", train), ("val_dataloader", val)):
@@ -157,58 +157,37 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(train, val, tmp_path, **options):
-    trainer = quiet_trainer(tmp_path, max_epochs=2, **options)
-    recorder = Recorder()
-    trainer.fit(recorder, datamodule=module(train, val))
-    return recorder.seen
-
-
 # Lightning wants more workers than a test needs, and calls torch by a name it has deprecated.
-quiet = pytest.mark.filterwarnings(
+@pytest.mark.filterwarnings(
     "ignore:.*does not have many workers:UserWarning",
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
 )
-
-
-@quiet
-def test_lightning_sets_the_epoch_of_the_training_order(train, val, tmp_path):
-    seen = fit(train, val, tmp_path)
+@pytest.mark.parametrize("overfit", [0, 1])
+def test_lightning_sets_the_epoch_of_the_order_unless_it_overfits(train, val, tmp_path, overfit):
+    recorder = Recorder()
+    trainer = quiet_trainer(tmp_path, max_epochs=2, overfit_batches=overfit)
+    trainer.fit(recorder, datamodule=module(train, val))
+    seen = recorder.seen
+    if overfit:
+        assert len(seen["train"]) == 2
+        assert seen["train"][0] == seen["train"][1]
+        return
     loader = module(train, val).train_dataloader()
     for epoch, batches in enumerate((seen["train"][:3], seen["train"][3:])):
-        flat = [image_id for batch in batches for image_id in batch]
-        assert flat == [sample[0] for sample in epoch_of(loader, epoch)]
+        assert [image_id for batch in batches for image_id in batch] == ids(loader, epoch)
     assert seen["val"] == [[0, 1, 2, 3], [4]] * 2
 
 
-@quiet
-def test_overfitting_repeats_the_same_batches(train, val, tmp_path):
-    seen = fit(train, val, tmp_path, overfit_batches=1)
-    assert len(seen["train"]) == 2
-    assert seen["train"][0] == seen["train"][1]
-
-
 def test_ranks_of_a_distributed_run_share_the_images(train, val):
-    class Rank:
-        world_size = 2
-        overfit_batches = 0
-
-        def __init__(self, rank):
-            self.global_rank = rank
-
-    ids = []
+    seen = {"train": [], "val": []}
     for rank in (0, 1):
         data = module(train, val)
-        data.trainer = Rank(rank)
-        ids.append(
-            [
-                [s[0] for s in epoch_of(load())]
-                for load in (data.train_dataloader, data.val_dataloader)
-            ]
-        )
-    assert [len(train_ids) for train_ids, _ in ids] == [6, 6]
-    assert set(ids[0][0]) | set(ids[1][0]) == set(range(11))
-    assert [val_ids for _, val_ids in ids] == [[0, 2, 4], [1, 3, 0]]
+        data.trainer = SimpleNamespace(world_size=2, overfit_batches=0, global_rank=rank)
+        seen["train"].append(ids(data.train_dataloader()))
+        seen["val"].append(ids(data.val_dataloader()))
+    assert [len(found) for found in seen["train"]] == [6, 6]
+    assert set().union(*seen["train"]) == set(range(11))
+    assert seen["val"] == [[0, 2, 4], [1, 3, 0]]
 
 
 def test_what_no_run_can_use_is_refused(train, val, write_coco):

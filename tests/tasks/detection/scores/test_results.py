@@ -35,10 +35,12 @@ def made(seed=0, *, images=6, boxes=5):
 
 @pytest.fixture
 def write(tmp_path):
+    """Write a truth and results; return the truth as it is read, and the path of the results."""
+
     def to_files(truth, results, name="r.json", encoding="utf-8"):
         (tmp_path / "t.json").write_text(json.dumps(truth))
         (tmp_path / name).write_text(json.dumps(results), encoding=encoding)
-        return tmp_path / "t.json", tmp_path / name
+        return read_truth(tmp_path / "t.json"), tmp_path / name
 
     return to_files
 
@@ -55,11 +57,10 @@ def expected_ap(by_pycocotools):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding, expected_ap):
-    expected = expected_ap(*made())
-    truth, results = write(*made(), encoding=encoding)
-    scores, limit, said = evaluate_results(results, read_truth(truth), limit=None)
-    assert (limit, said) == (100, [])
-    assert scores["ap"] == expected
+    split, results = write(*made(), encoding=encoding)
+    scores, limit, suspicions = evaluate_results(results, split, limit=None)
+    assert (limit, suspicions) == (100, [])
+    assert scores["ap"] == expected_ap(*made())
     assert 0.05 < scores["ap"] < 0.95
     assert {"ap/cat", "ap50/dog"} <= scores.keys()
 
@@ -74,8 +75,7 @@ def test_as_many_detections_count_as_there_are_boxes_of_a_class(
     found = [of | {"bbox": one["bbox"], "score": 0.9} for one in truth["annotations"]]
     for one in truth["annotations"]:
         one["id"] += 1  # pycocotools takes 0 for "no match"
-    file, results = write(truth, found)
-    split = read_truth(file)
+    split, results = write(truth, found)
     scores, used, _ = evaluate_results(results, split, limit=limit)
     assert used == counted
     assert scores["ap"] == expected_ap(truth, found, counted)
@@ -87,73 +87,64 @@ def test_as_many_detections_count_as_there_are_boxes_of_a_class(
     assert f"the best {counted} detections" in said
 
 
-def changed(key, value):
-    truth, results = made()
-    results[2][key] = value
-    return truth, results
+def changed(**values):
+    """The good results with values of the third one replaced."""
+    _, results = made()
+    results[2] |= values
+    return results
+
+
+def elsewhere():
+    """The good results for the images of another set."""
+    return [one | {"image_id": one["image_id"] + 1000} for one in made()[1]]
+
+
+def reformed(convert):
+    return [one | {"bbox": convert(*one["bbox"])} for one in made()[1]]
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("results", "message"),
     [
+        (changed(image_id=8), "1 of 7 images with detections are not among the 6 .*such as 8; it"),
+        (changed(image_id="7"), "the truth has the number 7, not the text: write ids as numbers"),
+        (changed(image_id="002"), "'002' is the file name of the image 14: give its id"),
+        (changed(image_id=None), "detection 2: image_id is None; expected an id"),
+        (changed(category_id=0), "1 of 3 categories .*: 0; it has 3 'cat', 90 'dog'.*from 0"),
+        (changed(category_id=[3]), r"detection 2: category_id is \[3\]"),
+        (changed(bbox=[1, 2, 3]), r"detection 2: bbox is \[1, 2, 3\]; expected 4 numbers"),
+        (changed(bbox=[1, 2, math.nan, 4]), "detection 2: bbox is"),
+        (changed(bbox=[1, 2, True, 4]), "detection 2: bbox is"),
         (
-            "image_id",
-            8,
-            r"r.json: 1 of 7 images with detections are not among the 6 .*such as 8; it",
+            changed(bbox=[50, 50, -10, 4]),
+            r"negative size; expected \[x, y, width, height\], not two",
         ),
-        ("image_id", "7", r"the truth has the number 7, not the text: write ids as numbers"),
-        ("image_id", "002", r"'002' is the file name of the image 14: give its id"),
-        ("image_id", None, r"detection 2: image_id is None; expected an id"),
-        ("category_id", 0, r"1 of 3 categories .*: 0; it has 3 'cat', 90 'dog'.*from 0"),
-        ("category_id", [3], r"detection 2: category_id is \[3\]"),
-        ("bbox", [1, 2, 3], r"detection 2: bbox is \[1, 2, 3\]; expected 4 numbers"),
-        ("bbox", [1, 2, math.nan, 4], "detection 2: bbox is"),
-        ("bbox", [1, 2, True, 4], "detection 2: bbox is"),
-        ("bbox", [50, 50, -10, 4], r"negative size; expected \[x, y, width, height\], not two"),
-        ("bbox", None, "detection 2: bbox is None"),
-        ("score", "0.5", "detection 2: score is '0.5'; expected a number"),
-        ("score", math.inf, "detection 2: score is inf"),
-    ],
-)
-def test_a_detection_that_cannot_be_scored_is_refused(write, key, value, message):
-    truth, results = write(*changed(key, value))
-    with pytest.raises(ValueError, match=message):
-        read_results(results, read_truth(truth).truth)
-
-
-def test_the_file_of_another_set_is_refused(write):
-    truth, results = made()
-    for one in results:
-        one["image_id"] += 1000
-    truth, results = write(truth, results)
-    with pytest.raises(ValueError, match=r"6 of 6 images .* Was the file made for another set\?"):
-        read_results(results, read_truth(truth).truth)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"images": [], "annotations": []}, r"holds a dict with the keys 'annotations', 'images';"),
+        (changed(bbox=None), "detection 2: bbox is None"),
+        (changed(score="0.5"), "detection 2: score is '0.5'; expected a number"),
+        (changed(score=math.inf), "detection 2: score is inf"),
+        (elsewhere(), r"6 of 6 images .* Was the file made for another set\?"),
+        (
+            reformed(lambda x, y, width, height: [x, y, x + width, y + height]),
+            "boxes fit no image as .x, y, width, height., .* as .x1, y1, x2, y2.",
+        ),
+        ({"images": [], "annotations": []}, "holds a dict with the keys 'annotations', 'images';"),
         ("text", "holds a str; expected a list of detections"),
         ([3], "detection 0 is 3; expected a list"),
-        (
-            [{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}],
-            r"lacks 'category_id', it has 'bbox'",
-        ),
+        ([{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}], "lacks 'category_id', it has 'bbox'"),
         ([{"image_id": 7, "category_id": 3, "score": 1, "segmentation": []}], "lacks 'bbox'"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(write, content, message):
-    truth, results = write(made()[0], content)
-    with pytest.raises(ValueError, match=message):
-        read_results(results, read_truth(truth).truth)
+def test_a_file_that_cannot_be_scored_is_refused_with_the_reason(write, results, message):
+    split, path = write(made()[0], results)
+    with pytest.raises(ValueError, match=f"r.json.*{message}"):
+        read_results(path, split.truth)
 
 
 def test_a_file_that_is_missing_damaged_or_a_folder_is_named(write, tmp_path):
-    truth, results = write(*made())
+    split, results = write(*made())
     results.write_text(results.read_text()[:100])
     with pytest.raises(ValueError, match=r"r.json: not valid JSON at line 1, .* complete\?"):
-        read_results(results, read_truth(truth).truth)
+        read_results(results, split.truth)
     with pytest.raises(FileNotFoundError, match=r"file of results '.*none.json' does not exist"):
         read_results(tmp_path / "none.json", {})
     with pytest.raises(ValueError, match=r"is a folder; .* scored with a COCO file"):
@@ -161,78 +152,63 @@ def test_a_file_that_is_missing_damaged_or_a_folder_is_named(write, tmp_path):
 
 
 def test_without_a_detection_the_ap_is_0(write):
-    truth, results = write(made()[0], [])
-    assert evaluate_results(results, read_truth(truth), limit=None)[0]["ap"] == 0
+    split, results = write(made()[0], [])
+    assert evaluate_results(results, split, limit=None)[0]["ap"] == 0
 
 
-@pytest.mark.parametrize(("number", "fits"), [(7, True), (14, False)])
-def test_ids_that_our_own_prediction_counted_out_are_not_taken_for_the_truths(
-    write, tmp_path, number, fits
-):
-    """Without --annotations predict.py counts images from 1, as other files do by chance."""
-    truth, results = write(*made(), name="predictions.json")
-    entry = {"id": number, "file_name": "001.jpg"}
-    (tmp_path / "images.json").write_text(json.dumps({"images": [entry], "categories": []}))
-    split = read_truth(truth)
-    if fits:
-        assert len(read_results(results, split.truth)[0]) == 30
-        return
-    message = r"image 14 is '001.jpg' in .*images.json, but 'x/002.jpg' in the truth.*--annotations"
-    with pytest.raises(ValueError, match=message):
-        read_results(results, split.truth)
-
-
-def test_equal_names_in_other_folders_are_other_images(write, tmp_path):
-    truth, results = write(*made(), name="predictions.json")
-    split = read_truth(truth)
-    images = [{"id": 7, "file_name": "y/001.jpg"}, {"id": 9, "file_name": "x/001.jpg"}]
-    (tmp_path / "images.json").write_text(json.dumps({"images": images}))
-    with pytest.raises(ValueError, match=r"image 7 is 'y/001.jpg' in .*, but 'x/001.jpg' in the"):
-        read_results(results, split.truth)
-    # More folders in front, and Windows' slashes, are no other image.
-    images = [{"id": 7, "file_name": r"set\x\001.jpg"}, {"id": 14, "file_name": "002.jpg"}]
-    (tmp_path / "images.json").write_text(json.dumps({"images": images}))
-    assert len(read_results(results, split.truth)[0]) == 30
+def named(*names):
+    """Our own ``images.json``; without --annotations predict.py counts images from 1."""
+    return json.dumps({"images": [{"id": number, "file_name": name} for number, name in names]})
 
 
 @pytest.mark.parametrize(
-    "content", ['["a.jpg"]', '{"images": ["a"]}', '{"images": [{"file_name": "a"}]}', "{}", "{"]
+    ("content", "message"),
+    [
+        (named((7, "001.jpg")), ""),
+        (
+            named((14, "001.jpg")),
+            "image 14 is '001.jpg' in .*images.json, but 'x/002.jpg' in the truth.*--annotations",
+        ),
+        (
+            named((7, "y/001.jpg"), (9, "x/001.jpg")),
+            "image 7 is 'y/001.jpg' in .*, but 'x/001.jpg' in the",
+        ),
+        # More folders in front, and Windows' slashes, are no other image.
+        (named((7, r"set\x\001.jpg"), (14, "002.jpg")), ""),
+        # The file of another tool.
+        ('["a.jpg"]', ""),
+        ('{"images": ["a"]}', ""),
+        ('{"images": [{"file_name": "a"}]}', ""),
+        ("{}", ""),
+        ("{", ""),
+    ],
 )
-def test_an_images_json_of_another_tool_says_nothing(write, tmp_path, content):
-    truth, results = write(*made(), name="predictions.json")
+def test_image_names_beside_our_own_predictions_are_those_of_the_truth(
+    write, tmp_path, content, message
+):
+    split, results = write(*made(), name="predictions.json")
     (tmp_path / "images.json").write_text(content)
-    assert len(read_results(results, read_truth(truth).truth)[0]) == 30
+    if not message:
+        assert len(read_results(results, split.truth)[0]) == 30
+        return
+    with pytest.raises(ValueError, match=message):
+        read_results(results, split.truth)
 
 
 def test_what_is_twice_in_the_truth_is_told_of(write, capsys):
     truth, results = made()
     truth["annotations"] += [{**entry, "id": entry["id"] + 100} for entry in truth["annotations"]]
     truth["images"].append({**truth["images"][0], "id": 1})
-    truth, results = write(truth, results)
-    split = read_truth(truth)
-    scores, limit, said = evaluate_results(results, split, limit=None)
-    print_results(results, split, scores, limit=limit, suspicions=said)
+    split, results = write(truth, results)
+    scores, limit, suspicions = evaluate_results(results, split, limit=None)
+    print_results(results, split, scores, limit=limit, suspicions=suspicions)
     out = " ".join(capsys.readouterr().out.split())
     assert "7 images, 60 boxes" in out
     assert "warning: 30 of 60 boxes in the truth repeat another of their class" in out
     assert "x/001.jpg and x/001.jpg in the truth are the same image with different boxes" in out
 
 
-def test_boxes_in_another_format_are_refused(write):
-    truth, results = made()
-    for one in results:
-        x, y, width, height = one["bbox"]
-        one["bbox"] = [x, y, x + width, y + height]
-    truth, results = write(truth, results)
-    message = r"r.json: .* boxes fit no image as .x, y, width, height., .* as .x1, y1, x2, y2."
-    with pytest.raises(ValueError, match=message):
-        read_results(results, read_truth(truth).truth)
-
-
 def test_boxes_in_a_corner_are_suspect(write):
-    truth, results = made()
-    for one in results:
-        one["bbox"] = [side / 4 for side in one["bbox"]]
-    truth, results = write(truth, results)
-    _, (said,) = read_results(results, read_truth(truth).truth)
-    assert "lie in the upper left" in said
+    split, path = write(made()[0], reformed(lambda *sides: [side / 4 for side in sides]))
+    (suspicion,) = read_results(path, split.truth)[1]
+    assert "lie in the upper left" in suspicion
