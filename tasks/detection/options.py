@@ -104,8 +104,8 @@ class DataOptions(Options, group="data"):
         seed: Of that division.
         group: Images that must not be divided: a regular expression that finds their common part
             in the file name, such as '(video\d+)_'. Splits that the data set has are checked too.
-        exif: What is done about images that are to be shown turned: apply, refuse or ignore
-            (docs/data.md).
+        exif: What is done about images that are rotated by their EXIF orientation: apply, refuse or
+            ignore (docs/data.md).
         range: What becomes 0 and 255 of images of more than 8 bits, such as [0, 4095]; empty for
             the bits in use.
     """

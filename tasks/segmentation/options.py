@@ -197,8 +197,8 @@ class DataOptions(Options, group="data"):
         test: Patterns of case names that are the test; empty for no test.
         limit: How many of the training cases are used, for learning curves; 0 for all. A smaller
             number takes some of those that a larger one takes.
-        exif: What is done about images that are to be shown turned: apply, refuse or ignore
-            (docs/data.md).
+        exif: What is done about images that are rotated by their EXIF orientation: apply, refuse or
+            ignore (docs/data.md).
     """
 
     fractions: tuple[float, ...] = (0.7, 0.1, 0.2)

@@ -93,14 +93,14 @@ def check_images(
     """Return the annotations with ``reading``, if each file exists, is whole and has its size.
 
     ``"error"`` raises with the first five faults; ``"skip"`` leaves these images out, of the truth
-    too, but never all. Images to be turned that ``reading`` refuses always raise.
+    too, but never all. Images with an EXIF rotation that ``reading`` refuses always raise.
     """
     if policy not in ("error", "skip"):
         raise UserError(f"policy is {policy!r}; expected 'error' or 'skip'.")
     reading = reading or Reading()
     facts = scan(annotations.images) if facts is None else facts
     if reading.exif == "refuse":
-        _refuse_turned(annotations, facts)
+        _refuse_rotated(annotations, facts)
     faults = {
         record.image_id: f"{record.name} {fault}"
         for record in annotations.images
@@ -138,7 +138,7 @@ def images_facts(facts: Collection[ImageFacts], reading: Reading, *, seconds: fl
         rest = f"; {others} of 8 bits stay as they are" if others else ""
         parts.append(f"{counted}: {low:g} to {high:g} becomes 0 to 255{cut}{rest}")
     if count := sum(one.orientation != UPRIGHT for one in decoded):
-        parts.append(f"{count} are to be shown turned (EXIF): {DONE[reading.exif]}")
+        parts.append(f"{count} are rotated by their EXIF orientation: {DONE[reading.exif]}")
     return "; ".join(parts)
 
 
@@ -149,7 +149,7 @@ def size_fault(size: tuple[int, int], record: ImageRecord, *, orientation: int =
         option = advice("data.exif", otherwise="--exif")
         fault += f" (its EXIF orientation is {orientation}: see {option})"
     elif size == (record.height, record.width):
-        fault += " (annotated on a turned image? Its own EXIF says nothing of it)"
+        fault += " (annotated on a rotated image? Its own EXIF has no rotation)"
     return fault
 
 
@@ -196,8 +196,8 @@ def _missing(annotations: Annotations) -> str:
     return f"{text[0].upper()}{text[1:]} "
 
 
-def _refuse_turned(annotations: Annotations, facts: Facts) -> None:
-    """Raise if images are to be shown turned; say which reading their annotated sizes fit."""
+def _refuse_rotated(annotations: Annotations, facts: Facts) -> None:
+    """Raise if EXIF rotates images; say which way of reading their annotated sizes fit."""
     pairs = [(record, facts[record.path]) for record in annotations.images]
     found = [(record, one) for record, one in pairs if one.orientation != UPRIGHT]
     if not found:
@@ -206,9 +206,9 @@ def _refuse_turned(annotations: Annotations, facts: Facts) -> None:
     stored = sum(one.size == (record.width, record.height) for record, one in found)
     shown = sum(one.upright_size == (record.width, record.height) for record, one in found)
     raise UserError(
-        f"{annotations.source}: {len(found)} of {len(pairs)} images are to be shown turned (EXIF "
-        f"orientation): {listed(names)}. The annotated sizes of {shown} fit the upright image, of "
-        f"{stored} the stored pixels. {exif_advice()}"
+        f"{annotations.source}: {len(found)} of {len(pairs)} images are rotated by their "
+        f"EXIF orientation: {listed(names)}. The annotated sizes of {shown} fit the upright image, "
+        f"of {stored} the stored pixels. {exif_advice()}"
     )
 
 

@@ -12,7 +12,20 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from backbones import BackboneOptions, Conventions
 from tasks.detection.data.layouts.coco import read_coco
+from tasks.detection.model.card import DetectorCard
+from tasks.detection.options import DetectorOptions
+
+CARD = DetectorCard(
+    backbone="resnet18",
+    backbone_options=BackboneOptions(),
+    options=DetectorOptions(),
+    classes=("cat", "dog"),
+    category_ids=(3, 90),
+    conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
+    provenance="none",
+)
 
 
 @pytest.fixture

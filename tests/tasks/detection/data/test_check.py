@@ -12,8 +12,8 @@ from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 from tests.tasks.detection.data.test_dataset import split_of
 
 
-def turned_files(save, *ways):
-    """Images of (WIDTH, HEIGHT) stored pixels that are to be shown turned."""
+def rotated_files(save, *ways):
+    """Write images of (WIDTH, HEIGHT) stored pixels, each with an EXIF orientation."""
     paths = []
     for number, way in enumerate(ways):
         exif = Image.Exif()
@@ -24,8 +24,8 @@ def turned_files(save, *ways):
 
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("way", [3, 6])
-def test_the_exif_orientation_is_applied_or_ignored_as_told(save, way, in_channels):
-    (path,) = turned_files(save, way)
+def test_the_exif_orientation_is_applied_ignored_or_refused(save, way, in_channels):
+    (path,) = rotated_files(save, way)
     stored = read_image(path, in_channels=in_channels, reading=Reading(exif="ignore"))
     upright = read_image(path, in_channels=in_channels, reading=Reading(exif="apply"))
     with Image.open(path) as image:
@@ -37,24 +37,24 @@ def test_the_exif_orientation_is_applied_or_ignored_as_told(save, way, in_channe
         read_image(path)
 
 
-def test_turned_files_stop_a_run_or_are_counted(save):
+def test_rotated_files_stop_a_run_or_are_counted(save):
     upright = {"0.png": (HEIGHT, WIDTH)}  # annotated as it is shown
-    paths = turned_files(save, 6, 3, 1)
+    paths = rotated_files(save, 6, 3, 1)
     split = split_of(paths, sizes=upright)
 
+    message = (
+        r"2 of 3 images are rotated by their EXIF orientation: '0\.png \(6\)', .*sizes of 2 fit "
+        r"the upright image, of 1 the stored pixels\. Give data\.exif=apply"
+    )
     for policy in ("error", "skip"):
-        with pytest.raises(
-            ValueError,
-            match=r"2 of 3 images are to be shown turned .*0\.png \(6\).*sizes of 2 fit the "
-            r"upright image, of 1 the stored pixels\. Give data\.exif=apply",
-        ):
+        with pytest.raises(ValueError, match=message):
             check_images(split, policy=policy)
     kept = check_images(split, policy="error", reading=Reading(exif="apply"))
     assert DetectionDataset(kept)[0][0].shape == (3, WIDTH, HEIGHT)
     with pytest.raises(ValueError, match=r"0\.png is 48x32 .* orientation is 6: see data\.exif"):
         check_images(split, policy="error", reading=Reading(exif="ignore"))
     said = images_facts(scan(split.images).values(), Reading(exif="apply"), seconds=0)
-    assert "2 are to be shown turned (EXIF): they are turned upright" in said
+    assert "2 are rotated by their EXIF orientation: they are turned upright" in said
 
 
 def deep_split(folder, rows, kinds):

@@ -82,11 +82,10 @@ def test_a_size_that_differs_from_the_annotation_is_refused(save):
         DetectionDataset(split_of([path]))[0]
     with pytest.raises(ValueError, match=r"1 of 1 images .*a.png is 40x30 pixels, but annotated"):
         check_images(split_of([path]), policy="error")
-    turned = split_of([path], sizes={"a.png": (30, 40)})
-    with pytest.raises(
-        ValueError, match=r"annotated as 30x40 .annotated on a turned image. Its own"
-    ):
-        DetectionDataset(turned)[0]
+    rotated = split_of([path], sizes={"a.png": (30, 40)})
+    message = r"annotated as 30x40 .annotated on a rotated image. Its own EXIF has no rotation"
+    with pytest.raises(ValueError, match=message):
+        DetectionDataset(rotated)[0]
 
 
 def thumbnail():

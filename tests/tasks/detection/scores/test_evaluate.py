@@ -7,20 +7,24 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import BackboneOptions, Conventions
-from tasks.detection.model.card import DetectorCard
-from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
+from tests.tasks.detection.conftest import CARD
 
-CARD = DetectorCard(
-    backbone="resnet18",
-    backbone_options=BackboneOptions(),
-    options=DetectorOptions(),
-    classes=("cat", "dog"),
-    category_ids=(1, 2),
-    conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
-    provenance="none",
-)
+
+@pytest.fixture
+def read(tmp_path):
+    """Read annotations of the images below ``tmp_path`` with the checkpoint's classes."""
+
+    def with_classes(annotations="annotations/val.json", **options):
+        folders = tmp_path / annotations, tmp_path / "images"
+        return read_annotations(*folders, classes=CARD.classes, **options)
+
+    return with_classes
+
+
+@pytest.fixture
+def val_file(tmp_path):
+    return tmp_path / "annotations" / "val.json"
 
 
 class Knows(nn.Module):
@@ -44,54 +48,41 @@ class Knows(nn.Module):
         return answers
 
 
-def test_a_detector_that_knows_everything_has_an_ap_of_1(write_coco):
+def test_knowing_everything_is_an_ap_of_1_and_half_the_images_half_the_recall(write_coco):
     split = write_coco("val", count=4)
     scores = evaluate(Knows(split), CARD, split)
-    assert scores["ap"] == pytest.approx(1.0)
-    assert scores["ap/cat"] == pytest.approx(1.0)
+    assert scores["ap"] == scores["ap/cat"] == pytest.approx(1.0)
     assert math.isnan(scores["ap/dog"])
-
-
-def test_a_detector_that_knows_half_the_images_has_half_the_recall(write_coco):
-    split = write_coco("val", count=4)
     scores = evaluate(Knows(split, only=lambda index: index % 2 == 0), CARD, split)
     assert scores["ar_100"] == pytest.approx(0.5)
     assert scores["ap"] == pytest.approx(51 / 101)  # precision 1 at recalls up to 1/2
 
 
-def test_the_splits_own_category_ids_are_used(tmp_path, write_coco):
+def test_the_splits_own_category_ids_are_used(val_file, read, write_coco):
     """A file that numbers the checkpoint's classes in another way."""
     write_coco("val", count=2)
-    file = tmp_path / "annotations" / "val.json"
-    content = json.loads(file.read_text())
+    content = json.loads(val_file.read_text())
     content["categories"] = [{"id": 40, "name": "dog"}, {"id": 77, "name": "cat"}]
     for entry in content["annotations"]:
         entry["category_id"] = 77
-    file.write_text(json.dumps(content))
-    split = read_annotations(file, tmp_path / "images", classes=CARD.classes)
+    val_file.write_text(json.dumps(content))
+    split = read()
     assert list(split.category_ids) == [77, 40]
     assert evaluate(Knows(split), CARD, split)["ap/cat"] == pytest.approx(1.0)
 
 
-def test_annotations_with_other_classes_are_refused(tmp_path, write_coco):
+def test_other_classes_and_missing_images_are_refused(tmp_path, read, write_coco):
     write_coco("val", count=2, classes=("cow", "dog"))
     with pytest.raises(ValueError, match="cow"):
-        read_annotations(
-            tmp_path / "annotations" / "val.json", tmp_path / "images", classes=CARD.classes
-        )
-
-
-def test_a_missing_image_is_an_error_before_anything_is_scored(tmp_path, write_coco):
+        read()
     write_coco("val", count=3)
     (tmp_path / "images" / "val1.png").unlink()
     with pytest.raises(ValueError, match=r"1 of 3 images .*val1.png does not exist. .* holds") as e:
-        read_annotations(
-            tmp_path / "annotations" / "val.json", tmp_path / "images", classes=CARD.classes
-        )
+        read()
     assert str(e.value).endswith("Repair or remove them.")  # on_bad_image is an option of training
 
 
-def test_a_folder_is_read_as_pascal_voc(tmp_path, write_coco):
+def test_a_folder_is_read_as_pascal_voc(tmp_path, read, write_coco):
     write_coco("val", count=1)
     (tmp_path / "xml").mkdir()
     (tmp_path / "xml" / "val0.xml").write_text(
@@ -100,29 +91,23 @@ def test_a_folder_is_read_as_pascal_voc(tmp_path, write_coco):
         "<object><name>dog</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin>"
         "<xmax>10</xmax><ymax>20</ymax></bndbox></object></annotation>"
     )
-    split = read_annotations(tmp_path / "xml", tmp_path / "images", classes=CARD.classes)
+    split = read("xml")
     assert split.images[0].boxes.tolist() == [[0, 0, 10, 20]]
-    zero = read_annotations(
-        tmp_path / "xml", tmp_path / "images", classes=CARD.classes, one_based=False
-    )
-    assert zero.images[0].boxes.tolist() == [[1, 1, 10, 20]]
+    assert read("xml", one_based=False).images[0].boxes.tolist() == [[1, 1, 10, 20]]
     assert evaluate(Knows(split), CARD, split)["ap/dog"] == pytest.approx(1.0)
 
 
-def test_what_is_twice_in_the_truth_is_told_of(tmp_path, write_coco, capsys):
+def test_what_is_twice_in_the_truth_is_told_of(tmp_path, val_file, read, write_coco, capsys):
     write_coco("val", count=3)
-    file = tmp_path / "annotations" / "val.json"
-    content = json.loads(file.read_text())
+    content = json.loads(val_file.read_text())
     first, other = content["images"][0], content["images"][2]
     other |= {key: first[key] for key in ("width", "height")}
     x, y, width, height = content["annotations"][0]["bbox"]
-    content["annotations"] += [
-        {**entry, "id": 100 + number, "bbox": [x + width, y + height, -width, -height]}
-        for number, entry in enumerate(content["annotations"][:1])
-    ]
-    file.write_text(json.dumps(content))
+    corners = [x + width, y + height, -width, -height]
+    content["annotations"].append({**content["annotations"][0], "id": 100, "bbox": corners})
+    val_file.write_text(json.dumps(content))
     (tmp_path / "images" / "val2.png").write_bytes((tmp_path / "images" / "val0.png").read_bytes())
-    split = read_annotations(file, tmp_path / "images", classes=CARD.classes)
+    split = read()
     print_evaluation(split, evaluate(Knows(split), CARD, split), CARD)
     said = " ".join(capsys.readouterr().out.split())
     assert "3 images, 4 boxes, 1 with corners put in order" in said

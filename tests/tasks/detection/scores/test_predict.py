@@ -10,24 +10,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torch import nn
 
-from backbones import BackboneOptions, Conventions
-from tasks.detection.model.card import DetectorCard
-from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
-
-CARD = DetectorCard(
-    backbone="resnet18",
-    backbone_options=BackboneOptions(),
-    options=DetectorOptions(),
-    classes=("cat", "dog"),
-    category_ids=(3, 90),
-    conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
-    provenance="none",
-)
+from tests.tasks.detection.conftest import CARD
 
 
 class Answers(nn.Module):
-    """Says the same of every image, and keeps what it was shown."""
+    """Finds the same in every image, and keeps the images."""
 
     def __init__(self):
         super().__init__()
@@ -73,12 +61,6 @@ def overlays(output):
     return sorted(
         str(p.relative_to(output / "overlays")) for p in output.rglob("overlays/**/*.png")
     )
-
-
-def test_a_threshold_that_is_no_score_is_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"threshold takes a score from 0 to 1, got 7"):
-        list(predict(folder, tmp_path / "out", threshold=7))
-    assert not (tmp_path / "out").exists()
 
 
 def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_none(folder):
@@ -168,17 +150,9 @@ def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, 
     assert [next(lines).partition(",")[0] for _ in range(3)][2] == "b.png: skipped"
 
 
-def test_where_every_file_is_damaged_nothing_is_written(folder, tmp_path):
-    (folder / "b.png").write_bytes(b"GIF89a no image")
-    message = r"1 of 1 images were skipped: 'b.png'; nothing is written"
-    with pytest.raises(ValueError, match=message):
-        list(predict(folder / "b.png", tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])
 def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
-    """By Ctrl-C in the middle of a detection, or out of memory in a large image."""
+    """By Ctrl-C in the middle of a detection, out of memory in a large image, or by its caller."""
 
     class Fails(Answers):
         def forward(self, images):
@@ -186,24 +160,41 @@ def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
                 raise error
             return super().forward(images)
 
-    with pytest.raises(error):
-        list(predict(folder, tmp_path / "out", detector=Fails()))
+    lines = predict(folder, tmp_path / "out", detector=Fails())
+    next(lines), next(lines)
+    if error is None:
+        lines.close()
+    else:
+        with pytest.raises(error):
+            next(lines)
     images, results = written(tmp_path / "out")
     assert [entry["file_name"] for entry in images] == ["a.JPG", "b.png"]
     assert len(results) == 4
 
 
-def test_what_was_done_is_kept_where_the_loop_is_left(folder, tmp_path):
-    lines = predict(folder, tmp_path / "out")
-    next(lines)
-    lines.close()
-    assert len(written(tmp_path / "out")[1]) == 2
-
-
-def test_names_that_would_share_an_overlay_are_refused_before_any_is_written(folder, tmp_path):
-    Image.new("RGB", (30, 20)).save(folder / "B.png")
-    with pytest.raises(ValueError, match=r"of 'B.png' and 'b.png', would be called"):
-        list(predict(folder, tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (lambda _: None, {"threshold": 7}, "threshold takes a score from 0 to 1, got 7"),
+        (
+            lambda folder: Image.new("RGB", (30, 20)).save(folder / "B.png"),
+            {},
+            "of 'B.png' and 'b.png', would be called",
+        ),
+        (
+            lambda folder: [file.write_bytes(b"GIF89a no image") for file in folder.iterdir()],
+            {},
+            "3 of 3 images were skipped: 'a.JPG', 'b.png', 'c.png'; nothing is written",
+        ),
+    ],
+    ids=["threshold", "one overlay for two", "every file damaged"],
+)
+def test_what_cannot_be_predicted_is_refused_and_nothing_is_written(
+    folder, tmp_path, spoil, options, message
+):
+    spoil(folder)
+    with pytest.raises(ValueError, match=message):
+        list(predict(folder, tmp_path / "out", **options))
     assert not (tmp_path / "out").exists()
 
 
