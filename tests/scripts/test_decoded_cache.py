@@ -31,7 +31,7 @@ def test_where_decoded_cases_stay_changes_nothing(
     for cache in ("memory", "disk", "none"):
         options = (*SPLIT, f"trainer.cache={cache}", f"trainer.workers={workers}")
         in_process("train_seg.py", seg_command(seg_root, tmp_path / cache, *options), tmp_path)
-        said = rf"disk \(as told, a scratch file of \S+ MB in {re.escape(str(scratch))}\)"
+        said = rf"disk \(as configured, a temporary file of \S+ MB in {re.escape(str(scratch))}\)"
         assert bool(re.search(said, capsys.readouterr().out)) == (cache == "disk")
         assert files_in(scratch) == []
     one, *others = (tmp_path / cache / "checkpoints" for cache in ("memory", "disk", "none"))

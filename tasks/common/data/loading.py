@@ -42,7 +42,7 @@ class Loading:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the scratch file of decoded images, if there is one."""
+        """The folder of the temporary file of decoded images, if there is one."""
         return scratch_folder() if self.cache.value == "disk" else None
 
 
@@ -77,7 +77,7 @@ def choose_cache(
     """Return where decoded images are kept; refuse a disk that is wanted and too small.
 
     ``auto`` takes the memory if they fill at most a quarter of what is free; else, if
-    ``prefers_disk``, a scratch file of at most half of the free disk. ``size`` is that of the
+    ``prefers_disk``, a temporary file of at most half of the free disk. ``size`` is that of the
     images in all processes, in bytes, as are ``free``, of memory (None: unknown), and ``disk``.
     """
     place = scratch_folder() or "any folder for temporary files"
@@ -88,8 +88,8 @@ def choose_cache(
             "memory, none or auto."
         )
     if wanted != "auto":
-        where = f", a scratch file of {size_text(size)} in {place}" if wanted == "disk" else ""
-        return Decision(value=wanted, reason=f"as told{where}")
+        where = f", a temporary file of {size_text(size)} in {place}" if wanted == "disk" else ""
+        return Decision(value=wanted, reason=f"as configured{where}")
     if free is not None and size * _SHARE <= free:
         fits = f"within a quarter of {size_text(free)} free"
         return Decision(value="memory", reason=f"decoded images are {size_text(size)}, {fits}")
@@ -100,7 +100,7 @@ def choose_cache(
     if not prefers_disk:
         return Decision(value="none", reason=reason)
     if size * _DISK_SHARE <= disk:
-        there = f"a scratch file of {size_text(size)} in {place} (TMPDIR), {size_text(disk)} free"
+        there = f"a temporary file of {size_text(size)} in {place} (TMPDIR), {size_text(disk)} free"
         return Decision(value="disk", reason=f"{reason}; {there}")
     return Decision(
         value="none",
@@ -117,7 +117,7 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
     (benchmarks/RESULTS.md); with a GPU all cores but one, at most 8, or 4 if images are ``cached``.
     """
     if wanted != "auto":
-        return Decision(value=str(wanted), reason="as told")
+        return Decision(value=str(wanted), reason="as configured")
     if device == "cpu":
         return Decision(value="0", reason="the CPU is busy with training, loading is little")
     most = _MOST_WITH_CACHE if cached else _MOST_WORKERS

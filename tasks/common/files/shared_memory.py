@@ -49,7 +49,7 @@ class Scratch:
 
 
 def scratch_folder() -> Path | None:
-    """Return the folder of scratch files: TMPDIR or the system's; None if none is writable."""
+    """Return the folder of temporary files: TMPDIR or the system's; None if none is writable."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def scratch_folder() -> Path | None:
 
 
 def free_scratch() -> int:
-    """Return how many bytes are free in the folder of scratch files."""
+    """Return how many bytes are free in the folder of temporary files."""
     folder = scratch_folder()
     return 0 if folder is None else shutil.disk_usage(folder).free
 

@@ -58,7 +58,7 @@ def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision
     """Return ``cuda`` or ``cpu``; raise UserError if what is wanted is unknown or not there."""
     choose(dict.fromkeys(ACCELERATORS), wanted, what=option)
     if wanted == "cpu":
-        return Decision(value="cpu", reason="as told")
+        return Decision(value="cpu", reason="as configured")
     if torch.cuda.is_available():
         return Decision(value="cuda", reason=torch.cuda.get_device_name())
     if wanted == "cuda":

@@ -25,7 +25,7 @@ class TrainerOptions(Options, group="trainer"):
         threads: Threads of torch on a CPU; 0 takes one per core.
         workers: Processes that load and augment images; 0 does it in the training process, ``auto``
             asks `tasks.common.data.loading.choose_workers`. They change no sample.
-        cache: Where decoded images stay: in ``memory``, on ``disk`` in a scratch file below TMPDIR
+        cache: Where decoded images stay: in ``memory``, on ``disk`` in a temporary file in TMPDIR
             that goes with the run, or nowhere (``none``); ``auto`` asks
             `tasks.common.data.loading.choose_cache`. It changes no sample.
         compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes

@@ -14,7 +14,7 @@ def precision(wanted: str, *, device: str, option: str = "trainer.precision") ->
     if wanted == "fp16" and device == "cpu":
         raise UserError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
     if wanted != "auto":
-        return Decision(value=name, reason="as told")
+        return Decision(value=name, reason="as configured")
     if device == "cuda":
         if torch.cuda.is_bf16_supported():
             return Decision(value="bf16-mixed", reason="the GPU has bf16")

@@ -67,7 +67,7 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     backbone that cannot have that norm, such as many of timm's, keeps its own.
     """
     if choice.norm != "auto":
-        return Decision(value=choice.norm, reason="as told")
+        return Decision(value=choice.norm, reason="as configured")
     best = _best_norm(choice, batch_size=batch_size)
     able = norms_of(choice)
     if able is None or best.value in able:
@@ -110,4 +110,4 @@ def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Deci
         if choice.loaded:
             reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
         return Decision(value=str(usual if choice.loaded else 0), reason=reason)
-    return Decision(value=str(choice.freeze), reason="as told")
+    return Decision(value=str(choice.freeze), reason="as configured")

@@ -38,7 +38,7 @@ class Start(Generic[CardT]):
         if choice.norm == "auto":
             norm = self.card.backbone_options.norm
             return Decision(value=norm, reason="that of init_from")
-        return Decision(value=choice.norm, reason="as told")
+        return Decision(value=choice.norm, reason="as configured")
 
     def choice(self, choice: BackboneChoice) -> BackboneChoice:
         """Return the backbone's options with the network as its weights."""

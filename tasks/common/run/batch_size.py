@@ -39,7 +39,7 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
     """
     wanted = cfg.recipe.batch_size
     if isinstance(wanted, int):
-        return Decision(value=str(wanted), reason="as told")
+        return Decision(value=str(wanted), reason="as configured")
     if wanted != "auto":
         raise UserError(f"recipe.batch_size takes auto or an integer from 1, got {wanted!r}.")
     if cfg.trainer.devices > 1:

@@ -23,7 +23,7 @@ _PERCENTILES: Final = (0.5, 99.5)  # nnU-Net's for CT
 def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decision:
     """Return the normalisation's name; ``auto`` decides by the types of the training images."""
     if options.normalisation != "auto":
-        return Decision(value=options.normalisation, reason="as told")
+        return Decision(value=options.normalisation, reason="as configured")
     kinds = sorted(set(dtypes))
     if kinds == ["uint8"]:
         return Decision(value="imagenet", reason="images of 8 bits")
@@ -56,7 +56,7 @@ def choose_patch(
             "the coarsest feature would be one pixel, which has no spread to normalise. Use larger "
             "patches, or model.norm=group."
         )
-    return (height, width), "as told"
+    return (height, width), "as configured"
 
 
 def choose_patches(options: InputOptions, *, slices: int) -> int:

@@ -37,9 +37,9 @@ class Loaded:
 
 
 class CaseStore:
-    """Reads cases and keeps ``limit`` bytes in this process's memory, others in a scratch file.
+    """Reads cases and keeps ``limit`` bytes in this process's memory, others in a temporary file.
 
-    The scratch file is shared by worker processes; it lies in the folder ``scratch``, or in memory
+    Worker processes share the temporary file; it lies in the folder ``scratch``, or in memory
     with ``memory``. A patch of a volume is read from it without decoding. Without one (None), a
     case that does not fit is decoded at each access. ``sizes`` are the bytes of image and labels of
     each case.
@@ -67,7 +67,7 @@ class CaseStore:
         return len(self.split.cases)
 
     def __getitem__(self, index: int) -> Loaded:
-        """Return a case; OSError if there is not enough room for the scratch file."""
+        """Return a case; OSError if there is not enough room for the temporary file."""
         if index in self._kept:
             return self._kept[index]
         loaded = load_case(self.split.cases[index], self.split, self.options)
@@ -81,7 +81,7 @@ class CaseStore:
         return loaded
 
     def open(self) -> None:
-        """Reserve the scratch file, if there is one, before the workers that share it start."""
+        """Reserve the temporary file, if there is one, before the workers that share it start."""
         if self._folder is not None and self._scratch is None:
             folder = None if self._folder == "memory" else Path(self._folder)
             self._scratch = Scratch(self._starts[-1], folder=folder)
@@ -91,7 +91,7 @@ class CaseStore:
         return {**self.__dict__, "_kept": {}}
 
     def _placed(self, index: int, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return arrays in the scratch file; other processes may write the same bytes there."""
+        """Return arrays in the temporary file; other processes may write the same bytes there."""
         self.open()
         start, placed = self._starts[index], []
         for array in arrays:

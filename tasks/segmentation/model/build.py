@@ -29,10 +29,10 @@ def choose_norms(
     """
     if start is not None:
         own = Decision(value=start.card.options.norm, reason="that of init_from")
-        told = Decision(value=options.norm, reason="as told")
+        told = Decision(value=options.norm, reason="as configured")
         return start.norm(choice), own if options.norm == "auto" else told
     if options.norm != "auto":
-        decoder = Decision(value=options.norm, reason="as told")
+        decoder = Decision(value=options.norm, reason="as configured")
     elif batch_size < SMALL_BATCH:
         decoder = Decision(value="group", reason=f"{batch_size} images per batch")
     else:

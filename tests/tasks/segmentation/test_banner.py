@@ -81,7 +81,7 @@ def test_every_line_of_a_run_on_pictures(pictures):
     assert found["backbone"] == "resnet18, 1 channels in"
     assert found["weights"] == "random initialisation"
     assert found["norm"] == "group (no weights, 4 images per batch)"
-    assert found["frozen"] == "stem (as told)"
+    assert found["frozen"] == "stem (as configured)"
     assert found["decoder"] == (
         "norm group (4 images per batch), nearest upsampling, deep supervision, scse attention"
     )
@@ -127,7 +127,9 @@ def test_volumes_are_counted_in_slices(tmp_path):
     assert found["backbone"] == "resnet18, 5 channels in"
     assert found["norm"] == "instance (that of the decoder)"
     assert found["input"] == ("1 channels and 2 slices on either side; zscore (images of float32)")
-    assert found["patch"] == "64 x 96 (as told), 207 per epoch; windows with overlap 0.5, flips"
+    assert (
+        found["patch"] == "64 x 96 (as configured), 207 per epoch; windows with overlap 0.5, flips"
+    )
 
 
 def test_classes_that_overlap_are_told(tmp_path):

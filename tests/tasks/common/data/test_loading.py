@@ -38,7 +38,7 @@ def test_workers_follow_from_device_cores_and_cache(device, cores, cached, value
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_told_workers_are_taken(device):
     told = choose_workers(3, device=device, cores=1, cached=False)
-    assert told == Decision(value="3", reason="as told")
+    assert told == Decision(value="3", reason="as configured")
 
 
 GB = 10**9
@@ -50,8 +50,8 @@ GB = 10**9
         ("auto", 2 * GB, 8 * GB, "memory", "2 GB, within a quarter of 8 GB free"),
         ("auto", 2 * GB + 1, 8 * GB, "none", "2 GB, more than a quarter of 8 GB free"),
         ("auto", 1, None, "none", "does not say how much memory is free"),
-        ("memory", 9, 8, "memory", "as told"),
-        ("none", 1, 100, "none", "as told"),
+        ("memory", 9, 8, "memory", "as configured"),
+        ("none", 1, 100, "none", "as configured"),
     ],
 )
 def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, value, reason):
@@ -64,8 +64,8 @@ def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, 
     ("free", "disk", "value", "reason"),
     [
         (8 * GB, 0, "memory", "2 GB, within a quarter of 8 GB free"),
-        (7 * GB, 4 * GB, "disk", "a scratch file of 2 GB in /scratch (TMPDIR), 4 GB free"),
-        (None, 4 * GB, "disk", "does not say how much memory is free; a scratch file of 2 GB in"),
+        (7 * GB, 4 * GB, "disk", "a temporary file of 2 GB in /scratch (TMPDIR), 4 GB free"),
+        (None, 4 * GB, "disk", "does not say how much memory is free; a temporary file of 2 GB in"),
         (
             7 * GB,
             4 * GB - 1,
@@ -88,7 +88,7 @@ def test_volumes_go_to_the_disk_if_they_fill_half_of_what_is_free(
 def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
     monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
     decision = choose_cache("disk", size=GB, free=None, disk=GB, prefers_disk=False)
-    assert str(decision) == "disk (as told, a scratch file of 1 GB in /scratch)"
+    assert str(decision) == "disk (as configured, a temporary file of 1 GB in /scratch)"
     message = (
         r"trainer.cache=disk needs 1 GB for decoded images, and 500 MB are free in /scratch: set "
         r"TMPDIR to a folder with more, or take memory, none or auto\."

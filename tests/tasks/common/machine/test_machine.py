@@ -38,9 +38,9 @@ def restore_cpu():
     [
         ("auto", True, Decision(value="cuda", reason="Pretended GPU")),
         ("cuda", True, Decision(value="cuda", reason="Pretended GPU")),
-        ("cpu", True, Decision(value="cpu", reason="as told")),
+        ("cpu", True, Decision(value="cpu", reason="as configured")),
         ("auto", False, Decision(value="cpu", reason="no CUDA device")),
-        ("cpu", False, Decision(value="cpu", reason="as told")),
+        ("cpu", False, Decision(value="cpu", reason="as configured")),
     ],
 )
 def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
@@ -69,7 +69,7 @@ def test_auto_precision_is_what_the_hardware_is_good_at(pretend, device, hardwar
 )
 def test_a_told_precision_is_taken_whatever_the_hardware(pretend, wanted, value):
     pretend()
-    assert precision(wanted, device="cuda") == Decision(value=value, reason="as told")
+    assert precision(wanted, device="cuda") == Decision(value=value, reason="as configured")
 
 
 @pytest.mark.usefixtures("restore_cpu")

@@ -16,8 +16,8 @@ from tasks.common.recipe.recipe import Recipe
         ("random", "auto", 7, "group", "no weights, 7 images per batch"),
         (None, "auto", 1, "group", "no weights, 1 images per batch"),
         ("random", "auto", 8, "batch", "no weights to keep statistics of"),
-        ("imagenet", "batch", 2, "batch", "as told"),
-        ("random", "frozen_batch", 2, "frozen_batch", "as told"),
+        ("imagenet", "batch", 2, "batch", "as configured"),
+        ("random", "frozen_batch", 2, "frozen_batch", "as configured"),
     ],
 )
 def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, value, reason):
@@ -34,10 +34,10 @@ def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, valu
         ("imagenet", "auto", 0, {}, "0", "loaded weights learn, statistics stay"),
         ("random", "auto", 2, {}, "0", "no weights were loaded"),
         (None, "auto", 2, {}, "0", "no weights were loaded"),
-        ("imagenet", 0, 2, {}, "0", "as told"),
-        ("random", 3, 2, {}, "3", "as told"),
+        ("imagenet", 0, 2, {}, "0", "as configured"),
+        ("random", 3, 2, {}, "3", "as configured"),
         ("imagenet", "auto", 2, {"c3": 2, "c4": 1}, "4", "the recipe unfreezes them down to c4"),
-        ("imagenet", 5, 2, {"c3": 2, "c4": 1}, "5", "as told"),
+        ("imagenet", 5, 2, {"c3": 2, "c4": 1}, "5", "as configured"),
         ("random", "auto", 2, {"c4": 1}, "0", "no weights were loaded"),
     ],
 )

@@ -7,7 +7,7 @@ from tasks.common.report.terminal import print_facts, print_line, print_scores, 
 
 
 def test_facts_are_printed_below_their_title(capsys):
-    print_facts("Keel", {"data": "/a/b.json", "lr": "0.02 (as told)"})
+    print_facts("Keel", {"data": "/a/b.json", "lr": "0.02 (as configured)"})
     title, data, lr, _ = capsys.readouterr().out.splitlines()
     assert "Keel" in title
     assert data.split()[1:3] == ["data", "/a/b.json"]

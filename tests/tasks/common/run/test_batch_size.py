@@ -123,7 +123,7 @@ def test_data_set_and_learning_rate_limit_the_batch(images, lr_images, accumulat
 
 def test_a_number_is_taken_and_nothing_is_assembled():
     cfg = config(recipe={"batch_size": 3})
-    assert settle_batch_size(cfg, None) == Decision(value="3", reason="as told")
+    assert settle_batch_size(cfg, None) == Decision(value="3", reason="as configured")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_mean_and_std_of_the_weights_come_last():
     [
         ("auto", ["uint8"], "imagenet", "images of 8 bits"),
         ("auto", ["uint8", "uint16"], "zscore", "images of uint16, uint8"),
-        ("window", ["int16"], "window", "as told"),
+        ("window", ["int16"], "window", "as configured"),
     ],
 )
 def test_the_normalisation_follows_from_the_files(wanted, dtypes, value, reason):

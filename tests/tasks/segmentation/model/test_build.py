@@ -48,8 +48,8 @@ def test_norms_follow_from_what_is_told_the_weights_and_the_batch(
     ("norm", "decoder", "reasons"),
     [
         ("auto", "auto", ("loaded statistics are kept", "4 images per batch")),
-        ("auto", "group", ("that of the decoder", "as told")),
-        ("batch", "auto", ("as told", "4 images per batch")),
+        ("auto", "group", ("that of the decoder", "as configured")),
+        ("batch", "auto", ("as configured", "4 images per batch")),
     ],
 )
 def test_norms_come_with_their_reasons(norm, decoder, reasons):

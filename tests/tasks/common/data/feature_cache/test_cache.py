@@ -1,4 +1,4 @@
-"""Entries are computed once per view, with the weights of the time of filling, and kept as told."""
+"""Each view is computed once, with the weights of the time of filling, and kept as asked."""
 
 import re
 
