@@ -5,16 +5,14 @@
 """
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.common.run.command_line import exit_on_error
-from tasks.common.run.inference import add_flags, inferences, refuse_others
+from tasks.common.run.inference import Flags, add_flags, inferences, refuse_others
 
 
-def main() -> None:
-    """Evaluate, and print the table."""
-    tasks = inferences()
-    flags = {name: task.evaluate_flags for name, task in tasks.items()}
+def _parser(flags: Mapping[str, Flags]) -> ArgumentParser:
     parser = ArgumentParser(
         description="Print COCO AP of a detector, or Dice and distances of a segmenter, per class.",
         usage="%(prog)s [options] CHECKPOINT TRUTH IMAGES\n"
@@ -35,6 +33,14 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
     add_flags(parser, flags)
+    return parser
+
+
+def main() -> None:
+    """Evaluate, and print the table."""
+    tasks = inferences()
+    flags = {name: task.evaluate_flags for name, task in tasks.items()}
+    parser = _parser(flags)
     options = parser.parse_args()
     expected = ["TRUTH"] if options.results else ["CHECKPOINT", "TRUTH", "IMAGES"]
     if len(options.paths) != len(expected):

@@ -42,7 +42,7 @@ def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:
     parser.add_argument(
         "--exif",
         choices=("apply", "refuse", "ignore"),
-        help="images to be shown turned; as in training where not given (docs/data.md)",
+        help="images rotated by their EXIF orientation; as in training if not given (docs/data.md)",
     )
     groups: dict[str, Any] = {}
     for flag, how in {f: how for own in flags.values() for f, how in own.items()}.items():

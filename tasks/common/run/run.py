@@ -73,11 +73,7 @@ def _carry_out(
     started: float,
 ) -> Outcome:
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
-    resume = None
-    if cfg.resume is not None:
-        resume, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
-        check_resume(resume, parts.card, settings=parts.module.settings, defaults=task.defaults)
-        facts = {**facts, "resumed from": fact}
+    resume, resumed = _resumed(cfg, parts, task)
     audit, callbacks = _callbacks(parts, folder)
     trainer, best, last = build_trainer(
         parts.options,
@@ -91,7 +87,7 @@ def _carry_out(
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
-        print_facts(task.title, {**facts, "run folder": str(folder)})
+        print_facts(task.title, {**facts, **resumed, "run folder": str(folder)})
     if parts.options.compile:
         parts.backbone.compile()
     try:
@@ -112,6 +108,17 @@ def _carry_out(
         seconds=time.monotonic() - started,
         is_first=trainer.is_global_zero,
     )
+
+
+def _resumed(
+    cfg: DictConfig, parts: PartsT, task: Task[PartsT]
+) -> tuple[Path | None, dict[str, str]]:
+    """Return the checkpoint to go on from, which must fit the run, and the banner's line on it."""
+    if cfg.resume is None:
+        return None, {}
+    checkpoint, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
+    check_resume(checkpoint, parts.card, settings=parts.module.settings, defaults=task.defaults)
+    return checkpoint, {"resumed from": fact}
 
 
 def _conclude(
