@@ -7,6 +7,11 @@ from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
 
 
+def without_classifier(state):
+    """Return what a backbone has of the state dict of torchvision's or timm's whole network."""
+    return {k: v for k, v in state.items() if not k.startswith("fc.")}
+
+
 def short(name, **options):
     """The variant with two blocks in its first stage and one in the others, of 16 channels up."""
     spec = VARIANTS[name]

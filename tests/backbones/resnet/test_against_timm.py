@@ -8,6 +8,7 @@ from torch import nn
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
 from backbones.weights.renames import from_preactivation, preactivation_norms
+from tests.backbones.networks import without_classifier
 
 QUICK = [  # (name, output stride)
     ("resnet18", 8),
@@ -34,7 +35,7 @@ def with_our_names(state):
     if "stem.conv.weight" in state:
         state = from_preactivation(state)
         state |= preactivation_norms(state)
-    return {k: v for k, v in state.items() if not k.startswith("fc.")}
+    return without_classifier(state)
 
 
 def their_features(model, image):
@@ -52,7 +53,11 @@ def their_features(model, image):
     return kept
 
 
-def check(name, output_stride, trained_looking):
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_features_are_timms(name, output_stride, trained_looking):
     options = {} if output_stride == 32 else {"output_stride": output_stride}
     theirs = trained_looking(timm.create_model(name, **options))
     with torch.device("meta"):
@@ -68,17 +73,6 @@ def check(name, output_stride, trained_looking):
         torch.testing.assert_close(found[key] / scale, reference / scale, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "output_stride"), QUICK)
-def test_features_are_timms(name, output_stride, trained_looking):
-    check(name, output_stride, trained_looking)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "output_stride"), SLOW)
-def test_features_of_every_shared_variant_are_timms(name, output_stride, trained_looking):
-    check(name, output_stride, trained_looking)
-
-
 def test_most_of_the_family_is_shared():
     """Those that are not: Caffe's stride, shortcuts A and C, CBAM, CIFAR's, gates, and v2-200."""
     alone = set(VARIANTS) - set(SHARED)
@@ -89,12 +83,10 @@ def test_most_of_the_family_is_shared():
 def test_cbam_is_timms(trained_looking):
     theirs = trained_looking(timm.models.resnet.resnet18(block_args={"attn_layer": "cbam"}))
     ours = build_backbone("cbam_resnet18").eval()
-    state = {
-        k.replace("spatial.conv.conv.", "spatial.conv.0."): v
-        for k, v in theirs.state_dict().items()
-    }
-    state = {k.replace("spatial.conv.bn.", "spatial.conv.1."): v for k, v in state.items()}
-    ours.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+    state = without_classifier(theirs.state_dict())
+    for old, new in (("spatial.conv.conv.", "spatial.conv.0."), ("conv.bn.", "conv.1.")):
+        state = {key.replace(old, new): value for key, value in state.items()}
+    ours.load_state_dict(state)
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         expected, found = their_features(theirs, image), ours(image)

@@ -13,6 +13,7 @@ from backbones.resnet.model import ResNet
 from backbones.resnet.shortcut import ZeroPadShortcut, mean_pool
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
+from tests.backbones.networks import without_classifier
 
 
 def normed(state, key, x):
@@ -21,14 +22,10 @@ def normed(state, key, x):
     return F.batch_norm(x, *(state[f"{key}.{name}"] for name in names))
 
 
-def backbone_state(network):
-    return {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
-
-
 def test_caffes_stride_is_in_the_first_convolution(trained_looking):
     theirs = trained_looking(torchvision.models.resnet50(weights=None))
     ours = build_backbone("resnet50_caffe").eval()
-    ours.load_state_dict(backbone_state(theirs))
+    ours.load_state_dict(without_classifier(theirs.state_dict()))
     for layer in (theirs.layer2, theirs.layer3, theirs.layer4):
         layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
     image = torch.rand(1, 3, 64, 96)

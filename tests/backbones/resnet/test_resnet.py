@@ -5,13 +5,9 @@ from torchvision.models._utils import IntermediateLayerGetter
 
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
+from tests.backbones.networks import without_classifier
 
 TORCHVISIONS = [name for name in VARIANTS if name in torchvision.models.list_models()]
-
-
-def features(backbone):
-    """The state dict of torchvision's model without its classifier."""
-    return {k: v for k, v in backbone.state_dict().items() if not k.startswith("fc.")}
 
 
 def close(found, expected):
@@ -31,7 +27,7 @@ def test_torchvision_weights_give_torchvision_features_and_logits(name):
     theirs = torchvision.models.get_model(name, weights=None).eval()
     with torch.device("meta"):  # no second initialisation
         ours = build_backbone(name).eval()
-    ours.load_state_dict(features(theirs), strict=True, assign=True)
+    ours.load_state_dict(without_classifier(theirs.state_dict()), assign=True)
     layers = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
     image = torch.rand(1, 3, 64, 32)
 
@@ -51,7 +47,7 @@ def test_dilation_is_torchvisions(output_stride):
     dilate = [False, output_stride == 8, True]
     theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=dilate).eval()
     ours = build_backbone("resnet50", output_stride=output_stride).eval()
-    ours.load_state_dict(features(theirs), strict=True)
+    ours.load_state_dict(without_classifier(theirs.state_dict()))
     image = torch.rand(1, 3, 96, 64)
 
     with torch.no_grad():

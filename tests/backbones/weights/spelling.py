@@ -23,6 +23,7 @@ SWAV = by((0.485, 0.456, 0.406), (0.228, 0.224, 0.225))
 CAFFE = by((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), white=255, bgr=True)
 CV2_HALF = by((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), bgr=True)
 HALF = by((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HALF_CARD = {"mean": [0.5] * 3, "std": [0.5] * 3}  # what a file says of such images
 
 
 def detectron2(state):

@@ -192,7 +192,7 @@ def test_mmdetections_style_says_where_it_strides(bottlenecks, save, style, name
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_keel_file_strides_as_the_backbone_in_its_card(bottlenecks, save, name):
-    card = {"backbone": name, "mean": [0.5] * 3, "std": [0.5] * 3}
+    card = spelling.HALF_CARD | {"backbone": name}
     path = save({"state_dict": spelling.below("network.", bottlenecks), "keel": card})
     load(path, name)
     refused(path, next(row for row in ROWS if row != name), name)
@@ -274,19 +274,21 @@ def test_gates_are_in_a_file_or_not_at_all(tmp_path):
         load_weights(gated, tmp_path / "half.pth", name="dynamic_resnet18", conventions="imagenet")
 
 
-def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
-    state = build_backbone("resnet18", out_features=["c2"]).state_dict()
-    state["layer1.0.bn1.weight"][3] = float("nan")
-    torch.save(state, tmp_path / "nan.pth")
-    with refuses(r"NaN or infinite in 1 tensors, such as layer1\.0\.bn1"):
-        build_backbone("resnet18", weights=tmp_path / "nan.pth", out_features=["c2"])
-
-
-@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.complex64])
-def test_integers_in_the_place_of_weights_are_refused(state, tmp_path, kind):
-    """A quantised file's integers would be weights up to 127."""
-    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"].to(kind)
-    torch.save(state, tmp_path / "small.pth")
-    name = str(kind).removeprefix("torch.")
-    with refuses(rf"has {name} in the place of .* such as layer1\.0\.conv1"):
-        build_backbone("resnet18", weights=tmp_path / "small.pth", out_features=["c2"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda weight: weight.where(weight < weight.max(), torch.nan),
+            "NaN or infinite in 1 tensors,",
+        ),
+        (torch.Tensor.char, "has int8 in the place of"),
+        (torch.Tensor.byte, "has uint8 in the place of"),
+        (torch.Tensor.cfloat, "has complex64 in the place of"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(shallow, save, change, message):
+    """Of a run that diverged; or quantised, whose integers would be weights up to 127."""
+    key = "layer1.0.conv1.weight"
+    path = save(shallow | {key: change(shallow[key])})
+    with refuses(rf"{message} .*such as layer1\.0\.conv1"):
+        build_backbone("resnet18", weights=path, out_features=["c2"])

@@ -17,8 +17,9 @@ CONTENT = b"the weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture
-def online(monkeypatch):
+@pytest.fixture(autouse=True)
+def _online(monkeypatch):
+    """Only a server of the test's own is asked, but where the test turns the network off."""
     monkeypatch.setenv("KEEL_OFFLINE", "0")
     monkeypatch.setenv("no_proxy", "*")
 
@@ -43,7 +44,6 @@ def left_in(folder):
     return sorted(p.name for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.usefixtures("online")
 def test_a_download_takes_its_name_and_leaves_nothing_else(source, target, capsys):
     assert fetch(source.as_uri(), sha256=SHA256[:8], name=target.name) == target
     assert target.read_bytes() == CONTENT
@@ -51,7 +51,6 @@ def test_a_download_takes_its_name_and_leaves_nothing_else(source, target, capsy
     assert "100%" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("online")
 def test_what_is_there_is_not_downloaded_again(source, target, monkeypatch):
     fetch(source.as_uri(), sha256=SHA256[:8], name=target.name)
     source.unlink()
@@ -59,7 +58,6 @@ def test_what_is_there_is_not_downloaded_again(source, target, monkeypatch):
     assert fetch(source.as_uri(), sha256=SHA256[:8], name=target.name).read_bytes() == CONTENT
 
 
-@pytest.mark.usefixtures("online")
 def test_a_download_of_another_hash_leaves_no_file(source, target):
     with pytest.raises(
         ConnectionError, match=r'^cannot download file://.*expected "0123abcd", got'
@@ -111,7 +109,6 @@ def serving(*answers):
             thread.join()
 
 
-@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_a_failed_download_says_three_things_and_leaves_no_file(target, answer):
     with serving(answer) as (url, _), pytest.raises(ConnectionError) as caught:
@@ -133,7 +130,6 @@ def part(start, stop, *, ranged=True):
 LONGER = b"HTTP/1.1 200 OK\r\nContent-Length: 13000\r\n\r\n" + b"x" * 12000
 
 
-@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize(
     ("answers", "asked"),
     [
@@ -152,7 +148,6 @@ def test_a_broken_connection_is_taken_up_again(target, answers, asked):
     assert [int(start or 0) for start in ranges] == asked
 
 
-@pytest.mark.usefixtures("online")
 def test_a_server_that_never_gets_further_is_given_up(target):
     gone = pytest.raises(ConnectionError, match="the connection broke after 10 of 11000 bytes")
     with serving(part(0, 10, ranged=False)) as (url, requests), gone:
@@ -161,7 +156,6 @@ def test_a_server_that_never_gets_further_is_given_up(target):
     assert left_in(target.parent) == []
 
 
-@pytest.mark.usefixtures("online")
 def test_a_full_disk_leaves_no_file_and_says_what_to_do(source, target, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -183,7 +177,6 @@ def _says_three_things(message, url, target):
     assert "backbone.weights=random" in message
 
 
-@pytest.mark.usefixtures("online")
 def test_ctrl_c_in_a_download_leaves_no_file(source, target, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -223,7 +216,6 @@ def test_offline_never_opens_a_connection(target, monkeypatch):
             fetch(url, sha256="f37072fd", name=target.name)
 
 
-@pytest.mark.usefixtures("online")
 def test_what_a_killed_process_left_is_removed_by_the_next_download(target):
     """kill -9 leaves no time to tidy up; a file that was written to lately may be another's."""
     target.parent.mkdir(parents=True, exist_ok=True)

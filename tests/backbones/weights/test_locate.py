@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import save_file
 
-from backbones import build_backbone, load_weights
+from backbones import UserError, build_backbone, load_weights
 from backbones.weights import hub
 from backbones.weights.locate import locate
 from tests.backbones.errors import refuses
@@ -157,40 +157,33 @@ def test_a_repository_without_weights_is_called_so(repository):
         locate("hf:owner/name", name="resnet18")
 
 
-def failing(monkeypatch, error):
-    def download(*_, **__):
-        raise error
-
-    monkeypatch.setattr(hub, "hf_hub_download", download)
-
-
-@pytest.mark.usefixtures("online")
-def test_a_repository_that_is_not_there_is_called_so(monkeypatch):
-    failing(monkeypatch, RepositoryNotFoundError("401", response=answer(401)))
-    with refuses(r"^the hub has no 'owner/name' at revision 'main', or keeps"):
-        locate("hf:owner/name", name="resnet18")
-
-
 THREE = (
     r"^cannot download .* of owner/name \(.*\)\. Do one of three things: run `hf download "
     r"owner/name` where there is a network and copy .* here; give a file of your own, .*random\.$"
 )
 
 
-@pytest.mark.usefixtures("online")
-@pytest.mark.parametrize("error", [LocalEntryNotFoundError("no route"), OSError("broken")])
-def test_a_hub_that_is_not_reached_says_three_things(monkeypatch, error):
-    failing(monkeypatch, error)
-    with pytest.raises(ConnectionError, match=THREE):
-        locate("hf:owner/name", name="resnet18")
+NOT_THERE = r"^the hub has no 'owner/name' at revision 'main', or keeps"
+NO_SPACE = r"no space in .* for config\.json of owner/name; nothing of it"
 
 
 @pytest.mark.usefixtures("online")
-def test_a_full_disk_is_called_so(monkeypatch):
-    failing(monkeypatch, OSError(28, "No space left on device"))
-    with pytest.raises(
-        OSError, match=r"no space in .* for config\.json of owner/name; nothing of it"
-    ):
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (RepositoryNotFoundError("401", response=answer(401)), UserError, NOT_THERE),
+        (LocalEntryNotFoundError("no route"), ConnectionError, THREE),
+        (OSError("broken"), ConnectionError, THREE),
+        (OSError(28, "No space left on device"), OSError, NO_SPACE),
+    ],
+    ids=["no repository", "no route", "a broken connection", "a full disk"],
+)
+def test_a_download_that_fails_says_why(monkeypatch, error, kind, message):
+    def download(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(kind, match=message):
         locate("hf:owner/name", name="resnet18")
 
 

@@ -6,7 +6,7 @@ import torch
 from backbones import build_backbone
 from tests.backbones.errors import refuses
 from tests.backbones.weights import spelling
-from tests.backbones.weights.spelling import HALF, below, hub
+from tests.backbones.weights.spelling import HALF, HALF_CARD, below, hub
 
 
 def head(count, *, bias=True, name="fc"):
@@ -66,8 +66,7 @@ def test_torchvisions_names_are_no_proof_of_torchvisions_images(small, save, kin
 
 def test_a_state_dict_can_be_saved_with_its_conventions(small, save, theirs, same_features):
     """As the message says, for those who load it where there is no option for them."""
-    card = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    path = save({"state_dict": bare(small), "keel": card})
+    path = save({"state_dict": bare(small), "keel": HALF_CARD})
     same_features(path, theirs, HALF, origin="Keel")
 
 

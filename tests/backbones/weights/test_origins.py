@@ -21,6 +21,7 @@ from tests.backbones.weights.spelling import (
     CAFFE,
     CV2_HALF,
     HALF,
+    HALF_CARD,
     IMAGENET,
     MM2_CAFFE,
     MM2_TORCH,
@@ -170,7 +171,7 @@ def test_a_detectron2_detector_that_says_its_mean(theirs, small, save, same_feat
 def test_a_file_of_timms_own_names(name, tmp_path, trained_looking):
     """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
     model = trained_looking(timm.create_model(name))
-    config = {"architecture": name, "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    config = {"architecture": name, "pretrained_cfg": HALF_CARD}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     ours = build_backbone(name, weights=tmp_path / "model.safetensors").eval()

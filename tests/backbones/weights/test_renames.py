@@ -18,6 +18,7 @@ from backbones.weights.renames import (
     unit_statistics,
 )
 from backbones.weights.unwrap import backbone_state, bare_names
+from tests.backbones.networks import without_classifier as body
 from tests.backbones.weights import spelling
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -28,10 +29,6 @@ def fifty():
     """torchvision's ResNet-50 without memory."""
     with torch.device("meta"):
         return torchvision.models.resnet50(weights=None).state_dict()
-
-
-def body(state):
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
 def identical(found, expected):
