@@ -71,8 +71,8 @@ def test_a_unet_takes_a_step(name):
         pytest.skip("its convolutions without padding give maps that no decoder can join")
     torch.manual_seed(0)
     choice, side = choice_of(name), side_of(name)
-    for told in ("auto", "instance"):  # of the decoder, which the backbone cannot have
-        norm, decoder = choose_norms(choice, UNetOptions(norm=told), batch_size=2)
+    for asked in ("auto", "instance"):  # of the decoder, which the backbone cannot have
+        norm, decoder = choose_norms(choice, UNetOptions(norm=asked), batch_size=2)
         assert norm.value == "batch"
     backbone = build_chosen(choice, in_channels=3, norm=norm.value, freeze=1)
     options = UNetOptions(norm=decoder.value, deep_supervision=True)
@@ -90,10 +90,10 @@ def test_loaded_batch_norms_are_fixed_and_others_stay(name):
     with torch.device("meta"):
         network = timm.create_model(name, num_classes=0)
         backbone = build_chosen(choice_of(name), in_channels=3, norm=norm, freeze=2)
-    batch = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    batch = [module for module in network.modules() if isinstance(module, kind)]
     assert norm == ("frozen_batch" if batch else "batch")
-    left = [m for m in backbone.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    assert left == []
+    assert not any(isinstance(module, kind) for module in backbone.modules())
 
 
 def test_fixed_norms_of_tokens_are_those_of_the_batch_norm():
@@ -124,9 +124,8 @@ def test_a_detector_stands_on_the_features_there_are(name, features, sizes):
 
 def test_an_image_of_another_size_is_refused_with_the_size():
     backbone = build_chosen(choice_of("levit_128s"), in_channels=3, norm="batch", freeze=0)
-    with pytest.raises(
-        ValueError, match=r"made for images of 224 x 224 and failed on images of 64"
-    ):
+    message = r"made for images of 224 x 224 and failed on images of 64"
+    with pytest.raises(ValueError, match=message):
         backbone(torch.rand(2, 3, 64, 64))
 
 
@@ -138,7 +137,7 @@ def test_an_image_of_another_size_is_refused_with_the_size():
         ({"deformable": ("c4",)}, r"backbone\.deformable"),
     ],
 )
-def test_what_is_told_and_cannot_be_is_refused_as_it_is_spelt(options, message):
+def test_an_option_that_timms_model_cannot_have_is_refused(options, message):
     choice = BackboneChoice(name="timm/test_resnet", weights="random", **options)
     with pytest.raises(ValueError, match=message):
         build_chosen(choice, in_channels=3, norm=options.get("norm", "batch"), freeze=0)

@@ -20,25 +20,15 @@ def banner(tmp_path):
     return read
 
 
-def test_a_split_that_is_drawn_is_said_to_be_with_its_seed(banner):
-    said = banner("data.val=null", "data.seed=7")
-    assert said["split"] == (
+def test_a_split_that_is_drawn_is_shown_with_its_seed(banner):
+    shown = banner("data.val=null", "data.seed=7")
+    assert shown["split"] == (
         "train, val, test are drawn from 8 images by data.seed=7, stratified by class"
     )
-    assert [said[side].split(",")[0] for side in ("train", "val", "test")] == [
-        "6 images",
-        "1 images",
-        "1 images",
-    ]
-    said = banner(
-        "data.val=null",
-        "data.test=annotations/instances_test.json",
-        r"data.group='(t\w+_\d+)'",
-        "data.fractions=[0.5,0.5,0]",
-    )
-    assert said["split"].startswith("train, val are drawn from 8 images by data.seed=0")
-    assert said["split"].endswith(r", by groups (data.group=(t\w+_\d+))")
-
-
-def test_splits_of_the_data_set_itself_are_not_drawn(banner):
-    assert "split" not in banner()
+    counts = [shown[side].split(",")[0] for side in ("train", "val", "test")]
+    assert counts == ["6 images", "1 images", "1 images"]
+    divided = ["data.val=null", "data.test=annotations/instances_test.json"]
+    split = banner(*divided, r"data.group='(t\w+_\d+)'", "data.fractions=[0.5,0.5,0]")["split"]
+    assert split.startswith("train, val are drawn from 8 images by data.seed=0")
+    assert split.endswith(r", by groups (data.group=(t\w+_\d+))")
+    assert "split" not in banner()  # the data set's own splits

@@ -41,18 +41,10 @@ def test_a_good_box_becomes_xyxy_and_stays_xywh_in_the_truth():
     np.testing.assert_array_equal(record.boxes, np.float32([[10.5, 20, 40.5, 60]]))
     np.testing.assert_array_equal(record.labels, [2])
     assert (record.boxes.dtype, record.labels.dtype) == (np.float32, np.int64)
+    entry = {"id": 1, "image_id": 7, "category_id": 9}
     assert annotations.truth == {
         "images": [{"id": 7, "file_name": "sub/a.jpg", "height": 100, "width": 200}],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 7,
-                "category_id": 9,
-                "bbox": [10.5, 20, 30, 40],
-                "area": 1200,
-                "iscrowd": 0,
-            }
-        ],
+        "annotations": [entry | {"bbox": [10.5, 20, 30, 40], "area": 1200, "iscrowd": 0}],
         "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
     }
     assert annotations.cleaned == {}

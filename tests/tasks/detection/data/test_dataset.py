@@ -17,17 +17,13 @@ from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 
 
 def split_of(paths, *, sizes=None, regions=None):
-    images = [
-        LabelledImage(
-            path=path,
-            file_name=path.name,
-            image_id=100 + number,
-            height=(sizes or {}).get(path.name, (WIDTH, HEIGHT))[1],
-            width=(sizes or {}).get(path.name, (WIDTH, HEIGHT))[0],
-            regions=regions if regions is not None else [Region(label=2, bbox=(2, 4, 10, 8))],
-        )
-        for number, path in enumerate(paths)
-    ]
+    images = []
+    for number, path in enumerate(paths, start=100):
+        width, height = (sizes or {}).get(path.name, (WIDTH, HEIGHT))
+        objects = regions if regions is not None else [Region(label=2, bbox=(2, 4, 10, 8))]
+        shape = {"width": width, "height": height}
+        about = {"path": path, "file_name": path.name, "image_id": number}
+        images.append(LabelledImage(**about, **shape, regions=objects))
     found = LabelledSet(
         source=Path("instances.json"),
         image_folder=paths[0].parent if paths else Path(),
@@ -97,6 +93,14 @@ def thumbnail():
     return exif.tobytes() + small.getvalue()
 
 
+def refuse(path):
+    """Assert that a file can neither be read nor pass the check."""
+    with pytest.raises(ValueError, match=rf"{path.name} cannot be decoded"):
+        read_image(path)
+    with pytest.raises(ValueError, match=rf"1 of 1 images .*: {path.name} cannot be decoded"):
+        check_images(split_of([path]), policy="error")
+
+
 @pytest.mark.parametrize("filler", [b"", b"\0" * 5000])
 @pytest.mark.parametrize(
     ("name", "options", "share"),
@@ -113,10 +117,7 @@ def test_a_truncated_file_is_refused(save, name, options, share, filler):
     path = save(name, noise(), **options)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)] + filler)
-    with pytest.raises(ValueError, match=rf"{name} cannot be decoded"):
-        read_image(path)
-    with pytest.raises(ValueError, match=rf"1 of 1 images .*: {name} cannot be decoded"):
-        check_images(split_of([path]), policy="error")
+    refuse(path)
 
 
 @pytest.mark.parametrize("extra", [b"\0\0\0", b"\r\n", b"written by a camera" * 50])
@@ -129,12 +130,8 @@ def test_bytes_after_the_end_of_an_image_do_no_harm(save, name, extra):
 
 
 def test_what_is_not_an_image_is_refused(tmp_path):
-    path = tmp_path / "a.jpg"
-    path.write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
-        read_image(path)
-    with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
-        check_images(split_of([path]), policy="error")
+    (tmp_path / "a.jpg").write_text("<html>not found</html>")
+    refuse(tmp_path / "a.jpg")
     with pytest.raises(FileNotFoundError, match=r"b.jpg"):
         read_image(tmp_path / "b.jpg")
 

@@ -42,9 +42,10 @@ def test_what_is_given_rules(root):
     assert splits.train.reading == Reading(exif="ignore", range=(100, 900), clipped=True)
     assert "100 to 900 becomes 0 to 255, what is outside is cut off (data.range)" in splits.images
     assert splits.digests() != read(root).digests()
-    with pytest.raises(ValueError, match=r"data.range takes .*got \[1\]"):
-        read(root, range=[1])
-    with pytest.raises(ValueError, match=r"data.range takes .*got 255"):
-        read(root, range=255)
-    with pytest.raises(ValueError, match=r"unknown data.exif 'aply'"):
-        read(root, exif="aply")
+    for options, message in (
+        ({"range": [1]}, r"data.range takes .*got \[1\]"),
+        ({"range": 255}, "data.range takes .*got 255"),
+        ({"exif": "aply"}, "unknown data.exif 'aply'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(root, **options)

@@ -1,7 +1,6 @@
 """The detector that comes of what was chosen."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,26 +9,19 @@ from torch import nn
 
 from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
-from tasks.detection.data.annotations import Annotations
 from tasks.detection.model.build import new_detector
 from tasks.detection.options import DetectorOptions
+from tests.tasks.both import boxes
 
 OPTIONS = DetectorOptions(
     features=("c3", "c4"), fpn_channels=16, head_width=16, anchor_sizes=(16, 32, 64)
 )
-DATA = Annotations(
-    source=Path("x.json"),
-    classes=["cat", "dog"],
-    category_ids=[3, 90],
-    images=[],
-    truth={"images": [], "annotations": [], "categories": []},
-    cleaned={},
-)
+DATA = replace(boxes("cat", "dog"), category_ids=[3, 90])
 
 
-def build(**changes):
+def build(data=DATA, **changes):
     choice = BackboneChoice(**{"name": "resnet18", "weights": "random"} | changes)
-    return new_detector(choice, OPTIONS, data=DATA, norm="group", freeze=1)
+    return new_detector(choice, OPTIONS, data=data, norm="group", freeze=1)
 
 
 def test_the_detector_is_what_was_chosen():
@@ -59,9 +51,7 @@ def test_the_preprocessing_is_that_of_the_weights(tmp_path):
 
 @pytest.mark.parametrize("one_based", [True, False])
 def test_the_card_says_how_coordinates_were_counted(one_based):
-    data = replace(DATA, one_based=one_based)
-    choice = BackboneChoice(name="resnet18", weights="random")
-    _, card = new_detector(choice, OPTIONS, data=data, norm="group", freeze=1)
+    _, card = build(replace(DATA, one_based=one_based))
     assert card.one_based is one_based
 
 

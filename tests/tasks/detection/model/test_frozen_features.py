@@ -1,4 +1,4 @@
-"""Training behind the frozen stages is training, in whatever way their output is kept."""
+"""Training on the kept output of frozen stages has the losses of training on images."""
 
 import json
 from dataclasses import replace
@@ -22,6 +22,7 @@ from tasks.detection.model.build import new_detector
 from tasks.detection.model.frozen_features import DetectionEncoder, losses_from
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import AugmentOptions, DetectorOptions
+from tests.tasks.detection.conftest import write_coco_below
 from tests.trainer import quiet_trainer
 
 OPTIONS = DetectorOptions(
@@ -72,7 +73,7 @@ def data_for(split, module, *, precision="32-true", **cache):
 
 
 class Watch(lightning.Callback):
-    """Keeps the losses; stops before a step if told."""
+    """Keeps the losses; stops after the step ``stop_at``, as a crash would."""
 
     def __init__(self, stop_at=None):
         self.stop_at, self.losses = stop_at, []
@@ -114,23 +115,30 @@ def test_the_losses_are_those_of_torchvisions_forward(split, index):
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-@pytest.mark.parametrize(("precision", "kept"), [("32-true", "disk"), ("bf16-mixed", "memory")])
-def test_a_run_has_the_same_losses_in_every_way(split, tmp_path, precision, kept):
+def losses_of(split, folder, *, precision="32-true", where="none"):
+    module = module_for(split)
+    data = data_for(split, module, precision=precision, where=where, folder=str(folder / "cache"))
+    return train(folder, module, data, precision=precision)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The losses of a run without a cache."""
+    folder = tmp_path_factory.mktemp("whole")
+    return losses_of(write_coco_below(folder, "train", count=3), folder)
+
+
+def test_a_run_has_the_same_losses_from_a_cache(split, tmp_path, whole):
     """All ways in all precisions are compared in the tests of the cache."""
-    losses = []
-    for where in ("none", kept):
-        module = module_for(split)
-        data = data_for(split, module, precision=precision, where=where, folder=str(tmp_path / "c"))
-        losses.append(train(tmp_path / where, module, data, precision=precision))
-    assert len(losses[0]) == 6
-    assert losses[0] == losses[1]
+    assert len(whole) == 6
+    assert losses_of(split, tmp_path, where="disk") == whole
+    low = [losses_of(split, tmp_path, precision="bf16-mixed", where=w) for w in ("none", "memory")]
+    assert low[0] == low[1] != whole
 
 
 @pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable")  # ours skips batches
-def test_a_resumed_run_goes_on_with_the_prefix_of_its_checkpoint(split, tmp_path):
+def test_a_resumed_run_goes_on_with_the_prefix_of_its_checkpoint(split, tmp_path, whole):
     """Into a network that was drawn with another seed, and with another way of keeping."""
-    module = module_for(split)
-    whole = train(tmp_path, module, data_for(split, module, where="none"))
     last = [LastCheckpoint(tmp_path / "last.ckpt", minutes=0), ExactState()]
     module = module_for(split)
     with pytest.raises(RuntimeError, match="stopped"):
@@ -167,8 +175,7 @@ def test_a_batch_is_as_large_as_its_largest_sides():
     assert DetectionEncoder.collate(entries).padded == (64, 96)
 
 
-def test_the_pixels_are_those_of_the_padded_images(write_coco):
-    split = write_coco("train", count=3)
+def test_the_pixels_are_those_of_the_padded_images(split):
     module = module_for(split)
     encoder = DetectionEncoder(module.network, split, decides={})
     samples = data_for(split, module).training_set()
@@ -178,8 +185,7 @@ def test_the_pixels_are_those_of_the_padded_images(write_coco):
 
 
 def test_other_boxes_and_other_files_are_other_entries(split):
-    module = module_for(split)
-    cache = data_for(split, module).cache
+    cache = data_for(split, module_for(split)).cache
     key = cache.key()
     split.images[1].boxes[0, 2] += 1
     assert cache.key() != key

@@ -28,11 +28,8 @@ def awkward(seed):
             annotations.append(entry | {"id": len(annotations) + 1, "area": area, "iscrowd": crowd})
         for _ in range(int(rng.integers(0, 40))):
             side = int(rng.choice(SIDES))
-            box = [
-                *map(float, rng.integers(0, 5, 2) * 8),
-                float(side),
-                float(rng.choice([side, 24])),
-            ]
+            corner = rng.integers(0, 5, 2) * 8
+            box = [*map(float, corner), float(side), float(rng.choice([side, 24]))]
             entry = {"image_id": image, "category_id": int(rng.choice(CLASSES)), "bbox": box}
             results.append(entry | {"score": round(float(rng.random()), 1)})
     return whole(annotations), results
@@ -98,11 +95,6 @@ def test_with_another_limit_the_arrays_have_the_bits_of_pycocotools(limit, asser
         assert scores[f"ar_{limit}"] == recalls[recalls > -1].mean()
 
 
-def test_a_limit_below_those_of_recall_is_refused():
-    with pytest.raises(ValueError, match=r"limit is 9; expected at least 10 detections"):
-        evaluate(*awkward(0), limit=9)
-
-
 def test_the_cases_have_what_makes_evaluators_differ():
     truths, found = zip(*(awkward(seed) for seed in range(8)), strict=True)
     boxes = [entry for truth in truths for entry in truth["annotations"]]
@@ -157,20 +149,19 @@ def test_objects_of_a_category_that_is_not_listed_count_neither_way(assert_same_
     assert_same_bits(truth, results)
 
 
-def test_without_results_nothing_is_found():
+def test_without_results_nothing_is_found_and_without_images_nothing_measured():
     truth, _ = awkward(3)
     found = evaluate(truth, [])
     assert set(np.unique(found.precision)) == set(np.unique(found.recall)) == {-1, 0}
-
-
-def test_a_split_without_images_has_nothing_to_measure():
     found = evaluate({"images": [], "annotations": [], "categories": [{"id": 1}]}, [])
     assert (found.precision == -1).all()
     assert found.recall.shape == (10, 1, 4, 3)
 
 
-def test_results_of_another_split_are_refused():
+def test_a_low_limit_and_results_of_another_split_are_refused():
     truth, results = awkward(4)
+    with pytest.raises(ValueError, match=r"limit is 9; expected at least 10 detections"):
+        evaluate(truth, results, limit=9)
     with pytest.raises(ValueError, match=r"1 images of the results .* 6 of the truth.*8.*split"):
         evaluate(truth, [*results, results[0] | {"image_id": 8}])
 
@@ -201,18 +192,11 @@ def test_what_a_class_has_is_pycocotools_on_that_class_alone(by_pycocotools):
 
 def test_real_annotations_are_scored_as_by_pycocotools(shared_data, assert_same_bits):
     folder = shared_data / "coco128"
-    (file,) = (folder / "annotations").glob("*.json")
-    (images,) = (path for path in folder.iterdir() if path.is_dir() and path.name != "annotations")
-    truth = read_coco(file, images).truth
-    rng = np.random.default_rng(0)
-    results = [
-        {
-            "image_id": entry["image_id"],
-            "category_id": entry["category_id"],
-            "bbox": (np.array(entry["bbox"]) + rng.normal(0, 4, 4)).clip(1).tolist(),
-            "score": float(rng.random()),
-        }
-        for entry in truth["annotations"]
-        for _ in range(2)
-    ]
+    file = folder / "annotations" / "instances_train2017.json"
+    truth = read_coco(file, folder / "train2017").truth
+    rng, results = np.random.default_rng(0), []
+    for entry in truth["annotations"] * 2:
+        near = (np.array(entry["bbox"]) + rng.normal(0, 4, 4)).clip(1).tolist()
+        about = {key: entry[key] for key in ("image_id", "category_id")}
+        results.append(about | {"bbox": near, "score": float(rng.random())})
     assert 0.05 < assert_same_bits(truth, results).stats[0] < 0.95
