@@ -58,13 +58,10 @@ def test_a_registered_builder_is_listed_and_returned_unchanged(registered):
 
 @pytest.mark.usefixtures("registered")
 def test_a_registered_builder_is_built_with_its_options():
-    backbone = build_backbone(
-        "two_stages", in_channels=1, norm="group", out_features=["c2"], output_stride=16
-    )
+    given = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
+    backbone = build_backbone("two_stages", **given)
     assert isinstance(backbone, TwoStages)
-    assert backbone.options == BackboneOptions(
-        in_channels=1, norm="group", out_features=["c2"], output_stride=16
-    )
+    assert backbone.options == BackboneOptions(**given)
     assert build_backbone("two_stages").options == BackboneOptions(
         in_channels=3, norm="batch", out_features=None, output_stride=32
     )
@@ -76,11 +73,8 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
     model = BackboneWithFPN(body, FPN(body.channels, out_channels=6)).train()
     before = {k: v.clone() for k, v in body.state_dict().items()}
     levels = model(torch.rand(2, 3, 16, 24))
-    assert {k: tuple(v.shape[1:]) for k, v in levels.items()} == {
-        "p1": (6, 8, 12),
-        "p2": (6, 4, 6),
-        "p3": (6, 2, 3),
-    }
+    sizes = {k: tuple(v.shape[1:]) for k, v in levels.items()}
+    assert sizes == {"p1": (6, 8, 12), "p2": (6, 4, 6), "p3": (6, 2, 3)}
     sum(x.square().mean() for x in levels.values()).backward()
     assert all((p.grad is None) == n.startswith("stem.") for n, p in body.named_parameters())
     moved = {k for k, v in body.state_dict().items() if not torch.equal(v, before[k])}
@@ -110,6 +104,8 @@ def test_a_name_that_is_taken_is_refused(name):
 def test_a_misspelt_name_is_answered_with_the_nearest_one():
     with refuses(r"^unknown backbone 'resnet5O'; did you mean 'resnet50'\?"):
         build_backbone("resnet5O")
+    with refuses(r"^unknown backbone 'tim/resnet18';"):
+        build_backbone("tim/resnet18")
 
 
 @pytest.mark.parametrize("keyword", ["wieghts", "pretrained", "freeze_at"])

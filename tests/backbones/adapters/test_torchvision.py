@@ -12,7 +12,7 @@ SMALL = {"min_size": 64, "max_size": 64}
 FEW_ROIS = {"box_batch_size_per_image": 8, "rpn_post_nms_top_n_test": 8}
 
 
-def body(name="resnet18", features=STAGES, **options):
+def body(name="narrow_resnet18", features=STAGES, **options):
     return build_backbone(name, out_features=list(features), **options)
 
 
@@ -31,7 +31,7 @@ def target(*, masks=False):
     ],
 )
 def test_a_detector_needs_nothing_but_classes(detector, features, extra, keys, quick):
-    backbone = DetectionBackbone(body(features=features), extra=extra)
+    backbone = DetectionBackbone(body(features=features), out_channels=32, extra=extra)
     assert list(backbone(torch.rand(1, 3, 64, 64))) == keys
     model = detector(backbone, num_classes=3, **SMALL, **quick).train()
     losses = model([torch.rand(3, 64, 64)], target(masks=detector is detection.MaskRCNN))
@@ -68,12 +68,8 @@ def test_their_checkpoint_loads_strictly_and_gives_their_pyramid(build, detector
 def test_a_stem_feature_is_left_out_and_no_extra_level_is_added():
     backbone = DetectionBackbone(build_backbone("resnet18"), out_channels=8, extra="none")
     levels = backbone(torch.rand(1, 3, 64, 64))
-    assert {k: tuple(v.shape[1:]) for k, v in levels.items()} == {
-        "0": (8, 16, 16),
-        "1": (8, 8, 8),
-        "2": (8, 4, 4),
-        "3": (8, 2, 2),
-    }
+    sizes = {name: tuple(level.shape[1:]) for name, level in levels.items()}
+    assert sizes == {"0": (8, 16, 16), "1": (8, 8, 8), "2": (8, 4, 4), "3": (8, 2, 2)}
 
 
 def test_it_can_be_copied_and_stays_frozen(clone):

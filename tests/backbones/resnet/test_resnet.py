@@ -17,11 +17,11 @@ def close(found, expected):
         torch.testing.assert_close(found[name] / scale, reference / scale, rtol=0, atol=1e-4)
 
 
-DEEP = [name for name in TORCHVISIONS if "101" in name or "152" in name]
+LARGE = [n for n in TORCHVISIONS if "101" in n or "152" in n or n.startswith("wide")]
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEEP)) for n in TORCHVISIONS]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in TORCHVISIONS]
 )
 def test_torchvision_weights_give_torchvision_features_and_logits(name):
     theirs = torchvision.models.get_model(name, weights=None).eval()
@@ -71,7 +71,5 @@ def test_stages_past_the_last_requested_feature_are_not_built():
     assert backbone.strides == {"c2": 4, "c4": 16}
     assert not any(key.startswith("layer4") for key in backbone.state_dict())
     maps = backbone(torch.rand(1, 3, 64, 96))
-    assert {k: tuple(v.shape[1:]) for k, v in maps.items()} == {
-        "c2": (64, 16, 24),
-        "c4": (256, 4, 6),
-    }
+    sizes = {k: tuple(v.shape[1:]) for k, v in maps.items()}
+    assert sizes == {"c2": (64, 16, 24), "c4": (256, 4, 6)}

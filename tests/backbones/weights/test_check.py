@@ -173,27 +173,32 @@ def test_a_caffe_file_is_for_backbones_that_stride_in_the_1x1(caffe2_file):
     assert "BGR to RGB" in str(load(caffe2_file, "resnet50_caffe"))
 
 
-def test_a_torchvision_file_is_for_backbones_that_stride_in_the_3x3(
-    converted_file, bottlenecks, save
-):
-    for path in (converted_file, save(bottlenecks)):
-        refused(path, "resnet50_caffe", "resnet50")
-        load(path, "resnet50")
+def test_a_file_converted_from_torchvisions_strides_in_the_3x3(converted_file):
+    refused(converted_file, "resnet50_caffe", "resnet50")
+    load(converted_file, "resnet50")
 
 
-@pytest.mark.parametrize(("style", "name"), [("caffe", "resnet50_caffe"), ("pytorch", "resnet50")])
-def test_mmdetections_style_says_where_it_strides(bottlenecks, save, style, name):
+def mmdetections(style):
     text = spelling.MM2.format(mean="1, 2, 3", std="1, 1, 1", rgb=True, style=style)
-    path = save(spelling.mmlab(bottlenecks, text, "config"))
-    other = next(row for row in ROWS if row != name)
-    load(path, name)
-    refused(path, other, name)
+    return lambda state: spelling.mmlab(state, text, "config")
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_keel_file_strides_as_the_backbone_in_its_card(bottlenecks, save, name):
+def keels(name):
     card = spelling.HALF_CARD | {"backbone": name}
-    path = save({"state_dict": spelling.below("network.", bottlenecks), "keel": card})
+    return lambda state: {"state_dict": spelling.below("network.", state), "keel": card}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (dict, "resnet50"),  # torchvision's own names
+        (mmdetections("caffe"), "resnet50_caffe"),
+        (mmdetections("pytorch"), "resnet50"),
+        *((keels(name), name) for name in ROWS),
+    ],
+)
+def test_a_file_is_for_the_backbone_that_strides_as_it_does(bottlenecks, save, content, name):
+    path = save(content(bottlenecks))
     load(path, name)
     refused(path, next(row for row in ROWS if row != name), name)
 

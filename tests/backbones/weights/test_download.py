@@ -44,15 +44,11 @@ def left_in(folder):
     return sorted(p.name for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_download_takes_its_name_and_leaves_nothing_else(source, target, capsys):
+def test_a_download_takes_its_name_and_is_not_repeated(source, target, capsys, monkeypatch):
     assert fetch(source.as_uri(), sha256=SHA256[:8], name=target.name) == target
     assert target.read_bytes() == CONTENT
     assert left_in(target.parent) == ["resnet.pth"]
     assert "100%" in capsys.readouterr().err
-
-
-def test_what_is_there_is_not_downloaded_again(source, target, monkeypatch):
-    fetch(source.as_uri(), sha256=SHA256[:8], name=target.name)
     source.unlink()
     monkeypatch.setenv("KEEL_OFFLINE", "1")
     assert fetch(source.as_uri(), sha256=SHA256[:8], name=target.name).read_bytes() == CONTENT
@@ -156,17 +152,24 @@ def test_a_server_that_never_gets_further_is_given_up(target):
     assert left_in(target.parent) == []
 
 
-def test_a_full_disk_leaves_no_file_and_says_what_to_do(source, target, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+NO_SPACE = r"no space in .*checkpoints for file://.*; nothing of it was kept\. Free some, or set T"
 
-    monkeypatch.setattr("urllib.response.addinfourl.read", full, raising=False)
-    message = (
-        r"no space in .*checkpoints for file://.*; nothing of it was kept\. Free some, or set T"
-    )
-    with pytest.raises(OSError, match=message) as caught:
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OSError(errno.ENOSPC, "No space left on device"), NO_SPACE), (KeyboardInterrupt(), "^$")],
+    ids=["a full disk", "Ctrl-C"],
+)
+def test_a_download_that_is_ended_from_here_leaves_no_file(
+    source, target, monkeypatch, error, message
+):
+    def end(*_, **__):
+        raise error
+
+    monkeypatch.setattr("urllib.response.addinfourl.read", end, raising=False)
+    with pytest.raises(type(error), match=message) as caught:
         fetch(source.as_uri(), sha256=SHA256, name=target.name)
-    assert caught.value.errno == errno.ENOSPC
+    assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)
     assert left_in(target.parent) == []
 
 
@@ -175,16 +178,6 @@ def _says_three_things(message, url, target):
     assert f"copy that file to {target};" in message
     assert "backbone.weights=/path/to/file.pth" in message
     assert "backbone.weights=random" in message
-
-
-def test_ctrl_c_in_a_download_leaves_no_file(source, target, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("urllib.response.addinfourl.read", interrupt, raising=False)
-    with pytest.raises(KeyboardInterrupt):
-        fetch(source.as_uri(), sha256=SHA256[:8], name=target.name)
-    assert left_in(target.parent) == []
 
 
 class NetworkUsedError(BaseException):

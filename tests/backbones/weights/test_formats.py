@@ -196,10 +196,9 @@ def test_one_part_alone_is_answered_with_the_index(first, tmp_path, stem, suffix
     assert read.conventions.mean[0] == 0.485
 
 
-def test_a_compressed_file_reaches_the_backbone(first, tmp_path):
-    file = io.BytesIO()
-    torch.save(first, file)
+def test_a_compressed_file_reaches_the_backbone(shallow, save, tmp_path):
     path = tmp_path / "resnet18.pth.xz"
-    path.write_bytes(lzma.compress(file.getvalue(), preset=0))
-    backbone = build_backbone("resnet18", weights=path, out_features=["c2"])
-    assert torch.equal(backbone.conv1.weight, first["conv1.weight"])
+    path.write_bytes(lzma.compress(save(shallow).read_bytes(), preset=0))
+    file = {"weights": path, "conventions": "imagenet"}
+    backbone = build_backbone("resnet18", **file, out_features=["c2"])
+    assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])

@@ -12,15 +12,8 @@ from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
 from tests.backbones.networks import short
 
 QUICK = ["resnet18", "mobilenetv3_small_050", "resnetv2_18", "test_convnext", "test_vit"]
-OURS = [
-    "resnet18",
-    "resnet18d",
-    "resnetv2_18",
-    "resnet20_cifar",
-    "resnetv2_110_cifar",
-    "dynamic_resnet18",
-    "res2net50_26w_4s",
-]
+OURS = ["resnet18", "resnet18d", "resnetv2_18", "resnet20_cifar", "resnetv2_110_cifar"]
+OURS += ["dynamic_resnet18", "res2net50_26w_4s"]
 SLOW = [
     *(name for name in list_backbones() if name not in OURS and "1001" not in name),
     *(f"timm/{name}" for name in FAMILIES if name not in QUICK and name != "vgg11"),
@@ -42,12 +35,8 @@ def test_our_features_have_timms_shape(image):
     assert ours.feature_info.reduction() == theirs.feature_info.reduction()
     assert set(ours.state_dict()) == {f"backbone.{key}" for key in backbone.state_dict()}
     modules = dict(ours.named_modules())
-    assert [modules[n] for n in ours.feature_info.module_name()][1:] == [
-        backbone.layer1,
-        backbone.layer2,
-        backbone.layer3,
-        backbone.layer4,
-    ]
+    layers = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
+    assert [modules[n] for n in ours.feature_info.module_name()][1:] == layers
 
 
 @pytest.mark.parametrize(
@@ -66,9 +55,7 @@ def test_the_named_module_returns_the_feature(name):
         model = TimmFeatures(backbone).train(mode)
         seen = {}
         for path in model.feature_info.module_name():
-            module = model.get_submodule(path)
-            keep = partial(keep_copy, seen, path)
-            module.register_forward_hook(keep)
+            model.get_submodule(path).register_forward_hook(partial(keep_copy, seen, path))
         side = 96 if "inception" in name else 64
         if name.removeprefix("timm/") in ONE_SIZE:
             side = model.default_cfg["input_size"][1]
@@ -98,6 +85,7 @@ def test_timms_tools_find_what_they_read(name, channels):
     assert len(backbone.conventions.mean) == channels == config["input_size"][0]
     first = model.get_submodule(model.default_cfg["first_conv"])
     assert first.weight.shape[1] == channels
+    assert all(x.isfinite().all() for x in model(torch.rand(2, channels, 64, 64)))
     timm.data.create_transform(**{**config, "input_size": (channels, 32, 32)})
     if name.startswith("timm/"):
         theirs = timm.get_pretrained_cfg(name.removeprefix("timm/"))

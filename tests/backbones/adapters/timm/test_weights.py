@@ -46,8 +46,7 @@ def features(model, image):
 
 def test_imagenet_means_timms_default_weights(asked, theirs, image):
     backbone = build_backbone(f"timm/{NAME}", weights="imagenet", freeze=2).eval()
-    for own, expected in zip(backbone(image).values(), features(theirs, image), strict=True):
-        torch.testing.assert_close(own, expected)
+    torch.testing.assert_close([*backbone(image).values()], features(theirs, image))
     assert asked == [timm.get_pretrained_cfg(NAME).hf_hub_id]
     assert backbone.provenance.startswith("timm's regnety_002, from")
     assert backbone.conventions.mean == timm.get_pretrained_cfg(NAME).mean
@@ -64,13 +63,8 @@ def test_a_tag_means_those_weights(asked, tag):
 
 def test_fixed_statistics_fewer_stages_and_one_channel_are_loaded_too(asked, theirs, image):
     del asked
-    backbone = build_backbone(
-        f"timm/{NAME}",
-        weights="imagenet",
-        norm="frozen_batch",
-        out_features=["c3"],
-        in_channels=1,
-    ).train()
+    options = {"norm": "frozen_batch", "out_features": ["c3"], "in_channels": 1}
+    backbone = build_backbone(f"timm/{NAME}", weights="imagenet", **options).train()
     gray = image[:, :1]
     expected = features(theirs, gray.expand(-1, 3, -1, -1))[2]
     torch.testing.assert_close(backbone(gray)["c3"], expected, rtol=1e-4, atol=1e-4)
@@ -82,8 +76,7 @@ def test_a_file_with_a_classifier_is_loaded_by_timms_names(theirs, tmp_path, ima
     torch.save(theirs.state_dict(), tmp_path / "whole.pth")
     file = {"weights": tmp_path / "whole.pth", "conventions": "imagenet"}
     backbone = build_backbone(f"timm/{NAME}", **file).eval()
-    for own, expected in zip(backbone(image).values(), features(theirs, image), strict=True):
-        torch.testing.assert_close(own, expected)
+    torch.testing.assert_close([*backbone(image).values()], features(theirs, image))
     assert "dropped: 2 of other parts of the model, such as a classifier" in backbone.provenance
     part = build_backbone(f"timm/{NAME}", **file, out_features=["c2"])
     torch.testing.assert_close(part.eval()(image)["c2"], backbone(image)["c2"])
