@@ -31,7 +31,7 @@ def target(*, masks=False):
     ],
 )
 def test_a_detector_needs_nothing_but_classes(detector, features, extra, keys, quick):
-    backbone = DetectionBackbone(body(features=features), out_channels=32, extra=extra)
+    backbone = DetectionBackbone(body(features=features), out_channels=64, extra=extra)
     assert list(backbone(torch.rand(1, 3, 64, 64))) == keys
     model = detector(backbone, num_classes=3, **SMALL, **quick).train()
     losses = model([torch.rand(3, 64, 64)], target(masks=detector is detection.MaskRCNN))
