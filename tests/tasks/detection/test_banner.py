@@ -1,11 +1,10 @@
-"""What the banner says of the data set."""
+"""What the banner shows of the data set."""
 
 import pytest
 
-from tasks.detection.assemble import assemble
 from tasks.detection.banner import facts
-from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
+from tests.tasks.detection.conftest import assembled
 
 
 @pytest.fixture
@@ -13,9 +12,7 @@ def banner(tmp_path):
     root = write_sample(tmp_path / "data", images={"train": 8, "val": 2, "test": 1}, size=64)
 
     def read(*overrides):
-        usual = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
-        usual += [f"data.root={root}", "trainer.accelerator=cpu", "trainer.precision=32"]
-        return facts(assemble(DETECTION.compose([*usual, *overrides])))
+        return facts(assembled(root, *overrides))
 
     return read
 

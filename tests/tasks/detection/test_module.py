@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
@@ -17,6 +16,7 @@ from tasks.detection.model.card import load_detector
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import DataOptions, DetectorOptions
 from tasks.detection.scores.metrics import coco_ap
+from tests.tasks.detection.conftest import Knows
 from tests.trainer import quiet_trainer
 
 OPTIONS = DetectorOptions(
@@ -56,23 +56,6 @@ def data_for(splits):
     return DetectionDataModule(train=splits.train, val=splits.val, test=splits.val, batch_size=2)
 
 
-class KnowsTheBoxes(nn.Module):
-    """Returns the boxes of a split in its order, those of the last image a little off."""
-
-    def __init__(self, split):
-        super().__init__()
-        self.records = list(split.images)
-
-    def forward(self, images):
-        answers = []
-        for _ in images:
-            record = self.records.pop(0)
-            boxes = torch.from_numpy(record.boxes) + (0.0 if self.records else 2.0)
-            labels = torch.from_numpy(record.labels)
-            answers.append({"boxes": boxes, "labels": labels, "scores": torch.ones(len(boxes))})
-        return answers
-
-
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
 def test_a_frozen_run_moves_no_frozen_tensor_and_trains_all_others(splits, tmp_path):
     """Two steps, a validation and two more steps; running statistics are tensors as well."""
@@ -110,7 +93,8 @@ def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
 
 def test_validation_scores_each_image_once_with_the_data_sets_ids(splits, tmp_path):
     module = module_for(splits)
-    module.network = KnowsTheBoxes(splits.val)
+    last = splits.val.images[-1]
+    module.network = Knows(splits.val, lambda r: r.boxes + (2.0 if r is last else 0.0))
     trainer = quiet_trainer(tmp_path)
     trainer.validate(module, data_for(splits), verbose=False)
     assert sorted(module.results) == [record.image_id for record in splits.val.images]

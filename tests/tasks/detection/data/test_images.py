@@ -42,16 +42,14 @@ def test_the_bits_in_use_become_8(tmp_path, dtype, bits, in_channels):
     top = 2**bits - 1
     deep = np.linspace(0, top, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", deep)
-    pixels = read_image(
-        tmp_path / "a.tif", in_channels=in_channels, reading=Reading(range=(0, top))
-    )
+    reading = Reading(range=(0, top))
+    pixels = read_image(tmp_path / "a.tif", in_channels=in_channels, reading=reading)
     assert pixels.dtype == np.uint8
-    np.testing.assert_allclose(
-        pixels.reshape(HEIGHT, WIDTH, -1)[..., 0], deep / top * 255, atol=0.51
-    )
+    first = pixels.reshape(HEIGHT, WIDTH, -1)[..., 0]
+    np.testing.assert_allclose(first, deep / top * 255, atol=0.51)
 
 
-def test_other_numbers_than_8_bits_are_refused_where_nothing_is_said_of_them(tmp_path):
+def test_numbers_of_more_than_8_bits_are_refused_without_a_range(tmp_path):
     for dtype, values in {"int16": (-500, 3000), "float32": (0, 1), "uint16": (0, 4095)}.items():
         deep = np.array([values] * 2, dtype)
         tifffile.imwrite(tmp_path / "a.tif", deep)
@@ -62,15 +60,13 @@ def test_other_numbers_than_8_bits_are_refused_where_nothing_is_said_of_them(tmp
             read_image(tmp_path / "a.tif")
 
 
-def test_numbers_outside_of_the_range_are_refused_or_cut_off_as_told(tmp_path):
+def test_numbers_outside_of_the_range_are_refused_or_cut_off(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.array([[-500, 0, 250, 1000]], np.int16))
-    with pytest.raises(
-        ValueError, match=r"-500 to 1000, outside of 0 to 500; give what is to .*=\[-500,1000\]"
-    ):
+    message = r"-500 to 1000, outside of 0 to 500; give what is to .*=\[-500,1000\]"
+    with pytest.raises(ValueError, match=message):
         read_image(tmp_path / "a.tif", reading=Reading(range=(0, 500)))
-    cut = read_image(
-        tmp_path / "a.tif", in_channels=1, reading=Reading(range=(0, 500), clipped=True)
-    )
+    clipped = Reading(range=(0, 500), clipped=True)
+    cut = read_image(tmp_path / "a.tif", in_channels=1, reading=clipped)
     assert cut.tolist() == [[0, 0, 128, 255]]
     tifffile.imwrite(tmp_path / "a.tif", np.array([[0, np.nan]], np.float32))
     with pytest.raises(ValueError, match=r"a\.tif has numbers that are NaN or infinite"):

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from tasks.detection.assemble import assemble
 from tasks.detection.banner import facts
-from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.scores.limits import crowded, needed
+from tests.tasks.detection.conftest import assembled
 
 
 def truth(*counts, crowds=0):
@@ -22,8 +21,8 @@ def truth(*counts, crowds=0):
 
 
 def test_images_with_more_boxes_than_are_found_are_counted():
-    said = crowded(truth(4, 5, 6, 9), found=10, remedy="model.detections_per_image=")
-    assert said == (
+    warning = crowded(truth(4, 5, 6, 9), found=10, remedy="model.detections_per_image=")
+    assert warning == (
         "2 of 4 images have more boxes (up to 18) than the 10 that are found in an image at most, "
         "so their recall cannot reach 1; set model.detections_per_image=18"
     )
@@ -42,10 +41,7 @@ def test_what_has_to_count_is_the_most_of_one_class_or_cocos_hundred():
 
 def test_the_banner_warns_of_images_with_more_boxes_than_the_detector_returns(tmp_path):
     root = write_sample(tmp_path / "data", images={"train": 3, "val": 3, "test": 1}, size=64)
-    overrides = ["backbone=resnet18", "backbone.weights=random", "data=coco", "model=small"]
-    overrides += [f"data.root={root}", "model.detections_per_image=1"]
-    overrides += ["trainer.accelerator=cpu", "trainer.precision=32", "trainer.threads=1"]
-    parts = assemble(DETECTION.compose(overrides))
+    parts = assembled(root, "model.detections_per_image=1", "trainer.threads=1")
     for count, warned in ((1, {"train", "val"}), (100, set())):
         card = parts.module.card
         options = replace(card.options, detections_per_image=count)

@@ -109,7 +109,7 @@ def test_captions_of_touching_boxes_do_not_hide_each_other():
     assert ground(both, class_color(1)) == ground(two, class_color(1)) > 100
 
 
-def test_the_score_is_written_and_changes_the_caption():
+def test_the_score_of_each_box_is_written_in_its_caption():
     box, label = boxes([100, 200, 300, 500]), labels(1)
     pictures = [
         draw_boxes(gray(), box, label, classes=CLASSES, scores=scores)
@@ -118,9 +118,6 @@ def test_the_score_is_written_and_changes_the_caption():
     np.testing.assert_array_equal(pictures[1], pictures[2])  # both "disk 0.93"
     assert (pictures[1] != pictures[0]).any()
     assert (pictures[1] != pictures[3]).any()
-
-
-def test_each_box_has_its_own_score():
     two = boxes([100, 200, 300, 500], [400, 200, 600, 500])
     drawn = draw_boxes(gray(), two, labels(1, 1), classes=CLASSES, scores=np.array([0.5, 0.9]))
     assert (drawn[150:200, 100:300] != drawn[150:200, 400:600]).any()

@@ -119,9 +119,8 @@ def test_a_malformed_file_is_refused_with_the_place_and_the_value(voc, text, mes
 
 
 def test_objects_outside_the_classes_are_refused_with_the_nearest_class(voc):
-    with pytest.raises(
-        ValueError, match=r"b.xml: objects of 'dgo' \(nearest: 'dog'\); expected only 'cat', 'dog'"
-    ):
+    message = r"b.xml: objects of 'dgo' \(nearest: 'dog'\); expected only 'cat', 'dog'"
+    with pytest.raises(ValueError, match=message):
         voc({"a": document(item("cat")), "b": document(item("dgo"))}, classes=["cat", "dog"])
 
 
