@@ -46,8 +46,8 @@ class RotatedError(UserError):
     def __init__(self, path: Path, orientation: int) -> None:
         self.path, self.orientation = path, orientation
         super().__init__(
-            f"{path} is to be shown turned (EXIF orientation {orientation}), and tools differ in "
-            f"whether they do so. {exif_advice()}"
+            f"{path} is rotated by its EXIF orientation, {orientation}, which some tools apply "
+            f"and some ignore. {exif_advice()}"
         )
 
 

@@ -44,8 +44,8 @@ def check_cases(case_set: CaseSet, *, policy: str) -> list[CaseFacts]:
             faults.append(f"{case.name}: {error}")
     if rotated:
         raise UserError(
-            f"{case_set.source}: files of {len(rotated)} of {len(case_set.cases)} cases are to be "
-            f"shown turned (EXIF orientation): {listed(rotated)}. {exif_advice()}"
+            f"{case_set.source}: files of {len(rotated)} of {len(case_set.cases)} cases are "
+            f"rotated by their EXIF orientation: {listed(rotated)}. {exif_advice()}"
         )
     compare_all_palettes([facts.palettes for facts in read], case_set.classes)
     found, odd = _alike(_fitted(read, case_set.channels))

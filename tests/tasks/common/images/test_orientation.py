@@ -49,7 +49,7 @@ def test_a_turned_file_is_refused_by_name_with_what_to_choose(tmp_path, kind):
     Image.fromarray(PICTURE).save(path, kind, exif=noted(3))
     found = read_flat(path)
 
-    with pytest.raises(RotatedError, match=r"a\.x is to be shown turned .EXIF orientation 3.*CVAT"):
+    with pytest.raises(RotatedError, match=r"a\.x is rotated by its EXIF orientation, 3,.*CVAT"):
         oriented(found.pages, found.orientation, exif="refuse", path=path)
 
 

@@ -33,7 +33,7 @@ def test_the_exif_orientation_is_applied_ignored_or_refused(save, way, in_channe
         np.testing.assert_allclose(stored, np.asarray(image.convert(mode)), atol=1)
         shown = np.asarray(ImageOps.exif_transpose(image).convert(mode))
     np.testing.assert_allclose(upright, shown, atol=1)
-    with pytest.raises(ValueError, match=rf"0\.png is to be shown turned .EXIF orientation {way}"):
+    with pytest.raises(ValueError, match=rf"0\.png is rotated by its EXIF orientation, {way}"):
         read_image(path)
 
 

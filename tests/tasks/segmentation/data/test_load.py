@@ -68,11 +68,14 @@ def test_files_to_be_shown_turned_are_refused_or_counted(root):
         ):
             read(root, policy=policy)
     assert read(root, exif="apply")[0].warnings[0] == (
-        "3 files are to be shown turned (EXIF); they are turned upright, boxes and masks lie on "
-        "the upright image (data.exif=apply)"
+        "3 files are rotated by their EXIF orientation; they are turned upright, boxes and masks "
+        "lie on the upright image (data.exif=apply)"
     )
     ignored, _ = read(root, exif="ignore")
-    assert "3 files are to be shown turned (EXIF); they are used as stored" in ignored.warnings[0]
+    assert (
+        "3 files are rotated by their EXIF orientation; they are used as stored"
+        in ignored.warnings[0]
+    )
     assert ignored.train.cases.exif == "ignore"
     assert ignored.digests() != read(root, exif="apply")[0].digests()
     with refuses(r"unknown data\.exif 'aply'; did you mean 'apply'"):

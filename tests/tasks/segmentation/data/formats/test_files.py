@@ -206,7 +206,7 @@ def test_a_mask_is_turned_by_its_own_orientation(save):
 
     assert labels.tolist() == [[[2, 0], [0, 1], [0, 2]]]  # by hand: a quarter clockwise
     assert (geometry.orientation, geometry.turned) == (6, True)
-    with refuses(r"a\.tif is to be shown turned \(EXIF orientation 6\)"):
+    with refuses(r"a\.tif is rotated by its EXIF orientation, 6"):
         read_mask([path], TABLE, axis=-1)
     assert sorted(mask_values(path, NOTHING).counts) == [0, 1, 255]
 
