@@ -1,4 +1,4 @@
-"""Tensors that a checkpoint of transformers lacks: loaded or drawn, never memory as it was."""
+"""Tensors that a checkpoint lacks are loaded or initialised, never left as they were in memory."""
 
 from ast import literal_eval
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def initialising(*, seeded):
 
 
 def emptied(model_class, made):
-    """Return a model made without data, whose memory is NaN wherever it can be, then drawn."""
+    """Return a model made on the meta device, filled with NaN, and then initialised."""
     with torch.device("meta"):
         model = model_class(made)
     model.to_empty(device="cpu")
@@ -118,13 +118,13 @@ def check_drawn(options):
 
 
 @pytest.mark.parametrize("options", CONFIGS, ids=str)
-def test_everything_is_drawn_as_ours_are(options):
+def test_everything_is_initialised_as_build_backbone_does(options):
     check_drawn(options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_is_drawn_as_ours_are(name):
+def test_every_variant_is_initialised_as_build_backbone_does(name):
     assert name in list_backbones()
     check_drawn({"name": name})
 
@@ -245,7 +245,7 @@ def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype)
     assert other.config.image_mean == [0.1, 0.2, 0.3, 0.1]
 
 
-def test_what_was_drawn_is_drawn_for_another_number_of_channels(tmp_path):
+def test_another_number_of_channels_draws_a_random_first_convolution(tmp_path):
     KeelBackbone(config()).save_pretrained(tmp_path)
     other = KeelBackbone.from_pretrained(tmp_path, in_channels=1, ignore_mismatched_sizes=True)
     weight = other.body.conv1.weight
@@ -264,7 +264,7 @@ def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
     assert model.body.provenance == expected.provenance
 
 
-def test_a_whole_checkpoint_says_where_it_is_from(tmp_path, weights):
+def test_a_complete_checkpoint_is_the_provenance(tmp_path, weights):
     KeelBackbone(config(weights=str(weights))).save_pretrained(tmp_path / "saved")
     weights.unlink()
     body = KeelBackbone.from_pretrained(tmp_path / "saved").body
@@ -287,7 +287,7 @@ def test_weights_that_are_gone_are_not_replaced_by_random_ones(tmp_path, weights
 
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}], ids=str)
-def test_what_was_never_trained_is_not_fixed(tmp_path, options):
+def test_fixing_what_was_never_trained_is_refused(tmp_path, options):
     KeelBackbone(config()).save_pretrained(tmp_path)
     with pytest.raises(
         ValueError, match=r"would fix what was never trained[\s\S]*weights=None are"

@@ -1,4 +1,4 @@
-"""A file of another network is answered with what it is, and one that strides elsewhere refused."""
+"""A file of another network is refused and named, and so is one with its strides elsewhere."""
 
 import re
 from functools import cache, partial
@@ -117,7 +117,7 @@ def test_what_cannot_be_built_without_memory_is_left_out():
 
 
 def strided(*, in_1x1):
-    """A ResNet-50's stem and first stage, told where it strides."""
+    """Return a builder of a ResNet-50's stem and first stage, marked with where it strides."""
 
     def build():
         backbone = build_backbone("resnet50", out_features=["c2"])

@@ -1,4 +1,4 @@
-"""What a file wants of an image: said by the file, told by the user, or asked for."""
+"""How a file expects its images: stated in it, given by the user, or asked for in an error."""
 
 import json
 
@@ -62,7 +62,9 @@ def test_a_file_of_unknown_conventions_asks_for_them(theirs, small, save, same_f
     same_features(path, theirs, HALF, origin="", conventions="inception")
 
 
-def test_what_is_told_comes_before_what_the_file_says(theirs, small, save, same_features):
+def test_conventions_given_by_the_user_win_over_those_of_the_file(
+    theirs, small, save, same_features
+):
     for content in (small, mmlab(small, MM2_CAFFE, "config")):
         ours = same_features(save(content), theirs, CV2_HALF, origin="", conventions="radimagenet")
         assert (
@@ -116,9 +118,7 @@ def test_a_repository_of_timm(theirs, small, tmp_path, same_features):
         build_backbone("resnet18", weights=path)
 
 
-def test_a_stray_json_beside_a_file_of_another_name_is_not_about_it(
-    theirs, small, save, same_features
-):
+def test_json_beside_a_file_of_another_name_is_ignored(theirs, small, save, same_features):
     path = save(small)
     path.with_name("preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     same_features(path, theirs, IMAGENET, origin="torchvision")
@@ -136,7 +136,7 @@ def test_conventions_may_be_given_as_numbers(theirs, small, save, same_features)
     same_features(save(below("f.", small)), theirs, HALF, origin="", conventions=told)
 
 
-def test_a_gray_file_has_no_colours_to_turn(shallow, save):
+def test_a_gray_file_has_no_colours_to_reorder(shallow, save):
     gray = shallow | {"conv1.weight": shallow["conv1.weight"].sum(1, keepdim=True)}
     backbone = build_backbone(
         "resnet18", weights=save(gray), conventions="caffe", in_channels=1, out_features=["c2"]
@@ -146,7 +146,7 @@ def test_a_gray_file_has_no_colours_to_turn(shallow, save):
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
-def test_a_format_in_our_terms_is_the_same_function_of_an_image(name):
+def test_a_format_as_conventions_is_the_same_function_of_an_image(name):
     form = CONVENTIONS[name]
     ours = form.conventions()
     image, weight = torch.rand(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
@@ -230,11 +230,11 @@ def test_detectron2s_mean_tells_the_order_of_the_colours(mean, bgr):
         {"preprocessor_config.json": {"image_mean": [], "image_std": []}},
     ],
 )
-def test_a_broken_statement_is_none(content):
+def test_what_cannot_be_a_mean_and_a_std_is_ignored(content):
     assert says(content).images is None
 
 
-def test_json_beside_a_file_of_another_origin_is_not_about_it():
+def test_json_beside_a_file_of_another_origin_is_ignored():
     config = {"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}
     assert says({"config.json": config}).images is not None
     assert says({"config.json": config}, hub=False).images is None

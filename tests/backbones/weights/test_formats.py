@@ -1,4 +1,4 @@
-"""What a file is, is told by its content; what cannot be read is named, with what to do."""
+"""A file's format is recognised by its content; errors name it and say what to do."""
 
 import bz2
 import gzip

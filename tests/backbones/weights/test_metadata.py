@@ -1,10 +1,11 @@
-"""Names that anybody's network has are no proof of whose images a file was made for."""
+"""Names that any network may have do not prove which images a file expects."""
 
 import pytest
 import torch
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
+from tests.backbones.networks import without_classifier as bare
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import HALF, HALF_CARD, below, hub
 
@@ -17,10 +18,6 @@ def head(count, *, bias=True, name="fc"):
 
 def gray(state):
     return state | {"conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
-
-
-def bare(state):
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
 OWN = {  # what people train on images of their own, by names that are torchvision's
@@ -85,13 +82,13 @@ def test_a_state_dict_can_be_saved_with_its_conventions(small, save, theirs, sam
     ],
     ids=["nothing", "a preprocessor without a mean", "a configuration without a mean"],
 )
-def test_only_a_file_that_is_there_is_said_to_say_nothing(small, tmp_path, notes, said):
+def test_only_notes_that_exist_are_named_in_the_message(small, tmp_path, notes, said):
     path = hub(tmp_path, spelling.transformers(small), **notes)
     with refuses(said):
         build_backbone("resnet18", weights=path, out_features=["c4"])
 
 
-def test_a_meta_without_a_configuration_is_not_said_to_have_one(small, save):
+def test_a_meta_without_a_configuration_is_not_named_in_the_message(small, save):
     path = save({"meta": {"mmdet_version": "2.0", "epoch": 3}, "state_dict": small})
     with refuses(r"this one does not say which\. A wrong mean"):
         build_backbone("resnet18", weights=path, out_features=["c4"])

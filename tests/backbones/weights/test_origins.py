@@ -1,6 +1,6 @@
 """One network, spelt as every project spells it: recognised from the file, and the same features.
 
-c5 is left out, being three quarters of each file: test_convert_names has its names.
+c5 is left out, being three quarters of each file: test_renames has its names.
 """
 
 import copy
@@ -16,6 +16,7 @@ from torch import nn
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
+from tests.backbones.networks import without_classifier
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CAFFE,
@@ -70,7 +71,7 @@ def swav(state):
         "module.projection_head.0.weight": torch.ones(1),
         "module.prototypes.weight": torch.ones(1),
     }
-    return below("module.", {k: v for k, v in state.items() if k[:2] != "fc"}) | heads
+    return below("module.", without_classifier(state)) | heads
 
 
 def detector(state):

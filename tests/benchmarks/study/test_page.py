@@ -124,7 +124,7 @@ def test_a_stale_page_names_the_line_and_the_command(tmp_path):
 
 
 @pytest.mark.usefixtures("few")
-def test_what_cannot_be_done_is_said_of_the_rows_it_is_true_of(monkeypatch):
+def test_limits_are_listed_with_the_rows_that_they_hold_for(monkeypatch):
     reasons = {"resnet1*": "cannot be exported: it is too deep.", "wrn*": "of no row."}
     monkeypatch.setattr(module, "CANNOT", reasons)
     section = page().partition("## What does not work\n\n")[2].partition("\n\n")[0]
@@ -137,7 +137,7 @@ def test_what_cannot_be_done_is_said_of_the_rows_it_is_true_of(monkeypatch):
     assert "What does not work" not in page()
 
 
-def test_every_limit_and_every_source_is_of_something():
+def test_every_limit_has_a_row_and_every_source_a_result():
     assert all(any(fnmatch(name, pattern) for name in VARIANTS) for pattern in CANNOT)
     entries = [entry for results in TIMM_AND_PAPERS.values() for entry in results]
     assert {entry.source for entry in entries} | {"torchvision"} == set(SOURCES)

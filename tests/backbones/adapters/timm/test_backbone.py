@@ -20,11 +20,8 @@ SLOW = [
     "swin_tiny_patch4_window7_224",
 ]
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-FROM_C2 = {
-    "convnext_atto",
-    "test_convnext",
-    "swin_tiny_patch4_window7_224",
-}  # no feature of stride 2
+# Those that have no feature of stride 2.
+FROM_C2 = {"convnext_atto", "test_convnext", "swin_tiny_patch4_window7_224"}
 
 
 def spread(model):
