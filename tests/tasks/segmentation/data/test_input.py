@@ -115,27 +115,23 @@ def test_the_normalisation_follows_from_the_files(wanted, dtypes, value, reason)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "smallest", "patch"),
+    ("sizes", "multiple", "smallest", "patch"),
     [
-        ([(120, 120), (112, 116), (300, 300)], 32, (128, 128)),
-        ([(512, 512)], 32, (256, 256)),
-        ([(129, 64)], 32, (160, 64)),
-        ([(20, 20)], 32, (32, 32)),
-        ([(20, 20)], 64, (64, 64)),
+        ([(120, 120), (112, 116), (300, 300)], 32, 32, (128, 128)),
+        ([(512, 512)], 32, 32, (256, 256)),
+        ([(129, 64)], 32, 32, (160, 64)),
+        ([(20, 20)], 32, 32, (32, 32)),
+        ([(20, 20)], 32, 64, (64, 64)),
+        ([(99, 99)], 4, 4, (100, 100)),
+        ([(300, 300)], 8, 8, (256, 256)),
+        ([(300, 300)], 14, 14, (252, 252)),
+        ([(70, 70)], 16, 16, (80, 80)),
     ],
 )
-def test_a_patch_is_as_large_as_the_median_image(sizes, smallest, patch):
-    found, _ = choose_patch(InputOptions(), sizes, multiple=32, smallest=smallest)
+def test_a_patch_is_as_large_as_the_median_image(sizes, multiple, smallest, patch):
+    """Its sides are multiples of the stride of the backbone."""
+    found, _ = choose_patch(InputOptions(), sizes, multiple=multiple, smallest=smallest)
     assert found == patch
-
-
-@pytest.mark.parametrize(
-    ("multiple", "size", "patch"), [(4, 99, 100), (8, 300, 256), (14, 300, 252), (16, 70, 80)]
-)
-def test_a_patch_follows_the_stride_of_the_backbone(multiple, size, patch):
-    sizes = [(size, size)]
-    found, _ = choose_patch(InputOptions(), sizes, multiple=multiple, smallest=multiple)
-    assert found == (patch, patch)
 
 
 @pytest.mark.parametrize(

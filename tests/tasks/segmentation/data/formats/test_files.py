@@ -145,22 +145,22 @@ def test_deep_numbers_stay_as_they_are(save, name, dtype):
     np.testing.assert_array_equal(pixels[0, 0], stored)
 
 
-def test_signed_numbers_of_16_bits_stay_as_they_are(tmp_path):
-    stored = noise(4, 5, dtype=np.int16, high=3000) - np.int16(1024)
-    cv2.imwrite(str(tmp_path / "a.tif"), stored)
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("a.tif", noise(4, 5, dtype=np.int16, high=3000) - np.int16(1024)),
+        ("a.tif", noise(4, 5, 3, dtype=np.uint16, high=60_000)),
+        ("a.png", noise(4, 5, 3, dtype=np.uint16, high=60_000)),
+    ],
+)
+def test_signed_numbers_and_colours_keep_16_bits(tmp_path, name, stored):
+    cv2.imwrite(str(tmp_path / name), stored)  # colours are BGR
 
-    pixels, _ = read_image([tmp_path / "a.tif"], axis=-1)
+    pixels, _ = read_image([tmp_path / name], axis=-1)
 
-    assert pixels.dtype == np.int16
-    np.testing.assert_array_equal(pixels[0, 0], stored)
-
-
-def test_colours_of_16_bits_are_not_cut_to_8(tmp_path):
-    stored = noise(4, 5, 3, dtype=np.uint16, high=60_000)
-    for name in ("a.png", "a.tif"):
-        cv2.imwrite(str(tmp_path / name), stored)  # BGR
-        pixels, _ = read_image([tmp_path / name], axis=-1)
-        np.testing.assert_array_equal(pixels[:, 0], stored[..., ::-1].transpose(2, 0, 1))
+    assert pixels.dtype == stored.dtype
+    expected = np.atleast_3d(stored)[..., ::-1].transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels[:, 0], expected)
 
 
 def test_the_pages_of_a_tiff_file_are_slices(save):
@@ -460,23 +460,22 @@ def test_a_missing_file_is_named_with_what_is_there(save, tmp_path):
         read_image([tmp_path / "b.png"], axis=-1)
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.0])
-def test_an_affine_without_a_place_is_refused(tmp_path, wrong):
-    image = nib.Nifti1Image(noise(3, 4, 5), np.eye(4))
-    image.header["srow_x"] = [wrong, 0, 0, 0]
-    image.header["sform_code"] = 2
-    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + b"\0" * 4 + bytes(60))
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([np.nan, 0, 0, 0], [0, 1, 0, 0]),
+        ([np.inf, 0, 0, 0], [0, 1, 0, 0]),
+        ([0, 0, 0, 0], [0, 1, 0, 0]),
+        ([1, 1, 0, 0], [0, 0, 0, 0]),  # parallel axes
+    ],
+)
+def test_an_affine_without_a_place_is_refused(tmp_path, x, y):
+    header = nib.Nifti1Image(noise(3, 4, 5), np.eye(4)).header
+    header["srow_x"], header["srow_y"], header["sform_code"] = x, y, 2
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + b"\0" * 4 + bytes(60))
 
-    with refuses(r"a\.nii has the affine .*does not say where its voxels"):
+    with refuses(r"a\.nii has the affine .*does not say where its voxels.*Repair its header"):
         read_image([tmp_path / "a.nii"], axis=-1)
-
-
-def test_an_affine_of_parallel_axes_is_refused(volume):
-    affine = np.eye(4)
-    affine[:3, 1] = affine[:3, 0]
-
-    with refuses(r"a\.nii has the affine .*Repair its header"):
-        read_image([volume("a.nii", noise(3, 4, 5), affine=affine)], axis=0)
 
 
 def test_an_unknown_value_is_refused_and_an_ignored_one_left_out(save):
