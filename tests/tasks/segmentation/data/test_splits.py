@@ -53,6 +53,13 @@ def patients_of(cases, part):
     return {case.patient for case in cases.cases if case.name in part}
 
 
+def assert_partition(cases, parts):
+    """Every case is in one part, and every patient is too."""
+    assert sorted(chain(*parts)) == sorted(case.name for case in cases.cases)
+    sides = [patients_of(cases, part) for part in parts]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
 def test_ten_patients_are_cut_by_hand():
     # numpy's order for the seed 0 is 4 6 2 7 3 5 9 0 8 1: 70 % of it, then 10 %, then 20 %.
     assert split(own_patients(10)) == [
@@ -81,10 +88,8 @@ def test_any_split_is_a_partition_without_a_leak(seed):
 
     parts = split(cases, seed=seed)
 
-    assert sorted(chain(*parts)) == sorted(case.name for case in cases.cases)
+    assert_partition(cases, parts)
     assert all(part == sorted(part) and part for part in parts)
-    sides = [patients_of(cases, part) for part in parts]
-    assert sum(map(len, sides)) == len(set.union(*sides))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -154,10 +159,8 @@ def test_folds_test_every_case_once_and_leak_nothing(seed):
     sizes = [len(test) for *_, test in rounds]
     assert max(sizes) - min(sizes) <= largest
     for parts in rounds:
-        assert sorted(chain(*parts)) == everything
+        assert_partition(cases, parts)
         assert all(parts)
-        sides = [patients_of(cases, part) for part in parts]
-        assert sum(map(len, sides)) == len(set.union(*sides))
 
 
 def test_folds_of_single_cases_differ_by_one_at_most_and_draw_another_val_each():
@@ -220,6 +223,9 @@ def test_fewer_training_cases_are_some_of_the_more(options):
     ("options", "message"),
     [
         ({"fractions": (0.7, 0.3)}, r"data.fractions takes the shares .* got \[0.7, 0.3\]"),
+        ({"fractions": 3}, "data.fractions takes the shares of train, val"),
+        ({"fractions": "0.7"}, "data.fractions takes the shares of train, val"),
+        ({"fractions": ("a", "b", "c")}, "data.fractions takes the shares of train, val"),
         ({"fractions": (0.7, 0.2, 0.2)}, r"data.fractions .* with the sum 1"),
         ({"fractions": (0.8, 0.0, 0.2)}, "data.fractions .* first two above 0"),
         ({"fractions": (0.8, 0.4, -0.2)}, "data.fractions"),
@@ -316,19 +322,9 @@ def test_a_patient_is_what_the_group_finds():
         (r"x(\d+)", r"patient is 'x\(\\\\d\+\)', which finds no patient in the case name 'p07_2'"),
         (r"(\d*)", "finds no patient in the case name 'p07_2'"),
         (r"p07|(x)", "finds no patient in the case name 'p07_2'"),
+        (3, "patient is 3; expected a regular expression such as"),
     ],
 )
 def test_an_expression_that_finds_no_patient_is_refused(pattern, message):
     with refuses(message):
         patient_of("p07_2", pattern)
-
-
-@pytest.mark.parametrize("fractions", [3, "0.7", ("a", "b", "c"), (0.5, 0.5)])
-def test_fractions_that_are_no_three_numbers_are_refused(fractions):
-    with refuses(r"data\.fractions takes the shares of train, val"):
-        DataOptions(fractions=fractions)
-
-
-def test_a_patient_is_found_by_an_expression():
-    with refuses("patient is 3; expected a regular expression such as"):
-        patient_of("a", 3)
