@@ -1,35 +1,35 @@
 """A trained-looking torchvision ResNet-18, and a place to save what a user might load."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
-from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from backbones import build_backbone
+from tests.backbones.networks import trained_looking
 
 LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4"}
 
 
-def fill(network, *, scale, shift, generator=None):
-    """Give the batch norms of a network statistics and an affine part that matter."""
-    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
-        for tensor, low, high in (
-            (norm.weight, *scale),
-            (norm.bias, -shift, shift),
-            (norm.running_mean, -shift, shift),
-            (norm.running_var, 0.5, 1.5),
-        ):
-            tensor.data.uniform_(low, high, generator=generator)
-    return network.eval()
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 (our own)
+
+
+@pytest.fixture(params=[copy.deepcopy, pickled])
+def clone(request):
+    """Return a function that copies a network."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
 def theirs():
     """Torchvision's ResNet-18 in eval mode, as if it was trained."""
     torch.manual_seed(1)
-    return fill(torchvision.models.resnet18(weights=None), scale=(0.5, 1.5), shift=0.5)
+    return trained_looking(torchvision.models.resnet18(weights=None))
 
 
 @pytest.fixture
@@ -63,17 +63,6 @@ def save(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def trained_looking():
-    """Return a network in eval mode, as if it was trained."""
-
-    def change(network):
-        generator = torch.Generator().manual_seed(5)
-        return fill(network, scale=(0.5, 1.0), shift=0.3, generator=generator)
-
-    return change
 
 
 @pytest.fixture

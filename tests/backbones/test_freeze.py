@@ -9,21 +9,17 @@ from backbones import build_backbone
 from tests.backbones.errors import refuses
 from tests.backbones.networks import short
 
-TIMM = ["timm/test_convnext", "timm/test_efficientnet"]
-SLOW = [
-    "timm/test_resnet",
-    "timm/convnext_atto",
-    "timm/efficientnet_b0",
-    "timm/hrnet_w18_small",
-    "timm/mobilenetv3_small_050",
-    "timm/regnety_002",
-    "timm/resnetv2_18",
-    "timm/swin_tiny_patch4_window7_224",
-]
-NAMES = ["resnet18", "resnext50_32x4d", "resnetv2_18", "dynamic_resnet18", *TIMM]
+TIMM = "test_convnext test_efficientnet"
+LARGER = (
+    "test_resnet convnext_atto efficientnet_b0 hrnet_w18_small mobilenetv3_small_050 regnety_002 "
+    "resnetv2_18 swin_tiny_patch4_window7_224"
+)
+NAMES = ["resnet18", "resnext50_32x4d", "resnetv2_18", "dynamic_resnet18"]
+NAMES += [f"timm/{name}" for name in TIMM.split()]
+SLOW = [pytest.param(f"timm/{name}", marks=pytest.mark.slow) for name in LARGER.split()]
 
 
-@pytest.fixture(params=[*NAMES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.fixture(params=[*NAMES, *SLOW])
 def name(request):
     return request.param
 
@@ -80,7 +76,7 @@ def test_eval_reaches_frozen_stages_too(backbone):
 
 
 def test_freeze_zero_undoes_everything(backbone):
-    backbone.freeze(5).freeze(0).train()
+    assert backbone.freeze(5).freeze(0).train() is backbone
     assert all(p.requires_grad for p in backbone.parameters())
     assert all(m.training for m in backbone.modules())
 
@@ -90,10 +86,10 @@ def test_state_dict_keys_do_not_change(backbone):
     assert list(backbone.freeze(5).state_dict()) == keys
 
 
-def test_a_count_out_of_range_is_refused(backbone):
-    for count in (-1, 6, True, "c2", 1.5):
-        with refuses(rf"^freeze takes 0 to 5 stages, got {count!r}\.$"):
-            backbone.freeze(count)
+@pytest.mark.parametrize("count", [-1, 6, True, "c2", 1.5])
+def test_a_count_out_of_range_is_refused(backbone, count):
+    with refuses(rf"^freeze takes 0 to 5 stages, got {count!r}\.$"):
+        backbone.freeze(count)
 
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}])

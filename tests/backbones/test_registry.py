@@ -58,13 +58,12 @@ def test_a_registered_builder_is_listed_and_returned_unchanged(registered):
 
 @pytest.mark.usefixtures("registered")
 def test_a_registered_builder_is_built_with_its_options():
-    given = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
-    backbone = build_backbone("two_stages", **given)
+    options = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
+    default = {"in_channels": 3, "norm": "batch", "out_features": None, "output_stride": 32}
+    backbone = build_backbone("two_stages", **options)
     assert isinstance(backbone, TwoStages)
-    assert backbone.options == BackboneOptions(**given)
-    assert build_backbone("two_stages").options == BackboneOptions(
-        in_channels=3, norm="batch", out_features=None, output_stride=32
-    )
+    assert backbone.options == BackboneOptions(**options)
+    assert build_backbone("two_stages").options == BackboneOptions(**default)
 
 
 @pytest.mark.usefixtures("registered")
@@ -73,7 +72,7 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
     model = BackboneWithFPN(body, FPN(body.channels, out_channels=6)).train()
     before = {k: v.clone() for k, v in body.state_dict().items()}
     levels = model(torch.rand(2, 3, 16, 24))
-    sizes = {k: tuple(v.shape[1:]) for k, v in levels.items()}
+    sizes = {name: tuple(level.shape[1:]) for name, level in levels.items()}
     assert sizes == {"p1": (6, 8, 12), "p2": (6, 4, 6), "p3": (6, 2, 3)}
     sum(x.square().mean() for x in levels.values()).backward()
     assert all((p.grad is None) == n.startswith("stem.") for n, p in body.named_parameters())
@@ -84,10 +83,9 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
 @pytest.mark.usefixtures("registered")
 def test_a_registered_backbone_loads_weights_by_its_own_first_convolution(tmp_path):
     state = build_backbone("two_stages").state_dict()
-    torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "weights.pth")
-    gray = build_backbone(
-        "two_stages", weights=tmp_path / "weights.pth", in_channels=1, conventions="none"
-    )
+    path = tmp_path / "weights.pth"
+    torch.save({f"module.{k}": v for k, v in state.items()}, path)
+    gray = build_backbone("two_stages", weights=path, in_channels=1, conventions="none")
     torch.testing.assert_close(gray.stem[0].weight, state["stem.0.weight"].sum(1, keepdim=True))
     torch.testing.assert_close(gray.body[0].weight, state["body.0.weight"])
 

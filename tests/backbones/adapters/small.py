@@ -1,4 +1,6 @@
-"""What is quick to build: options of DETR, and what a weight file says of its images."""
+"""What is quick to build, to fill with values of its own, and to save and read again."""
+
+import torch
 
 CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3}
 DETR = {
@@ -11,3 +13,26 @@ DETR = {
     "decoder_attention_heads": 2,
     "num_queries": 5,
 }
+
+
+def filled(model):
+    """Give every tensor, counters included, values of its own."""
+    torch.manual_seed(1)
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1) if key.endswith("var") else tensor.uniform_(-0.3, 0.3)
+        elif key.endswith("num_batches_tracked"):
+            tensor.fill_(7)
+    return model
+
+
+def read_again(model, folder, **options):
+    """Save a model of transformers to a folder, and return what is read from there."""
+    model.save_pretrained(folder)
+    return type(model).from_pretrained(folder, **options)
+
+
+def same_tensors(found, expected):
+    """Expect the same state dict, bit for bit."""
+    found, expected = dict(found.state_dict()), dict(expected.state_dict())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

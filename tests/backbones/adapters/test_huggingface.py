@@ -16,7 +16,7 @@ from transformers import (
 from transformers.backbone_utils import BackboneType
 
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
-from tests.backbones.adapters.small import CARD, DETR
+from tests.backbones.adapters.small import CARD, DETR, read_again
 
 STAGES = ["c1", "c2", "c3", "c4", "c5"]
 WIDTHS = [16, 16, 32, 64, 128]
@@ -53,9 +53,9 @@ def test_features_and_indices_that_disagree_are_refused():
 
 
 def test_a_model_without_a_stem_feature_has_fewer_stages():
-    made = KeelBackboneConfig(name="timm/convnext_atto")
+    made = KeelBackboneConfig(name="timm/test_convnext")
     assert made.stage_names == STAGES[1:]
-    assert KeelBackbone(made).num_features == [40, 80, 160, 320]
+    assert KeelBackbone(made).num_features == [24, 32, 48, 64]
 
 
 def test_it_is_known_by_its_type():
@@ -125,9 +125,8 @@ def test_saving_and_reading_gives_the_same(tmp_path, image, weights):
     model = KeelBackbone(made)
     model.body.adopt(model.body.conventions)
     model(image)  # moves the statistics of the stages that are not frozen
-    model.eval().save_pretrained(tmp_path / "saved")
-    weights.unlink()  # reading needs no other file
-    other = KeelBackbone.from_pretrained(tmp_path / "saved")
+    weights.unlink()  # saving and reading need no other file
+    other = read_again(model.eval(), tmp_path)
     torch.testing.assert_close(other(image).feature_maps, model(image).feature_maps, rtol=0, atol=0)
     assert other.out_features == ["c2", "c4"]
     assert other.body.conventions == model.body.conventions
@@ -135,11 +134,6 @@ def test_saving_and_reading_gives_the_same(tmp_path, image, weights):
     assert [p.requires_grad for p in other.body.layer1.parameters()] == [False] * 12
     assert all(p.requires_grad for p in other.body.layer2.parameters())
     assert not any(m.training for m in other.body.layer1.modules())
-
-
-def test_it_can_be_copied(clone, image):
-    model = KeelBackbone(config(out_features=["c2"])).eval()
-    torch.testing.assert_close(clone(model)(image).feature_maps, model(image).feature_maps)
 
 
 # Models on top.
@@ -153,8 +147,7 @@ def test_detr_trains_and_its_backbone_stays_frozen(tmp_path, image):
     body = detr.model.backbone.model.body
     trained = {key.split(".")[0] for key, p in body.named_parameters() if p.grad is not None}
     assert trained == {"layer2", "layer3", "layer4"}
-    detr.eval().save_pretrained(tmp_path)
-    other = DetrForObjectDetection.from_pretrained(tmp_path)
+    other = read_again(detr.eval(), tmp_path)
     torch.testing.assert_close(other(image).logits, detr(image).logits, rtol=0, atol=0)
     other = other.model.backbone.model.train().body
     trained = {key.split(".")[0] for key, p in other.named_parameters() if p.requires_grad}
@@ -162,16 +155,14 @@ def test_detr_trains_and_its_backbone_stays_frozen(tmp_path, image):
 
 
 def test_maskformer_trains(image):
-    backbone, decoder = config(out_features=STAGES[1:]), {"model_type": "detr", **DETR}
-    model = MaskFormerForInstanceSegmentation(
-        MaskFormerConfig(
-            backbone_config=backbone,
-            decoder_config=decoder,
-            fpn_feature_size=32,
-            mask_feature_size=32,
-            num_labels=3,
-        )
+    made = MaskFormerConfig(
+        backbone_config=config(out_features=STAGES[1:]),
+        decoder_config={"model_type": "detr", **DETR},
+        fpn_feature_size=32,
+        mask_feature_size=32,
+        num_labels=3,
     )
+    model = MaskFormerForInstanceSegmentation(made)
     masks, classes = [torch.ones(1, 64, 64)] * 2, [torch.tensor([1])] * 2
     model(pixel_values=image, mask_labels=masks, class_labels=classes).loss.backward()
     body = model.model.pixel_level_module.encoder.body

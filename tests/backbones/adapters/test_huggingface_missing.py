@@ -13,8 +13,9 @@ from backbones import build_backbone, list_backbones, registry
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
 from backbones.resnet.model import ResNet
 from backbones.resnet.variants import VARIANTS
-from tests.backbones.adapters.small import CARD, DETR
+from tests.backbones.adapters.small import CARD, DETR, filled, read_again, same_tensors
 from tests.backbones.adapters.test_huggingface import config
+from tests.backbones.errors import refuses
 
 NAMES = ["resnet18", "dynamic_resnet18", "cbam_resnet18", "res2net50_26w_4s", "resnetv2_18"]
 OPTIONS = [
@@ -89,9 +90,9 @@ OTHERS = [
 @pytest.mark.parametrize(("model_class", "make"), [*map(backbone, CONFIGS), *OTHERS])
 def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, make):
     with initialising(seeded=True):
-        expected = model_class(make()).state_dict()
+        expected = model_class(make())
         found = model_class.from_pretrained(None, config=make(), state_dict={})
-    torch.testing.assert_close(dict(found.state_dict()), dict(expected), rtol=0, atol=0)
+    same_tensors(found, expected)
 
 
 @pytest.mark.parametrize(("model_class", "make"), OTHERS)
@@ -140,27 +141,28 @@ class WithGrid(ResNet):
 def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.BUILDERS, "with_grid", WithGrid)
     model = KeelBackbone(KeelBackboneConfig(name="with_grid", out_features=["c2"]))
-    model.save_pretrained(tmp_path)
-    other = KeelBackbone.from_pretrained(tmp_path)
+    other = read_again(model, tmp_path)
     torch.testing.assert_close(other.body.grid, torch.arange(5.0))
-    own, saved = other.body.state_dict(), model.body.state_dict()
-    torch.testing.assert_close(dict(own), dict(saved), rtol=0, atol=0)
+    same_tensors(other, model)
+
+
+SAVED = [(TIMM[0], "batch"), (TIMM[1], "batch")]
+SAVED += [
+    (name, norm) for name in ("timm/test_byobnet", TIMM[2]) for norm in ("batch", "frozen_batch")
+]
 
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [
-        *((name, "batch") for name in TIMM),
-        (TIMM[-1], "frozen_batch"),
-        *(pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER),
-    ],
+    [*SAVED, *(pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER)],
 )
 def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
     """The position indices of CoAtNet and Swin are in no checkpoint."""
     made = KeelBackboneConfig(name=name, norm=norm, weights="random", freeze=1, out_features=["c4"])
-    model = KeelBackbone(made).eval()
-    model.save_pretrained(tmp_path)
-    other = KeelBackbone.from_pretrained(tmp_path)
+    model = KeelBackbone(made)
+    filled(model.body)
+    other = read_again(model.eval(), tmp_path)
+    same_tensors(other, model)
     size = {TIMM[1]: 160, SWIN: 224}.get(name, 64)
     image = torch.rand(1, 3, size, size)
     expected = model(image).feature_maps
@@ -184,7 +186,7 @@ def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
         KeelBackbone.from_pretrained(tmp_path)
     mapping = literal_eval(str(error.value).partition("key_mapping=")[2].rstrip("."))
     other = KeelBackbone.from_pretrained(tmp_path, key_mapping=mapping)
-    torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()))
+    same_tensors(other, model)
 
 
 # Checkpoints that lack something.
@@ -194,11 +196,8 @@ def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights)
     """Its own backbone was narrower in every stage but the stem."""
     other = KeelBackboneConfig(name="narrow_resnet50", norm="frozen_batch", weights="random")
     detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **DETR))
-    detr.save_pretrained(tmp_path / "detr")
     made = config(weights=str(weights), norm="frozen_batch", freeze=2)
-    loaded = DetrForObjectDetection.from_pretrained(
-        tmp_path / "detr", backbone_config=made, ignore_mismatched_sizes=True
-    )
+    loaded = read_again(detr, tmp_path, backbone_config=made, ignore_mismatched_sizes=True)
     body = loaded.model.backbone.model.body
     state, saved = state_of(weights), detr.model.backbone.model.body.state_dict()
     shared = [k for k, v in body.state_dict().items() if k in saved and v.shape == saved[k].shape]
@@ -219,8 +218,7 @@ def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights)
 def test_further_features_come_from_the_weights(tmp_path, weights):
     model = KeelBackbone(config(weights=str(weights), out_features=["c4"]))
     model.body.layer1[0].conv1.weight.data.zero_()  # stands for what was trained since
-    model.save_pretrained(tmp_path / "saved")
-    other = KeelBackbone.from_pretrained(tmp_path / "saved", out_features=["c3", "c5"])
+    other = read_again(model, tmp_path, out_features=["c3", "c5"])
     own, state = other.body.state_dict(), state_of(weights)
     for key in own:
         if key != "layer1.0.conv1.weight":
@@ -232,10 +230,8 @@ def test_further_features_come_from_the_weights(tmp_path, weights):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype):
-    KeelBackbone(config(weights=str(weights))).save_pretrained(tmp_path / "saved")
-    other = KeelBackbone.from_pretrained(
-        tmp_path / "saved", in_channels=4, ignore_mismatched_sizes=True, dtype=dtype
-    )
+    model = KeelBackbone(config(weights=str(weights)))
+    other = read_again(model, tmp_path, in_channels=4, ignore_mismatched_sizes=True, dtype=dtype)
     expected = build_backbone("narrow_resnet18", weights=weights, in_channels=4)
     own = other.body.state_dict()
     for key, value in expected.state_dict().items():
@@ -245,9 +241,9 @@ def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype)
     assert other.config.image_mean == [0.1, 0.2, 0.3, 0.1]
 
 
-def test_another_number_of_channels_draws_a_random_first_convolution(tmp_path):
-    KeelBackbone(config()).save_pretrained(tmp_path)
-    other = KeelBackbone.from_pretrained(tmp_path, in_channels=1, ignore_mismatched_sizes=True)
+def test_what_was_drawn_is_drawn_for_another_number_of_channels(tmp_path):
+    model = KeelBackbone(config())
+    other = read_again(model, tmp_path, in_channels=1, ignore_mismatched_sizes=True)
     weight = other.body.conv1.weight
     assert weight.shape == (16, 1, 7, 7)
     assert weight.std().item() == pytest.approx((2 / (16 * 49)) ** 0.5, rel=0.1)  # 2 / fan-out
@@ -264,41 +260,34 @@ def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
     assert model.body.provenance == expected.provenance
 
 
-def test_a_complete_checkpoint_is_the_provenance(tmp_path, weights):
-    KeelBackbone(config(weights=str(weights))).save_pretrained(tmp_path / "saved")
+def test_a_whole_checkpoint_says_where_it_is_from(tmp_path, weights):
+    model = KeelBackbone(config(weights=str(weights)))
     weights.unlink()
-    body = KeelBackbone.from_pretrained(tmp_path / "saved").body
-    assert body.provenance == f"from_pretrained {tmp_path / 'saved'}"
+    body = read_again(model, tmp_path).body
+    assert body.provenance == f"from_pretrained {tmp_path}"
     assert body.conventions.mean == tuple(CARD["mean"])
     assert body.bn1.eps == 1e-3
 
 
 def test_weights_that_are_gone_are_not_replaced_by_random_ones(tmp_path, weights):
-    made = config(weights=str(weights), out_features=["c4"])
-    KeelBackbone(made).save_pretrained(tmp_path / "saved")
+    model = KeelBackbone(config(weights=str(weights), out_features=["c4"]))
     weights.unlink()
     with pytest.raises(FileNotFoundError, match=r"no weight file[\s\S]*weights='random' draws"):
-        KeelBackbone.from_pretrained(tmp_path / "saved", out_features=["c5"])
-    drawn = KeelBackbone.from_pretrained(
-        tmp_path / "saved", out_features=["c5"], weights="random"
-    ).body
+        read_again(model, tmp_path, out_features=["c5"])
+    drawn = read_again(model, tmp_path, out_features=["c5"], weights="random").body
     assert drawn.layer4[0].bn1.running_var.eq(1).all()
     assert "such as layer4.0.conv1.weight, which are of random" in drawn.provenance
 
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}], ids=str)
-def test_fixing_what_was_never_trained_is_refused(tmp_path, options):
-    KeelBackbone(config()).save_pretrained(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"would fix what was never trained[\s\S]*weights=None are"
-    ):
-        KeelBackbone.from_pretrained(
-            tmp_path, in_channels=1, ignore_mismatched_sizes=True, **options
-        )
+def test_what_was_never_trained_is_not_fixed(tmp_path, options):
+    options |= {"in_channels": 1, "ignore_mismatched_sizes": True}
+    with refuses(r"would fix what was never trained[\s\S]*weights=None are"):
+        read_again(KeelBackbone(config()), tmp_path, **options)
 
 
 def test_frozen_stages_of_a_checkpoint_stand_beside_drawn_ones(tmp_path):
-    KeelBackbone(config(out_features=["c2"])).save_pretrained(tmp_path)
-    body = KeelBackbone.from_pretrained(tmp_path, out_features=["c3"], freeze=2).body
+    model = KeelBackbone(config(out_features=["c2"]))
+    body = read_again(model, tmp_path, out_features=["c3"], freeze=2).body
     assert body.frozen == 2
     assert body.layer2[0].conv1.weight.std() > 0

@@ -72,21 +72,14 @@ def test_a_model_comes_back_once_its_weight_file_is_gone(
     assert {m.eps for m in norms} == {1e-3}
 
 
-def test_a_count_that_was_chosen_stays():
+@pytest.mark.parametrize("without", [(), ("encoder.card",)])
+def test_a_count_that_was_chosen_stays(without):
     model, other = unet(), unet()
     model.encoder.body.freeze(2)
     other.encoder.body.freeze(3)
-    other.load_state_dict(model.state_dict())
-    assert other.encoder.body.frozen == 3
-
-
-def test_a_state_dict_without_a_card_loads_and_changes_nothing_else():
-    model = unet()
-    state = {k: v for k, v in model.state_dict().items() if k != "encoder.card"}
-    other = unet()
-    other.encoder.body.freeze(1)
+    state = {k: v for k, v in model.state_dict().items() if k not in without}
     other.load_state_dict(state)
-    assert other.encoder.body.frozen == 1
+    assert other.encoder.body.frozen == 3
     assert other.encoder.body.conventions == model.encoder.body.conventions
 
 
@@ -99,20 +92,17 @@ def test_every_key_is_the_path_of_a_tensor():
     torch.testing.assert_close(torch.func.functional_call(model, state, image), model(image))
 
 
-@pytest.mark.parametrize("change", [lambda m: m.half(), lambda m: m.double(), copy.deepcopy])
-def test_the_card_survives_what_is_done_to_a_model(weights, change):
-    model = change(unet(encoder_weights=str(weights)))
-    other = unet()
-    other.load_state_dict(model.state_dict())
-    assert other.encoder.body.conventions.mean == tuple(CARD["mean"])
-
-
-def test_other_channels_have_their_conventions(weights):
-    model = unet(encoder_weights=str(weights), in_channels=1)
-    other = unet(in_channels=1)
+@pytest.mark.parametrize(
+    ("change", "channels"),
+    [(nn.Module.half, 3), (nn.Module.double, 3), (copy.deepcopy, 3), (nn.Module.eval, 1)],
+)
+def test_the_card_survives_what_is_done_to_a_model(weights, change, channels):
+    model = change(unet(encoder_weights=str(weights), in_channels=channels))
+    other = unet(in_channels=channels)
     other.load_state_dict(model.state_dict())
     assert other.encoder.body.conventions == model.encoder.body.conventions
-    assert other.encoder.body.conventions.mean == pytest.approx((0.2,))
+    expected = CARD["mean"] if channels == 3 else [0.2]
+    assert other.encoder.body.conventions.mean == pytest.approx(expected)
 
 
 def test_half_a_state_dict_does_not_make_an_encoder_fit(frozen_name, weights):
@@ -134,24 +124,17 @@ def test_a_file_that_is_gone_says_what_helps(tmp_path):
 # Freezing and unfreezing: `frozen` and what is trained agree.
 
 
-def test_smp_unfreezes_what_was_frozen():
+def test_smp_freezes_the_rest_and_unfreezes_everything():
     model = unet().train()
     body = model.encoder.body.freeze(2)
     model.freeze_encoder()
+    model.train()  # changes nothing
     assert trained(body)[0] == []
+    assert not any(m.training for m in model.encoder.modules() if isinstance(m, nn.BatchNorm2d))
+    assert body.frozen == 2
     model.unfreeze_encoder()
     assert body.frozen == 0
     assert trained(body)[0] == trained(model.train().encoder.body)[1] == [0, 1, 2, 3, 4]
-
-
-def test_smp_freezes_the_rest_and_train_changes_nothing():
-    model = unet().train()
-    model.encoder.body.freeze(2)
-    model.freeze_encoder()
-    model.train()
-    assert trained(model.encoder.body)[0] == []
-    assert not any(m.training for m in model.encoder.modules() if isinstance(m, nn.BatchNorm2d))
-    assert model.encoder.body.frozen == 2
 
 
 @pytest.mark.parametrize(
@@ -189,16 +172,9 @@ def test_lightning_freezes_and_unfreezes():
 # Preprocessing.
 
 
-@pytest.mark.parametrize("pretrained", [None, "random"])
-def test_no_weights_expect_what_random_ones_do(pretrained):
+@pytest.mark.parametrize("pretrained", [None, "random", "imagenet", "imagenet_v1", "IMAGENET1K_V1"])
+def test_the_numbers_of_no_weights_and_of_a_tag_need_no_download(pretrained):
     found = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=pretrained)
-    assert tuple(found["mean"]) == build_backbone("resnet18", weights="random").conventions.mean
-
-
-@pytest.mark.parametrize("tag", ["imagenet", "imagenet_v1", "IMAGENET1K_V1"])
-def test_the_numbers_of_a_tag_need_no_download(tag):
-    """smp's own encoder downloads a file for the same six numbers."""
-    found = smp.encoders.get_preprocessing_params("keel-resnet18", pretrained=tag)
     assert (found["mean"], found["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 

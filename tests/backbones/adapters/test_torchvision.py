@@ -72,17 +72,6 @@ def test_a_stem_feature_is_left_out_and_no_extra_level_is_added():
     assert sizes == {"0": (8, 16, 16), "1": (8, 8, 8), "2": (8, 4, 4), "3": (8, 2, 2)}
 
 
-def test_it_can_be_copied_and_stays_frozen(clone):
-    backbone = DetectionBackbone(body(weights="random", freeze=2)).eval()
-    other = clone(backbone)
-    image = torch.rand(1, 3, 64, 64)
-    for name, level in backbone(image).items():
-        torch.testing.assert_close(other(image)[name], level, rtol=0, atol=0)
-    assert other.train().body.frozen == 2
-    assert not other.body.layer1.training
-    assert other.body.layer2.training
-
-
 def test_an_unknown_extra_level_is_refused():
     with pytest.raises(ValueError, match=r"^unknown extra levels 'p6'; Known: conv, none, pool"):
         DetectionBackbone(body(), extra="p6")

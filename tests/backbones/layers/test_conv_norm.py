@@ -83,6 +83,12 @@ def test_a_whole_network_in_eval_agrees_with_its_plain_path(norm, monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
+def same(convolution, norm):
+    """Expect the values of the plain path."""
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))
+
+
 def test_a_convolution_that_does_more_than_convolve_is_called_as_it_is():
     """Standardised, pruned and hooked ones would lose what they do."""
 
@@ -90,15 +96,13 @@ def test_a_convolution_that_does_more_than_convolve_is_called_as_it_is():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    norm, x = nn.BatchNorm2d(4).eval(), torch.rand(1, 3, 8, 8)
-    norm.running_mean.uniform_(-1, 1)
     pruned = prune.l1_unstructured(nn.Conv2d(3, 4, 3), "weight", amount=0.5)
     pruned.weight_orig.data.mul_(3)
     patched = nn.Conv2d(3, 4, 3)
     patched.forward = Doubled.forward.__get__(Doubled(3, 4, 3))
     wrapped = nn.Sequential(nn.Conv2d(3, 4, 3))  # what LoRA puts in a convolution's place
     for convolution in (Doubled(3, 4, 3), pruned, patched, wrapped):
-        torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))
+        same(convolution, fill(nn.BatchNorm2d(4)).eval())
 
 
 def test_a_norm_that_does_more_than_normalise_is_called_as_it_is():
@@ -108,17 +112,12 @@ def test_a_norm_that_does_more_than_normalise_is_called_as_it_is():
         def forward(self, x):
             return super().forward(x).relu()
 
-    norm, patched = Rectifying(4).eval(), nn.BatchNorm2d(4).eval()
+    patched = nn.BatchNorm2d(4).eval()
     patched.forward = lambda x: -x
-    convolution, x = nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
-    for module in (norm, patched):
-        torch.testing.assert_close(conv_norm(convolution, module, x), module(convolution(x)))
+    for norm in (Rectifying(4).eval(), patched):
+        same(nn.Conv2d(3, 4, 3), norm)
 
 
-@pytest.mark.parametrize(
-    "parametrise", [parametrizations.weight_norm, parametrizations.spectral_norm]
-)
-def test_a_parametrised_convolution_has_its_weight(parametrise):
-    convolution, norm = parametrise(nn.Conv2d(3, 4, 3)).eval(), fill(nn.BatchNorm2d(4)).eval()
-    x = torch.randn(1, 3, 8, 8)
-    torch.testing.assert_close(conv_norm(convolution, norm, x), norm(convolution(x)))
+def test_a_parametrised_convolution_has_its_weight():
+    for parametrise in (parametrizations.weight_norm, parametrizations.spectral_norm):
+        same(parametrise(nn.Conv2d(3, 4, 3)).eval(), fill(nn.BatchNorm2d(4)).eval())

@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbones import build_backbone
 from backbones.layers.gate import Gate, record_gates
 from tests.backbones.errors import refuses
-from tests.backbones.networks import short
+from tests.backbones.networks import short, trained_looking
 
 
 def set_gates(network, values):
@@ -41,7 +40,7 @@ class Counter(nn.Module):
 
 
 @pytest.fixture
-def pair(trained_looking):
+def pair():
     """A gated network and the plain one with the same weights."""
     gated = trained_looking(short("dynamic_resnet18", init="he"))
     plain = short("resnet18").eval()
@@ -51,10 +50,10 @@ def pair(trained_looking):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_gates_of_one_are_the_plain_network(pair, training):
-    gated, plain = pair
-    set_gates(gated, [1.0] * 5).train(training)
+    gated, plain = (network.train(training) for network in pair)
+    set_gates(gated, [1.0] * 5)
     image = torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(gated(image), plain.train(training)(image))
+    torch.testing.assert_close(gated(image), plain(image))
 
 
 def test_soft_gates_weigh_the_residual_of_each_sample():
@@ -105,7 +104,7 @@ def test_a_network_begins_with_its_gates_open():
 def test_the_penalty_pulls_the_mean_share_of_each_gate_to_the_target():
     backbone = short("dynamic_resnet18").train()
     optimizer = torch.optim.SGD([p for k, p in backbone.named_parameters() if "gate" in k], lr=1.0)
-    image = torch.rand(4, 3, 64, 64)
+    image = torch.rand(4, 3, 32, 32)
     for _ in range(60):
         with record_gates(backbone) as gates:
             backbone(image)
@@ -119,7 +118,7 @@ def test_the_penalty_pulls_the_mean_share_of_each_gate_to_the_target():
 
 
 def test_a_record_ends_with_its_context_and_says_when_it_is_empty():
-    backbone = build_backbone("dynamic_resnet18", out_features=["c2"])
+    backbone = short("dynamic_resnet18")
     with record_gates(backbone) as gates, refuses("no gate has run"):
         gates.penalty(0.5)
     backbone(torch.rand(1, 3, 64, 64))
@@ -130,7 +129,7 @@ def test_a_record_ends_with_its_context_and_says_when_it_is_empty():
 
 def test_the_input_decides():
     """Different images open the gates differently, and that learns."""
-    backbone = build_backbone("dynamic_resnet18", out_features=["c2"]).train()
+    backbone = short("dynamic_resnet18", out_features=["c2"]).train()
     for module in backbone.modules():
         if isinstance(module, Gate):
             nn.init.normal_(module.openness[2].weight)

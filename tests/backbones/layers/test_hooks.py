@@ -1,5 +1,6 @@
 """Whoever watches a module sees what it gets and returns, as on the plain path."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -81,15 +82,13 @@ def test_backward_hooks_see_the_gradients(name, everywhere):
     expected = gradients(network, image)
     fired = set()
     keep = lambda module, _inputs, _outputs: fired.add(module)  # noqa: E731
-    if everywhere:
-        handles = [nn.modules.module.register_module_full_backward_hook(keep)]
-    else:
-        handles = [m.register_full_backward_hook(keep) for m in leaves(network).values()]
-    try:
+    with ExitStack() as handles:
+        if everywhere:
+            handles.enter_context(nn.modules.module.register_module_full_backward_hook(keep))
+        else:
+            for layer in leaves(network).values():
+                layer.register_full_backward_hook(keep)
         found = gradients(network, image.requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
     assert set(leaves(network).values()) <= fired
     torch.testing.assert_close(found, expected)
 
@@ -112,18 +111,16 @@ def test_a_deep_stem_that_is_watched_leaves_what_its_layers_returned(norm, train
 @pytest.mark.parametrize(
     "register",
     [
-        nn.Module.register_forward_hook,
-        nn.Module.register_forward_pre_hook,
-        nn.Module.register_full_backward_hook,
-        nn.Module.register_full_backward_pre_hook,
-        lambda _module, hook: nn.modules.module.register_module_forward_hook(hook),
+        *("register_forward_hook", "register_forward_pre_hook"),
+        *("register_full_backward_hook", "register_full_backward_pre_hook"),
+        "register_module_forward_hook",  # on every module
     ],
 )
 def test_any_hook_watches_until_it_is_removed(register):
     module = nn.Conv2d(1, 1, 1)
-    handle = register(module, lambda *_: None)
-    assert watched(module)
-    handle.remove()
+    of = nn.modules.module if "module" in register else module
+    with getattr(of, register)(lambda *_: None):
+        assert watched(module)
     assert not watched(module)
 
 

@@ -4,20 +4,9 @@ import pytest
 import torch
 
 ONE_OF_EACH = [
-    "resnet18",
-    "resnext50_32x4d",
-    "resnet50_caffe",
-    "resnet34_zero_pad",
-    "resnet18d",
-    "seresnet18",
-    "ecaresnet50d",
-    "cbam_resnet18",
-    "res2net50_26w_4s",
-    "resnetv2_18",
-    "resnetv2_50",
-    "resnet20_cifar",
-    "resnetv2_164_cifar",
-    "dynamic_resnet18",
+    *("resnet18", "resnext50_32x4d", "resnet50_caffe", "resnet34_zero_pad", "resnet18d"),
+    *("seresnet18", "ecaresnet50d", "cbam_resnet18", "res2net50_26w_4s", "resnetv2_18"),
+    *("resnetv2_50", "resnet20_cifar", "resnetv2_164_cifar", "dynamic_resnet18"),
 ]
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
 from backbones.weights.renames import from_preactivation, preactivation_norms
-from tests.backbones.networks import without_classifier
+from tests.backbones.networks import trained_looking, without_classifier
 
 QUICK = [  # (name, output stride)
     ("resnet18", 8),
@@ -53,11 +53,7 @@ def their_features(model, image):
     return kept
 
 
-@pytest.mark.parametrize(
-    ("name", "output_stride"),
-    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
-)
-def test_features_are_timms(name, output_stride, trained_looking):
+def check(name, output_stride):
     options = {} if output_stride == 32 else {"output_stride": output_stride}
     theirs = trained_looking(timm.create_model(name, **options))
     with torch.device("meta"):
@@ -73,6 +69,17 @@ def test_features_are_timms(name, output_stride, trained_looking):
         torch.testing.assert_close(found[key] / scale, reference / scale, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "output_stride"), QUICK)
+def test_features_are_timms(name, output_stride):
+    check(name, output_stride)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "output_stride"), SLOW)
+def test_features_of_every_shared_variant_are_timms(name, output_stride):
+    check(name, output_stride)
+
+
 def test_most_of_the_family_is_shared():
     """Those that are not: Caffe's stride, shortcuts A and C, CBAM, CIFAR's, gates, and v2-200."""
     alone = set(VARIANTS) - set(SHARED)
@@ -80,11 +87,12 @@ def test_most_of_the_family_is_shared():
     assert {name for name in alone if not any(kind in name for kind in kinds)} == set()
 
 
-def test_cbam_is_timms(trained_looking):
+def test_cbam_is_timms():
     theirs = trained_looking(timm.models.resnet.resnet18(block_args={"attn_layer": "cbam"}))
     ours = build_backbone("cbam_resnet18").eval()
     state = without_classifier(theirs.state_dict())
-    for old, new in (("spatial.conv.conv.", "spatial.conv.0."), ("conv.bn.", "conv.1.")):
+    for name, index in (("conv", 0), ("bn", 1)):
+        old, new = f"spatial.conv.{name}.", f"spatial.conv.{index}."
         state = {key.replace(old, new): value for key, value in state.items()}
     ours.load_state_dict(state)
     image = torch.rand(1, 3, 64, 96)
@@ -96,12 +104,10 @@ def test_cbam_is_timms(trained_looking):
 def test_stochastic_depth_falls_on_timms_line():
     theirs = timm.create_model("resnet18", drop_path_rate=0.35)
     ours = build_backbone("resnet18", drop_path=0.35)
-    rates = [
-        [getattr(block.drop_path, attribute, 0.0) for k in range(1, 5) for block in layer(k)]
-        for attribute, layer in (
-            ("drop_prob", lambda k: getattr(theirs, f"layer{k}")),
-            ("p", lambda k: getattr(ours, f"layer{k}")),
-        )
-    ]
-    assert rates[1] == pytest.approx(rates[0])
-    assert rates[1][-1] == 0.35
+
+    def rates(network, attribute):
+        layers = (network.layer1, network.layer2, network.layer3, network.layer4)
+        return [getattr(block.drop_path, attribute, 0.0) for layer in layers for block in layer]
+
+    assert rates(ours, "p") == pytest.approx(rates(theirs, "drop_prob"))
+    assert rates(ours, "p")[-1] == 0.35

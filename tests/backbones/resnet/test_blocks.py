@@ -13,7 +13,7 @@ from backbones.resnet.model import ResNet
 from backbones.resnet.shortcut import ZeroPadShortcut, mean_pool
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
-from tests.backbones.networks import without_classifier
+from tests.backbones.networks import trained_looking, without_classifier
 
 
 def normed(state, key, x):
@@ -22,7 +22,7 @@ def normed(state, key, x):
     return F.batch_norm(x, *(state[f"{key}.{name}"] for name in names))
 
 
-def test_caffes_stride_is_in_the_first_convolution(trained_looking):
+def test_caffes_stride_is_in_the_first_convolution():
     theirs = trained_looking(torchvision.models.resnet50(weights=None))
     ours = build_backbone("resnet50_caffe").eval()
     ours.load_state_dict(without_classifier(theirs.state_dict()))
@@ -31,9 +31,8 @@ def test_caffes_stride_is_in_the_first_convolution(trained_looking):
     image = torch.rand(1, 3, 64, 96)
     theirs.avgpool = theirs.fc = nn.Identity()
     with torch.no_grad():
-        torch.testing.assert_close(
-            ours(image)["c5"].flatten(1), theirs(image), rtol=1e-3, atol=1e-4
-        )
+        found = ours(image)["c5"].flatten(1)
+        torch.testing.assert_close(found, theirs(image), rtol=1e-3, atol=1e-4)
     assert ours.stride_in_1x1 is True
     assert build_backbone("resnet50", out_features=["c2"]).stride_in_1x1 is False
     assert build_backbone("resnet18", out_features=["c2"]).stride_in_1x1 is None
@@ -54,20 +53,17 @@ def test_the_mean_of_resnet_d_counts_only_what_is_there():
     assert mean_pool(1)(x)[0, 0, 0].tolist() == [3.0, 5.0, 3.0]  # the edge is averaged with zeros
 
 
-@pytest.mark.parametrize(("name", "projections"), [("resnet34", 3), ("resnet34_projection", 16)])
-def test_shortcut_c_projects_in_every_block(name, projections):
+@pytest.mark.parametrize(
+    ("shortcut", "projections"), [("_zero_pad", 0), ("", 3), ("_projection", 16)], ids=list("ABC")
+)
+def test_shortcuts_project_nowhere_between_stages_or_in_every_block(shortcut, projections):
     with torch.device("meta"):
-        keys = build_backbone(name).state_dict()
+        keys = build_backbone(f"resnet34{shortcut}").state_dict()
     assert sum(key.endswith("downsample.0.weight") for key in keys) == projections
+    assert any("downsample" in key for key in keys) == bool(projections)
 
 
-def test_shortcut_a_has_no_parameters():
-    with torch.device("meta"):
-        keys = build_backbone("resnet34_zero_pad").state_dict()
-    assert not any("downsample" in key for key in keys)
-
-
-def test_a_cifar_network_is_the_papers(trained_looking):
+def test_a_cifar_network_is_the_papers():
     """arXiv:1512.03385, section 4.2: a 3x3 stem, 6n layers, shortcut A."""
     backbone = trained_looking(build_backbone("resnet20_cifar"))
     state, image = backbone.state_dict(), torch.rand(2, 3, 32, 32)
@@ -86,7 +82,7 @@ def test_a_cifar_network_is_the_papers(trained_looking):
         torch.testing.assert_close(backbone(image)["c4"], x, rtol=1e-4, atol=1e-4)
 
 
-def test_a_wide_resnet_is_the_papers(trained_looking):
+def test_a_wide_resnet_is_the_papers():
     """arXiv:1605.07146, table 1: pre-activated 3x3 pairs; a projection sees the activated input."""
     backbone = trained_looking(build_backbone("wrn_40_4"))
     state, image = backbone.state_dict(), torch.rand(1, 3, 16, 16)

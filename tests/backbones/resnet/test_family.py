@@ -10,7 +10,7 @@ import torchvision
 from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
-from tests.backbones.networks import short
+from tests.backbones.networks import short, trained_looking
 from tests.backbones.resnet.conftest import ONE_OF_EACH
 
 LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
@@ -27,7 +27,7 @@ PUBLISHED = {  # classes, and millions with the classifier, as printed in the pa
     "resnet110_cifar": (10, 1.7),
     "resnetv2_110_cifar": (10, 1.7),  # arXiv:1603.05027, table 4
     "resnetv2_164_cifar": (10, 1.7),
-    "wrn_28_10": (10, 36.5),  # arXiv:1605.07146, table 4
+    "wrn_28_10": (10, 36.479194),  # arXiv:1605.07146, table 4, and every public reproduction
     "wrn_40_4": (10, 8.9),
     "resnet200": (1000, 64.7),  # timm's resnet200
     "res2net50_26w_4s": (1000, 25.7),  # timm's results-imagenet.csv
@@ -51,15 +51,11 @@ def test_parameters_are_those_of_the_table_and_of_the_papers(name):
         assert round(count / 1e6, digits) == published
 
 
-def test_a_wide_resnet_has_the_weights_of_its_authors_code():
-    """WRN-28-10 with ten classes has 36,479,194 parameters in every public reproduction."""
-    assert VARIANTS["wrn_28_10"].parameters + 10 * 641 == 36_479_194
-
-
 @pytest.mark.parametrize("norm", sorted(NORMS.keys() - {"sync_batch"}))
 def test_every_norm_runs_forward_and_backward(name, image, norm):
     backbone = short(name, norm=norm, drop_path=0.1).train()
     features = backbone(image)
+    assert all((x >= 0).all() and (x > 0).any() for x in features.values())  # rectified
     assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
     assert {k: image.shape[-1] // v.shape[-1] for k, v in features.items()} == backbone.strides
     assert all((x >= 0).all() and (x > 0).any() for x in features.values())  # rectified
@@ -75,14 +71,12 @@ def test_features_and_pyramid_follow_channels_and_strides(name, image):
     assert [x.shape[-1] for x in levels.values()][:3] == sides
 
 
-def test_copies_and_pickles_are_the_same_function(name, image, trained_looking):
+def test_a_copy_is_the_same_function(name, image, clone):
     backbone = trained_looking(short(name, drop_path=0.1).freeze(1))
-    twins = copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))  # noqa: S301 (our own)
+    twin = clone(backbone)
     with torch.no_grad():
-        expected = backbone(image)
-        for twin in twins:
-            torch.testing.assert_close(twin(image), expected, rtol=0, atol=0)
-            assert (twin.frozen, twin.conventions) == (1, backbone.conventions)
+        torch.testing.assert_close(twin(image), backbone(image), rtol=0, atol=0)
+    assert (twin.frozen, twin.conventions) == (1, backbone.conventions)
 
 
 EXPORTED = ["resnet34_zero_pad", "res2net50_26w_4s", "resnetv2_18", "dynamic_resnet18"]
@@ -90,7 +84,7 @@ OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in ONE_OF_EACH if n not 
 
 
 @pytest.mark.parametrize("name", [*EXPORTED, *OTHERS])
-def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
+def test_an_exported_graph_is_the_same_function(name, image):
     backbone = trained_looking(short(name, deformable=["c3"]))
     program = torch.export.export(backbone, (image,))
     with torch.no_grad():
@@ -99,7 +93,7 @@ def test_an_exported_graph_is_the_same_function(name, image, trained_looking):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # torch still has it
-def test_a_traced_module_is_the_same_function(name, image, trained_looking):
+def test_a_traced_module_is_the_same_function(name, image):
     backbone = trained_looking(build_backbone(name))
     with torch.no_grad():
         traced = torch.jit.trace(backbone, (image,), strict=False)  # a dictionary comes out
@@ -107,7 +101,7 @@ def test_a_traced_module_is_the_same_function(name, image, trained_looking):
 
 
 @pytest.mark.slow
-def test_a_compiled_module_is_the_same_function(name, image, trained_looking):
+def test_a_compiled_module_is_the_same_function(name, image):
     torch._dynamo.reset()
     backbone = trained_looking(build_backbone(name, deformable=["c3"]))
     compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
@@ -117,7 +111,7 @@ def test_a_compiled_module_is_the_same_function(name, image, trained_looking):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_exports_compiles_copies_and_learns(name, trained_looking):
+def test_every_variant_exports_compiles_copies_and_learns(name):
     backbone = build_backbone(name)
     image = torch.rand(2, 3, *((16, 16) if name.endswith("_cifar") else (64, 64)))
     check_gradients(backbone, backbone(image))

@@ -16,7 +16,7 @@ from torch import nn
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
-from tests.backbones.networks import without_classifier
+from tests.backbones.networks import trained_looking
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CAFFE,
@@ -169,7 +169,7 @@ def test_a_detectron2_detector_that_says_its_mean(theirs, small, save, same_feat
 
 
 @pytest.mark.parametrize("name", ["resnet18d", "seresnet18", "res2net50_26w_4s", "resnetv2_18"])
-def test_a_file_of_timms_own_names(name, tmp_path, trained_looking):
+def test_a_file_of_timms_own_names(name, tmp_path):
     """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
     model = trained_looking(timm.create_model(name))
     config = {"architecture": name, "pretrained_cfg": HALF_CARD}
@@ -191,7 +191,7 @@ def test_a_file_of_timms_own_names_alone_asks_for_conventions(name, save):
         build_backbone(name, weights=save(timm.create_model(name).state_dict()))
 
 
-def test_a_deep_stem_of_mmlab(save, trained_looking):
+def test_a_deep_stem_of_mmlab(save):
     model = trained_looking(timm.create_model("resnet18d"))
     named = {re.sub(r"^conv1\.", "stem.", k): v for k, v in model.state_dict().items()}
     named = {re.sub(r"^bn1\.", "stem.7.", k): v for k, v in named.items()}

@@ -63,8 +63,9 @@ def test_a_tag_means_those_weights(asked, tag):
 
 def test_fixed_statistics_fewer_stages_and_one_channel_are_loaded_too(asked, theirs, image):
     del asked
-    options = {"norm": "frozen_batch", "out_features": ["c3"], "in_channels": 1}
-    backbone = build_backbone(f"timm/{NAME}", weights="imagenet", **options).train()
+    backbone = build_backbone(
+        f"timm/{NAME}", weights="imagenet", norm="frozen_batch", out_features=["c3"], in_channels=1
+    ).train()
     gray = image[:, :1]
     expected = features(theirs, gray.expand(-1, 3, -1, -1))[2]
     torch.testing.assert_close(backbone(gray)["c3"], expected, rtol=1e-4, atol=1e-4)
