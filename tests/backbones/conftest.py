@@ -15,13 +15,9 @@ from tests.backbones.networks import trained_looking
 LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4"}
 
 
-def pickled(value):
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 (our own)
-
-
-@pytest.fixture(params=[copy.deepcopy, pickled])
+@pytest.fixture(params=[copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
 def clone(request):
-    """Return a function that copies a network."""
+    """Copy a module, in memory or by way of a pickle."""
     return request.param
 
 

@@ -11,6 +11,7 @@ from backbones.resnet.variants import VARIANTS
 
 
 def without_classifier(state):
+    """Return what a backbone has of the state dict of torchvision's or timm's whole network."""
     return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 

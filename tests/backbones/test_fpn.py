@@ -69,9 +69,10 @@ def test_gradients_are_torchvisions(norm):
 
 
 def test_every_level_has_the_strides_of_its_name():
-    levels = FPN(CHANNELS, extra="conv")(features(256, 128))
+    levels = FPN(CHANNELS, out_channels=WIDTH, extra="conv")(features(256, 128))
     sizes = {name: tuple(level.shape[1:]) for name, level in levels.items()}
-    assert sizes == {f"p{k}": (256, 256 // 2**k, 128 // 2**k) for k in range(2, 8)}
+    assert sizes == {f"p{k}": (WIDTH, 256 // 2**k, 128 // 2**k) for k in range(2, 8)}
+    assert FPN(CHANNELS).out_channels == 256
 
 
 def test_features_are_taken_by_name_not_by_position():

@@ -76,7 +76,7 @@ def test_eval_reaches_frozen_stages_too(backbone):
 
 
 def test_freeze_zero_undoes_everything(backbone):
-    assert backbone.freeze(5).freeze(0).train() is backbone
+    backbone.freeze(5).freeze(0).train()
     assert all(p.requires_grad for p in backbone.parameters())
     assert all(m.training for m in backbone.modules())
 
@@ -86,10 +86,10 @@ def test_state_dict_keys_do_not_change(backbone):
     assert list(backbone.freeze(5).state_dict()) == keys
 
 
-@pytest.mark.parametrize("count", [-1, 6, True, "c2", 1.5])
-def test_a_count_out_of_range_is_refused(backbone, count):
-    with refuses(rf"^freeze takes 0 to 5 stages, got {count!r}\.$"):
-        backbone.freeze(count)
+def test_a_count_out_of_range_is_refused(backbone):
+    for count in (-1, 6, True, "c2", 1.5):
+        with refuses(rf"^freeze takes 0 to 5 stages, got {count!r}\.$"):
+            backbone.freeze(count)
 
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}])

@@ -58,12 +58,13 @@ def test_a_registered_builder_is_listed_and_returned_unchanged(registered):
 
 @pytest.mark.usefixtures("registered")
 def test_a_registered_builder_is_built_with_its_options():
-    options = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
-    default = {"in_channels": 3, "norm": "batch", "out_features": None, "output_stride": 32}
-    backbone = build_backbone("two_stages", **options)
+    given = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
+    backbone = build_backbone("two_stages", **given)
     assert isinstance(backbone, TwoStages)
-    assert backbone.options == BackboneOptions(**options)
-    assert build_backbone("two_stages").options == BackboneOptions(**default)
+    assert backbone.options == BackboneOptions(**given)
+    assert build_backbone("two_stages").options == BackboneOptions(
+        in_channels=3, norm="batch", out_features=None, output_stride=32
+    )
 
 
 @pytest.mark.usefixtures("registered")
@@ -72,7 +73,7 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
     model = BackboneWithFPN(body, FPN(body.channels, out_channels=6)).train()
     before = {k: v.clone() for k, v in body.state_dict().items()}
     levels = model(torch.rand(2, 3, 16, 24))
-    sizes = {name: tuple(level.shape[1:]) for name, level in levels.items()}
+    sizes = {k: tuple(v.shape[1:]) for k, v in levels.items()}
     assert sizes == {"p1": (6, 8, 12), "p2": (6, 4, 6), "p3": (6, 2, 3)}
     sum(x.square().mean() for x in levels.values()).backward()
     assert all((p.grad is None) == n.startswith("stem.") for n, p in body.named_parameters())

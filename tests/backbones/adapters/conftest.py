@@ -1,7 +1,5 @@
 """What the tests of every adapter need: narrow variants, which are quick to build and to save."""
 
-import copy
-import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -45,12 +43,6 @@ def _narrow():
 def image():
     """A picture of one size that every backbone takes: (2, 3, 64, 64)."""
     return torch.rand(2, 3, 64, 64)
-
-
-@pytest.fixture(params=[copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
-def clone(request):
-    """Copy a module, in memory or by way of a pickle."""
-    return request.param
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype)
     assert other.config.image_mean == [0.1, 0.2, 0.3, 0.1]
 
 
-def test_what_was_drawn_is_drawn_for_another_number_of_channels(tmp_path):
+def test_another_number_of_channels_draws_a_random_first_convolution(tmp_path):
     model = KeelBackbone(config())
     other = read_again(model, tmp_path, in_channels=1, ignore_mismatched_sizes=True)
     weight = other.body.conv1.weight
@@ -260,7 +260,7 @@ def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
     assert model.body.provenance == expected.provenance
 
 
-def test_a_whole_checkpoint_says_where_it_is_from(tmp_path, weights):
+def test_a_complete_checkpoint_is_the_provenance(tmp_path, weights):
     model = KeelBackbone(config(weights=str(weights)))
     weights.unlink()
     body = read_again(model, tmp_path).body
@@ -280,7 +280,7 @@ def test_weights_that_are_gone_are_not_replaced_by_random_ones(tmp_path, weights
 
 
 @pytest.mark.parametrize("options", [{"freeze": 2}, {"norm": "frozen_batch"}], ids=str)
-def test_what_was_never_trained_is_not_fixed(tmp_path, options):
+def test_fixing_what_was_never_trained_is_refused(tmp_path, options):
     options |= {"in_channels": 1, "ignore_mismatched_sizes": True}
     with refuses(r"would fix what was never trained[\s\S]*weights=None are"):
         read_again(KeelBackbone(config()), tmp_path, **options)

@@ -10,8 +10,8 @@ from backbones.adapters.smp import SmpEncoder, register_encoder
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.adapters.small import CARD
 
-for name in ("narrow_resnet18", "short_resnet18"):
-    register_encoder(name)
+register_encoder("narrow_resnet18")
+register_encoder("short_resnet18")
 
 TIMM = ["timm/convnext_atto", "timm/mobilenetv3_small_050", "timm/regnety_002"]
 OURS = (
@@ -20,7 +20,17 @@ OURS = (
 )
 SLOW = [*TIMM, *OURS.split()]
 NAMES = ["short_resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-DECODERS = "Unet UnetPlusPlus FPN DeepLabV3Plus Linknet PAN MAnet PSPNet UPerNet"
+DECODERS = [
+    smp.Unet,
+    smp.UnetPlusPlus,
+    smp.FPN,
+    smp.DeepLabV3Plus,
+    smp.Linknet,
+    smp.PAN,
+    smp.MAnet,
+    smp.PSPNet,
+    smp.UPerNet,
+]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -88,7 +98,7 @@ def test_dilation(encoder_name, image, stride):
     assert encoder.output_stride == stride
 
 
-def compiled(encoder, image):  # noqa: ARG001
+def compiled(encoder, _image):
     torch.compiler.reset()
     return torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
 
@@ -98,11 +108,12 @@ def exported(encoder, image):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own, of its export
-@pytest.mark.parametrize("capture", [compiled, exported])
-def test_a_captured_graph_is_the_same_function(encoder_name, image, capture):
+@pytest.mark.parametrize("change", [compiled, exported])
+def test_a_captured_graph_gives_the_same(encoder_name, image, change):
     encoder = smp.encoders.get_encoder(encoder_name, weights=None).eval()
+    captured = change(encoder, image)
     with torch.inference_mode():
-        torch.testing.assert_close(capture(encoder, image)(image), encoder(image))
+        torch.testing.assert_close(captured(image), encoder(image))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
@@ -117,11 +128,9 @@ def test_scripting_is_refused_and_tracing_is_not(image):
     torch.testing.assert_close(traced(image[:1])[5], encoder(image[:1])[5])
 
 
-@pytest.mark.parametrize("decoder", DECODERS.split())
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.__name__)
 def test_every_decoder_trains(encoder_name, decoder):
-    model = getattr(smp, decoder)(
-        encoder_name, encoder_weights=None, in_channels=1, classes=2
-    ).train()
+    model = decoder(encoder_name, encoder_weights=None, in_channels=1, classes=2).train()
     logits = model(torch.rand(2, 1, 128, 128))
     assert logits.shape == (2, 2, 128, 128)
     logits.square().mean().backward()
@@ -239,8 +248,6 @@ def test_every_name_is_in_every_decoder_or_refused_by_its_strides(name):
             with pytest.raises(ValueError, match="Take another backbone"):
                 smp.encoders.get_encoder(f"keel-{name}", weights=None)
             return
-        for decoder in DECODERS.split():
-            model = getattr(smp, decoder)(
-                f"keel-{name}", encoder_weights=None, in_channels=1, classes=2
-            )
+        for decoder in DECODERS:
+            model = decoder(f"keel-{name}", encoder_weights=None, in_channels=1, classes=2)
             assert model(torch.rand(2, 1, 128, 128)).shape == (2, 2, 128, 128)

@@ -53,7 +53,11 @@ def their_features(model, image):
     return kept
 
 
-def check(name, output_stride):
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_features_are_timms(name, output_stride):
     options = {} if output_stride == 32 else {"output_stride": output_stride}
     theirs = trained_looking(timm.create_model(name, **options))
     with torch.device("meta"):
@@ -69,17 +73,6 @@ def check(name, output_stride):
         torch.testing.assert_close(found[key] / scale, reference / scale, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "output_stride"), QUICK)
-def test_features_are_timms(name, output_stride):
-    check(name, output_stride)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "output_stride"), SLOW)
-def test_features_of_every_shared_variant_are_timms(name, output_stride):
-    check(name, output_stride)
-
-
 def test_most_of_the_family_is_shared():
     """Those that are not: Caffe's stride, shortcuts A and C, CBAM, CIFAR's, gates, and v2-200."""
     alone = set(VARIANTS) - set(SHARED)
@@ -91,8 +84,7 @@ def test_cbam_is_timms():
     theirs = trained_looking(timm.models.resnet.resnet18(block_args={"attn_layer": "cbam"}))
     ours = build_backbone("cbam_resnet18").eval()
     state = without_classifier(theirs.state_dict())
-    for name, index in (("conv", 0), ("bn", 1)):
-        old, new = f"spatial.conv.{name}.", f"spatial.conv.{index}."
+    for old, new in (("spatial.conv.conv.", "spatial.conv.0."), ("conv.bn.", "conv.1.")):
         state = {key.replace(old, new): value for key, value in state.items()}
     ours.load_state_dict(state)
     image = torch.rand(1, 3, 64, 96)

@@ -55,7 +55,6 @@ def test_parameters_are_those_of_the_table_and_of_the_papers(name):
 def test_every_norm_runs_forward_and_backward(name, image, norm):
     backbone = short(name, norm=norm, drop_path=0.1).train()
     features = backbone(image)
-    assert all((x >= 0).all() and (x > 0).any() for x in features.values())  # rectified
     assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
     assert {k: image.shape[-1] // v.shape[-1] for k, v in features.items()} == backbone.strides
     assert all((x >= 0).all() and (x > 0).any() for x in features.values())  # rectified

@@ -16,7 +16,7 @@ from torch import nn
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
-from tests.backbones.networks import trained_looking
+from tests.backbones.networks import trained_looking, without_classifier
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CAFFE,

@@ -124,9 +124,9 @@ def test_a_copy_reads_both_spellings(clone):
         same_tensors(body, given)
 
 
-@pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", *LARGER])
+@pytest.mark.parametrize("name", ["test_byobnet", "resnet18", "test_convnext", *LARGER])
 def test_detr_saves_and_reads_it(name, tmp_path, image):
-    norm = "batch" if "convnext" in name else "frozen_batch"
+    norm = "frozen_batch" if name in ("test_byobnet", "regnety_002") else "batch"
     made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)
     detr = DetrForObjectDetection(DetrConfig(backbone_config=made, num_labels=3, **DETR)).eval()
     filled(detr.model.backbone.model.body)
