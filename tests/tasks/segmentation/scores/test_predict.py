@@ -96,8 +96,7 @@ def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_dat
     image = noise(70, 45)
     save(tmp_path / "a.png", image)
     (line,) = predicted(levels(0), card(), tmp_path / "a.png", tmp_path / "out")
-    mask = mask_in(tmp_path / "out", "a.png")
-    np.testing.assert_array_equal(mask, expected(image))
+    np.testing.assert_array_equal(mask_in(tmp_path / "out", "a.png"), expected(image))
     shares = [(expected(image) == value).mean() for value in (7, 300)]
     assert line == f"a: cell {shares[0]:.1%}, debris {shares[1]:.1%}"
 
@@ -151,8 +150,7 @@ def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(t
     table = class_table({0: "background", 1: "first is lighter"})
     made = Made(lambda x: [x[:, 1], x[:, 0]])
     predicted(made, card(channels=2, classes=table), tmp_path, tmp_path / "out")
-    mask = mask_in(tmp_path / "out", "p.png")
-    np.testing.assert_array_equal(mask, (one > two).astype(int))
+    np.testing.assert_array_equal(mask_in(tmp_path / "out", "p.png"), (one > two).astype(int))
 
 
 def test_classes_that_overlap_get_a_file_each(tmp_path):
@@ -171,8 +169,7 @@ def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path):
     image = noise(20, 20).astype(np.uint16) * 257
     save(tmp_path / "a.tif", image)
     predicted(levels(0), card(), tmp_path / "a.tif", tmp_path / "out")
-    mask = mask_in(tmp_path / "out", "a.tif")
-    np.testing.assert_array_equal(mask, expected(image // 257))
+    np.testing.assert_array_equal(mask_in(tmp_path / "out", "a.tif"), expected(image // 257))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +210,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
     lines = predicted(levels(0), card(), tmp_path / "in", tmp_path / "in" / "out")
     assert [line.partition(":")[0] for line in lines] == ["a/1", "b/1"]
     for name, image in images.items():
-        mask = np.asarray(Image.open(tmp_path / "in" / "out" / "masks" / name / "1.png"))
+        mask = mask_in(tmp_path / "in" / "out", f"{name}/1.png")
         np.testing.assert_array_equal(mask, expected(image))
     # What was written is no image of the next call.
     assert len(find_cases([tmp_path / "in"], channels=1, output=tmp_path / "in" / "out")) == 2
@@ -304,15 +301,15 @@ def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp
     image = noise(40, 40)
     save(tmp_path / "gray.png", image)
     save(tmp_path / "rgb.png", np.stack([image] * 3, axis=-1))
-    for channels, note in ((3, "gray"), (1, "rgb")):
+    for channels, name, note in (
+        (3, "gray.png", "; gray, read as RGB"),
+        (1, "rgb.png", "; RGB, read as gray"),
+    ):
         output = tmp_path / str(channels)
         its_card = card(channels=channels, gray_or_rgb=True)
-        lines = predicted(levels(channels - 1), its_card, tmp_path / f"{note}.png", output)
-        assert lines[0].endswith(
-            {"gray": "; gray, read as RGB", "rgb": "; RGB, read as gray"}[note]
-        )
-        mask = np.asarray(Image.open(output / "masks" / f"{note}.png"))
-        np.testing.assert_array_equal(mask, expected(image))
+        (line,) = predicted(levels(channels - 1), its_card, tmp_path / name, output)
+        assert line.endswith(note)
+        np.testing.assert_array_equal(mask_in(output, name), expected(image))
 
 
 @pytest.mark.parametrize(
