@@ -15,6 +15,11 @@ from tasks.segmentation.data.cases import Case, CaseSet, class_table
 SPACING = (0.5, 1.0, 3.0)  # of rows, columns and slices, as NIfTI has them
 
 
+def refuses(message):
+    """Expect an error that a user can mend, with a message that has this pattern."""
+    return pytest.raises(ValueError, match=message)
+
+
 @pytest.fixture
 def shallow(monkeypatch):
     """Cut every backbone off after three stages: the same code in a tenth of the time."""

@@ -13,7 +13,7 @@ from tasks.segmentation.data.cases import (
     encode,
     inferred_table,
 )
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 FILE = Path("m.png")
 REGIONS = ClassTable(names=("whole", "core"), values=((1, 2), (2,)), exclusive=False, ignored=(3,))

@@ -15,7 +15,7 @@ from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.options import InputOptions
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 TABLE = class_table({0: "background", 1: "cell"})
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.segmentation.data.case_facts import CaseFacts
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
 from tasks.segmentation.data.check import check_cases, findings
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 TABLE = class_table({0: "background", 1: "liver", 2: "vessel", 9: "ignore"})
 REGIONS = ClassTable(names=("whole", "core"), values=((1, 2), (2,)), exclusive=False, ignored=(9,))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 EXPECTED = ((0,), (0xFF0000,), (0x004080,))
 

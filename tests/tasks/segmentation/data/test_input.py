@@ -13,7 +13,7 @@ from tasks.segmentation.data.input import (
     scaling_of,
 )
 from tasks.segmentation.options import InputOptions
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 
 def image(*channels, dtype=np.int16):
@@ -150,22 +150,3 @@ def test_few_slices_make_no_short_epoch():
     assert choose_patches(InputOptions(), slices=16) == 208  # 13 of each
     assert choose_patches(InputOptions(), slices=210) == 210
     assert choose_patches(InputOptions(patches=7), slices=210) == 7
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"normalisation": "zscores"}, "normalisation.*did you mean 'zscore'"),
-        ({"normalisation": "window"}, r"input.window takes the lowest and the highest.*got \[\]"),
-        ({"normalisation": "window", "window": (3, 1)}, r"input.window .*got \[3, 1\]"),
-        ({"neighbours": -1}, "input.neighbours takes an integer of at least 0, got -1"),
-        ({"patches": -1}, "input.patches takes an integer of at least 0, got -1"),
-        ({"patch": (64,)}, r"input.patch takes height and width.*got \[64\]"),
-        ({"patch": (64, 0)}, r"input.patch takes height and width.*got \[64, 0\]"),
-        ({"foreground": 1.5}, "input.foreground takes a share from 0 to 1, got 1.5"),
-        ({"overlap": 1.0}, "input.overlap takes a share from 0 to below 1, got 1.0"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options, message):
-    with refuses(message):
-        InputOptions(**options)

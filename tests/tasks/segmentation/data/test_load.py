@@ -8,7 +8,7 @@ from PIL import Image
 from tasks.common.data.splits import read_data
 from tasks.segmentation.data.load import read_splits
 from tasks.segmentation.options import DataOptions
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 LAYOUTS = "tasks.segmentation.data.layouts"
 CLASSES = {0: "background", 200: "cell"}

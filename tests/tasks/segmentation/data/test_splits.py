@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from tasks.segmentation.data.cases import Case, CaseSet, class_table
 from tasks.segmentation.data.splits import patient_of, split_cases
 from tasks.segmentation.options import DataOptions
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 
 def case_set(patients, splits=None):
@@ -53,57 +52,47 @@ def patients_of(cases, part):
     return {case.patient for case in cases.cases if case.name in part}
 
 
-def assert_partition(cases, parts):
-    """Every case is in one part, and every patient is too."""
+def check_partition(cases, parts):
+    """Every case is in one part, in order; no part is empty, and no patient in two."""
     assert sorted(chain(*parts)) == sorted(case.name for case in cases.cases)
+    assert all(part == sorted(part) and part for part in parts)
     sides = [patients_of(cases, part) for part in parts]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
-def test_ten_patients_are_cut_by_hand():
-    # numpy's order for the seed 0 is 4 6 2 7 3 5 9 0 8 1: 70 % of it, then 10 %, then 20 %.
-    assert split(own_patients(10)) == [
-        ["002", "003", "004", "005", "006", "007", "009"],
-        ["000"],
-        ["001", "008"],
-    ]
+OWN = {"a": "test", "b": "test", "c": "val", "d": "train"}
 
 
-def test_a_cut_between_large_patients_is_the_nearest_one():
-    # numpy's order for the seed 0 is c a b d, with 2, 6, 1 and 1 cases: nearest to 7 of 10 is 8.
-    cases = case_set(
-        {f"{p}{k}": p for p, n in zip("abcd", (6, 1, 2, 1), strict=True) for k in range(n)}
-    )
-
-    train, val, test = split(cases)
-
-    assert patients_of(cases, train) == {"c", "a"}
-    assert (val, test) == (["b0"], ["d0"])
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_any_split_is_a_partition_without_a_leak(seed):
-    rng = np.random.default_rng(seed)
-    cases = random_cases(rng, patients=int(rng.integers(3, 30)))
-
-    parts = split(cases, seed=seed)
-
-    assert_partition(cases, parts)
-    assert all(part == sorted(part) and part for part in parts)
+@pytest.mark.parametrize(
+    ("names", "patients", "own", "options", "expected"),
+    [
+        # numpy's order for the seed 0 is 4 6 2 7 3 5 9 0 8 1: 70 % of it, then 10 %, then 20 %.
+        ("0123456789", "0123456789", {}, {}, ("2345679", "0", "18")),
+        # numpy's order is c a b d, with 2, 6, 1 and 1 cases: nearest to 7 of 10 is 8.
+        ("abcdefghij", "aaaaaabccd", {}, {}, ("abcdefhi", "g", "j")),
+        ("abcd", "ppqr", OWN, {}, ("d", "c", "ab")),
+        ("abcd", "pppq", {"a": "test"}, {"val": ("d",)}, ("abc", "d", "")),
+        ("abcdefg", "abcdefg", {}, {"val": ("[ab]", "d"), "test": ("[e-g]",)}, ("c", "abd", "efg")),
+    ],
+)
+def test_patterns_say_the_split_else_the_cases_else_chance(names, patients, own, options, expected):
+    cases = case_set(dict(zip(names, patients, strict=True)), own)
+    assert split(cases, **options) == [list(part) for part in expected]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_cuts_are_the_best_of_all_cuts(seed):
     rng = np.random.default_rng(100 + seed)
-    cases = random_cases(rng, patients=20)
+    cases = random_cases(rng, patients=int(rng.integers(3, 30)))
     shares = rng.dirichlet([5, 3, 3])
     ids = sorted({case.patient for case in cases.cases})
     order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids))]
     sizes = [sum(case.patient == patient for case in cases.cases) for patient in order]
     total = sum(sizes)
 
-    train, val, _ = split(cases, seed=seed, fractions=tuple(shares))
+    train, val, test = split(cases, seed=seed, fractions=tuple(shares))
 
+    check_partition(cases, (train, val, test))
     # The whole of the error at both cuts, over every pair of cuts that leaves nothing empty.
     off = {
         (i, j): abs(sum(sizes[:i]) / total - shares[0])
@@ -131,15 +120,11 @@ def test_each_part_keeps_what_the_set_says():
         assert replace(part, cases=cases.cases) == cases
 
 
-def test_no_fraction_for_test_gives_none():
-    train, val, test = split_cases(own_patients(10), DataOptions(fractions=(0.8, 0.2, 0)))
-
-    assert (len(train.cases), len(val.cases), test) == (8, 2, None)
-
-
-def test_a_small_fraction_gets_a_patient():
+def test_a_small_fraction_gets_a_patient_and_one_of_0_for_test_none():
     parts = split(own_patients(3), fractions=(0.98, 0.01, 0.01))
     assert [len(part) for part in parts] == [1, 1, 1]
+    train, val, test = split_cases(own_patients(10), DataOptions(fractions=(0.8, 0.2, 0)))
+    assert (len(train.cases), len(val.cases), test) == (8, 2, None)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -159,8 +144,7 @@ def test_folds_test_every_case_once_and_leak_nothing(seed):
     sizes = [len(test) for *_, test in rounds]
     assert max(sizes) - min(sizes) <= largest
     for parts in rounds:
-        assert_partition(cases, parts)
-        assert all(parts)
+        check_partition(cases, parts)
 
 
 def test_folds_of_single_cases_differ_by_one_at_most_and_draw_another_val_each():
@@ -182,29 +166,6 @@ def test_a_large_patient_gets_a_fold_of_its_own():
     assert ["a0", "a1", "a2", "a3"] in tests
 
 
-def test_patterns_name_val_and_test():
-    train, val, test = split(own_patients(30), val=("02[0-3]", "024"), test=("02[5-9]",))
-
-    assert val == ["020", "021", "022", "023", "024"]
-    assert test == ["025", "026", "027", "028", "029"]
-    assert train == [f"{n:03d}" for n in range(20)]
-
-
-def test_patterns_come_before_what_the_cases_say():
-    cases = case_set(dict.fromkeys("abc", "p") | {"d": "q"}, {"a": "test"})
-
-    assert split(cases, val=("d",)) == [["a", "b", "c"], ["d"], []]
-
-
-def test_what_the_cases_say_comes_before_chance():
-    cases = case_set(
-        {"a": "p", "b": "p", "c": "q", "d": "r"},
-        {"a": "test", "b": "test", "c": "val", "d": "train"},
-    )
-
-    assert split(cases) == [["d"], ["c"], ["a", "b"]]
-
-
 @pytest.mark.parametrize("options", [{}, {"fold": 2}, {"val": ("00*",), "test": ("01*",)}])
 def test_fewer_training_cases_are_some_of_the_more(options):
     cases = own_patients(40)
@@ -217,40 +178,6 @@ def test_fewer_training_cases_are_some_of_the_more(options):
     assert all(part[1:] == [val, test] for part in used)
     assert used[-1][0] == train
     assert used[2][0] != train[:12]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fractions": (0.7, 0.3)}, r"data.fractions takes the shares .* got \[0.7, 0.3\]"),
-        ({"fractions": 3}, "data.fractions takes the shares of train, val"),
-        ({"fractions": "0.7"}, "data.fractions takes the shares of train, val"),
-        ({"fractions": ("a", "b", "c")}, "data.fractions takes the shares of train, val"),
-        ({"fractions": (0.7, 0.2, 0.2)}, r"data.fractions .* with the sum 1"),
-        ({"fractions": (0.8, 0.0, 0.2)}, "data.fractions .* first two above 0"),
-        ({"fractions": (0.8, 0.4, -0.2)}, "data.fractions"),
-        ({"fractions": (float("nan"), 0.4, 0.2)}, "data.fractions"),
-        ({"seed": -1}, "^data.seed takes an integer of at least 0, got -1"),
-        ({"folds": 1}, "^data.folds takes an integer of at least 2, got 1"),
-        ({"limit": -2}, "^data.limit takes an integer of at least 0, got -2"),
-        ({"limit": 0.5}, "^data.limit takes an integer of at least 0, got 0.5"),
-        ({"fold": 5}, "^data.fold takes an integer from 0 to 4 where data.folds is 5, got 5"),
-        ({"fold": -1}, "^data.fold takes"),
-        ({"fold": 0, "val": ("a",)}, "^data.fold=0 draws val and test, but data.val"),
-        ({"fold": 0, "test": ("a",)}, "^data.fold=0 draws"),
-    ],
-)
-def test_impossible_options_are_refused(options, message):
-    with refuses(message):
-        DataOptions(**options)
-
-
-def test_the_options_are_a_schema():
-    schema = OmegaConf.structured(DataOptions())
-
-    merged = OmegaConf.merge(schema, OmegaConf.create("{fold: 3, val: []}"))
-
-    assert DataOptions(**OmegaConf.to_container(merged)).fold == 3
 
 
 @pytest.mark.parametrize(
@@ -321,8 +248,8 @@ def test_a_patient_is_what_the_group_finds():
         (r"(\w)_(\d)", "with 2 groups; expected one group"),
         (r"x(\d+)", r"patient is 'x\(\\\\d\+\)', which finds no patient in the case name 'p07_2'"),
         (r"(\d*)", "finds no patient in the case name 'p07_2'"),
-        (r"p07|(x)", "finds no patient in the case name 'p07_2'"),
         (3, "patient is 3; expected a regular expression such as"),
+        (r"p07|(x)", "finds no patient in the case name 'p07_2'"),
     ],
 )
 def test_an_expression_that_finds_no_patient_is_refused(pattern, message):

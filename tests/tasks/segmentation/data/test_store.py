@@ -15,7 +15,7 @@ from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.data.store import CaseStore, load_case
 from tasks.segmentation.options import InputOptions
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 OPTIONS = InputOptions(normalisation="zscore")
 

@@ -1,50 +1,24 @@
 """Scores of hand-made segmenters, against those computed by hand and case by case."""
 
 import math
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
-from backbones import BackboneOptions, Conventions
 from tasks.segmentation.data.cases import ClassTable, class_table
-from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.options import InputOptions, UNetOptions
 from tasks.segmentation.scores.evaluate import evaluate, evaluate_masks, print_summary, read_cases
+from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell"})
 TWO = ClassTable(names=("low", "high"), values=((1,), (1,)), exclusive=False)
 REGIONS = ClassTable(names=("low", "high"), values=((1, 2), (2,)), exclusive=False)
 
 
-class Light(nn.Module):
-    """Finds the second class where the image is lighter than 100; the first in the rest."""
-
-    def __init__(self):
-        super().__init__()
-        self.place = nn.Parameter(torch.zeros(1))
-
-    def forward(self, images):
-        light = images[:, 0] - 100 / 255
-        return torch.stack([-light, light], dim=1)
-
-
-def card(classes=TABLE, *, channels=1):
-    return SegmenterCard(
-        backbone="resnet18",
-        backbone_options=BackboneOptions(norm="group", in_channels=channels),
-        channels=channels,
-        options=UNetOptions(norm="group"),
-        classes=classes,
-        input=InputOptions(normalisation="imagenet", patch=(32, 32)),
-        axis=-1,
-        conventions=Conventions(mean=(0.0,) * channels, std=(1.0,) * channels),
-        provenance="made",
-    )
+# The second class where the image is lighter than 100, the first in the rest.
+LIGHT = Made(lambda x: [100 / 255 - x[:, 0], x[:, 0] - 100 / 255])
 
 
 def block(rows, columns, value):
@@ -70,9 +44,9 @@ def folders(tmp_path):
 
 
 def scored(masks, images, its_card=None):
-    its_card = its_card or card()
+    its_card = its_card or made_card(TABLE)
     split, unit = read_cases(masks, images, its_card)
-    return *evaluate(Light(), its_card, split, tolerance=1), unit
+    return *evaluate(LIGHT, its_card, split, tolerance=1), unit
 
 
 def test_cases_and_their_summary_are_scored_as_by_hand(folders):
@@ -96,7 +70,7 @@ def test_what_the_truth_leaves_out_is_not_scored(tmp_path):
     mask[:5, :10] = 7
     write(tmp_path / "i", a=block(10, 10, 200))
     write(tmp_path / "m", a=mask)
-    its_card = card(class_table({0: "background", 7: "cell", 255: "ignore"}))
+    its_card = made_card(class_table({0: "background", 7: "cell", 255: "ignore"}))
     assert scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]["cell"]["dice"] == 1
 
 
@@ -120,9 +94,9 @@ def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
     write(tmp_path / "i", a=block(10, 10, 200))
     write(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
     write(tmp_path / "m" / "high", a=block(5, 10, 255))
-    its_card = card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
+    its_card = made_card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
     case = scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]
-    # `Light` finds what is light as its second class, which is "low" here.
+    # `LIGHT` finds what is light as its second class, which is "low" here.
     assert case["low"]["dice"] == case["high"]["dice"] == 0
     assert case["high"]["predicted_pixels"] == 40 * 50 - 100
 
@@ -133,24 +107,24 @@ def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
     mask[20:] = 1
     write(tmp_path / "i", a=block(20, 50, 200))
     write(tmp_path / "m", a=mask)
-    case = scored(tmp_path / "m", tmp_path / "i", card(REGIONS))[0]["a"]
+    case = scored(tmp_path / "m", tmp_path / "i", made_card(REGIONS))[0]["a"]
     assert case["high"]["dice"] == 1
     assert case["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
 
 
 def test_other_classes_are_refused(folders, tmp_path):
-    with pytest.raises(ValueError, match=r"m has the classes background, class 7; .* on low, high"):
-        read_cases(*folders, card(TWO))
+    with refuses(r"m has the classes background, class 7; .* on low, high"):
+        read_cases(*folders, made_card(TWO))
     for name in ("high", "low"):
         write(tmp_path / "k" / name, **dict.fromkeys("abcd", block(1, 1, 1)))
     for table in (TWO, REGIONS):
-        with pytest.raises(ValueError, match=r"k has the classes high, low; .* on low, high"):
-            read_cases(tmp_path / "k", folders[1], card(table))
+        with refuses(r"k has the classes high, low; .* on low, high"):
+            read_cases(tmp_path / "k", folders[1], made_card(table))
 
 
 def test_mask_values_of_no_class_are_refused(folders):
-    other = card(class_table({0: "background", 8: "cell"}))
-    with pytest.raises(ValueError, match=r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
+    other = made_card(class_table({0: "background", 8: "cell"}))
+    with refuses(r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
         read_cases(*folders, other)
     said = str(caught.value)
     assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in said
@@ -162,14 +136,14 @@ def test_mask_values_of_no_class_are_refused(folders):
 
 def test_images_and_masks_that_do_not_fit_are_refused(folders):
     masks, images = folders
-    with pytest.raises(ValueError, match=r"i has images of 1 channels; .* trained on 3\."):
-        read_cases(masks, images, card(channels=3))
+    with refuses(r"i has images of 1 channels; .* trained on 3\."):
+        read_cases(masks, images, made_card(TABLE, channels=3))
     write(masks, a=block(5, 10, 7).T.copy())
-    with pytest.raises(ValueError, match=r"turned by an EXIF orientation\? See --exif\)"):
-        read_cases(masks, images, card())
+    with refuses(r"turned by an EXIF orientation\? See --exif\)"):
+        read_cases(masks, images, made_card(TABLE))
     write(masks, e=block(0, 0, 0))
-    with pytest.raises(ValueError, match=r"1 of 5 masks without an image \('?e'?\)"):
-        read_cases(masks, images, card())
+    with refuses(r"1 of 5 masks without an image \('?e'?\)"):
+        read_cases(masks, images, made_card(TABLE))
 
 
 def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
@@ -197,8 +171,8 @@ def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
     cases, *_ = scored(masks, images)
     assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}
     Image.fromarray(block(10, 10, 7)).save(masks / "x.tif")
-    with pytest.raises(ValueError, match=r"'x.png' and 'x.tif' are both the mask of 'x'"):
-        read_cases(masks, images, card())
+    with refuses(r"'x.png' and 'x.tif' are both the mask of 'x'"):
+        read_cases(masks, images, made_card(TABLE))
 
 
 def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(folders):
@@ -218,22 +192,22 @@ def test_predicted_masks_that_do_not_fit_are_refused(folders):
     masks, _ = folders
     found = masks.parent / "found"
     write(found, **dict.fromkeys("abc", block(0, 0, 0)))
-    with pytest.raises(ValueError, match=r"1 of 4 masks without an image \('d'\)"):
+    with refuses(r"1 of 4 masks without an image \('d'\)"):
         evaluate_masks(found, masks, tolerance=1)
     for pixels, message in (
         (block(0, 0, 0)[:30], r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"),
         (block(2, 2, 9), r"d.png .* in no class: 9 .* Repair the mask, or give"),
     ):
         write(found, d=pixels)
-        with pytest.raises(ValueError, match=message):
+        with refuses(message):
             evaluate_masks(found, masks, tolerance=1)
 
 
 def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
-    its_card = replace(card(channels=3), gray_or_rgb=True)
+    its_card = made_card(TABLE, channels=3, gray_or_rgb=True)
     split, _ = read_cases(*folders, its_card)
     assert split.notes == ("4 of 4 images are gray, such as a: read as RGB",)
-    cases, _ = evaluate(Light(), its_card, split, tolerance=1)
+    cases, _ = evaluate(LIGHT, its_card, split, tolerance=1)
     assert cases["a"]["cell"]["dice"] == pytest.approx(2 * 50 / 150)
 
 
@@ -249,7 +223,7 @@ def test_results_and_truth_are_matched_by_words_or_by_an_ending(tmp_path):
         return scores["a_mask"]["class 7"]["dice"]
 
     assert dice("plain") == dice("worded") == dice("both", mask_suffix="_x") == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="2 of 2 masks without an image"):
+    with refuses("2 of 2 masks without an image"):
         dice("both")
 
 
@@ -258,7 +232,7 @@ def test_an_ending_of_the_truth_is_told(folders):
     for path in list(masks.iterdir()):
         path.rename(path.with_name(f"{path.stem}_by_anna.png"))
         write(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
-    split, _ = read_cases(masks, images, card(), mask_suffix="_by_anna")
+    split, _ = read_cases(masks, images, made_card(TABLE), mask_suffix="_by_anna")
     assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
     assert split.notes == (
         "names differ: 4 masks '*_by_anna' belong to images '*'",

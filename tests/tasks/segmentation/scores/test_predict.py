@@ -5,30 +5,15 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
-from backbones import BackboneOptions, Conventions
-from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
-from tasks.segmentation.model.card import SegmenterCard
-from tasks.segmentation.options import InputOptions, UNetOptions
+from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
+from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell", 300: "debris"})
 TWO = ClassTable(names=("dark", "bright"), values=((1,), (1,)), exclusive=False)
-
-
-class Made(nn.Module):
-    """Gives the logits that a function makes of the input; a parameter says where it computes."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = logits
-        self.place = nn.Parameter(torch.zeros(1))
-
-    def forward(self, images):
-        return torch.stack(self.logits(images), dim=1)
 
 
 def levels(channel):
@@ -46,30 +31,6 @@ def expected(values):
     return np.select([values < 100, values < 200], [0, 7], 300)
 
 
-def card(
-    *,
-    channels=1,
-    classes=TABLE,
-    neighbours=0,
-    axis=-1,
-    normalisation="imagenet",
-    gray_or_rgb=False,
-):
-    seen = channels * (2 * neighbours + 1)
-    return SegmenterCard(
-        backbone="resnet18",
-        backbone_options=BackboneOptions(norm="group", in_channels=seen),
-        channels=channels,
-        options=UNetOptions(norm="group"),
-        classes=classes,
-        input=InputOptions(normalisation=normalisation, patch=(32, 32), neighbours=neighbours),
-        axis=axis,
-        conventions=Conventions(mean=(0.0,) * seen, std=(1.0,) * seen),
-        provenance="made",
-        gray_or_rgb=gray_or_rgb,
-    )
-
-
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
@@ -83,30 +44,46 @@ def save(path, pixels):
     Image.fromarray(pixels).save(path)
 
 
-def mask_in(output, name):
-    return np.asarray(Image.open(output / "masks" / name))
+@pytest.fixture
+def predict(tmp_path):
+    """Segment the files of a folder, or one file, and write to ``out``; return the lines."""
+
+    def run(source=tmp_path, segmenter=None, *, classes=TABLE, **options):
+        card, output = made_card(classes, **options), tmp_path / "out"
+        cases = find_cases([source], channels=card.channels, output=output)
+        return list(predict_cases(segmenter or levels(0), card, cases, output=output))
+
+    return run
 
 
-def predicted(segmenter, its_card, source, output):
-    cases = find_cases([source], channels=its_card.channels, output=output)
-    return list(predict_cases(segmenter, its_card, cases, output=output))
+@pytest.fixture
+def mask(tmp_path):
+    """Read a mask that was written."""
+
+    def read(name):
+        path = tmp_path / "out" / "masks" / name
+        return np.asarray(nib.load(path).dataobj if ".nii" in name else Image.open(path))
+
+    return read
 
 
-def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_data(tmp_path):
+def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_data(
+    tmp_path, predict, mask
+):
     image = noise(70, 45)
     save(tmp_path / "a.png", image)
-    (line,) = predicted(levels(0), card(), tmp_path / "a.png", tmp_path / "out")
-    np.testing.assert_array_equal(mask_in(tmp_path / "out", "a.png"), expected(image))
+    (line,) = predict(tmp_path / "a.png")
+    np.testing.assert_array_equal(mask("a.png"), expected(image))
     shares = [(expected(image) == value).mean() for value in (7, 300)]
     assert line == f"a: cell {shares[0]:.1%}, debris {shares[1]:.1%}"
 
 
-def test_an_overlay_shows_what_was_found(tmp_path):
+def test_an_overlay_shows_what_was_found(tmp_path, predict):
     image = np.full((40, 40), 20, np.uint8)
     save(tmp_path / "dark.png", image)
     image[10:30, 10:30] = 150
     save(tmp_path / "light.png", image)
-    lines = predicted(levels(0), card(), tmp_path, tmp_path / "out")
+    lines = predict()
     assert lines == ["dark: cell 0.0%, debris 0.0%", "light: cell 25.0%, debris 0.0%"]
     for name, coloured in (("dark", False), ("light", True)):
         with Image.open(tmp_path / "out" / "overlays" / f"{name}.png") as overlay:
@@ -115,61 +92,57 @@ def test_an_overlay_shows_what_was_found(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
-def test_a_volume_gets_its_mask_where_its_own_voxels_are(orientation, tmp_path):
+def test_a_volume_gets_its_mask_where_its_own_voxels_are(tmp_path, predict, mask, orientation):
     values = noise(9, 7, 5)
     codes = nib.orientations.axcodes2ornt(tuple(orientation))
     affine = np.zeros((4, 4))
     for stored, (world, sign) in enumerate(codes):
         affine[int(world), stored] = sign * (0.7, 1.1, 4.0)[stored]
     affine[:, 3] = 3, -20, 50, 1
-    image = nib.Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, tmp_path / "ct.nii.gz")
-    predicted(levels(0), card(), tmp_path / "ct.nii.gz", tmp_path / "out")
-    mask = nib.load(tmp_path / "out" / "masks" / "ct.nii.gz")
-    np.testing.assert_array_equal(np.asarray(mask.dataobj), expected(values))
-    np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "ct.nii.gz").affine)
-    assert nib.aff2axcodes(mask.affine) == tuple(orientation)
-    assert mask.header.get_zooms() == pytest.approx((0.7, 1.1, 4.0))
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "ct.nii.gz")
+    predict()
+    np.testing.assert_array_equal(mask("ct.nii.gz"), expected(values))
+    written = nib.load(tmp_path / "out" / "masks" / "ct.nii.gz")
+    np.testing.assert_array_equal(written.affine, nib.load(tmp_path / "ct.nii.gz").affine)
+    assert nib.aff2axcodes(written.affine) == tuple(orientation)
+    assert written.header.get_zooms() == pytest.approx((0.7, 1.1, 4.0))
 
 
-def test_the_slice_before_is_the_one_on_the_lower_side_in_space(tmp_path):
+def test_the_slice_before_is_the_one_on_the_lower_side_in_space(tmp_path, predict, mask):
     """A segmenter that sees three slices and answers with the first."""
     values = noise(6, 5, 4)
     nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, -5.0, 1.0])), tmp_path / "v.nii")
-    predicted(levels(0), card(neighbours=1), tmp_path / "v.nii", tmp_path / "out")
-    mask = np.asarray(nib.load(tmp_path / "out" / "masks" / "v.nii").dataobj)
+    predict(neighbours=1)
     lower = values[:, :, [1, 2, 3, 3]]  # stored from top to bottom
-    np.testing.assert_array_equal(mask, expected(lower))
+    np.testing.assert_array_equal(mask("v.nii"), expected(lower))
 
 
-def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(tmp_path):
+def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(
+    tmp_path, predict, mask
+):
     one, two = noise(20, 30), noise(20, 30, seed=1)
     for number, channel in ((1, two), (0, one)):
         save(tmp_path / f"p_{number:04d}.png", channel)
     table = class_table({0: "background", 1: "first is lighter"})
-    made = Made(lambda x: [x[:, 1], x[:, 0]])
-    predicted(made, card(channels=2, classes=table), tmp_path, tmp_path / "out")
-    np.testing.assert_array_equal(mask_in(tmp_path / "out", "p.png"), (one > two).astype(int))
+    predict(segmenter=Made(lambda x: [x[:, 1], x[:, 0]]), channels=2, classes=table)
+    np.testing.assert_array_equal(mask("p.png"), (one > two).astype(int))
 
 
-def test_classes_that_overlap_get_a_file_each(tmp_path):
+def test_classes_that_overlap_get_a_file_each(tmp_path, predict, mask):
     image = noise(33, 40)
     save(tmp_path / "a.png", image)
-    made = Made(lambda x: [0.6 - x[:, 0], x[:, 0] - 0.4])
-    (line,) = predicted(made, card(classes=TWO), tmp_path / "a.png", tmp_path / "out")
-    dark = mask_in(tmp_path / "out", "a_dark.png")
-    bright = mask_in(tmp_path / "out", "a_bright.png")
+    (line,) = predict(segmenter=Made(lambda x: [0.6 - x[:, 0], x[:, 0] - 0.4]), classes=TWO)
+    dark, bright = mask("a_dark.png"), mask("a_bright.png")
     np.testing.assert_array_equal(dark, (image < 0.6 * 255).astype(int))
     np.testing.assert_array_equal(bright, (image > 0.4 * 255).astype(int))
     assert line == f"a: dark {dark.mean():.1%}, bright {bright.mean():.1%}"
 
 
-def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path):
+def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path, predict, mask):
     image = noise(20, 20).astype(np.uint16) * 257
     save(tmp_path / "a.tif", image)
-    predicted(levels(0), card(), tmp_path / "a.tif", tmp_path / "out")
-    np.testing.assert_array_equal(mask_in(tmp_path / "out", "a.tif"), expected(image // 257))
+    predict()
+    np.testing.assert_array_equal(mask("a.tif"), expected(image // 257))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +155,7 @@ def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path):
     ],
 )
 def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
-    name, pixels, message, tmp_path
+    tmp_path, predict, name, pixels, message
 ):
     for good in ("a", "zz"):
         save(tmp_path / f"{good}.png", noise(20, 20))
@@ -190,51 +163,47 @@ def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
     if pixels is None:
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:700])
     start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
-    with pytest.raises(ValueError, match=start + message):
-        predicted(levels(0), card(), tmp_path, tmp_path / "out")
+    with refuses(start + message):
+        predict()
     for folder in ("masks", "overlays"):
         written = sorted(path.name for path in (tmp_path / "out" / folder).iterdir())
         assert written == ["a.png", "zz.png"]
 
 
-def test_a_file_that_is_no_image_by_its_name_is_skipped(tmp_path):
+def test_a_file_that_is_no_image_by_its_name_is_skipped(tmp_path, predict):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"1 of 1 .*'notes.txt'; nothing .* no image by its name"):
-        predicted(levels(0), card(), tmp_path / "notes.txt", tmp_path / "out")
+    with refuses(r"1 of 1 .*'notes.txt'; nothing .* no image by its name"):
+        predict(tmp_path / "notes.txt")
 
 
-def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
+def test_files_of_one_name_in_two_folders_stay_two(tmp_path, predict, mask):
     images = {name: noise(20, 20, seed=seed) for seed, name in enumerate("ab")}
     for name, image in images.items():
-        save(tmp_path / "in" / name / "1.png", image)
-    lines = predicted(levels(0), card(), tmp_path / "in", tmp_path / "in" / "out")
-    assert [line.partition(":")[0] for line in lines] == ["a/1", "b/1"]
+        save(tmp_path / name / "1.png", image)
+    assert [line.partition(":")[0] for line in predict()] == ["a/1", "b/1"]
     for name, image in images.items():
-        mask = mask_in(tmp_path / "in" / "out", f"{name}/1.png")
-        np.testing.assert_array_equal(mask, expected(image))
-    # What was written is no image of the next call.
-    assert len(find_cases([tmp_path / "in"], channels=1, output=tmp_path / "in" / "out")) == 2
+        np.testing.assert_array_equal(mask(f"{name}/1.png"), expected(image))
+    assert list(names(tmp_path, 1)) == ["a/1", "b/1"]  # what was written is no image
 
 
-def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path):
+def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path, predict):
     for name in ("a.png", "a_b.png"):
         save(tmp_path / name, noise(20, 20))
     classes = ClassTable(names=("b_x", "x"), values=((1,), (1,)), exclusive=False)
-    its_card = card(classes=classes)
-    with pytest.raises(ValueError, match=r"of 'a' and 'a_b', would be called 'a_b_x'"):
-        predicted(levels(0), its_card, tmp_path, tmp_path / "out")
+    with refuses(r"of 'a' and 'a_b', would be called 'a_b_x'"):
+        predict(classes=classes)
     assert not (tmp_path / "out").exists()
+
+
+def names(folder, channels):
+    found = find_cases([folder], channels=channels, output=folder / "out")
+    return {case.name: [path.name for path in case.images] for case in found}
 
 
 def test_a_damaged_first_channel_does_not_end_the_search(tmp_path):
     for name in ("a_0000.png", "a_0001.png"):
         (tmp_path / name).write_bytes(b"no image")
     assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"]}
-
-
-def names(folder, channels):
-    found = find_cases([folder], channels=channels, output=folder / "out")
-    return {case.name: [path.name for path in case.images] for case in found}
 
 
 def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_takes(tmp_path):
@@ -268,60 +237,48 @@ def test_a_source_without_images_is_refused(tmp_path):
         find_cases([tmp_path / "gone"], channels=1, output=tmp_path)
 
 
-def test_the_picture_of_a_split_has_cases_from_all_of_it(tmp_path, monkeypatch):
+def test_the_picture_of_a_split_has_cases_from_all_of_it(write_set, tmp_path, monkeypatch):
     """Of a volume the slice with most in the prediction; its Dice is by hand."""
     drawn = {}
     monkeypatch.setattr(
         "tasks.segmentation.scores.predict.prediction_grid",
         lambda samples, **_: drawn.update(samples=samples),
     )
-    cases = []
-    for number in range(5):
-        values = np.zeros((8, 8, 3), np.uint8)
-        values[:4, :, 1] = 255
-        truth = np.zeros((8, 8, 3), np.uint8)
-        truth[:2, :, 1] = 1
-        files = [tmp_path / f"{number}{kind}.nii" for kind in "im"]
-        for file, content in zip(files, (values, truth), strict=True):
-            nib.save(nib.Nifti1Image(content, np.diag([1.0, 1.0, 3.0, 1.0])), file)
-        name = f"n{number}"
-        cases.append(Case(name=name, images=(files[0],), masks=(files[1],), patient=name))
-    table = class_table({0: "background", 1: "cell"})
-    split = CaseSet(source="here", cases=tuple(cases), classes=table)
+    image, truth = np.zeros((2, 3, 8, 8), np.uint8)
+    image[1, :4], truth[1, :2] = 255, 1
+    split = write_set([(image[None], truth)] * 5)
     made = Made(lambda x: [0.5 - x[:, 0], x[:, 0] - 0.5])
-    draw_predictions(made, card(classes=table), split, tmp_path / "p.png", count=2)
+    draw_predictions(made, made_card(split.classes), split, tmp_path / "p.png", count=2)
     samples = drawn["samples"]
-    assert [sample.name for sample in samples] == ["n0, slice 1", "n2, slice 1"]
+    assert [sample.name for sample in samples] == ["case0, slice 1", "case2, slice 1"]
     assert samples[0].dice == pytest.approx(2 * 16 / (16 + 32))
     assert samples[0].prediction.sum() == 32
     assert samples[0].truth.sum() == 16
 
 
-def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(tmp_path):
+@pytest.mark.parametrize(
+    ("channels", "shape", "note"),
+    [(3, (40, 40, 1), "gray, read as RGB"), (1, (40, 40, 3), "RGB, read as gray")],
+)
+def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(
+    tmp_path, predict, mask, channels, stored, note
+):
     image = noise(40, 40)
-    save(tmp_path / "gray.png", image)
-    save(tmp_path / "rgb.png", np.stack([image] * 3, axis=-1))
-    for channels, name, note in (
-        (3, "gray.png", "; gray, read as RGB"),
-        (1, "rgb.png", "; RGB, read as gray"),
-    ):
-        output = tmp_path / str(channels)
-        its_card = card(channels=channels, gray_or_rgb=True)
-        (line,) = predicted(levels(channels - 1), its_card, tmp_path / name, output)
-        assert line.endswith(note)
-        np.testing.assert_array_equal(mask_in(output, name), expected(image))
+    save(tmp_path / "a.png", np.asarray(Image.fromarray(image).convert(stored)))
+    (line,) = predict(segmenter=levels(channels - 1), channels=channels, gray_or_rgb=True)
+    assert line.endswith(f"; {note}")
+    np.testing.assert_array_equal(mask("a.png"), expected(image))
 
 
 @pytest.mark.parametrize(
-    ("pixels", "channels", "gray_or_rgb", "message"),
+    ("shape", "channels", "gray_or_rgb", "message"),
     [
-        (noise(40, 40, 3), 1, True, r"a\.png has 3 channels that differ in 1 files, but the"),
+        ((40, 40, 3), 1, True, r"a\.png has 3 channels that differ in 1 files, but the"),
         # A checkpoint that does not say: its three channels may be three stains.
-        (noise(40, 40), 3, False, "has 1 channels in 1 files, but the segmenter was trai"),
+        ((40, 40), 3, False, "has 1 channels in 1 files, but the segmenter was trai"),
     ],
 )
-def test_other_channels_are_refused(tmp_path, pixels, channels, gray_or_rgb, message):
-    save(tmp_path / "a.png", pixels)
-    its_card = card(channels=channels, gray_or_rgb=gray_or_rgb)
-    with pytest.raises(ValueError, match=message):
-        predicted(levels(0), its_card, tmp_path / "a.png", tmp_path / "out")
+def test_other_channels_are_refused(tmp_path, predict, shape, channels, gray_or_rgb, message):
+    save(tmp_path / "a.png", noise(*shape))
+    with refuses(message):
+        predict(channels=channels, gray_or_rgb=gray_or_rgb)

@@ -11,7 +11,7 @@ from tasks.segmentation.data.formats.files import check_same_grid, read_image, w
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.layouts.volumes import volume_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 sitk = pytest.importorskip("SimpleITK", reason="needs pip install 'keel-backbones[itk]'")
 

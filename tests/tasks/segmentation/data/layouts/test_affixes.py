@@ -4,7 +4,7 @@ import pytest
 
 from tasks.segmentation.data.formats.files import stem_of
 from tasks.segmentation.data.layouts.affixes import Matcher
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.layouts.csv import csv_cases
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 CLASSES = {0: "background", 255: "nucleus"}
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.class_table import table_of
 from tasks.segmentation.data.layouts.folder import folder_cases
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 CLASSES = {0: "background", 255: "nucleus"}
 

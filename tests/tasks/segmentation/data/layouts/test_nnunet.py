@@ -8,7 +8,7 @@ from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 

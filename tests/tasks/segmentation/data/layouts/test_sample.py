@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import class_table, encode
 from tasks.segmentation.data.layouts import sample
 from tasks.segmentation.data.layouts.sample import CLASSES, sample_cases, write_sample
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 SPLITS = {"train": 48, "val": 5}
 GLAND, NUCLEUS, VESSEL = 80, 160, 255

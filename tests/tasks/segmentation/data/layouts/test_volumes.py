@@ -6,7 +6,7 @@ import pytest
 
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.layouts.volumes import volume_cases
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 
 @pytest.fixture

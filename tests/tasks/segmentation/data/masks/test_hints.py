@@ -11,7 +11,7 @@ from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 TABLE = class_table({0: "background", 255: "cell"})
 

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -8,70 +7,56 @@ import tifffile
 from PIL import Image
 
 from tasks.common.report.advice import without_training
-from tasks.segmentation.data.cases import ClassTable, class_table
+from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
 from tasks.segmentation.data.class_table import layered_table, table_of
 from tasks.segmentation.data.formats.files import read_image, write_mask
 from tasks.segmentation.data.layouts.folder import folder_cases
-from tasks.segmentation.data.masks.read import (
-    NNUNET,
-    labels_of,
-    read_mask,
-    read_mask_files,
-)
-from tests.tasks.segmentation.data.conftest import refuses
+from tasks.segmentation.data.masks.read import NNUNET, labels_of, read_mask, read_mask_files
+from tests.tasks.segmentation.conftest import refuses
 
 TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
-NOTHING = ClassTable(names=(), values=())
 COLOURS, _ = table_of({"background": [0, 0, 0], "cell": "#ff0000", "wall": [0, 64, 128]}, [])
 
 
-@pytest.fixture
-def nifti(tmp_path):
-    def write(values, *, slope=1.0, inter=0.0, stored=np.uint8):
-        image = nib.Nifti1Image(np.asarray(values, np.float32).reshape(1, 1, -1), np.eye(4))
-        image.set_data_dtype(stored)
-        if np.dtype(stored).kind != "f":
-            image.header.set_slope_inter(slope, inter)
-        image.to_filename(tmp_path / "a.nii")
-        return tmp_path / "a.nii"
-
-    return write
-
-
-def save(path, values, mode=None):
-    Image.fromarray(np.asarray(values, np.uint8), mode).save(path)
+def save(path, values):
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
     return path
 
 
-def test_numbers_that_a_volume_stores_nearly_whole_are_rounded_and_counted(nifti):
-    path = nifti([0, 1.0000153, 0.996, 2.0099, -0.0, 2], stored=np.float32)
-
-    (file,) = read_mask_files([path], TABLE, axis=2)
-
-    assert file.values.ravel().tolist() == [0, 1, 1, 2, 0, 2]
-    assert file.rounded == 3
+def labels_in(*paths, table=TABLE):
+    return read_mask(paths, table, axis=-1)[0].tolist()
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (1.0101, r"not whole, such as 1\.0101 \(1 pixels\)"),
-        (1.5, r"not whole, such as 1\.5 "),
-        (0.98999, r"such as 0\.98999 "),
-        (np.nan, "not finite, such as nan "),
-        (np.inf, "not finite, such as inf "),
-        (1e20, r"values such as 1e\+20 \(1 pixels\); expected 32 bits"),
-    ],
-)
-def test_other_numbers_are_shown_with_enough_digits(nifti, value, shown):
-    with refuses(shown):
-        read_mask([nifti([0, 1, value], stored=np.float32)], TABLE, axis=2)
+def test_an_unknown_value_is_refused_and_an_ignored_one_left_out(tmp_path):
+    path = save(tmp_path / "a.png", [[0, 1, 7], [7, 2, 0]])
+
+    with refuses(r"a\.png has mask values .* 7 \(2 pixels\)"):
+        labels_in(path)
+    table = class_table({0: "background", 1: "cell", 2: "wall", 7: "ignore"})
+    assert labels_in(path, table=table) == [[[0, 1, IGNORE], [IGNORE, 2, 0]]]
 
 
-def test_colours_are_classes(tmp_path):
-    path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
+def test_classes_with_files_of_their_own_are_all_but_0(tmp_path):
+    disc, cup = save(tmp_path / "d.png", [[0, 1, 255]]), save(tmp_path / "c.png", [[0, 0, 9]])
+    table = ClassTable(names=("disc", "cup"), values=((1,), (1,)), exclusive=False)
 
-    assert read_mask([path], COLOURS, axis=-1)[0].tolist() == [[[0, 1, 2]]]
+    assert labels_in(disc, cup, table=table) == [[[[0, 1, 1]]], [[[0, 0, 1]]]]
+    ignoring = replace(table, ignored=(9,))
+    assert labels_in(disc, cup, table=ignoring) == [[[[0, 1, IGNORE]]], [[[0, 0, IGNORE]]]]
+    alone = ClassTable(names=("disc",), values=((1,),), exclusive=False)
+    assert labels_in(disc, table=alone) == [[[[0, 1, 1]]]]
+    with refuses(r"e\.png has the size 1 x 1 x 2, but .*c\.png has 1 x 1 x"):
+        labels_in(cup, save(tmp_path / "e.png", [[0, 1]]), table=table)
+
+
+def test_another_number_of_mask_files_is_refused(tmp_path):
+    path = save(tmp_path / "a.png", [[0, 1]])
+    table = ClassTable(names=("a", "b", "c"), values=((1,),) * 3, exclusive=False)
+
+    with refuses(r"a mask has 2 files, \['a.png', 'a.png'\]; expected 1\."):
+        labels_in(path, path)
+    with refuses(r"a mask has 2 files.*expected 1 or 3, one per class"):
+        labels_in(path, path, table=table)
 
 
 def test_colours_of_palettes_gray_and_alpha_are_the_same_colours(tmp_path):
@@ -81,11 +66,10 @@ def test_colours_of_palettes_gray_and_alpha_are_the_same_colours(tmp_path):
     drawn.save(tmp_path / "p.png")
     save(tmp_path / "g.png", [[0, 0, 0]])
     save(tmp_path / "rgba.png", [[[0, 0, 0, 255], [255, 0, 0, 255], [0, 64, 128, 255]]])
-    read = partial(read_mask, classes=COLOURS, axis=-1)
 
-    assert read([tmp_path / "p.png"])[0].tolist() == [[[0, 1, 2]]]
-    assert read([tmp_path / "g.png"])[0].tolist() == [[[0, 0, 0]]]
-    assert read([tmp_path / "rgba.png"])[0].tolist() == [[[0, 1, 2]]]
+    assert labels_in(tmp_path / "p.png", table=COLOURS) == [[[0, 1, 2]]]
+    assert labels_in(tmp_path / "g.png", table=COLOURS) == [[[0, 0, 0]]]
+    assert labels_in(tmp_path / "rgba.png", table=COLOURS) == [[[0, 1, 2]]]
 
 
 def test_an_unknown_colour_is_named_with_its_file_and_count(tmp_path):
@@ -95,17 +79,18 @@ def test_an_unknown_colour_is_named_with_its_file_and_count(tmp_path):
         r"a\.png has colours .*: #fe0000 \(2 pixels, nearest #ff0000\); expected "
         r"#000000, #004080, #ff0000\. Add them to data\.classes",
     ):
-        read_mask([path], COLOURS, axis=-1)
+        labels_in(path, table=COLOURS)
 
 
-def test_what_was_learnt_from_colours_is_written_as_colours(tmp_path):
+def test_colours_are_classes_and_are_written_as_colours(tmp_path):
     path = save(tmp_path / "a.png", [[[0, 0, 0], [255, 0, 0], [0, 64, 128]]])
     labels, geometry = read_mask([path], COLOURS, axis=-1)
+    assert labels.tolist() == [[[0, 1, 2]]]
 
     (written,) = write_mask(labels, COLOURS, geometry, folder=tmp_path / "out", name="a")
 
     assert np.array_equal(np.asarray(Image.open(written)), np.asarray(Image.open(path)))
-    assert np.array_equal(read_mask([written], COLOURS, axis=-1)[0], labels)
+    assert labels_in(written, table=COLOURS) == labels.tolist()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
@@ -134,66 +119,55 @@ def test_what_a_mask_holds_tells_that_it_is_lossy(tmp_path, compression, level, 
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, compression=compression, compressionargs={"level": level})
     with refuses(rf"a\.tif is a {what}, which changes the numbers"):
-        read_mask([path], TABLE, axis=-1)
+        labels_in(path)
     noisy = replace(class_table({0: "background", 255: "cell"}), threshold=128)
     np.testing.assert_array_equal(read_mask([path], noisy, axis=-1)[0][0], pixels // 255)
 
 
-def test_an_image_with_its_mask_in_the_alpha_channel_is_pointed_at(tmp_path):
-    save(tmp_path / "a.png", [[[1, 2, 3, 0], [4, 5, 6, 255]]])
-    save(tmp_path / "b.png", [[[1, 2, 3, 255], [4, 5, 6, 255]]])
+def test_a_plain_alpha_channel_is_dropped_and_another_may_be_the_mask(tmp_path):
+    def labels_of(*colours):
+        return labels_in(save(tmp_path / "a.png", [colours]))
 
+    assert labels_of([1, 1, 1, 255], [2, 2, 2, 255]) == [[[1, 2]]]
+    assert labels_of([0, 0, 0, 255], [0, 0, 0, 255]) == [[[0, 0]]]
     with refuses("Or is the mask in its alpha channel"):
-        read_mask([tmp_path / "a.png"], TABLE, axis=-1)
+        labels_of([1, 2, 3, 0], [4, 5, 6, 255])
     with refuses(r"differ.* Name them: data\.classes='\{class1: .#010203., "):
-        read_mask([tmp_path / "b.png"], TABLE, axis=-1)
-
-
-def test_a_mask_with_a_plain_alpha_channel_is_read(tmp_path):
-    save(tmp_path / "a.png", [[[1, 1, 1, 255], [2, 2, 2, 255]]])
-    save(tmp_path / "empty.png", [[[0, 0, 0, 255], [0, 0, 0, 255]]])
-
-    assert read_mask([tmp_path / "a.png"], TABLE, axis=-1)[0].tolist() == [[[1, 2]]]
-    assert read_mask([tmp_path / "empty.png"], TABLE, axis=-1)[0].tolist() == [[[0, 0]]]
+        labels_of([1, 2, 3, 255], [4, 5, 6, 255])
 
 
 def test_classes_of_colours_are_read_from_folders(tmp_path):
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     save(tmp_path / "images" / "a.png", [[1, 2]])
-    tifffile.imwrite(
-        tmp_path / "masks" / "a.tif",
-        np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8),
-        photometric="rgb",
-    )
+    save(tmp_path / "masks" / "a.tif", [[[0, 0, 0], [255, 0, 0]]])
 
     found = folder_cases(root=tmp_path, classes={"#000000": "background", "#ff0000": "cell"})
 
-    labels, _ = read_mask(found.cases[0].masks, found.classes, axis=-1)
-    assert labels.tolist() == [[[0, 1]]]
+    assert labels_in(*found.cases[0].masks, table=found.classes) == [[[0, 1]]]
 
 
 def test_the_colours_of_a_mask_are_listed_with_the_option_to_write(tmp_path):
     path = save(tmp_path / "a.png", [[[0, 0, 0], [0, 0, 0], [255, 0, 0]]])
 
     with refuses("channels that differ") as caught:
-        read_mask([path], TABLE, axis=-1)
+        labels_in(path)
 
     told = str(caught.value)
     assert "Its colours are #000000 (2 pixels), #ff0000 (1 pixels)" in told
     option = told.partition("data.classes='")[2].partition("'")[0]
     assert table_of(option, [])[0].values == ((0,), (0xFF0000,))
     with without_training(), refuses(r"Turn them into class values\.$"):
-        read_mask([path], TABLE, axis=-1)
+        labels_in(path)
     with refuses(r"Turn them into class values\.$"):
-        read_mask([path], class_table({0: "background", 1: "a"}, source=NNUNET), axis=-1)
+        labels_in(path, table=class_table({0: "background", 1: "a"}, source=NNUNET))
 
 
 def test_a_photograph_for_a_mask_is_told(tmp_path):
     path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
 
     with refuses(r"colours, as a photograph has: is it an image\?"):
-        read_mask([path], TABLE, axis=-1)
+        labels_in(path)
 
 
 def test_colours_without_a_table_are_listed_over_all_masks(tmp_path):
@@ -226,9 +200,9 @@ def test_gray_that_was_saved_as_rgb_with_losses_is_cut_and_colours_are_not(tmp_p
     nearly = save(tmp_path / "a.png", [[[2, 0, 1], [254, 255, 250], [120, 130, 128]]])
     colour = save(tmp_path / "b.png", [[[0, 0, 0], [255, 0, 0]]])
 
-    assert read_mask([nearly], table, axis=-1)[0].tolist() == [[[0, 1, 0]]]
+    assert labels_in(nearly, table=table) == [[[0, 1, 0]]]
     with refuses(r"b\.png has 3 channels that differ by up to 255; expec"):
-        read_mask([colour], table, axis=-1)
+        labels_in(colour, table=table)
 
 
 def test_a_threshold_is_for_files_of_classes_too(tmp_path):

@@ -12,7 +12,7 @@ from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.masks.read import read_mask
 from tasks.segmentation.data.masks.rounding import whole_numbers
 from tasks.segmentation.scores.evaluate import evaluate_masks
-from tests.tasks.segmentation.data.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses
 
 TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
 
@@ -39,9 +39,11 @@ def labels(path):
     return read_mask([path], TABLE, axis=2)[0].ravel().tolist()
 
 
-def test_float_pages_of_tiff_are_rounded(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[0.004, 1.0000153, 1.996]], np.float32))
-    assert labels(tmp_path / "a.tif") == [0, 1, 2]
+def test_numbers_that_are_nearly_whole_are_rounded(tmp_path):
+    values = [0, 0.004, 1.0000153, 0.996, 2.0099, -0.0, 2]
+    tifffile.imwrite(tmp_path / "a.tif", np.array([values], np.float32))
+    assert labels(tmp_path / "a.tif") == [0, 0, 1, 1, 2, 0, 2]
+    assert labels(volume(tmp_path / "a.nii", values)) == [0, 0, 1, 1, 2, 0, 2]
 
 
 @pytest.mark.parametrize("stored", [np.uint8, np.int16])
@@ -54,10 +56,11 @@ def test_what_nibabel_scales_comes_back(tmp_path, stored):
     assert labels(volume(tmp_path / "b.nii.gz", [0, 1, 1.999, 2], stored=stored)) == [0, 1, 2, 2]
 
 
-@pytest.mark.parametrize(("slope", "inter"), [(0.00392157, 0), (0.00784314, 0), (1.0000153, 0)])
-def test_a_scale_in_the_header_gives_classes(tmp_path, slope, inter):
-    top = round(1 / slope)
-    assert labels(scaled(tmp_path / "a.nii", [0, top], slope=slope, inter=inter)) == [0, 1]
+@pytest.mark.parametrize(
+    ("slope", "top"), [(0.00392157, 255), (0.00784314, 128), (1.0000153, 1), (0, 1), (np.nan, 1)]
+)
+def test_a_scale_in_the_header_gives_classes_and_0_or_nan_is_none(tmp_path, slope, top):
+    assert labels(scaled(tmp_path / "a.nii", [0, top], slope=slope, inter=0)) == [0, 1]
 
 
 def test_a_scale_that_gives_no_whole_numbers_is_named(tmp_path):
@@ -67,11 +70,6 @@ def test_a_scale_that_gives_no_whole_numbers_is_named(tmp_path):
         r"\(scl_slope, scl_inter\): .*set these to 1 and 0",
     ):
         labels(path)
-
-
-@pytest.mark.parametrize("slope", [0, np.nan])
-def test_no_scale_is_none(tmp_path, slope):
-    assert labels(scaled(tmp_path / "a.nii", [0, 1, 2], slope=slope, inter=0)) == [0, 1, 2]
 
 
 def test_probabilities_are_told(tmp_path):
@@ -84,18 +82,34 @@ def test_probabilities_are_told(tmp_path):
         labels(volume(tmp_path / "b.nii", [0.0, 1.37, 2]))
 
 
-def test_infinities_of_64_bits_and_large_numbers_are_refused(tmp_path):
-    with refuses(r"not finite, such as inf \(1 pixels\)"):
-        labels(volume(tmp_path / "a.nii", [0, 1e300], stored=np.float64))
-    with refuses(r"not finite, such as nan \(1 pixels\).* by 0\."):
-        labels(volume(tmp_path / "a.nii", [0, np.nan]))
-    with refuses(r"values such as -3e\+09 \(1 pixels\); expected 32 bits"):
-        labels(volume(tmp_path / "a.nii", [0, -3e9]))
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 2**63 + 5]], np.uint64))
-    with refuses(r"a\.tif has numbers up to 9223372036854775813; expected"):
-        labels(tmp_path / "a.tif")
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[1, -(2**40)]], np.int64))
-    with refuses(r"a\.tif has numbers down to -1099511627776; expected"):
+@pytest.mark.parametrize(
+    ("value", "stored", "message"),
+    [
+        (1.0101, np.float32, r"not whole, such as 1\.0101 \(1 pixels\)"),  # with enough digits
+        (1.5, np.float32, r"not whole, such as 1\.5 "),
+        (0.98999, np.float32, r"such as 0\.98999 "),
+        (np.nan, np.float32, r"not finite, such as nan \(1 pixels\).* by 0\."),
+        (np.inf, np.float32, "not finite, such as inf "),
+        (1e300, np.float64, r"not finite, such as inf \(1 pixels\)"),
+        (1e20, np.float32, r"values such as 1e\+20 \(1 pixels\); expected 32 bits"),
+        (-3e9, np.float32, r"values such as -3e\+09 \(1 pixels\); expected 32 bits"),
+    ],
+)
+def test_other_numbers_of_volumes_are_refused(tmp_path, value, stored, message):
+    with refuses(message):
+        labels(volume(tmp_path / "a.nii", [0, 1, value], stored=stored))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "said"),
+    [
+        (2**63 + 5, np.uint64, "up to 9223372036854775813"),
+        (-(2**40), np.int64, "down to -1099511627776"),
+    ],
+)
+def test_whole_numbers_beyond_32_bits_are_refused(tmp_path, value, dtype, said):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, value]], dtype))
+    with refuses(rf"a\.tif has numbers {said}; expected"):
         labels(tmp_path / "a.tif")
 
 
