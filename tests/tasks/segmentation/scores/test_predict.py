@@ -257,8 +257,7 @@ def test_the_picture_of_a_split_has_cases_from_all_of_it(write_set, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("channels", "shape", "note"),
-    [(3, (40, 40, 1), "gray, read as RGB"), (1, (40, 40, 3), "RGB, read as gray")],
+    ("channels", "stored", "note"), [(3, "L", "gray, read as RGB"), (1, "RGB", "RGB, read as gray")]
 )
 def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(
     tmp_path, predict, mask, channels, stored, note
