@@ -147,49 +147,36 @@ def _is_published(file: Contents) -> bool:
     return head == classes and channels == (3,)
 
 
-_IMAGENET: Final = CONVENTIONS["imagenet"]
 _ONLINE: Final = ("online_encoder.", "online_network.", "online_net.", "online.")
 _MOMENTUM: Final = ("base_encoder.", "momentum_encoder.")
+_AS_TORCHVISION: Final = partial(Origin, images=CONVENTIONS["imagenet"], stride_in_1x1=False)
+_AS_CAFFE: Final = partial(Origin, images=CONVENTIONS["caffe"], stride_in_1x1=True)
+_AS_RESNEXT: Final = partial(Origin, images=CONVENTIONS["imagenet_bgr"], stride_in_1x1=False)
 
 ORIGINS: Final[Sequence[Origin]] = (
     Origin("Keel", lambda f: isinstance(f.others.get("keel"), Mapping)),
-    Origin(
+    _AS_RESNEXT(
         "Caffe2, ResNeXt (detectron2's FAIR)",
         lambda f: _is_caffe2(f) and _is_grouped(f),
         rename=from_caffe2,
         folded=True,
-        images=CONVENTIONS["imagenet_bgr"],
-        stride_in_1x1=False,
     ),
-    Origin(
-        "Caffe2 (detectron2's MSRA)",
-        _is_caffe2,
-        rename=from_caffe2,
-        folded=True,
-        images=CONVENTIONS["caffe"],
-        stride_in_1x1=True,
-    ),
+    _AS_CAFFE("Caffe2 (detectron2's MSRA)", _is_caffe2, rename=from_caffe2, folded=True),
     Origin("Caffe2, group norm", lambda f: "conv1_w" in f.state, from_caffe2, stride_in_1x1=False),
-    Origin(
+    _AS_RESNEXT(
         "detectron2, ResNeXt of Caffe2",
         lambda f: _is_detectron2(f) and _is_folded(f) and _is_grouped(f),
         rename=from_detectron2,
-        images=CONVENTIONS["imagenet_bgr"],
-        stride_in_1x1=False,
     ),
-    Origin(
+    _AS_CAFFE(
         "detectron2, ResNet of Caffe2",
         lambda f: _is_detectron2(f) and _is_folded(f),
         rename=from_detectron2,
-        images=CONVENTIONS["caffe"],
-        stride_in_1x1=True,
     ),
-    Origin(
+    _AS_TORCHVISION(
         "detectron2, converted from torchvision's names",
         lambda f: _is_detectron2(f) and _before(f, "stem.conv1.weight") == [""],
         rename=from_detectron2,
-        images=_IMAGENET,
-        stride_in_1x1=False,
     ),
     Origin("detectron2, a model", _is_detectron2, from_detectron2),
     Origin(
@@ -198,21 +185,11 @@ ORIGINS: Final[Sequence[Origin]] = (
         rename=from_transformers,
         hub=True,
     ),
-    Origin(
-        "MoCo v1/v2",
-        _begins("encoder_q."),
-        rename=partial(from_encoder, names=["encoder_q."]),
-        images=_IMAGENET,
-        stride_in_1x1=False,
+    _AS_TORCHVISION(
+        "MoCo v1/v2", _begins("encoder_q."), rename=partial(from_encoder, names=["encoder_q."])
     ),
-    Origin(
-        "MoCo v3",
-        _begins(*_MOMENTUM),
-        rename=partial(from_encoder, names=_MOMENTUM),
-        images=_IMAGENET,
-        stride_in_1x1=False,
-    ),
-    Origin("DINO", _is_dino, images=_IMAGENET, stride_in_1x1=False),
+    _AS_TORCHVISION("MoCo v3", _begins(*_MOMENTUM), rename=partial(from_encoder, names=_MOMENTUM)),
+    _AS_TORCHVISION("DINO", _is_dino),
     Origin(
         "SwAV",
         lambda f: _before(f) == [""] and _begins("prototypes.")(f),
@@ -229,13 +206,11 @@ ORIGINS: Final[Sequence[Origin]] = (
     ),
     Origin("a Sequential of torchvision's modules", lambda f: is_sequence(f.state), from_children),
     Origin("mmdetection, mmpretrain or another OpenMMLab project", _is_mmlab, from_mmlab),
-    Origin(
+    _AS_TORCHVISION(
         "a detector of torchvision's",
         lambda f: _before(f) == ["backbone.body."] and not _is_lightning(f),
-        images=_IMAGENET,
-        stride_in_1x1=False,
     ),
-    Origin("a segmenter of torchvision's", _is_segmenter, images=_IMAGENET, stride_in_1x1=False),
+    _AS_TORCHVISION("a segmenter of torchvision's", _is_segmenter),
     Origin(
         "timm, pre-activation",
         lambda f: "stages.0.blocks.0.norm1.running_var" in f.state,
@@ -253,7 +228,7 @@ ORIGINS: Final[Sequence[Origin]] = (
         lambda f: _before(f) == [""] and _is_folded(f),
         stride_in_1x1=True,
     ),
-    Origin("torchvision", _is_published, images=_IMAGENET, stride_in_1x1=False),
+    _AS_TORCHVISION("torchvision", _is_published),
     Origin(
         "a ResNet of other classes or channels than torchvision's files",
         lambda f: _is_plain(f) and "fc.weight" in f.state,

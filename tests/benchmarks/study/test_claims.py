@@ -92,9 +92,11 @@ def test_stripes_run_in_the_direction_of_their_class():
     assert (down > 10 * across)[labels == 5].all()  # 90 degrees further
 
 
-def test_depth_hurts_the_plain_network_and_not_the_residual_one():
+def test_depth_hurts_the_plain_network_and_not_the_residual_one(monkeypatch):
+    monkeypatch.setattr(claims, "SIZE", 8)
+    monkeypatch.setattr(claims, "BATCH", 32)
     loss = {
-        (kind, depth): final(train(kind, depth, seed=0, steps=60)[0])
+        (kind, depth): final(train(kind, depth, seed=0, steps=80)[0])
         for kind in claims.KINDS
         for depth in (8, 20)
     }
