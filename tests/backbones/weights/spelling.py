@@ -26,58 +26,59 @@ HALF = by((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 HALF_CARD = {"mean": [0.5] * 3, "std": [0.5] * 3}  # what a file says of such images
 
 
+def renamed(state, *rules):
+    """With names in which each pattern is replaced, one after the other."""
+    names = {}
+    for key in state:
+        name = key
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        names[name] = state[key]
+    return names
+
+
 def detectron2(state):
     """As tools/convert-torchvision-to-d2.py writes it, the classifier included."""
-    named = {}
-    for key, value in state.items():
-        name = key if "layer" in key else f"stem.{key}"
-        for k in (1, 2, 3, 4):
-            name = name.replace(f"layer{k}", f"res{k + 1}")
-        for k in (1, 2, 3):
-            name = name.replace(f"bn{k}", f"conv{k}.norm")
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        named[name] = value
-    return named
+    return renamed(
+        state,
+        (r"^(?!layer)", "stem."),
+        (r"layer(\d)", lambda found: f"res{int(found[1]) + 1}"),
+        (r"bn(\d)", r"conv\1.norm"),
+        (r"downsample\.0", "shortcut"),
+        (r"downsample\.1", "shortcut.norm"),
+    )
 
 
 def caffe2(state):
     """As the first Detectron names its blobs; its norms have no statistics."""
-    named = {}
-    for key, value in state.items():
-        if "running" in key or "batches" in key:
-            continue
-        blob = key.replace("conv1.weight", "conv1_w") if key.startswith("conv1") else key
-        blob = re.sub(r"^fc\.(w|b).*", r"fc1000_\1", blob)
-        blob = re.sub(
-            r"^bn1\.weight", "res_conv1_bn_s", re.sub(r"^bn1\.bias", "res_conv1_bn_b", blob)
-        )
-        if found := re.match(r"layer(\d)\.(\d+)\.(\w+?)(\d?)\.(.*)", blob):
-            stage, block, part, k, rest = found.groups()
-            where = f"res{int(stage) + 1}_{block}_branch" + ("2" + "xabc"[int(k)] if k else "1")
-            norm = part == "bn" or rest.startswith("1.")
-            blob = f"{where}_bn_{'s' if 'weight' in rest else 'b'}" if norm else f"{where}_w"
-        named[blob] = value
-    return named
+    learned = {k: v for k, v in state.items() if "running" not in k and "batches" not in k}
+    return renamed(
+        learned,
+        (r"^fc", "fc1000"),
+        (r"^bn1", "res_conv1_bn"),
+        (r"layer(\d)\.(\d+)\.", lambda found: f"res{int(found[1]) + 1}_{found[2]}_branch"),
+        (r"branch(conv|bn)(\d)", lambda found: f"branch2{'xabc'[int(found[2])]}_{found[1]}"),
+        (r"branchdownsample\.(\d)", lambda found: f"branch1_{('conv', 'bn')[int(found[1])]}"),
+        (r"bn\.weight", "bn_s"),
+        (r"bn\.bias", "bn_b"),
+        (r"(_conv)?\.(w|b)\w+", r"_\2"),
+    )
 
 
 def transformers(state, prefix="resnet."):
     """As ResNetForImageClassification does."""
-    named = {}
-    for key, value in state.items():
-        name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", key)
-        name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
-        if found := re.match(r"layer(\d)\.(\d+)\.(conv|bn|downsample)(?:\.)?(\d)\.(.*)", name):
-            stage, block, part, k, rest = found.groups()
-            kind = {"conv": "convolution", "bn": "normalization"}
-            inner = (
-                f"layer.{int(k) - 1}.{kind[part]}"
-                if part in kind
-                else (f"shortcut.{('convolution', 'normalization')[int(k)]}")
-            )
-            name = f"encoder.stages.{int(stage) - 1}.layers.{block}.{inner}.{rest}"
-        name = name.replace("fc.", "classifier.1.")
-        named[name if name.startswith("classifier") else prefix + name] = value
-    return named
+    return renamed(
+        state,
+        (r"^conv1", "embedder.embedder.convolution"),
+        (r"^bn1", "embedder.embedder.normalization"),
+        (r"layer(\d)", lambda found: f"encoder.stages.{int(found[1]) - 1}.layers"),
+        (r"conv(\d)", lambda found: f"layer.{int(found[1]) - 1}.convolution"),
+        (r"bn(\d)", lambda found: f"layer.{int(found[1]) - 1}.normalization"),
+        (r"downsample\.0", "shortcut.convolution"),
+        (r"downsample\.1", "shortcut.normalization"),
+        (r"^(?!fc)", prefix),
+        (r"^fc", "classifier.1"),
+    )
 
 
 def children(state, prefix="backbone."):

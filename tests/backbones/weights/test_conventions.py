@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from backbones import Conventions, build_backbone
 from backbones.weights.conventions import CONVENTIONS
-from backbones.weights.metadata import stated
 from tests.backbones.errors import refuses
+from tests.backbones.networks import without_classifier as bare
 from tests.backbones.weights import spelling
 from tests.backbones.weights.spelling import (
     CV2_HALF,
@@ -24,6 +24,17 @@ from tests.backbones.weights.spelling import (
     zeros,
 )
 
+
+def head(count, *, bias=True, name="fc"):
+    """A last layer of so many classes."""
+    layer = {f"{name}.weight": torch.ones(count, 512)}
+    return layer | ({f"{name}.bias": torch.ones(count)} if bias else {})
+
+
+def lightning(state):
+    return {"state_dict": state, "pytorch-lightning_version": "2.5.0"}
+
+
 ONLINE = {
     "byol": lambda s: below("online_encoder.", s) | below("target_encoder.", zeros(s)),
     "byol, a net in it": lambda s: below("online_encoder.net.", s)
@@ -37,40 +48,97 @@ ONLINE = {
         "state_dict": below("encoder.", s) | {"projector.0.weight": torch.ones(1)}
     },
     "simclr, numbered": lambda s: spelling.children(s, "f."),
-    "solo-learn": lambda s: {
-        "state_dict": below("backbone.", s) | below("momentum_backbone.", zeros(s)),
-        "pytorch-lightning_version": "2.0.0",
-    },
-    "lightning": lambda s: {"state_dict": below("model.", s), "pytorch-lightning_version": "2.0.0"},
+    "solo-learn": lambda s: lightning(
+        below("backbone.", s) | below("momentum_backbone.", zeros(s))
+    ),
     "lightly": lambda s: {"state_dict": spelling.children(s)},
     "smp": lambda s: below("encoder.", s) | {"decoder.x.bias": torch.ones(1)},
     "mmdetection without its configuration": lambda s: mmlab(s, "a = (", "cfg"),
     "transformers without its notes": lambda s: spelling.transformers(s),
 }
+OWN = {  # what people train on images of their own, by names that are torchvision's
+    "two classes": lambda s: bare(s) | head(2),
+    "one output": lambda s: bare(s) | head(1),
+    "ImageNet-21k": lambda s: bare(s) | head(21843),
+    "no bias": lambda s: bare(s) | head(1000, bias=False),
+    "behind a dropout": lambda s: bare(s) | head(2, name="fc.1"),
+    "behind another layer": lambda s: bare(s) | head(1000, name="fc.0") | head(2, name="fc.2"),
+    "a second layer": lambda s: s | head(2, name="fc.out"),
+    "classifier": lambda s: bare(s) | head(1000, name="classifier"),
+    "head": lambda s: bare(s) | head(2, name="head.fc"),
+    "no last layer": bare,
+    "DataParallel": lambda s: below("module.", bare(s) | head(2)),
+    "compiled": lambda s: below("_orig_mod.", bare(s) | head(2)),
+    "a training script": lambda s: {"model": bare(s) | head(7), "optimizer": {"lr": 0.1}},
+    "averaged": lambda s: {"model": zeros(s), "model_ema": below("module.", bare(s) | head(2))},
+    "Lightning": lambda s: lightning(below("model.", s)),
+    "Lightning, no prefix": lightning,
+    "a backbone and a classifier": lambda s: below("backbone.", bare(s))
+    | head(2, name="classifier"),
+    "a segmenter of other classes": lambda s: below("backbone.", bare(s))
+    | {"classifier.4.weight": torch.ones(2, 8, 1, 1)},
+    "a mean teacher": lambda s: {"student": zeros(bare(s)), "teacher": bare(s)},
+}
+UNKNOWN = ONLINE | OWN
 
 
-@pytest.mark.parametrize("kind", ONLINE)
+@pytest.mark.parametrize("kind", UNKNOWN)
 def test_a_file_of_unknown_conventions_asks_for_them(theirs, small, save, same_features, kind):
-    path = save(ONLINE[kind](small))
+    """Only what torchvision publishes is taken for torchvision's: colours, 1000 classes."""
+    path = save(UNKNOWN[kind](small))
     message = (
-        r"weights\.pth comes from .*, whose files are made for images of different kinds.*"
-        r"conventions=<name> \(backbone\.conventions=<name> for a run\), one of imagenet, .*caffe.*"
-        r"none.*Nothing was loaded\."
+        r"weights\.pth comes from .*, whose files are made for images of different kinds, and this "
+        r"one does not say which\..* A wrong mean.* conventions=<name> \(backbone\.conventions="
+        r"<name> for a run\), one of imagenet, .*caffe.*none.*Nothing was loaded\."
     )
     with refuses(message):
         build_backbone("resnet18", weights=path, out_features=["c4"])
-    same_features(path, theirs, HALF, origin="", conventions="inception")
+    ours = same_features(path, theirs, HALF, origin="", conventions="inception")
+    assert "(inception, as given)" in ours.provenance
 
 
-def test_conventions_given_by_the_user_win_over_those_of_the_file(
-    theirs, small, save, same_features
+@pytest.mark.parametrize(
+    "notes", [{}, {"preprocessor_config": {"do_resize": True}}, {"config": {"layer_type": "basic"}}]
+)
+def test_only_notes_that_exist_are_named_in_the_message(small, tmp_path, notes):
+    path = hub(tmp_path, spelling.transformers(small), **notes)
+    also = "".join(rf" {name}\.json beside it does not say either\." for name in notes)
+    with refuses(rf"which\.{also} A wrong mean"):
+        build_backbone("resnet18", weights=path, out_features=["c4"])
+
+
+def test_a_meta_without_a_configuration_is_not_named_in_the_message(small, save):
+    path = save({"meta": {"mmdet_version": "2.0", "epoch": 3}, "state_dict": small})
+    with refuses(r"this one does not say which\. A wrong mean"):
+        build_backbone("resnet18", weights=path, out_features=["c4"])
+
+
+def test_a_gray_file_asks_for_conventions_and_has_no_colours_to_reorder(shallow, save):
+    first = shallow["conv1.weight"].sum(1, keepdim=True)
+    path = save(shallow | head(1000) | {"conv1.weight": first})
+    file = {"weights": path, "in_channels": 1, "out_features": ["c2"]}
+    with refuses(r"this one does not say which\. A wrong mean"):
+        build_backbone("resnet18", **file)
+    backbone = build_backbone("resnet18", **file, conventions="caffe")
+    assert torch.equal(backbone.conv1.weight, first)
+    assert backbone.conventions.mean == pytest.approx(((103.53 + 116.28 + 123.675) / 3 / 255,))
+
+
+def test_a_card_is_in_the_checkpoint_or_in_the_metadata_of_safetensors(
+    theirs, small, save, tmp_path, same_features
 ):
+    exported = tmp_path / "exported.safetensors"
+    card = json.dumps(HALF_CARD | {"epsilon": 1e-5, "backbone": "resnet18"})
+    save_file({k: v.clone() for k, v in small.items()}, exported, metadata={"keel": card})
+    for path in (exported, save({"state_dict": bare(small), "keel": HALF_CARD})):
+        same_features(path, theirs, HALF, origin="Keel")
+
+
+def test_conventions_that_are_given_win_over_the_files(theirs, small, save, same_features):
     for content in (small, mmlab(small, MM2_CAFFE, "config")):
         ours = same_features(save(content), theirs, CV2_HALF, origin="", conventions="radimagenet")
-        assert (
-            "images: BGR in [0, 1], mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (radimagenet, as given)"
-            in (ours.provenance)
-        )
+        images = "BGR in [0, 1], mean 0.5 0.5 0.5, std 0.5 0.5 0.5 (radimagenet, as given)"
+        assert f"images: {images}" in ours.provenance
 
 
 def test_conventions_that_nobody_knows_are_refused(shallow, save):
@@ -80,13 +148,8 @@ def test_conventions_that_nobody_knows_are_refused(shallow, save):
         build_backbone("resnet18", weights="random", conventions="caffe")
 
 
-PREPROCESSOR = {
-    "do_normalize": True,
-    "do_rescale": True,
-    "rescale_factor": 0.00392156862745098,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
+PREPROCESSOR = {"do_normalize": True, "do_rescale": True, "rescale_factor": 0.00392156862745098}
+PREPROCESSOR |= {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
 @pytest.mark.parametrize("prefix", ["resnet.", "", "model.backbone.conv_encoder.model."])
@@ -124,25 +187,9 @@ def test_json_beside_a_file_of_another_name_is_ignored(theirs, small, save, same
     same_features(path, theirs, IMAGENET, origin="torchvision")
 
 
-def test_metadata_of_a_safetensors_file_are_its_card(theirs, small, tmp_path, same_features):
-    card = HALF_CARD | {"epsilon": 1e-5, "backbone": "resnet18"}
-    path = tmp_path / "exported.safetensors"
-    save_file({k: v.clone() for k, v in small.items()}, path, metadata={"keel": json.dumps(card)})
-    same_features(path, theirs, HALF, origin="Keel")
-
-
 def test_conventions_may_be_given_as_numbers(theirs, small, save, same_features):
     told = Conventions(mean=(0.5,) * 3, std=(0.5,) * 3, epsilon=1e-5)
     same_features(save(below("f.", small)), theirs, HALF, origin="", conventions=told)
-
-
-def test_a_gray_file_has_no_colours_to_reorder(shallow, save):
-    gray = shallow | {"conv1.weight": shallow["conv1.weight"].sum(1, keepdim=True)}
-    backbone = build_backbone(
-        "resnet18", weights=save(gray), conventions="caffe", in_channels=1, out_features=["c2"]
-    )
-    assert torch.equal(backbone.conv1.weight, gray["conv1.weight"])
-    assert backbone.conventions.mean == pytest.approx(((103.53 + 116.28 + 123.675) / 3 / 255,))
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -155,86 +202,3 @@ def test_a_format_as_conventions_is_the_same_function_of_an_image(name):
     expected = torch.nn.functional.conv2d(theirs, weight)
     found = torch.nn.functional.conv2d(mine, form.in_rgb(weight))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3 * expected.abs().max().item())
-
-
-def says(content, state=None, *, hub=True):
-    return stated(content, state or {}, hub=hub)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a = (",
-        "x = dict(mean=[1, 2, 3], std=[1, 1, 1])\ny = dict(mean=[9, 2, 3], std=[1, 1, 1])",
-        "x = dict(mean=means(), std=[1, 1, 1])",
-        "x = dict(mean='abc', std='abc')",
-        "(" * 5000,
-        "-" * 100000 + "1",
-        "\0",
-    ],
-    ids=["no Python", "two answers", "a call", "text", "parentheses", "deep", "zero"],
-)
-def test_a_configuration_that_is_no_answer_is_none(text):
-    assert says({"meta": {"cfg": text}}).images is None
-
-
-def test_a_configuration_is_read_and_not_run(tmp_path):
-    proof = tmp_path / "pwned"
-    text = (
-        MM2_CAFFE
-        + f"\nx = dict(mean=open({str(proof)!r}, 'w'), std=[1])\nopen({str(proof)!r}, 'w')"
-    )
-    found = says({"meta": {"config": text}})
-    assert (found.images, found.stride_in_1x1) == (CONVENTIONS["caffe"], True)
-    assert not proof.exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "stride"),
-    [
-        ({"meta": {"cfg": "m = dict(type='ResNet', depth=50, style='caffe')"}}, True),
-        ({"meta": {"cfg": "m = dict(type='ResNet', depth=50)"}}, False),
-        ({"meta": {"cfg": "m = dict(type='X')"}}, None),
-        ({"config.json": {"layer_type": "bottleneck", "downsample_in_bottleneck": True}}, True),
-        ({"config.json": {"layer_type": "bottleneck"}}, False),
-        ({"config.json": {}}, None),
-    ],
-)
-def test_a_file_may_say_where_it_strides(content, stride):
-    assert says(content).stride_in_1x1 is stride
-
-
-@pytest.mark.parametrize(
-    ("mean", "bgr"), [([103.53, 116.28, 123.675], True), ([123.675, 116.28, 103.53], False)]
-)
-def test_detectron2s_mean_tells_the_order_of_the_colours(mean, bgr):
-    state = {"pixel_mean": torch.tensor(mean), "pixel_std": torch.ones(3)}
-    assert says({}, state).images.bgr is bgr
-    assert says({}, state | {"pixel_mean": torch.full((3,), 127.5)}).images is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"keel": {"mean": None, "std": [1.0]}},
-        {"keel": {"backbone": 3}},
-        {"config.json": {"pretrained_cfg": {"mean": [0.5], "std": [1, 2]}}},
-        {"preprocessor_config.json": {"image_mean": "x", "image_std": [1]}},
-        {
-            "preprocessor_config.json": {
-                "rescale_factor": 1 / 127.5,
-                "image_mean": [1],
-                "image_std": [1],
-            }
-        },
-        {"preprocessor_config.json": {"image_mean": [], "image_std": []}},
-    ],
-)
-def test_what_cannot_be_a_mean_and_a_std_is_ignored(content):
-    assert says(content).images is None
-
-
-def test_json_beside_a_file_of_another_origin_is_ignored():
-    config = {"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}
-    assert says({"config.json": config}).images is not None
-    assert says({"config.json": config}, hub=False).images is None

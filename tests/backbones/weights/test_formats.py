@@ -22,14 +22,11 @@ from tests.backbones.errors import refuses
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "counter": torch.tensor(7)}
 
 
-def torchs(*, zipped=True):
+def written(write, *arguments, **options):
+    """Return the bytes that a function writes to a file."""
     file = io.BytesIO()
-    torch.save(STATE, file, _use_new_zipfile_serialization=zipped)
+    write(*arguments, file, **options)
     return file.getvalue()
-
-
-def arrays():
-    return pickle.dumps({key: value.numpy() for key, value in STATE.items()}, protocol=2)
 
 
 def zipped(**files):
@@ -49,23 +46,11 @@ def tarred():
     return file.getvalue()
 
 
-def npz():
-    file = io.BytesIO()
-    np.savez(file, a=np.ones(2))
-    return file.getvalue()
-
-
-def scripted():
-    file = io.BytesIO()
-    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), file)
-    return file.getvalue()
-
-
 READ = {
-    "torch": torchs(),
-    "torch before 1.6": torchs(zipped=False),
+    "torch": written(torch.save, STATE),
+    "torch before 1.6": written(torch.save, STATE, _use_new_zipfile_serialization=False),
     "safetensors": save(STATE),
-    "a pickle of arrays": arrays(),
+    "a pickle of arrays": pickle.dumps({key: v.numpy() for key, v in STATE.items()}, protocol=2),
 }
 COMPRESSED = {"xz": lzma.compress, "gz": gzip.compress, "bz2": bz2.compress}
 
@@ -90,7 +75,7 @@ def test_a_compressed_file_is_read(tmp_path, kind, way, suffix):
 def test_a_compressed_file_that_is_cut_is_called_so(tmp_path):
     path = tmp_path / "x.pth.xz"
     for way in COMPRESSED.values():
-        whole = way(torchs())
+        whole = way(READ["torch"])
         path.write_bytes(whole[: len(whole) // 2])
         with refuses(r"x\.pth\.xz is truncated or damaged"):
             read_checkpoint(path)
@@ -103,6 +88,8 @@ def test_notes_of_safetensors_are_read_under_any_name(tmp_path):
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"
 PAGE = b'\n<!DOCTYPE html>\n<html lang="en"><head><title>Sign in</title></head></html>'
+PROGRAM = zipped(m__archive_format="pt2", m__models__model="{}", m__byteorder="x")
+FILES = zipped(**{"resnet18.pth": "x", "README.md": "y", "b.txt": "z"})
 FOREIGN = {
     "git-lfs": (LFS, r"a pointer of Git LFS .*; run `git lfs pull`"),
     "git-annex": (b"/annex/objects/SHA256E-s9--00.pth\n", "pointer of git-annex.*git annex get"),
@@ -111,21 +98,15 @@ FOREIGN = {
     "S3's error": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page"),
     "an API's error": (b'{"error": "Not found"}', 'a text that begins with \'{"error": "Not fo'),
     "the hub's error": (b"Invalid username or password.", "a text that begins with 'Invalid user"),
-    "an .npz": (npz(), r"an \.npz archive .*torch\.from_numpy\(v\)"),
+    "an .npz": (written(np.savez, a=np.ones(2)), r"an \.npz archive .*torch\.from_numpy\(v\)"),
     "an .npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "a single NumPy array"),
     "Keras, HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), r"an HDF5 file, as Keras .*give PyTorch w"),
     "Keras, zip": (zipped(**{"config.json": "{}", "model.weights.h5": "x"}), "a Keras archive"),
     "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x032.1:\x80\x01", "an ONNX model"),
     "Flax": (b"\x81\xa6params\x83\xa5conv1", "a msgpack file, as Flax"),
     "TensorFlow Lite": (b"\x1c\x00\x00\x00TFL3" + bytes(99), "a TensorFlow Lite model"),
-    "torch.export": (
-        zipped(m__archive_format="pt2", m__models__model="{}", m__byteorder="x"),
-        r"a program of torch\.export",
-    ),
-    "a zip of a file": (
-        zipped(**{"resnet18.pth": "x", "README.md": "y", "b.txt": "z"}),
-        r"a zip archive of 3 files, such as 'README\.md'; unpack it",
-    ),
+    "torch.export": (PROGRAM, r"a program of torch\.export"),
+    "a zip of a file": (FILES, r"a zip archive of 3 files, such as 'README\.md'; unpack it"),
     "a tar": (tarred(), "a tar archive; unpack it"),
     "zstd": (b"(\xb5/\xfd" + bytes(99), "compressed by Zstandard; unpack it"),
     "7z": (b"7z\xbc\xaf'\x1c" + bytes(99), "a 7z archive"),
@@ -150,7 +131,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, kind, name):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
 def test_a_torchscript_archive_is_not_answered_with_unsafe_advice(tmp_path, name):
-    (tmp_path / name).write_bytes(scripted())
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / name)
     with refuses(r"is a TorchScript archive, .*where you trust") as caught:
         read_checkpoint(tmp_path / name)
     assert "weights_only" not in str(caught.value)
