@@ -1,4 +1,4 @@
-"""Cases from a folder of images and a folder of masks, matched by their names."""
+"""Cases from a folder of images or volumes and a folder of masks, matched by their names."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from tasks.common.files.paths import contents, existing_folder, files_below, is_
 from tasks.common.report.advice import advice
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.class_table import layered_table, table_of
-from tasks.segmentation.data.formats.files import SUFFIXES, stem_of
+from tasks.segmentation.data.formats.files import SUFFIXES, VOLUME_SUFFIXES, is_volume, stem_of
 from tasks.segmentation.data.layouts.affixes import Matcher, several
 from tasks.segmentation.data.splits import patient_of
 
@@ -23,6 +23,7 @@ def folder_cases(
     threshold: float | None = None,
     mask_suffix: str | None = None,
     patient: str | None = None,
+    axis: int | None = None,
 ) -> CaseSet:
     r"""Return the cases of a folder with images and a folder with masks of the same names.
 
@@ -45,6 +46,8 @@ def folder_cases(
             skipped, and images and masks may be in one folder. None finds it out.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
+        axis: Which axis slices lie along, as `CaseSet.axis` says; a file that is no volume is
+            refused then. None takes flat images too, and cuts volumes as -1 does.
     """
     base = existing_folder(Path(root), what="root")
     folder = base / masks
@@ -61,11 +64,14 @@ def folder_cases(
     else:
         parts = [_matched(matcher, found, folder=folder)]
         table, notes = table_of(classes, parts[0].values(), threshold=threshold)
+    if axis is not None:
+        _check_volumes([path for files in (pictures, *parts) for path in files.values()], base)
     files_of = {n: ((path,), tuple(part[n] for part in parts)) for n, path in pictures.items()}
     return CaseSet(
         source=str(base),
         cases=named_cases(files_of, patient),
         classes=table,
+        axis=-1 if axis is None else axis,
         notes=(*matcher.note(), *skipped, *notes),
     )
 
@@ -113,6 +119,14 @@ def _files(folder: Path, *, what: str) -> dict[str, Path]:
             f"{folder}: no {what} files; expected {', '.join(SUFFIXES)}. {contents(folder)}"
         )
     return files
+
+
+def _check_volumes(files: Collection[Path], root: Path) -> None:
+    if others := [str(path) for path in files if not is_volume(path)]:
+        raise UserError(
+            f"{root} has {len(others)} files that are no volumes: {listed(others)}; expected "
+            f"{', '.join(VOLUME_SUFFIXES)}. Remove them, or use data=folder for flat images."
+        )
 
 
 def _both(

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.formats.files import check_same_grid, read_image, write_mask
+from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
-from tasks.segmentation.data.layouts.volumes import volume_cases
 from tasks.segmentation.data.masks.read import read_mask
 from tests.tasks.segmentation.conftest import refuses
 
@@ -167,7 +167,7 @@ def test_folders_of_volumes_may_be_of_several_types(tmp_path):
         (tmp_path / kind).mkdir()
         for name, suffix in zip("ab", suffixes, strict=True):
             save(tmp_path / kind / f"{name}{suffix}", labels(4, 5, 6))
-    found = volume_cases(root=tmp_path)
+    found = folder_cases(root=tmp_path, axis=-1)
     assert [case.name for case in found.cases] == ["a", "b"]
     assert found.classes.values == ((0,), (1,), (7,))
 

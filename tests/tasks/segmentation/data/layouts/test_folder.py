@@ -1,13 +1,14 @@
+from dataclasses import replace
+
 import cv2
 import nibabel as nib
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from PIL import Image
 
 from tasks.segmentation.data.cases import ClassTable
-from tasks.segmentation.data.class_table import table_of
+from tasks.segmentation.data.formats.files import stem_of
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tests.tasks.segmentation.conftest import refuses
 
@@ -41,51 +42,28 @@ def matches(root, **options):
     }
 
 
-def test_masks_are_found_whatever_they_end_with(root):
-    touch(root, *(f"images/{name}" for name in ("a.jpg", "b.PNG", "c.tif", "d.png", "e.v2.nii.gz")))
-    touch(root, "masks/a_mask.png", "masks/b_seg.bmp", "masks/c_label.TIF", "masks/d_labels.png")
-    touch(root, "masks/e.v2.nii")
-
-    assert matches(root) == {
-        "a": ["images/a.jpg", "masks/a_mask.png"],
-        "b": ["images/b.PNG", "masks/b_seg.bmp"],
-        "c": ["images/c.tif", "masks/c_label.TIF"],
-        "d": ["images/d.png", "masks/d_labels.png"],
-        "e.v2": ["images/e.v2.nii.gz", "masks/e.v2.nii"],
-    }
-
-
-def test_a_mask_belongs_to_the_image_of_its_whole_name_first(root):
-    touch(root, "images/a.png", "images/a_seg.png", "masks/a_seg.png", "masks/a_mask.png")
-
-    assert matches(root) == {
-        "a": ["images/a.png", "masks/a_mask.png"],
-        "a_seg": ["images/a_seg.png", "masks/a_seg.png"],
-    }
-
-
-def test_a_mask_of_an_image_that_ends_like_one_is_its_own(root):
-    touch(root, "images/a.png", "images/a_mask.png", "masks/a.png", "masks/a_mask.png")
-
-    assert matches(root)["a_mask"] == ["images/a_mask.png", "masks/a_mask.png"]
-
-
-def test_nested_folders_are_part_of_the_name_and_what_systems_leave_is_passed_over(root):
-    touch(root, "images/p2/a.png", "images/p10/a.png", "masks/p2/a.png", "masks/p10/a_mask.png")
-    touch(root, "images/Thumbs.db", "images/._b.png", "images/p2/._a.png", "images/__MACOSX/a.png")
-    touch(root, "masks/Thumbs.db", "masks/.DS_Store", "masks/.cache/a.png", "masks/@eaDir/a.png")
-    touch(root, "masks/notes.txt")
-
-    assert matches(root) == {
-        "p10/a": ["images/p10/a.png", "masks/p10/a_mask.png"],
-        "p2/a": ["images/p2/a.png", "masks/p2/a.png"],
-    }
-
-
-def test_a_folder_called_as_the_one_in_it_is_no_class(root):
-    touch(root, *(f"{kind}/q/{name}.png" for kind in ("images", "masks") for name in ("a", "q/a")))
-
-    assert list(matches(root)) == ["q/a", "q/q/a"]
+@pytest.mark.parametrize(
+    ("images", "masks", "others"),
+    [
+        ("a.jpg b.PNG c.tif d.png", "a_mask.png b_seg.bmp c_label.TIF d_labels.png", ""),
+        ("e.v2.nii.gz", "e.v2.nii", ""),
+        ("a.png a_seg.png", "a_mask.png a_seg.png", ""),  # the whole name comes first
+        ("a.png a_mask.png", "a.png a_mask.png", ""),  # an image that ends like a mask
+        # Folders are part of the name; one may be called as the one in it.
+        ("p10/a.png p2/a.png", "p10/a_mask.png p2/a.png", "masks/notes.txt"),
+        ("q/a.png q/q/a.png", "q/a.png q/q/a.png", ""),
+        # What archives, Windows and other systems leave.
+        ("a.png", "a.png", "images/Thumbs.db images/._b.png images/._a.png images/__MACOSX/a.png"),
+        ("p/a.png", "p/a.png", "masks/Thumbs.db masks/.DS_Store images/p/._a.png"),
+        ("a.png", "a.png", "masks/.cache/a.png masks/@eaDir/a.png"),
+    ],
+)
+def test_every_image_has_the_mask_of_its_name_or_of_a_usual_ending(root, images, masks, others):
+    images = [f"images/{name}" for name in images.split()]
+    masks = [f"masks/{name}" for name in masks.split()]
+    touch(root, *images, *masks, *others.split())
+    found = {stem_of(i)[7:]: [i, m] for i, m in zip(images, masks, strict=True)}
+    assert matches(root) == found
 
 
 def test_the_folders_may_be_called_otherwise_and_lie_elsewhere(root):
@@ -98,22 +76,15 @@ def test_the_folders_may_be_called_otherwise_and_lie_elsewhere(root):
     assert (found.axis, found.channel_names) == (-1, ())
 
 
-def test_classes_are_those_given_and_no_mask_is_read(root):
-    touch(root, "images/a.png", "masks/a.png")  # an empty file is no mask
-
-    assert folder_cases(root=root, classes={255: "nucleus", 0: "background"}).classes == ClassTable(
-        names=("background", "nucleus"), values=((0,), (255,))
-    )
-
-
-def test_hydra_may_give_values_as_numbers_or_text(root):
-    touch(root, "images/a.png", "masks/a.png")
+def test_hydra_may_give_values_as_numbers_or_text_and_no_mask_is_read(root):
+    touch(root, "images/a.png", "masks/a.png")  # empty files are no masks
     target = "_target_: tasks.segmentation.data.layouts.folder.folder_cases\n"
 
     for keys in ("{0: background, 7: x}", "{'0': background, '7': x}"):
         node = OmegaConf.create(f"{target}root: {root}\nclasses: {keys}")
         for convert in ("none", "all"):
-            assert instantiate(node, _convert_=convert).classes.values == ((0,), (7,))
+            table = instantiate(node, _convert_=convert).classes
+            assert table == ClassTable(names=("background", "x"), values=((0,), (7,)))
     with refuses("a class table takes mask values from 0 on"):
         folder_cases(root=root, classes={"-1": "x"})
 
@@ -148,14 +119,11 @@ def test_a_folder_per_class_makes_classes_that_may_overlap(root):
 
 
 def test_every_case_is_its_own_patient_unless_an_expression_finds_one(root):
-    touch(
-        root, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in ("p1_a", "p1_b"))
-    )
+    touch(root, "images/p1_a.png", "images/p1_b.png", "masks/p1_a.png", "masks/p1_b.png")
 
     def patients(pattern):
-        return [
-            case.patient for case in folder_cases(root=root, classes=CLASSES, patient=pattern).cases
-        ]
+        cases = folder_cases(root=root, classes=CLASSES, patient=pattern).cases
+        return [case.patient for case in cases]
 
     assert patients(None) == ["p1_a", "p1_b"]
     assert patients(r"(\w+)_") == ["p1", "p1"]
@@ -234,24 +202,14 @@ def test_one_folder_for_both_and_missing_folders_are_refused(root):
         folder_cases(root=root / "x")
 
 
-def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(tmp_path):
-    for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
+def test_a_value_that_nobody_named_in_one_mask_of_several_is_refused(root):
+    touch(root, *(f"images/{number}.png" for number in range(6)))
     for number in range(6):
-        mask = np.zeros((8, 8), np.uint8)
-        mask[:4] = 255
-        mask[7, 7] = 77 if number == 3 else 0
-        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
-        Image.fromarray(mask).save(tmp_path / "images" / f"{number}.png")
+        write_mask(root / "masks" / f"{number}.png", [255, 255, 0, 77 if number == 3 else 0])
     with refuses(r"mask value 77 is in .*3\.png alone, of 6 masks\. If it"):
-        folder_cases(root=tmp_path)
+        folder_cases(root=root)
     table = {0: "background", 255: "cell", 77: "ignore"}
-    assert folder_cases(root=tmp_path, classes=table).classes.ignored == (77,)
-
-
-def test_classes_are_names_by_value():
-    with refuses(r"data\.classes takes names by value, .* got \[0, 255\]"):
-        table_of([0, 255], [])
+    assert folder_cases(root=root, classes=table).classes.ignored == (77,)
 
 
 def test_words_beside_the_names_are_said(root):
@@ -309,3 +267,31 @@ def test_text_that_all_masks_have_is_found_in_folders_of_classes(root):
 
     assert found.classes.names == ("cup", "disc")
     assert [path.name for path in found.cases[1].masks] == ["cup-2.png", "disc-2.png"]
+
+
+@pytest.fixture
+def volumes(root):
+    for number, name in enumerate(("p1_a.nii.gz", "p2_a.nii")):
+        voxels = np.full((2, 3, 4), number, np.int16)
+        voxels[0, 0, 0] = 9
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), root / "masks" / name)
+    touch(root, "images/p1_a.nii.gz", "images/p2_a.NII")
+    return root
+
+
+def test_volumes_are_matched_as_other_images_and_have_an_axis(volumes):
+    found = folder_cases(root=volumes, patient=r"(p\d)_", axis=1)
+
+    assert [(case.name, case.patient) for case in found.cases] == [("p1_a", "p1"), ("p2_a", "p2")]
+    assert found.axis == 1
+    assert found.classes.values == ((0,), (1,), (9,))
+    assert replace(found, axis=-1) == folder_cases(root=volumes, patient=r"(p\d)_")
+    for axis in (-2, 3):
+        with refuses(rf"axis is {axis}; expected 0 \(sagittal slices\), 1"):
+            folder_cases(root=volumes, axis=axis)
+
+
+def test_a_flat_image_among_volumes_is_refused(volumes):
+    touch(volumes, "images/b.png", "masks/b.nii")
+    with refuses(r"has 1 files that are no volumes: '.*b.png'; expected .nii"):
+        folder_cases(root=volumes, classes=CLASSES, axis=-1)
