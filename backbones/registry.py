@@ -162,8 +162,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
     if conventions is not None or not backbone.load_tag(weights):
         from backbones.weights.load import load_weights
 
-        known = {other: partial(build, BackboneOptions()) for other, build in BUILDERS.items()}
-        load_weights(backbone, weights, name=name, conventions=conventions, known=known)
+        load_weights(backbone, weights, name=name, conventions=conventions, known=BUILDERS)
     return backbone.freeze(freeze)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from backbones.interface import Backbone
+from backbones.options import BackboneOptions
 from backbones.weights.unwrap import backbone_state
 
-Known = Mapping[str, Callable[[], Backbone]]
+Known = Mapping[str, Callable[[BackboneOptions], Backbone]]
 """Builders of backbones by registered name."""
 
 STATISTICS: Final = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
@@ -48,10 +49,14 @@ def fitting_backbones(
 ) -> list[str]:
     """Return the known backbones whose stages have the same tensors as the file's stages.
 
-    The search ends with the first one of which the file has every stage, as building takes seconds.
+    Building takes time: most are ruled out by their first stage, and the search ends with the first
+    one of which the file has every stage.
     """
     names = []
     for name, build in known.items():
+        start = build_on_meta(build, out_features=["c2"])
+        if start is not None and not _may_fit(state, start):
+            continue
         backbone = build_on_meta(build)
         if backbone is None:
             continue
@@ -79,27 +84,48 @@ def family_of(state: Mapping[str, Tensor]) -> str:
     return next((_FAMILIES[ending] for ending in endings), "")
 
 
-def build_on_meta(build: Callable[[], Backbone]) -> Backbone | None:
+def build_on_meta(
+    build: Callable[[BackboneOptions], Backbone], *, out_features: Sequence[str] | None = None
+) -> Backbone | None:
     """Return the backbone on the meta device, or None where its builder cannot do that."""
     with suppress(Exception), torch.device("meta"):  # a hint must not fail with an error of its own
-        return build()
+        return build(BackboneOptions(out_features=out_features))
     return None
+
+
+def _may_fit(state: Mapping[str, Tensor], start: Backbone) -> bool:
+    """Return whether the file has what the first stages of a backbone have."""
+    given, expected = _compared(state, start)
+    return bool(given) and expected.items() <= given.items()
 
 
 def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
     """Return how many stages of the backbone the file has, stem first; 0 if they do not fit."""
-    try:
-        first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
-        given = backbone_state(state, first_conv=first_conv)
-    except ValueError:
-        return 0
+    given, expected = _compared(state, backbone)
     stages = {stage_of(key) for key in given}
-    expected = {k: v for k, v in backbone.file_state().items() if stage_of(k) in stages}
-    fits = _shapes(given, first_conv) == _shapes(expected, first_conv)
+    fits = bool(given) and given == expected
     return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
 
 
-def _shapes(state: Mapping[str, Tensor], first_conv: str) -> dict[str, tuple[int, ...]]:
+_Shapes = dict[str, tuple[int, ...]]
+
+
+def _compared(state: Mapping[str, Tensor], backbone: Backbone) -> tuple[_Shapes, _Shapes]:
+    """Return the shapes of the file's tensors, and of the backbone's in the same stages.
+
+    Both are empty if the file does not have the first convolution.
+    """
+    first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
+    try:
+        given = backbone_state(state, first_conv=first_conv)
+    except ValueError:
+        return {}, {}
+    stages = {stage_of(key) for key in given}
+    expected = {k: v for k, v in backbone.file_state().items() if stage_of(k) in stages}
+    return _shapes(given, first_conv), _shapes(expected, first_conv)
+
+
+def _shapes(state: Mapping[str, Tensor], first_conv: str) -> _Shapes:
     """Return the shapes of what is learned; the first convolution's without its channels."""
     learned = (k for k in state if not any(fnmatch(k, pattern) for pattern in STATISTICS))
     shapes = {key: tuple(state[key].shape) for key in learned}

@@ -97,8 +97,8 @@ def load_weights(
         missing: Patterns, such as ``"layer4.*"``, of tensors that the file may lack.
         conventions: What the file expects of an image, whatever the file states: a key of
             `backbones.weights.conventions.CONVENTIONS`, or mean and std of RGB images in [0, 1].
-        known: Other backbones, with which a file that does not fit is compared; `build_backbone`
-            gives every registered one.
+        known: Builders of other backbones, with which a file that does not fit is compared;
+            `build_backbone` gives every registered one.
 
     Raises:
         ValueError: If the tag is unknown, or the file is broken, does not fit, or has an unknown

@@ -10,6 +10,7 @@ import torchvision
 from torchvision.models.resnet import Bottleneck
 
 from backbones import build_backbone, load_weights, registry
+from backbones.registry import BUILDERS
 from backbones.weights.architecture import describe, fitting_backbones
 from tests.backbones.errors import refuses
 from tests.backbones.weights import spelling
@@ -21,13 +22,18 @@ def no_memory(build, *args, **options):
 
 
 @cache
-def built(name):
+def built(name, features):
     """A backbone without memory, which is only read."""
-    return no_memory(build_backbone, name)
+    return no_memory(build_backbone, name, out_features=features)
 
 
 def known(*names):
-    return {name: partial(built, name) for name in names}
+    """Return builders that are called with options, as the registry's."""
+
+    def build(name, options):
+        return built(name, tuple(options.out_features or ()) or None)
+
+    return {name: partial(build, name) for name in names}
 
 
 PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
@@ -36,11 +42,9 @@ PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d",
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_torchvisions_networks_look_like_themselves(name):
     state = no_memory(torchvision.models.get_model, name).state_dict()
-    wrapped = {f"module.{key}": value for key, value in state.items()}
-    for spelt in (state, wrapped):
-        assert fitting_backbones(spelt, known(*PUBLISHED)) == [name]
     gray = state | {"conv1.weight": torch.empty(64, 1, 7, 7, device="meta")}
-    assert fitting_backbones(gray, known(*PUBLISHED)) == [name]
+    for spelt in (state, spelling.below("module.", state), gray):
+        assert fitting_backbones(spelt, known(*PUBLISHED)) == [name]
 
 
 @pytest.mark.parametrize(
@@ -55,21 +59,20 @@ def test_a_file_of_another_network_is_called_by_its_name(save, file_of, into):
 
 
 @pytest.mark.parametrize(
-    "known",
-    [
-        ("resnet34", "resnet50", "resnet50_caffe"),
-        pytest.param(None, marks=pytest.mark.slow),
-    ],
+    "names",
+    [("resnet34", "resnet50", "resnet50_caffe"), pytest.param(BUILDERS, marks=pytest.mark.slow)],
+    ids=["three", "all"],
 )
 def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(
-    tmp_path, monkeypatch, known
+    tmp_path, monkeypatch, names
 ):
     """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
+    monkeypatch.setattr(registry, "BUILDERS", {name: BUILDERS[name] for name in names})
     state = no_memory(torchvision.models.resnet50).state_dict()
-    if known:  # a part of the file tells these apart; all take seconds to compare
-        monkeypatch.setattr(registry, "BUILDERS", {name: registry.BUILDERS[name] for name in known})
-        parts = ("conv1.", "bn1.", "layer1.", "fc.")
-        state = {k: v for k, v in state.items() if k.startswith(parts)}
+    if len(names) == 3:  # a part of the file tells these apart
+        state = {
+            k: v for k, v in state.items() if k.startswith(("conv1.", "bn1.", "layer1.", "fc."))
+        }
     state = {k: torch.ones(v.shape) for k, v in state.items()}
     path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
     command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
@@ -107,7 +110,7 @@ def test_a_vision_transformer_is_no_backbone(save):
 
 
 def test_what_cannot_be_built_without_memory_is_left_out():
-    def broken():
+    def broken(_options):
         raise RuntimeError
 
     state = no_memory(torchvision.models.resnet18).state_dict()
@@ -117,9 +120,9 @@ def test_what_cannot_be_built_without_memory_is_left_out():
 
 
 def strided(*, in_1x1):
-    """Return a builder of a ResNet-50's stem and first stage, marked with where it strides."""
+    """Return a builder of a ResNet-50's first stages that says it strides there."""
 
-    def build():
+    def build(_options=None):
         backbone = build_backbone("resnet50", out_features=["c2"])
         backbone.stride_in_1x1 = in_1x1
         return backbone
@@ -140,19 +143,6 @@ def bottlenecks():
     return {k: v for k, v in state.items() if k.startswith(("conv1", "bn1", "layer1", "fc"))}
 
 
-@pytest.fixture
-def caffe2_file(bottlenecks, tmp_path):
-    names = spelling.caffe2(bottlenecks)
-    return spelling.write_pickle(tmp_path / "R-50.pkl", names, lambda blobs: {"blobs": blobs})
-
-
-@pytest.fixture
-def converted_file(bottlenecks, tmp_path):
-    names = spelling.detectron2(bottlenecks)
-    wrap = lambda model: {"model": model, "__author__": "torchvision"}  # noqa: E731
-    return spelling.write_pickle(tmp_path / "r50.pkl", names, wrap)
-
-
 def load(path, name):
     backbone = ROWS[name]()
     return load_weights(backbone, path, name=name, known=ROWS)
@@ -168,19 +158,13 @@ def refused(path, name, use):
         load(path, name)
 
 
-def test_a_caffe_file_is_for_backbones_that_stride_in_the_1x1(caffe2_file):
-    refused(caffe2_file, "resnet50", "resnet50_caffe")
-    assert "BGR to RGB" in str(load(caffe2_file, "resnet50_caffe"))
-
-
-def test_a_file_converted_from_torchvisions_strides_in_the_3x3(converted_file):
-    refused(converted_file, "resnet50_caffe", "resnet50")
-    load(converted_file, "resnet50")
-
-
 def mmdetections(style):
     text = spelling.MM2.format(mean="1, 2, 3", std="1, 1, 1", rgb=True, style=style)
     return lambda state: spelling.mmlab(state, text, "config")
+
+
+def detectron2s(state):
+    return {"model": spelling.detectron2(state), "__author__": "torchvision"}
 
 
 def keels(name):
@@ -192,6 +176,8 @@ def keels(name):
     ("content", "name"),
     [
         (dict, "resnet50"),  # torchvision's own names
+        (detectron2s, "resnet50"),
+        (lambda state: {"blobs": spelling.caffe2(state)}, "resnet50_caffe"),
         (mmdetections("caffe"), "resnet50_caffe"),
         (mmdetections("pytorch"), "resnet50"),
         *((keels(name), name) for name in ROWS),
@@ -205,21 +191,17 @@ def test_a_file_is_for_the_backbone_that_strides_as_it_does(bottlenecks, save, c
 
 def test_folded_statistics_under_torchvisions_names_are_caffes(bottlenecks, save):
     """Such as resnet50_msra of open-mmlab: BGR, and nothing in the file says so."""
-    folded = {
-        k: torch.zeros_like(v) if "mean" in k else torch.ones_like(v) if "_var" in k else v
-        for k, v in bottlenecks.items()
-    }
-    path = save(folded)
+    means = {k: torch.zeros_like(v) for k, v in bottlenecks.items() if "mean" in k}
+    variances = {k: torch.ones_like(v) for k, v in bottlenecks.items() if "_var" in k}
+    path = save(bottlenecks | means | variances)
     refused(path, "resnet50", "resnet50_caffe")
     with refuses(r"comes from Caffe's, under torchvision's names, whose"):
         load(path, "resnet50_caffe")
 
 
-def test_a_backbone_without_bottlenecks_strides_nowhere_else(caffe2_file):
-    assert build_backbone("resnet18").stride_in_1x1 is None
-    backbone = build_backbone("resnet50", out_features=["c2"])
-    backbone.stride_in_1x1 = None
-    load_weights(backbone, caffe2_file, name="resnet50")
+def test_a_backbone_without_bottlenecks_strides_nowhere_else(bottlenecks, save):
+    path = save({"blobs": spelling.caffe2(bottlenecks)})
+    load_weights(strided(in_1x1=None)(), path, name="resnet50")
 
 
 def test_a_caffe_file_gives_caffes_features(tmp_path):
@@ -236,13 +218,10 @@ def test_a_caffe_file_gives_caffes_features(tmp_path):
     path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
     ours = build_backbone("resnet50_caffe", weights=path, out_features=["c3"]).eval()
     image = torch.rand(1, 3, 64, 64)
-    mean, std = (
-        torch.tensor(v)[:, None, None] for v in (ours.conventions.mean, ours.conventions.std)
-    )
     with torch.no_grad():
         x = model.maxpool(model.relu(model.bn1(model.conv1(spelling.CAFFE(image)))))
         expected = model.layer2(model.layer1(x))
-        found = ours((image - mean) / std)["c3"]
+        found = ours(spelling.by(ours.conventions.mean, ours.conventions.std)(image))["c3"]
     size = expected.abs().max().item()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
 
@@ -265,18 +244,13 @@ def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_hav
     assert "added 15 tensors: norms of features, from the stages after" in ours.provenance
 
 
-def test_gates_are_in_a_file_or_not_at_all(tmp_path):
-    to_c3 = {"out_features": ["c3"]}
-    gated, plain = (build_backbone(name, **to_c3) for name in ("dynamic_resnet18", "resnet18"))
-    torch.save(plain.state_dict(), tmp_path / "plain.pth")
-    file = {"weights": tmp_path / "plain.pth", "conventions": "imagenet"}
-    loaded = build_backbone("dynamic_resnet18", **file, **to_c3)
-    assert "16 tensors *.gate.* are not in the file and keep initial values" in loaded.provenance
-    state = gated.state_dict()
-    half = {k: v for k, v in state.items() if "layer2.0.gate" not in k}
-    torch.save(half, tmp_path / "half.pth")
-    with refuses(r"4 missing, such as layer2\.0\.gate\.openness"):
-        load_weights(gated, tmp_path / "half.pth", name="dynamic_resnet18", conventions="imagenet")
+def test_gates_are_in_a_file_or_not_at_all(shallow, save):
+    options = {"conventions": "imagenet", "out_features": ["c2"]}
+    loaded = build_backbone("dynamic_resnet18", weights=save(shallow), **options)
+    assert "8 tensors *.gate.* are not in the file and keep initial values" in loaded.provenance
+    half = {k: v for k, v in loaded.state_dict().items() if "layer1.0.gate" not in k}
+    with refuses(r"4 missing, such as layer1\.0\.gate\.openness"):
+        build_backbone("dynamic_resnet18", weights=save(half), **options)
 
 
 @pytest.mark.parametrize(
