@@ -103,68 +103,40 @@ def test_classes_not_given_are_the_values_of_the_masks(read, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("lines", "message"),  # lines are separated by |
     [
+        ("image,masks|a.png,a_x.png", r"1: column 'mask' is missing \(nearest: 'masks'\); there"),
+        ("picture,mask|a.png,a_x.png", "1: column 'image' is missing; there are 'picture', 'mask'"),
+        ("image,mask:|a.png,a_x.png", "1: column 'mask' is missing"),
+        ("image,mask,Patient|a.png,a_x.png,p", r"1: column 'Patient' is unknown \(nearest: 'patie"),
+        ("image,mask,mask|a.png,a_x.png,a_x.png", "1: column 'mask' is there twice"),
+        ("image,mask,mask:x|a.png,a_x.png,a_x.png", "1: columns 'mask' and 'mask:x'; exp"),
+        ("image,mask|a.png,a_x.png|b.png, ", "3, column 'mask': the cell is empty"),
+        ("image,mask,patient|a.png,a_x.png,", "2, column 'patient': the cell is empty"),
+        ("image,mask,name|a.png,a_x.png,", "2, column 'name': the cell is empty"),
+        ("image,mask,split|a.png,a_x.png,", "2, column 'split': the cell is empty"),
+        ("image,mask,split|a.png,a_x.png,Val", r"2, .*: 'Val' is no split \(nearest: 'val'\)"),
+        ("image,mask,name|a.png,a_x.png,n||b.png,b_x.png,n", "4, .* the case 'n' is in line 2 alr"),
+        ("image,mask|a.png,a_x.png|a.png,a_x.png", "3, column 'image': the case 'a' is"),
         (
-            ["image,masks", "a.png,a_x.png"],
-            r"line 1: column 'mask' is missing \(nearest: 'masks'\); there are 'image', 'masks'",
+            "image,mask,patient,split|a.png,a_x.png,p,train|b.png,b_x.png,q,val|c.png,c_x.png,p,val",
+            "4, column 'split': patient 'p' is in val, but in line 2 in train",
         ),
-        (["picture,mask", "a.png,a_x.png"], "data.csv, line 1: column 'image' is missing; there"),
-        (["image,mask:", "a.png,a_x.png"], "line 1: column 'mask' is missing"),
-        (
-            ["image,mask,Patient", "a.png,a_x.png,p"],
-            r"line 1: column 'Patient' is unknown \(nearest: 'patient'\); expected image, mask",
-        ),
-        (["image,mask,mask", "a.png,a_x.png,a_x.png"], "line 1: column 'mask' is there twice"),
-        (
-            ["image,mask,mask:x", "a.png,a_x.png,a_x.png"],
-            "line 1: columns 'mask' and 'mask:x'; exp",
-        ),
-        (
-            ["image,mask", "a.png,a_x.png", "b.png, "],
-            "data.csv, line 3, column 'mask': the cell is",
-        ),
-        (["image,mask,patient", "a.png,a_x.png,"], "line 2, column 'patient': the cell is empty"),
-        (["image,mask,name", "a.png,a_x.png,"], "line 2, column 'name': the cell is empty"),
-        (["image,mask,split", "a.png,a_x.png,"], "line 2, column 'split': the cell is empty"),
-        (
-            ["image,mask,split", "a.png,a_x.png,Val"],
-            r"line 2, column 'split': 'Val' is no split \(nearest: 'val'\); expected train",
-        ),
-        (
-            ["image,mask,name", "a.png,a_x.png,n", "", "b.png,b_x.png,n"],
-            "line 4, column 'name': the case 'n' is in line 2 already",
-        ),
-        (
-            ["image,mask", "a.png,a_x.png", "a.png,a_x.png"],
-            "line 3, column 'image': the case 'a' is",
-        ),
-        (
-            [
-                "image,mask,patient,split",
-                "a.png,a_x.png,p,train",
-                "b.png,b_x.png,q,val",
-                "c.png,c_x.png,p,val",
-            ],
-            "line 4, column 'split': patient 'p' is in val, but in line 2 in train",
-        ),
-        (["image,mask", "a,b.png,a_x.png"], "line 2: 3 cells for the 2 columns 'image', 'mask'"),
-        (["image,mask", "a.png"], "line 2: 1 cells for the 2 columns"),
-        (
-            ["image,mask", "../out.png,a_x.png"],
-            r"line 2, column 'image': '../out' lies outside root",
-        ),
-        (
-            ["image,mask,name", "a.png,a_x.png,/tmp/x"],
-            "line 2, column 'name': '/tmp/x' lies outside",
-        ),
-        (["image,mask", 'a.png,"a_x.png'], "data.csv, line 2: unexpected end of data. Close every"),
-        (["image,mask"], "data.csv has no rows; expected a line with the columns"),
-        ([""], "data.csv has no rows"),
+        ("image,mask|a,b.png,a_x.png", "2: 3 cells for the 2 columns 'image', 'mask'"),
+        ("image,mask|a.png", "2: 1 cells for the 2 columns"),
+        ("image,mask|../out.png,a_x.png", r"2, column 'image': '\.\.|out' lies outside root"),
+        ("image,mask,name|a.png,a_x.png,/tmp/x", "2, column 'name': '/tmp/x' lies outside"),
+        ('image,mask|a.png,"a_x.png', "2: unexpected end of data. Close every"),
     ],
 )
 def test_a_malformed_table_is_refused_with_the_line_and_the_column(read, lines, message):
-    with refuses(message):
+    with refuses(rf"data\.csv, line {message}"):
+        read(*lines.split("|"))
+
+
+@pytest.mark.parametrize("lines", [["image,mask"], [""]])
+def test_a_table_without_rows_is_refused(read, lines):
+    with refuses("data.csv has no rows; expected a line with the columns"):
         read(*lines)
 
 
