@@ -23,26 +23,30 @@ def row(*values, dtype=np.int32):
     return np.array(values, dtype=dtype).reshape(1, 1, -1)
 
 
-def test_the_background_comes_first_and_the_others_keep_their_order():
-    table = class_table({255: "nucleus", 128: "cytoplasm", 0: "background"})
-
-    assert table.names == ("background", "nucleus", "cytoplasm")
-    assert table.values == ((0,), (255,), (128,))
-    assert table.scored == (1, 2)
-    assert table.exclusive
-    assert not table.inferred
-
-
-def test_values_of_one_name_are_one_class_and_ignore_is_none():
-    table = class_table({0: "background", 1: "gland", 2: "gland", 9: "ignore"})
-
-    assert table.names == ("background", "gland")
-    assert table.values == ((0,), (1, 2))
-    assert table.ignored == (9,)
-
-
-def test_classes_without_a_background_are_all_scored():
-    assert class_table({1: "cat", 2: "dog"}).scored == (0, 1)
+@pytest.mark.parametrize(
+    ("given", "names", "values", "scored", "ignored"),
+    [
+        (  # the background comes first, the others keep their order
+            {255: "nucleus", 128: "cytoplasm", 0: "background"},
+            ("background", "nucleus", "cytoplasm"),
+            ((0,), (255,), (128,)),
+            (1, 2),
+            (),
+        ),
+        (
+            {0: "background", 1: "gland", 2: "gland", 9: "ignore"},
+            ("background", "gland"),
+            ((0,), (1, 2)),
+            (1,),
+            (9,),
+        ),
+        ({1: "cat", 2: "dog"}, ("cat", "dog"), ((1,), (2,)), (0, 1), ()),
+    ],
+)
+def test_a_table_has_a_class_for_each_name(given, names, values, scored, ignored):
+    table = class_table(given)
+    assert table == ClassTable(names=names, values=values, ignored=ignored)
+    assert table.scored == scored
 
 
 @pytest.mark.parametrize(
@@ -70,15 +74,17 @@ def test_values_without_names_are_named_by_their_value():
     assert table.inferred
 
 
-@pytest.mark.parametrize(("values", "count"), [([7, 7], 1), (range(65), 65)])
-def test_masks_of_one_value_or_of_too_many_have_no_table(values, count):
-    with refuses(rf"masks have {count} different values; expected 2 to 64"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([7, 7], "masks have 1 different values; expected 2 to 64"),
+        (range(65), "masks have 65 different values; expected 2 to 64"),
+        ([-1, 0, 1], "the masks have the value -1; expected 0 to 65535"),
+    ],
+)
+def test_values_that_make_no_table_are_refused(values, message):
+    with refuses(message):
         inferred_table(values)
-
-
-def test_masks_with_negative_values_have_no_table():
-    with refuses(r"the masks have the value -1; expected 0 to 65535"):
-        inferred_table([-1, 0, 1])
 
 
 def test_labels_are_the_indices_of_the_classes():
@@ -103,12 +109,8 @@ def test_unknown_values_are_named_with_their_file_and_pixels():
 
 def test_a_class_that_overlaps_is_all_pixels_with_one_of_its_values():
     layers = encode(row(0, 1, 2, 3), REGIONS, source=FILE)
-
     assert layers.dtype == np.uint8
     assert layers.reshape(2, 4).tolist() == [[0, 1, 1, IGNORE], [0, 0, 1, IGNORE]]
-
-
-def test_values_in_no_region_are_refused():
     with refuses(r"m\.png .* no class: 4 \(1 pixels\); expected 0, 1, 2, 3"):
         encode(row(0, 1, 4), REGIONS, source=FILE)
 

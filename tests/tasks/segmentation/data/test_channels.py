@@ -79,15 +79,6 @@ def test_gray_among_rgb_becomes_rgb_and_is_counted(cases):
     np.testing.assert_array_equal(seen["a"], levels("a", 3).transpose(2, 0, 1))
 
 
-def test_one_coloured_file_makes_a_gray_set_rgb(cases):
-    notes, channels, _ = read(cases(a=gray("a"), b=gray("b"), c=colour("c")))
-
-    assert channels == 3
-    assert notes == [
-        "2 of 3 images are gray, such as a: read as RGB, as 1 are in colour, such as c"
-    ]
-
-
 @pytest.mark.parametrize("plain", [lambda n: gray(n).convert("RGB"), palette])
 def test_rgb_files_that_are_gray_in_truth_become_gray(cases, plain):
     notes, channels, seen = read(cases(a=gray("a"), b=plain("b"), c=gray("c")))
@@ -170,16 +161,12 @@ def test_channels_of_volumes_and_of_several_files_are_no_colours(tmp_path):
     assert is_coloured(image, [tmp_path / "a.png", tmp_path / "b.png"]) is None
     assert fitted(image[:1], [tmp_path / "v.nii"], channels=3).shape[0] == 1
     assert fitted(image, [tmp_path / "a.png"], channels=None) is image
-
-
-def test_colours_are_not_taken_away(tmp_path):
-    image = levels("a", 3).transpose(2, 0, 1)[:, None]
-
-    assert fitted(image, [tmp_path / "a.png"], channels=1) is image
+    coloured = levels("a", 3).transpose(2, 0, 1)[:, None]
+    assert fitted(coloured, [tmp_path / "a.png"], channels=1) is coloured
 
 
 def test_most_decide_whether_images_are_gray_or_rgb():
     assert common_channels([(None, 2), (None, 2), (False, 1)]) is None
-    assert common_channels([(None, 2), (True, 3), (False, 1)]) == 3
+    assert common_channels([(None, 2), (True, 3), (False, 1), (False, 1)]) == 3
     assert common_channels([(False, 3), (False, 1)]) == 1
     assert common_channels([]) is None

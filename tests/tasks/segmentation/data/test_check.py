@@ -62,6 +62,8 @@ def test_facts_of_a_flat_case(case):
     assert (facts.spacing, facts.unit, facts.flat) == ((1, 1, 1), "px", True)
     assert facts.class_pixels == (7, 3, 1)  # and one that is ignored
     assert not facts.blank
+    [facts] = check_cases(set_of(case("a"), classes=REGIONS), policy="error")
+    assert facts.class_pixels == (4, 1)
 
 
 def test_facts_of_a_volume(case):
@@ -78,12 +80,6 @@ def test_facts_of_a_volume(case):
     assert facts.blank
 
 
-def test_pixels_of_classes_that_overlap_count_for_each(case):
-    [facts] = check_cases(set_of(case("a"), classes=REGIONS), policy="error")
-
-    assert facts.class_pixels == (4, 1)
-
-
 def test_a_mask_of_another_size_or_with_an_unknown_value_is_refused(case):
     bad = case("a", np.zeros((3, 5), np.uint8))
     refused(bad, match=r"a: .*a_mask\.png has the size 1 x 3 x 4, but .*a\.png has 1 x 3 x 5")
@@ -94,18 +90,15 @@ def test_a_mask_of_another_size_or_with_an_unknown_value_is_refused(case):
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_counted(case, wrong):
+def test_numbers_that_are_not_finite_are_counted_in_all_files_of_an_image(case, wrong):
     image = np.zeros(MASK.shape, np.float32)
     image[0, :3] = wrong
-
-    refused(case("a", image), match=r"a: .*a\.tif has 3 numbers that are NaN or infinite; expected")
-
-
-def test_numbers_that_are_not_finite_are_told_of_all_files_of_an_image(case):
-    fine, broken = case("a"), case("b", np.full(MASK.shape, np.nan, np.float32))
+    fine, broken = case("a"), case("b", image)
     both = replace(fine, images=(*fine.images, *broken.images))
 
-    refused(both, match=r"a: .*a\.png \+ .*b\.tif has 12 numbers that are NaN")
+    said = "has 3 numbers that are NaN or infinite; expected"
+    refused(broken, match=rf"b: .*b\.tif {said}")
+    refused(both, match=rf"a: .*a\.png \+ .*b\.tif {said}")
 
 
 def test_another_number_of_channels_and_volumes_among_flat_images_are_refused(case):
@@ -152,11 +145,8 @@ def test_skipping_leaves_out_what_cannot_be_used_but_never_all(case):
     assert [facts.name for facts in check_cases(set_of(bad, good), policy="skip")] == ["a"]
     with refuses("data/liver: 1 of 1 cases cannot be used"):
         check_cases(set_of(bad), policy="skip")
-
-
-def test_another_policy_is_refused(case):
     with refuses("on_bad_image takes error or skip, got 'ignore'"):
-        check_cases(set_of(case("a")), policy="ignore")
+        check_cases(set_of(good), policy="ignore")
 
 
 def test_digests_are_of_numbers_and_not_of_files(case):
@@ -189,35 +179,38 @@ def facts(name, pixels=(5, 5, 5), *, image=None, mask="m"):
 def test_nothing_is_said_of_splits_that_have_everything():
     assert found_in([facts("a")], [facts("b")], [facts("c")], TABLE) == []
     assert found_in([facts("a", (9, 3, 0)), facts("d", (0, 0, 1))], [facts("b")], [], TABLE) == []
-
-
-def test_a_class_that_train_lacks_is_an_error():
-    with refuses(r"train has no pixel of vessel: what is never shown"):
-        found_in([facts("a", (9, 3, 0))], [facts("b")], [], TABLE)
-    with refuses(r"train has no pixel of liver, vessel: "):
-        found_in([facts("a", (1, 0, 0))], [facts("b")], [], TABLE)
     assert found_in([facts("a", (0, 3, 1))], [facts("b")], [], TABLE) == []  # no background
-
-
-def test_blank_images_are_not_the_same_image():
-    blank = [facts(name, image="blank") for name in "abc"]
+    blank = [facts(name, image="blank") for name in "abc"]  # which are not the same image
     assert found_in(blank[:1], blank[1:2], blank[2:], TABLE) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "classes", "message"),
+    [
+        ((9, 3, 0), (5, 5, 5), TABLE, "train has no pixel of vessel: what is never shown"),
+        ((1, 0, 0), (5, 5, 5), TABLE, "train has no pixel of liver, vessel: "),
+        ((5, 5, 5), (9, 0, 0), TABLE, "val has no pixel of any scored class, so no checkpoint"),
+        ((1, 1), (0, 0), REGIONS, "val has no pixel of any scored class"),
+    ],
+)
+def test_a_class_that_train_lacks_and_val_without_any_are_errors(train, val, classes, message):
+    with refuses(message):
+        found_in([facts("a", train)], [facts("b", val)], [facts("c")], classes)
 
 
 def test_a_class_that_val_or_test_lacks_is_said():
     said = found_in([facts("a")], [facts("b", (0, 0, 2))], [facts("c", (9, 1, 0))], TABLE)
-
     assert said == ["val has no pixel of liver", "test has no pixel of vessel"]
 
 
-def test_val_without_any_structure_is_an_error():
-    with refuses(r"val has no pixel of any scored class, so no checkpoint"):
-        found_in([facts("a")], [facts("b", (9, 0, 0))], [facts("c")], TABLE)
-    with refuses(r"val has no pixel of any scored class"):
-        found_in([facts("a", (1, 1))], [facts("b", (0, 0))], [], REGIONS)
+def test_an_image_that_is_twice_in_one_or_two_splits_is_named_with_both_cases():
+    train = [facts("112", image="x"), facts("7"), facts("139", image="x")]
+    val = [facts("b", image="y"), facts("c", image="y", mask="n")]
+    assert found_in(train, val, [], TABLE) == [
+        "112 and 139 in train are the same image",
+        "b and c in val are the same image with different masks",
+    ]
 
-
-def test_an_image_in_two_splits_is_named_with_both_cases():
     train = [facts("a", image="x"), facts("b", image="y")]
     val, test = [facts("c", image="x", mask="n")], [facts("d", image="y"), facts("e", image="x")]
 
@@ -225,16 +218,6 @@ def test_an_image_in_two_splits_is_named_with_both_cases():
         "a in train and c in val are the same image with different masks",
         "c in val and e in test are the same image with different masks",
         "b in train and d in test are the same image",
-    ]
-
-
-def test_an_image_that_is_twice_in_a_split_is_named():
-    train = [facts("112", image="x"), facts("7"), facts("139", image="x")]
-    val = [facts("b", image="y"), facts("c", image="y", mask="n")]
-
-    assert found_in(train, val, [], TABLE) == [
-        "112 and 139 in train are the same image",
-        "b and c in val are the same image with different masks",
     ]
 
 

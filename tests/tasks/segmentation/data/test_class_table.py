@@ -80,19 +80,22 @@ def test_a_threshold_needs_two_levels():
     assert layered_table(["a"], None, source="folders", threshold=128).threshold == 128
 
 
-def test_many_smoothed_values_name_the_threshold(masks):
-    row = [0] * 500 + list(range(100, 200)) + [255] * 500
-    with refuses(r"102 different values.*data\.threshold=128"):
-        table_of(None, masks(row))
-
-
-def test_a_number_for_each_object_names_the_threshold(masks):
-    row = list(range(300))
-    with refuses(r"300 different values.*each object.*data\.threshold=1 "):
-        table_of(None, masks(row, dtypes=(np.uint16,)))
-
-
-def test_a_stray_value_keeps_the_hints(masks):
-    row = [0] * 30 + [40, 128, 200] + [255] * 30
-    with refuses(r"40 is in .*0\.png alone.*data\.threshold=128"):
-        table_of(None, masks(row, *[[0, 255]] * 5))
+@pytest.mark.parametrize(
+    ("rows", "dtype", "message"),
+    [
+        (
+            [[0] * 500 + list(range(100, 200)) + [255] * 500],
+            np.uint8,
+            r"102 different values.*data\.threshold=128",
+        ),
+        ([range(300)], np.uint16, r"300 different values.*each object.*data\.threshold=1 "),
+        (
+            [[0] * 30 + [40, 128, 200] + [255] * 30, *[[0, 255]] * 5],
+            np.uint8,
+            r"40 is in .*0\.png alone.*data\.threshold=128",
+        ),
+    ],
+)
+def test_values_that_make_no_classes_name_the_threshold(masks, rows, dtype, message):
+    with refuses(message):
+        table_of(None, masks(*rows, dtypes=[dtype] * len(rows)))

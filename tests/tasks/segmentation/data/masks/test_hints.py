@@ -39,6 +39,10 @@ def test_usual_masks_deserve_no_hint(masks, rows):
     assert hints(masks(*rows)) == ""
 
 
+def test_types_that_share_a_value_deserve_no_hint(masks):
+    assert hints(masks([0, 1], [0, 1, 2], [0, 0], dtypes=(np.uint8, np.uint16, np.float32))) == ""
+
+
 @pytest.mark.parametrize("top", [255, 65535])
 def test_one_class_of_two_numbers_is_refused(masks, top):
     dtypes = (np.uint8, np.uint16) * 2 + (np.uint8,)
@@ -56,10 +60,20 @@ def test_one_class_of_two_numbers_is_refused(masks, top):
     assert table_of(given, paths)[0].values == ((0,), (1, top))
 
 
-def test_8_beside_16_bits_is_refused(masks):
-    paths = masks([0, 255], [0, 65535], dtypes=(np.uint8, np.uint16))
-    with refuses(r"1 masks have 0 and 255, .* 1 have 0 and 65535, such"):
-        table_of(None, paths)
+@pytest.mark.parametrize(
+    ("rows", "dtypes", "message"),
+    [
+        (([0, 255], [0, 65535]), (np.uint8, np.uint16), "1 masks have 0 and 255, .* 0 and 65535, "),
+        (
+            ([0, 1], [0, 255], [0, 65535]),
+            (np.uint8, np.uint8, np.uint16),
+            r"classes='\{0: background, 1: object, 255: object, 65535",
+        ),
+    ],
+)
+def test_one_class_of_several_depths_is_refused(masks, rows, dtypes, message):
+    with refuses(message):
+        table_of(None, masks(*rows, dtypes=dtypes))
 
 
 def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
@@ -67,12 +81,6 @@ def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
     Image.fromarray(np.array([[False, True]])).save(tmp_path / "bits.png")
     with refuses(r"2 masks have 0 and 1, .*1 have 0 and 255, .*bits\.png"):
         table_of(None, [*paths, tmp_path / "bits.png"])
-
-
-def test_three_numbers_of_one_class_are_refused(masks):
-    paths = masks([0, 1], [0, 255], [0, 65535], dtypes=(np.uint8, np.uint8, np.uint16))
-    with refuses(r"classes='\{0: background, 1: object, 255: object, 65535"):
-        table_of(None, paths)
 
 
 @pytest.mark.parametrize(
@@ -94,47 +102,40 @@ def test_numbers_that_were_spread_over_more_bits_are_refused(masks, small, facto
     )
 
 
-def test_255_beside_small_numbers_may_be_ignored(masks):
-    said = hints(masks([0, 1, 2, 255], [0, 1, 2, 255]))
+EDGES = [
+    [0] * 30 + between + [255] * 3
+    for between in ([40, 128, 200], [1, 2, 5, 250, 254], [1, 1, 1, 1, 2, 127, 240])
+]
 
-    assert "255 beside '0', '1', '2' may mark pixels to ignore" in said
-    assert "{0: ..., 1: ..., 2: ..., 255: ignore}" in said
-    assert "255 beside '0', '1' may" in hints(masks([0, 1, 255], [0, 1]))
-    assert "65535 beside '0', '1' may" in hints(
-        masks([0, 1, 65535], [0, 1], dtypes=[np.uint16] * 2)
-    )
-    assert "255 beside" in hints(masks([*range(21), 255]))  # Pascal VOC
+
+@pytest.mark.parametrize(
+    ("rows", "dtypes", "said"),
+    [
+        ([[0, 1, 2, 255]] * 2, (), "255 beside '0', '1', '2' may mark pixels to ignore"),
+        ([[0, 1, 2, 255]] * 2, (), "{0: ..., 1: ..., 2: ..., 255: ignore}"),
+        ([[0, 1, 255], [0, 1]], (), "255 beside '0', '1' may"),
+        ([[0, 1, 65535], [0, 1]], [np.uint16] * 2, "65535 beside '0', '1' may"),
+        ([[*range(21), 255]], (), "255 beside"),  # Pascal VOC
+        ([[0, 1], [0, 2]], (np.uint8, np.uint16), "different bit depths (1 of uint8, such as"),
+        *(([row] * 2, (), "data.threshold=128 makes two levels") for row in EDGES),
+        *(([row] * 2, (), "values beside 0 and 255") for row in EDGES),
+        ([range(n) for n in (4, 7, 8, 8)], (), "does each object have a number of its own? Then"),
+        # Trimaps of pets: 1 is the animal, 2 the background, 3 the border.
+        ([[1, 2, 3]] * 2, (), "no mask has the value 0, so the smallest, 1, is taken for backg"),
+    ],
+)
+def test_unusual_masks_have_a_hint(masks, rows, dtypes, said):
+    assert said in hints(masks(*rows, dtypes=dtypes))
+
+
+def test_a_hint_about_results_names_no_option_of_training(masks):
     with without_training():
         assert "data.classes" not in hints(masks([0, 1, 2, 255]))
 
 
-def test_types_without_a_common_value_are_told(masks):
-    said = hints(masks([0, 1], [0, 2], dtypes=(np.uint8, np.uint16)))
-    assert "different bit depths (1 of uint8, such as" in said
-    assert hints(masks([0, 1], [0, 1, 2], [0, 0], dtypes=(np.uint8, np.uint16, np.float32))) == ""
-
-
-@pytest.mark.parametrize(
-    "between", [[40, 128, 200], [1, 2, 5, 250, 254], [1, 1, 1, 1, 2, 127, 240]]
-)
-def test_smoothed_edges_name_the_threshold(masks, between):
-    row = [0] * 30 + between + [255] * 3
-    said = hints(masks(row, row))
-    assert "data.threshold=128 makes two levels" in said
-    assert "values beside 0 and 255" in said
-
-
-def test_a_number_for_each_object_is_told_where_they_are_few(masks):
-    said = hints(masks(*(range(n) for n in (4, 7, 8, 8))))
-    assert said.startswith("does each object have a number of its own? Then data.threshold=1")
+def test_a_value_of_one_object_alone_is_refused_with_the_hint(masks):
     with refuses(r"7 is in .* alone, of 5 masks\..* Does each object have"):
         table_of(None, masks(*(range(n) for n in (4, 7, 8, 2, 3))))
-
-
-def test_the_smallest_number_is_background_and_that_is_told(masks):
-    """Trimaps of pets: 1 is the animal, 2 the background, 3 the border."""
-    said = hints(masks([1, 2, 3], [1, 2, 3]))
-    assert said.startswith("no mask has the value 0, so the smallest, 1, is taken for background")
 
 
 def test_masks_of_one_value_are_refused(masks):
