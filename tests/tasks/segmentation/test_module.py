@@ -113,23 +113,9 @@ def test_what_is_easily_learnt_is_learnt(write_set, tmp_path, classes):
     assert all(row["dice"] > 0.9 for row in module.scores["val"].values())
 
 
-def test_every_head_learns_but_the_coarsest_whose_gradient_is_0(squares):
-    module = module_for(squares, deep_supervision=True).train()
-    module.loss(module.network(torch.rand(2, 1, 32, 32)), torch.ones(2, 32, 32).byte()).backward()
-    heads = [*module.network.deep_heads, *module.network.segmentation_head]  # coarsest first
-    coarsest, *others = [head.weight.grad.abs().sum().item() for head in heads]
-    assert coarsest == 0
-    assert len(others) == 2
-    assert min(others) > 0
-    assert all(parameter.grad is not None for parameter in module.parameters())
-
-
 def dice(found, truth, label):
-    return (
-        2
-        * ((found == label) & (truth == label)).sum()
-        / ((found == label).sum() + (truth == label).sum())
-    )
+    hits = ((found == label) & (truth == label)).sum()
+    return 2 * hits / ((found == label).sum() + (truth == label).sum())
 
 
 def test_validation_scores_are_those_of_what_is_segmented(write_set, tmp_path):

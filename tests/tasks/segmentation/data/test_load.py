@@ -131,17 +131,6 @@ def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):
         read(root, policy="warn")
 
 
-def test_a_class_that_train_lacks_is_an_error(root):
-    for name in ("p0_0", "p0_1"):
-        write(root, name, cells=0)
-
-    with refuses(r"train has no pixel of cell: .* \(data.seed\)"):
-        read(root, val=["p[12]*"], test=["p[34]*"])
-    with refuses("val has no pixel of any scored class"):
-        read(root, val=["p0*"])
-    assert read(root, val=["p1*"], test=["p0*"])[0].warnings == ("test has no pixel of cell",)
-
-
 def test_an_image_on_two_sides_is_told(root):
     image = cv2.imread(str(root / "images" / "p0_0.png"), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(root / "images" / "p4_1.png"), image)
@@ -152,16 +141,13 @@ def test_an_image_on_two_sides_is_told(root):
     assert warning.startswith("p0_0 in train and p4_1 in test are the same image")
 
 
-def write_table(root, split_of):
+def test_a_table_gives_its_own_split(root):
+    side = {"p0": "test", "p1": "val"}
     rows = [
-        f"images/{name}.png,masks/{name}.png,{name},{name[:2]},{split_of(name)}"
+        f"images/{name}.png,masks/{name}.png,{name},{name[:2]},{side.get(name[:2], 'train')}"
         for name in (f"p{p}_{k}" for p in range(5) for k in range(2))
     ]
     (root / "data.csv").write_text("\n".join(["image,mask,name,patient,split", *rows]))
-
-
-def test_a_table_gives_its_own_split(root):
-    write_table(root, lambda name: {"p0": "test", "p1": "val"}.get(name[:2], "train"))
 
     splits, _ = read(root, source="csv")
 
@@ -172,47 +158,6 @@ def test_a_table_gives_its_own_split(root):
     ]
     with refuses(r"data.fold=1 draws a split, but the data set has its own"):
         read(root, source="csv", fold=1)
-
-
-def test_a_patient_in_two_splits_of_a_table_is_an_error(root):
-    write_table(root, lambda name: {"p0": "test", "p1_1": "val"}.get(name, "train"))
-
-    with pytest.raises(InstantiationException) as caught:
-        read(root, source="csv")
-
-    assert isinstance(caught.value.__cause__, ValueError)
-    assert "line 5, column 'split': patient 'p1' is in val, but in line 4 in train" in str(
-        caught.value.__cause__
-    )
-
-
-def test_nnunet_has_a_fold_of_its_own_beside_that_of_the_options(root):
-    (root / "images").rename(root / "imagesTr")
-    (root / "masks").rename(root / "labelsTr")
-    for path in (root / "imagesTr").iterdir():
-        path.rename(path.with_stem(f"{path.stem}_0000"))
-    for path in (root / "labelsTr").iterdir():
-        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        cv2.imwrite(str(path), mask // 200)
-    labels = '"labels": {"background": 0, "cell": 1}'
-    (root / "dataset.json").write_text(
-        f'{{"channel_names": {{"0": "gray"}}, {labels}, "file_ending": ".png"}}'
-    )
-    everything = [f"p{p}_{k}" for p in range(5) for k in range(2)]
-    train = [f'"{name}"' for name in everything if name[1] != "2"]
-    (root / "splits_final.json").write_text(
-        f'[{{"train": [], "val": []}}, {{"train": [{", ".join(train)}], "val": ["p2_0", "p2_1"]}}]'
-    )
-    given = {"source": "nnunet", "splits": "splits_final.json", "splits_fold": 1}
-
-    own, _ = read(root, **given)
-    drawn, options = read(root, source="nnunet", fold=2)
-
-    assert (names(own.val), own.test) == (["p2_0", "p2_1"], None)
-    assert options.fold == 2
-    assert len(names(drawn.test)) == 2
-    with refuses(r"data.fold=0 draws a split, but the data set has its own"):
-        read(root, fold=0, **given)
 
 
 @pytest.mark.parametrize("options", [{"fractions": [0.5, 0.2, 0.2]}, {"fold": 5}, {"limit": -1}])
@@ -231,8 +176,9 @@ def test_an_error_of_the_source_is_the_cause_of_hydras(tmp_path):
 @pytest.mark.parametrize(
     ("given", "patterns"), [(["a", 24], ("a", "24")), (24, ("24",)), ("2[0-3]", ("2[0-3]",))]
 )
-def test_patterns_of_names_may_be_one_or_numbers(given, patterns):
-    node = OmegaConf.create({"_target_": "builtins.dict", "val": given, "seed": 1, "root": "x"})
+def test_patterns_may_be_one_or_numbers_and_other_keys_go_to_the_source(given, patterns):
+    own = {"root": "x", "splits": "y.json", "splits_fold": 1}
+    node = OmegaConf.create({"_target_": "builtins.dict", "val": given, "seed": 1, **own})
     options, source = read_data(node, DataOptions, lists=("val", "test"))
     assert options == DataOptions(val=patterns, seed=1)
-    assert source == {"root": "x"}
+    assert source == own

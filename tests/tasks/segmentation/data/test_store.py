@@ -3,7 +3,6 @@
 import pickle
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from torch.utils.data import DataLoader
 from tasks.common.files.shared_memory import Scratch
 from tasks.segmentation.data import store
 from tasks.segmentation.data.cases import IGNORE, ClassTable, class_table
-from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.data.store import CaseStore, load_case
 from tasks.segmentation.options import InputOptions
 from tests.tasks.segmentation.conftest import refuses
@@ -202,22 +200,3 @@ def test_of_a_large_class_ten_thousand_places_are_kept_from_everywhere(write_set
     assert (mask.reshape(-1)[places] == 1).all()
     assert (places < 10_000).mean() == pytest.approx(0.5, abs=0.02)  # the first slice
     assert np.array_equal(places, load_case(data.cases[0], data, OPTIONS).places[1])
-
-
-def test_the_scaling_is_that_of_the_options(write_set):
-    image, mask = noise(0, depth=2)
-    data = write_set([(image, mask)])
-    for name in ("imagenet", "percentile", "zscore"):
-        options = InputOptions(normalisation=name)
-        expected = scaling_of(image, options, source=Path())
-        loaded = load_case(data.cases[0], data, options)
-        assert np.array_equal(loaded.scaling(loaded.image), expected(image))
-
-
-def test_numbers_that_cannot_be_normalised_name_the_file(write_set):
-    image, mask = noise(0, depth=2, dtype=np.int16)
-    image[0, 0, 0, :2] = -5, 300
-    data = write_set([(image, mask)])
-    message = r"case0_0\.nii has values from -5 to 300, .*use zscore, percentile or window\.$"
-    with refuses(message):
-        CaseStore(data, InputOptions(normalisation="imagenet"), limit=0)[0]

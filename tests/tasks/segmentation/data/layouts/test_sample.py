@@ -165,38 +165,6 @@ def test_cases_have_two_images_per_patient_all_on_one_side(tmp_path, monkeypatch
         assert case.masks[0].is_file()
 
 
-def test_a_complete_folder_is_reused_and_other_settings_replace_it(tmp_path):
-    root = write_sample(tmp_path / "sample", images={"train": 1})
-    before = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-
-    assert write_sample(root, images={"train": 1}) == root
-    assert {p: p.stat().st_mtime_ns for p in root.rglob("*")} == before
-
-    write_sample(root, images={"val": 2}, size=64)
-    assert set(contents(root)) == {
-        *(f"{kind}/val_000{k}.png" for kind in ("images", "masks") for k in (0, 1)),
-        "sample.json",
-    }
-    assert pairs(root)["val_0000"][0].max() > 0
-
-
-@pytest.mark.parametrize("missing", ["images/train_0001.png", "masks/train_0000.png"])
-def test_an_incomplete_folder_is_written_anew(tmp_path, missing):
-    root = write_sample(tmp_path / "sample", images={"train": 2})
-    complete = contents(root)
-    (root / missing).unlink()
-
-    assert contents(write_sample(root, images={"train": 2})) == complete
-
-
-def test_a_foreign_folder_is_refused_and_kept(tmp_path):
-    (tmp_path / "train_0000.png").write_bytes(b"mine")
-
-    with pytest.raises(FileExistsError, match=r"holds 'train_0000.png', which the sample"):
-        sample_cases(root=tmp_path)
-    assert contents(tmp_path) == {"train_0000.png": b"mine"}
-
-
 def test_settings_out_of_range_are_refused(tmp_path):
     with refuses(r"size=63 .* expected at least one split, size 64"):
         write_sample(tmp_path / "sample", size=63)
