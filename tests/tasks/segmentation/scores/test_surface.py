@@ -72,6 +72,7 @@ def test_masks_and_spacing_that_do_not_fit_are_refused(other, spacing, message):
         surface_distances(np.ones((4, 4), bool), np.ones(other, bool), spacing=spacing)
 
 
+@pytest.mark.parametrize("empty", [0, 1])
 def test_an_empty_mask_is_refused(empty):
     masks = np.ones((2, 3, 3), dtype=bool)
     masks[empty] = False
