@@ -9,33 +9,19 @@ from monai.losses import DiceCELoss, DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 
 from tasks.segmentation.data.cases import IGNORE, ClassTable
-from tasks.segmentation.model.deep_supervision import (
-    DeepSupervision,
-    deep_supervision_weights,
-    resized,
-)
-from tasks.segmentation.model.losses import LOSSES, SMOOTH, build_loss
-from tasks.segmentation.options import LossOptions
+from tasks.segmentation.model.losses import LOSSES, SMOOTH
 from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.model.conftest import (
+    EXCLUSIVE,
+    LAYERED,
+    SINGLE,
+    loss_of,
+    random_batch,
+)
 
-EXCLUSIVE = ClassTable(names=("background", "a", "b"), values=((0,), (1,), (2,)))
-LAYERED = ClassTable(names=("a", "b", "c"), values=((1,), (2,), (3,)), exclusive=False)
-SINGLE = ClassTable(names=("a",), values=((1,),), exclusive=False)
 TABLES = pytest.mark.parametrize("classes", [EXCLUSIVE, LAYERED, SINGLE])
 MONAI_SMOOTH = {"smooth_nr": SMOOTH, "smooth_dr": SMOOTH}
 MONAI_HALF = {"smooth_nr": SMOOTH / 2, "smooth_dr": SMOOTH / 2}
-
-
-def random_batch(classes, size=(6, 5)):
-    count = len(classes.names)
-    logits = (3 * torch.randn(2, count, *size)).requires_grad_()
-    if classes.exclusive:
-        return logits, torch.randint(count, (2, *size), dtype=torch.uint8)
-    return logits, torch.randint(2, (2, count, *size), dtype=torch.uint8)
-
-
-def loss_of(classes, label_smoothing=0.0, **options):
-    return build_loss(LossOptions(**options), classes, label_smoothing=label_smoothing)
 
 
 def layers_of(labels, classes):
@@ -231,14 +217,6 @@ def test_dice_by_hand():
     assert loss.item() == pytest.approx(1 - (2 * 0.75 + 1) / (1 + 1 + 1))
 
 
-def test_the_tversky_index_weighs_false_negatives_by_beta():
-    logits = torch.tensor([[[[40.0, -40.0, -40.0]]]])  # one hit, two misses
-    labels = torch.tensor([[[[1, 1, 1]]]])
-    assert loss_of(SINGLE, name="tversky")(logits, labels).item() == pytest.approx(
-        1 - 1.5 / (1.5 + 0.7 * 2)
-    )
-
-
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_computed_in_float32_under_autocast(name, precision):
@@ -280,68 +258,3 @@ def test_classes_that_do_not_fit_the_loss_are_refused():
 def test_shapes_that_do_not_fit_are_refused(classes, logits, labels):
     with refuses(r"got logits \(.*\) and labels \(.*\); expected \(., 3, 4"):
         loss_of(classes)(torch.zeros(logits), torch.zeros(labels))
-
-
-@pytest.mark.parametrize(
-    ("levels", "weights"),
-    [(1, (1,)), (2, (1, 0)), (3, (2 / 3, 1 / 3, 0)), (5, (8 / 15, 4 / 15, 2 / 15, 1 / 15, 0))],
-)
-def test_levels_are_weighed_by_halves_and_the_coarsest_by_0(levels, weights):
-    assert deep_supervision_weights(levels) == pytest.approx(weights)
-
-
-def test_no_level_is_refused():
-    with refuses("deep supervision takes at least 1 level, got 0"):
-        deep_supervision_weights(0)
-
-
-@pytest.mark.parametrize("classes", [EXCLUSIVE, LAYERED])
-def test_deep_supervision_adds_the_losses_of_the_levels(classes):
-    loss = loss_of(classes)
-    sizes = [(12, 20), (6, 10), (3, 5), (2, 3)]
-    levels = [random_batch(classes, size)[0] for size in sizes]
-    _, labels = random_batch(classes, sizes[0])
-    labels[..., :3, :7] = IGNORE
-    ours = DeepSupervision(loss)(levels, labels)
-    layers = labels.float() if labels.ndim == 4 else labels[:, None].float()
-    picked = [F.interpolate(layers, size, mode="nearest-exact").to(torch.uint8) for size in sizes]
-    targets = [p if labels.ndim == 4 else p[:, 0] for p in picked]
-    each = [loss(level, target) for level, target in zip(levels, targets, strict=True)]
-    torch.testing.assert_close(ours, (4 * each[0] + 2 * each[1] + each[2]) / 7)
-
-
-def test_one_tensor_gets_the_loss_itself():
-    loss = loss_of(EXCLUSIVE)
-    logits, labels = random_batch(EXCLUSIVE)
-    assert DeepSupervision(loss)(logits, labels).item() == loss(logits, labels).item()
-    assert DeepSupervision(loss)([logits], labels).item() == loss(logits, labels).item()
-
-
-@pytest.mark.parametrize("several", [True, False])
-def test_the_finest_level_has_the_size_of_the_labels(several):
-    logits, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 8, 8)
-    with refuses(r"got logits \(1, 3, 4, 4\) and labels \(1, 8, 8\)"):
-        DeepSupervision(loss_of(EXCLUSIVE))([logits] * 2 if several else logits, labels)
-
-
-@pytest.mark.parametrize("size_of_weights", [1.0, 3e38, math.inf, math.nan])
-def test_the_coarsest_head_has_gradients_of_0_even_if_it_overflows(size_of_weights):
-    heads = [nn.Conv2d(2, 3, 1) for _ in range(3)]
-    nn.init.constant_(heads[-1].weight, size_of_weights)
-    features = [torch.ones(1, 2, size, size) for size in (8, 4, 2)]
-    levels = [head(feature) for head, feature in zip(heads, features, strict=True)]
-    labels = torch.randint(3, (1, 8, 8))
-    loss = DeepSupervision(loss_of(EXCLUSIVE))
-    total = loss(levels, labels)
-    total.backward()
-    assert total.item() == loss([*levels[:2], torch.zeros(1, 3, 2, 2)], labels).item()
-    fine, middle, coarse = ([p.grad for p in head.parameters()] for head in heads)
-    assert all((gradient == 0).all() for gradient in coarse)
-    assert all((gradient != 0).any() for gradient in fine + middle)
-
-
-def test_levels_whose_size_was_rounded_up_see_the_pixel_under_their_middle():
-    """33 rows at stride 16 are 3: the blocks begin at 0, 16 and 32, of which one row is there."""
-    rows = torch.arange(33).reshape(1, 33, 1)
-    assert resized(rows, 3, 1).flatten().tolist() == [8, 24, 32]
-    assert resized(rows, 17, 1).flatten().tolist() == [1 + 2 * k for k in range(16)] + [32]
