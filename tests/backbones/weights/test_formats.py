@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from backbones import build_backbone
-from backbones.weights.read import read_checkpoint, read_metadata
+from backbones.weights.read import read_checkpoint
 from tests.backbones.errors import refuses
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "counter": torch.tensor(7)}
@@ -79,11 +79,6 @@ def test_a_compressed_file_that_is_cut_is_called_so(tmp_path):
         path.write_bytes(whole[: len(whole) // 2])
         with refuses(r"x\.pth\.xz is truncated or damaged"):
             read_checkpoint(path)
-
-
-def test_notes_of_safetensors_are_read_under_any_name(tmp_path):
-    save_file(STATE, tmp_path / "x.pth", metadata={"keel": '{"mean": [0.5]}'})
-    assert read_metadata(tmp_path / "x.pth") == {"keel": {"mean": [0.5]}}
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"

@@ -39,9 +39,13 @@ def test_code_in_a_file_is_not_run(tmp_path, zipped):
     assert proof.exists()
 
 
-def test_a_pickled_module_is_answered_with_what_to_save_instead(save):
-    with refuses(r"Save it again with torch\.save\(state_dict\), where"):
-        read_checkpoint(save(nn.Linear(2, 2)))
+@pytest.mark.parametrize("content", [nn.Linear(2, 2), {"x": nn.Linear(2, 2)}])
+def test_a_pickled_module_is_named_and_answered_with_what_to_save_instead(save, content):
+    message = (
+        r"plain values \(torch\.nn\.modules\.linear\.Linear\).* Save it again with torch\.save\("
+    )
+    with refuses(rf"{message}state_dict\), where"):
+        read_checkpoint(save(content))
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "pickle"])
@@ -172,14 +176,11 @@ def test_a_pickle_cannot_change_what_reads_the_next_one(tmp_path):
     assert torch.equal(read_checkpoint(path)["x"], torch.ones(3))
 
 
-def test_what_was_refused_is_named(tmp_path):
+def test_what_a_pickle_was_refused_for_is_named(tmp_path):
     path = tmp_path / "weights.pkl"
     path.write_bytes(pickle.dumps({"x": Path("x")}))
     with refuses(r"plain values \(pathlib\.\w+\), or is no torch file"):
         read_checkpoint(path)
-    torch.save({"x": nn.Linear(1, 1)}, tmp_path / "weights.pth")
-    with refuses(r"plain values \(torch\.nn\.modules\.linear\.Linear\)"):
-        read_checkpoint(tmp_path / "weights.pth")
 
 
 def test_arguments_and_scores_beside_the_weights_do_no_harm(save):
@@ -197,8 +198,9 @@ def test_arguments_and_scores_beside_the_weights_do_no_harm(save):
     assert torch.equal(found["curve"], torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64))
 
 
-def test_metadata_are_the_files_own_and_the_json_beside(tmp_path):
-    path = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("name", ["model.safetensors", "x.pth"])
+def test_metadata_are_the_files_own_and_the_json_beside(tmp_path, name):
+    path = tmp_path / name
     save_file({"x": torch.ones(1)}, path, metadata={"keel": '{"mean": [0.5]}', "format": "pt"})
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
     (tmp_path / "preprocessor_config.json").write_text("[broken")
