@@ -200,3 +200,12 @@ def test_of_a_large_class_ten_thousand_places_are_kept_from_everywhere(write_set
     assert (mask.reshape(-1)[places] == 1).all()
     assert (places < 10_000).mean() == pytest.approx(0.5, abs=0.02)  # the first slice
     assert np.array_equal(places, load_case(data.cases[0], data, OPTIONS).places[1])
+
+
+def test_numbers_that_cannot_be_normalised_name_the_file(write_set):
+    image, mask = noise(0, depth=2, dtype=np.int16)
+    image[0, 0, 0, :2] = -5, 300
+    data = write_set([(image, mask)])
+    message = r"case0_0\.nii has values from -5 to 300, .*use zscore, percentile or window\.$"
+    with refuses(message):
+        CaseStore(data, InputOptions(normalisation="imagenet"), limit=0)[0]
