@@ -20,9 +20,13 @@ def _seed():
 
 
 @pytest.fixture(scope="session")
-def shared_data():
-    """The real data beside the project; a test that asks for it skips without it."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the real data are not beside the project")
+def real_data():
+    """Return the folder of a real data set beside the project; a test without its set skips."""
+
+    def folder(name):
+        found = Path(__file__).parents[2] / "shared" / "data" / name
+        if not found.is_dir():
+            pytest.skip(f"the real data set {name} is not beside the project")
+        return found
+
     return folder

@@ -227,9 +227,9 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path):
     assert splits_of(voc_parts, root=tmp_path, one_based=False).notes == ()
 
 
-def test_bccd_is_read_split_by_split(shared_data):
+def test_bccd_is_read_split_by_split(real_data):
     files = {name: f"annotations/instances_{name}.json" for name in FILES}
-    splits = splits_of(coco_parts, root=shared_data / "bccd", **files)
+    splits = splits_of(coco_parts, root=real_data("bccd"), **files)
     # The counts are those of the data's README.
     assert [len(part.images) for part in parts(splits)] == [205, 87, 72]
     assert [part.num_boxes for part in parts(splits)] == [2804, 1137, 945]

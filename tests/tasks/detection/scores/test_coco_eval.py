@@ -190,8 +190,8 @@ def test_what_a_class_has_is_pycocotools_on_that_class_alone(by_pycocotools):
     assert len(set(measured)) == 3
 
 
-def test_real_annotations_are_scored_as_by_pycocotools(shared_data, assert_same_bits):
-    folder = shared_data / "coco128"
+def test_real_annotations_are_scored_as_by_pycocotools(real_data, assert_same_bits):
+    folder = real_data("coco128")
     file = folder / "annotations" / "instances_train2017.json"
     truth = read_coco(file, folder / "train2017").truth
     rng, results = np.random.default_rng(0), []

@@ -159,12 +159,12 @@ def test_a_missing_file_or_folder_says_what_there_is(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def coco128(shared_data):
+def coco128(real_data):
     """Our reading of coco128, and pycocotools's."""
-    file = shared_data / "coco128" / "annotations" / "instances_train2017.json"
+    file = real_data("coco128") / "annotations" / "instances_train2017.json"
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO(str(file))
-    return read_coco(file, shared_data / "coco128" / "train2017"), reference
+    return read_coco(file, real_data("coco128") / "train2017"), reference
 
 
 def test_coco128_has_the_boxes_and_classes_that_pycocotools_reads(coco128):

@@ -136,8 +136,8 @@ def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
 
 
 @pytest.mark.parametrize(("split", "clicks"), [("train", 1), ("val", 1), ("test", 0)])
-def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(shared_data, split, clicks):
-    bccd = shared_data / "bccd"
+def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(real_data, split, clicks):
+    bccd = real_data("bccd")
     coco = read_coco(bccd / "annotations" / f"instances_{split}.json", bccd / "images")
     names = [record.path.stem for record in coco.images]
     folders = bccd / "voc_annotations", bccd / "images"

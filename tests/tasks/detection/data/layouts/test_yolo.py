@@ -186,8 +186,8 @@ def test_boxes_lie_on_the_upright_image(write):
     assert record.boxes[0].tolist() == [5, 10, 15, 30]
 
 
-def test_a_converted_set_has_the_boxes_of_its_coco_file(shared_data, tmp_path):
-    data = shared_data / "microctl"
+def test_a_converted_set_has_the_boxes_of_its_coco_file(real_data, tmp_path):
+    data = real_data("microctl")
     coco = read_coco(data / "annotations" / "instances_val.json", data / "images")
     (tmp_path / "labels").mkdir()
     for record in coco.images:
