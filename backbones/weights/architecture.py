@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
+from functools import partial
 from typing import Final
 
 import torch
@@ -54,10 +55,10 @@ def fitting_backbones(
     """
     names = []
     for name, build in known.items():
-        start = build_on_meta(build, out_features=["c2"])
+        start = build_on_meta(partial(build, BackboneOptions(out_features=["c2"])))
         if start is not None and not _may_fit(state, start):
             continue
-        backbone = build_on_meta(build)
+        backbone = build_on_meta(partial(build, BackboneOptions()))
         if backbone is None:
             continue
         stages = _fitting_stages(state, backbone)
@@ -84,12 +85,10 @@ def family_of(state: Mapping[str, Tensor]) -> str:
     return next((_FAMILIES[ending] for ending in endings), "")
 
 
-def build_on_meta(
-    build: Callable[[BackboneOptions], Backbone], *, out_features: Sequence[str] | None = None
-) -> Backbone | None:
+def build_on_meta(build: Callable[[], Backbone]) -> Backbone | None:
     """Return the backbone on the meta device, or None where its builder cannot do that."""
     with suppress(Exception), torch.device("meta"):  # a hint must not fail with an error of its own
-        return build(BackboneOptions(out_features=out_features))
+        return build()
     return None
 
 
