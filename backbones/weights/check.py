@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 
 from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.interface import Backbone
+from backbones.options import BackboneOptions
 from backbones.plugins import timms_name
 from backbones.weights.architecture import (
     Known,
@@ -41,7 +43,8 @@ class Target:
         if stated.stride_in_1x1 is not None:
             return stated.stride_in_1x1
         if stated.architecture is not None and stated.architecture in self.known:
-            backbone = build_on_meta(self.known[stated.architecture])
+            build = partial(self.known[stated.architecture], BackboneOptions())
+            backbone = build_on_meta(build)
             return None if backbone is None else backbone.stride_in_1x1
         return file.origin.stride_in_1x1
 

@@ -10,6 +10,7 @@ import torchvision
 from torchvision.models.resnet import Bottleneck
 
 from backbones import build_backbone, load_weights, registry
+from backbones.options import BackboneOptions
 from backbones.registry import BUILDERS
 from backbones.weights.architecture import describe, fitting_backbones
 from tests.backbones.errors import refuses
@@ -122,7 +123,7 @@ def test_what_cannot_be_built_without_memory_is_left_out():
 def strided(*, in_1x1):
     """Return a builder of a ResNet-50's first stages that says it strides there."""
 
-    def build(_options=None):
+    def build(_options):
         backbone = build_backbone("resnet50", out_features=["c2"])
         backbone.stride_in_1x1 = in_1x1
         return backbone
@@ -144,7 +145,7 @@ def bottlenecks():
 
 
 def load(path, name):
-    backbone = ROWS[name]()
+    backbone = ROWS[name](BackboneOptions())
     return load_weights(backbone, path, name=name, known=ROWS)
 
 
@@ -201,7 +202,7 @@ def test_folded_statistics_under_torchvisions_names_are_caffes(bottlenecks, save
 
 def test_a_backbone_without_bottlenecks_strides_nowhere_else(bottlenecks, save):
     path = save({"blobs": spelling.caffe2(bottlenecks)})
-    load_weights(strided(in_1x1=None)(), path, name="resnet50")
+    load_weights(strided(in_1x1=None)(BackboneOptions()), path, name="resnet50")
 
 
 def test_a_caffe_file_gives_caffes_features(tmp_path):
