@@ -16,6 +16,8 @@ from backbones.weights.unwrap import backbone_state
 Known = Mapping[str, Callable[[BackboneOptions], Backbone]]
 """Builders of backbones by registered name."""
 
+_Shapes = dict[str, tuple[int, ...]]
+
 STATISTICS: Final = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
 """Patterns of the tensors that only batch norms have."""
 
@@ -104,9 +106,6 @@ def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
     stages = {stage_of(key) for key in given}
     fits = bool(given) and given == expected
     return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
-
-
-_Shapes = dict[str, tuple[int, ...]]
 
 
 def _compared(state: Mapping[str, Tensor], backbone: Backbone) -> tuple[_Shapes, _Shapes]:

@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,12 +91,8 @@ def _carry_out(
         print_facts(task.title, {**facts, **resumed, "run folder": str(folder)})
     if parts.options.compile:
         parts.backbone.compile()
-    try:
+    with _curves_on_error(folder, task, is_first=trainer.is_global_zero):
         fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
-    except Exception:
-        if trainer.is_global_zero:
-            Ending().do("curves.png", partial(_draw, folder, task, epoch=None))
-        raise
     chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit)
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
     return Outcome(
@@ -108,6 +105,17 @@ def _carry_out(
         seconds=time.monotonic() - started,
         is_first=trainer.is_global_zero,
     )
+
+
+@contextmanager
+def _curves_on_error(folder: Path, task: Task[PartsT], *, is_first: bool) -> Iterator[None]:
+    """Draw the curves of what was logged, if training fails."""
+    try:
+        yield
+    except Exception:
+        if is_first:
+            Ending().do("curves.png", partial(_draw, folder, task, epoch=None))
+        raise
 
 
 def _resumed(
