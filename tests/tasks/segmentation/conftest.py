@@ -1,16 +1,19 @@
 """Small cases on disk for the tests of segmentation, and backbones that are cut short."""
 
 from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from backbones import build_backbone
 from tasks.common.recipe import build
 from tasks.common.resume import card as checkpoint
-from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.cases import CaseSet, class_table
+from tasks.segmentation.data.layouts.folder import named_cases
 
 SPACING = (0.5, 1.0, 3.0)  # of rows, columns and slices, as NIfTI has them
 
@@ -18,6 +21,35 @@ SPACING = (0.5, 1.0, 3.0)  # of rows, columns and slices, as NIfTI has them
 def refuses(message):
     """Expect an error that a user can mend, with a message that has this pattern."""
     return pytest.raises(ValueError, match=message)
+
+
+def misses(message):
+    """Expect an error about a file that is not there, with a message that has this pattern."""
+    return pytest.raises(FileNotFoundError, match=message)
+
+
+def save(path, values, *, zooms=(1, 1, 1), **options):
+    """Write an array, or rows of bytes, in the file type of the name; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = values if isinstance(values, np.ndarray) else np.array(values, np.uint8)
+    if ".nii" in path.name:
+        nib.save(nib.Nifti1Image(pixels, np.diag([*zooms, 1.0])), path)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, **options)
+    else:
+        Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def save_all(folder, suffix=".png", **files):
+    """Write files of one folder, by their names without the suffix; see `save`."""
+    for name, values in files.items():
+        save(folder / f"{name}{suffix}", values)
+
+
+def set_of(files, classes, *, source="data"):
+    """Return a data set of cases by name, each with the paths of its images and of its masks."""
+    return CaseSet(source=source, cases=named_cases(files, None), classes=classes)
 
 
 @pytest.fixture
@@ -43,28 +75,20 @@ def write_set_below(root, pairs, *, classes=None, name="case"):
 
     One slice becomes a PNG file per channel, several become NIfTI volumes.
     """
-    cases = [
-        Case(
-            name=f"{name}{number}",
-            images=_write(root / f"{name}{number}", image),
-            masks=_write(root / f"{name}{number}_mask", mask if mask.ndim == 4 else mask[None]),
-            patient=f"{name}{number}",
+    files = {
+        f"{name}{n}": (
+            _write(root / f"{name}{n}", image),
+            _write(root / f"{name}{n}_mask", mask if mask.ndim == 4 else mask[None]),
         )
-        for number, (image, mask) in enumerate(pairs)
-    ]
+        for n, (image, mask) in enumerate(pairs)
+    }
     classes = classes or class_table({0: "background", 1: "square"})
-    return CaseSet(source=str(root), cases=tuple(cases), classes=classes)
+    return set_of(files, classes, source=str(root))
 
 
 def _write(stem, layers):
     """Write (C, D, H, W), a file per channel."""
-    paths = []
-    for number, layer in enumerate(layers):
-        flat = len(layer) == 1
-        path = stem.with_name(f"{stem.name}_{number}{'.png' if flat else '.nii'}")
-        if flat:
-            Image.fromarray(layer[0]).save(path)
-        else:
-            nib.Nifti1Image(layer.transpose(1, 2, 0), np.diag([*SPACING, 1])).to_filename(path)
-        paths.append(path)
-    return tuple(paths)
+    if len(layers[0]) == 1:
+        return tuple(save(Path(f"{stem}_{n}.png"), layer[0]) for n, layer in enumerate(layers))
+    volumes = enumerate(layers.transpose(0, 2, 3, 1))
+    return tuple(save(Path(f"{stem}_{n}.nii"), volume, zooms=SPACING) for n, volume in volumes)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image
+
+from tests.tasks.segmentation.conftest import save
 
 
 def noise(*shape, dtype=np.uint8, high=256):
@@ -16,16 +16,12 @@ def masks(tmp_path):
     """Write rows of numbers, as PNG if they have 8 bits and else as TIFF."""
 
     def write(*rows, dtypes=()):
-        paths = []
-        for number, row in enumerate(rows):
-            values = np.array([row], dtypes[number] if dtypes else np.uint8)
-            deep = values.dtype != np.uint8
-            paths.append(tmp_path / f"{number}.{'tif' if deep else 'png'}")
-            (tifffile.imwrite if deep else save_png)(paths[-1], values)
-        return paths
+        types = dtypes or [np.uint8] * len(rows)
+        arrays = [np.array([row], t) for row, t in zip(rows, types, strict=True)]
+        suffixes = ["png" if array.dtype == np.uint8 else "tif" for array in arrays]
+        return [
+            save(tmp_path / f"{n}.{suffix}", array)
+            for n, (array, suffix) in enumerate(zip(arrays, suffixes, strict=True))
+        ]
 
     return write
-
-
-def save_png(path, values):
-    Image.fromarray(values).save(path)

@@ -24,27 +24,24 @@ def row(*values, dtype=np.int32):
 
 
 @pytest.mark.parametrize(
-    ("given", "names", "values", "scored", "ignored"),
+    ("given", "expected", "scored", "ignored"),
     [
         (  # the background comes first, the others keep their order
             {255: "nucleus", 128: "cytoplasm", 0: "background"},
-            ("background", "nucleus", "cytoplasm"),
-            ((0,), (255,), (128,)),
-            (1, 2),
-            (),
+            {"background": (0,), "nucleus": (255,), "cytoplasm": (128,)},
+            *((1, 2), ()),
         ),
         (
             {0: "background", 1: "gland", 2: "gland", 9: "ignore"},
-            ("background", "gland"),
-            ((0,), (1, 2)),
-            (1,),
-            (9,),
+            {"background": (0,), "gland": (1, 2)},
+            *((1,), (9,)),
         ),
-        ({1: "cat", 2: "dog"}, ("cat", "dog"), ((1,), (2,)), (0, 1), ()),
+        ({1: "cat", 2: "dog"}, {"cat": (1,), "dog": (2,)}, (0, 1), ()),
     ],
 )
-def test_a_table_has_a_class_for_each_name(given, names, values, scored, ignored):
+def test_a_table_has_a_class_for_each_name(given, expected, scored, ignored):
     table = class_table(given)
+    names, values = tuple(expected), tuple(expected.values())
     assert table == ClassTable(names=names, values=values, ignored=ignored)
     assert table.scored == scored
 
@@ -68,7 +65,6 @@ def test_a_table_of_no_classes_is_refused(given, message):
 
 def test_values_without_names_are_named_by_their_value():
     table = inferred_table([255, 0, 128, 0])
-
     assert table.names == ("background", "class 128", "class 255")
     assert table.values == ((0,), (128,), (255,))
     assert table.inferred
@@ -89,19 +85,14 @@ def test_values_that_make_no_table_are_refused(values, message):
 
 def test_labels_are_the_indices_of_the_classes():
     table = class_table({0: "background", 300: "a", 2: "b", 3: "b", 9: "ignore"})
-
     labels = encode(row(0, 300, 2, 3, 9), table, source=FILE)
-
     assert labels.dtype == np.uint8
     assert labels.ravel().tolist() == [0, 1, 2, 2, IGNORE]
 
 
 def test_unknown_values_are_named_with_their_file_and_pixels():
     table = class_table({0: "background", 9: "cell", 4: "ignore"})
-
-    with refuses(
-        r"m\.png has mask values .*: 5 \(2 pixels\), 7 \(1 pixels\); expected 0, 4, 9\. Add",
-    ):
+    with refuses(r"m\.png has .*: 5 \(2 pixels\), 7 \(1 pixels\); expected 0, 4, 9\. Add"):
         encode(row(5, 0, 7, 9, 5, 4), table, source=FILE)
     with refuses(r"105 \(1 pixels\) and 15 more; expected"):
         encode(row(*range(101, 121)), table, source=FILE)
@@ -117,8 +108,6 @@ def test_a_class_that_overlaps_is_all_pixels_with_one_of_its_values():
 
 def test_decoding_gives_the_first_value_of_each_class():
     table = class_table({0: "background", 300: "a", 2: "b", 3: "b"})
-
     mask = decode(np.array([[[0, 1, 2]]], np.uint8), table)
-
     assert mask.ravel().tolist() == [0, 300, 2]
     np.testing.assert_array_equal(decode(encode(mask, table, source=FILE), table), mask)

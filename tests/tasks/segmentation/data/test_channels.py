@@ -2,20 +2,18 @@
 
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from tasks.segmentation.data.case_facts import image_notes
-from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.channels import common_channels, fitted, is_coloured
 from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.options import InputOptions
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, save, set_of
 
 TABLE = class_table({0: "background", 1: "cell"})
 
@@ -32,6 +30,10 @@ def colour(name):
     return Image.fromarray(levels(name, 3))
 
 
+def gray_as_rgb(name):
+    return gray(name).convert("RGB")
+
+
 def palette(name):
     """Gray in truth: a GIF-like palette of grays."""
     image = Image.fromarray(levels(name), "P")
@@ -42,17 +44,16 @@ def palette(name):
 @pytest.fixture
 def cases(tmp_path):
     def write(suffix=".png", **images):
-        found = []
+        files = {}
         for name, image in images.items():
-            path, mask = tmp_path / f"{name}{suffix}", tmp_path / f"{name}_m.png"
-            if isinstance(image, np.ndarray):
-                more = {"extrasamples": [0], "photometric": "minisblack"}
-                tifffile.imwrite(path, image, **(more if image.shape[2:] == (2,) else {}))
-            else:
+            path = tmp_path / f"{name}{suffix}"
+            if isinstance(image, Image.Image):
                 image.save(path)
-            Image.fromarray(levels(name) // 128).save(mask)
-            found.append(Case(name=name, images=(path,), masks=(mask,), patient=name))
-        return CaseSet(source="data", cases=tuple(found), classes=TABLE)
+            else:
+                two = {"extrasamples": [0], "photometric": "minisblack"}
+                save(path, image, **(two if image.shape[2:] == (2,) else {}))
+            files[name] = (path,), (save(tmp_path / f"{name}_m.png", levels(name) // 128),)
+        return set_of(files, TABLE)
 
     return write
 
@@ -70,7 +71,6 @@ def read(case_set):
 
 def test_gray_among_rgb_becomes_rgb_and_is_counted(cases):
     notes, channels, seen = read(cases(a=colour("a"), b=gray("b"), c=colour("c"), d=gray("d")))
-
     assert channels == 3
     assert notes == [
         "2 of 4 images are gray, such as b: read as RGB, as 2 are in colour, such as a"
@@ -79,10 +79,9 @@ def test_gray_among_rgb_becomes_rgb_and_is_counted(cases):
     np.testing.assert_array_equal(seen["a"], levels("a", 3).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("plain", [lambda n: gray(n).convert("RGB"), palette])
+@pytest.mark.parametrize("plain", [gray_as_rgb, palette])
 def test_rgb_files_that_are_gray_in_truth_become_gray(cases, plain):
     notes, channels, seen = read(cases(a=gray("a"), b=plain("b"), c=gray("c")))
-
     assert channels == 1
     assert notes == [
         "1 of 3 images are RGB with equal channels, such as b: read as gray, as the others are"
@@ -90,12 +89,9 @@ def test_rgb_files_that_are_gray_in_truth_become_gray(cases, plain):
     np.testing.assert_array_equal(seen["b"], levels("b")[None])
 
 
-@pytest.mark.parametrize(
-    ("kind", "channels"), [(gray, 1), (colour, 3), (lambda n: gray(n).convert("RGB"), 3)]
-)
+@pytest.mark.parametrize(("kind", "channels"), [(gray, 1), (colour, 3), (gray_as_rgb, 3)])
 def test_files_of_one_kind_stay_as_they_are(cases, kind, channels):
     notes, found, _ = read(cases(a=kind("a"), b=kind("b")))
-
     assert (notes, found) == ([], channels)
 
 
@@ -121,17 +117,15 @@ def test_alpha_palettes_and_two_levels_are_read_beside_others(cases):
 def test_sixteen_bits_keep_their_depth(cases):
     deep = levels("b").astype(np.uint16) * 257
     _, channels, seen = read(cases(suffix=".tif", a=levels("a", 3).astype(np.uint16), b=deep))
-
     assert channels == 3
     assert seen["b"].dtype == np.uint16
     np.testing.assert_array_equal(seen["b"], np.stack([deep] * 3))
 
 
 def test_a_stack_of_gray_pages_becomes_rgb(tmp_path):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.stack([levels("x"), levels("y")]), photometric="minisblack")
+    pages = np.stack([levels("x"), levels("y")])
+    path = save(tmp_path / "a.tif", pages, photometric="minisblack")
     image, _ = read_image([path], axis=-1)
-
     assert is_coloured(image, [path]) is False
     assert fitted(image, [path], channels=3).shape == (3, 2, 8, 8)
 
@@ -139,13 +133,11 @@ def test_a_stack_of_gray_pages_becomes_rgb(tmp_path):
 def test_the_same_picture_in_gray_and_in_rgb_is_a_double(cases):
     same = gray("a")
     looked = check_cases(cases(a=same, b=same.convert("RGB"), c=colour("c")), policy="error")
-
     assert looked[0].digest == looked[1].digest != looked[2].digest
 
 
 def test_other_channels_are_refused_or_skipped(cases):
     case_set = cases(suffix=".tif", a=levels("a", 3), b=levels("b"), c=levels("c", 2))
-
     with refuses(r"c: the image has 2 channels .*; 2 of 3 cases, such as a"):
         check_cases(case_set, policy="error")
     looked = check_cases(case_set, policy="skip")
@@ -154,15 +146,15 @@ def test_other_channels_are_refused_or_skipped(cases):
 
 
 def test_channels_of_volumes_and_of_several_files_are_no_colours(tmp_path):
-    image = np.stack([levels("a")] * 3)[:, None]
-    (tmp_path / "v.nii").write_bytes(nib.Nifti1Image(levels("v"), np.eye(4)).to_bytes())
-
-    assert is_coloured(image[:1], [tmp_path / "v.nii"]) is None
-    assert is_coloured(image, [tmp_path / "a.png", tmp_path / "b.png"]) is None
-    assert fitted(image[:1], [tmp_path / "v.nii"], channels=3).shape[0] == 1
-    assert fitted(image, [tmp_path / "a.png"], channels=None) is image
+    equal = np.stack([levels("a")] * 3)[:, None]
     coloured = levels("a", 3).transpose(2, 0, 1)[:, None]
-    assert fitted(coloured, [tmp_path / "a.png"], channels=1) is coloured
+    volume, a, b = (tmp_path / name for name in ("v.nii", "a.png", "b.png"))
+    save(volume, levels("v"))
+    assert is_coloured(equal[:1], [volume]) is None
+    assert is_coloured(equal, [a, b]) is None
+    assert fitted(equal[:1], [volume], channels=3).shape[0] == 1
+    assert fitted(equal, [a], channels=None) is equal
+    assert fitted(coloured, [a], channels=1) is coloured
 
 
 def test_most_decide_whether_images_are_gray_or_rgb():

@@ -238,9 +238,7 @@ def test_seven_channels_are_normalised_each_by_its_own_numbers(write_set):
     assert np.abs(seen.mean(axis=(1, 2))).max() > 0.2  # that of the whole case is 0
 
 
-LAYERED = ClassTable(
-    names=("organ", "lesion"), values=((1, 2), (2,)), exclusive=False, ignored=(9,)
-)
+LAYERED = ClassTable(names=("a", "b"), values=((1, 2), (2,)), exclusive=False, ignored=(9,))
 
 
 @pytest.mark.parametrize("transform", [None, PatchTransform(TURNS)])

@@ -25,13 +25,17 @@ def scaled(pixels, **options):
     return scaling_of(pixels, InputOptions(**options), source=Path("a.png"))(pixels)[:, 0, 0]
 
 
-def test_the_range_of_the_file_becomes_zero_to_one():
-    options = {"normalisation": "imagenet"}
-    assert scaled(image([0, 51, 255], dtype=np.uint8), **options).tolist() == [
-        pytest.approx([0, 0.2, 1])
-    ]
-    assert scaled(image([0, 65535], dtype=np.uint16), **options).tolist() == [[0, 1]]
-    assert scaled(image([0, 0.25, 1], dtype=np.float32), **options).tolist() == [[0, 0.25, 1]]
+@pytest.mark.parametrize(
+    ("row", "dtype", "expected"),
+    [
+        ([0, 51, 255], np.uint8, [0, 0.2, 1]),
+        ([0, 65535], np.uint16, [0, 1]),
+        ([0, 0.25, 1], np.float32, [0, 0.25, 1]),
+    ],
+)
+def test_the_range_of_the_file_becomes_zero_to_one(row, dtype, expected):
+    values = scaled(image(row, dtype=dtype), normalisation="imagenet")
+    assert values[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("pixels", [[-1, 0], [0, 255]])
@@ -55,20 +59,17 @@ def test_percentiles_are_of_each_channel():
 def test_zscore_is_of_each_channel_and_the_whole_case():
     volume = np.random.default_rng(0).normal(50, 7, (2, 3, 8, 8)).astype(np.float32)
     volume[1] *= 100
-    out = scaling_of(volume, InputOptions(normalisation="zscore"), source=Path())(volume)
+    scaling = scaling_of(volume, InputOptions(normalisation="zscore"), source=Path())
+    out = scaling(volume)
     assert out.mean(axis=(1, 2, 3)) == pytest.approx([0, 0], abs=1e-4)
     assert out.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-4)
-    one = scaling_of(volume, InputOptions(normalisation="zscore"), source=Path())(
-        volume[:, :1, 2:4]
-    )
-    assert one == pytest.approx(out[:, :1, 2:4])
+    assert scaling(volume[:, :1, 2:4]) == pytest.approx(out[:, :1, 2:4])
 
 
 def test_an_image_that_is_nearly_of_one_value_stays_finite():
     pixels = np.full((1, 1, 100, 100), 255, np.uint8)
     pixels[0, 0, 0, :9] = 3
     out = scaling_of(pixels, InputOptions(normalisation="percentile"), source=Path())(pixels)
-    assert np.isfinite(out).all()
     assert set(np.unique(out)) == {0}
 
 

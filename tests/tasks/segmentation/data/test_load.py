@@ -1,4 +1,5 @@
-import cv2
+from shutil import copyfile
+
 import numpy as np
 import pytest
 from hydra.errors import InstantiationException
@@ -8,7 +9,7 @@ from PIL import Image
 from tasks.common.data.splits import read_data
 from tasks.segmentation.data.load import read_splits
 from tasks.segmentation.options import DataOptions
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, save
 
 LAYOUTS = "tasks.segmentation.data.layouts"
 CLASSES = {0: "background", 200: "cell"}
@@ -19,16 +20,15 @@ def write(root, name, *, cells):
     mask = np.zeros((4, 4), dtype=np.uint8)
     mask.flat[:cells] = 200
     image = np.random.default_rng(list(name.encode())).integers(0, 256, (4, 4), dtype=np.uint8)
-    for folder, values in (("images", image), ("masks", mask)):
-        (root / folder).mkdir(exist_ok=True)
-        cv2.imwrite(str(root / folder / f"{name}.png"), values)
+    save(root / "images" / f"{name}.png", image)
+    save(root / "masks" / f"{name}.png", mask)
 
 
 @pytest.fixture
 def root(tmp_path):
     """Ten cases of five patients, of which the n-th has n + 1 pixels of the class."""
-    for number in range(10):
-        write(tmp_path, f"p{number // 2}_{number % 2}", cells=number + 1)
+    for number, name in enumerate(of(0, 1, 2, 3, 4)):
+        write(tmp_path, name, cells=number + 1)
     return tmp_path
 
 
@@ -47,6 +47,11 @@ def names(side):
     return [case.name for case in side.cases.cases]
 
 
+def of(*patients):
+    """Return the names of the cases of patients."""
+    return [f"p{patient}_{k}" for patient in patients for k in (0, 1)]
+
+
 def turn(root, folder, name, way):
     """Note an EXIF orientation in a file; its pixels stay."""
     path = root / folder / f"{name}.png"
@@ -63,19 +68,14 @@ def test_files_to_be_shown_turned_are_refused_or_counted(root):
     turn(root, "masks", "p4_1", 6)
 
     for policy in ("error", "skip"):
-        with refuses(
-            r"files of 2 of 10 cases .*'p0_0\.png \(3\)', 'p4_1\.png \(6\)'.*=apply if",
-        ):
+        with refuses(r"files of 2 of 10 cases .*'p0_0\.png \(3\)', 'p4_1\.png \(6\)'.*=apply if"):
             read(root, policy=policy)
+    said = "3 files are rotated by their EXIF orientation; they are"
     assert read(root, exif="apply")[0].warnings[0] == (
-        "3 files are rotated by their EXIF orientation; they are turned upright, boxes and masks "
-        "lie on the upright image (data.exif=apply)"
+        f"{said} turned upright, boxes and masks lie on the upright image (data.exif=apply)"
     )
     ignored, _ = read(root, exif="ignore")
-    assert (
-        "3 files are rotated by their EXIF orientation; they are used as stored"
-        in ignored.warnings[0]
-    )
+    assert f"{said} used as stored" in ignored.warnings[0]
     assert ignored.train.cases.exif == "ignore"
     assert ignored.digests() != read(root, exif="apply")[0].digests()
     with refuses(r"unknown data\.exif 'aply'; did you mean 'apply'"):
@@ -84,7 +84,6 @@ def test_files_to_be_shown_turned_are_refused_or_counted(root):
 
 def test_a_folder_becomes_three_sides_with_facts(root):
     splits, options = read(root, patient=r"(\w+)_", fractions=[0.6, 0.2, 0.2], seed=3)
-
     assert options == DataOptions(fractions=(0.6, 0.2, 0.2), seed=3)
     assert [len(names(side)) for side in sides(splits)] == [6, 2, 2]
     for side in sides(splits):
@@ -98,12 +97,7 @@ def test_a_folder_becomes_three_sides_with_facts(root):
 
 def test_patterns_name_the_sides(root):
     splits, options = read(root, patient="(p.)", val=["p3*"], test=["p[04]_?"])
-
-    assert [names(side) for side in sides(splits)] == [
-        ["p1_0", "p1_1", "p2_0", "p2_1"],
-        ["p3_0", "p3_1"],
-        ["p0_0", "p0_1", "p4_0", "p4_1"],
-    ]
+    assert [names(side) for side in sides(splits)] == [of(1, 2), of(3), of(0, 4)]
     assert (options.val, options.test) == (("p3*",), ("p[04]_?",))
     assert read(root, val=["p3*"], limit=3)[0].test is None
     with refuses("patient 'p3' would be on two sides: case 'p3_0' in val"):
@@ -114,17 +108,13 @@ def test_patterns_name_the_sides(root):
 
 def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):
     (root / "images" / "p0_0.png").write_bytes(b"no picture")
-    cv2.imwrite(str(root / "masks" / "p3_1.png"), np.full((4, 4), 9, dtype=np.uint8))
-
+    save(root / "masks" / "p3_1.png", [[9] * 4] * 4)
     with refuses(r"2 of 10 cases cannot be used:\n  p0_0: .*decoded"):
         read(root)
     splits, _ = read(root, policy="skip")
-
     assert splits.warnings == ("2 cases were skipped: 'p0_0', 'p3_1'",)
     kept = sorted(name for side in sides(splits) for name in names(side))
-    assert kept == [
-        f"p{p}_{k}" for p in range(5) for k in range(2) if (p, k) not in ((0, 0), (3, 1))
-    ]
+    assert kept == sorted({*of(0, 1, 2, 3, 4)} - {"p0_0", "p3_1"})
     for side in sides(splits):
         assert [facts.name for facts in side.facts] == names(side)
     with refuses("on_bad_image takes error or skip, got 'warn'"):
@@ -132,11 +122,8 @@ def test_cases_that_cannot_be_used_are_an_error_or_skipped_and_told(root):
 
 
 def test_an_image_on_two_sides_is_told(root):
-    image = cv2.imread(str(root / "images" / "p0_0.png"), cv2.IMREAD_UNCHANGED)
-    cv2.imwrite(str(root / "images" / "p4_1.png"), image)
-
+    copyfile(root / "images" / "p0_0.png", root / "images" / "p4_1.png")
     splits, _ = read(root, val=["p3*"], test=["p4*"])
-
     (warning,) = splits.warnings
     assert warning.startswith("p0_0 in train and p4_1 in test are the same image")
 
@@ -145,17 +132,11 @@ def test_a_table_gives_its_own_split(root):
     side = {"p0": "test", "p1": "val"}
     rows = [
         f"images/{name}.png,masks/{name}.png,{name},{name[:2]},{side.get(name[:2], 'train')}"
-        for name in (f"p{p}_{k}" for p in range(5) for k in range(2))
+        for name in of(0, 1, 2, 3, 4)
     ]
     (root / "data.csv").write_text("\n".join(["image,mask,name,patient,split", *rows]))
-
     splits, _ = read(root, source="csv")
-
-    assert [names(side) for side in sides(splits)] == [
-        [f"p{p}_{k}" for p in (2, 3, 4) for k in range(2)],
-        ["p1_0", "p1_1"],
-        ["p0_0", "p0_1"],
-    ]
+    assert [names(side) for side in sides(splits)] == [of(2, 3, 4), of(1), of(0)]
     with refuses(r"data.fold=1 draws a split, but the data set has its own"):
         read(root, source="csv", fold=1)
 
@@ -169,7 +150,6 @@ def test_impossible_options_are_refused_before_anything_is_read(tmp_path, option
 def test_an_error_of_the_source_is_the_cause_of_hydras(tmp_path):
     with pytest.raises(InstantiationException) as caught:
         read(tmp_path / "gone")
-
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 

@@ -1,6 +1,5 @@
 from dataclasses import replace
-from itertools import chain, pairwise
-from pathlib import Path
+from itertools import chain, pairwise, zip_longest
 
 import numpy as np
 import pytest
@@ -11,22 +10,14 @@ from tasks.segmentation.options import DataOptions
 from tests.tasks.segmentation.conftest import refuses
 
 
-def case_set(patients, splits=None):
-    """Make a case per entry of ``{name: patient}``."""
-    return CaseSet(
-        source="made here",
-        cases=tuple(
-            Case(
-                name=name,
-                images=(Path(f"{name}.png"),),
-                masks=(Path(f"{name}_mask.png"),),
-                patient=patient,
-                split=(splits or {}).get(name),
-            )
-            for name, patient in patients.items()
-        ),
-        classes=class_table({0: "background", 1: "cell"}),
+def case_set(patients, sides=()):
+    """Make a case per entry of ``{name: patient}``; the first ones may say their sides."""
+    cases = tuple(
+        Case(name=name, images=(), masks=(), patient=patient, split=side)
+        for (name, patient), side in zip_longest(patients.items(), sides)
     )
+    classes = class_table({0: "background", 1: "cell"})
+    return CaseSet(source="made here", cases=cases, classes=classes)
 
 
 def own_patients(number):
@@ -60,23 +51,20 @@ def check_partition(cases, parts):
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
-OWN = {"a": "test", "b": "test", "c": "val", "d": "train"}
-
-
 @pytest.mark.parametrize(
     ("names", "patients", "own", "options", "expected"),
     [
         # numpy's order for the seed 0 is 4 6 2 7 3 5 9 0 8 1: 70 % of it, then 10 %, then 20 %.
-        ("0123456789", "0123456789", {}, {}, ("2345679", "0", "18")),
+        ("0123456789", "0123456789", "", {}, ("2345679", "0", "18")),
         # numpy's order is c a b d, with 2, 6, 1 and 1 cases: nearest to 7 of 10 is 8.
-        ("abcdefghij", "aaaaaabccd", {}, {}, ("abcdefhi", "g", "j")),
-        ("abcd", "ppqr", OWN, {}, ("d", "c", "ab")),
-        ("abcd", "pppq", {"a": "test"}, {"val": ("d",)}, ("abc", "d", "")),
-        ("abcdefg", "abcdefg", {}, {"val": ("[ab]", "d"), "test": ("[e-g]",)}, ("c", "abd", "efg")),
+        ("abcdefghij", "aaaaaabccd", "", {}, ("abcdefhi", "g", "j")),
+        ("abcd", "ppqr", "test test val train", {}, ("d", "c", "ab")),
+        ("abcd", "pppq", "test", {"val": ("d",)}, ("abc", "d", "")),
+        ("abcdefg", "abcdefg", "", {"val": ("[ab]", "d"), "test": ("[e-g]",)}, ("c", "abd", "efg")),
     ],
 )
 def test_patterns_say_the_split_else_the_cases_else_chance(names, patients, own, options, expected):
-    cases = case_set(dict(zip(names, patients, strict=True)), own)
+    cases = case_set(dict(zip(names, patients, strict=True)), own.split())
     assert split(cases, **options) == [list(part) for part in expected]
 
 
@@ -108,14 +96,12 @@ def test_the_cuts_are_the_best_of_all_cuts(seed):
 def test_the_order_of_the_cases_does_not_matter_and_the_seed_does():
     cases = random_cases(np.random.default_rng(0), patients=20)
     turned = replace(cases, cases=cases.cases[::-1], source="elsewhere", axis=2)
-
     assert split(turned) == split(cases)
     assert split(cases, seed=1) != split(cases)
 
 
 def test_each_part_keeps_what_the_set_says():
     cases = replace(own_patients(10), axis=1, channel_names=("CT",))
-
     for part in split_cases(cases, DataOptions()):
         assert replace(part, cases=cases.cases) == cases
 
@@ -125,6 +111,8 @@ def test_a_small_fraction_gets_a_patient_and_one_of_0_for_test_none():
     assert [len(part) for part in parts] == [1, 1, 1]
     train, val, test = split_cases(own_patients(10), DataOptions(fractions=(0.8, 0.2, 0)))
     assert (len(train.cases), len(val.cases), test) == (8, 2, None)
+    two = split(case_set({"a": "p", "b": "p", "c": "q"}), fractions=(0.5, 0.5, 0))
+    assert [len(part) for part in two] in ([1, 2, 0], [2, 1, 0])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -149,7 +137,6 @@ def test_folds_test_every_case_once_and_leak_nothing(seed):
 
 def test_folds_of_single_cases_differ_by_one_at_most_and_draw_another_val_each():
     rounds = [split(own_patients(23), fold=fold) for fold in range(5)]
-
     assert sorted(len(test) for *_, test in rounds) == [4, 4, 5, 5, 5]
     assert [len(val) for _, val, _ in rounds] == [2] * 5  # an eighth of the 18 or 19 others
     vals = [name for _, val, _ in rounds for name in val]
@@ -159,9 +146,7 @@ def test_folds_of_single_cases_differ_by_one_at_most_and_draw_another_val_each()
 def test_a_large_patient_gets_a_fold_of_its_own():
     sizes = {"a": 4, "b": 2, "c": 2, "d": 2, "e": 2}
     cases = case_set({f"{p}{k}": p for p, size in sizes.items() for k in range(size)})
-
     tests = [split(cases, fold=fold, folds=3)[2] for fold in range(3)]
-
     assert sorted(len(test) for test in tests) == [4, 4, 4]
     assert ["a0", "a1", "a2", "a3"] in tests
 
@@ -170,9 +155,7 @@ def test_a_large_patient_gets_a_fold_of_its_own():
 def test_fewer_training_cases_are_some_of_the_more(options):
     cases = own_patients(40)
     train, val, test = split(cases, **options)
-
     used = [split(cases, limit=limit, **options) for limit in (1, 5, 12, len(train))]
-
     assert [len(part[0]) for part in used] == [1, 5, 12, len(train)]
     assert all(set(few[0]) < set(more[0]) for few, more in pairwise(used))
     assert all(part[1:] == [val, test] for part in used)
@@ -183,19 +166,13 @@ def test_fewer_training_cases_are_some_of_the_more(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"val": ("o3?",)},
-            r"data.val has the pattern 'o3\?', which matches none of the 30 cases",
-        ),
+        ({"val": ("o3?",)}, r"data.val has the pattern 'o3\?', which matches none of the 30 cases"),
         ({"val": ("0_20",)}, r"data.val has .*'0_20'.* \(nearest: '020'\); there are '000'"),
         ({"val": ("00*",), "test": ("009", "01*")}, "data.val and data.test both match '009'"),
         ({"test": ("01*",)}, "leaves 20 cases for train and 0 for val; expected at least one"),
         ({"val": ("*",)}, "the split of made here leaves 0 cases for train and 30 for val"),
         ({"limit": 22}, "data.limit is 22, but there are 21 training cases"),
-        (
-            {"fold": 0, "folds": 31},
-            "data.folds is 31, but there are 30 patients; expected at least",
-        ),
+        ({"fold": 0, "folds": 31}, "data.folds is 31, but there are 30 patients; expected at le"),
     ],
 )
 def test_options_that_do_not_fit_the_cases_are_refused(options, message):
@@ -203,36 +180,22 @@ def test_options_that_do_not_fit_the_cases_are_refused(options, message):
         split(own_patients(30), **options)
 
 
-def test_too_few_patients_are_counted():
-    cases = case_set({"a": "p", "b": "p", "c": "q"})
-
-    with refuses(r"2 patients cannot be split into train, val, test; expected at least 3"):
-        split(cases)
-    assert [len(part) for part in split(cases, fractions=(0.5, 0.5, 0))] in ([1, 2, 0], [2, 1, 0])
-    with refuses(r"1 patients cannot be split into train, val; expected"):
-        split(cases, fold=0, folds=2)
-
-
-def test_a_patient_on_two_sides_is_refused():
-    message = "patient 'p' would be on two sides: case 'a' in {}, case 'b' in {}"
-
-    with refuses(message.format("val", "train")):
-        split(case_set({"a": "p", "b": "p", "c": "q"}), val=("a",))
-    with refuses(message.format("train", "test")):
-        split(case_set({"a": "p", "b": "p", "c": "q"}, {"a": "train", "b": "test", "c": "val"}))
-
-
-def test_a_data_set_that_splits_itself_does_so_fully_and_alone():
-    patients = {"a": "p", "b": "q", "c": "r"}
-
-    with refuses(r"1 of 3 cases do not say whether .*: 'c'; expected all"):
-        split(case_set(patients, {"a": "train", "b": "val"}))
-    with refuses(r"1 of 3 cases do not say .* test: 'c'"):
-        split(case_set(patients, {"a": "train", "b": "val", "c": "dev"}))
-    with refuses("leaves 2 cases for train and 0 for val"):
-        split(case_set(patients, {"a": "train", "b": "train", "c": "test"}))
-    with refuses(r"data.fold=1 draws a split, but the data set has its own"):
-        split(case_set(patients, {"a": "train", "b": "val", "c": "test"}), fold=1)
+@pytest.mark.parametrize(
+    ("patients", "own", "options", "message"),
+    [
+        ("ppq", "", {}, r"2 patients cannot be split into train, val, test; expected at least 3"),
+        ("ppq", "", {"fold": 0, "folds": 2}, r"1 patients cannot be split into train, val; exp"),
+        ("ppq", "", {"val": ("a",)}, "'p' would be on two sides: case 'a' in val, case 'b' in t"),
+        ("ppq", "train test val", {}, "'p' would .* sides: case 'a' in train, case 'b' in test"),
+        ("pqr", "train val", {}, r"1 of 3 cases do not say whether .*: 'c'; expected all"),
+        ("pqr", "train val dev", {}, r"1 of 3 cases do not say .* test: 'c'"),
+        ("pqr", "train train test", {}, "leaves 2 cases for train and 0 for val"),
+        ("pqr", "train val test", {"fold": 1}, "data.fold=1 draws a split, but the data set has i"),
+    ],
+)
+def test_patients_and_sides_that_do_not_fit_are_refused(patients, own, options, message):
+    with refuses(message):
+        split(case_set(dict(zip("abc", patients, strict=True)), own.split()), **options)
 
 
 def test_a_patient_is_what_the_group_finds():

@@ -51,23 +51,15 @@ def private(cases):
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize(
-    ("limit", "expected"),  # images and masks have 256 bytes each
-    [
-        (1536, [True, True, True]),
-        (1535, [True, True, False]),
-        (512, [True, False, False]),
-        (511, [False, False, False]),
-        (0, [False, False, False]),
-    ],
+    ("limit", "kept"),  # images and masks have 256 bytes each
+    [(1536, 3), (1535, 2), (512, 1), (511, 0), (0, 0)],
 )
 def test_a_case_is_read_once_and_kept_in_memory_while_there_is_room(
-    write_set, reads, tmp_path, place, limit, expected
+    write_set, reads, tmp_path, place, limit, kept
 ):
     pairs = [noise(seed) for seed in range(3)]
     scratch = "memory" if place == "memory" else tmp_path
-    cases = CaseStore(
-        write_set(pairs), OPTIONS, limit=limit, sizes=[512, 512, 512], scratch=scratch
-    )
+    cases = CaseStore(write_set(pairs), OPTIONS, limit=limit, sizes=[512] * 3, scratch=scratch)
     assert len(cases) == 3
     assert not reads  # until they are asked for
     for _ in range(2):
@@ -77,7 +69,7 @@ def test_a_case_is_read_once_and_kept_in_memory_while_there_is_room(
             assert np.array_equal(loaded.image, image)
             assert np.array_equal(loaded.labels, mask)
             assert loaded.image.dtype == loaded.labels.dtype == np.uint8
-    assert private(cases) == expected
+    assert private(cases) == [True] * kept + [False] * (3 - kept)
     assert reads == {"case0": 2, "case1": 2, "case2": 2}  # the image and the mask
 
 
@@ -178,9 +170,8 @@ def test_places_of_overlapping_classes_are_those_of_each_layer(write_set, files)
     image, mask = noise(0, depth=2)
     mask[:] = 0
     mask[0, 1, 2], mask[1, 3, 4], mask[1, 5, 6] = 1, 2, 9
-    classes = ClassTable(
-        names=("organ", "lesion"), values=((1, 2), (2,)), exclusive=False, ignored=(9,)
-    )
+    names, values = ("organ", "lesion"), ((1, 2), (2,))
+    classes = ClassTable(names=names, values=values, exclusive=False, ignored=(9,))
     if files == "per class":
         mask = np.stack([np.isin(mask, (1, 2)), mask == 2]).astype(np.uint8) + 9 * (mask == 9)
     data = write_set([(image, mask.astype(np.uint8))], classes=classes)
@@ -206,6 +197,5 @@ def test_numbers_that_cannot_be_normalised_name_the_file(write_set):
     image, mask = noise(0, depth=2, dtype=np.int16)
     image[0, 0, 0, :2] = -5, 300
     data = write_set([(image, mask)])
-    message = r"case0_0\.nii has values from -5 to 300, .*use zscore, percentile or window\.$"
-    with refuses(message):
+    with refuses(r"case0_0\.nii has values from -5 to 300, .*use zscore, percentile or window\.$"):
         CaseStore(data, InputOptions(normalisation="imagenet"), limit=0)[0]

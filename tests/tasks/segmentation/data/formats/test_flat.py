@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.formats.files import read_image, write_mask
@@ -29,8 +29,8 @@ def save(tmp_path):
 
     def write(name, *pages, **options):
         first, *others = (p if isinstance(p, Image.Image) else Image.fromarray(p) for p in pages)
-        more = {"save_all": True, "append_images": others} if others else {}
-        first.save(tmp_path / name, **more, **options)
+        options |= {"save_all": True, "append_images": others} if others else {}
+        first.save(tmp_path / name, **options)
         return tmp_path / name
 
     return write
@@ -50,11 +50,8 @@ def values_of(path):
 
 def pages_of(path):
     with Image.open(path) as picture:
-        pages = []
-        for number in range(picture.n_frames if picture.format == "TIFF" else 1):
-            picture.seek(number)
-            pages.append(np.array(picture))
-    return pages
+        pages = ImageSequence.all_frames(picture) if picture.format == "TIFF" else [picture]
+        return [np.array(page) for page in pages]
 
 
 def copied(source, folder, table=TABLE):
@@ -87,7 +84,6 @@ def test_a_palette_is_colours_in_an_image_and_indices_in_a_mask(save, options):
     picture = Image.fromarray(indices).convert("P")
     picture.putpalette([10, 20, 30, 200, 100, 50])
     path = save("a.png", picture, **options)
-
     assert pixels_of(path)[:, 0, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
     np.testing.assert_array_equal(labels_of(path), indices[None])
     assert values_of(path) == [0, 1]
@@ -98,7 +94,6 @@ def test_two_levels_are_0_and_255(save):
     path = save("a.png", levels)
     with Image.open(path) as picture:
         assert picture.mode == "1"
-
     np.testing.assert_array_equal(pixels_of(path)[0, 0], levels * 255)
     np.testing.assert_array_equal(labels_of(path)[0], levels * 3)
 
@@ -106,20 +101,12 @@ def test_two_levels_are_0_and_255(save):
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [
-        ("a.png", np.uint16),
-        ("a.tif", np.uint16),
-        ("a.tif", np.int16),
-        ("a.tif", np.int32),
-        ("a.tif", np.float32),
-    ],
+    [("a.png", "uint16"), *(("a.tif", t) for t in ("uint16", "int16", "int32", "float32"))],
 )
 def test_deep_numbers_stay_as_they_are(tmp_path, name, dtype, shape):
-    stored = noise(*shape, dtype=dtype, high=32_000) - (1024 if dtype != np.uint16 else 0)
+    stored = noise(*shape, dtype=dtype, high=32_000) - (1024 if dtype != "uint16" else 0)
     cv2.imwrite(str(tmp_path / name), stored.astype(dtype))  # colours as BGR
-
     pixels = pixels_of(tmp_path / name)
-
     assert pixels.dtype == dtype
     expected = stored.reshape(4, 5, -1)[..., ::-1].transpose(2, 0, 1)
     np.testing.assert_array_equal(pixels[:, 0], expected)
@@ -128,7 +115,6 @@ def test_deep_numbers_stay_as_they_are(tmp_path, name, dtype, shape):
 def test_the_pages_of_a_tiff_file_are_slices_of_one_size(save):
     path = save("a.tif", *noise(3, 4, 5))
     np.testing.assert_array_equal(pixels_of(path), noise(3, 4, 5)[None])
-
     path = save("a.tif", noise(4, 5), noise(4, 6))
     with refuses(r"a\.tif .*it has pages of different shapes, 4 x 5 and 4 x 6"):
         pixels_of(path)
@@ -140,16 +126,13 @@ def test_a_jpeg_is_what_pillow_reads_of_its_first_picture(save):
     path = save("a.jpg", noise(16, 24, 3), exif=exif)
     found = pixels_of(path, exif="ignore")
     np.testing.assert_array_equal(found[:, 0], pages_of(path)[0].transpose(2, 0, 1))
-
     pictures = (np.full((16, 24, 3), value, np.uint8) for value in (200, 10))
     assert (pixels_of(save("a.jpg", *pictures, format="MPO")) == 200).all()
 
 
 def test_a_mask_is_turned_by_its_own_orientation(save):
     path = save("a.tif", MASK, tiffinfo={274: 6})
-
     labels, geometry = read_mask([path], TABLE, axis=-1, exif="apply")
-
     assert labels.tolist() == [[[3, 0], [0, 1], [2, 3]]]  # by hand: a quarter clockwise
     assert (geometry.orientation, geometry.turned) == (6, True)
     with refuses(r"a\.tif is rotated by its EXIF orientation, 6"):
@@ -163,9 +146,7 @@ def test_a_mask_has_the_stored_numbers_where_the_smallest_is_white(tmp_path, dty
     stored[0] = 1  # a tenth is the class
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
     one = 255 if dtype == "bool" else 1
-
     labels = labels_of(tmp_path / "a.tif", class_table({0: "background", one: "cell"}))
-
     np.testing.assert_array_equal(labels[0], stored.astype(np.uint8))
     assert values_of(tmp_path / "a.tif") == [0, one]
 
@@ -173,7 +154,6 @@ def test_a_mask_has_the_stored_numbers_where_the_smallest_is_white(tmp_path, dty
 def test_gray_of_two_bits_is_0_to_3_in_a_mask(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(TWO_BITS)
-
     assert values_of(path) == [0, 1, 2, 3]
     assert pixels_of(path).ravel().tolist() == [0, 85, 170, 255]  # Pillow's
 
@@ -181,7 +161,6 @@ def test_gray_of_two_bits_is_0_to_3_in_a_mask(tmp_path):
 def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
     equal = np.stack([MASK] * 3, axis=-1)
     assert labels_of(save("a.png", equal)).tolist() == [[[0, 1, 3], [3, 0, 2]]]
-
     equal[1, 2, 2] = 1  # one pixel, in blue only
     with refuses(r"b\.png has 3 channels that differ; .* Name them: "):
         labels_of(save("b.png", equal))
@@ -190,13 +169,10 @@ def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
 @pytest.mark.parametrize(
     ("name", "of_8_bits", "of_16_bits"),
     [
-        ("a.png", "m.png", "m.png"),
-        ("A.PNG", "m.png", "m.png"),
+        *((name, "m.png", "m.png") for name in ("a.png", "A.PNG", "a.jpg", "a.webp")),
         ("a.bmp", "m.bmp", "m.png"),
         ("a.tif", "m.tif", "m.tif"),
         ("a.tiff", "m.tiff", "m.tiff"),
-        ("a.jpg", "m.png", "m.png"),
-        ("a.webp", "m.png", "m.png"),
     ],
 )
 def test_a_mask_has_the_type_of_its_image_if_that_keeps_its_numbers(
@@ -206,7 +182,6 @@ def test_a_mask_has_the_type_of_its_image_if_that_keeps_its_numbers(
     labels = np.array([[[0, 1]]], np.uint8)
     for table, written, dtype in ((TABLE, of_8_bits, np.uint8), (LARGE, of_16_bits, np.uint16)):
         [path] = write_mask(labels, table, geometry, folder=tmp_path / "out", name="m")
-
         assert path == tmp_path / "out" / written
         with Image.open(path) as picture:
             assert picture.format == Image.registered_extensions()[path.suffix]
@@ -221,13 +196,10 @@ def test_the_pages_and_the_resolution_of_a_tiff_file_come_back(
     tmp_path, byteorder, bigtiff, unit, number
 ):
     pages = np.random.default_rng(0).choice(np.array([0, 1, 7, 255], np.uint8), (3, 4, 5))
-    resolution = {"resolution": (300.5, 200), "resolutionunit": unit}
-    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=byteorder, bigtiff=bigtiff) as file:
-        for page in pages:
-            file.write(page, metadata=None, **resolution)
-
+    options = {"resolution": (300.5, 200), "resolutionunit": unit, "metadata": None}
+    options |= {"byteorder": byteorder, "bigtiff": bigtiff, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", pages, **options)
     [path] = copied(tmp_path / "a.tif", tmp_path / "out")
-
     np.testing.assert_array_equal(pages_of(path), pages)
     with Image.open(path) as picture:
         assert [float(picture.tag_v2[tag]) for tag in (282, 283)] == pytest.approx([300.5, 200])
@@ -268,8 +240,6 @@ def test_a_mask_lies_as_its_turned_image_does(save, tmp_path, name, way, exif):
 def test_classes_that_overlap_have_files_of_their_own_and_no_folder(save, tmp_path):
     names = ("whole", "left/right")
     regions = ClassTable(names=names, values=((1, 2), (2,)), exclusive=False)
-
     paths = copied(save("a.png", np.array([[0, 1, 2]], np.uint8)), tmp_path, regions)
-
     assert paths == [tmp_path / "copy_whole.png", tmp_path / "copy_left-right.png"]
     assert [pages_of(path)[0].tolist() for path in paths] == [[[0, 1, 1]], [[0, 0, 1]]]

@@ -10,21 +10,11 @@ from tests.tasks.segmentation.conftest import refuses
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
-        ("a", "a"),
         ("ISIC_0000001", "ISIC_0000001_segmentation"),
         ("ISIC_0000001", "ISIC_0000001_Segmentation"),
-        ("a", "a_mask"),
-        ("a", "a_GT"),
-        ("a", "a-gt"),
-        ("a", "a-mask"),
-        ("a", "a.mask"),
-        ("a", "a mask"),
-        ("a", "a_seg"),
-        ("a", "a_label"),
-        ("a", "a_ground_truth"),
-        ("a", "a_labels"),
-        ("a", "mask_a"),
-        ("a", "gt-a"),
+        *(("a", f"a{end}") for end in ("", "_mask", "-mask", ".mask", " mask", "_GT", "-gt")),
+        *(("a", f"a{end}") for end in ("_seg", "_label", "_labels", "_ground_truth")),
+        *(("a", "mask_a"), ("a", "gt-a")),
         ("x/a", "x/mask_a"),
         ("img_001", "mask_001"),
         ("001_image", "001_mask"),
@@ -63,10 +53,7 @@ def test_a_mask_finds_its_image(image, mask):
 @pytest.mark.parametrize("names", [("1", "2", "10"), ("p1_a", "p1_b"), ("a", "a_b", "b_m")])
 def test_text_that_all_have_in_common_is_found(image, mask, names):
     images, masks = [image.format(n) for n in names], [mask.format(n) for n in names]
-
-    found = Matcher(images).match(masks[::-1])
-
-    assert found == dict(zip(masks, images, strict=True))
+    assert Matcher(images).match(masks[::-1]) == dict(zip(masks, images, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +91,6 @@ def test_an_ending_that_is_told_is_the_only_one():
 def test_what_was_found_is_said():
     matcher = Matcher(["a", "b", "c", "img_d"])
     matcher.match(["a_gt", "b_gt", "c", "mask_d"])
-
     assert matcher.note() == (
         "names differ: 2 masks '*_gt' belong to images '*', 1 masks 'mask_*' belong to images "
         "'img_*'",

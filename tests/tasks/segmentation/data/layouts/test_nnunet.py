@@ -1,6 +1,5 @@
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -8,14 +7,14 @@ from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import misses, refuses, save
 
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Write a data set of empty files, and read it."""
+    """Write a data set of empty files, and read it; None leaves a key of dataset.json out."""
 
     def write_and_read(
         *,
@@ -47,16 +46,13 @@ def dataset(tmp_path):
 
 def test_files_become_cases_with_their_channels_in_order(dataset, tmp_path):
     found = dataset(channels=("T2", "ADC"), options={"patient": r"(p\d)_", "axis": 2})
-
-    assert found.channel_names == ("T2", "ADC")
-    assert found.axis == 2
+    assert (found.channel_names, found.axis) == (("T2", "ADC"), 2)
     assert [(case.name, case.patient, case.split) for case in found.cases] == [
         ("p1_a", "p1", None),
         ("p2_a", "p2", None),
     ]
-    assert found.cases[1].images == tuple(
-        tmp_path / "imagesTr" / f"p2_a_000{n}.nii.gz" for n in (0, 1)
-    )
+    images = tuple(tmp_path / "imagesTr" / f"p2_a_000{n}.nii.gz" for n in (0, 1))
+    assert found.cases[1].images == images
     assert found.cases[1].masks == (tmp_path / "labelsTr" / "p2_a.nii.gz",)
 
 
@@ -81,38 +77,38 @@ def test_labels_and_regions_become_classes_and_ignore_is_left_out(dataset, keys,
 def test_version_1_is_read_as_well(dataset):
     labels = {"0": "background", "1": "PZ", "2": "TZ"}
     found = dataset(channel_names=None, file_ending=None, modality={"0": "T2"}, labels=labels)
-
     assert (found.channel_names, len(found.cases)) == (("T2",), 2)
     assert found.classes == ClassTable(names=tuple(labels.values()), values=((0,), (1,), (2,)))
 
 
 def test_a_colour_image_is_one_file_of_three_channels(dataset):
     found = dataset(channels=("R", "G", "B"), ending=".png", files=[0])
-
     assert [len(case.images) for case in found.cases] == [1, 1]
     assert found.channel_names == ("R", "G", "B")
+
+
+def listing(images, label="labelsTr/p1_a.nii.gz"):
+    """Return the keys of a dataset.json that lists the files of one case."""
+    return {"dataset": {"p1_a": {"images": images, "label": label}}, "numTraining": 1}
 
 
 def test_dataset_json_may_list_the_files(dataset, tmp_path):
     for name in ("x.png", "y.png", "seg.png"):
         (tmp_path / name).touch()
-    listed = {"one": {"images": ["y.png", str(tmp_path / "x.png")], "label": "seg.png"}}
+    keys = listing(["y.png", str(tmp_path / "x.png")], "seg.png")
+    (case,) = dataset(channels="ab", ending=".png", **keys).cases
+    assert (case.name, case.images) == ("p1_a", (tmp_path / "y.png", tmp_path / "x.png"))
+    assert case.masks == (tmp_path / "seg.png",)
+    (case,) = dataset(**listing([r"imagesTr\p1_a_0000.nii.gz"])).cases
+    assert case.images == (tmp_path / "imagesTr" / "p1_a_0000.nii.gz",)
 
-    found = dataset(channels=("a", "b"), ending=".png", dataset=listed, numTraining=1)
 
-    assert [case.name for case in found.cases] == ["one"]
-    assert found.cases[0].images == (tmp_path / "y.png", tmp_path / "x.png")
-    assert found.cases[0].masks == (tmp_path / "seg.png",)
-    with refuses("case 'one' of channels 0 to 2 lacks 0002"):
-        dataset(channels=("a", "b", "c"), ending=".png", dataset=listed, numTraining=1)
-    with pytest.raises(FileNotFoundError, match=r"dataset.json: case 'one': file .*no.png'"):
-        dataset(dataset={"one": {"images": ["no.png"], "label": "seg.png"}}, numTraining=1)
-    with refuses(r"dataset has 'one': \{'label': 'seg.png'\}; expected"):
-        dataset(dataset={"one": {"label": "seg.png"}})
-    with refuses(r"dataset has '': \['one'\]; expected"):
-        dataset(dataset=["one"])
-    with refuses("dataset lists no case"):
-        dataset(dataset={})
+def test_a_file_that_dataset_json_lists_is_looked_for(dataset):
+    with misses(r"dataset.json: case 'p1_a': file .*no.png'"):
+        dataset(**listing(["no.png"]))
+    label = "Dataset001/labelsTr/p1_a.nii.gz"
+    with misses(rf"'{label}' does not exist .* holds 'labelsTr/p1_a.nii.gz': write"):
+        dataset(**listing([r"imagesTr\p1_a_0000.nii.gz"], label))
 
 
 def test_hidden_files_and_test_images_are_no_cases(dataset, tmp_path):
@@ -121,7 +117,6 @@ def test_hidden_files_and_test_images_are_no_cases(dataset, tmp_path):
     for folder in ("imagesTr", "labelsTr"):
         (tmp_path / folder / "__MACOSX.nii.gz").mkdir(parents=True)
         (tmp_path / folder / "._p1_a_0000.nii.gz").touch()
-
     assert len(dataset().cases) == 2
 
 
@@ -156,7 +151,6 @@ def test_a_fold_of_nnunet_says_the_sides(dataset, tmp_path):
 )
 def test_a_fold_that_does_not_fit_is_refused(dataset, tmp_path, text, message):
     (tmp_path / "splits.json").write_text(text)
-
     with refuses(message):
         dataset(options={"splits": "splits.json"})
 
@@ -187,11 +181,12 @@ def test_a_fold_that_does_not_fit_is_refused(dataset, tmp_path, text, message):
         ({"channels": "abc", "files": [1]}, r"lacks 0000 \(a\), 0002 \(c\); expected"),
         ({"channels": "ab", "files": [0]}, r"lacks 0001 \(b\)"),
         ({"channels": "abc", "files": [0, 2], "ending": ".png"}, r"lacks 0001 \(b\)"),
+        ({"channels": "ab"} | listing(["labelsTr/p1_a.nii.gz"]), r"'p1_a' .* 0 to 1 lacks 0001"),
         ({"files": [0, 1]}, "case 'p1_a' of channels 0 to 0 has also 0001; expected all that"),
-        (
-            {"cases": ()},
-            "imagesTr: no files with the file_ending '.nii.gz' of dataset.json. .*is empty",
-        ),
+        ({"cases": ()}, "imagesTr: no files .* file_ending '.nii.gz' of dataset.json. .*is empty"),
+        ({"dataset": {"one": {"label": "x"}}}, r"dataset has 'one': \{'label': 'x'\}; expected"),
+        ({"dataset": ["one"]}, r"dataset has '': \['one'\]; expected"),
+        ({"dataset": {}}, "dataset lists no case"),
         ({"options": {"axis": 3}}, "axis is 3; expected 0"),
         ({"options": {"patient": "p"}}, "patient is 'p' with 0 groups"),
     ],
@@ -201,38 +196,33 @@ def test_a_description_that_does_not_fit_is_refused(dataset, keys, message):
         dataset(**keys)
 
 
-def test_images_and_labels_without_the_other_are_named(dataset, tmp_path):
-    dataset()
-    (tmp_path / "labelsTr" / "p2_a.nii.gz").rename(tmp_path / "labelsTr" / "p3.nii.gz")
-
-    with refuses(
-        r"labelsTr: 1 of 2 images without a mask \('p2_a'\) and 1 of 2 .* \('p3'\); expected",
-    ):
-        nnunet_cases(root=tmp_path)
-
-
-def test_an_image_without_a_channel_or_its_number_is_named(dataset, tmp_path):
-    dataset(channels=("R", "G"))
-    (tmp_path / "imagesTr" / "p2_a_0001.nii.gz").rename(tmp_path / "gone")
-    with refuses(r"case 'p2_a' of channels 0 to 1 lacks 0001 \(G\)"):
-        nnunet_cases(root=tmp_path)
-    (tmp_path / "imagesTr" / "la_003.nii.gz").touch()
-
-    with refuses(r"la_003.nii.gz has no channel number; .*Medical Decathlon"):
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("labelsTr/p2_a", "labelsTr/p3", r"labelsTr: 1 of 2 .* \('p2_a'\) and 1 of 2 .* \('p3'\)"),
+        ("imagesTr/p2_a_0001", "gone", r"case 'p2_a' of channels 0 to 1 lacks 0001 \(G\)"),
+        ("imagesTr/p2_a_0001", "imagesTr/p2", "p2.nii.gz has no channel number; .*Medical Decath"),
+    ],
+)
+def test_files_that_do_not_match_are_named(dataset, tmp_path, before, after, message):
+    dataset(channels="RG")
+    (tmp_path / f"{before}.nii.gz").rename(tmp_path / f"{after}.nii.gz")
+    with refuses(message):
         nnunet_cases(root=tmp_path)
 
 
 def test_a_missing_or_broken_description_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nnU-Net's description .*dataset.json' does not"):
+    with misses(r"nnU-Net's description .*dataset.json' does not"):
         nnunet_cases(root=tmp_path)
-    (tmp_path / "dataset.json").write_text('{"labels": {}\n"x"}')
-    with refuses(r"dataset.json: not valid JSON at line 2, column 1"):
-        nnunet_cases(root=tmp_path)
-    (tmp_path / "dataset.json").write_text("[]")
-    with refuses(r"'channel_names' is missing; .*got none of them"):
-        nnunet_cases(root=tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"root .*does not exist"):
+    with misses(r"root .*does not exist"):
         nnunet_cases(root=tmp_path / "x")
+    for text, message in (
+        ('{"labels": {}\n"x"}', "dataset.json: not valid JSON at line 2, column 1"),
+        ("[]", "'channel_names' is missing; .*got none of them"),
+    ):
+        (tmp_path / "dataset.json").write_text(text)
+        with refuses(message):
+            nnunet_cases(root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -243,20 +233,17 @@ def test_a_missing_or_broken_description_is_refused(tmp_path):
     ],
 )
 def test_volumes_have_their_channels_spacing_and_labels(dataset, tmp_path, labels, expected):
-    dataset(cases=["p1"], channels=("T2", "ADC"))
-    affine = np.diag([0.5, 0.6, 3.6, 1])
     values = np.arange(24, dtype=np.uint8).reshape(3, 4, 2) % 4  # at z = 0: 0 2 0 2, else 1 3 1 3
+    dataset(cases=["p1"], channels=("T2", "ADC"))
     for name, voxels in (
         ("imagesTr/p1_0000", np.full_like(values, 10)),
         ("imagesTr/p1_0001", np.full_like(values, 11)),
         ("labelsTr/p1", values),
     ):
-        nib.save(nib.Nifti1Image(voxels, affine), tmp_path / f"{name}.nii.gz")
-
+        save(tmp_path / f"{name}.nii.gz", voxels, zooms=(0.5, 0.6, 3.6))
     found = dataset(cases=["p1"], channels=("T2", "ADC"), labels=labels)
     image, geometry = read_image(found.cases[0].images, axis=found.axis)
     read, _ = read_mask(found.cases[0].masks, found.classes, axis=found.axis)
-
     assert image.shape == (2, 2, 3, 4)
     assert image[:, 0, 0, 0].tolist() == [10, 11]
     assert geometry.spacing == pytest.approx((3.6, 0.5, 0.6))
@@ -265,23 +252,6 @@ def test_volumes_have_their_channels_spacing_and_labels(dataset, tmp_path, label
 
 def test_cases_that_a_fold_leaves_out_are_left_out_and_counted(dataset, tmp_path):
     (tmp_path / "splits.json").write_text('[{"train": ["p1_a"], "val": ["p3_a"]}]')
-
     found = dataset(cases=("p1_a", "p2_a", "p3_a", "p4_a"), options={"splits": "splits.json"})
-
     assert [(case.name, case.split) for case in found.cases] == [("p1_a", "train"), ("p3_a", "val")]
     assert found.notes == ("splits.json, fold 0 leaves out 2 of 4 cases: 'p2_a', 'p4_a'",)
-
-
-def test_a_file_that_dataset_json_lists_is_looked_for(dataset, tmp_path):
-    listed = {"p1_a": {"images": [r"imagesTr\p1_a_0000.nii.gz"], "label": "labelsTr/p1_a.nii.gz"}}
-
-    (case,) = dataset(dataset=listed, numTraining=1).cases
-    assert case.images == (tmp_path / "imagesTr" / "p1_a_0000.nii.gz",)
-
-    listed["p1_a"]["label"] = "Dataset001/labelsTr/p1_a.nii.gz"
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"'Dataset001/labelsTr/p1_a.nii.gz' does not exist"
-        r".* holds 'labelsTr/p1_a.nii.gz': write",
-    ):
-        dataset(dataset=listed, numTraining=1)

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from tasks.common.report.advice import without_training
-from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of
 from tasks.segmentation.data.layouts.folder import folder_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, save, set_of
 
 TABLE = class_table({0: "background", 255: "cell"})
 
@@ -47,13 +46,11 @@ def test_types_that_share_a_value_deserve_no_hint(masks):
 def test_one_class_of_two_numbers_is_refused(masks, top):
     dtypes = (np.uint8, np.uint16) * 2 + (np.uint8,)
     paths = masks([0, 1], [0, top], [1, 1], [top, top], [0, 0], dtypes=dtypes)
-
     with refuses(f"2 masks have 0 and 1, .* 2 have 0 and {top}, such") as caught:
         table_of(None, paths)
-    assert f"data.classes='{{0: background, 1: object, {top}: object}}'" in str(caught.value)
-    assert f"'{{0: background, 1: object, {top}: ignore}}' if {top} is to be left" in str(
-        caught.value
-    )
+    said = str(caught.value)
+    assert f"data.classes='{{0: background, 1: object, {top}: object}}'" in said
+    assert f"'{{0: background, 1: object, {top}: ignore}}' if {top} is to be left" in said
     with without_training(), refuses("save them with the same number if"):
         table_of(None, paths)
     given = {0: "background", 1: "object", top: "object"}
@@ -61,26 +58,23 @@ def test_one_class_of_two_numbers_is_refused(masks, top):
 
 
 @pytest.mark.parametrize(
-    ("rows", "dtypes", "message"),
+    ("tops", "message"),
     [
-        (([0, 255], [0, 65535]), (np.uint8, np.uint16), "1 masks have 0 and 255, .* 0 and 65535, "),
-        (
-            ([0, 1], [0, 255], [0, 65535]),
-            (np.uint8, np.uint8, np.uint16),
-            r"classes='\{0: background, 1: object, 255: object, 65535",
-        ),
+        ([255, 65535], "1 masks have 0 and 255, .* 0 and 65535, "),
+        ([1, 255, 65535], r"classes='\{0: background, 1: object, 255: object, 65535"),
     ],
 )
-def test_one_class_of_several_depths_is_refused(masks, rows, dtypes, message):
+def test_one_class_of_several_depths_is_refused(masks, tops, message):
+    dtypes = [np.uint16 if top == 65535 else np.uint8 for top in tops]
     with refuses(message):
-        table_of(None, masks(*rows, dtypes=dtypes))
+        table_of(None, masks(*([0, top] for top in tops), dtypes=dtypes))
 
 
 def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
     paths = masks([0, 1], [0, 1])
-    Image.fromarray(np.array([[False, True]])).save(tmp_path / "bits.png")
+    paths.append(save(tmp_path / "bits.png", np.array([[False, True]])))
     with refuses(r"2 masks have 0 and 1, .*1 have 0 and 255, .*bits\.png"):
-        table_of(None, [*paths, tmp_path / "bits.png"])
+        table_of(None, paths)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +89,9 @@ def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
 def test_numbers_that_were_spread_over_more_bits_are_refused(masks, small, factor, dtype):
     large = [value * factor for value in small]
     paths = masks(small, large, small, dtypes=(np.uint8, dtype, np.uint8))
-    with refuses(rf"1 masks, such as .*1\..*, have {factor} times the") as caught:
+    example = rf"\({small[-1] * factor} and {small[-1]}\), as if spread over more bits"
+    with refuses(rf"1 masks, such as .*1\..*, have {factor} times the .*{example}"):
         table_of(None, paths)
-    assert f"({small[-1] * factor} and {small[-1]}), as if spread over more bits" in str(
-        caught.value
-    )
 
 
 EDGES = [
@@ -144,37 +136,29 @@ def test_masks_of_one_value_are_refused(masks):
 
 
 def test_negative_values_are_refused_with_a_way_out(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[-1, 0, 1]], np.int8))
-    with refuses(
-        r"the value -1; .*1 masks have negative values, such as .*"
-        r"a\.tif: save what is to be ignored as 255, and call it ignore",
-    ):
-        table_of(None, [tmp_path / "a.tif"])
+    path = save(tmp_path / "a.tif", np.array([[-1, 0, 1]], np.int8))
+    way_out = r"such as .*a\.tif: save what is to be ignored as 255, and call it ignore"
+    with refuses(rf"the value -1; .*1 masks have negative values, {way_out}"):
+        table_of(None, [path])
 
 
 def save_with_alpha(path, values, alpha):
     """Write LA or RGBA of 8 bits, or 16 in a TIFF."""
-    colours = np.atleast_3d(np.array(values, np.uint8))[None]
-    colours = colours.reshape(1, len(values), -1)
-    pixels = np.concatenate([colours, np.array(alpha, np.uint8).reshape(1, -1, 1)], axis=-1)
-    if path.suffix == ".tif":
-        kind = "rgb" if pixels.shape[-1] == 4 else "minisblack"
-        tifffile.imwrite(path, pixels.astype(np.uint16), photometric=kind, extrasamples=[2])
-    else:
-        Image.fromarray(pixels).save(path)
-    return path
+    pixels = np.array([np.column_stack([values, alpha])], np.uint8)
+    if path.suffix != ".tif":
+        return save(path, pixels)
+    kind = "rgb" if pixels.shape[-1] == 4 else "minisblack"
+    return save(path, pixels.astype(np.uint16), photometric=kind, extrasamples=[2])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_mask_in_the_alpha_channel_is_refused(tmp_path, suffix, channels):
     path = tmp_path / f"a{suffix}"
-    values = [7] * 4 if channels == 1 else [[7, 7, 7]] * 4
+    stored = path.with_suffix(".png") if suffix == ".webp" else path
+    image = save_with_alpha(stored, [[7] * channels] * 4, [0, 255, 255, 0])
     if suffix == ".webp":
-        image = Image.open(save_with_alpha(tmp_path / "a.png", values, [0, 255, 255, 0]))
-        image.convert("RGBA").save(path, lossless=True, exact=True)
-    else:
-        save_with_alpha(path, values, [0, 255, 255, 0])
+        Image.open(image).convert("RGBA").save(path, lossless=True, exact=True)
     for table in (TABLE, class_table({0: "background", 7: "cell"})):
         with refuses("one colour everywhere, and an alpha channel that d"):
             read_mask([path], table, axis=-1)
@@ -182,13 +166,11 @@ def test_a_mask_in_the_alpha_channel_is_refused(tmp_path, suffix, channels):
 
 def test_an_image_with_its_mask_in_the_alpha_channel_is_refused(tmp_path):
     """A gray picture of few levels: without a look at the alpha channel these are the classes."""
-    values, alpha = [0, 1, 1, 2], [0, 0, 255, 255]
-    mask = save_with_alpha(tmp_path / "mask.png", values, alpha)
-    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "image.png")
-    case = Case(name="a", images=(tmp_path / "image.png",), masks=(mask,), patient="a")
+    mask = save_with_alpha(tmp_path / "mask.png", [0, 1, 1, 2], [0, 0, 255, 255])
+    image = save(tmp_path / "image.png", [[0, 1, 1, 2]])
 
     def check(classes):
-        check_cases(CaseSet(source="x", cases=(case,), classes=classes), policy="error")
+        check_cases(set_of({"a": ((image,), (mask,))}, classes), policy="error")
 
     with refuses(r"mask\.png is the image itself, with an alpha channel: is"):
         check(class_table({0: "background", 1: "cell", 2: "wall"}))
@@ -215,29 +197,28 @@ def test_alpha_that_follows_the_values_is_no_matter(tmp_path):
 def test_masks_that_were_compressed_with_losses_are_refused(tmp_path, name, kind, said):
     values = np.zeros((16, 16), np.uint8)
     values[4:9] = 1
-    options = {"compression": "jpeg"} if kind == "TIFF" else {}
-    Image.fromarray(values).save(tmp_path / name, format=kind, **options)
+    options = {"compression": "jpeg"} if kind == "TIFF" else {"format": kind}
+    path = save(tmp_path / name, values, **options)
     with refuses(said):
-        table_of(None, [tmp_path / name])
+        table_of(None, [path])
     with refuses(said):
-        read_mask([tmp_path / name], class_table({0: "background", 1: "cell"}), axis=-1)
+        read_mask([path], class_table({0: "background", 1: "cell"}), axis=-1)
 
 
 def test_a_png_called_jpg_and_files_without_losses_are_masks(tmp_path):
-    values = np.array([[0, 255]], np.uint8)
-    exact = {"compression": "jpeg2000", "compressionargs": {"reversible": True}}
-    tifffile.imwrite(tmp_path / "a.tif", values.repeat(64, 0).repeat(64, 1), **exact)
-    labels, _ = read_mask([tmp_path / "a.tif"], TABLE, axis=-1)
-    assert labels[0, 0].tolist() == [0] * 64 + [1] * 64
-    Image.fromarray(values).save(tmp_path / "a.jpg", format="PNG")
-    Image.fromarray(values).save(tmp_path / "a.webp", lossless=True)
-    for name in ("a.jpg", "a.webp"):
-        assert read_mask([tmp_path / name], TABLE, axis=-1)[0].ravel().tolist() == [0, 1]
+    row = [0] * 64 + [255] * 64
+    reversible = {"compression": "jpeg2000", "compressionargs": {"reversible": True}}
+    for name, options in (
+        ("a.tif", reversible),
+        ("a.jpg", {"format": "PNG"}),
+        ("a.webp", {"lossless": True}),
+    ):
+        labels, _ = read_mask([save(tmp_path / name, [row] * 64, **options)], TABLE, axis=-1)
+        assert labels[0, 0].tolist() == [0] * 64 + [1] * 64
 
 
 def test_hints_are_notes_of_the_data_set(tmp_path):
     for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / folder / "a.png")
+        save(tmp_path / folder / "a.png", [[0, 1, 255]])
     (note,) = folder_cases(root=tmp_path).notes
     assert note.startswith("255 beside '0', '1' may mark pixels to ignore")

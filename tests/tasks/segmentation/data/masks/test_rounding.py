@@ -3,18 +3,18 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import tifffile
 
 from tasks.common.report.advice import without_training
 from tasks.segmentation.data.case_facts import mask_notes
-from tasks.segmentation.data.cases import Case, CaseSet, class_table
+from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.masks.read import read_mask
 from tasks.segmentation.data.masks.rounding import whole_numbers
 from tasks.segmentation.scores.evaluate import evaluate_masks
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, save, set_of
 
 TABLE = class_table({0: "background", 1: "cell", 2: "wall"})
+NEAR = "were within 0.01 of whole numbers, and rounded"
 
 
 def volume(path, values, *, stored=np.float32):
@@ -41,16 +41,14 @@ def labels(path):
 
 def test_numbers_that_are_nearly_whole_are_rounded(tmp_path):
     values = [0, 0.004, 1.0000153, 0.996, 2.0099, -0.0, 2]
-    tifffile.imwrite(tmp_path / "a.tif", np.array([values], np.float32))
-    assert labels(tmp_path / "a.tif") == [0, 0, 1, 1, 2, 0, 2]
-    assert labels(volume(tmp_path / "a.nii", values)) == [0, 0, 1, 1, 2, 0, 2]
+    flat = save(tmp_path / "a.tif", np.array([values], np.float32))
+    assert labels(flat) == labels(volume(tmp_path / "a.nii", values)) == [0, 0, 1, 1, 2, 0, 2]
 
 
 @pytest.mark.parametrize("stored", [np.uint8, np.int16])
 def test_what_nibabel_scales_comes_back(tmp_path, stored):
     path = volume(tmp_path / "a.nii.gz", [0, 1, 1.7, 2, 0.3], stored=stored)
     assert nib.load(path).dataobj.slope != 1
-
     with refuses(r"such as 1\.7\d* .*Its header scales what is stored by "):
         labels(path)
     assert labels(volume(tmp_path / "b.nii.gz", [0, 1, 1.999, 2], stored=stored)) == [0, 1, 2, 2]
@@ -64,12 +62,9 @@ def test_a_scale_in_the_header_gives_classes_and_0_or_nan_is_none(tmp_path, slop
 
 
 def test_a_scale_that_gives_no_whole_numbers_is_named(tmp_path):
-    path = scaled(tmp_path / "a.nii", [0, 1, 2], slope=0.5, inter=0.25)
-    with refuses(
-        r"a\.nii .* such as 0\.25 \(3 pixels\).*scales what is stored by 0\.5 and adds 0\.25 "
-        r"\(scl_slope, scl_inter\): .*set these to 1 and 0",
-    ):
-        labels(path)
+    scale = r"scales what is stored by 0\.5 and adds 0\.25 \(scl_slope, scl_inter\): .*1 and 0"
+    with refuses(rf"a\.nii .* such as 0\.25 \(3 pixels\).*{scale}"):
+        labels(scaled(tmp_path / "a.nii", [0, 1, 2], slope=0.5, inter=0.25))
 
 
 def test_probabilities_are_told(tmp_path):
@@ -108,45 +103,30 @@ def test_other_numbers_of_volumes_are_refused(tmp_path, value, stored, message):
     ],
 )
 def test_whole_numbers_beyond_32_bits_are_refused(tmp_path, value, dtype, said):
-    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, value]], dtype))
     with refuses(rf"a\.tif has numbers {said}; expected"):
-        labels(tmp_path / "a.tif")
+        labels(save(tmp_path / "a.tif", np.array([[0, value]], dtype)))
 
 
 def test_what_is_whole_or_minus_0_is_not_counted(tmp_path):
-    path = tmp_path / "a.nii"
     values = np.array([0.0, -0.0, 2.0, 65535.0, 65534.996], np.float32)
-
-    whole, count = whole_numbers(values, path)
-
+    whole, count = whole_numbers(values, tmp_path / "a.nii")
     assert (whole.dtype, whole.tolist(), count) == (np.int64, [0, 0, 2, 65535, 65535], 1)
     assert not np.signbit(whole.astype(float)).any()
 
 
 def test_the_pixels_are_counted_over_the_set(tmp_path):
-    cases = []
+    files = {}
     for number, values in enumerate(([0, 1, 2, 2], [0, 1.0000153, 2, 0.996])):
         mask = volume(tmp_path / "masks" / f"{number}.nii", values)
         image = volume(tmp_path / "images" / f"{number}.nii", [number, 1, 2, 3])
-        cases.append(Case(name=str(number), images=(image,), masks=(mask,), patient=str(number)))
-
-    (said,) = mask_notes(
-        check_cases(CaseSet(source="x", cases=tuple(cases), classes=TABLE), policy="error")
-    )
-
-    assert said == (
-        "2 mask pixels of 1 cases, such as 1, were within 0.01 of whole numbers, and rounded"
-    )
+        files[str(number)] = (image,), (mask,)
+    (said,) = mask_notes(check_cases(set_of(files, TABLE), policy="error"))
+    assert said == f"2 mask pixels of 1 cases, such as 1, {NEAR}"
 
 
 def test_scores_are_those_of_the_rounded_masks(tmp_path):
     volume(tmp_path / "truth" / "a.nii", [0, 1, 2, 2])
     volume(tmp_path / "found" / "a.nii", [0, 1.0000153, 2, 1.996])
-
     scores, *_, notes = evaluate_masks(tmp_path / "found", tmp_path / "truth", tolerance=1)
-
     assert [scores["a"][name]["dice"] for name in ("class 1", "class 2")] == [1, 1]
-    assert notes == [
-        "results: 2 mask pixels of 1 cases, such as a, were within 0.01 of whole numbers, and "
-        "rounded"
-    ]
+    assert notes == [f"results: 2 mask pixels of 1 cases, such as a, {NEAR}"]
