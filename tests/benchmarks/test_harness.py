@@ -62,10 +62,9 @@ def test_the_peak_is_that_of_two_steps_of_one_system():
 
 
 def test_a_row_has_the_ratio_of_the_medians_to_its_own_base():
+    known = {"parameters": 1_500_000, "memory": 100.4, "note": "filled"}
     measured = {
-        "a, freeze 0": Measured(
-            seconds=[3.0, 1.0, 2.0], parameters=1_500_000, memory=100.4, note="filled"
-        ),
+        "a, freeze 0": Measured(seconds=[3.0, 1.0, 2.0], **known),
         "b, freeze 0": Measured(seconds=[0.5, 0.5, 9.0]),
         "a, freeze 4": Measured(seconds=[1.0]),
     }
@@ -91,12 +90,11 @@ def test_a_training_step_moves_the_weights_by_the_gradient():
     network = torch.nn.Linear(1, 1, bias=False)
     before = network.weight.item()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
-    step = TrainingStep(
-        network,
-        loss=lambda net: net(torch.full((1, 1), 3.0)).sum(),
-        optimizer=optimizer,
-        bfloat16=False,
-    )
+
+    def loss(network):
+        return network(torch.full((1, 1), 3.0)).sum()
+
+    step = TrainingStep(network, loss=loss, optimizer=optimizer, bfloat16=False)
     step()
     step()
     assert network.weight.item() == pytest.approx(before - 2 * 0.5 * 3)

@@ -18,43 +18,32 @@ def norms():
     return claims.measure_gradients([10, 100], seeds=[0])
 
 
-def first(norms, setting, kind, depth=100):
-    return norms[setting, kind][depth][0]
-
-
-def ratio(norms, setting, kind):
-    return norms[setting, kind][100][0] / norms[setting, kind][100][-1]
-
-
 def test_with_batch_norm_the_plain_gradient_explodes_and_the_residual_one_does_not(norms):
-    setting = "He, batch norm"
-    assert ratio(norms, setting, "plain") > 1e4
-    assert first(norms, setting, "plain") > 1e4 * first(norms, setting, "plain", 10)
-    assert 1 / 30 < ratio(norms, setting, "residual") < 30
-    assert first(norms, setting, "residual") < 30 * first(norms, setting, "residual", 10)
+    plain, residual = (norms["He, batch norm", kind] for kind in claims.KINDS)
+    assert plain[100][0] > 1e4 * plain[100][-1]
+    assert plain[100][0] > 1e4 * plain[10][0]
+    assert 1 / 30 < residual[100][0] / residual[100][-1] < 30
+    assert residual[100][0] < 30 * residual[10][0]
 
 
 def test_with_torchs_weights_and_no_norm_the_plain_gradient_vanishes(norms):
-    setting = "torch, no norm"
+    plain, residual = (norms["torch, no norm", kind][100] for kind in claims.KINDS)
     # Each layer keeps a sixth of the variance: 6 ** -49.5 is 1e-39 for 99 convolutions.
-    assert 0 < first(norms, setting, "plain") < 1e-30
-    assert 1 / 30 < ratio(norms, setting, "residual") < 30
-    assert 1e-2 < first(norms, setting, "residual") < 1e2
+    assert 0 < plain[0] < 1e-30
+    assert 1 / 30 < residual[0] / residual[-1] < 30
+    assert 1e-2 < residual[0] < 1e2
 
 
 def test_hes_weights_alone_keep_the_plain_gradient_and_blow_up_the_residual_one(norms):
-    assert 1e-5 < first(norms, "He, no norm", "plain") < 1e2
-    assert first(norms, "He, no norm", "residual") > 1e4
+    plain, residual = (norms["He, no norm", kind][100] for kind in claims.KINDS)
+    assert 1e-5 < plain[0] < 1e2
+    assert residual[0] > 1e4
 
 
 def test_every_convolution_is_measured_first_to_last(norms):
     assert {len(by_depth[100]) for by_depth in norms.values()} == {99}
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 1, bias=False),
-        nn.Conv2d(2, 10, 1, bias=False),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-    )
+    layers = (nn.Conv2d(*channels, 1, bias=False) for channels in ((1, 2), (2, 10)))
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images, labels = gratings(4, torch.Generator().manual_seed(0))
     found = claims.gradient_norms(model, images, labels)
     assert all(p.grad is None for p in model.parameters())
@@ -119,9 +108,8 @@ def test_the_table_has_mean_and_range_of_the_last_tenth():
 
     curves = {("plain", 8): [curve(1.0), curve(2.0)], ("residual", 8): [curve(0.25)]}
     head, _, row = claims.training_table(curves).splitlines()
-    assert head == (
-        "| weight layers | plain, loss | plain, error (%) | residual, loss | residual, error (%) |"
-    )
+    columns = "plain, loss | plain, error (%) | residual, loss | residual, error (%)"
+    assert head == f"| weight layers | {columns} |"
     assert row == "| 8 | 1.500 (1.000 to 2.000) | 50.0 (50.0 to 50.0) | 0.250 | 50.0 |"
 
 
@@ -138,9 +126,8 @@ def test_the_command_writes_tables_pictures_and_a_page(tmp_path, monkeypatch):
     folder = tmp_path / "out"
     claims.reproduce(small, folder=folder, command="the command", console=console)
     printed = console.export_text()
-    assert {p.name for p in folder.iterdir()} == {
-        "claims.md", "degradation.png", "gradients.png"
-    }  # fmt: skip
+    names = ["claims.md", "degradation.png", "gradients.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     for picture in folder.glob("*.png"):
         height, width, _ = imread(picture).shape
         assert width > height > 300

@@ -12,9 +12,8 @@ from benchmarks.study.catalogue import facts
 from benchmarks.study.page import formulas
 from benchmarks.study.published import FOUNDING
 
-NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-PARAMETERS = dict(zip(NAMES, (11.7, 21.8, 25.6, 44.5, 60.2), strict=True))
-GFLOPS = dict(zip(NAMES, (1.8, 3.6, 4.1, 7.9, 11.6), strict=True))
+PARAMETERS = dict(zip(FOUNDING, (11.7, 21.8, 25.6, 44.5, 60.2), strict=True))
+GFLOPS = dict(zip(FOUNDING, (1.8, 3.6, 4.1, 7.9, 11.6), strict=True))
 CLASSES = 1000
 
 
@@ -112,8 +111,7 @@ def test_a_bottleneck_has_69632_weights_and_two_3x3_have_1179648():
         block = build_backbone("resnet50").stages()[1][0][1]  # 256 -> 64 -> 64 -> 256
         wide = nn.Conv2d(256, 256, 3, bias=False)
     narrow = [block.conv1, block.conv2, block.conv3]
-    assert [tuple(c.weight.shape) for c in narrow] == [
-        (64, 256, 1, 1), (64, 64, 3, 3), (256, 64, 1, 1)
-    ]  # fmt: skip
+    shapes = [(64, 256, 1, 1), (64, 64, 3, 3), (256, 64, 1, 1)]
+    assert [conv.weight.shape for conv in narrow] == shapes
     assert sum(c.weight.numel() for c in narrow) == 69_632
     assert 2 * wide.weight.numel() == 1_179_648

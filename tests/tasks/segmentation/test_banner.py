@@ -2,14 +2,13 @@
 
 import re
 
-import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.segmentation.assemble import assemble
 from tasks.segmentation.banner import facts
 from tasks.segmentation.config import SEGMENTATION
+from tests.tasks.segmentation.conftest import save, save_all
 
 
 def banner(root, *overrides):
@@ -21,16 +20,11 @@ def banner(root, *overrides):
 @pytest.fixture
 def pictures(tmp_path):
     """Six of 20 x 40, of three patients; a mask has a row of 1, a row of 2 and one left out."""
-    for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
     for number, name in enumerate(["a_1", "a_2", "b_1", "b_2", "c_1", "c_2"]):
-        image = np.full((20, 40), 40 + number, np.uint8)
         mask = np.zeros((20, 40), np.uint8)
-        mask[0], mask[1], mask[2] = 1, 2, 9
-        if name.startswith("c"):
-            mask[mask == 2] = 0
-        Image.fromarray(image).save(tmp_path / "images" / f"{name}.png")
-        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+        mask[:3] = [[1], [0 if name.startswith("c") else 2], [9]]
+        save(tmp_path / "images" / f"{name}.png", np.full((20, 40), 40 + number, np.uint8))
+        save(tmp_path / "masks" / f"{name}.png", mask)
     return tmp_path
 
 
@@ -44,39 +38,23 @@ SPLIT = (
 
 
 def test_every_line_of_a_run_on_pictures(pictures):
-    found = banner(
-        pictures,
-        *SPLIT,
-        "model.deep_supervision=true",
-        "model.attention=scse",
-        "loss.class_weights=[1,2,3]",
-        "recipe.batch_size=4",
-        "backbone.freeze=1",
-    )
+    model = "model.deep_supervision=true", "model.attention=scse", "backbone.freeze=1"
+    options = *model, "loss.class_weights=[1,2,3]", "recipe.batch_size=4"
+    found = banner(pictures, *SPLIT, *options)
     assert list(found) == [
         *("data", "classes", "train", "val", "test", "images"),
         *("backbone", "weights", "norm", "frozen", "decoder", "input", "patch", "loss"),
-        *(
-            "recipe",
-            "batch",
-            "lr",
-            "precision",
-            "device",
-            "cpu",
-            "workers",
-            "decoded images",
-            "warning",
-        ),
+        *("recipe", "batch", "lr", "precision", "device", "cpu", "workers", "decoded images"),
+        "warning",
     ]
     assert found["data"] == str(pictures)
     assert re.fullmatch(r"\d+ cases decoded in \d+\.\d s", found["images"])
-    assert found["classes"] == (
-        "background = 0, cell = 1, debris = 2, ignored = 9 (each pixel one)"
-    )
+    classes = "background = 0, cell = 1, debris = 2, ignored = 9 (each pixel one)"
+    assert found["classes"] == classes
     # 1 of 20 rows is a class, 1 is left out.
     shares = "background 85.0%, cell 5.0%, debris 5.0%"
     assert found["train"] == found["val"] == f"2 cases of 1 patients; {shares}"
-    assert found["test"] == ("2 cases of 1 patients; background 90.0%, cell 5.0%, debris 0.0%")
+    assert found["test"] == "2 cases of 1 patients; background 90.0%, cell 5.0%, debris 0.0%"
     assert found["warning"] == "test has no pixel of debris"
     assert found["backbone"] == "resnet18, 1 channels in"
     assert found["weights"] == "random initialisation"
@@ -106,15 +84,12 @@ def test_what_is_skipped_is_the_first_warning(pictures):
 
 def test_volumes_are_counted_in_slices(tmp_path):
     """4 volumes of 8 x 10 with 3 slices of 5 mm; two voxels in each have the class."""
-    for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
+    mask = np.zeros((8, 10, 3), np.uint8)
+    mask[2, 2:4, 1] = 1
     for number in range(4):
         image = np.full((8, 10, 3), number, np.float32)
-        mask = np.zeros((8, 10, 3), np.uint8)
-        mask[2, 2:4, 1] = 1
-        for kind, values in (("images", image), ("masks", mask)):
-            volume = nib.Nifti1Image(values, np.diag([1.0, 1.0, 5.0, 1.0]))
-            nib.save(volume, tmp_path / kind / f"v{number}.nii.gz")
+        for folder, values in (("images", image), ("masks", mask)):
+            save(tmp_path / folder / f"v{number}.nii.gz", values, zooms=(1, 1, 5))
     options = "input.neighbours=2", "input.flips=true", "input.patch=[64,96]", "model.norm=instance"
     found = banner(tmp_path, "data=nifti", "data.val=[v3]", *options)
     assert "test" not in found
@@ -126,23 +101,18 @@ def test_volumes_are_counted_in_slices(tmp_path):
     assert found["train"] == f"3 cases of 9 slices; background {1 - 2 / 240:.1%}, class 1 {share}"
     assert found["backbone"] == "resnet18, 5 channels in"
     assert found["norm"] == "instance (that of the decoder)"
-    assert found["input"] == ("1 channels and 2 slices on either side; zscore (images of float32)")
+    assert found["input"] == "1 channels and 2 slices on either side; zscore (images of float32)"
     assert (
         found["patch"] == "64 x 96 (as configured), 207 per epoch; windows with overlap 0.5, flips"
     )
 
 
 def test_classes_that_overlap_are_told(tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in ("low", "high"):
-        (tmp_path / "masks" / name).mkdir(parents=True)
-    for number in range(3):
-        image = np.full((10, 10), number, np.uint8)
-        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
-        for name, rows in (("low", 5), ("high", 2)):
-            mask = np.zeros((10, 10), np.uint8)
-            mask[:rows] = 255
-            Image.fromarray(mask).save(tmp_path / "masks" / name / f"{number}.png")
+    low, high = ([[255] * 10] * rows + [[0] * 10] * (10 - rows) for rows in (5, 2))
+    for number in "012":
+        save(tmp_path / "images" / f"{number}.png", [[int(number)] * 10] * 10)
+    save_all(tmp_path / "masks" / "low", **dict.fromkeys("012", low))
+    save_all(tmp_path / "masks" / "high", **dict.fromkeys("012", high))
     found = banner(tmp_path, "data=folder", 'data.val=["1"]', 'data.test=["2"]')
     assert found["classes"] == "high = 1, low = 1 (a pixel may have several)"
     assert found["train"] == "1 cases; high 20.0%, low 50.0%"

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import lightning
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 
 from tasks.common.recipe.backbone import BackboneChoice
@@ -88,27 +88,17 @@ def trainer_in(folder, **options):
     return quiet_trainer(folder, **{"max_epochs": 2, "limit_val_batches": 0} | options)
 
 
-class Watch(lightning.Callback):
-    """Keeps the batches and the losses."""
-
-    def __init__(self):
-        self.batches, self.losses = [], []
-
-    def on_train_batch_start(self, _trainer, _module, batch, _index):
-        self.batches.append(tuple(part.numpy().tobytes() for part in batch))
-
-    def on_train_batch_end(self, _trainer, _module, outputs, *_):
-        self.losses.append(outputs["loss"].item())
-
-
 @pytest.mark.parametrize("classes", [TWO, LAYERS], ids=["exclusive", "overlapping"])
 def test_what_is_easily_learnt_is_learnt(write_set, tmp_path, classes):
     data = write_set([scene(seed) for seed in range(4)], classes=classes)
     module = module_for(data, recipe=replace(RECIPE, epochs=6), deep_supervision=True)
-    batches, watch = data_for(module, data), Watch()
-    trainer_in(tmp_path, max_epochs=6, callbacks=[watch]).fit(module, batches)
-    assert len(watch.losses) == 24
-    assert np.mean(watch.losses[-4:]) < np.mean(watch.losses[:2]) / 4
+    batches, losses = data_for(module, data), []
+    keep = LambdaCallback(
+        on_train_batch_end=lambda _t, _m, outputs, *_: losses.append(outputs["loss"].item())
+    )
+    trainer_in(tmp_path, max_epochs=6, callbacks=[keep]).fit(module, batches)
+    assert len(losses) == 24
+    assert np.mean(losses[-4:]) < np.mean(losses[:2]) / 4
     trainer_in(tmp_path, limit_val_batches=1.0).validate(module, batches, verbose=False)
     assert all(row["dice"] > 0.9 for row in module.scores["val"].values())
 

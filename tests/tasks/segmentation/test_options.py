@@ -19,11 +19,7 @@ RANGE, SIZE = "takes the lowest and the highest .*got ", "takes height and width
         ("UNet", {"attention": "scse", "channels": (16, 8)}, rf"model\.attention{SMALL}.*16, 8"),
         ("UNet", {"attention": "sce"}, r"unknown model\.attention .*did you mean 'scse'"),
         ("UNet", {"upsampling": "linear"}, r"unknown model\.upsampling .*did you mean 'bilinear'"),
-        (
-            "Input",
-            {"normalisation": "zscores"},
-            r"unknown input\.normalisation .* mean 'zscore'",
-        ),
+        ("Input", {"normalisation": "zscores"}, r"unknown input\.normalisation .* mean 'zscore'"),
         ("Input", {"normalisation": "window"}, rf"input\.window {RANGE}\[\]"),
         ("Input", {"normalisation": "window", "window": (3, 1)}, rf"input\.window {RANGE}\[3, 1\]"),
         ("Input", {"neighbours": -1}, r"input\.neighbours takes an integer of at least 0, got -1"),

@@ -7,23 +7,31 @@ import torch
 
 from backbones import build_backbone
 from tasks.common.data.feature_cache.entry import batch_maps
-from tasks.segmentation.data.cases import CaseSet, class_table
+from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.model.frozen_features import PatchEncoder, check_views, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, set_of
 
-CASES = CaseSet(source="x", cases=(), classes=class_table({0: "background", 1: "square"}))
+CASES = set_of({}, class_table({0: "background", 1: "square"}))
+
+
+def unet(freeze=3, **options):
+    backbone = build_backbone("resnet18", weights="random", freeze=freeze)
+    options = UNetOptions(norm="group", channels=(16,) * 5, **options)
+    return ResNetUNet(backbone, num_classes=2, in_channels=3, options=options)
+
+
+def encoder_of(network, patch=(32, 32), cases=CASES):
+    inputs = InputOptions(patch=patch, patches=2)
+    return PatchEncoder(network, cases, options=inputs, decides={})
 
 
 @pytest.mark.parametrize("skip", [False, True], ids=["plain", "image_skip"])
 @pytest.mark.parametrize("patch", [(64, 64), (50, 70)])
 def test_the_logits_are_those_of_forward(skip, patch):
-    backbone = build_backbone("resnet18", weights="random", freeze=4)
-    options = UNetOptions(norm="group", channels=(16,) * 5, deep_supervision=True, image_skip=skip)
-    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options).train()
-    inputs = InputOptions(patch=patch, patches=2)
-    encoder = PatchEncoder(network, CASES, options=inputs, decides={})
+    network = unet(freeze=4, deep_supervision=True, image_skip=skip).train()
+    encoder = encoder_of(network, patch)
     image, labels = torch.rand(3, *patch), torch.zeros(patch, dtype=torch.uint8)
     with torch.no_grad():
         entry = encoder.encode((image, labels), torch.device("cpu"))
@@ -35,15 +43,12 @@ def test_the_logits_are_those_of_forward(skip, patch):
 
 
 def test_a_batch_has_every_patch_in_its_place():
-    backbone = build_backbone("resnet18", weights="random", freeze=3)
-    options = UNetOptions(norm="group", channels=(16,) * 5)
-    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options).eval()
-    encoder = PatchEncoder(network, CASES, options=InputOptions(patch=(32, 32)), decides={})
+    network = unet().eval()
     images = torch.rand(2, 3, 32, 32)
     labels = torch.stack([torch.full((32, 32), k, dtype=torch.uint8) for k in (3, 4)])
-    device = torch.device("cpu")
+    encode, device = encoder_of(network).encode, torch.device("cpu")
     with torch.no_grad():
-        entries = [encoder.encode(pair, device) for pair in zip(images, labels, strict=True)]
+        entries = [encode(pair, device) for pair in zip(images, labels, strict=True)]
         batch = PatchEncoder.collate(entries)
         found, expected = logits_from(network, batch), network(images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
@@ -57,10 +62,5 @@ def test_views_that_leave_slices_out_are_refused():
 
 
 def test_an_entry_of_another_orientation_is_another_entry():
-    backbone = build_backbone("resnet18", weights="random", freeze=3)
-    options = UNetOptions(norm="group", channels=(16,) * 5)
-    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options)
-    inputs = InputOptions(patch=(32, 32))
-    sets = (CASES, replace(CASES, exif="apply"))
-    encoders = [PatchEncoder(network, one, options=inputs, decides={}) for one in sets]
-    assert encoders[0].identity() != encoders[1].identity()
+    network, turned = unet(), replace(CASES, exif="apply")
+    assert encoder_of(network).identity() != encoder_of(network, cases=turned).identity()

@@ -47,22 +47,18 @@ def assert_same(ours, theirs, logits):
 @pytest.mark.parametrize("include_background", [True, False])
 def test_overlap_losses_are_those_of_monai(classes, batch_dice, include_background):
     logits, labels = random_batch(classes)
-    options = {"batch_dice": batch_dice, "include_background": include_background}
-    theirs = {
-        "include_background": include_background or not classes.exclusive,
-        "batch": batch_dice,
-        **activation(classes),
-    }
     truth = layers_of(labels, classes)
-    dice = DiceLoss(**theirs, **MONAI_SMOOTH)(logits, truth)
-    assert_same(loss_of(classes, name="dice", **options)(logits, labels), dice, logits)
-    tversky = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.2, beta=0.9)(logits, truth)
-    ours = loss_of(classes, name="tversky", alpha=0.2, beta=0.9, **options)
-    assert_same(ours(logits, labels), tversky, logits)
-    each = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.3, beta=0.7, reduction="none")
-    focal = (each(logits, truth) ** 0.75).mean()
-    ours = loss_of(classes, name="focal_tversky", **options)
-    assert_same(ours(logits, labels), focal, logits)
+    both = include_background or not classes.exclusive
+    theirs = {"include_background": both, "batch": batch_dice, **activation(classes)}
+    tversky = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.2, beta=0.9)
+    focal = TverskyLoss(**theirs, **MONAI_HALF, alpha=0.3, beta=0.7, reduction="none")
+    for options, expected in (
+        ({"name": "dice"}, DiceLoss(**theirs, **MONAI_SMOOTH)(logits, truth)),
+        ({"name": "tversky", "alpha": 0.2, "beta": 0.9}, tversky(logits, truth)),
+        ({"name": "focal_tversky"}, (focal(logits, truth) ** 0.75).mean()),
+    ):
+        options |= {"batch_dice": batch_dice, "include_background": include_background}
+        assert_same(loss_of(classes, **options)(logits, labels), expected, logits)
 
 
 @pytest.mark.parametrize("weights", [(0.5, 2.0, 3.0), ()])
@@ -71,11 +67,8 @@ def test_cross_entropy_is_that_of_torch(weights, smoothing):
     logits, labels = random_batch(EXCLUSIVE)
     labels[0, :2] = IGNORE
     ours = loss_of(EXCLUSIVE, name="ce", class_weights=weights, label_smoothing=smoothing)
-    theirs = nn.CrossEntropyLoss(
-        weight=torch.tensor(weights) if weights else None,
-        ignore_index=IGNORE,
-        label_smoothing=smoothing,
-    )
+    weight = torch.tensor(weights) if weights else None
+    theirs = nn.CrossEntropyLoss(weight, ignore_index=IGNORE, label_smoothing=smoothing)
     assert_same(ours(logits, labels), theirs(logits, labels.long()), logits)
 
 
@@ -108,14 +101,9 @@ def test_class_weights_of_layers_make_a_weighted_mean(name):
 @pytest.mark.parametrize("classes", [EXCLUSIVE, SINGLE])  # MONAI has softmax for several layers
 def test_dice_and_cross_entropy_are_added_as_monai_does(classes):
     logits, labels = random_batch(classes)
-    monai = DiceCELoss(
-        include_background=not classes.exclusive,
-        **activation(classes),
-        **MONAI_SMOOTH,
-        batch=True,
-        lambda_dice=2.0,
-        lambda_ce=0.5,
-    )
+    options = {"include_background": not classes.exclusive, "batch": True}
+    options |= {**activation(classes), **MONAI_SMOOTH, "lambda_dice": 2.0, "lambda_ce": 0.5}
+    monai = DiceCELoss(**options)
     ours = loss_of(classes, dice_weight=2.0, ce_weight=0.5)(logits, labels)
     assert_same(ours, monai(logits, layers_of(labels, classes)), logits)
 
@@ -234,12 +222,9 @@ def test_the_loss_brings_nothing_into_a_checkpoint():
     assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}
 
 
-def test_a_loss_without_cross_entropy_is_not_smoothed():
+def test_options_and_classes_that_do_not_fit_are_refused():
     with refuses(r"^recipe\.label_smoothing=0\.1 is of cross entropy.*loss\.name=tversky"):
         loss_of(EXCLUSIVE, label_smoothing=0.1, name="tversky")
-
-
-def test_classes_that_do_not_fit_the_loss_are_refused():
     with refuses(r"^loss\.class_weights has 2 numbers, expected one for"):
         loss_of(EXCLUSIVE, class_weights=(1, 2))
     with refuses(r"every pixel is a, the only class, .* exclusive=False"):

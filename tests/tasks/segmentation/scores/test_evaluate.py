@@ -1,15 +1,14 @@
 """Scores of hand-made segmenters, against those computed by hand and case by case."""
 
 import math
+from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.evaluate import evaluate, evaluate_masks, print_summary, read_cases
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import refuses, save, save_all
 from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell"})
@@ -28,25 +27,19 @@ def block(rows, columns, value):
     return pixels
 
 
-def write(folder, **files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels in files.items():
-        Image.fromarray(pixels).save(folder / f"{name}.png")
-
-
 @pytest.fixture
 def folders(tmp_path):
     """A case that is half right, one that is missed, one with nothing, and a false alarm."""
     nothing = block(0, 0, 0)
-    write(tmp_path / "i", a=block(10, 10, 200), b=nothing, c=nothing, d=block(4, 5, 200))
-    write(tmp_path / "m", a=block(5, 10, 7), b=block(2, 2, 7), c=nothing, d=nothing)
+    save_all(tmp_path / "i", a=block(10, 10, 200), b=nothing, c=nothing, d=block(4, 5, 200))
+    save_all(tmp_path / "m", a=block(5, 10, 7), b=block(2, 2, 7), c=nothing, d=nothing)
     return tmp_path / "m", tmp_path / "i"
 
 
-def scored(masks, images, its_card=None):
-    its_card = its_card or made_card(TABLE)
-    split, unit = read_cases(masks, images, its_card)
-    return *evaluate(LIGHT, its_card, split, tolerance=1), unit
+def scored(masks, images, classes=TABLE, **options):
+    card = made_card(classes, **options)
+    split, unit = read_cases(masks, images, card)
+    return *evaluate(LIGHT, card, split, tolerance=1), unit
 
 
 def test_cases_and_their_summary_are_scored_as_by_hand(folders):
@@ -68,20 +61,18 @@ def test_cases_and_their_summary_are_scored_as_by_hand(folders):
 def test_what_the_truth_leaves_out_is_not_scored(tmp_path):
     mask = block(10, 10, 255)
     mask[:5, :10] = 7
-    write(tmp_path / "i", a=block(10, 10, 200))
-    write(tmp_path / "m", a=mask)
-    its_card = made_card(class_table({0: "background", 7: "cell", 255: "ignore"}))
-    assert scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]["cell"]["dice"] == 1
+    save_all(tmp_path / "i", a=block(10, 10, 200))
+    save_all(tmp_path / "m", a=mask)
+    classes = class_table({0: "background", 7: "cell", 255: "ignore"})
+    assert scored(tmp_path / "m", tmp_path / "i", classes)[0]["a"]["cell"]["dice"] == 1
 
 
 def test_a_volume_is_scored_in_millimetres(tmp_path):
     """Along slices of 4 mm; the prediction has one slice of 16 pixels more than the truth."""
     image, mask = np.zeros((2, 6, 6, 5), np.uint8)
     image[1:5, 1:5, 1:4], mask[1:5, 1:5, 1:3] = 200, 7
-    for kind, values in (("i", image), ("m", mask)):
-        (tmp_path / kind).mkdir()
-        volume = nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0]))
-        nib.save(volume, tmp_path / kind / "v.nii.gz")
+    save(tmp_path / "i" / "v.nii.gz", image, zooms=(1, 1, 4))
+    save(tmp_path / "m" / "v.nii.gz", mask, zooms=(1, 1, 4))
     cases, _, unit = scored(tmp_path / "m", tmp_path / "i")
     assert unit == "mm"
     scores = cases["v"]["cell"]
@@ -91,11 +82,11 @@ def test_a_volume_is_scored_in_millimetres(tmp_path):
 
 
 def test_classes_that_overlap_are_scored_one_by_one(tmp_path):
-    write(tmp_path / "i", a=block(10, 10, 200))
-    write(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
-    write(tmp_path / "m" / "high", a=block(5, 10, 255))
-    its_card = made_card(ClassTable(names=("high", "low"), values=((1,), (1,)), exclusive=False))
-    case = scored(tmp_path / "m", tmp_path / "i", its_card)[0]["a"]
+    save_all(tmp_path / "i", a=block(10, 10, 200))
+    save_all(tmp_path / "m" / "low", a=255 - block(10, 10, 255))
+    save_all(tmp_path / "m" / "high", a=block(5, 10, 255))
+    classes = replace(TWO, names=("high", "low"))
+    case = scored(tmp_path / "m", tmp_path / "i", classes)[0]["a"]
     # `LIGHT` finds what is light as its second class, which is "low" here.
     assert case["low"]["dice"] == case["high"]["dice"] == 0
     assert case["high"]["predicted_pixels"] == 40 * 50 - 100
@@ -105,9 +96,9 @@ def test_regions_of_one_mask_are_scored_by_their_values(tmp_path):
     """Of nnU-Net: low is 1 and 2, high is 2 alone."""
     mask = block(20, 50, 2)
     mask[20:] = 1
-    write(tmp_path / "i", a=block(20, 50, 200))
-    write(tmp_path / "m", a=mask)
-    case = scored(tmp_path / "m", tmp_path / "i", made_card(REGIONS))[0]["a"]
+    save_all(tmp_path / "i", a=block(20, 50, 200))
+    save_all(tmp_path / "m", a=mask)
+    case = scored(tmp_path / "m", tmp_path / "i", REGIONS)[0]["a"]
     assert case["high"]["dice"] == 1
     assert case["low"]["dice"] == pytest.approx(2 * 1000 / (1000 + 2000))
 
@@ -116,7 +107,7 @@ def test_other_classes_are_refused(folders, tmp_path):
     with refuses(r"m has the classes background, class 7; .* on low, high"):
         read_cases(*folders, made_card(TWO))
     for name in ("high", "low"):
-        write(tmp_path / "k" / name, **dict.fromkeys("abcd", block(1, 1, 1)))
+        save_all(tmp_path / "k" / name, **dict.fromkeys("abcd", block(1, 1, 1)))
     for table in (TWO, REGIONS):
         with refuses(r"k has the classes high, low; .* on low, high"):
             read_cases(tmp_path / "k", folders[1], made_card(table))
@@ -124,7 +115,7 @@ def test_other_classes_are_refused(folders, tmp_path):
 
 def test_mask_values_of_no_class_are_refused(folders):
     other = made_card(class_table({0: "background", 8: "cell"}))
-    with refuses(r"3 of 4 cases|2 of 4 cases cannot be used") as caught:
+    with refuses("2 of 4 cases cannot be used") as caught:
         read_cases(*folders, other)
     said = str(caught.value)
     assert "a.png has mask values that are in no class: 7 (50 pixels); expected 0, 8" in said
@@ -138,10 +129,10 @@ def test_images_and_masks_that_do_not_fit_are_refused(folders):
     masks, images = folders
     with refuses(r"i has images of 1 channels; .* trained on 3\."):
         read_cases(masks, images, made_card(TABLE, channels=3))
-    write(masks, a=block(5, 10, 7).T.copy())
+    save_all(masks, a=block(5, 10, 7).T.copy())
     with refuses(r"turned by an EXIF orientation\? See --exif\)"):
         read_cases(masks, images, made_card(TABLE))
-    write(masks, e=block(0, 0, 0))
+    save_all(masks, e=block(0, 0, 0))
     with refuses(r"1 of 5 masks without an image \('?e'?\)"):
         read_cases(masks, images, made_card(TABLE))
 
@@ -153,24 +144,21 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
     lines = capsys.readouterr().out.replace("│", " ").replace("┃", " ").split("\n")
     rows = [line.split() for line in lines]
     assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in [row[:7] for row in rows]
-    dice = f"{2 / 9:.3f}"
-    assert sorted(row[: row.index(dice) + 1] for row in rows if dice in row) == [
-        ["cell", dice],
-        ["mean", "of", "classes", dice],
-    ]
-    assert ["cell", "4", "3", "2", "1", "1", "0.500"] in rows
-    assert ["mean", "of", "classes", "4", "3", "2", "1", "1", "0.500"] in rows
+    counts = ["4", "3", "2", "1", "1", "0.500"]
+    for name in (["cell"], ["mean", "of", "classes"]):
+        assert [*name, f"{2 / 9:.3f}"] in [row[: len(name) + 1] for row in rows]
+        assert [*name, *counts] in rows
 
 
 def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):
     images, masks = tmp_path / "imagesTr", tmp_path / "labelsTr"
-    write(images, x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
-    write(masks, x=block(10, 10, 7), y=block(4, 4, 7))
+    save_all(images, x_0000=block(10, 10, 200), y_0000=block(4, 4, 200))
+    save_all(masks, x=block(10, 10, 7), y=block(4, 4, 7))
     for hidden in (images / "._x_0000.png", masks / "._x_0000.png", masks / "._x.png"):
         hidden.write_bytes(b"x")
     cases, *_ = scored(masks, images)
     assert {name: case["cell"]["dice"] for name, case in cases.items()} == {"x": 1, "y": 1}
-    Image.fromarray(block(10, 10, 7)).save(masks / "x.tif")
+    save(masks / "x.tif", block(10, 10, 7))
     with refuses(r"'x.png' and 'x.tif' are both the mask of 'x'"):
         read_cases(masks, images, made_card(TABLE))
 
@@ -179,7 +167,7 @@ def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(
     masks, images = folders
     found = masks.parent / "found"
     nothing = block(0, 0, 0)
-    write(found, a=block(10, 10, 7), b=nothing, c=nothing, d=block(4, 5, 7))
+    save_all(found, a=block(10, 10, 7), b=nothing, c=nothing, d=block(4, 5, 7))
     expected, summary, _ = scored(masks, images)
     cases, total, unit, notes = evaluate_masks(found, masks.rename(masks.parent / "t"), tolerance=1)
     assert (unit, notes) == ("px", [])
@@ -191,32 +179,32 @@ def test_masks_of_any_tool_have_the_scores_of_the_segmenter_that_finds_the_same(
 def test_predicted_masks_that_do_not_fit_are_refused(folders):
     masks, _ = folders
     found = masks.parent / "found"
-    write(found, **dict.fromkeys("abc", block(0, 0, 0)))
+    save_all(found, **dict.fromkeys("abc", block(0, 0, 0)))
     with refuses(r"1 of 4 masks without an image \('d'\)"):
         evaluate_masks(found, masks, tolerance=1)
     for pixels, message in (
         (block(0, 0, 0)[:30], r"d.png has the size 1 x 30 x 50, but .*d.png has 1 x 40"),
         (block(2, 2, 9), r"d.png .* in no class: 9 .* Repair the mask, or give"),
     ):
-        write(found, d=pixels)
+        save_all(found, d=pixels)
         with refuses(message):
             evaluate_masks(found, masks, tolerance=1)
 
 
 def test_gray_images_are_scored_by_a_segmenter_of_rgb(folders):
-    its_card = made_card(TABLE, channels=3, gray_or_rgb=True)
-    split, _ = read_cases(*folders, its_card)
+    options = {"channels": 3, "gray_or_rgb": True}
+    split, _ = read_cases(*folders, made_card(TABLE, **options))
     assert split.notes == ("4 of 4 images are gray, such as a: read as RGB",)
-    cases, _ = evaluate(LIGHT, its_card, split, tolerance=1)
+    cases, *_ = scored(*folders, **options)
     assert cases["a"]["cell"]["dice"] == pytest.approx(2 * 50 / 150)
 
 
 def test_results_and_truth_are_matched_by_words_or_by_an_ending(tmp_path):
     truth, found = block(10, 10, 7), block(5, 10, 7)
-    write(tmp_path / "found", a_mask=found)
-    for folder, name in (("plain", "a"), ("worded", "a_gt"), ("both", "a_x")):
-        write(tmp_path / folder, **{name: truth})
-    write(tmp_path / "both", a_y=found)
+    save_all(tmp_path / "found", a_mask=found)
+    save_all(tmp_path / "plain", a=truth)
+    save_all(tmp_path / "worded", a_gt=truth)
+    save_all(tmp_path / "both", a_x=truth, a_y=found)
 
     def dice(folder, **options):
         scores, *_ = evaluate_masks(tmp_path / "found", tmp_path / folder, tolerance=1, **options)
@@ -231,7 +219,7 @@ def test_an_ending_of_the_truth_is_told(folders):
     masks, images = folders
     for path in list(masks.iterdir()):
         path.rename(path.with_name(f"{path.stem}_by_anna.png"))
-        write(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
+        save_all(masks, **{f"{path.stem}_by_tom": block(0, 0, 0)})
     split, _ = read_cases(masks, images, made_card(TABLE), mask_suffix="_by_anna")
     assert [case.masks[0].name for case in split.cases] == [f"{n}_by_anna.png" for n in "abcd"]
     assert split.notes == (

@@ -83,12 +83,9 @@ def test_scores_are_those_of_monai(classes, depth, spacing, seed, tolerance):
     assert list(ours) == ["a", "b"]
     for index, name in enumerate(ours):
         expected = {metric: value[index].item() for metric, value in theirs.items()}
-        counts = {
-            "predicted_pixels": pair[0][0, index].sum(),
-            "truth_pixels": pair[1][0, index].sum(),
-        }
-        found = {metric: ours[name][metric] for metric in (*expected, *counts)}
-        assert found == pytest.approx({**expected, **counts}, rel=1e-5)
+        expected["predicted_pixels"], expected["truth_pixels"] = (p[0, index].sum() for p in pair)
+        found = {metric: ours[name][metric] for metric in expected}
+        assert found == pytest.approx(expected, rel=1e-5)
         assert 0.1 < ours[name]["dice"] < 0.95
 
 
@@ -96,21 +93,24 @@ NAN = math.nan
 DIAGONAL = math.hypot(2 * 0.6, 3 * 1.1)
 
 
+OVERLAPS = ("dice", "iou", "precision", "recall", "nsd")
+
+
 @pytest.mark.parametrize(
-    ("prediction", "truth", "expected"),
+    ("prediction", "truth", "overlaps", "distance"),
     [
-        (0, 0, {"dice": NAN, "iou": NAN, "precision": NAN, "recall": NAN, "nsd": NAN, "hd95": NAN}),
-        (0, 1, {"dice": 0, "iou": 0, "precision": 0, "recall": 0, "nsd": 0, "hd95": DIAGONAL}),
-        (1, 0, {"dice": 0, "iou": 0, "precision": 0, "recall": NAN, "nsd": 0, "hd95": DIAGONAL}),
-        (1, 1, {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "nsd": 1, "hd95": 0}),
+        (0, 0, (NAN, NAN, NAN, NAN, NAN), NAN),
+        (0, 1, (0, 0, 0, 0, 0), DIAGONAL),
+        (1, 0, (0, 0, 0, NAN, 0), DIAGONAL),
+        (1, 1, (1, 1, 1, 1, 1), 0),
     ],
 )
-def test_what_is_not_there_scores_as_the_table_says(prediction, truth, expected):
-    empty, some = np.zeros((2, 3)), np.eye(2, 3)
-    scores = one_class((some if prediction else empty, some if truth else empty))
-    pixels = {"predicted_pixels": 2 * prediction, "truth_pixels": 2 * truth}
-    expected = {**expected, **pixels}
-    assert {name: scores[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+def test_what_is_not_there_scores_as_the_table_says(prediction, truth, overlaps, distance):
+    some = np.eye(2, 3)
+    scores = one_class((some * prediction, some * truth))
+    found = [scores[name] for name in (*OVERLAPS, "hd95", "predicted_pixels", "truth_pixels")]
+    expected = (*overlaps, distance, 2 * prediction, 2 * truth)
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_missed_structure_has_the_distance_of_the_brats_challenge():
@@ -122,7 +122,7 @@ def test_a_missed_structure_has_the_distance_of_the_brats_challenge():
 
 def test_masks_that_do_not_meet_have_a_distance_and_no_overlap():
     scores = one_class(([[1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1]]))
-    assert [scores[name] for name in ("dice", "iou", "precision", "recall", "nsd")] == [0] * 5
+    assert [scores[name] for name in OVERLAPS] == [0] * 5
     assert scores["hd95"] == pytest.approx(1.1 * 3.95)  # of 3 and 4 pixels
 
 

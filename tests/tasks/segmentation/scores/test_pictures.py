@@ -1,6 +1,7 @@
 """Drawn labels, judged by their pixels: right place, right colour."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -136,19 +137,13 @@ SAMPLE = SegmentationSample(
 def grid(tmp_path, monkeypatch):
     """Draw samples; return the rows of panels, and the legend."""
 
-    def draw(samples, classes=CLASSES):
-        seen = {}
-        make = pictures.sheet
-
-        def remember(rows, *, side, legend):
-            seen.update(rows=rows, legend=legend)
-            return make(rows, side=side, legend=legend)
-
+    def draw(samples):
+        sheet = Mock(side_effect=pictures.sheet)
         with monkeypatch.context() as patch:
-            patch.setattr(pictures, "sheet", remember)
-            prediction_grid(samples, classes=classes, path=tmp_path / "p.png")
+            patch.setattr(pictures, "sheet", sheet)
+            prediction_grid(samples, classes=CLASSES, path=tmp_path / "p.png")
         assert (tmp_path / "p.png").is_file()
-        return seen["rows"], seen["legend"]
+        return sheet.call_args.args[0], sheet.call_args.kwargs["legend"]
 
     return draw
 
@@ -165,13 +160,9 @@ def test_the_grid_shows_the_image_the_truth_and_the_prediction(grid):
 def test_titles_name_the_case_and_its_dice_and_the_legend_what_occurs_in_order(grid):
     other = replace(SAMPLE, name="a $x$", dice=float("nan"), truth=square(IGNORE))
     rows, legend = grid([replace(SAMPLE, truth=square(2), prediction=square(1)), other])
-    assert [panel.title for row in rows for panel in row] == [
-        "case 7",
-        "truth",
-        "prediction, Dice 0.250",
-        "a $x$",
-        "truth",
-        "prediction, Dice not defined",
+    assert [[panel.title for panel in row] for row in rows] == [
+        ["case 7", "truth", "prediction, Dice 0.250"],
+        ["a $x$", "truth", "prediction, Dice not defined"],
     ]
     assert legend == {"gland": tuple(ORANGE), "nucleus": tuple(BLUE), "ignore": GRAY}
     assert list(legend) == ["gland", "nucleus", "ignore"]

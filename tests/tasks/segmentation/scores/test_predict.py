@@ -1,6 +1,6 @@
 """Predictions of hand-made segmenters whose answer is known, as files."""
 
-import re
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +9,7 @@ from PIL import Image
 
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
-from tests.tasks.segmentation.conftest import refuses
+from tests.tasks.segmentation.conftest import misses, refuses, save, save_all
 from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell", 300: "debris"})
@@ -18,13 +18,12 @@ TWO = ClassTable(names=("dark", "bright"), values=((1,), (1,)), exclusive=False)
 
 def levels(channel):
     """Background below 100, cell below 200, debris from there on."""
-    return Made(
-        lambda x: [
-            (x[:, channel] < 99.5 / 255).float(),
-            ((x[:, channel] > 99.5 / 255) & (x[:, channel] < 199.5 / 255)).float(),
-            (x[:, channel] > 199.5 / 255).float(),
-        ]
-    )
+
+    def logits(x):
+        light, dark = x[:, channel] > 199.5 / 255, x[:, channel] < 99.5 / 255
+        return [part.float() for part in (dark, ~light & ~dark, light)]
+
+    return Made(logits)
 
 
 def expected(values):
@@ -37,11 +36,6 @@ def noise(*shape, seed=0):
 
 def filled(value):
     return np.full((20, 20), value, np.float32)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -67,22 +61,18 @@ def mask(tmp_path):
     return read
 
 
-def test_a_picture_larger_than_a_window_gets_the_mask_values_of_the_training_data(
-    tmp_path, predict, mask
-):
+def test_a_picture_larger_than_a_window_gets_the_values_of_the_training(tmp_path, predict, mask):
     image = noise(70, 45)
-    save(tmp_path / "a.png", image)
-    (line,) = predict(tmp_path / "a.png")
+    (line,) = predict(save(tmp_path / "a.png", image))
     np.testing.assert_array_equal(mask("a.png"), expected(image))
     shares = [(expected(image) == value).mean() for value in (7, 300)]
     assert line == f"a: cell {shares[0]:.1%}, debris {shares[1]:.1%}"
 
 
 def test_an_overlay_shows_what_was_found(tmp_path, predict):
-    image = np.full((40, 40), 20, np.uint8)
-    save(tmp_path / "dark.png", image)
-    image[10:30, 10:30] = 150
-    save(tmp_path / "light.png", image)
+    dark = np.full((40, 40), 20, np.uint8)
+    light = np.pad(np.full((20, 20), 150, np.uint8), 10, constant_values=20)
+    save_all(tmp_path, dark=dark, light=light)
     lines = predict()
     assert lines == ["dark: cell 0.0%, debris 0.0%", "light: cell 25.0%, debris 0.0%"]
     for name, coloured in (("dark", False), ("light", True)):
@@ -96,8 +86,7 @@ def test_a_volume_gets_its_mask_where_its_own_voxels_are(tmp_path, predict, mask
     values = noise(9, 7, 5)
     codes = nib.orientations.axcodes2ornt(tuple(orientation))
     affine = np.zeros((4, 4))
-    for stored, (world, sign) in enumerate(codes):
-        affine[int(world), stored] = sign * (0.7, 1.1, 4.0)[stored]
+    affine[codes[:, 0].astype(int), range(3)] = codes[:, 1] * (0.7, 1.1, 4.0)
     affine[:, 3] = 3, -20, 50, 1
     nib.save(nib.Nifti1Image(values, affine), tmp_path / "ct.nii.gz")
     predict()
@@ -111,18 +100,15 @@ def test_a_volume_gets_its_mask_where_its_own_voxels_are(tmp_path, predict, mask
 def test_the_slice_before_is_the_one_on_the_lower_side_in_space(tmp_path, predict, mask):
     """A segmenter that sees three slices and answers with the first."""
     values = noise(6, 5, 4)
-    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, -5.0, 1.0])), tmp_path / "v.nii")
+    save(tmp_path / "v.nii", values, zooms=(1, 1, -5))
     predict(neighbours=1)
     lower = values[:, :, [1, 2, 3, 3]]  # stored from top to bottom
     np.testing.assert_array_equal(mask("v.nii"), expected(lower))
 
 
-def test_channels_in_files_of_their_own_are_seen_in_the_order_of_their_numbers(
-    tmp_path, predict, mask
-):
+def test_channels_in_files_of_their_own_are_seen_in_their_order(tmp_path, predict, mask):
     one, two = noise(20, 30), noise(20, 30, seed=1)
-    for number, channel in ((1, two), (0, one)):
-        save(tmp_path / f"p_{number:04d}.png", channel)
+    save_all(tmp_path, p_0001=two, p_0000=one)
     table = class_table({0: "background", 1: "first is lighter"})
     predict(segmenter=Made(lambda x: [x[:, 1], x[:, 0]]), channels=2, classes=table)
     np.testing.assert_array_equal(mask("p.png"), (one > two).astype(int))
@@ -154,14 +140,11 @@ def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path, predict, mask):
         ("z.tif", filled(np.nan), r"z\.tif has numbers that are NaN or infinite; repair it"),
     ],
 )
-def test_a_bad_image_is_skipped_and_named_and_the_others_are_written(
-    tmp_path, predict, name, pixels, message
-):
-    for good in ("a", "zz"):
-        save(tmp_path / f"{good}.png", noise(20, 20))
-    save(tmp_path / name, noise(64, 64) if pixels is None else pixels)
+def test_a_bad_image_is_named_and_the_others_are_written(tmp_path, predict, name, pixels, message):
+    save_all(tmp_path, a=noise(20, 20), zz=noise(20, 20))
+    path = save(tmp_path / name, noise(64, 64) if pixels is None else pixels)
     if pixels is None:
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:700])
+        path.write_bytes(path.read_bytes()[:700])
     start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
     with refuses(start + message):
         predict()
@@ -187,8 +170,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path, predict, mask):
 
 
 def test_masks_that_would_replace_each_other_are_refused_before_any_is_written(tmp_path, predict):
-    for name in ("a.png", "a_b.png"):
-        save(tmp_path / name, noise(20, 20))
+    save_all(tmp_path, a=noise(20, 20), a_b=noise(20, 20))
     classes = ClassTable(names=("b_x", "x"), values=((1,), (1,)), exclusive=False)
     with refuses(r"of 'a' and 'a_b', would be called 'a_b_x'"):
         predict(classes=classes)
@@ -207,8 +189,7 @@ def test_a_damaged_first_channel_does_not_end_the_search(tmp_path):
 
 
 def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_takes(tmp_path):
-    for name in ("a_0000", "a_0001", "b_0000", "c"):
-        save(tmp_path / f"{name}.png", noise(4, 4))
+    save_all(tmp_path, **dict.fromkeys(("a_0000", "a_0001", "b_0000", "c"), noise(4, 4)))
     own = {name: [f"{name}.png"] for name in ("b_0000", "c")}
     assert names(tmp_path, 2) == {"a": ["a_0000.png", "a_0001.png"], **own}
     alone = {f"a_000{n}": [f"a_000{n}.png"] for n in (0, 1)}
@@ -216,9 +197,9 @@ def test_numbered_files_are_channels_where_they_are_as_many_as_the_segmenter_tak
 
 
 def test_numbered_photos_are_no_channels_of_each_other(tmp_path):
-    for number in range(3):
-        save(tmp_path / f"img_{number:04d}.png", noise(20, 20, 3))
-    assert sorted(names(tmp_path, 3)) == ["img_0000", "img_0001", "img_0002"]
+    photos = [f"img_{number:04d}" for number in range(3)]
+    save_all(tmp_path, **dict.fromkeys(photos, noise(20, 20, 3)))
+    assert sorted(names(tmp_path, 3)) == photos
 
 
 def test_files_of_one_stem_keep_their_suffix_and_what_is_no_image_is_passed_over(tmp_path):
@@ -230,40 +211,33 @@ def test_files_of_one_stem_keep_their_suffix_and_what_is_no_image_is_passed_over
 
 def test_a_source_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match=r"no image in .*; expected files that end in .jp"):
+    with misses(r"no image in .*; expected files that end in .jp"):
         find_cases([tmp_path], channels=1, output=tmp_path)
-    gone = re.escape(str(tmp_path / "gone"))
-    with pytest.raises(FileNotFoundError, match=rf"no file or folder '{gone}'\."):
+    with misses(r"no file or folder '.*/gone'\."):
         find_cases([tmp_path / "gone"], channels=1, output=tmp_path)
 
 
 def test_the_picture_of_a_split_has_cases_from_all_of_it(write_set, tmp_path, monkeypatch):
     """Of a volume the slice with most in the prediction; its Dice is by hand."""
-    drawn = {}
-    monkeypatch.setattr(
-        "tasks.segmentation.scores.predict.prediction_grid",
-        lambda samples, **_: drawn.update(samples=samples),
-    )
+    drawn = Mock()
+    monkeypatch.setattr("tasks.segmentation.scores.predict.prediction_grid", drawn)
     image, truth = np.zeros((2, 3, 8, 8), np.uint8)
     image[1, :4], truth[1, :2] = 255, 1
     split = write_set([(image[None], truth)] * 5)
     made = Made(lambda x: [0.5 - x[:, 0], x[:, 0] - 0.5])
     draw_predictions(made, made_card(split.classes), split, tmp_path / "p.png", count=2)
-    samples = drawn["samples"]
+    (samples,) = drawn.call_args.args
     assert [sample.name for sample in samples] == ["case0, slice 1", "case2, slice 1"]
     assert samples[0].dice == pytest.approx(2 * 16 / (16 + 32))
-    assert samples[0].prediction.sum() == 32
-    assert samples[0].truth.sum() == 16
+    assert (samples[0].prediction.sum(), samples[0].truth.sum()) == (32, 16)
 
 
 @pytest.mark.parametrize(
     ("channels", "stored", "note"), [(3, "L", "gray, read as RGB"), (1, "RGB", "RGB, read as gray")]
 )
-def test_gray_images_are_taken_by_a_segmenter_of_rgb_and_the_other_way_round(
-    tmp_path, predict, mask, channels, stored, note
-):
+def test_gray_and_rgb_stand_in_for_each_other(tmp_path, predict, mask, channels, stored, note):
     image = noise(40, 40)
-    save(tmp_path / "a.png", np.asarray(Image.fromarray(image).convert(stored)))
+    Image.fromarray(image).convert(stored).save(tmp_path / "a.png")
     (line,) = predict(segmenter=levels(channels - 1), channels=channels, gray_or_rgb=True)
     assert line.endswith(f"; {note}")
     np.testing.assert_array_equal(mask("a.png"), expected(image))

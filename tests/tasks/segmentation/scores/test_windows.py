@@ -1,6 +1,7 @@
 """Tiles and flips: equal to the whole image, to MONAI, and to sums by hand."""
 
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -72,7 +73,6 @@ def test_weights_fall_from_the_centre_as_a_gaussian_of_an_eighth_of_the_window()
         return torch.ones_like(tiles) * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
 
     share = sliding_window(numbered, torch.zeros(1, 1, 1, 24), window=(1, 16))[0, 0, 0]
-
     assert seen == [2]
     first, second = (torch.exp(-0.5 * (torch.arange(s, s + 8) / 2) ** 2) for s in (0.5, -7.5))
     first, second = first.clamp(min=1e-3), second.clamp(min=1e-3)
@@ -82,30 +82,17 @@ def test_weights_fall_from_the_centre_as_a_gaussian_of_an_eighth_of_the_window()
 
 
 def test_the_last_tile_lies_flush_with_the_border_and_none_is_padded():
-    starts = []
-
-    def remember(tiles):
-        assert tiles.shape[2:] == (5, 10)
-        starts.extend(tiles[:, 0, 0, 0].tolist())
-        return tiles
-
-    columns = torch.arange(27.0).expand(1, 1, 5, 27)
-    sliding_window(remember, columns, window=(8, 10), overlap=0.5)
-
-    assert starts == [0, 5, 10, 15, 17]
+    columns, network = torch.arange(27.0).expand(1, 1, 5, 27), Mock(side_effect=identity)
+    sliding_window(network, columns, window=(8, 10), overlap=0.5)
+    tiles = torch.cat([call.args[0] for call in network.call_args_list])
+    assert tiles.shape[2:] == (5, 10)
+    assert tiles[:, 0, 0, 0].tolist() == [0, 5, 10, 15, 17]
 
 
 def test_tiles_of_several_images_share_a_batch():
-    sizes = []
-
-    def remember(tiles):
-        sizes.append(len(tiles))
-        return tiles
-
-    image = torch.randn(3, 1, 4, 12)
-    logits = sliding_window(remember, image, window=(4, 4), overlap=0, batch_size=4)
-
-    assert sizes == [4, 4, 1]
+    image, network = torch.randn(3, 1, 4, 12), Mock(side_effect=identity)
+    logits = sliding_window(network, image, window=(4, 4), overlap=0, batch_size=4)
+    assert [len(call.args[0]) for call in network.call_args_list] == [4, 4, 1]
     torch.testing.assert_close(logits, image)
 
 
@@ -158,16 +145,12 @@ def test_flipped_logits_are_flipped_back_and_averaged():
         ({"overlap": -0.1}, r"overlap=-0.1"),
         ({"overlap": float("nan")}, r"overlap=nan"),
         ({"batch_size": 0}, r"batch_size=0; .* and 1 tile or more"),
+        ({"image": torch.zeros(1, 9, 9)}, r"shape \(1, 9, 9\); expected \(N, C, H, W\)"),
     ],
 )
-def test_options_out_of_range_are_refused(options, message):
+def test_images_and_options_that_do_not_fit_are_refused(options, message):
     with refuses(message):
-        sliding_window(identity, torch.zeros(1, 1, 9, 9), **{"window": (4, 4)} | options)
-
-
-def test_an_image_without_its_batch_is_refused():
-    with refuses(r"shape \(1, 9, 9\); expected \(N, C, H, W\)"):
-        sliding_window(identity, torch.zeros(1, 9, 9), window=(4, 4))
+        sliding_window(identity, **{"image": torch.zeros(1, 1, 9, 9), "window": (4, 4)} | options)
 
 
 @pytest.mark.parametrize(
