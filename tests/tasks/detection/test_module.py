@@ -5,51 +5,28 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.layouts.coco import coco_parts
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.data.splits import Splits, divide
-from tasks.detection.model.build import new_detector
+from tasks.detection.data.splits import divide
 from tasks.detection.model.card import load_detector
-from tasks.detection.module import DetectionModule
-from tasks.detection.options import DataOptions, DetectorOptions
+from tasks.detection.options import DataOptions
 from tasks.detection.scores.metrics import coco_ap
-from tests.tasks.detection.conftest import Knows
+from tests.tasks.detection.conftest import Knows, one_class, small_module
 from tests.trainer import quiet_trainer
-
-OPTIONS = DetectorOptions(
-    features=("c3", "c4"),
-    fpn_channels=16,
-    head_width=32,
-    anchor_sizes=(16, 32, 64),
-    min_size=64,
-    max_size=96,
-    rois_per_image=16,
-    score_threshold=0.0,
-)
 
 
 @pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> Splits:
+def splits(tmp_path_factory):
     root = tmp_path_factory.mktemp("sample")
     write_sample(root / "data", images={"train": 4, "val": 3}, size=64)
     names = {split: f"annotations/instances_{split}.json" for split in ("train", "val")}
     return divide(coco_parts(root=root / "data", **names), DataOptions())
 
 
-def module_for(splits, *, freeze=0, recipe=None):
-    network, card = new_detector(
-        BackboneChoice(name="resnet18", weights="random"),
-        OPTIONS,
-        data=splits.train,
-        norm="batch",
-        freeze=freeze,
-    )
-    truths = {"val": splits.val.truth, "test": splits.val.truth}
-    recipe = recipe or Recipe(batch_size=2, lr=0.1, weight_decay=0.1, warmup=0)
-    return DetectionModule(network, recipe=recipe, card=card, settings={}, truths=truths)
+def module_for(splits, **options):
+    return small_module(splits.train, val=splits.val, **options)
 
 
 def data_for(splits):
@@ -111,14 +88,11 @@ def test_validation_scores_each_image_once_with_the_data_sets_ids(splits, tmp_pa
 
 def test_detections_beyond_the_hundredth_count_where_the_detector_returns_more(splits):
     """150 boxes of one class that are all found, in training's own validation."""
-    entries = [{"bbox": [3.0 * i, 0, 2, 9], "area": 18.0, "iscrowd": 0} for i in range(150)]
-    entries = [e | {"id": 1 + i, "image_id": 7, "category_id": 3} for i, e in enumerate(entries)]
-    categories = [{"id": 3, "name": "cell"}]
-    truth = {"images": [{"id": 7}], "annotations": entries, "categories": categories}
+    truth = one_class([[3 * i, 0, 2, 9] for i in range(150)])
+    module = module_for(splits)
+    module.truths = {"val": truth}
+    module.results = {5: [entry | {"score": 0.9} for entry in truth["annotations"]]}
     for count, reached in ((100, 67 / 101), (150, 1.0)):
-        module = module_for(splits)
         options = replace(module.card.options, detections_per_image=count)
         module.card = replace(module.card, options=options)
-        module.truths = {"val": truth}
-        module.results = {7: [entry | {"score": 0.9} for entry in entries]}
         assert module.score("val")["ap"] == pytest.approx(reached)

@@ -10,15 +10,9 @@ from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Reg
 INF, NAN = math.inf, math.nan
 
 
-def clean(*regions, height=100, width=200):
-    image = LabelledImage(
-        path=Path("images/a.jpg"),
-        file_name="sub/a.jpg",
-        image_id=7,
-        height=height,
-        width=width,
-        regions=list(regions),
-    )
+def clean(*regions):
+    about = {"path": Path("images/a.jpg"), "file_name": "sub/a.jpg", "image_id": 7}
+    image = LabelledImage(**about, height=100, width=200, regions=list(regions))
     found = LabelledSet(
         source=Path("a.json"),
         image_folder=Path("images"),
@@ -78,38 +72,36 @@ def test_a_box_of_no_use_is_neither_learnt_nor_scored_and_counted(bbox, reason, 
     assert annotations.cleaned == {reason: 1}
 
 
-@pytest.mark.parametrize(
-    "bbox", [(40, 20, -30, 10), (10, 30, 30, -10), (40, 30, -30, -10), (10, 20, 30, 10)]
-)
-def test_corners_of_a_negative_size_are_put_in_order_and_counted(bbox):
-    annotations = clean(region(*bbox), region(1, 1, 5, 5))
-    np.testing.assert_array_equal(annotations.images[0].boxes[0], [10, 20, 40, 30])
-    assert annotations.truth["annotations"][0]["bbox"] == [10, 20, 30, 10]
-    assert annotations.truth["annotations"][0]["area"] == 300
-    turned = {"with corners put in order": 1} if min(bbox) < 0 else {}
-    assert annotations.cleaned == turned
+TURNED, CLIPPED = {"with corners put in order": 1}, {"clipped to the image": 1}
+ORDERED = [10, 20, 30, 10]
 
 
 @pytest.mark.parametrize(
-    ("bbox", "learnt"),
+    ("bbox", "learnt", "scored", "counted"),
     [
-        ((-5, 10, 20, 5), [0, 10, 15, 15]),
-        ((10, -5, 20, 10), [10, 0, 30, 5]),
-        ((190, 90, 20, 30), [190, 90, 200, 100]),
-        ((-1e9, -1e9, 1e300, 1e300), [0, 0, 200, 100]),
+        ((10, 20, 30, 10), [10, 20, 40, 30], ORDERED, {}),
+        ((40, 20, -30, 10), [10, 20, 40, 30], ORDERED, TURNED),
+        ((10, 30, 30, -10), [10, 20, 40, 30], ORDERED, TURNED),
+        ((40, 30, -30, -10), [10, 20, 40, 30], ORDERED, TURNED),
+        ((-5, 10, 20, 5), [0, 10, 15, 15], None, CLIPPED),
+        ((10, -5, 20, 10), [10, 0, 30, 5], None, CLIPPED),
+        ((190, 90, 20, 30), [190, 90, 200, 100], None, CLIPPED),
+        ((-1e9, -1e9, 1e300, 1e300), [0, 0, 200, 100], None, CLIPPED),
+        ((0, 0, 200, 100), [0, 0, 200, 100], None, {}),
+        # 199.9 + 0.1 is 200 + 3e-14 in float64, and 200 in float32.
+        ((199.9, 0, 0.1 + 1e-13, 5), [199.9, 0, 200, 5], None, {}),
     ],
 )
-def test_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(bbox, learnt):
-    annotations = clean(region(*bbox))
-    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([learnt]))
-    assert annotations.truth["annotations"][0]["bbox"] == list(bbox)
-    assert annotations.cleaned == {"clipped to the image": 1}
-
-
-def test_a_box_that_ends_at_the_edge_is_not_counted_as_clipped():
-    # 199.9 + 0.1 is 200 + 3e-14 in float64, and 200 in float32.
-    annotations = clean(region(0, 0, 200, 100), region(199.9, 0, 0.1 + 1e-13, 5))
-    assert annotations.cleaned == {}
+def test_corners_are_put_in_order_and_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(
+    bbox, learnt, scored, counted
+):
+    annotations = clean(region(*bbox), region(1, 1, 5, 5))
+    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([learnt, [1, 1, 6, 6]]))
+    truth = annotations.truth["annotations"][0]
+    x, y, width, height = truth["bbox"]
+    assert [x, y, width, height] == (scored or list(bbox))
+    assert truth["area"] == width * height
+    assert annotations.cleaned == counted
 
 
 def test_an_ignored_region_is_scored_but_not_learnt():

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from tasks.detection.data.transforms import apply, train_transform
 from tasks.detection.options import AugmentOptions
+from tests.backbones.errors import refuses
 
 HEIGHT, WIDTH = 100, 160
 BOX = np.array([[40, 20, 90, 70]], np.float32)
@@ -82,15 +83,12 @@ def test_zoom_and_shift_are_those_of_their_definition(scale, seed):
 def test_colour_jitter_is_within_its_factors():
     """Brightness, contrast and saturation multiply; a gray image has no saturation or hue."""
     image = np.full((8, 8, 3), 120, np.uint8)
-    found = [
-        run(train_transform(AugmentOptions(color_jitter=0.25)), [], seed=seed, image=image)[0]
-        for seed in range(60)
-    ]
+    jitter = train_transform(AugmentOptions(color_jitter=0.25))
+    found = [run(jitter, [], seed=seed, image=image)[0] for seed in range(60)]
     values = np.array([changed[0, 0, 0] for changed in found]) / 120
     assert all((changed == changed[0, 0, 0]).all() for changed in found)  # gray stays gray
-    assert values.min() >= 0.75 - 0.01
+    assert 0.75 - 0.01 <= values.min() < values.max() - 0.3
     assert values.max() <= 1.25 + 0.01
-    assert np.ptp(values) > 0.3
 
 
 def test_boxes_that_leave_the_image_are_dropped_with_their_labels():
@@ -103,9 +101,8 @@ def test_boxes_that_leave_the_image_are_dropped_with_their_labels():
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH, 3), (HEIGHT, WIDTH)])
 @pytest.mark.parametrize("boxes", [[], BOX])
 def test_every_option_takes_gray_and_colour_with_and_without_boxes(shape, boxes):
-    transform = train_transform(
-        AugmentOptions(vertical_flip=0.5, color_jitter=0.4, scale=(0.9, 1.1), shift=0.05)
-    )
+    options = {"vertical_flip": 0.5, "color_jitter": 0.4, "scale": (0.9, 1.1), "shift": 0.05}
+    transform = train_transform(AugmentOptions(**options))
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     assert len({run(transform, boxes, seed=n % 3, image=image)[0].tobytes() for n in range(6)}) == 3
     for seed in range(3):
@@ -131,7 +128,7 @@ def test_every_option_takes_gray_and_colour_with_and_without_boxes(shape, boxes)
     ],
 )
 def test_options_outside_their_range_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
+    with refuses(message):
         AugmentOptions(**options)
 
 
@@ -144,18 +141,13 @@ def test_a_box_that_vanishes_in_rounding_is_dropped():
     assert boxes.shape == (1, 4)
 
 
-class OverTheEdge:
-    """A transform of someone's own, which does not clip."""
+def test_boxes_of_any_transform_end_at_the_new_edge():
+    """Of someone's own, which does not clip."""
 
-    def set_random_seed(self, seed):
-        pass
-
-    def __call__(self, *, image, bboxes, index):
+    def cut(*, image, bboxes, index):
         return {"image": image[:50], "bboxes": [*bboxes, (0, 60, 9, 70)], "index": [*index, 0]}
 
-
-def test_boxes_of_any_transform_end_at_the_new_edge():
-    _, boxes, labels = run(OverTheEdge(), BOX)
+    _, boxes, labels = apply(cut, painted(BOX), BOX, np.array([10]))
     np.testing.assert_array_equal(boxes, [[40, 20, 90, 50]])
     assert labels.tolist() == [10]
 

@@ -11,29 +11,18 @@ import torch
 from tasks.common.data.feature_cache.cache import FillFeatureCache
 from tasks.common.data.feature_cache.entry import Entry
 from tasks.common.data.feature_cache.options import CacheOptions
-from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import LastCheckpoint
 from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.images import Reading
 from tasks.detection.data.transforms import train_transform
-from tasks.detection.model.build import new_detector
 from tasks.detection.model.frozen_features import DetectionEncoder, losses_from
-from tasks.detection.module import DetectionModule
-from tasks.detection.options import AugmentOptions, DetectorOptions
-from tests.tasks.detection.conftest import write_coco_below
+from tasks.detection.options import AugmentOptions
+from tests.tasks.detection.conftest import SMALL, small_module, write_coco_below
 from tests.trainer import quiet_trainer
 
-OPTIONS = DetectorOptions(
-    features=("c3", "c4", "c5"),
-    fpn_channels=16,
-    head_width=16,
-    anchor_sizes=(16, 32, 64, 128),
-    min_size=48,
-    max_size=96,
-    rois_per_image=16,
-)
+OPTIONS = replace(SMALL, features=("c3", "c4", "c5"), anchor_sizes=(16, 32, 64, 128), min_size=48)
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
 
 
@@ -45,27 +34,15 @@ def split(write_coco):
 
 def module_for(split, *, seed=0):
     torch.manual_seed(seed)
-    network, card = new_detector(
-        BackboneChoice(name="resnet18", weights="random"),
-        OPTIONS,
-        data=split,
-        norm="batch",
-        freeze=4,
-    )
     recipe = Recipe(epochs=3, batch_size=2, lr=0.01, warmup=0)
-    truths = {"val": split.truth, "test": split.truth}
-    network.to(memory_format=torch.channels_last).train()
-    return DetectionModule(network, recipe=recipe, card=card, settings={}, truths=truths)
+    module = small_module(split, options=OPTIONS, freeze=4, recipe=recipe)
+    module.network.to(memory_format=torch.channels_last).train()
+    return module
 
 
 def data_for(split, module, *, precision="32-true", **cache):
-    data = DetectionDataModule(
-        train=split,
-        val=split,
-        test=None,
-        batch_size=2,
-        transform=train_transform(AugmentOptions(flip=0.5)),
-    )
+    flip = train_transform(AugmentOptions(flip=0.5))
+    data = DetectionDataModule(train=split, val=split, test=None, batch_size=2, transform=flip)
     encoder = DetectionEncoder(module.network, split, decides={})
     options = CacheOptions(**{"views": 2} | cache)
     data.cache_features(options, encoder, precision=precision, device="cpu")

@@ -1,5 +1,7 @@
 """The evaluator against pycocotools: all numbers of its arrays with ==, on cases made to differ."""
 
+import json
+
 import numpy as np
 import pytest
 from pycocotools import mask
@@ -8,6 +10,8 @@ from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.scores import coco_match
 from tasks.detection.scores.coco_eval import evaluate
 from tasks.detection.scores.metrics import coco_ap
+from tests.backbones.errors import refuses
+from tests.tasks.detection.conftest import by_pycocotools
 
 IMAGES = [30, 4, 2**60 + 1, 17, 9, 25]  # not in order; the last has nothing in it
 CLASSES = [90, 2, 11, 5]  # the last has no boxes in the truth
@@ -59,31 +63,26 @@ def whole(annotations):
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-@pytest.fixture
-def assert_same_bits(by_pycocotools):
-    def check(truth, results, *, limit=100):
-        expected = by_pycocotools(truth, results, limit=limit)
-        ours = evaluate(truth, results, limit=limit)
-        np.testing.assert_array_equal(ours.precision, expected.eval["precision"][..., -1])
-        np.testing.assert_array_equal(ours.recall, expected.eval["recall"])
-        if limit == 100:
-            numbers = list(coco_ap(truth, results).values())[:12]
-            np.testing.assert_array_equal(np.nan_to_num(numbers, nan=-1), expected.stats)
-        return expected
-
-    return check
+def assert_same_bits(truth, results, *, limit=100):
+    """Return pycocotools's evaluation, which ours equals."""
+    expected = by_pycocotools(truth, results, limit=limit)
+    ours = evaluate(truth, results, limit=limit)
+    np.testing.assert_array_equal(ours.precision, expected.eval["precision"][..., -1])
+    np.testing.assert_array_equal(ours.recall, expected.eval["recall"])
+    if limit == 100:
+        numbers = list(coco_ap(truth, results).values())[:12]
+        np.testing.assert_array_equal(np.nan_to_num(numbers, nan=-1), expected.stats)
+    return expected
 
 
 @pytest.mark.parametrize(("case", "seeds"), [(awkward, 12), (smooth, 6)])
-def test_precision_recall_and_the_twelve_numbers_have_the_bits_of_pycocotools(
-    case, seeds, assert_same_bits
-):
+def test_precision_recall_and_the_twelve_numbers_have_the_bits_of_pycocotools(case, seeds):
     measured = [assert_same_bits(*case(seed)).stats for seed in range(seeds)]
     assert (np.max(measured, axis=0) > 0.05).all()  # the cases reach every one of the numbers
 
 
 @pytest.mark.parametrize("limit", [10, 12, 60, 300])
-def test_with_another_limit_the_arrays_have_the_bits_of_pycocotools(limit, assert_same_bits):
+def test_with_another_limit_the_arrays_have_the_bits_of_pycocotools(limit):
     for case, seed in ((awkward, 0), (smooth, 1), (smooth, 2)):
         truth, results = case(seed)
         expected = assert_same_bits(truth, results, limit=limit)
@@ -108,21 +107,19 @@ def test_the_cases_have_what_makes_evaluators_differ():
 
 
 @pytest.mark.parametrize(("corners", "recall"), [((0, 20), 1.0), ((20, 0), 0.5)])
-def test_of_two_equal_overlaps_the_last_box_is_taken(corners, recall, assert_same_bits):
+def test_of_two_equal_overlaps_the_last_box_is_taken(corners, recall):
     """The first detection overlaps both by 0.6; the second needs the box at 0 to be left."""
     place = {"image_id": 4, "category_id": 2}
-    truth = whole(
-        [place | {"id": 1 + x, "bbox": [x, 0, 40, 40], "area": 1600, "iscrowd": 0} for x in corners]
-    )
-    results = [
-        place | {"bbox": [x, 0, 40, 40], "score": score} for x, score in [(10, 0.9), (0, 0.8)]
-    ]
+    box = {"area": 1600, "iscrowd": 0} | place
+    truth = whole([box | {"id": 1 + x, "bbox": [x, 0, 40, 40]} for x in corners])
+    found = [(10, 0.9), (0, 0.8)]
+    results = [place | {"bbox": [x, 0, 40, 40], "score": score} for x, score in found]
     found = evaluate(truth, results)
     assert found.recall[0, found.category_ids.index(2), 0, -1] == recall
     assert_same_bits(truth, results)
 
 
-def test_pairs_compared_in_small_parts_give_the_same(monkeypatch, assert_same_bits):
+def test_pairs_compared_in_small_parts_give_the_same(monkeypatch):
     monkeypatch.setattr(coco_match, "PAIRS_AT_ONCE", 7)
     assert_same_bits(*awkward(0))
 
@@ -143,7 +140,7 @@ def test_any_ids_give_the_same_numbers():
     np.testing.assert_array_equal(found.recall, expected.recall)
 
 
-def test_objects_of_a_category_that_is_not_listed_count_neither_way(assert_same_bits):
+def test_objects_of_a_category_that_is_not_listed_count_neither_way():
     truth, results = awkward(2)
     truth["categories"] = truth["categories"][1:]  # the others stay in annotations and results
     assert_same_bits(truth, results)
@@ -160,9 +157,9 @@ def test_without_results_nothing_is_found_and_without_images_nothing_measured():
 
 def test_a_low_limit_and_results_of_another_split_are_refused():
     truth, results = awkward(4)
-    with pytest.raises(ValueError, match=r"limit is 9; expected at least 10 detections"):
+    with refuses(r"limit is 9; expected at least 10 detections"):
         evaluate(truth, results, limit=9)
-    with pytest.raises(ValueError, match=r"1 images of the results .* 6 of the truth.*8.*split"):
+    with refuses(r"1 images of the results .* 6 of the truth.*8.*split"):
         evaluate(truth, [*results, results[0] | {"image_id": 8}])
 
 
@@ -179,7 +176,7 @@ def test_the_overlap_has_the_bits_of_pycocotools():
     assert 0.2 < (overlaps > 0).mean() < 0.9
 
 
-def test_what_a_class_has_is_pycocotools_on_that_class_alone(by_pycocotools):
+def test_what_a_class_has_is_pycocotools_on_that_class_alone():
     truth, results = awkward(0)
     scores, measured = coco_ap(truth, results), []
     for label in CLASSES[:-1]:
@@ -190,7 +187,8 @@ def test_what_a_class_has_is_pycocotools_on_that_class_alone(by_pycocotools):
     assert len(set(measured)) == 3
 
 
-def test_real_annotations_are_scored_as_by_pycocotools(real_data, assert_same_bits):
+def test_real_annotations_are_scored_as_by_pycocotools(real_data):
+    """With the truth that we read, as with the file's own."""
     folder = real_data("coco128")
     file = folder / "annotations" / "instances_train2017.json"
     truth = read_coco(file, folder / "train2017").truth
@@ -199,4 +197,8 @@ def test_real_annotations_are_scored_as_by_pycocotools(real_data, assert_same_bi
         near = (np.array(entry["bbox"]) + rng.normal(0, 4, 4)).clip(1).tolist()
         about = {key: entry[key] for key in ("image_id", "category_id")}
         results.append(about | {"bbox": near, "score": float(rng.random())})
-    assert 0.05 < assert_same_bits(truth, results).stats[0] < 0.95
+    found = assert_same_bits(truth, results).stats
+    assert 0.05 < found[0] < 0.95
+    np.testing.assert_array_equal(
+        found, by_pycocotools(json.loads(file.read_text()), results).stats
+    )

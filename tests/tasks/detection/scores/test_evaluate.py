@@ -6,6 +6,7 @@ import math
 import pytest
 
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
+from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import CARD, Knows
 
 
@@ -51,11 +52,11 @@ def test_the_splits_own_category_ids_are_used(val_file, read, write_coco):
 
 def test_other_classes_and_missing_images_are_refused(tmp_path, read, write_coco):
     write_coco("val", count=2, classes=("cow", "dog"))
-    with pytest.raises(ValueError, match="cow"):
+    with refuses("cow"):
         read()
     write_coco("val", count=3)
     (tmp_path / "images" / "val1.png").unlink()
-    with pytest.raises(ValueError, match=r"1 of 3 images .*val1.png does not exist. .* holds") as e:
+    with refuses(r"1 of 3 images .*val1.png does not exist. .* holds") as e:
         read()
     assert str(e.value).endswith("Repair or remove them.")  # on_bad_image is an option of training
 

@@ -8,17 +8,7 @@ import torch
 
 from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.metrics import coco_ap, to_results
-
-
-def tiny(boxes, *, crowd=()):
-    """One image, one class, boxes as xywh."""
-    annotations = [
-        {"id": i, "image_id": 5, "category_id": 3, "bbox": box, "iscrowd": int(box in crowd)}
-        | {"area": box[2] * box[3]}
-        for i, box in enumerate([*boxes, *crowd], start=1)
-    ]
-    categories = [{"id": 3, "name": "cell"}]
-    return {"images": [{"id": 5}], "annotations": annotations, "categories": categories}
+from tests.tasks.detection.conftest import one_class
 
 
 def found(*boxes):
@@ -34,7 +24,7 @@ def test_ap_by_hand():
 
     The precision is 1 up to a recall of 1/2 (51 of the 101 levels), then 2/3 (the other 50).
     """
-    truth = tiny([[0, 0, 50, 50], [100, 100, 50, 50]])
+    truth = one_class([[0, 0, 50, 50], [100, 100, 50, 50]])
     results = found([0, 0, 50, 50], [200, 200, 50, 50], [100, 100, 50, 50])
     scores = coco_ap(truth, results)
     assert scores["ap50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
@@ -46,47 +36,41 @@ def test_ap_by_hand():
 
 def test_ap_is_the_mean_over_ten_thresholds_by_hand():
     """An overlap of 40 x 50 in a union of 50 x 50 is an IoU of 0.8: right up to 0.80, 7 of 10."""
-    scores = coco_ap(tiny([[0, 0, 50, 50]]), found([0, 0, 40, 50]))
+    scores = coco_ap(one_class([[0, 0, 50, 50]]), found([0, 0, 40, 50]))
     assert scores["ap"] == pytest.approx(0.7)
     assert scores["ap50"] == scores["ap75"] == pytest.approx(1.0)
-
-
-def test_a_hundred_detections_of_an_image_count():
-    boxes = [[20 * i, 0, 10, 10] for i in range(12)]
-    scores = coco_ap(tiny(boxes), found(*boxes))
-    assert scores["ap/cell"] == scores["ap"] == pytest.approx(1.0)
-    assert scores["ar_10"] == pytest.approx(10 / 12)
 
 
 @pytest.mark.parametrize("count", [100, 150, 300])
 def test_all_that_a_detector_may_return_count(count):
     """150 perfect detections have a recall of 100 / 150 with COCO's limit: AP 67 / 101."""
-    truth = tiny([[20 * i, 0, 10, 10] for i in range(count)])
+    truth = one_class([[20 * i, 0, 10, 10] for i in range(count)])
     results = [entry | {"score": 0.9} for entry in truth["annotations"]]
-    scores = coco_ap(
-        truth, results, limit=DetectorOptions(detections_per_image=300).scored_detections
+    more, usual = (
+        DetectorOptions(detections_per_image=most).scored_detections for most in (300, 5)
     )
+    scores = coco_ap(truth, results, limit=more)
     assert scores["ap"] == scores["ap/cell"] == scores["ar_300"] == pytest.approx(1.0)
-    usual = DetectorOptions(detections_per_image=5).scored_detections
+    assert scores["ar_10"] == pytest.approx(10 / count)
     assert usual == 100
     reached = {100: 1.0, 150: 67 / 101, 300: 34 / 101}[count]
     assert coco_ap(truth, results, limit=usual)["ap"] == pytest.approx(reached)
 
 
 def test_a_detection_in_a_crowd_counts_neither_way():
-    truth = tiny([[0, 0, 50, 50]], crowd=([100, 100, 200, 200],))
+    truth = one_class([[0, 0, 50, 50]], crowd=([100, 100, 200, 200],))
     assert coco_ap(truth, found([120, 120, 50, 50], [0, 0, 50, 50]))["ap"] == pytest.approx(1.0)
 
 
 def test_without_any_detection_all_scores_are_0():
-    scores = coco_ap(tiny([[0, 0, 50, 50]]), [])
+    scores = coco_ap(one_class([[0, 0, 50, 50]]), [])
     measured = {name: score for name, score in scores.items() if not math.isnan(score)}
     assert {"ap", "ap50", "ar_100", "ap/cell", "ap50/cell"} < set(measured)
     assert set(measured.values()) == {0.0}
 
 
 def test_a_class_or_a_size_without_boxes_is_nan_and_no_part_of_the_mean():
-    truth = tiny([[0, 0, 50, 50]])
+    truth = one_class([[0, 0, 50, 50]])
     truth["categories"].append({"id": 4, "name": "platelet"})
     scores = coco_ap(truth, found([0, 0, 50, 50]))
     assert scores["ap"] == pytest.approx(1.0)
@@ -97,12 +81,12 @@ def test_a_class_or_a_size_without_boxes_is_nan_and_no_part_of_the_mean():
 
 
 def test_a_split_without_any_box_is_nan():
-    scores = coco_ap(tiny([]), found([0, 0, 50, 50]))
+    scores = coco_ap(one_class([]), found([0, 0, 50, 50]))
     assert all(math.isnan(score) for score in scores.values())
 
 
 def test_what_is_scored_is_not_changed():
-    truth, results = tiny([[0, 0, 50, 50]]), found([0, 0, 40, 50])
+    truth, results = one_class([[0, 0, 50, 50]]), found([0, 0, 40, 50])
     before = copy.deepcopy((truth, results))
     coco_ap(truth, results)
     assert (truth, results) == before

@@ -2,31 +2,30 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from tasks.detection.scores.evaluate import print_results
 from tasks.detection.scores.results import evaluate_results, read_results, read_truth
+from tests.backbones.errors import refuses
+from tests.tasks.detection.conftest import by_pycocotools
 
 
-def made(seed=0, *, images=6, boxes=5):
+def made(*, images=6, boxes=5):
     """Truth with gaps in its ids, and noisy detections with what tools write beside them."""
-    rng = np.random.default_rng(seed)
-    entries = [
-        {"id": 7 * n, "file_name": f"x/{n:03d}.jpg", "height": 400, "width": 500}
-        for n in range(1, images + 1)
-    ]
+    rng = np.random.default_rng(0)
+    shape = {"height": 400, "width": 500}
+    entries = [{"id": 7 * n, "file_name": f"x/{n:03d}.jpg"} | shape for n in range(1, images + 1)]
     annotations, results = [], []
     for entry in entries:
         for _ in range(boxes):
-            x, y, width, height = (float(v) for v in rng.uniform(5, 200, 4))
-            category = int(rng.choice([3, 90]))
-            of = {"image_id": entry["id"], "category_id": category}
-            box = [x, y, width, height]
-            number = {"id": len(annotations) + 1, "area": width * height, "iscrowd": 0}
-            annotations.append(of | number | {"bbox": box})
-            near = (np.array(box) + rng.normal(0, 8, 4)).clip(1).tolist()
+            box = rng.uniform(5, 200, 4)
+            of = {"image_id": entry["id"], "category_id": int(rng.choice([3, 90]))}
+            number = {"id": len(annotations) + 1, "area": float(box[2] * box[3]), "iscrowd": 0}
+            annotations.append(of | number | {"bbox": box.tolist()})
+            near = (box + rng.normal(0, 8, 4)).clip(1).tolist()
             extra = {"segmentation": {"size": [400, 500], "counts": "x"}, "track": 1}
             results.append(of | extra | {"bbox": near, "score": float(rng.random())})
     categories = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}]
@@ -45,18 +44,13 @@ def write(tmp_path):
     return to_files
 
 
-@pytest.fixture
-def expected_ap(by_pycocotools):
-    def ap(truth, results, limit=100):
-        evaluation = by_pycocotools(truth, results, limit=limit)
-        precision = evaluation.eval["precision"][..., 0, -1]
-        return precision[precision > -1].mean()
-
-    return ap
+def expected_ap(truth, results, limit=100):
+    precision = by_pycocotools(truth, results, limit=limit).eval["precision"][..., 0, -1]
+    return precision[precision > -1].mean()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding, expected_ap):
+def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding):
     split, results = write(*made(), encoding=encoding)
     scores, limit, suspicions = evaluate_results(results, split, limit=None)
     assert (limit, suspicions) == (100, [])
@@ -66,9 +60,7 @@ def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding, expect
 
 
 @pytest.mark.parametrize(("limit", "counted"), [(None, 150), (100, 100), (5, 100), (300, 300)])
-def test_as_many_detections_count_as_there_are_boxes_of_a_class(
-    write, capsys, expected_ap, limit, counted
-):
+def test_as_many_detections_count_as_there_are_boxes_of_a_class(write, capsys, limit, counted):
     truth, _ = made(images=1, boxes=0)
     of = {"image_id": 7, "category_id": 3, "iscrowd": 0, "area": 4.0}
     truth["annotations"] = [of | {"id": n, "bbox": [3 * n, 9, 2, 2]} for n in range(150)]
@@ -94,13 +86,14 @@ def changed(**values):
     return results
 
 
-def elsewhere():
-    """The good results for the images of another set."""
-    return [one | {"image_id": one["image_id"] + 1000} for one in made()[1]]
-
-
 def reformed(convert):
     return [one | {"bbox": convert(*one["bbox"])} for one in made()[1]]
+
+
+ELSEWHERE = [one | {"image_id": one["image_id"] + 1000} for one in made()[1]]
+CORNERS = reformed(lambda x, y, width, height: [x, y, x + width, y + height])
+NO_CATEGORY = {"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}
+NO_BOX = {"image_id": 7, "category_id": 3, "score": 1, "segmentation": []}
 
 
 @pytest.mark.parametrize(
@@ -115,39 +108,33 @@ def reformed(convert):
         (changed(bbox=[1, 2, 3]), r"detection 2: bbox is \[1, 2, 3\]; expected 4 numbers"),
         (changed(bbox=[1, 2, math.nan, 4]), "detection 2: bbox is"),
         (changed(bbox=[1, 2, True, 4]), "detection 2: bbox is"),
-        (
-            changed(bbox=[50, 50, -10, 4]),
-            r"negative size; expected \[x, y, width, height\], not two",
-        ),
+        (changed(bbox=[50, 50, -10, 4]), "negative size; expected .x, y, width, height., not two"),
         (changed(bbox=None), "detection 2: bbox is None"),
         (changed(score="0.5"), "detection 2: score is '0.5'; expected a number"),
         (changed(score=math.inf), "detection 2: score is inf"),
-        (elsewhere(), r"6 of 6 images .* Was the file made for another set\?"),
-        (
-            reformed(lambda x, y, width, height: [x, y, x + width, y + height]),
-            "boxes fit no image as .x, y, width, height., .* as .x1, y1, x2, y2.",
-        ),
+        (ELSEWHERE, r"6 of 6 images .* Was the file made for another set\?"),
+        (CORNERS, "boxes fit no image as .x, y, width, height., .* as .x1, y1, x2, y2."),
         ({"images": [], "annotations": []}, "holds a dict with the keys 'annotations', 'images';"),
         ("text", "holds a str; expected a list of detections"),
         ([3], "detection 0 is 3; expected a list"),
-        ([{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 1}], "lacks 'category_id', it has 'bbox'"),
-        ([{"image_id": 7, "category_id": 3, "score": 1, "segmentation": []}], "lacks 'bbox'"),
+        ([NO_CATEGORY], "lacks 'category_id', it has 'bbox'"),
+        ([NO_BOX], "lacks 'bbox'"),
     ],
 )
 def test_a_file_that_cannot_be_scored_is_refused_with_the_reason(write, results, message):
     split, path = write(made()[0], results)
-    with pytest.raises(ValueError, match=f"r.json.*{message}"):
+    with refuses(f"r.json.*{message}"):
         read_results(path, split.truth)
 
 
 def test_a_file_that_is_missing_damaged_or_a_folder_is_named(write, tmp_path):
     split, results = write(*made())
     results.write_text(results.read_text()[:100])
-    with pytest.raises(ValueError, match=r"r.json: not valid JSON at line 1, .* complete\?"):
+    with refuses(r"r.json: not valid JSON at line 1, .* complete\?"):
         read_results(results, split.truth)
     with pytest.raises(FileNotFoundError, match=r"file of results '.*none.json' does not exist"):
         read_results(tmp_path / "none.json", {})
-    with pytest.raises(ValueError, match=r"is a folder; .* scored with a COCO file"):
+    with refuses(r"is a folder; .* scored with a COCO file"):
         read_truth(tmp_path)
 
 
@@ -167,20 +154,17 @@ def named(*names):
         (named((7, "001.jpg")), ""),
         (
             named((14, "001.jpg")),
-            "image 14 is '001.jpg' in .*images.json, but 'x/002.jpg' in the truth.*--annotations",
+            "14 is '001.jpg' in .*images.json, but 'x/002.jpg' .*--annotations",
         ),
         (
             named((7, "y/001.jpg"), (9, "x/001.jpg")),
-            "image 7 is 'y/001.jpg' in .*, but 'x/001.jpg' in the",
+            "7 is 'y/001.jpg' in .*, but 'x/001.jpg' in the",
         ),
         # More folders in front, and Windows' slashes, are no other image.
         (named((7, r"set\x\001.jpg"), (14, "002.jpg")), ""),
-        # The file of another tool.
-        ('["a.jpg"]', ""),
-        ('{"images": ["a"]}', ""),
+        # The files of other tools.
+        *((other, "") for other in ('["a.jpg"]', '{"images": ["a"]}', "{}", "{")),
         ('{"images": [{"file_name": "a"}]}', ""),
-        ("{}", ""),
-        ("{", ""),
     ],
 )
 def test_image_names_beside_our_own_predictions_are_those_of_the_truth(
@@ -188,11 +172,8 @@ def test_image_names_beside_our_own_predictions_are_those_of_the_truth(
 ):
     split, results = write(*made(), name="predictions.json")
     (tmp_path / "images.json").write_text(content)
-    if not message:
+    with refuses(message) if message else nullcontext():
         assert len(read_results(results, split.truth)[0]) == 30
-        return
-    with pytest.raises(ValueError, match=message):
-        read_results(results, split.truth)
 
 
 def test_what_is_twice_in_the_truth_is_told_of(write, capsys):
