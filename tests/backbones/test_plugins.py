@@ -40,7 +40,7 @@ def member(name: str, options: BackboneOptions) -> Backbone:
 """
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _installed(tmp_path, monkeypatch):
     """Put the package where Python finds it, with the metadata that an installer writes."""
     information = tmp_path / "somebodys_nets-1.0.dist-info"
@@ -53,10 +53,6 @@ def _installed(tmp_path, monkeypatch):
     sys.modules.pop("somebodys_nets", None)
 
 
-installed = pytest.mark.usefixtures("_installed")
-
-
-@installed
 def test_its_backbones_are_listed_and_not_imported_for_it():
     names = list_backbones()
     assert {"somebodys_tiny", "somebodys_broken", "resnet50"} <= set(names)
@@ -65,7 +61,6 @@ def test_its_backbones_are_listed_and_not_imported_for_it():
     assert "somebodys_nets" not in sys.modules
 
 
-@installed
 def test_its_backbone_is_built_frozen_and_carries_a_pyramid():
     net = build_backbone("somebodys_tiny", weights="random", in_channels=1, freeze=1).train()
     model = BackboneWithFPN(net, FPN(net.channels, out_channels=6))
@@ -74,14 +69,12 @@ def test_its_backbone_is_built_frozen_and_carries_a_pyramid():
     assert frozen == ["conv1.weight", "bn1.weight", "bn1.bias"]
 
 
-@installed
 def test_a_member_of_its_family_is_built_by_what_follows_the_prefix():
     assert build_backbone("somebody/12").channels == {"c1": 12, "c2": 12}
     with pytest.raises(ValueError, match=r"^invalid literal for int\(\)"):
         build_backbone("somebody/x")
 
 
-@installed
 def test_a_broken_one_is_named_when_it_is_built():
     message = (
         r"^the package somebodys-nets offers 'somebodys_broken' in 'keel\.backbones', but "
@@ -92,7 +85,6 @@ def test_a_broken_one_is_named_when_it_is_built():
         build_backbone("somebodys_broken")
 
 
-@installed
 def test_a_name_of_ours_is_not_taken_over():
     message = (
         r"^the backbone 'resnet18' is registered, and somebodys-nets offers another; uninstall "
@@ -102,7 +94,6 @@ def test_a_name_of_ours_is_not_taken_over():
         build_backbone("resnet18")
 
 
-@installed
 def test_the_nearest_name_to_a_misspelt_one_may_be_theirs():
     with refuses(r"did you mean 'somebodys_tiny'\?"):
         build_backbone("somebodys_tyni")

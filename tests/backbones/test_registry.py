@@ -40,9 +40,9 @@ class TwoStages(Backbone):
         return {"c1": c1, "c2": self.body(c1)}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """Register `TwoStages` as ``two_stages`` for one test."""
+    """Register `TwoStages` as ``two_stages`` for each test."""
     monkeypatch.setattr(registry, "BUILDERS", dict(registry.BUILDERS))
     return register_backbone("two_stages")(TwoStages)
 
@@ -56,7 +56,6 @@ def test_a_registered_builder_is_listed_and_returned_unchanged(registered):
     assert list_backbones()[-1] == "two_stages"
 
 
-@pytest.mark.usefixtures("registered")
 def test_a_registered_builder_is_built_with_its_options():
     given = {"in_channels": 1, "norm": "group", "out_features": ["c2"], "output_stride": 16}
     backbone = build_backbone("two_stages", **given)
@@ -67,7 +66,6 @@ def test_a_registered_builder_is_built_with_its_options():
     )
 
 
-@pytest.mark.usefixtures("registered")
 def test_a_registered_backbone_freezes_and_carries_a_pyramid():
     body = build_backbone("two_stages", weights="random", freeze=1).train()
     model = BackboneWithFPN(body, FPN(body.channels, out_channels=6)).train()
@@ -81,17 +79,14 @@ def test_a_registered_backbone_freezes_and_carries_a_pyramid():
     assert moved == {"body.1.running_mean", "body.1.running_var", "body.1.num_batches_tracked"}
 
 
-@pytest.mark.usefixtures("registered")
-def test_a_registered_backbone_loads_weights_by_its_own_first_convolution(tmp_path):
+def test_a_registered_backbone_loads_weights_by_its_own_first_convolution(save):
     state = build_backbone("two_stages").state_dict()
-    path = tmp_path / "weights.pth"
-    torch.save({f"module.{k}": v for k, v in state.items()}, path)
+    path = save({f"module.{k}": v for k, v in state.items()})
     gray = build_backbone("two_stages", weights=path, in_channels=1, conventions="none")
     torch.testing.assert_close(gray.stem[0].weight, state["stem.0.weight"].sum(1, keepdim=True))
     torch.testing.assert_close(gray.body[0].weight, state["body.0.weight"])
 
 
-@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("name", ["resnet50", "two_stages"])
 def test_a_name_that_is_taken_is_refused(name):
     before = list_backbones()

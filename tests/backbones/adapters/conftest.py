@@ -5,20 +5,16 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 from backbones import build_backbone
 from backbones.registry import BUILDERS
 from backbones.resnet.model import build_resnet
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.adapters.small import CARD
+from tests.backbones.networks import trained_looking
 
 NARROW = [
-    "resnet18",
-    "resnet50",
-    "cbam_resnet18",
-    "dynamic_resnet18",
-    "res2net50_26w_4s",
+    *("resnet18", "resnet50", "cbam_resnet18", "dynamic_resnet18", "res2net50_26w_4s"),
     "resnetv2_18",
 ]
 
@@ -31,11 +27,10 @@ def _narrow():
     """
     with pytest.MonkeyPatch.context() as patch:
         for name in NARROW:
-            spec = replace(VARIANTS[name], width=16, stem_width=16)
-            patch.setitem(BUILDERS, f"narrow_{name}", partial(build_resnet, spec))
-            patch.setitem(
-                BUILDERS, f"short_{name}", partial(build_resnet, replace(spec, depths=(1,) * 4))
-            )
+            narrow = replace(VARIANTS[name], width=16, stem_width=16)
+            short = replace(narrow, depths=(1,) * 4)
+            patch.setitem(BUILDERS, f"narrow_{name}", partial(build_resnet, narrow))
+            patch.setitem(BUILDERS, f"short_{name}", partial(build_resnet, short))
         yield
 
 
@@ -46,12 +41,14 @@ def image():
 
 
 @pytest.fixture
-def weights(tmp_path):
-    """A file of a narrow ResNet-18, with statistics and conventions of its own."""
+def narrow():
+    """The state dict of a narrow ResNet-18, with statistics of its own."""
+    return trained_looking(build_backbone("narrow_resnet18")).state_dict()
+
+
+@pytest.fixture
+def weights(narrow, tmp_path):
+    """A file of it, with conventions of its own."""
     path = tmp_path / "weights.pth"
-    body = build_backbone("narrow_resnet18")
-    for norm in (m for m in body.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.running_mean.uniform_(-1, 1)
-        norm.running_var.uniform_(1, 2)
-    torch.save({"state_dict": body.state_dict(), "keel": CARD}, path)
+    torch.save({"state_dict": narrow, "keel": CARD}, path)
     return path

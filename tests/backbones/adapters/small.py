@@ -3,16 +3,9 @@
 import torch
 
 CARD = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "epsilon": 1e-3}
-DETR = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "num_queries": 5,
-}
+PART = {"layers": 1, "ffn_dim": 32, "attention_heads": 2}
+DETR = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in PART.items()}
+DETR |= {"d_model": 32, "num_queries": 5}
 
 
 def filled(model):
@@ -36,3 +29,10 @@ def same_tensors(found, expected):
     """Expect the same state dict, bit for bit."""
     found, expected = dict(found.state_dict()), dict(expected.state_dict())
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def trained(body):
+    """Return which stages get gradients, and which have norms in training mode, by number."""
+    grads = [any(p.requires_grad for m in stage for p in m.parameters()) for stage in body.stages()]
+    modes = [any(n.training for m in stage for n in m.modules()) for stage in body.stages()]
+    return [k for k, on in enumerate(grads) if on], [k for k, on in enumerate(modes) if on]

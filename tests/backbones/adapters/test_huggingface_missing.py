@@ -1,7 +1,6 @@
 """Tensors that a checkpoint lacks are loaded or initialised, never left as they were in memory."""
 
 from ast import literal_eval
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -9,11 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DetrConfig, DetrForObjectDetection, PreTrainedModel, set_seed
 
-from backbones import build_backbone, list_backbones, registry
+from backbones import build_backbone
 from backbones.adapters.huggingface import KeelBackbone, KeelBackboneConfig
-from backbones.resnet.model import ResNet
 from backbones.resnet.variants import VARIANTS
-from tests.backbones.adapters.small import CARD, DETR, filled, read_again, same_tensors
+from tests.backbones.adapters.small import CARD, DETR, filled, read_again, same_tensors, trained
 from tests.backbones.adapters.test_huggingface import config
 from tests.backbones.errors import refuses
 
@@ -33,27 +31,7 @@ SWIN = "timm/swin_tiny_patch4_window7_224"
 LARGER = [SWIN, "timm/convnext_atto", "timm/mobilenetv3_small_050"]
 CONFIGS = [{"name": f"short_{name}"} for name in NAMES]
 CONFIGS += [{"name": "short_resnet18", **options} for options in OPTIONS]
-
-
-def state_of(path):
-    return torch.load(path)["state_dict"]
-
-
-@contextmanager
-def initialising(*, seeded):
-    """What transformers' own tests do to `_initialize_weights`: seed every call, or skip it."""
-    original = PreTrainedModel._initialize_weights
-
-    def replaced(self, module, is_custom_code=False):
-        if seeded:
-            set_seed(0)
-            original(self, module, is_custom_code)
-
-    PreTrainedModel._initialize_weights = replaced
-    try:
-        yield
-    finally:
-        PreTrainedModel._initialize_weights = original
+SLOW = [pytest.param({"name": name}, marks=pytest.mark.slow) for name in VARIANTS]
 
 
 def emptied(model_class, made):
@@ -84,26 +62,32 @@ OTHERS = [
 
 
 # After transformers' tests `test_can_init_all_missing_weights` and
-# `test_init_weights_can_init_buffers`.
+# `test_init_weights_can_init_buffers`: they seed every call of this, or skip it.
+INITIALISE = PreTrainedModel._initialize_weights
 
 
 @pytest.mark.parametrize(("model_class", "make"), [*map(backbone, CONFIGS), *OTHERS])
-def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, make):
-    with initialising(seeded=True):
-        expected = model_class(make())
-        found = model_class.from_pretrained(None, config=make(), state_dict={})
-    same_tensors(found, expected)
+def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, make, monkeypatch):
+    def seeded(*args, **options):
+        set_seed(0)
+        INITIALISE(*args, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "_initialize_weights", seeded)
+    expected = model_class(make())
+    same_tensors(model_class.from_pretrained(None, config=make(), state_dict={}), expected)
 
 
 @pytest.mark.parametrize(("model_class", "make"), OTHERS)
-def test_buffers_are_those_of_the_modules_themselves(model_class, make):
-    with initialising(seeded=False):
+def test_buffers_are_those_of_the_modules_themselves(model_class, make, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainedModel, "_initialize_weights", lambda *_, **__: None)
         expected = dict(model_class(make()).named_buffers())
     found = dict(emptied(model_class, make()).named_buffers())
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def check_drawn(options):
+@pytest.mark.parametrize("options", [*CONFIGS, *SLOW], ids=str)
+def test_everything_is_initialised_as_build_backbone_does(options):
     found = emptied(KeelBackbone, KeelBackboneConfig(**options)).body.state_dict()
     reference = build_backbone(**{"weights": "random", **options}).state_dict()
     assert all(x.isfinite().all() for x in found.values())
@@ -118,44 +102,12 @@ def check_drawn(options):
             assert (value == (kind == "running_var")).all()
 
 
-@pytest.mark.parametrize("options", CONFIGS, ids=str)
-def test_everything_is_initialised_as_build_backbone_does(options):
-    check_drawn(options)
+SAVED = [(name, "batch") for name in ("timm/test_byobnet", *TIMM)]
+SAVED += [(name, "frozen_batch") for name in ("timm/test_byobnet", TIMM[2])]
+SAVED += [pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_is_initialised_as_build_backbone_does(name):
-    assert name in list_backbones()
-    check_drawn({"name": name})
-
-
-class WithGrid(ResNet):
-    """A network with a buffer that is in no state dict, as those of Swin are."""
-
-    def __init__(self, options):
-        super().__init__(VARIANTS["resnet18"], options)
-        self.register_buffer("grid", torch.arange(5.0), persistent=False)
-
-
-def test_buffers_that_are_in_no_checkpoint_are_restored(tmp_path, monkeypatch):
-    monkeypatch.setitem(registry.BUILDERS, "with_grid", WithGrid)
-    model = KeelBackbone(KeelBackboneConfig(name="with_grid", out_features=["c2"]))
-    other = read_again(model, tmp_path)
-    torch.testing.assert_close(other.body.grid, torch.arange(5.0))
-    same_tensors(other, model)
-
-
-SAVED = [(TIMM[0], "batch"), (TIMM[1], "batch")]
-SAVED += [
-    (name, norm) for name in ("timm/test_byobnet", TIMM[2]) for norm in ("batch", "frozen_batch")
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "norm"),
-    [*SAVED, *(pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER)],
-)
+@pytest.mark.parametrize(("name", "norm"), SAVED)
 def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
     """The position indices of CoAtNet and Swin are in no checkpoint."""
     made = KeelBackboneConfig(name=name, norm=norm, weights="random", freeze=1, out_features=["c4"])
@@ -175,8 +127,7 @@ def test_a_model_of_timm_is_saved_and_read(tmp_path, name, norm):
 
 
 def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
-    made = KeelBackboneConfig(name=TIMM[-1], out_features=["c2"])
-    model = KeelBackbone(made).eval()
+    model = KeelBackbone(KeelBackboneConfig(name=TIMM[-1], out_features=["c2"])).eval()
     model.save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     old = {key.replace("body.net.", "body."): value for key, value in state.items()}
@@ -185,45 +136,40 @@ def test_a_model_of_timm_with_the_names_of_earlier_versions(tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         KeelBackbone.from_pretrained(tmp_path)
     mapping = literal_eval(str(error.value).partition("key_mapping=")[2].rstrip("."))
-    other = KeelBackbone.from_pretrained(tmp_path, key_mapping=mapping)
-    same_tensors(other, model)
+    same_tensors(KeelBackbone.from_pretrained(tmp_path, key_mapping=mapping), model)
 
 
 # Checkpoints that lack something.
 
 
-def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights):
+def test_a_saved_detr_with_another_backbone_loads_its_weights(tmp_path, weights, narrow):
     """Its own backbone was narrower in every stage but the stem."""
     other = KeelBackboneConfig(name="narrow_resnet50", norm="frozen_batch", weights="random")
     detr = DetrForObjectDetection(DetrConfig(backbone_config=other, num_labels=3, **DETR))
     made = config(weights=str(weights), norm="frozen_batch", freeze=2)
     loaded = read_again(detr, tmp_path, backbone_config=made, ignore_mismatched_sizes=True)
     body = loaded.model.backbone.model.body
-    state, saved = state_of(weights), detr.model.backbone.model.body.state_dict()
-    shared = [k for k, v in body.state_dict().items() if k in saved and v.shape == saved[k].shape]
+    own, saved = body.state_dict(), detr.model.backbone.model.body.state_dict()
+    shared = {k: saved[k] for k in own.keys() & saved if own[k].shape == saved[k].shape}
     assert "conv1.weight" in shared
-    for key, value in body.state_dict().items():
-        expected = saved[key] if key in shared else state[key]
-        torch.testing.assert_close(value, expected, rtol=0, atol=0, msg=key)
+    expected = {key: narrow[key] for key in own} | shared
+    torch.testing.assert_close(dict(own), expected, rtol=0, atol=0)
     assert str(weights) in body.provenance
-    lacks = len(body.state_dict()) - len(shared)
-    assert f"it lacks {lacks} of {len(body.state_dict())} tensors, such as layer" in body.provenance
+    lacks = f"it lacks {len(own) - len(shared)} of {len(own)} tensors, such as layer"
+    assert lacks in body.provenance
     assert body.conventions.mean == tuple(CARD["mean"])
     assert loaded.config.backbone_config.image_std == CARD["std"]
     assert body.frozen == 2
-    trained = {key.split(".")[0] for key, p in body.named_parameters() if p.requires_grad}
-    assert trained == {"layer2", "layer3", "layer4"}
+    assert trained(body)[0] == [2, 3, 4]
 
 
-def test_further_features_come_from_the_weights(tmp_path, weights):
+def test_further_features_come_from_the_weights(tmp_path, weights, narrow):
     model = KeelBackbone(config(weights=str(weights), out_features=["c4"]))
-    model.body.layer1[0].conv1.weight.data.zero_()  # stands for what was trained since
+    kept = model.body.layer1[0].conv1.weight
+    kept.data.zero_()  # stands for what was trained since
     other = read_again(model, tmp_path, out_features=["c3", "c5"])
-    own, state = other.body.state_dict(), state_of(weights)
-    for key in own:
-        if key != "layer1.0.conv1.weight":
-            torch.testing.assert_close(own[key], state[key], rtol=0, atol=0)
-    assert not own["layer1.0.conv1.weight"].any()
+    expected = {**narrow, "layer1.0.conv1.weight": kept.data}
+    torch.testing.assert_close(dict(other.body.state_dict()), expected, rtol=0, atol=0)
     assert other.channels == [32, 128]
     assert "it lacks 30 of 120 tensors, such as layer4" in other.body.provenance
 
@@ -233,28 +179,25 @@ def test_another_number_of_channels_adapts_the_weights(tmp_path, weights, dtype)
     model = KeelBackbone(config(weights=str(weights)))
     other = read_again(model, tmp_path, in_channels=4, ignore_mismatched_sizes=True, dtype=dtype)
     expected = build_backbone("narrow_resnet18", weights=weights, in_channels=4)
-    own = other.body.state_dict()
-    for key, value in expected.state_dict().items():
-        torch.testing.assert_close(own[key], value.to(own[key].dtype), rtol=0, atol=0)
-    assert own["conv1.weight"].dtype == dtype
+    same_tensors(other.body, expected.to(dtype))
     assert other.body.conventions == expected.conventions
     assert other.config.image_mean == [0.1, 0.2, 0.3, 0.1]
 
 
 def test_another_number_of_channels_draws_a_random_first_convolution(tmp_path):
     model = KeelBackbone(config())
-    other = read_again(model, tmp_path, in_channels=1, ignore_mismatched_sizes=True)
-    weight = other.body.conv1.weight
-    assert weight.shape == (16, 1, 7, 7)
-    assert weight.std().item() == pytest.approx((2 / (16 * 49)) ** 0.5, rel=0.1)  # 2 / fan-out
-    assert "it lacks 1 of 120 tensors, such as conv1.weight" in other.body.provenance
-    assert other.body.provenance.endswith("which are of random initialisation")
+    body = read_again(model, tmp_path, in_channels=1, ignore_mismatched_sizes=True).body
+    assert body.conv1.weight.shape == (16, 1, 7, 7)
+    spread = (2 / (16 * 49)) ** 0.5  # 2 / fan-out
+    assert body.conv1.weight.std().item() == pytest.approx(spread, rel=0.1)
+    assert "it lacks 1 of 120 tensors, such as conv1.weight" in body.provenance
+    assert body.provenance.endswith("which are of random initialisation")
 
 
 def test_an_empty_checkpoint_takes_the_weights_and_their_conventions(weights):
     model = KeelBackbone.from_pretrained(None, config=config(weights=str(weights)), state_dict={})
     expected = build_backbone("narrow_resnet18", weights=weights)
-    torch.testing.assert_close(dict(model.body.state_dict()), dict(expected.state_dict()))
+    same_tensors(model.body, expected)
     assert model.body.conventions == expected.conventions
     assert model.config.epsilon == model.body.bn1.eps == 1e-3
     assert model.body.provenance == expected.provenance

@@ -8,6 +8,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
 from backbones.layers.conv import conv_norm
+from tests.backbones.networks import trained_looking
 
 
 def fill(norm):
@@ -72,15 +73,11 @@ def test_under_autocast_it_is_as_close_to_float32_as_the_plain_path(name):
 
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
 def test_a_whole_network_in_eval_agrees_with_its_plain_path(norm, monkeypatch):
-    backbone = build_backbone("resnet50", weights="random", norm=norm).eval().double()
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
-            fill(module)
+    backbone = trained_looking(build_backbone("resnet50", weights="random", norm=norm).double())
     image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
     found = backbone(image)
     monkeypatch.setattr("backbones.layers.conv.fixed_affine", lambda _: None)
-    expected = backbone(image)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, backbone(image))
 
 
 def same(convolution, norm):

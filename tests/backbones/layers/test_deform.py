@@ -83,11 +83,10 @@ def test_any_stage_of_any_variant_takes_them(name, convs, version):
     assert all(p.grad is not None for p in offsets)
 
 
-def test_plain_weights_begin_undeformed(tmp_path):
+def test_plain_weights_begin_undeformed(save):
     plain = build_backbone("resnet18").eval()
-    torch.save(plain.state_dict(), tmp_path / "plain.pth")
     options = {"deformable": ["c4"], "deformable_version": 1, "conventions": "imagenet"}
-    ours = build_backbone("resnet18", weights=tmp_path / "plain.pth", **options).eval()
+    ours = build_backbone("resnet18", weights=save(plain.state_dict()), **options).eval()
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(ours(x), plain(x))
     assert "c4     30 of   38 tensors" in ours.provenance

@@ -12,22 +12,14 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from backbones import FPN, BackboneWithFPN, build_backbone, list_backbones
 from backbones.layers.hooks import watched
-from tests.backbones.layers.test_conv_norm import fill
-from tests.backbones.networks import short
+from tests.backbones.networks import on_meta, short, trained_looking
 
 NAMES = ["resnet18", "resnet18d", "res2net50_26w_4s", "cbam_resnet18", "resnetv2_18"]
 LEAVES = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear)
 
 
-def filled(network):
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            fill(module)
-    return network.eval()
-
-
 def build(name):
-    return filled(short(name).double())
+    return trained_looking(short(name).double())
 
 
 def picture(count):
@@ -37,6 +29,16 @@ def picture(count):
 def leaves(network):
     """Return every module that a picture passes through."""
     return {n: module for n, module in network.named_modules() if isinstance(module, LEAVES)}
+
+
+def watch(network, seen):
+    """Keep what every layer gets and returns, without copies: nothing may change them later."""
+
+    def keep(key, _module, inputs, output):
+        seen[key] = inputs[0], output
+
+    for key, layer in leaves(network).items():
+        layer.register_forward_hook(partial(keep, key))
 
 
 def gradients(network, image):
@@ -50,27 +52,17 @@ def test_every_layer_is_seen_as_the_plain_path_calls_it(name, monkeypatch):
     network, image = build(name), picture(2)
     unwatched = network(image)
     seen, plain = {}, {}
-
-    def keep(record, key, _module, inputs, output):
-        record[key] = (inputs[0], output)  # no copies: nothing may change them afterwards
-
-    for key, layer in leaves(network).items():
-        layer.register_forward_hook(partial(keep, seen, key))
-    found = network(image)
+    watch(network, seen)
+    torch.testing.assert_close(network(image), unwatched)
     assert seen.keys() == leaves(network).keys()
-    torch.testing.assert_close(found, unwatched)
     for key, layer in leaves(network).items():
         layer._forward_hooks.clear()
         x, output = seen[key]
         torch.testing.assert_close(output, layer(x.clone()), rtol=0, atol=0, msg=key)
     monkeypatch.setattr("backbones.layers.conv.fixed_affine", lambda _: None)
-    for key, layer in leaves(network).items():
-        layer.register_forward_hook(
-            lambda _m, _i, output, key=key: plain.update({key: output.clone()})
-        )
+    watch(network, plain)
     network(image)
-    for key in plain:
-        torch.testing.assert_close(seen[key][1], plain[key], rtol=0, atol=0, msg=key)
+    torch.testing.assert_close(seen, plain, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "dynamic_resnet18", "seresnet18"])
@@ -136,7 +128,8 @@ def test_a_hook_may_replace_what_a_layer_returns():
 
 def test_torchvisions_layer_getter_runs_the_children_one_by_one():
     """It knows no forward; what torchvision's own network gives is the oracle."""
-    theirs, ours = resnet18().double().eval(), filled(build_backbone("resnet18").double())
+    theirs = resnet18().double().eval()
+    ours = trained_looking(build_backbone("resnet18").double())
     theirs.load_state_dict(ours.state_dict(), strict=False)
     image = picture(1)
     wanted = {"relu": "c1", "layer1": "c2", "layer4": "c5"}
@@ -175,10 +168,8 @@ def test_torch_fx_follows(name):
 @GATES
 @pytest.mark.parametrize("name", [n for n in list_backbones() if "/" not in n])
 def test_torch_fx_follows_every_variant(name):
-    with torch.device("meta"):
-        network = build_backbone(name)
-        graph = create_feature_extractor(network, {"layer2": "c3"})
-        assert graph(torch.rand(2, 3, 64, 64))["c3"].shape[1] > 0
+    graph = create_feature_extractor(on_meta(build_backbone, name), {"layer2": "c3"})
+    assert graph(torch.rand(2, 3, 64, 64, device="meta"))["c3"].shape[1] > 0
 
 
 @GATES

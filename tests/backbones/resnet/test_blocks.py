@@ -6,14 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import nn
 
 from backbones import build_backbone
 from backbones.resnet.model import ResNet
 from backbones.resnet.shortcut import ZeroPadShortcut, mean_pool
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
-from tests.backbones.networks import trained_looking, without_classifier
+from tests.backbones.networks import close, features_of, on_meta, trained_looking, without
 
 
 def normed(state, key, x):
@@ -25,14 +24,11 @@ def normed(state, key, x):
 def test_caffes_stride_is_in_the_first_convolution():
     theirs = trained_looking(torchvision.models.resnet50(weights=None))
     ours = build_backbone("resnet50_caffe").eval()
-    ours.load_state_dict(without_classifier(theirs.state_dict()))
+    ours.load_state_dict(without(theirs.state_dict(), "fc."))
     for layer in (theirs.layer2, theirs.layer3, theirs.layer4):
         layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
     image = torch.rand(1, 3, 64, 96)
-    theirs.avgpool = theirs.fc = nn.Identity()
-    with torch.no_grad():
-        found = ours(image)["c5"].flatten(1)
-        torch.testing.assert_close(found, theirs(image), rtol=1e-3, atol=1e-4)
+    close(ours(image), features_of(theirs, image))
     assert ours.stride_in_1x1 is True
     assert build_backbone("resnet50", out_features=["c2"]).stride_in_1x1 is False
     assert build_backbone("resnet18", out_features=["c2"]).stride_in_1x1 is None
@@ -57,50 +53,49 @@ def test_the_mean_of_resnet_d_counts_only_what_is_there():
     ("shortcut", "projections"), [("_zero_pad", 0), ("", 3), ("_projection", 16)], ids=list("ABC")
 )
 def test_shortcuts_project_nowhere_between_stages_or_in_every_block(shortcut, projections):
-    with torch.device("meta"):
-        keys = build_backbone(f"resnet34{shortcut}").state_dict()
+    keys = on_meta(build_backbone, f"resnet34{shortcut}").state_dict()
     assert sum(key.endswith("downsample.0.weight") for key in keys) == projections
     assert any("downsample" in key for key in keys) == bool(projections)
 
 
+@torch.no_grad()
 def test_a_cifar_network_is_the_papers():
     """arXiv:1512.03385, section 4.2: a 3x3 stem, 6n layers, shortcut A."""
     backbone = trained_looking(build_backbone("resnet20_cifar"))
     state, image = backbone.state_dict(), torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        x = F.relu(normed(state, "bn1", F.conv2d(image, state["conv1.weight"], padding=1)))
-        for stage in range(1, 4):
-            for block in range(3):
-                key, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
-                y = F.conv2d(x, state[f"{key}.conv1.weight"], stride=stride, padding=1)
-                y = F.relu(normed(state, f"{key}.bn1", y))
-                y = F.conv2d(y, state[f"{key}.conv2.weight"], padding=1)
-                y = normed(state, f"{key}.bn2", y)
-                skip = x[..., ::stride, ::stride]
-                zeros = y.new_zeros(2, y.shape[1] - x.shape[1], *y.shape[-2:])
-                x = F.relu(y + torch.cat([skip, zeros], dim=1))
-        torch.testing.assert_close(backbone(image)["c4"], x, rtol=1e-4, atol=1e-4)
+    x = F.relu(normed(state, "bn1", F.conv2d(image, state["conv1.weight"], padding=1)))
+    for stage in range(1, 4):
+        for block in range(3):
+            key, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = F.conv2d(x, state[f"{key}.conv1.weight"], stride=stride, padding=1)
+            y = F.relu(normed(state, f"{key}.bn1", y))
+            y = F.conv2d(y, state[f"{key}.conv2.weight"], padding=1)
+            y = normed(state, f"{key}.bn2", y)
+            skip = x[..., ::stride, ::stride]
+            zeros = y.new_zeros(2, y.shape[1] - x.shape[1], *y.shape[-2:])
+            x = F.relu(y + torch.cat([skip, zeros], dim=1))
+    torch.testing.assert_close(backbone(image)["c4"], x, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
 def test_a_wide_resnet_is_the_papers():
     """arXiv:1605.07146, table 1: pre-activated 3x3 pairs; a projection sees the activated input."""
     backbone = trained_looking(build_backbone("wrn_40_4"))
     state, image = backbone.state_dict(), torch.rand(1, 3, 16, 16)
-    with torch.no_grad():
-        x = F.conv2d(image, state["conv1.weight"], padding=1)
-        for stage in range(1, 4):
-            for block in range(6):
-                key, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
-                active = F.relu(normed(state, f"{key}.norm1", x))
-                y = F.conv2d(active, state[f"{key}.conv1.weight"], stride=stride, padding=1)
-                y = F.relu(normed(state, f"{key}.norm2", y))
-                y = F.conv2d(y, state[f"{key}.conv2.weight"], padding=1)
-                if block == 0:
-                    x = F.conv2d(active, state[f"{key}.downsample.0.weight"], stride=stride)
-                x = x + y
-            expected = F.relu(normed(state, f"norms.c{stage + 1}", x))
-            found = backbone(image)[f"c{stage + 1}"]
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    found = backbone(image)
+    x = F.conv2d(image, state["conv1.weight"], padding=1)
+    for stage in range(1, 4):
+        for block in range(6):
+            key, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            active = F.relu(normed(state, f"{key}.norm1", x))
+            y = F.conv2d(active, state[f"{key}.conv1.weight"], stride=stride, padding=1)
+            y = F.relu(normed(state, f"{key}.norm2", y))
+            y = F.conv2d(y, state[f"{key}.conv2.weight"], padding=1)
+            if block == 0:
+                x = F.conv2d(active, state[f"{key}.downsample.0.weight"], stride=stride)
+            x = x + y
+        expected = F.relu(normed(state, f"norms.c{stage + 1}", x))
+        torch.testing.assert_close(found[f"c{stage + 1}"], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "res2net50_26w_4s", "resnetv2_18"])

@@ -10,7 +10,7 @@ import torchvision
 from backbones import FPN, NORMS, BackboneWithFPN, build_backbone
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.errors import refuses
-from tests.backbones.networks import short, trained_looking
+from tests.backbones.networks import close, on_meta, short, trained_looking
 from tests.backbones.resnet.conftest import ONE_OF_EACH
 
 LAST = {name: f"c{len(spec.depths) + 1}" for name, spec in VARIANTS.items()}
@@ -37,8 +37,7 @@ PUBLISHED = {  # classes, and millions with the classifier, as printed in the pa
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameters_are_those_of_the_table_and_of_the_papers(name):
-    with torch.device("meta"):
-        backbone = build_backbone(name, out_features=[LAST[name]])
+    backbone = on_meta(build_backbone, name, out_features=[LAST[name]])
     count = sum(p.numel() for p in backbone.parameters())
     assert count == VARIANTS[name].parameters
     if name in torchvision.models.list_models():
@@ -73,8 +72,7 @@ def test_features_and_pyramid_follow_channels_and_strides(name, image):
 def test_a_copy_is_the_same_function(name, image, clone):
     backbone = trained_looking(short(name, drop_path=0.1).freeze(1))
     twin = clone(backbone)
-    with torch.no_grad():
-        torch.testing.assert_close(twin(image), backbone(image), rtol=0, atol=0)
+    torch.testing.assert_close(twin(image), backbone(image), rtol=0, atol=0)
     assert (twin.frozen, twin.conventions) == (1, backbone.conventions)
 
 
@@ -85,27 +83,26 @@ OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in ONE_OF_EACH if n not 
 @pytest.mark.parametrize("name", [*EXPORTED, *OTHERS])
 def test_an_exported_graph_is_the_same_function(name, image):
     backbone = trained_looking(short(name, deformable=["c3"]))
-    program = torch.export.export(backbone, (image,))
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(image), backbone(image), rtol=1e-4, atol=1e-4)
+    program = torch.export.export(backbone, (image,)).module()
+    close(program(image), backbone(image))
+
+
+def traced(backbone, image):
+    return torch.jit.trace(backbone, (image,), strict=False)  # a dictionary comes out
+
+
+def compiled(backbone, _image):
+    torch._dynamo.reset()
+    return torch.compile(backbone, fullgraph=True, backend="aot_eager")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # torch still has it
-def test_a_traced_module_is_the_same_function(name, image):
-    backbone = trained_looking(build_backbone(name))
-    with torch.no_grad():
-        traced = torch.jit.trace(backbone, (image,), strict=False)  # a dictionary comes out
-        torch.testing.assert_close(traced(image), backbone(image), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_a_compiled_module_is_the_same_function(name, image):
-    torch._dynamo.reset()
-    backbone = trained_looking(build_backbone(name, deformable=["c3"]))
-    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(image), backbone(image), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(("capture", "deformable"), [(traced, []), (compiled, ["c3"])])
+@torch.no_grad()
+def test_a_captured_graph_is_the_same_function(name, image, capture, deformable):
+    backbone = trained_looking(build_backbone(name, deformable=deformable))
+    close(capture(backbone, image)(image), backbone(image))
 
 
 @pytest.mark.slow
@@ -116,14 +113,11 @@ def test_every_variant_exports_compiles_copies_and_learns(name):
     check_gradients(backbone, backbone(image))
     backbone.zero_grad()
     trained_looking(backbone)
-    torch._dynamo.reset()
     twin = pickle.loads(pickle.dumps(copy.deepcopy(backbone)))  # noqa: S301 (our own)
     exported = torch.export.export(backbone, (image,)).module()
-    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
-        expected = backbone(image)
-        for found in (twin(image), exported(image), compiled(image)):
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        for same in (twin, exported, compiled(backbone, image)):
+            torch.testing.assert_close(same(image), backbone(image), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,12 @@
 import pytest
 import torch
 import torchvision
-from torchvision.models._utils import IntermediateLayerGetter
 
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
-from tests.backbones.networks import short, without_classifier
+from tests.backbones.networks import close, features_of, on_meta, short, without
 
 TORCHVISIONS = [name for name in VARIANTS if name in torchvision.models.list_models()]
-
-
-def close(found, expected):
-    """Equal but for rounding, which adds up over 152 random layers: 1e-4 of the largest value."""
-    for name, reference in expected.items():
-        scale = reference.abs().max()
-        torch.testing.assert_close(found[name] / scale, reference / scale, rtol=0, atol=1e-4)
-
-
 LARGE = [n for n in TORCHVISIONS if "101" in n or "152" in n or n.startswith("wide")]
 
 
@@ -25,21 +15,17 @@ LARGE = [n for n in TORCHVISIONS if "101" in n or "152" in n or n.startswith("wi
 )
 def test_torchvision_weights_give_torchvision_features_and_logits(name):
     theirs = torchvision.models.get_model(name, weights=None).eval()
-    with torch.device("meta"):  # no second initialisation
-        ours = build_backbone(name).eval()
-    ours.load_state_dict(without_classifier(theirs.state_dict()), assign=True)
-    layers = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
+    ours = on_meta(build_backbone, name).eval()  # no second initialisation
+    ours.load_state_dict(without(theirs.state_dict(), "fc."), assign=True)
     image = torch.rand(1, 3, 64, 32)
-
     with torch.no_grad():
-        found = ours(image)
-        expected = IntermediateLayerGetter(theirs, layers)(image)
+        found, expected = ours(image), features_of(theirs, image)
         logits = theirs.fc(theirs.avgpool(found["c5"]).flatten(1))
-        assert list(found) == list(expected)
-        close(found, expected)
-        assert {k: v.shape[1] for k, v in found.items()} == ours.channels
-        assert {k: 64 // v.shape[2] for k, v in found.items()} == ours.strides
         close({"logits": logits}, {"logits": theirs(image)})
+    assert list(found) == list(expected)
+    close(found, expected)
+    assert {k: v.shape[1] for k, v in found.items()} == ours.channels
+    assert {k: 64 // v.shape[2] for k, v in found.items()} == ours.strides
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
@@ -47,12 +33,10 @@ def test_dilation_is_torchvisions(output_stride):
     dilate = [False, output_stride == 8, True]
     theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=dilate).eval()
     ours = build_backbone("resnet50", output_stride=output_stride).eval()
-    ours.load_state_dict(without_classifier(theirs.state_dict()))
+    ours.load_state_dict(without(theirs.state_dict(), "fc."))
     image = torch.rand(1, 3, 96, 64)
-
-    with torch.no_grad():
-        found = ours(image)
-        close(found, IntermediateLayerGetter(theirs, {"layer3": "c4", "layer4": "c5"})(image))
+    found = ours(image)
+    close(found, features_of(theirs, image))
     assert ours.strides["c5"] == output_stride == 64 // found["c5"].shape[-1]
 
 

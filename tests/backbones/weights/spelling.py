@@ -1,8 +1,10 @@
 """What other projects do to names and to images, each as that project's own code does it."""
 
+import io
 import json
 import pickle
 import re
+from functools import partial
 
 import torch
 from safetensors.torch import save_file
@@ -26,59 +28,54 @@ HALF = by((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 HALF_CARD = {"mean": [0.5] * 3, "std": [0.5] * 3}  # what a file says of such images
 
 
-def renamed(state, *rules):
+def renamed(state, rules):
     """With names in which each pattern is replaced, one after the other."""
     names = {}
     for key in state:
         name = key
-        for pattern, replacement in rules:
+        for pattern, replacement in rules.items():
             name = re.sub(pattern, replacement, name)
         names[name] = state[key]
     return names
 
 
-def detectron2(state):
-    """As tools/convert-torchvision-to-d2.py writes it, the classifier included."""
-    return renamed(
-        state,
-        (r"^(?!layer)", "stem."),
-        (r"layer(\d)", lambda found: f"res{int(found[1]) + 1}"),
-        (r"bn(\d)", r"conv\1.norm"),
-        (r"downsample\.0", "shortcut"),
-        (r"downsample\.1", "shortcut.norm"),
-    )
+DETECTRON2 = {  # as tools/convert-torchvision-to-d2.py writes it, the classifier included
+    r"^(?!layer)": "stem.",
+    r"layer(\d)": lambda found: f"res{int(found[1]) + 1}",
+    r"bn(\d)": r"conv\1.norm",
+    r"downsample\.0": "shortcut",
+    r"downsample\.1": "shortcut.norm",
+}
+CAFFE2 = {  # as the first Detectron names its blobs
+    r"^fc": "fc1000",
+    r"^bn1": "res_conv1_bn",
+    r"layer(\d)\.(\d+)\.": lambda found: f"res{int(found[1]) + 1}_{found[2]}_branch",
+    r"branch(conv|bn)(\d)": lambda found: f"branch2{'xabc'[int(found[2])]}_{found[1]}",
+    r"branchdownsample\.(\d)": lambda found: f"branch1_{('conv', 'bn')[int(found[1])]}",
+    r"bn\.weight": "bn_s",
+    r"bn\.bias": "bn_b",
+    r"(_conv)?\.(w|b)\w+": r"_\2",
+}
+TRANSFORMERS = {  # as ResNetForImageClassification does, but for the prefix
+    r"^conv1": "embedder.embedder.convolution",
+    r"^bn1": "embedder.embedder.normalization",
+    r"layer(\d)": lambda found: f"encoder.stages.{int(found[1]) - 1}.layers",
+    r"conv(\d)": lambda found: f"layer.{int(found[1]) - 1}.convolution",
+    r"bn(\d)": lambda found: f"layer.{int(found[1]) - 1}.normalization",
+    r"downsample\.0": "shortcut.convolution",
+    r"downsample\.1": "shortcut.normalization",
+}
+detectron2 = partial(renamed, rules=DETECTRON2)
 
 
 def caffe2(state):
-    """As the first Detectron names its blobs; its norms have no statistics."""
+    """Its norms have no statistics."""
     learned = {k: v for k, v in state.items() if "running" not in k and "batches" not in k}
-    return renamed(
-        learned,
-        (r"^fc", "fc1000"),
-        (r"^bn1", "res_conv1_bn"),
-        (r"layer(\d)\.(\d+)\.", lambda found: f"res{int(found[1]) + 1}_{found[2]}_branch"),
-        (r"branch(conv|bn)(\d)", lambda found: f"branch2{'xabc'[int(found[2])]}_{found[1]}"),
-        (r"branchdownsample\.(\d)", lambda found: f"branch1_{('conv', 'bn')[int(found[1])]}"),
-        (r"bn\.weight", "bn_s"),
-        (r"bn\.bias", "bn_b"),
-        (r"(_conv)?\.(w|b)\w+", r"_\2"),
-    )
+    return renamed(learned, CAFFE2)
 
 
 def transformers(state, prefix="resnet."):
-    """As ResNetForImageClassification does."""
-    return renamed(
-        state,
-        (r"^conv1", "embedder.embedder.convolution"),
-        (r"^bn1", "embedder.embedder.normalization"),
-        (r"layer(\d)", lambda found: f"encoder.stages.{int(found[1]) - 1}.layers"),
-        (r"conv(\d)", lambda found: f"layer.{int(found[1]) - 1}.convolution"),
-        (r"bn(\d)", lambda found: f"layer.{int(found[1]) - 1}.normalization"),
-        (r"downsample\.0", "shortcut.convolution"),
-        (r"downsample\.1", "shortcut.normalization"),
-        (r"^(?!fc)", prefix),
-        (r"^fc", "classifier.1"),
-    )
+    return renamed(state, TRANSFORMERS | {r"^(?!fc)": prefix, r"^fc": "classifier.1"})
 
 
 def children(state, prefix="backbone."):
@@ -96,6 +93,13 @@ def below(prefix, state):
 def zeros(state):
     """The same names, and values that would be noticed."""
     return {key: value * 0 for key, value in state.items()}
+
+
+def written(write, *arguments, **options):
+    """Return the bytes that a function writes to a file."""
+    file = io.BytesIO()
+    write(*arguments, file, **options)
+    return file.getvalue()
 
 
 def write_pickle(path, state, wrap=None):

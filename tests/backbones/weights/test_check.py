@@ -7,25 +7,19 @@ import pytest
 import timm
 import torch
 import torchvision
-from torchvision.models.resnet import Bottleneck
 
 from backbones import build_backbone, load_weights, registry
-from backbones.options import BackboneOptions
 from backbones.registry import BUILDERS
 from backbones.weights.architecture import describe, fitting_backbones
 from tests.backbones.errors import refuses
+from tests.backbones.networks import close, on_meta, starting, trained_looking
 from tests.backbones.weights import spelling
-
-
-def no_memory(build, *args, **options):
-    with torch.device("meta"):
-        return build(*args, **options)
 
 
 @cache
 def built(name, features):
     """A backbone without memory, which is only read."""
-    return no_memory(build_backbone, name, out_features=features)
+    return on_meta(build_backbone, name, out_features=features)
 
 
 def known(*names):
@@ -42,21 +36,10 @@ PUBLISHED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d",
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_torchvisions_networks_look_like_themselves(name):
-    state = no_memory(torchvision.models.get_model, name).state_dict()
+    state = on_meta(torchvision.models.get_model, name).state_dict()
     gray = state | {"conv1.weight": torch.empty(64, 1, 7, 7, device="meta")}
     for spelt in (state, spelling.below("module.", state), gray):
         assert fitting_backbones(spelt, known(*PUBLISHED)) == [name]
-
-
-@pytest.mark.parametrize(
-    ("file_of", "into"),
-    [("resnet34", "resnet18"), ("resnet18", "resnet34"), ("resnet50", "resnet18")],
-)
-def test_a_file_of_another_network_is_called_by_its_name(save, file_of, into):
-    path = save(torchvision.models.get_model(file_of).state_dict())
-    message = rf"^the weights do not fit '{into}': .*\. This looks like {file_of}.*\. Nothing was"
-    with refuses(message):
-        build_backbone(into, weights=path)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +52,9 @@ def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(
 ):
     """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
     monkeypatch.setattr(registry, "BUILDERS", {name: BUILDERS[name] for name in names})
-    state = no_memory(torchvision.models.resnet50).state_dict()
+    state = on_meta(torchvision.models.resnet50).state_dict()
     if len(names) == 3:  # a part of the file tells these apart
-        state = {
-            k: v for k, v in state.items() if k.startswith(("conv1.", "bn1.", "layer1.", "fc."))
-        }
+        state = starting(state, "conv1.", "bn1.", "layer1.", "fc.")
     state = {k: torch.ones(v.shape) for k, v in state.items()}
     path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
     command = f"backbone=resnet50_caffe backbone\\.weights={re.escape(str(path))}"
@@ -83,8 +64,8 @@ def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(
 
 
 def test_part_of_a_network_looks_like_all_that_begin_so():
-    state = no_memory(torchvision.models.resnet50).state_dict()
-    stem = {k: v for k, v in state.items() if k.startswith(("conv1", "bn1", "layer1"))}
+    state = on_meta(torchvision.models.resnet50).state_dict()
+    stem = starting(state, "conv1.", "bn1.", "layer1.")
     names = fitting_backbones(stem, known("resnet18", "resnet50", "resnet101", "resnext50_32x4d"))
     assert describe(stem, names) == " This looks like resnet50 or resnet101."
 
@@ -100,7 +81,7 @@ def test_part_of_a_network_looks_like_all_that_begin_so():
     ],
 )
 def test_networks_of_another_family_are_called_by_it(name, family):
-    state = no_memory(timm.create_model, name).state_dict()
+    state = on_meta(timm.create_model, name).state_dict()
     assert describe(state, []).startswith(f" This looks like {family}")
 
 
@@ -114,24 +95,13 @@ def test_what_cannot_be_built_without_memory_is_left_out():
     def broken(_options):
         raise RuntimeError
 
-    state = no_memory(torchvision.models.resnet18).state_dict()
+    state = on_meta(torchvision.models.resnet18).state_dict()
     assert fitting_backbones(state, {"broken": broken} | known("resnet18")) == ["resnet18"]
     assert fitting_backbones({"x": torch.zeros(1)}, known("resnet18")) == []
     assert describe({"x": torch.zeros(1)}, []) == ""
 
 
-def strided(*, in_1x1):
-    """Return a builder of a ResNet-50's first stages that says it strides there."""
-
-    def build(_options):
-        backbone = build_backbone("resnet50", out_features=["c2"])
-        backbone.stride_in_1x1 = in_1x1
-        return backbone
-
-    return build
-
-
-ROWS = {"resnet50": strided(in_1x1=False), "resnet50_caffe": strided(in_1x1=True)}
+ROWS = known("resnet50", "resnet50_caffe")
 
 
 @pytest.fixture(scope="module")
@@ -140,12 +110,11 @@ def bottlenecks():
     model = torchvision.models.resnet50(weights=None)
     for tensor in (model.bn1.weight, model.bn1.running_mean):
         torch.nn.init.uniform_(tensor, 0.5, 1.5)
-    state = model.state_dict()
-    return {k: v for k, v in state.items() if k.startswith(("conv1", "bn1", "layer1", "fc"))}
+    return starting(model.state_dict(), "conv1.", "bn1.", "layer1.", "fc.")
 
 
 def load(path, name):
-    backbone = ROWS[name](BackboneOptions())
+    backbone = build_backbone(name, out_features=["c2"])
     return load_weights(backbone, path, name=name, known=ROWS)
 
 
@@ -202,44 +171,20 @@ def test_folded_statistics_under_torchvisions_names_are_caffes(bottlenecks, save
 
 def test_a_backbone_without_bottlenecks_strides_nowhere_else(bottlenecks, save):
     path = save({"blobs": spelling.caffe2(bottlenecks)})
-    load_weights(strided(in_1x1=None)(BackboneOptions()), path, name="resnet50")
+    backbone = build_backbone("resnet50", out_features=["c2"])
+    backbone.stride_in_1x1 = None
+    load_weights(backbone, path, name="resnet50")
 
 
-def test_a_caffe_file_gives_caffes_features(tmp_path):
-    """Against torchvision's network with the stride moved, on a BGR image of [0, 255]."""
-    torch.manual_seed(3)
-    model = torchvision.models.ResNet(Bottleneck, [3, 4, 1, 1]).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data.uniform_(0.2, 0.6)
-            module.bias.data.uniform_(-0.1, 0.1)
-            module.eps = 0.0
-    model.layer2[0].conv1.stride, model.layer2[0].conv2.stride = (2, 2), (1, 1)
-    state = {k: v for k, v in model.state_dict().items() if k[:6] not in ("layer3", "layer4")}
-    path = spelling.write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(state))
-    ours = build_backbone("resnet50_caffe", weights=path, out_features=["c3"]).eval()
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        x = model.maxpool(model.relu(model.bn1(model.conv1(spelling.CAFFE(image)))))
-        expected = model.layer2(model.layer1(x))
-        found = ours(spelling.by(ours.conventions.mean, ours.conventions.std)(image))["c3"]
-    size = expected.abs().max().item()
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
-
-
-def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_have(tmp_path):
+def test_a_preactivated_network_takes_the_norms_of_features_its_file_did_not_have(save):
     """A detector's backbone has no c1; its norm is that of the stage which follows."""
-    few = build_backbone("resnetv2_18", out_features=["c3", "c5"]).eval()
-    for norm in (m for m in few.modules() if isinstance(m, torch.nn.BatchNorm2d)):
-        torch.nn.init.uniform_(norm.running_mean)
-    torch.save(few.state_dict(), tmp_path / "few.pth")
-    options = {"weights": tmp_path / "few.pth", "conventions": "imagenet"}
+    few = trained_looking(build_backbone("resnetv2_18", out_features=["c3", "c5"]))
+    options = {"weights": save(few.state_dict()), "conventions": "imagenet"}
     ours = build_backbone("resnetv2_18", **options).eval()
     image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        found, expected = ours(image), few(image)
-        inner = ours.layer2[0].norm1(ours.layer1(ours.maxpool(ours.conv1(image))))
-    torch.testing.assert_close({k: found[k] for k in expected}, expected)
+    found = ours(image)
+    inner = ours.layer2[0].norm1(ours.layer1(ours.maxpool(ours.conv1(image))))
+    close(few(image), found)
     torch.testing.assert_close(found["c2"], inner.relu())
     torch.testing.assert_close(ours.norms["c4"].running_mean, few.layer4[0].norm1.running_mean)
     assert "added 15 tensors: norms of features, from the stages after" in ours.provenance
@@ -257,10 +202,7 @@ def test_gates_are_in_a_file_or_not_at_all(shallow, save):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda weight: weight.where(weight < weight.max(), torch.nan),
-            "NaN or infinite in 1 tensors,",
-        ),
+        (lambda x: x.where(x < x.max(), torch.nan), "NaN or infinite in 1 tensors,"),
         (torch.Tensor.char, "has int8 in the place of"),
         (torch.Tensor.byte, "has uint8 in the place of"),
         (torch.Tensor.cfloat, "has complex64 in the place of"),

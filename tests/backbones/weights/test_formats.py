@@ -18,15 +18,10 @@ from torch import nn
 from backbones import build_backbone
 from backbones.weights.read import read_checkpoint
 from tests.backbones.errors import refuses
+from tests.backbones.networks import starting
+from tests.backbones.weights.spelling import written
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "counter": torch.tensor(7)}
-
-
-def written(write, *arguments, **options):
-    """Return the bytes that a function writes to a file."""
-    file = io.BytesIO()
-    write(*arguments, file, **options)
-    return file.getvalue()
 
 
 def zipped(**files):
@@ -70,6 +65,16 @@ def test_a_compressed_file_is_read(tmp_path, kind, way, suffix):
     for name in (f"x.{suffix}.{way}", f"x.{suffix}"):
         (tmp_path / name).write_bytes(COMPRESSED[way](READ[kind]))
         torch.testing.assert_close(read_checkpoint(tmp_path / name), STATE, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_truncated_file_is_called_so_wherever_it_was_cut(tmp_path, kind):
+    path = tmp_path / ("x.safetensors" if kind == "safetensors" else "x.pth")
+    whole = READ[kind]
+    for size in range(0, len(whole), 1 + len(whole) // 100):
+        path.write_bytes(whole[:size])
+        with refuses(r"x\..* is truncated or damaged|or is no torch"):
+            read_checkpoint(path)
 
 
 def test_a_compressed_file_that_is_cut_is_called_so(tmp_path):
@@ -151,7 +156,7 @@ def test_a_file_in_parts_is_read_by_its_index(tmp_path):
 @pytest.fixture
 def first(state, shallow):
     """The tensors of the stem, the first stage and the classifier."""
-    return shallow | {k: v for k, v in state.items() if k.startswith("fc.")}
+    return shallow | starting(state, "fc.")
 
 
 @pytest.mark.parametrize(

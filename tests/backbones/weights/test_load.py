@@ -4,62 +4,50 @@ import copy
 
 import pytest
 import torch
-from torchvision.models._utils import IntermediateLayerGetter
 
-from backbones import BackboneOptions, Conventions, build_backbone, load_weights
+from backbones import BackboneOptions, Conventions, load_weights
+from backbones.registry import BUILDERS
 from backbones.weights.load import adapt_first_conv
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 from tests.backbones.errors import refuses
-from tests.backbones.weights.small import build, holds, same
-
-LAYERS = {"relu": "c1", "layer1": "c2", "layer2": "c3", "layer3": "c4", "layer4": "c5"}
+from tests.backbones.networks import batch_norms, close, features_of, without
+from tests.backbones.weights.small import build, holds, same_features
+from tests.backbones.weights.spelling import IMAGENET, by
 
 
 def with_epsilon(network, epsilon):
     """Return a copy whose batch norms have that epsilon."""
     network = copy.deepcopy(network)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eps = epsilon
+    for norm in batch_norms(network):
+        norm.eps = epsilon
     return network
 
 
-@pytest.fixture
-def refused():
-    """Load, expect a ValueError with that message, and see that nothing has changed."""
-
-    def check(backbone, weights, message, **options):
-        before = copy.deepcopy(backbone)
-        with refuses(message):
-            load_weights(backbone, weights, name="resnet18", **options)
-        holds(backbone, before.state_dict())
-        assert (backbone.conventions, backbone.provenance) == (Conventions(), before.provenance)
-
-    return check
+def refused(backbone, weights, message, *, name="resnet18", **options):
+    """Load, expect an error with that message, and see that nothing has changed."""
+    before = copy.deepcopy(backbone)
+    with refuses(message):
+        load_weights(backbone, weights, name=name, **options)
+    holds(backbone, before.state_dict())
+    assert (backbone.conventions, backbone.provenance) == (Conventions(), before.provenance)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_torchvision_file_gives_torchvisions_features(theirs, state, save, suffix):
     path = save(state, f"resnet18{suffix}")
-    ours = build_backbone("resnet18", weights=path).eval()
-    image = torch.rand(1, 3, 64, 96)
-    with torch.no_grad():
-        same(ours(image), IntermediateLayerGetter(theirs, LAYERS)(image))
-    assert ours.conventions == Conventions(
-        mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), epsilon=1e-5
-    )
+    ours = same_features(path, theirs, IMAGENET, origin="torchvision", out_features=None)
+    told = Conventions(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), epsilon=1e-5)
+    assert ours.conventions == told
 
 
 def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs, state, save):
     expected = Conventions(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), epsilon=1e-3)
-    options = DetectorOptions(
-        head_width=8, fpn_channels=8, features=("c2", "c3"), anchor_sizes=(32, 64, 128)
-    )
+    levels = {"features": ("c2", "c3"), "anchor_sizes": (32, 64, 128)}
     card = DetectorCard(
         backbone="resnet18",
         backbone_options=BackboneOptions(),
-        options=options,
+        options=DetectorOptions(head_width=8, fpn_channels=8, **levels),
         classes=("cell",),
         category_ids=(7,),
         conventions=expected,
@@ -69,30 +57,25 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
     detector.backbone.body.load_state_dict(state, strict=False)
     network = {f"network.{k}": v for k, v in detector.state_dict().items()}
     path = save({"state_dict": network, "keel": card.to_dict(), "epoch": 3}, "best.ckpt")
-
-    ours = build_backbone("resnet18", weights=path, out_features=["c3"]).eval()
-    image = torch.rand(1, 3, 64, 64)
-    reference = with_epsilon(theirs, 1e-3)
-    with torch.no_grad():
-        same(ours(image), IntermediateLayerGetter(reference, {"layer2": "c3"})(image))
+    reference, prepare = with_epsilon(theirs, 1e-3), by(expected.mean, expected.std)
+    ours = same_features(path, reference, prepare, origin="Keel", out_features=["c3"])
     assert ours.conventions == expected
-
-
-def without(key):
-    return lambda state: {k: v for k, v in state.items() if k != key}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            without("layer1.1.conv2.weight"),
+            lambda state: without(state, "layer1.1.conv2.weight"),
             r"^the weights do not fit 'resnet18': 1 missing, such as layer1\.1\.conv2\.weight\. "
             r"Nothing was loaded; use weights of this architecture and norm\.\n",
         ),
-        (without("layer1.0.bn1.running_var"), r"1 missing, such as layer1\.0\.bn1\.running_var\."),
         (
-            without("conv1.weight"),
+            lambda state: without(state, "layer1.0.bn1.running_var"),
+            r"1 missing, such as layer1\.0\.bn1\.running_var\.",
+        ),
+        (
+            lambda state: without(state, "conv1.weight"),
             r"weights\.pth does not hold weights of 'resnet18': expected one",
         ),
         (
@@ -116,12 +99,15 @@ def without(key):
     ],
     ids=["lost", "lost statistics", "no stem", "shape", "dimensions", "unexpected", "no tensors"],
 )
-def test_a_file_that_does_not_fit_changes_nothing(shallow, save, refused, change, message):
+def test_a_file_that_does_not_fit_changes_nothing(shallow, save, change, message):
     refused(build(), save(change(shallow)), message)
 
 
+FAMILY = {name: BUILDERS[name] for name in ("resnet18", "resnet34", "resnet50", "wide_resnet50_2")}
+
+
 @pytest.mark.parametrize(
-    ("file_of", "into", "message"),
+    ("file_of", "into", "faults"),
     [
         ("resnet34", "resnet18", r"10 unexpected, such as layer1\.2\.conv1\.weight"),
         ("resnet18", "resnet34", r"10 missing, such as layer1\.2\.conv1\.weight"),
@@ -130,11 +116,16 @@ def test_a_file_that_does_not_fit_changes_nothing(shallow, save, refused, change
         ("resnet50", "wide_resnet50_2", r"[1-9]\d* of another shape"),
     ],
 )
-def test_a_file_of_another_architecture_is_refused(save, refused, file_of, into, message):
-    refused(build(into), save(build(file_of).state_dict()), message)
+def test_a_file_of_another_architecture_is_refused_with_its_name(save, file_of, into, faults):
+    message = (
+        rf"^the weights do not fit '{into}': {faults}.*\. This looks like {file_of}\. Nothing was "
+        rf"loaded; use backbone '{file_of}', for a run backbone={file_of} backbone\.weights="
+    )
+    path = save(build(file_of).state_dict())
+    refused(build(into), path, message, name=into, known=FAMILY)
 
 
-def test_tensors_that_may_be_missing_keep_their_values(shallow, save, refused):
+def test_tensors_that_may_be_missing_keep_their_values(shallow, save):
     backbone = build(out_features=["c3"])
     before = copy.deepcopy(backbone.state_dict())
     path = save(shallow)
@@ -145,7 +136,7 @@ def test_tensors_that_may_be_missing_keep_their_values(shallow, save, refused):
     assert report.stages == ((6, 6), (24, 24), (0, 30))
 
 
-def test_a_shape_that_does_not_fit_is_refused_even_where_it_may_be_missing(shallow, save, refused):
+def test_a_shape_that_does_not_fit_is_refused_even_where_it_may_be_missing(shallow, save):
     path = save(shallow | {"bn1.weight": torch.zeros(32)})
     refused(build(), path, r"1 of another shape, such as bn1\.weight", missing=("bn1.*",))
 
@@ -174,19 +165,11 @@ def test_the_report_counts_every_tensor_of_the_file(state, save):
 
 COUNTERS = {"batch counters": 5}
 STATISTICS = COUNTERS | {"running statistics, which this norm does not have": 10}
+DROPPED = {"batch": {}, "sync_batch": {}, "frozen_batch": COUNTERS}
+DROPPED |= dict.fromkeys(["group", "instance", "layer2d"], STATISTICS)
 
 
-@pytest.mark.parametrize(
-    ("norm", "dropped"),
-    [
-        ("batch", {}),
-        ("sync_batch", {}),
-        ("frozen_batch", COUNTERS),
-        ("group", STATISTICS),
-        ("instance", STATISTICS),
-        ("layer2d", STATISTICS),
-    ],
-)
+@pytest.mark.parametrize(("norm", "dropped"), DROPPED.items())
 def test_another_norm_takes_what_it_can_hold_and_counts_the_rest(shallow, save, norm, dropped):
     backbone = build(norm=norm, weights="random")
     report = load_weights(backbone, save(shallow), name="resnet18", conventions="imagenet")
@@ -195,7 +178,7 @@ def test_another_norm_takes_what_it_can_hold_and_counts_the_rest(shallow, save, 
     holds(backbone, shallow)
 
 
-def test_a_file_whose_norms_cannot_be_held_or_are_not_enough_is_refused(shallow, save, refused):
+def test_a_file_whose_norms_cannot_be_held_or_are_not_enough_is_refused(shallow, save):
     message = r"10 unexpected.*norm='none' cannot hold the learned scale and shift.*norm='batch' or"
     refused(build(norm="none"), save(shallow), message)
     message = r"10 missing, such as bn1\.running_mean.*weights of this architecture and norm\."
@@ -234,12 +217,10 @@ def test_mean_and_std_follow_the_channels(shallow, save, in_channels, mean, std)
 
 
 def test_a_gray_image_gives_what_its_copy_in_three_channels_gave(shallow, save):
-    path, image = save(shallow), torch.randn(1, 1, 64, 64)
-    file = {"weights": path, "conventions": "imagenet"}
-    gray = build(**file, in_channels=1).eval()
-    colour = build(**file).eval()
-    with torch.no_grad():
-        same(gray(image), colour(image.expand(1, 3, 64, 64)))
+    file = {"weights": save(shallow), "conventions": "imagenet"}
+    gray, colour = build(**file, in_channels=1).eval(), build(**file).eval()
+    image = torch.randn(1, 1, 64, 64)
+    close(gray(image), colour(image.expand(1, 3, 64, 64)))
 
 
 @pytest.mark.parametrize("norm", ["batch", "sync_batch", "frozen_batch"])
@@ -249,9 +230,6 @@ def test_conventions_and_epsilon_come_from_the_file(theirs, shallow, save, norm)
     path = save({"state_dict": gray, "keel": card})
     backbone = build(norm=norm, weights=path, in_channels=1).eval()
     assert backbone.conventions == Conventions(mean=(0.5,), std=(0.25,), epsilon=0.1)
-
-    reference = with_epsilon(theirs, 0.1)
     image = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        expected = IntermediateLayerGetter(reference, {"relu": "c1", "layer1": "c2"})
-        same(backbone(image), expected(image.expand(1, 3, 64, 64)))
+    expected = features_of(with_epsilon(theirs, 0.1), image.expand(1, 3, 64, 64))
+    close(backbone(image), expected)

@@ -4,10 +4,12 @@ import hashlib
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from huggingface_hub.errors import (
     LocalEntryNotFoundError,
@@ -20,11 +22,13 @@ from backbones import UserError, build_backbone, load_weights
 from backbones.weights import hub
 from backbones.weights.locate import locate
 from tests.backbones.errors import refuses
+from tests.backbones.networks import on_meta
 from tests.backbones.weights.small import build, holds
 
 
-@pytest.fixture
-def online(monkeypatch, tmp_path):
+@pytest.fixture(autouse=True)
+def _online(monkeypatch, tmp_path):
+    """Nothing but files of the test's own is asked for."""
     monkeypatch.setenv("KEEL_OFFLINE", "0")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
@@ -36,7 +40,6 @@ def published(shallow, save):
     return path, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize("digits", [8, 64])
 def test_an_address_with_a_hash_is_fetched_and_kept(shallow, published, tmp_path, digits):
     path, sha256 = published
@@ -44,13 +47,12 @@ def test_an_address_with_a_hash_is_fetched_and_kept(shallow, published, tmp_path
     backbone = build(weights=address)
     assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
     assert backbone.provenance.startswith(f"weights from {address}\n  origin: torchvision\n")
-    kept = tmp_path / "torch" / "hub" / "checkpoints" / f"a b.pth-{sha256[:8]}.tar"
+    kept = tmp_path / "torch/hub/checkpoints" / f"a b.pth-{sha256[:8]}.tar"
     assert kept.read_bytes() == path.read_bytes()
     path.unlink()
     build(weights=address)
 
 
-@pytest.mark.usefixtures("online")
 def test_an_address_of_another_hash_leaves_nothing(published, tmp_path):
     path, sha256 = published
     with pytest.raises(ConnectionError, match="invalid hash value"):
@@ -68,13 +70,8 @@ def test_an_address_without_a_hash_is_refused(fragment):
         build(weights=address)
 
 
-CONFIG = SimpleNamespace(
-    architecture="resnet18",
-    hf_hub_id="timm/resnet18.a1_in1k",
-    url="",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-)
+IMAGES = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+CONFIG = replace(timm.get_pretrained_cfg("resnet18.a1_in1k"), **IMAGES)
 
 
 @pytest.fixture
@@ -101,7 +98,6 @@ def answer(status):
     return SimpleNamespace(status_code=status, headers={}, request=None)
 
 
-@pytest.mark.usefixtures("online")
 def test_timms_weights_come_with_timms_conventions(shallow, repository, monkeypatch):
     monkeypatch.setattr(hub.timm, "get_pretrained_cfg", lambda _: CONFIG)
     save_file(shallow, repository.folder / "model.safetensors")
@@ -112,12 +108,11 @@ def test_timms_weights_come_with_timms_conventions(shallow, repository, monkeypa
     assert ("timm/resnet18.a1_in1k", "model.safetensors", None, False) in repository.asked
 
 
-@pytest.mark.usefixtures("online")
 def test_timms_weights_of_an_address_are_fetched_with_their_hash(shallow, save, monkeypatch):
     path = save(shallow)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path = path.rename(path.with_name(f"resnet18-{digest[:8]}.pth"))
-    config = SimpleNamespace(**vars(CONFIG) | {"hf_hub_id": "", "url": path.as_uri()})
+    config = replace(CONFIG, hf_hub_id="", url=path.as_uri())
     monkeypatch.setattr(hub.timm, "get_pretrained_cfg", lambda _: config)
     assert torch.equal(build(weights="timm:resnet18").conv1.weight, shallow["conv1.weight"])
     config.url = "https://example.org/resnet18.pth"
@@ -134,7 +129,6 @@ def test_timms_names_are_checked_before_anything_is_fetched(repository):
     assert repository.asked == []
 
 
-@pytest.mark.usefixtures("online")
 def test_a_repository_is_read_with_its_notes(shallow, repository):
     torch.save(shallow, repository.folder / "pytorch_model.bin")
     notes = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
@@ -142,17 +136,13 @@ def test_a_repository_is_read_with_its_notes(shallow, repository):
     backbone = build(weights="hf:owner/name@v1.2")
     assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
     assert (backbone.conventions.mean, backbone.conventions.std) == ((0.5,) * 3, (0.25,) * 3)
-    assert {(repo, revision) for repo, _, revision, _ in repository.asked} == {
-        ("owner/name", "v1.2")
-    }
+    assert {asked[::2] for asked in repository.asked} == {("owner/name", "v1.2")}
 
 
-@pytest.mark.usefixtures("online")
 def test_a_repository_without_weights_is_called_so(repository):
     (repository.folder / "config.json").write_text("{}")
-    with refuses(
-        r"^'owner/name' has neither model\.safetensors nor pytorch_model\.bin \(revision m"
-    ):
+    message = r"^'owner/name' has neither model\.safetensors nor pytorch_model\.bin \(revision m"
+    with refuses(message):
         locate("hf:owner/name", name="resnet18")
 
 
@@ -166,7 +156,6 @@ NOT_THERE = r"^the hub has no 'owner/name' at revision 'main', or keeps"
 NO_SPACE = r"no space in .* for config\.json of owner/name; nothing of it"
 
 
-@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
@@ -186,7 +175,8 @@ def test_a_download_that_fails_says_why(monkeypatch, error, kind, message):
         locate("hf:owner/name", name="resnet18")
 
 
-def test_offline_only_asks_for_what_is_kept(shallow, repository):
+def test_offline_only_asks_for_what_is_kept(shallow, repository, monkeypatch):
+    monkeypatch.setenv("KEEL_OFFLINE", "1")
     with pytest.raises(ConnectionError, match=THREE) as caught:
         locate("hf:owner/name", name="resnet18")
     assert "KEEL_OFFLINE is set" in str(caught.value)
@@ -230,14 +220,11 @@ def test_tags_are_torchvisions_official_files(name, tmp_path, monkeypatch):
         raise OSError("stopped here")
 
     monkeypatch.setattr("backbones.weights.download.urlopen", urlopen)
-    monkeypatch.setenv("KEEL_OFFLINE", "0")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with torch.device("meta"):
-        backbone = build_backbone(name, out_features=["c1"])
+    backbone = on_meta(build_backbone, name, out_features=["c1"])
     tags = {"imagenet": 0, "imagenet_v1": 0, "IMAGENET1K_V1": 0, "imagenet_v2": 1}
     known = {tag: version for tag, version in tags.items() if version < len(PUBLISHED[name])}
     for tag, version in known.items():
-        kept = tmp_path / "hub" / "checkpoints" / f"{PUBLISHED[name][version]}.pth"
+        kept = tmp_path / "torch/hub/checkpoints" / f"{PUBLISHED[name][version]}.pth"
         with pytest.raises(ConnectionError, match=f"stopped here.*copy that file to {kept};"):
             load_weights(backbone, tag, name=name)
     files = [PUBLISHED[name][version] for version in known.values()]
@@ -245,9 +232,10 @@ def test_tags_are_torchvisions_official_files(name, tmp_path, monkeypatch):
 
 
 def test_a_tag_whose_file_is_there_is_loaded_without_the_network(shallow, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("backbones.weights.download.hashlib.file_digest", lambda *_: _Digest())
-    folder = tmp_path / "hub" / "checkpoints"
+    monkeypatch.setenv("KEEL_OFFLINE", "1")
+    digest = SimpleNamespace(hexdigest=lambda: "f37072fd")
+    monkeypatch.setattr("backbones.weights.download.hashlib.file_digest", lambda *_: digest)
+    folder = tmp_path / "torch/hub/checkpoints"
     folder.mkdir(parents=True)
     torch.save(shallow, folder / "resnet18-f37072fd.pth")
     backbone = build(weights="imagenet")
@@ -255,11 +243,6 @@ def test_a_tag_whose_file_is_there_is_loaded_without_the_network(shallow, tmp_pa
     assert backbone.provenance.startswith(
         "weights from https://download.pytorch.org/models/resnet18-f37072fd.pth (imagenet)\n"
     )
-
-
-class _Digest:
-    def hexdigest(self):
-        return "f37072fd"
 
 
 def test_a_misspelt_tag_is_answered_with_the_nearest_one():
@@ -270,10 +253,9 @@ def test_a_misspelt_tag_is_answered_with_the_nearest_one():
 
 
 def test_a_tag_for_a_backbone_that_nobody_published_is_refused():
-    backbone = build()
     message = r"^no weights are published for 'mine', got 'imagenet'; give a file, .*, or timm:mine"
     with refuses(message):
-        load_weights(backbone, "imagenet", name="mine")
+        load_weights(build(), "imagenet", name="mine")
 
 
 def test_a_path_is_a_path_and_not_a_tag(shallow, save, tmp_path, monkeypatch):

@@ -15,19 +15,18 @@ def says(content, state=None, *, hub=True):
 HALF_IMAGES = {"image_mean": [0.5], "image_std": [0.5]}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a = (",
-        "x = dict(mean=[1, 2, 3], std=[1, 1, 1])\ny = dict(mean=[9, 2, 3], std=[1, 1, 1])",
-        "x = dict(mean=means(), std=[1, 1, 1])",
-        "x = dict(mean='abc', std='abc')",
-        "(" * 5000,
-        "-" * 100000 + "1",
-        "\0",
-    ],
-    ids=["no Python", "two answers", "a call", "text", "parentheses", "deep", "zero"],
-)
+CONFIGURATIONS = {
+    "no Python": "a = (",
+    "two answers": "a = dict(mean=[1, 2, 3], std=[1] * 3)\nb = dict(mean=[9, 2, 3], std=[1] * 3)",
+    "a call": "x = dict(mean=means(), std=[1, 1, 1])",
+    "text": "x = dict(mean='abc', std='abc')",
+    "parentheses": "(" * 5000,
+    "deep": "-" * 100000 + "1",
+    "zero": "\0",
+}
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_a_configuration_that_is_no_answer_is_none(text):
     assert says({"meta": {"cfg": text}}).images is None
 

@@ -4,20 +4,20 @@ c5 is left out, being three quarters of each file: test_renames has its names.
 """
 
 import copy
-import json
 import re
 from argparse import Namespace
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
-from torch import nn
+import torchvision
+from torchvision.models.resnet import Bottleneck
 
 from backbones import build_backbone
 from tests.backbones.errors import refuses
-from tests.backbones.networks import trained_looking, without_classifier
+from tests.backbones.networks import batch_norms, trained_looking, without
 from tests.backbones.weights import spelling
+from tests.backbones.weights.small import same_features
 from tests.backbones.weights.spelling import (
     CAFFE,
     CV2_HALF,
@@ -29,26 +29,30 @@ from tests.backbones.weights.spelling import (
     MM3,
     SWAV,
     below,
+    hub,
     mmlab,
     write_pickle,
     zeros,
 )
 
 
-@pytest.fixture(scope="module")
-def folded(theirs):
-    """The network with its norms' statistics folded into scale and shift, as in Caffe2."""
-    model = copy.deepcopy(theirs)
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+def fold(model):
+    """Give norms the statistics 0 and 1, as if they were folded into scale and shift: Caffe2."""
+    for norm in batch_norms(model):
         norm.running_mean.zero_()
         norm.running_var.fill_(1)
         norm.eps = 0.0
     return model
 
 
+@pytest.fixture(scope="module")
+def folded(theirs):
+    return fold(copy.deepcopy(theirs))
+
+
 def small_of(model):
     """As the fixture of that name."""
-    return {k: v for k, v in model.state_dict().items() if not k.startswith("layer4.")}
+    return without(model.state_dict(), "layer4.")
 
 
 def moco(state, good, bad):
@@ -67,33 +71,27 @@ def dino(state):
 
 
 def swav(state):
-    heads = {
-        "module.projection_head.0.weight": torch.ones(1),
-        "module.prototypes.weight": torch.ones(1),
-    }
-    return below("module.", without_classifier(state)) | heads
+    heads = dict.fromkeys(["projection_head.0.weight", "prototypes.weight"], torch.ones(1))
+    return below("module.", without(state, "fc.") | heads)
 
 
 def detector(state):
     """A detector of detectron2, its pyramid and its heads beside the backbone."""
-    body = {k: v for k, v in spelling.detectron2(state).items() if "stem.fc" not in k}
-    others = {"backbone.fpn_lateral2.weight": 1, "proposal_generator.rpn_head.conv.weight": 2}
-    return {
-        "model": below("backbone.bottom_up.", body) | {k: torch.ones(v) for k, v in others.items()}
-    }
+    body = without(spelling.detectron2(state), "stem.fc")
+    others = ["backbone.fpn_lateral2.weight", "proposal_generator.rpn_head.conv.weight"]
+    return {"model": below("backbone.bottom_up.", body) | dict.fromkeys(others, torch.ones(1))}
 
 
+def averaged(state):
+    average = below("module.", state) | {"n_averaged": torch.ones(1)}
+    return {"model": zeros(state), "model_ema": average}
+
+
+MMLAB = "mmdetection, mmpretrain"
 FILES = {
     "DataParallel": (lambda s: below("module.", s), IMAGENET, "torchvision"),
     "compiled": (lambda s: below("_orig_mod.module.", s), IMAGENET, "torchvision"),
-    "averaged": (
-        lambda s: {
-            "model": zeros(s),
-            "model_ema": below("module.", s) | {"n_averaged": torch.ones(1)},
-        },
-        IMAGENET,
-        "torchvision, below 'model_ema'",
-    ),
+    "averaged": (averaged, IMAGENET, "torchvision, below 'model_ema'"),
     "timm's average": (
         lambda s: {"state_dict": zeros(s), "state_dict_ema": s, "args": Namespace(lr=1)},
         IMAGENET,
@@ -109,13 +107,9 @@ FILES = {
         IMAGENET,
         "a segmenter of torchvision's",
     ),
-    "mmdetection 2, caffe": (
-        lambda s: mmlab(s, MM2_CAFFE, "config"),
-        CAFFE,
-        "mmdetection, mmpretrain",
-    ),
-    "mmdetection 2": (lambda s: mmlab(s, MM2_TORCH, "config"), IMAGENET, "mmdetection, mmpretrain"),
-    "mmdetection 3": (lambda s: mmlab(s, MM3, "cfg"), IMAGENET, "mmdetection, mmpretrain"),
+    "mmdetection 2, caffe": (lambda s: mmlab(s, MM2_CAFFE, "config"), CAFFE, MMLAB),
+    "mmdetection 2": (lambda s: mmlab(s, MM2_TORCH, "config"), IMAGENET, MMLAB),
+    "mmdetection 3": (lambda s: mmlab(s, MM3, "cfg"), IMAGENET, MMLAB),
     "MoCo v2": (lambda s: moco(s, "encoder_q", "encoder_k"), IMAGENET, "MoCo v1/v2"),
     "MoCo v3": (lambda s: moco(s, "base_encoder", "momentum_encoder"), IMAGENET, "MoCo v3"),
     "DINO": (dino, IMAGENET, "DINO, below 'teacher'"),
@@ -125,12 +119,12 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_is_recognised_and_gives_the_same_features(theirs, small, save, same_features, kind):
+def test_a_file_is_recognised_and_gives_the_same_features(theirs, small, save, kind):
     make, prepare, origin = FILES[kind]
     same_features(save(make(small)), theirs, prepare, origin=origin)
 
 
-def test_a_detectron2_pickle_converted_from_torchvision(theirs, small, tmp_path, same_features):
+def test_a_detectron2_pickle_converted_from_torchvision(theirs, small, tmp_path):
     more = {"__author__": "torchvision", "matching_heuristics": True}
     names = spelling.detectron2(small)
     path = write_pickle(tmp_path / "R-18.pkl", names, lambda arrays: {"model": arrays} | more)
@@ -139,7 +133,7 @@ def test_a_detectron2_pickle_converted_from_torchvision(theirs, small, tmp_path,
 
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
-def test_a_caffe2_pickle(folded, tmp_path, same_features, wrapped, norm):
+def test_a_caffe2_pickle(folded, tmp_path, wrapped, norm):
     blobs = spelling.caffe2(small_of(folded))
     blobs |= {"conv1_w_momentum": blobs["conv1_w"] * 0, "conv1_b": blobs["res_conv1_bn_b"] + 9}
     wrap = (lambda arrays: {"blobs": arrays, "cfg": "MODEL: ..."}) if wrapped else None
@@ -155,12 +149,23 @@ def test_a_caffe2_pickle(folded, tmp_path, same_features, wrapped, norm):
         assert line in ours.provenance
 
 
-def test_a_detectron2_detector(folded, save, same_features):
+def test_a_caffe2_pickle_of_bottlenecks_strides_as_caffe(tmp_path):
+    """Against torchvision's network with the stride moved."""
+    model = fold(trained_looking(torchvision.models.ResNet(Bottleneck, [3, 4, 1, 1])))
+    model.layer2[0].conv1.stride, model.layer2[0].conv2.stride = (2, 2), (1, 1)
+    path = write_pickle(
+        tmp_path / "R-50.pkl", spelling.caffe2(without(model.state_dict(), "layer3.", "layer4."))
+    )
+    told = {"origin": "Caffe2 (detectron2's MSRA)", "out_features": ["c3"]}
+    same_features(path, model, CAFFE, name="resnet50_caffe", **told)
+
+
+def test_a_detectron2_detector(folded, save):
     path = save(detector(small_of(folded)), "model_final.pth")
     same_features(path, folded, CAFFE, origin="detectron2, ResNet of Caffe2, below 'model'")
 
 
-def test_a_detectron2_detector_that_says_its_mean(theirs, small, save, same_features):
+def test_a_detectron2_detector_that_says_its_mean(theirs, small, save):
     content = detector(small)
     content["model"]["pixel_mean"] = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     content["model"]["pixel_std"] = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
@@ -173,16 +178,9 @@ def test_a_file_of_timms_own_names(name, tmp_path):
     """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
     model = trained_looking(timm.create_model(name))
     config = {"architecture": name, "pretrained_cfg": HALF_CARD}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
-    ours = build_backbone(name, weights=tmp_path / "model.safetensors").eval()
-    assert "\n  origin: timm" in ours.provenance
+    path = hub(tmp_path, model.state_dict(), config=config)
+    ours = same_features(path, model, HALF, origin="timm", name=name, out_features=["c5"])
     assert ours.conventions.std == (0.5,) * 3
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected, found = model.forward_features(HALF(image)), ours((image - 0.5) / 0.5)["c5"]
-    size = expected.abs().max().item()
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * size)
 
 
 @pytest.mark.parametrize("name", ["resnet18d", "resnetv2_18"])
@@ -196,8 +194,4 @@ def test_a_deep_stem_of_mmlab(save):
     named = {re.sub(r"^conv1\.", "stem.", k): v for k, v in model.state_dict().items()}
     named = {re.sub(r"^bn1\.", "stem.7.", k): v for k, v in named.items()}
     path = save(mmlab(named, MM3, "cfg"))
-    ours = build_backbone("resnet18d", weights=path).eval()
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected, found = model.forward_features(image), ours(image)["c5"]
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+    same_features(path, model, IMAGENET, origin="mmdetection", name="resnet18d")

@@ -18,7 +18,7 @@ from backbones.weights.renames import (
     unit_statistics,
 )
 from backbones.weights.unwrap import backbone_state, bare_names
-from tests.backbones.networks import without_classifier as body
+from tests.backbones.networks import on_meta, without
 from tests.backbones.weights import spelling
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -27,15 +27,17 @@ LAYERS = ("layer1", "layer2", "layer3", "layer4")
 @pytest.fixture(scope="module")
 def fifty():
     """torchvision's ResNet-50 without memory."""
-    with torch.device("meta"):
-        return torchvision.models.resnet50(weights=None).state_dict()
+    return on_meta(torchvision.models.resnet50).state_dict()
+
+
+def body(state):
+    return without(state, "fc.")
 
 
 def identical(found, expected):
     """The same tensors, not copies, under the same names."""
-    assert {key: id(value) for key, value in found.items()} == {
-        k: id(v) for k, v in expected.items()
-    }
+    found, expected = ({k: id(v) for k, v in state.items()} for state in (found, expected))
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -81,8 +83,7 @@ def mmlab_of_timm(key):
 
 @pytest.mark.parametrize("name", ["resnet50d", "resnet34d", "seresnet50"])
 def test_mmlabs_deep_stems_and_squeezes_are_timms(name):
-    with torch.device("meta"):
-        state = body(timm.create_model(name).state_dict())
+    state = body(on_meta(timm.create_model, name).state_dict())
     spelt = {mmlab_of_timm(key): value for key, value in state.items()}
     first = "conv1.weight"
     if name != "seresnet50":
@@ -93,25 +94,18 @@ def test_mmlabs_deep_stems_and_squeezes_are_timms(name):
 
 
 def test_timms_preactivation_gets_a_norm_for_every_feature():
-    with torch.device("meta"):
-        state = timm.create_model("resnetv2_50").state_dict()
+    state = on_meta(timm.create_model, "resnetv2_50").state_dict()
     found = from_preactivation(state)
     norms = preactivation_norms(found)
     assert {key.partition(".")[0] for key in found} == {"conv1", "norms", *LAYERS}
     assert len(found) == len(state) - len(["head.fc.weight", "head.fc.bias"])
-    for feature, source in {
-        "norms.c1": "stages.0.blocks.0.norm1",
-        "norms.c2": "stages.1.blocks.0.norm1",
-        "norms.c3": "stages.2.blocks.0.norm1",
-        "norms.c4": "stages.3.blocks.0.norm1",
-        "norms.c5": "norm",
-    }.items():
+    sources = {f"norms.c{k}": f"stages.{k - 1}.blocks.0.norm1" for k in (1, 2, 3, 4)}
+    for feature, source in (sources | {"norms.c5": "norm"}).items():
         for part in ("weight", "bias", "running_mean", "running_var"):
             assert (found | norms)[f"{feature}.{part}"] is state[f"{source}.{part}"]
     assert found["layer3.4.conv2.weight"] is state["stages.2.blocks.4.conv2.weight"]
-    assert (
-        found["layer4.0.downsample.0.weight"] is state["stages.3.blocks.0.downsample.conv.weight"]
-    )
+    projection = state["stages.3.blocks.0.downsample.conv.weight"]
+    assert found["layer4.0.downsample.0.weight"] is projection
 
 
 def test_two_models_side_by_side_keep_their_names():

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
 from backbones import build_backbone, list_backbones
@@ -14,6 +13,8 @@ from backbones.plugins import timms_name
 from backbones.weights import hub
 from backbones.weights.locate import in_timm
 from tests.backbones.errors import refuses
+from tests.backbones.weights.spelling import HALF_CARD
+from tests.backbones.weights.spelling import hub as hub_folder
 
 FAMILIES = ["resnet18", "resnetv2_18", "test_convnext", "test_efficientnet"]
 SLOW = ["convnext_atto", "regnety_002", "mobilenetv3_small_050"]
@@ -35,9 +36,8 @@ def laid(request, tmp_path_factory):
 
 
 def same(backbone, model, image):
-    with torch.no_grad():
-        expected = model.forward_intermediates(image, intermediates_only=True)
-        found = list(backbone.eval()(image).values())
+    expected = model.forward_intermediates(image, intermediates_only=True)
+    found = list(backbone.eval()(image).values())
     torch.testing.assert_close(found[-1], expected[-1])
 
 
@@ -70,17 +70,15 @@ def test_a_file_of_timms_hub_is_loaded_into_our_network_of_that_name(laid, image
             build_backbone(laid.name, weights=laid.folder)
         return
     ours = build_backbone(laid.name, weights=laid.folder).eval()
-    with torch.no_grad():
-        expected = laid.model.forward_features(image)
-        torch.testing.assert_close(ours(image)["c5"], expected, rtol=1e-4, atol=1e-4)
+    expected = laid.model.forward_features(image)
+    torch.testing.assert_close(ours(image)["c5"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_configuration_from_before_timm_0_9_is_read(laid, tmp_path):
     config = json.loads((laid.folder / "config.json").read_text())
     flat = config["pretrained_cfg"] | {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
-    text = json.dumps(flat | {"architecture": laid.name, "num_features": 9})
-    (tmp_path / "config.json").write_text(text)
-    save_file(load_file(laid.folder / "model.safetensors"), tmp_path / "model.safetensors")
+    flat |= {"architecture": laid.name, "num_features": 9}
+    hub_folder(tmp_path, laid.model.state_dict(), config=flat)
     backbone = build_backbone(f"timm/{laid.name}", weights=tmp_path)
     assert backbone.conventions.mean == (0.1, 0.2, 0.3)
     other = "resnet34" if laid.name != "resnet34" else "resnet18"
@@ -99,9 +97,8 @@ def test_a_file_of_gray_images_is_loaded(tmp_path, image):
 @pytest.mark.parametrize("into", ["resnet18", "timm/resnet18", "timm/test_convnext"])
 @pytest.mark.parametrize("architecture", ["resnet34", "resnetblur18", "gone_net", "regnety_002"])
 def test_advice_names_backbones_that_exist(into, architecture, tmp_path):
-    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "model.safetensors")
-    config = {"architecture": architecture, "pretrained_cfg": {"mean": [0.5] * 3, "std": [1.0] * 3}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    config = {"architecture": architecture, "pretrained_cfg": HALF_CARD}
+    hub_folder(tmp_path, {"conv1.weight": torch.zeros(64, 3, 7, 7)}, config=config)
     with pytest.raises(ValueError, match=rf"is of a {architecture}, says config") as caught:
         build_backbone(into, weights=tmp_path)
     quoted = set(str(caught.value).split("'")) - {into}

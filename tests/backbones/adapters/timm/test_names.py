@@ -61,9 +61,7 @@ def test_parameters_can_be_given_from_outside(name, image):
             tensor.mul_(0.5)
     given = dict(other.state_dict())
     for state in (given, dict(other.named_parameters())):
-        got = functional_call(backbone, state, (image,))
-        for key, value in other(image).items():
-            torch.testing.assert_close(got[key], value)
+        torch.testing.assert_close(functional_call(backbone, state, (image,)), other(image))
     assert any(not torch.equal(v, backbone(image)[k]) for k, v in other(image).items())
 
 
@@ -79,8 +77,7 @@ def test_distributed_checkpoints_are_written_and_read(tmp_path, image):
     empty = get_model_state_dict(other)
     dcp.load(empty, checkpoint_id=tmp_path, no_dist=True)
     set_model_state_dict(other, empty, options=StateDictOptions(strict=True))
-    for key, value in model(image).items():
-        torch.testing.assert_close(other(image)[key], value)
+    torch.testing.assert_close(other(image), model(image))
 
 
 @pytest.mark.parametrize("name", ["test_byobnet", "test_convnext", *LARGER])
@@ -105,10 +102,10 @@ def test_older_names_of_fixed_norms_are_read_with_their_counters():
 
 
 @pytest.mark.parametrize("spelt", [dict, old_names], ids=["new", "old"])
-def test_a_saved_state_dict_is_a_weight_file(spelt, tmp_path):
+def test_a_saved_state_dict_is_a_weight_file(spelt, save):
     state = filled(build_backbone("timm/test_byobnet")).state_dict()
-    torch.save({"model": {f"module.{k}": v for k, v in spelt(state).items()}}, tmp_path / "a.pth")
-    options = {"weights": tmp_path / "a.pth", "conventions": "imagenet", "in_channels": 1}
+    path = save({"model": {f"module.{k}": v for k, v in spelt(state).items()}})
+    options = {"weights": path, "conventions": "imagenet", "in_channels": 1}
     read = build_backbone("timm/test_byobnet", **options, norm="frozen_batch").state_dict()
     first = "net.stem.conv.weight"
     torch.testing.assert_close(read.pop(first), state[first].sum(1, keepdim=True))

@@ -40,8 +40,7 @@ def asked(theirs, tmp_path, monkeypatch):
 
 
 def features(model, image):
-    with torch.no_grad():
-        return model.forward_intermediates(image, intermediates_only=True)
+    return model.forward_intermediates(image, intermediates_only=True)
 
 
 def test_imagenet_means_timms_default_weights(asked, theirs, image):
@@ -73,9 +72,8 @@ def test_fixed_statistics_fewer_stages_and_one_channel_are_loaded_too(asked, the
     assert any(isinstance(m, FrozenBatchNormAct2d) for m in backbone.modules())
 
 
-def test_a_file_with_a_classifier_is_loaded_by_timms_names(theirs, tmp_path, image):
-    torch.save(theirs.state_dict(), tmp_path / "whole.pth")
-    file = {"weights": tmp_path / "whole.pth", "conventions": "imagenet"}
+def test_a_file_with_a_classifier_is_loaded_by_timms_names(theirs, save, image):
+    file = {"weights": save(theirs.state_dict()), "conventions": "imagenet"}
     backbone = build_backbone(f"timm/{NAME}", **file).eval()
     torch.testing.assert_close([*backbone(image).values()], features(theirs, image))
     assert "dropped: 2 of other parts of the model, such as a classifier" in backbone.provenance
@@ -83,10 +81,10 @@ def test_a_file_with_a_classifier_is_loaded_by_timms_names(theirs, tmp_path, ima
     torch.testing.assert_close(part.eval()(image)["c2"], backbone(image)["c2"])
 
 
-def test_a_file_of_another_model_is_refused(tmp_path):
-    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "other.pth")
+def test_a_file_of_another_model_is_refused(save):
+    path = save(timm.create_model("resnet18").state_dict())
     with pytest.raises(ValueError, match=f"timm/{NAME}"):
-        build_backbone(f"timm/{NAME}", weights=tmp_path / "other.pth")
+        build_backbone(f"timm/{NAME}", weights=path)
 
 
 def test_weights_that_cannot_be_had_say_three_ways_out(monkeypatch, tmp_path):
