@@ -109,9 +109,8 @@ class AspectRatioBatchSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         keys = sorted(self.sampler, key=lambda key: self._bin[key[1]])
-        batches = [
-            keys[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)
-        ]
+        size = self.batch_size
+        batches = [keys[start : start + size] for start in range(0, len(keys), size)]
         order = list(range(len(batches)))
         if self.sampler.shuffle:
             seed = draw_seed(self.sampler.seed, self.sampler.epoch, len(batches))

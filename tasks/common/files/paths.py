@@ -77,21 +77,20 @@ def hint(name: str, names: Sequence[str]) -> str:
 
 def existing_file(path: Path, *, what: str) -> Path:
     """Return ``path`` if it is a file; else raise FileNotFoundError with what is there."""
-    if path.is_file():
-        return path
-    raise _missing(path, what, other="folder" if path.is_dir() else "", expected="file")
+    return _existing(path, what, expected="file")
 
 
 def existing_folder(path: Path, *, what: str) -> Path:
     """Return ``path`` if it is a folder; as `existing_file`."""
-    if path.is_dir():
+    return _existing(path, what, expected="folder")
+
+
+def _existing(path: Path, what: str, *, expected: str) -> Path:
+    kind = "file" if path.is_file() else "folder" if path.is_dir() else ""
+    if kind == expected:
         return path
-    raise _missing(path, what, other="file" if path.is_file() else "", expected="folder")
-
-
-def _missing(path: Path, what: str, *, other: str, expected: str) -> FileNotFoundError:
-    problem = f"is a {other}" if other else "does not exist"
-    return FileNotFoundError(
+    problem = f"is a {kind}" if kind else "does not exist"
+    raise FileNotFoundError(
         f"{what} {str(path)!r} {problem}; expected a {expected}. {contents(path)}"
     )
 

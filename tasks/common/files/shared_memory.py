@@ -75,7 +75,10 @@ def _file(size: int, folder: Path) -> int:
     """Return the descriptor of a file without a name, with all its space allocated."""
     with tempfile.TemporaryFile(dir=folder, prefix="keel-") as file:
         try:
-            _take(file.fileno(), size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                os.ftruncate(file.fileno(), size)
         except OSError as error:
             free = shutil.disk_usage(folder).free
             raise OSError(
@@ -84,10 +87,3 @@ def _file(size: int, folder: Path) -> int:
                 "trainer.cache=none to decode them whenever they are needed."
             ) from error
         return os.dup(file.fileno())
-
-
-def _take(descriptor: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ def write_environment(folder: Path) -> None:
             "command": shlex.join([Path(sys.executable).name, *sys.argv]),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "python": sys.version.split()[0],
-            "versions": {name: _version(name) for name in _PACKAGES},
+            "versions": {name: version(name) for name in _PACKAGES},
             "git": git_state(Path(__file__).parent),
             **describe(),
         },
@@ -88,13 +88,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON values)

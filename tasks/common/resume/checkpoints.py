@@ -1,6 +1,5 @@
 """The checkpoint that a run goes on from: the last one that is whole."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from zipfile import ZipFile
@@ -26,7 +25,9 @@ def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
         )
     if wanted.is_file() and wanted.name != LAST:
         return wanted, str(wanted)
-    folder = _checkpoints(wanted) if wanted.is_dir() else wanted.parent
+    folder = wanted.parent
+    if wanted.is_dir():  # a run folder, or its folder of checkpoints
+        folder = wanted if saved_in(wanted) else wanted / "checkpoints"
     faults: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
         if path.exists() and _is_whole(path):
@@ -46,27 +47,15 @@ def saved_in(folder: Path) -> list[Path]:
     return [folder / name for name in (LAST, PREVIOUS, BEST) if (folder / name).is_file()]
 
 
-def _checkpoints(folder: Path) -> Path:
-    """Return where the checkpoints of a run folder lie, which may be given itself."""
-    return folder if saved_in(folder) else folder / "checkpoints"
-
-
 def _instead(wanted: Path, folder: Path) -> str:
     """Return what a folder without checkpoints holds, and what to do."""
-    runs = _runs_in(wanted)
-    if runs:
+    folders = [entry for entry in wanted.iterdir() if entry.is_dir()] if wanted.is_dir() else []
+    if runs := sorted(entry.name for entry in folders if saved_in(entry / "checkpoints")):
         return f"that is no run but a folder of {len(runs)}, such as {listed(runs[-3:])}; give one."
     return (
         f"there is no checkpoint in {folder}. The run was stopped before it saved one, they were "
         f"deleted, or this is no run folder: give the folder of another run. {contents(folder)}"
     )
-
-
-def _runs_in(folder: Path) -> Sequence[str]:
-    """Return the names of the folders in a folder that are runs with checkpoints, sorted."""
-    if not folder.is_dir():
-        return []
-    return sorted(e.name for e in folder.iterdir() if e.is_dir() and saved_in(e / "checkpoints"))
 
 
 def _is_whole(path: Path) -> bool:

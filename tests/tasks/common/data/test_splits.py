@@ -4,11 +4,13 @@ import pytest
 
 from tasks.common.data.splits import check_fractions, draw_sides, group_of, refuse_leaks
 
-THREE = (0.7, 0.15, 0.15)
+NAMES = [f"{n:03d}" for n in range(200)]
 
 
-def ones(names):
-    return dict.fromkeys(names, 1)
+def drawn(groups, labels=(), fractions=(0.7, 0.15, 0.15), seed=0):
+    """The sides of groups of one image each, or of as many as a dictionary says."""
+    groups = groups if isinstance(groups, dict) else dict.fromkeys(groups, 1)
+    return draw_sides(groups, dict(labels), fractions=fractions, seed=seed)
 
 
 def counts(sides):
@@ -16,64 +18,49 @@ def counts(sides):
 
 
 def test_a_draw_has_every_name_once_in_the_asked_proportions():
-    names = [f"{n:03d}" for n in range(200)]
-
-    sides = draw_sides(ones(names), {}, fractions=(0.7, 0.2, 0.1), seed=3)
-
-    assert sorted(sides) == names
+    sides = drawn(NAMES, fractions=(0.7, 0.2, 0.1), seed=3)
+    assert sorted(sides) == NAMES
     assert counts(sides) == {"train": 140, "val": 40, "test": 20}
 
 
 def test_a_draw_depends_on_the_seed_and_not_on_the_order():
-    names = [f"{n:03d}" for n in range(50)]
+    names, half = NAMES[:50], (0.5, 0.5, 0)
     labels = {name: ["cat"] for name in names[::3]}
-
-    sides = draw_sides(ones(names), labels, fractions=(0.5, 0.5, 0), seed=0)
-
-    assert draw_sides(ones(names[::-1]), labels, fractions=(0.5, 0.5, 0), seed=0) == sides
-    assert draw_sides(ones(names), labels, fractions=(0.5, 0.5, 0), seed=1) != sides
+    sides = drawn(names, labels, half)
+    assert drawn(names[::-1], labels, half) == sides
+    assert drawn(names, labels, half, seed=1) != sides
     assert [sides[name] for name in names] != sorted(sides.values())
 
 
 def test_a_small_fraction_gets_a_name_and_a_fraction_of_zero_none():
-    sides = draw_sides(ones("abc"), {}, fractions=(0.98, 0.01, 0.01), seed=0)
-    assert counts(sides) == {"train": 1, "val": 1, "test": 1}
-
-    sides = draw_sides(ones("abc"), {}, fractions=(0.99, 0.01, 0), seed=0)
-    assert counts(sides) == {"train": 2, "val": 1}
+    assert counts(drawn("abc", fractions=(0.98, 0.01, 0.01))) == {"train": 1, "val": 1, "test": 1}
+    assert counts(drawn("abc", fractions=(0.99, 0.01, 0))) == {"train": 2, "val": 1}
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_label_is_in_train_whatever_the_seed_and_the_fractions(seed):
-    names = [f"{n:02d}" for n in range(40)]
+    names = NAMES[:40]
     labels = {name: ["common"] for name in names}
-    labels["07"], labels["31"] = ["rare"], ["common", "rare", "single"]
-
-    for fractions in (THREE, (0.2, 0.4, 0.4), (0.5, 0.5, 0.0)):
-        sides = draw_sides(ones(names), labels, fractions=fractions, seed=seed)
+    labels["007"], labels["031"] = ["rare"], ["common", "rare", "single"]
+    for fractions in ((0.7, 0.15, 0.15), (0.2, 0.4, 0.4), (0.5, 0.5, 0.0)):
+        sides = drawn(names, labels, fractions, seed)
         learnt = {label for name in names if sides[name] == "train" for label in labels[name]}
         assert learnt == {"common", "rare", "single"}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_labels_are_shared_out_as_the_fractions_say(seed):
-    names = [f"{n:03d}" for n in range(200)]
-    labels = {name: ["half"] for name in names[:100]} | {name: ["tenth"] for name in names[180:]}
-
-    sides = draw_sides(ones(names), labels, fractions=(0.6, 0.2, 0.2), seed=seed)
-
+    labels = {name: ["half"] for name in NAMES[:100]} | {name: ["tenth"] for name in NAMES[180:]}
+    sides = drawn(NAMES, labels, (0.6, 0.2, 0.2), seed)
     assert counts(sides) == {"train": 120, "val": 40, "test": 40}
-    assert Counter(sides[name] for name in names[:100]) == {"train": 60, "val": 20, "test": 20}
-    assert Counter(sides[name] for name in names[180:]) == {"train": 12, "val": 4, "test": 4}
+    assert Counter(sides[name] for name in NAMES[:100]) == {"train": 60, "val": 20, "test": 20}
+    assert Counter(sides[name] for name in NAMES[180:]) == {"train": 12, "val": 4, "test": 4}
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_groups_of_many_sizes_come_near_the_fractions(seed):
     sizes = {f"video{n}": size for n, size in enumerate([100, 90, 80, 40, 30, 30, 20, 10, 60, 40])}
-    labels = {name: ["car"] for name in sizes}
-
-    sides = draw_sides(sizes, labels, fractions=(0.6, 0.2, 0.2), seed=seed)
-
+    sides = drawn(sizes, {name: ["car"] for name in sizes}, (0.6, 0.2, 0.2), seed)
     for side, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
         found = sum(size for name, size in sizes.items() if sides[name] == side)
         assert found / 500 == pytest.approx(share, abs=0.11)
@@ -81,19 +68,18 @@ def test_groups_of_many_sizes_come_near_the_fractions(seed):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_each_side_has_a_label_where_there_are_as_many(seed):
-    names = [f"{n:02d}" for n in range(40)]
-    for labels in ({name: [name] for name in names[:3]}, {n: ["cell"] for n in ("03", "17", "30")}):
-        sides = draw_sides(ones(names), labels, fractions=THREE, seed=seed)
+    names = NAMES[:40]
+    for labels in ({n: [n] for n in names[:3]}, {n: ["cell"] for n in ("003", "017", "030")}):
+        sides = drawn(names, labels, seed=seed)
         assert sorted(sides[name] for name in labels) == ["test", "train", "val"]
-    sides = draw_sides(ones(names), {"07": ["cell"]}, fractions=THREE, seed=seed)
-    assert sides["07"] == "train"
-    own = draw_sides(ones("abc"), {name: [name] for name in "abc"}, fractions=THREE, seed=seed)
+    assert drawn(names, {"007": ["cell"]}, seed=seed)["007"] == "train"
+    own = drawn("abc", {name: [name] for name in "abc"}, seed=seed)
     assert counts(own) == {"train": 1, "val": 1, "test": 1}
 
 
 def test_too_few_groups_are_refused():
     with pytest.raises(ValueError, match="2 cannot be split into train, val, test; expected at"):
-        draw_sides(ones("ab"), {}, fractions=THREE, seed=0)
+        drawn("ab")
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.4, 0.2), (1.2, -0.2, 0), (0.7, 0.3), (1, 0, 0), "abc"])
@@ -115,7 +101,6 @@ def test_a_group_is_what_the_expression_finds():
 def test_a_group_on_two_sides_is_refused():
     members = [("a0", "a", "train"), ("a1", "a", "train"), ("b0", "b", "val")]
     refuse_leaks(members, option="group", what="image")
-    with pytest.raises(
-        ValueError, match="group 'b' would be on two sides: image 'b0' in val, image 'b1' in test"
-    ):
+    message = "group 'b' would be on two sides: image 'b0' in val, image 'b1' in test"
+    with pytest.raises(ValueError, match=message):
         refuse_leaks([*members, ("b1", "b", "test")], option="group", what="image")

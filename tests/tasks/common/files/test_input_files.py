@@ -7,33 +7,21 @@ import pytest
 from tasks.common.files.input_files import find_files, output_names, refuse_same, skipped_error
 
 SUFFIXES = (".jpg", ".png", ".nii.gz", ".nii")
+EVERYTHING = ["a/1.jpg", "b/1.jpg", "b/2.JPG", "b/deep/er/3.png", "set[1]/x[1].png"]
+OTHERS = ["b/notes.txt", "b/._1.jpg", "b/Thumbs.db", ".cache/h.jpg", "__MACOSX/m.jpg"]
 
 
 @pytest.fixture(autouse=True)
 def _tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in (
-        "src/a/1.jpg",
-        "src/b/1.jpg",
-        "src/b/2.JPG",
-        "src/b/deep/er/3.png",
-        "src/set[1]/x[1].png",
-        "src/b/notes.txt",
-        "src/b/._1.jpg",
-        "src/b/Thumbs.db",
-        "src/.cache/h.jpg",
-        "src/__MACOSX/m.jpg",
-    ):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
+    for name in (*EVERYTHING, *OTHERS):
+        Path("src", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("src", name).touch()
     Path("src/empty").mkdir()
 
 
 def names(*sources, **options):
     return [file.name for file in find_files(sources, suffixes=SUFFIXES, **options)]
-
-
-EVERYTHING = ["a/1.jpg", "b/1.jpg", "b/2.JPG", "b/deep/er/3.png", "set[1]/x[1].png"]
 
 
 @pytest.mark.parametrize(
@@ -97,24 +85,20 @@ def test_a_source_without_images_is_an_error(sources, message):
         names(*sources)
 
 
-def test_outputs_leave_the_suffix_out_where_that_is_unique():
-    given = ["a.jpg", "b/a.jpg", "A/c.png", "v.nii.gz", "x.y.png", "notes.txt"]
-    assert output_names(given, suffixes=SUFFIXES) == ["a", "b/a", "A/c", "v", "x.y", "notes.txt"]
-
-
 @pytest.mark.parametrize(
     ("given", "called"),
     [
-        (["a.jpg", "a.png"], ["a.jpg", "a.png"]),
-        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
-        (["v.nii", "v.nii.gz"], ["v.nii", "v.nii.gz"]),
+        ("a.jpg b/a.jpg A/c.png v.nii.gz x.y.png notes.txt", "a b/a A/c v x.y notes.txt"),
+        ("a.jpg a.png", "a.jpg a.png"),
+        ("A.jpg a.png", "A.jpg a.png"),
+        ("v.nii v.nii.gz", "v.nii v.nii.gz"),
         # The suffix that a.jpg keeps makes it the stem of another file.
-        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
-        (["b/a.jpg", "B/a.png", "a.jpg"], ["b/a.jpg", "B/a.png", "a"]),
+        ("a.jpg a.png a.jpg.png", "a.jpg a.png a.jpg.png"),
+        ("b/a.jpg B/a.png a.jpg", "b/a.jpg B/a.png a"),
     ],
 )
-def test_outputs_that_would_replace_each_other_keep_the_suffix(given, called):
-    assert output_names(given, suffixes=SUFFIXES) == called
+def test_outputs_keep_the_suffix_where_they_would_replace_each_other(given, called):
+    assert output_names(given.split(), suffixes=SUFFIXES) == called.split()
 
 
 @pytest.mark.parametrize("given", [["a.jpg", "A.jpg"], ["b/a.jpg", "B/a.jpg"]])

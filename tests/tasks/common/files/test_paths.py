@@ -23,48 +23,34 @@ def test_names_beyond_the_limit_are_counted_and_the_nearest_ignores_case():
     assert hint("zebra", ["RBC", "WBC"]) == ""
 
 
-def test_what_exists_is_returned(tmp_path):
-    file = tmp_path / "a.json"
-    file.touch()
-
-    assert existing_file(file, what="file") == file
-    assert existing_folder(tmp_path, what="folder") == tmp_path
-
-
-def test_a_missing_file_names_its_neighbours_and_the_nearest(tmp_path):
-    (tmp_path / "instances_train.json").touch()
-
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"annotation file .*does not exist.*"
-        r"holds 'instances_train.json' \(nearest: 'instances_train.json'\)",
-    ):
-        existing_file(tmp_path / "instances_tran.json", what="annotation file")
-
-
-def test_a_missing_path_names_the_deepest_folder_there_is(tmp_path):
-    (tmp_path / "images").mkdir()
-
-    with pytest.raises(FileNotFoundError, match=rf"'{tmp_path}' holds 'images'\."):
-        existing_folder(tmp_path / "no" / "such", what="image folder")
-
-
-def test_a_relative_path_that_is_missing_is_looked_for_from_here(tmp_path, monkeypatch):
-    (tmp_path / "images").mkdir()
+@pytest.mark.parametrize(
+    ("find", "path", "message"),
+    [
+        (existing_file, "train.json", None),
+        (existing_folder, "images", None),
+        (
+            existing_file,
+            "tran.json",
+            r"thing .*tran.json' does not exist.* holds 'images', 'train.json' \(nearest: 'train.j",
+        ),
+        (existing_folder, "{here}/no/such", r"'{here}' holds 'images', 'train.json'\."),
+        (existing_folder, "data/images", "holds 'images'"),
+        (existing_file, "images", r"is a folder; expected a file.*is empty"),
+        (existing_folder, "train.json", r"is a file; expected a folder.*holds .* 'train.json'"),
+    ],
+)
+def test_a_missing_path_names_the_deepest_folder_there_is_and_the_nearest_name(
+    tmp_path, monkeypatch, find, path, message
+):
     monkeypatch.chdir(tmp_path)
-
-    with pytest.raises(FileNotFoundError, match="holds 'images'"):
-        existing_folder(Path("data/images"), what="image folder")
-
-
-def test_a_folder_is_not_a_file_nor_a_file_a_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is a folder; expected a file.*is empty"):
-        existing_file(tmp_path, what="annotation file")
-
-    file = tmp_path / "a.json"
-    file.touch()
-    with pytest.raises(FileNotFoundError, match=r"is a file; expected a folder.*holds 'a.json'"):
-        existing_folder(file, what="image folder")
+    Path("train.json").touch()
+    Path("images").mkdir()
+    path = Path(path.format(here=tmp_path))
+    if message is None:
+        assert find(path, what="thing") == path
+        return
+    with pytest.raises(FileNotFoundError, match=message.format(here=tmp_path)):
+        find(path, what="thing")
 
 
 def test_an_output_that_holds_something_is_not_written_over(tmp_path):
@@ -94,14 +80,10 @@ def test_a_backslash_is_a_slash_where_that_is_the_file(pictures):
     assert name_here(pictures, r"sub\2.jpg") == "sub/2.jpg"
     assert name_here(pictures, r"sub\9.jpg") == r"sub\9.jpg"
     assert named_file(pictures, r".\sub\2.jpg", what="image") == pictures / "sub" / "2.jpg"
+    above = named_file(pictures, "../masks/3.png", what="mask")
+    assert above.samefile(pictures.parent / "masks" / "3.png")
     (pictures / r"sub\2.jpg").touch()  # a name that only looks like a path
     assert name_here(pictures, r"sub\2.jpg") == r"sub\2.jpg"
-
-
-def test_a_path_out_of_the_folder_is_read(pictures):
-    assert named_file(pictures, "../masks/3.png", what="mask").samefile(
-        pictures.parent / "masks" / "3.png"
-    )
 
 
 @pytest.mark.parametrize(
@@ -131,28 +113,26 @@ def test_a_file_that_is_not_there_is_shown_as_given_and_where_it_was_found(
 ):
     with pytest.raises(FileNotFoundError) as caught:
         named_file(pictures, name, what="image")
-
     said = str(caught.value)
     assert said.startswith(f"image '{name}' does not exist")
     assert f"; '{pictures}' holds '{found}': " in said
     assert advice.format(above=pictures.parent) in said
 
 
-def test_a_file_that_is_beside_the_folder_names_where(pictures):
-    with pytest.raises(FileNotFoundError, match=rf"but below '{pictures.parent}'; give that"):
-        named_file(pictures, "masks/3.png", what="mask")
-
-
-def test_a_file_that_is_nowhere_lists_what_there_is(pictures):
-    with pytest.raises(FileNotFoundError, match=r"image '7\.jpg' does not exist below .* holds '1"):
-        named_file(pictures, "7.jpg", what="image")
-    with pytest.raises(
-        FileNotFoundError, match=r"image 'sub' is a folder below .*; expected a file"
-    ):
-        named_file(pictures, "sub", what="image")
-    for name in ("x" * 5000, "a\0b.jpg"):
-        with pytest.raises(FileNotFoundError, match="does not exist below"):
-            named_file(pictures, name, what="image")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("masks/3.png", "but below '{above}'; give that"),
+        ("7.jpg", r"image '7\.jpg' does not exist below .* holds '1"),
+        ("sub", r"image 'sub' is a folder below .*; expected a file"),
+        ("x" * 5000, "does not exist below"),
+        ("a\0b.jpg", "does not exist below"),
+    ],
+    ids=["beside", "nowhere", "folder", "too_long", "zero"],
+)
+def test_a_file_that_is_not_below_the_folder_tells_what_there_is(pictures, name, message):
+    with pytest.raises(FileNotFoundError, match=message.format(above=pictures.parent)):
+        named_file(pictures, name, what="image")
 
 
 def test_litter_is_no_data(tmp_path):

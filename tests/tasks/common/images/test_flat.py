@@ -33,7 +33,6 @@ def test_a_png_damaged_in_its_middle_is_refused(tmp_path, channels):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-
     with pytest.raises(ValueError, match=r"a\.png .*the check sum of its IDAT is wrong"):
         read_flat(path, channels=channels)
 
@@ -46,9 +45,7 @@ def test_everything_becomes_gray_or_rgb_as_pillow_makes_it(tmp_path, mode, chann
     colours = np.stack([smooth, smooth[::-1], 255 - smooth], axis=-1)
     picture = Image.fromarray(colours).convert("RGBA" if mode == "LA" else "RGB").convert(mode)
     picture.save(tmp_path / "a.x", kind)
-
     (page,) = read_flat(tmp_path / "a.x", channels=channels).pages
-
     expected = np.asarray(picture.convert("RGB").convert("RGB" if channels == 3 else "L"))
     assert page.shape == expected.shape
     assert np.abs(page.astype(int) - expected).max() <= 1  # of rounding
@@ -58,7 +55,6 @@ def test_everything_becomes_gray_or_rgb_as_pillow_makes_it(tmp_path, mode, chann
 def test_colours_of_16_bits_stay_so_in_png(tmp_path, channels):
     deep = PICTURE.astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "a.png"), deep[..., ::-1])
-
     np.testing.assert_array_equal(read_flat(tmp_path / "a.png", channels=channels).pages[0], deep)
 
 

@@ -17,7 +17,11 @@ from tasks.common.images.orientation import (
 )
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
-XMP = '<rdf:RDF xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{}"/>'
+XMP = PngInfo()
+XMP.add_itxt(
+    "XML:com.adobe.xmp",
+    '<rdf:RDF xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>',
+)
 
 
 def noted(way):
@@ -32,10 +36,8 @@ def test_every_orientation_is_what_pillow_makes_of_it(tmp_path, kind, way):
     path = tmp_path / "a"
     kept = {"lossless": True} if kind == "WEBP" else {}
     Image.fromarray(PICTURE).save(path, kind, exif=noted(way), **kept)
-
     found = read_flat(path)
     (pixels,) = oriented(found.pages, found.orientation, exif="apply", path=path)
-
     with Image.open(path) as picture:
         np.testing.assert_array_equal(pixels, np.asarray(ImageOps.exif_transpose(picture)))
     np.testing.assert_array_equal(as_stored(pixels, way), PICTURE)
@@ -48,33 +50,23 @@ def test_a_turned_file_is_refused_by_name_with_what_to_choose(tmp_path, kind):
     path = tmp_path / "a.x"
     Image.fromarray(PICTURE).save(path, kind, exif=noted(3))
     found = read_flat(path)
-
     with pytest.raises(RotatedError, match=r"a\.x is rotated by its EXIF orientation, 3,.*CVAT"):
         oriented(found.pages, found.orientation, exif="refuse", path=path)
 
 
-def test_xmp_counts_where_exif_has_none():
-    notes = PngInfo()
-    notes.add_itxt("XML:com.adobe.xmp", XMP.format(6))
+@pytest.mark.parametrize(
+    ("kind", "options", "way"),
+    [
+        ("PNG", {"pnginfo": XMP}, 6),  # without EXIF
+        ("JPEG", {"exif": noted(0)}, 1),  # no orientation has this number
+        ("JPEG", {"exif": noted(9)}, 1),
+        ("JPEG", {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff"}, 1),  # damaged
+    ],
+)
+def test_an_orientation_may_be_in_xmp_and_what_is_none_is_upright(kind, options, way):
     content = BytesIO()
-    Image.fromarray(PICTURE).save(content, "PNG", pnginfo=notes)
-
-    assert orientation_of(content.getvalue()) == 6
-
-
-@pytest.mark.parametrize("way", [0, 9])
-def test_what_is_no_orientation_is_upright(way):
-    content = BytesIO()
-    Image.fromarray(PICTURE).save(content, "JPEG", exif=noted(way))
-
-    assert orientation_of(content.getvalue()) == 1
-
-
-def test_damaged_exif_is_upright():
-    content = BytesIO()
-    Image.fromarray(PICTURE).save(content, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-
-    assert orientation_of(content.getvalue()) == 1
+    Image.fromarray(PICTURE).save(content, kind, **options)
+    assert orientation_of(content.getvalue()) == way
 
 
 def test_a_misspelt_policy_is_refused():

@@ -17,13 +17,9 @@ from tasks.common.options.limits import (
     number,
 )
 
+NO_INTEGERS = [0, 1.0, 2.5, True, "1", None, math.inf]
 LIMITS = [  # text, field, values that fit, values that do not
-    (
-        "an integer of at least 1",
-        integer(1, least=1),
-        [1, 10**12],
-        [0, 1.0, 2.5, True, "1", None, math.inf],
-    ),
+    ("an integer of at least 1", integer(1, least=1), [1, 10**12], NO_INTEGERS),
     (
         "an integer of at least 0, or auto",
         integer(0, least=0, also={"auto": "auto"}),

@@ -20,10 +20,15 @@ TWO_EPOCHS = f"""{HEADER}
 """
 
 
-def write(tmp_path, text):
-    path = tmp_path / "metrics.csv"
-    path.write_text(text)
-    return path
+@pytest.fixture
+def drawn(tmp_path):
+    """Draw the curves of a table."""
+
+    def draw(text=TWO_EPOCHS, **options):
+        (tmp_path / "metrics.csv").write_text(text)
+        return curves_figure(tmp_path / "metrics.csv", **options)
+
+    return draw
 
 
 def panels(figure):
@@ -40,8 +45,8 @@ def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_lines_hold_the_numbers_of_the_file(tmp_path):
-    assert lines(curves_figure(write(tmp_path, TWO_EPOCHS))) == {
+def test_lines_hold_the_numbers_of_the_file(drawn):
+    assert lines(drawn()) == {
         "train/loss": [[1, 2.5], [2, 2.25], [3, 1.75], [4, 1.5]],
         "train/loss_mask": [[1, 1.5], [2, 1.25], [3, 1.0]],
         "val/loss": [[2, 3.5], [4, 3.0], [5, 2.5]],
@@ -52,49 +57,43 @@ def test_lines_hold_the_numbers_of_the_file(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("epoch", "mark"), [(3, [[3, 0.625]]), (9, None)])
-def test_the_best_epoch_of_the_checkpoint_rules(tmp_path, epoch, mark):
-    """The table of a resumed run may lack it; the best of the rest is not the best."""
-    figure = curves_figure(write(tmp_path, TWO_EPOCHS), monitor="val/dice", best_epoch=epoch)
-    assert lines(figure).get("best") == mark
-    assert any("best" in axes.get_title() for axes in figure.axes) == (mark is not None)
-
-
-def test_each_kind_of_metric_has_its_panel(tmp_path):
-    figure = curves_figure(write(tmp_path, TWO_EPOCHS), scores=["val/dice"])
-    assert {name for name in lines(figure) if name.startswith("val/")} == {"val/dice", "val/loss"}
-    drawn = panels(curves_figure(write(tmp_path, TWO_EPOCHS)))
-
-    assert {title: legend(axes) for title, axes in drawn.items()} == {
+def test_each_kind_of_metric_has_its_panel(drawn):
+    chosen = lines(drawn(scores=["val/dice"]))
+    assert {name for name in chosen if name.startswith("val/")} == {"val/dice", "val/loss"}
+    found = panels(drawn())
+    assert {title: legend(axes) for title, axes in found.items()} == {
         "loss": ["train/loss", "train/loss_mask", "val/loss"],
         "learning rate": ["lr"],
         "validation": ["val/dice"],
         "validation, other": ["val/hd95_mm"],
     }
-    assert [axes.get_xlabel() for axes in drawn.values()] == ["step", "step", "epoch", "epoch"]
+    assert [axes.get_xlabel() for axes in found.values()] == ["step", "step", "epoch", "epoch"]
 
 
 @pytest.mark.parametrize(
-    ("monitor", "marked"),
+    ("monitor", "epoch", "marked"),
     [
-        (None, ["validation: best val/dice 0.750, epoch 2"]),
-        ("val/dice", ["validation: best val/dice 0.750, epoch 2"]),
-        ("val/hd95_mm", ["validation, other: best val/hd95_mm 12.500, epoch 1"]),
-        ("val/loss", ["loss: best val/loss 3.500, step 2"]),
-        ("val/ap", []),  # not logged
+        (None, None, "validation: best val/dice 0.750, epoch 2"),
+        ("val/dice", None, "validation: best val/dice 0.750, epoch 2"),
+        ("val/hd95_mm", None, "validation, other: best val/hd95_mm 12.500, epoch 1"),
+        ("val/loss", None, "loss: best val/loss 3.500, step 2"),
+        ("val/ap", None, None),  # not logged
+        ("val/dice", 3, "validation: best val/dice 0.625, epoch 3"),  # that of the checkpoint
+        # The table of a resumed run may lack it; the best of the rest is not the best.
+        ("val/dice", 9, None),
     ],
 )
-def test_the_best_epoch_of_the_monitored_metric_is_marked(tmp_path, monitor, marked):
-    figure = curves_figure(write(tmp_path, TWO_EPOCHS), monitor=monitor)
+def test_the_best_epoch_of_the_monitored_metric_is_marked(drawn, monitor, epoch, marked):
+    figure = drawn(monitor=monitor, best_epoch=epoch)
     titles = [axes.get_title() for axes in figure.axes]
-    assert [title for title in titles if "best" in title] == marked
+    assert [title for title in titles if "best" in title] == ([marked] if marked else [])
+    assert ("best" in lines(figure)) == (marked is not None)
 
 
-def test_the_thick_line_is_the_moving_average_of_the_thin_one(tmp_path):
+def test_the_thick_line_is_the_moving_average_of_the_thin_one(drawn):
     values = np.random.default_rng(0).normal(1, 0.1, 100)
     rows = "".join(f"0,{step},{value!r}\n" for step, value in enumerate(values.tolist()))
-    axes = panels(curves_figure(write(tmp_path, "epoch,step,train/loss\n" + rows)))["loss"]
-
+    axes = panels(drawn("epoch,step,train/loss\n" + rows))["loss"]
     thin, thick = sorted(axes.get_lines(), key=lambda line: line.get_linewidth())
     half = 2  # 5 % of 100 points, on both sides together, rounded to even
     expected = [values[max(0, i - half) : i + half + 1].mean() for i in range(100)]
@@ -102,17 +101,12 @@ def test_the_thick_line_is_the_moving_average_of_the_thin_one(tmp_path):
     np.testing.assert_allclose(thin.get_ydata(), values)
 
 
-def test_one_epoch_with_one_step_gives_visible_points(tmp_path):
-    text = "epoch,step,train/loss,val/ap\n0,0,2.5,\n0,0,,0.25\n"
-    figure = curves_figure(write(tmp_path, text))
-
-    assert lines(figure) == {
-        "train/loss": [[0, 2.5]],
-        "val/ap": [[1, 0.25]],
-        "best": [[1, 0.25]],
-    }
-    drawn = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid()]
-    assert [line.get_marker() for line in drawn] == ["o", "o", "*"]
+def test_one_epoch_with_one_step_gives_visible_points(drawn):
+    figure = drawn("epoch,step,train/loss,val/ap\n0,0,2.5,\n0,0,,0.25\n")
+    points = {"train/loss": [[0, 2.5]], "val/ap": [[1, 0.25]], "best": [[1, 0.25]]}
+    assert lines(figure) == points
+    shown = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid()]
+    assert [line.get_marker() for line in shown] == ["o", "o", "*"]
 
 
 @pytest.mark.parametrize(
@@ -124,16 +118,14 @@ def test_one_epoch_with_one_step_gives_visible_points(tmp_path):
         ("epoch,step,train/loss,lr\n0,1,nan,\n0,2,inf,0.1\n", ["learning rate"]),
     ],
 )
-def test_missing_columns_only_cost_their_panel(tmp_path, text, titles):
-    assert list(panels(curves_figure(write(tmp_path, text)))) == titles
+def test_missing_columns_only_cost_their_panel(drawn, text, titles):
+    assert list(panels(drawn(text))) == titles
 
 
-def test_more_than_eight_lines_leave_the_legend_readable(tmp_path):
+def test_more_than_eight_lines_leave_the_legend_readable(drawn):
     names = [f"val/ap/class{k}" for k in range(12)]
     cells = ",".join(f"0.{k:02d}" for k in range(12))
-    text = f"epoch,step,{','.join(names)}\n0,1,{cells}\n1,2,{cells}\n"
-    figure = curves_figure(write(tmp_path, text))
-
+    figure = drawn(f"epoch,step,{','.join(names)}\n0,1,{cells}\n1,2,{cells}\n")
     axes = panels(figure)["validation"]
     assert legend(axes) == names[:8]
     assert axes.get_legend().get_title().get_text() == "and 4 more in gray"
@@ -146,17 +138,14 @@ def test_what_lightning_writes_can_be_read(tmp_path):
         logger.log_metrics({"train/loss": torch.tensor(3.0 - step), "epoch": 0}, step=step)
     logger.log_metrics({"val/ap": 0.5, "epoch": 0}, step=2)
     logger.save()
-
-    drawn = lines(curves_figure(tmp_path / "metrics.csv"))
-
-    assert drawn["train/loss"] == [[0, 3.0], [1, 2.0], [2, 1.0]]
-    assert drawn["val/ap"] == [[1, 0.5]]
+    found = lines(curves_figure(tmp_path / "metrics.csv"))
+    assert found["train/loss"] == [[0, 3.0], [1, 2.0], [2, 1.0]]
+    assert found["val/ap"] == [[1, 0.5]]
 
 
-def test_the_picture_is_written_whole_and_has_no_other_file_beside_it(tmp_path):
+def test_the_picture_is_written_whole_and_has_no_other_file_beside_it(drawn, tmp_path):
     path = tmp_path / "pictures" / "curves.png"
-    write_figure(curves_figure(write(tmp_path, TWO_EPOCHS)), path)
-
+    write_figure(drawn(), path)
     with Image.open(path) as picture:
         assert picture.width > 3 * picture.height
         assert np.asarray(picture.convert("L")).std() > 10
@@ -169,6 +158,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "epoch,step,test/ap\n0,1,0.5\n", "epoch,step,lr\n0,1,\n"])
-def test_nothing_to_draw_is_said(tmp_path, text):
+def test_nothing_to_draw_is_said(drawn, text):
     with pytest.raises(ValueError, match=r"expected a column train/\*loss\*, lr\* or val/\*; log"):
-        curves_figure(write(tmp_path, text))
+        drawn(text)

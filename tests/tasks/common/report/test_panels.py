@@ -1,5 +1,7 @@
 """What pictures of both tasks share: colours apart, text that fits, panels in rows, whole files."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,15 +22,16 @@ def gray(height, width, value=90):
     return np.full((height, width, 3), value, np.uint8)
 
 
-def pixels(rows, **options):
+ROW = [[Panel("", gray(9, 90))]]
+
+
+def pixels(rows=ROW, **options):
     return np.asarray(sheet(rows, **{"side": 100} | options))
 
 
 def test_twenty_one_classes_have_colours_apart_and_stable():
     colors = [class_color(index) for index in range(21)]
-    distances = [
-        np.linalg.norm(np.subtract(a, b)) for i, a in enumerate(colors) for b in colors[:i]
-    ]
+    distances = [np.linalg.norm(np.subtract(*pair)) for pair in combinations(colors, 2)]
     assert colors[0] == (230, 159, 0)  # Okabe & Ito's orange
     assert min(distances) > 30
     assert class_color(21) == colors[0]
@@ -54,9 +57,8 @@ def test_a_text_that_is_too_wide_loses_its_beginning():
 
 
 def test_panels_lie_in_rows_of_equal_columns_below_their_titles():
-    picture = pixels(
-        [[Panel("a", gray(50, 100)), Panel("b", gray(80, 60))], [Panel("", gray(9, 9))]]
-    )
+    first = [Panel("a", gray(50, 100)), Panel("b", gray(80, 60))]
+    picture = pixels([first, [Panel("", gray(9, 9))]])
     assert picture.shape == (16 + (24 + 80 + 16) + (9 + 16), 16 + 2 * (100 + 16), 3)
     assert (picture[40:90, 16:116] == 90).all()
     assert (picture[40:120, 132:192] == 90).all()
@@ -66,16 +68,15 @@ def test_panels_lie_in_rows_of_equal_columns_below_their_titles():
 
 
 def test_the_title_is_above_all_panels():
-    plain, titled = (pixels([[Panel("", gray(9, 90))]], title=t) for t in ("", "Scores"))
+    plain, titled = pixels(), pixels(title="Scores")
     assert len(titled) - len(plain) == 56 - 16
     np.testing.assert_array_equal(titled[56:], plain[16:])
     assert (titled[:56] < 90).any()
 
 
 def test_the_legend_names_each_colour_and_wraps():
-    panels = [[Panel("", gray(9, 90))]]
     names = {f"class {index}": class_color(index) for index in range(5)}
-    picture, plain = pixels(panels, legend=names), pixels(panels)
+    picture, plain = pixels(legend=names), pixels()
     np.testing.assert_array_equal(picture[: len(plain)], plain)
     for color in names.values():
         assert (picture == np.array(color)).all(-1).sum() > 100

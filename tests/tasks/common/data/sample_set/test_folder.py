@@ -8,18 +8,18 @@ import pytest
 from tasks.common.data.sample_set.folder import sample_settings, write_once
 
 
-def settings(*, count=2, **changes):
+def settings(images=None, **changes):
     options = {"generator": "toy", "version": 1, "size": 64, "seed": 0} | changes
-    return sample_settings({"train": count}, **options)
+    return sample_settings({"train": 2} if images is None else images, **options)
 
 
 def files(settings):
     return {f"images/{i}.txt" for i in range(settings["images"]["train"])}
 
 
-def fill(root, **options):
+def fill(root, images=None, **changes):
     """Write a folder whose files hold the seed."""
-    wanted = settings(**options)
+    wanted = settings(images, **changes)
 
     def write(folder):
         (folder / "images").mkdir()
@@ -38,26 +38,25 @@ def hidden(folder):
     return list(folder.glob(".*"))
 
 
+@pytest.fixture
+def root(tmp_path):
+    """A complete folder."""
+    return fill(tmp_path / "sample")
+
+
 def test_the_folder_holds_its_files_and_its_settings(tmp_path):
     found = contents(fill(tmp_path / "new" / "sample", seed=3))
-
-    assert json.loads(found.pop("sample.json")) == {
-        "generator": "toy",
-        "version": 1,
-        "images": {"train": 2},
-        "size": 64,
-        "seed": 3,
-    }
+    common = {"generator": "toy", "version": 1, "images": {"train": 2}}
+    assert json.loads(found.pop("sample.json")) == {**common, "size": 64, "seed": 3}
     assert found == {"images/0.txt": "seed 3", "images/1.txt": "seed 3"}
     assert hidden(tmp_path / "new") == []
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"size": 96}, {"version": 2}, {"count": 1}])
-def test_other_settings_replace_the_folder(tmp_path, change):
-    root = fill(tmp_path / "sample")
-
+@pytest.mark.parametrize(
+    "change", [{"seed": 4}, {"size": 96}, {"version": 2}, {"images": {"train": 1}}]
+)
+def test_other_settings_replace_the_folder(root, tmp_path, change):
     fill(root, **change)
-
     assert contents(root) == contents(fill(tmp_path / "fresh", **change))
     assert hidden(tmp_path) == []
 
@@ -75,10 +74,7 @@ def test_only_an_incomplete_folder_is_written_anew(tmp_path):
 def test_a_link_to_a_folder_stays_a_link(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "sample").symlink_to(tmp_path / "far", target_is_directory=True)
-
-    fill(tmp_path / "sample")
-
-    assert (tmp_path / "sample").is_symlink()
+    assert fill(tmp_path / "sample").is_symlink()
     assert len(contents(tmp_path / "far")) == 3
 
 
@@ -87,39 +83,31 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
     [("mine.txt", "mine"), ("sample.json", "{"), ("sample.json", "[1]"), ("sample.json", "{}")],
 )
 def test_a_foreign_folder_is_refused_and_kept(tmp_path, name, text):
-    (tmp_path / "sample").mkdir()
-    (tmp_path / "sample" / name).write_text(text)
-
+    (tmp_path / name).write_text(text)
     with pytest.raises(FileExistsError, match=rf"holds '{name}', which the sample generator did"):
-        fill(tmp_path / "sample")
-    assert contents(tmp_path / "sample") == {name: text}
+        fill(tmp_path)
     with pytest.raises(FileExistsError, match=rf"{name} is a file, which the sample generator"):
-        fill(tmp_path / "sample" / name)
-    assert contents(tmp_path / "sample") == {name: text}
+        fill(tmp_path / name)
+    assert contents(tmp_path) == {name: text}
 
 
 @pytest.mark.parametrize("change", [{}, {"seed": 1}])
-def test_a_foreign_file_in_an_incomplete_or_older_folder_is_not_deleted(tmp_path, change):
-    root = fill(tmp_path / "sample")
+def test_a_foreign_file_in_an_incomplete_or_older_folder_is_not_deleted(root, change):
     (root / "images" / "1.txt").unlink()
     (root / "images" / "notes.txt").write_text("mine")
-
     with pytest.raises(FileExistsError, match=r"holds 'images/notes.txt', .* name another folder"):
         fill(root, **change)
     assert (root / "images" / "notes.txt").read_text() == "mine"
 
 
-def test_the_folder_of_another_generator_is_foreign(tmp_path):
-    root = fill(tmp_path / "sample")
+def test_the_folder_of_another_generator_is_foreign(root):
     before = contents(root)
-
     with pytest.raises(FileExistsError, match=r"holds 'images/0.txt', which the sample"):
         fill(root, generator="other")
     assert contents(root) == before
 
 
-def test_a_crash_half_way_leaves_nothing_behind(tmp_path):
-    root = fill(tmp_path / "sample")
+def test_a_crash_half_way_leaves_nothing_behind(root):
     before = contents(root)
 
     def full_disk(folder):
@@ -128,15 +116,13 @@ def test_a_crash_half_way_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(OSError, match="disk full"):
         write_once(root, settings(seed=1), files=files, write=full_disk)
-
     assert contents(root) == before
-    assert hidden(tmp_path) == []
+    assert hidden(root.parent) == []
 
 
 def test_two_writers_at_once_end_with_one_complete_folder(tmp_path, monkeypatch):
-    root, twin = tmp_path / "sample", tmp_path / "twin"
-    expected = contents(fill(twin))
-    real = Path.rename
+    root, twin = tmp_path / "sample", fill(tmp_path / "twin")
+    expected, real = contents(twin), Path.rename
 
     def quicker_other(path, target):
         if path.suffix == ".partial" and not root.exists():
@@ -144,23 +130,18 @@ def test_two_writers_at_once_end_with_one_complete_folder(tmp_path, monkeypatch)
         return real(path, target)
 
     monkeypatch.setattr(Path, "rename", quicker_other)
-    fill(root)
-
-    assert contents(root) == expected
+    assert contents(fill(root)) == expected
     assert hidden(tmp_path) == []
 
 
 def test_a_folder_that_another_process_completed_meanwhile_is_kept(tmp_path):
-    root = tmp_path / "sample"
-    kept = []
+    root, kept = tmp_path / "sample", []
 
     def slower(folder):
-        fill(root)
-        kept.append(root.stat().st_ino)
+        kept.append(fill(root).stat().st_ino)
         fill(folder)
 
     write_once(root, settings(), files=files, write=slower)
-
     assert [root.stat().st_ino] == kept
 
 
@@ -175,6 +156,5 @@ def test_a_folder_that_another_process_completed_meanwhile_is_kept(tmp_path):
     ],
 )
 def test_settings_out_of_range_are_refused(images, changes, message):
-    options = {"generator": "toy", "version": 1, "size": 64, "seed": 0} | changes
     with pytest.raises(ValueError, match=message):
-        sample_settings(images, **options)
+        settings(images, **changes)
