@@ -74,18 +74,13 @@ def main(arguments: Sequence[str]) -> None:
     network = SmpUNet(
         cfg.backbone.name,
         weights=weights,
-        in_channels=parts.card.in_channels,
+        in_channels=parts.module.card.in_channels,
         classes=len(parts.module.card.classes.names),
     )
     module: Any = parts.module
     module.network = network.to(memory_format=torch.channels_last)
     trainer, best, last = build_trainer(
-        parts.options,
-        parts.recipe,
-        parts.where,
-        folder=folder,
-        monitor="val/dice",
-        shown=("val/dice",),
+        parts.setup, folder=folder, monitor="val/dice", shown=("val/dice",)
     )
     fit(trainer, module, parts.data, best=best, last=last, resume=None)
     chosen = best.best_model_path

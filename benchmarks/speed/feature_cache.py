@@ -62,7 +62,7 @@ class Epoch:
             parts = segmentation.assemble(_configuration(SEGMENTATION, folder, overrides))
         network, trained = parts.module.network, parts.module.parameters()
         optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
-        low = parts.where.precision.value == "bf16-mixed"
+        low = parts.setup.where.precision.value == "bf16-mixed"
         self.batch: Any = None
         self.step = TrainingStep(
             network,

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.same_checkpoints import differences
 from tests.scripts.conftest import SPLIT, in_process, seg_command, started
+from tests.training import differences
 
 
 @pytest.fixture

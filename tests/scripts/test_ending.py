@@ -14,8 +14,8 @@ from tasks.detection import run as detection
 from tasks.detection.module import DetectionModule
 from tasks.segmentation import run as segmentation
 from tasks.segmentation.module import SegmentationModule
-from tests.same_checkpoints import differences
 from tests.scripts.conftest import SPLIT, det_command, in_process, seg_command
+from tests.training import differences
 
 FULL = "[Errno 28] No space left on device: 'predictions.png'"
 MEMORY = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"

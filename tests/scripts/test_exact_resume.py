@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.same_checkpoints import differences
 from tests.scripts.conftest import finished, in_process, rows, started, stop_at
+from tests.training import differences
 
 # Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum,
 # an average of the weights, and stages that begin to train in the second epoch.

@@ -9,26 +9,26 @@ from tasks.detection.model.build import new_detector
 from tasks.detection.options import DetectorOptions
 from tasks.segmentation.model.build import new_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
-from tests.tasks.both import boxes, masks, save
+from tests.tasks.common.fakes import save
+from tests.tasks.data_sets import boxes, masks
 
 OPTIONS = DetectorOptions(head_width=8, fpn_channels=8)
 
 
+DECODER = UNetOptions(norm="batch", channels=(8,) * 5)
+INPUT = InputOptions(normalisation="imagenet", patch=(64, 64))
+BODY = {"norm": "frozen_batch", "freeze": 2}
+
+
 def detector(weights, **choice):
     choice = BackboneChoice(name="resnet18", weights=str(weights), **choice)
-    return new_detector(choice, OPTIONS, data=boxes("cat"), norm="frozen_batch", freeze=2)
+    return new_detector(choice, OPTIONS, data=boxes("cat"), **BODY)
 
 
 def segmenter(weights, **choice):
-    return new_segmenter(
-        BackboneChoice(name="resnet18", weights=str(weights), **choice),
-        UNetOptions(norm="batch", channels=(8,) * 5),
-        InputOptions(normalisation="imagenet", patch=(64, 64)),
-        data=masks("background", "vessel"),
-        channels=3,
-        norm="frozen_batch",
-        freeze=2,
-    )
+    choice = BackboneChoice(name="resnet18", weights=str(weights), **choice)
+    data = masks("background", "vessel")
+    return new_segmenter(choice, DECODER, INPUT, data=data, channels=3, **BODY)
 
 
 def equal(backbone, other):
@@ -50,14 +50,14 @@ def test_a_backbone_goes_from_a_detector_to_a_segmenter_and_back(tmp_path):
     assert card.conventions.std == pytest.approx((1 / 255,) * 3)
     assert found.transform.image_std == list(card.conventions.std)
 
-    path = save(found, card, tmp_path / "detector.ckpt")
+    path = save(tmp_path / "detector.ckpt", card, found)
     segmenting, plan = segmenter(path)
     equal(segmenting.backbone, body)
     assert plan.conventions == card.conventions
     assert plan.preprocessing.std == card.conventions.std
     assert "origin: Keel" in plan.provenance
 
-    again, back = detector(save(segmenting, plan, tmp_path / "segmenter.ckpt"))
+    again, back = detector(save(tmp_path / "segmenter.ckpt", plan, segmenting))
     equal(again.backbone.body, body)
     assert back.conventions == card.conventions
 

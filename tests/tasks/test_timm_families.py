@@ -16,7 +16,7 @@ from tasks.segmentation.model.build import choose_norms
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import UNetOptions
 from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
-from tests.tasks.both import boxes
+from tests.tasks.data_sets import boxes
 
 QUICK = ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
 NAMES = [

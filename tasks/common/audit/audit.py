@@ -10,7 +10,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from backbones import Backbone
 from backbones.errors import UserError
@@ -122,14 +121,9 @@ class Audit(Callback):
         if trainer.is_global_zero and self.path is not None:
             print_line(f"audit: {phase_text(trainer.current_epoch, count, rows)}")
 
-    def on_before_optimizer_step(
-        self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        optimizer: Optimizer,
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, *_: object) -> None:
         """Remember the learning rates: the schedule goes on before the batch ends."""
-        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._rates = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:

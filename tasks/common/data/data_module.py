@@ -87,12 +87,10 @@ class ResumableDataModule(lightning.LightningDataModule):
         sampler.sampler.set_epoch(self._next.epoch)
         sampler.skip = self._next.batches
         self._next, self._samples = Position(epoch=0, batches=0), len(aspect_ratios)
-        if self.cache is not None:
-            workers = self.cache.workers(self.workers)
-            return self._loader(
-                self.cache.dataset, sampler, self.cache.encoder.collate, workers=workers
-            )
-        return self._loader(dataset, sampler, collate)
+        workers, cache = self.workers, self.cache
+        if cache is not None:
+            dataset, collate, workers = cache.dataset, cache.encoder.collate, cache.workers(workers)
+        return self._loader(dataset, sampler, collate, workers=workers)
 
     def ordered_loader(
         self,
@@ -106,7 +104,7 @@ class ResumableDataModule(lightning.LightningDataModule):
         sampler = AspectRatioBatchSampler(
             self._sampler(length, shuffle=False), [1.0] * length, batch_size=batch_size, bins=()
         )
-        return self._loader(dataset, sampler, collate)
+        return self._loader(dataset, sampler, collate, workers=self.workers)
 
     def _sampler(self, length: int, *, shuffle: bool) -> EpochSampler:
         rank, world = 0, 1
@@ -120,9 +118,8 @@ class ResumableDataModule(lightning.LightningDataModule):
         batches: AspectRatioBatchSampler,
         collate: Callable[[Any], Any] | None,
         *,
-        workers: int | None = None,
+        workers: int,
     ) -> DataLoader[Any]:
-        workers = self.workers if workers is None else workers
         return DataLoader(
             dataset,
             batch_sampler=batches,

@@ -89,22 +89,22 @@ def choose_cache(
         )
     if wanted != "auto":
         where = f", a temporary file of {size_text(size)} in {place}" if wanted == "disk" else ""
-        return Decision(value=wanted, reason=f"as configured{where}")
+        return Decision(wanted, f"as configured{where}")
     if free is not None and size * _SHARE <= free:
         fits = f"within a quarter of {size_text(free)} free"
-        return Decision(value="memory", reason=f"decoded images are {size_text(size)}, {fits}")
+        return Decision("memory", f"decoded images are {size_text(size)}, {fits}")
     reason = "this system does not say how much memory is free"
     if free is not None:
         most = f"a quarter of {size_text(free)} free"
         reason = f"decoded images are {size_text(size)}, more than {most}"
     if not prefers_disk:
-        return Decision(value="none", reason=reason)
+        return Decision("none", reason)
     if size * _DISK_SHARE <= disk:
         there = f"a temporary file of {size_text(size)} in {place} (TMPDIR), {size_text(disk)} free"
-        return Decision(value="disk", reason=f"{reason}; {there}")
+        return Decision("disk", f"{reason}; {there}")
     return Decision(
-        value="none",
-        reason=f"{reason}, and more than half of {size_text(disk)} free in {place}: every file is "
+        "none",
+        f"{reason}, and more than half of {size_text(disk)} free in {place}: every file is "
         "decoded whenever it is needed, which is slow for volumes; set TMPDIR to a folder with "
         f"{size_text(size * _DISK_SHARE)} free, or take trainer.cache=disk",
     )
@@ -117,15 +117,15 @@ def choose_workers(wanted: int | str, *, device: str, cores: int, cached: bool) 
     (benchmarks/RESULTS.md); with a GPU all cores but one, at most 8, or 4 if images are ``cached``.
     """
     if wanted != "auto":
-        return Decision(value=str(wanted), reason="as configured")
+        return Decision(str(wanted), "as configured")
     if device == "cpu":
-        return Decision(value="0", reason="the CPU is busy with training, loading is little")
+        return Decision("0", "the CPU is busy with training, loading is little")
     most = _MOST_WITH_CACHE if cached else _MOST_WORKERS
     spare = max(0, cores - 1)
     if spare < most:
-        return Decision(value=str(spare), reason=f"all but one of {cores} cores")
+        return Decision(str(spare), f"all but one of {cores} cores")
     work = "images are decoded once, what is left is augmentation" if cached else "enough to decode"
-    return Decision(value=str(most), reason=f"{work}; {cores} cores")
+    return Decision(str(most), f"{work}; {cores} cores")
 
 
 def check_sockets(folder: Path | None) -> None:

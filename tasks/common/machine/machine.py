@@ -58,15 +58,15 @@ def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision
     """Return ``cuda`` or ``cpu``; raise UserError if what is wanted is unknown or not there."""
     choose(dict.fromkeys(ACCELERATORS), wanted, what=option)
     if wanted == "cpu":
-        return Decision(value="cpu", reason="as configured")
+        return Decision("cpu", "as configured")
     if torch.cuda.is_available():
-        return Decision(value="cuda", reason=torch.cuda.get_device_name())
+        return Decision("cuda", torch.cuda.get_device_name())
     if wanted == "cuda":
         raise UserError(
             f"{option} is cuda, but torch sees no CUDA device; take cpu or auto, or look at "
             "nvidia-smi and torch.version.cuda."
         )
-    return Decision(value="cpu", reason="no CUDA device")
+    return Decision("cpu", "no CUDA device")
 
 
 def describe() -> dict[str, str]:

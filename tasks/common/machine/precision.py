@@ -14,14 +14,14 @@ def precision(wanted: str, *, device: str, option: str = "trainer.precision") ->
     if wanted == "fp16" and device == "cpu":
         raise UserError(f"{option} is fp16, which needs a CUDA device; on a CPU take bf16 or 32.")
     if wanted != "auto":
-        return Decision(value=name, reason="as configured")
+        return Decision(name, "as configured")
     if device == "cuda":
         if torch.cuda.is_bf16_supported():
-            return Decision(value="bf16-mixed", reason="the GPU has bf16")
-        return Decision(value="16-mixed", reason="the GPU has no bf16; gradients are scaled")
+            return Decision("bf16-mixed", "the GPU has bf16")
+        return Decision("16-mixed", "the GPU has no bf16; gradients are scaled")
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return Decision(value="bf16-mixed", reason="the CPU has bf16 instructions")
-    return Decision(value="32-true", reason="the CPU has no bf16 instructions")
+        return Decision("bf16-mixed", "the CPU has bf16 instructions")
+    return Decision("32-true", "the CPU has no bf16 instructions")
 
 
 def autocast(wanted: str, *, device: str, option: str = "trainer.precision") -> torch.autocast:

@@ -19,7 +19,7 @@ def prepare_cpu(threads: int) -> Decision:
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"
-    return Decision(value=f"{count} threads", reason=f"{cores()} cores; {note}")
+    return Decision(f"{count} threads", f"{cores()} cores; {note}")
 
 
 def cores() -> int:

@@ -67,7 +67,7 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     backbone that cannot have that norm, such as many of timm's, keeps its own.
     """
     if choice.norm != "auto":
-        return Decision(value=choice.norm, reason="as configured")
+        return Decision(choice.norm, "as configured")
     best = _best_norm(choice, batch_size=batch_size)
     able = norms_of(choice)
     if able is None or best.value in able:
@@ -75,16 +75,16 @@ def choose_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     why = "it has no batch norm"
     if "frozen_batch" in able:
         why = f"it cannot have others, though {batch_size} images are few for its batch norms"
-    return Decision(value=able[0], reason=f"{choice.name} keeps its own norms: {why}")
+    return Decision(able[0], f"{choice.name} keeps its own norms: {why}")
 
 
 def _best_norm(choice: BackboneChoice, *, batch_size: int) -> Decision:
     """Return the norm for a backbone that can have any."""
     if choice.loaded:
-        return Decision(value="frozen_batch", reason="loaded statistics are kept")
+        return Decision("frozen_batch", "loaded statistics are kept")
     if batch_size < SMALL_BATCH:
-        return Decision(value="group", reason=f"no weights, {batch_size} images per batch")
-    return Decision(value="batch", reason="no weights to keep statistics of")
+        return Decision("group", f"no weights, {batch_size} images per batch")
+    return Decision("batch", "no weights to keep statistics of")
 
 
 def _init(choice: BackboneChoice) -> str:
@@ -101,13 +101,12 @@ def choose_freeze(choice: BackboneChoice, *, usual: int, recipe: Recipe) -> Deci
     ``auto``: none without loaded weights; else all down to the last that the recipe unfreezes, or
     the ``usual`` number of the task.
     """
-    if choice.freeze == "auto":
-        reason = "no weights were loaded"
-        if choice.loaded and recipe.unfreeze:
-            last = max(recipe.unfreeze, key=STAGES.index)
-            count = STAGES.index(last) + 1
-            return Decision(value=str(count), reason=f"the recipe unfreezes them down to {last}")
-        if choice.loaded:
-            reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
-        return Decision(value=str(usual if choice.loaded else 0), reason=reason)
-    return Decision(value=str(choice.freeze), reason="as configured")
+    if choice.freeze != "auto":
+        return Decision(str(choice.freeze), "as configured")
+    if not choice.loaded:
+        return Decision("0", "no weights were loaded")
+    if recipe.unfreeze:
+        last = max(map(STAGES.index, recipe.unfreeze))
+        return Decision(str(last + 1), f"the recipe unfreezes them down to {STAGES[last]}")
+    reason = "of loaded weights" if usual else "loaded weights learn, statistics stay"
+    return Decision(str(usual), reason)

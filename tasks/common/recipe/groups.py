@@ -33,16 +33,9 @@ def parameter_groups(
         stage = stage_of.get(id(parameter), HEAD)
         decays = parameter.ndim > 1
         name = f"{stage}/{'decay' if decays else 'no decay'}"
-        group = groups.setdefault(
-            name,
-            {
-                "name": name,
-                "params": [],
-                "lr": rates[stage],
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            },
-        )
-        group["params"].append(parameter)
+        decay = recipe.weight_decay if decays else 0.0
+        new = {"name": name, "params": [], "lr": rates[stage], "weight_decay": decay}
+        groups.setdefault(name, new)["params"].append(parameter)
     return list(groups.values())
 
 

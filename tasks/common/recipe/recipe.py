@@ -74,7 +74,27 @@ class Recipe(Options, group="recipe"):
     def __post_init__(self) -> None:
         """Check the fields, and that every stage which begins to train has an epoch left."""
         super().__post_init__()
-        _check_epochs(self)
+        if self.frozen_until >= self.epochs:
+            raise UserError(
+                f"recipe.frozen_until={self.frozen_until} leaves none of recipe.epochs="
+                f"{self.epochs} to the backbone; lower it, or freeze for the whole run with "
+                "backbone.freeze=5 in place of it."
+            )
+        if not isinstance(self.unfreeze, Mapping):
+            raise UserError(
+                f"recipe.unfreeze takes epochs by stage, such as {{c5: 1, c4: 3}}, got "
+                f"{self.unfreeze!r}."
+            )
+        for stage, epoch in self.unfreeze.items():
+            choose(dict.fromkeys(STAGES), stage, what="stage in recipe.unfreeze")
+            least = max(1, self.frozen_until)
+            if not is_integer(epoch) or not least <= epoch < self.epochs:
+                raise UserError(
+                    f"recipe.unfreeze.{stage} takes a number of epochs from {least} to "
+                    f"{self.epochs - 1}, got {epoch!r}; recipe.epochs is {self.epochs}, "
+                    f"recipe.frozen_until {self.frozen_until}. A command line adds to the recipe's "
+                    f"own stages: ~recipe.unfreeze.{stage} takes one out."
+                )
 
     @property
     def thaws(self) -> bool:
@@ -88,28 +108,3 @@ class Recipe(Options, group="recipe"):
     def peak_lr(self, devices: int) -> float:
         """Return the highest learning rate, scaled to the effective batch."""
         return self.lr * self.effective_batch(devices) / self.lr_images
-
-
-def _check_epochs(recipe: Recipe) -> None:
-    """Raise if a stage would never train, or its epoch is out of range."""
-    if recipe.frozen_until >= recipe.epochs:
-        raise UserError(
-            f"recipe.frozen_until={recipe.frozen_until} leaves none of recipe.epochs="
-            f"{recipe.epochs} to the backbone; lower it, or freeze for the whole run with "
-            "backbone.freeze=5 in place of it."
-        )
-    if not isinstance(recipe.unfreeze, Mapping):
-        raise UserError(
-            f"recipe.unfreeze takes epochs by stage, such as {{c5: 1, c4: 3}}, got "
-            f"{recipe.unfreeze!r}."
-        )
-    for stage, epoch in recipe.unfreeze.items():
-        choose(dict.fromkeys(STAGES), stage, what="stage in recipe.unfreeze")
-        least = max(1, recipe.frozen_until)
-        if not is_integer(epoch) or not least <= epoch < recipe.epochs:
-            raise UserError(
-                f"recipe.unfreeze.{stage} takes a number of epochs from {least} to "
-                f"{recipe.epochs - 1}, got {epoch!r}; recipe.epochs is {recipe.epochs}, "
-                f"recipe.frozen_until {recipe.frozen_until}. A command line adds to the recipe's "
-                f"own stages: ~recipe.unfreeze.{stage} takes one out."
-            )

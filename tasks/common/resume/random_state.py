@@ -50,10 +50,7 @@ class ExactState(Callback):
         self._saved: list[dict[str, Any]] = []
 
     def on_save_checkpoint(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
+        self, trainer: Trainer, _: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save; Lightning calls this in every process, and the first one writes."""
         states: list[Any] = [read_state()]
@@ -63,12 +60,7 @@ class ExactState(Callback):
         checkpoint[KEY] = states
         settle(checkpoint["loops"]["fit_loop"], trainer)
 
-    def on_load_checkpoint(
-        self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
-    ) -> None:
+    def on_load_checkpoint(self, _: Trainer, __: object, checkpoint: dict[str, Any]) -> None:
         """Keep the states for the start of the training."""
         self._saved = checkpoint[KEY]
 

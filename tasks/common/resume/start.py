@@ -35,14 +35,9 @@ class Start(Generic[CardT]):
 
     def norm(self, choice: BackboneChoice) -> Decision:
         """Return the backbone's norm: that of the network where the option is ``auto``."""
-        if choice.norm == "auto":
-            norm = self.card.backbone_options.norm
-            return Decision(value=norm, reason="that of init_from")
-        return Decision(value=choice.norm, reason="as configured")
-
-    def choice(self, choice: BackboneChoice) -> BackboneChoice:
-        """Return the backbone's options with the network as its weights."""
-        return replace(choice, weights=str(self.path))
+        if choice.norm != "auto":
+            return Decision(choice.norm, "as configured")
+        return Decision(self.card.backbone_options.norm, "that of init_from")
 
     def load(self, network: nn.Module, card: CardT) -> None:
         """Load the weights into a network built alike; rows of classes not learnt stay random."""
@@ -68,9 +63,7 @@ class Start(Generic[CardT]):
         before = self.card.architecture()
         differ = {key: old for key, old in before.items() if not _agree(key, now[key], old)}
         if differ:
-            text = "; ".join(
-                f"{key} is {now[key]!r}, its own {old!r}" for key, old in differ.items()
-            )
+            text = "; ".join(f"{k} is {now[k]!r}, its own {old!r}" for k, old in differ.items())
             options = " ".join(shlex.quote(_option(key, old)) for key, old in differ.items())
             raise UserError(
                 f"init_from={self.path} is of another network: {text}. Nothing was loaded; use "

@@ -33,11 +33,12 @@ def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder:
     per phase; only ``audit.json`` is written. The score is NaN.
     """
     parts.data.cache = None  # one batch is no reason to fill it
-    base, stages = parts.backbone.frozen, len(parts.backbone.stages())
-    check_unfreezing(parts.recipe, base=base, stages=stages)
+    recipe, backbone = parts.setup.recipe, parts.backbone
+    count = {"base": backbone.frozen, "stages": len(backbone.stages())}
+    check_unfreezing(recipe, **count)
     print_facts(title, facts)
     records = []
-    for epoch, frozen in phases(parts.recipe, base=base, stages=stages).items():
+    for epoch, frozen in phases(recipe, **count).items():
         audit = _step(parts, frozen)
         (rows,) = audit.phases
         phase = f"From epoch {epoch + 1} on: {stages_text(frozen)} frozen"
@@ -55,13 +56,14 @@ def _step(parts: RunParts, frozen: int) -> Audit:
     module = deepcopy(parts.module)
     backbone = cast(Backbone, module.get_submodule(names[id(parts.backbone)]))
     audit = Audit(backbone, lambda _epoch: frozen, path=None)
-    precision = parts.where.precision.value
+    where = parts.setup.where
+    precision = where.precision.value
     trainer = trial_trainer(
-        parts.where,
+        where,
         steps=1,
         precision="32-true" if precision == "16-mixed" else precision,
         callbacks=[Unfreezing(backbone, lambda _epoch: frozen, epochs=1), audit],
-        clip=parts.recipe.clip,
+        clip=parts.setup.recipe.clip,
     )
     trainer.fit(module, parts.data)
     return audit

@@ -10,12 +10,13 @@ from tasks.common.run.task import RunParts
 
 def run_facts(parts: RunParts, warnings: Sequence[str]) -> dict[str, str]:
     """Return the lines that all tasks have: start, recipe, machine, cache and warnings, by name."""
-    recipe, options, where = parts.recipe, parts.options, parts.where
+    setup, cache = parts.setup, parts.data.cache
+    recipe, options, where = setup.recipe, setup.options, setup.where
     rates = f"backbone x {recipe.backbone_lr_factor:g}"
     if recipe.lr_decay != 1:
         rates += f", each stage x {recipe.lr_decay:g} of the next"
     return {
-        **start_facts(parts.setup.start, parts.card),
+        **start_facts(setup.start, parts.module.card),
         "recipe": "; ".join(filter(None, _recipe_parts(recipe))),
         "batch": f"{recipe.batch_size} x {recipe.accumulate} x {options.devices} "
         f"(images x accumulated x devices) = {recipe.effective_batch(options.devices)}",
@@ -26,7 +27,7 @@ def run_facts(parts: RunParts, warnings: Sequence[str]) -> dict[str, str]:
         "cpu": str(where.cpu),
         "workers": str(parts.loading.workers),
         "decoded images": str(parts.loading.cache),
-        **({"feature cache": parts.cache.fact()} if parts.cache is not None else {}),
+        **({"feature cache": cache.fact()} if cache is not None else {}),
         **warning_facts(warnings),
     }
 

@@ -39,7 +39,7 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
     """
     wanted = cfg.recipe.batch_size
     if isinstance(wanted, int):
-        return Decision(value=str(wanted), reason="as configured")
+        return Decision(str(wanted), "as configured")
     if wanted != "auto":
         raise UserError(f"recipe.batch_size takes auto or an integer from 1, got {wanted!r}.")
     if cfg.trainer.devices > 1:
@@ -47,11 +47,7 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
             f"recipe.batch_size=auto is for one device, and trainer.devices is "
             f"{cfg.trainer.devices}, which could decide differently; give a number."
         )
-    decision = (
-        _saved(find_start(Path(cfg.resume))[0])
-        if cfg.resume is not None
-        else _decided(cfg, assemble)
-    )
+    decision = _decided(cfg, assemble) if cfg.resume is None else _saved(Path(cfg.resume))
     cfg.recipe.batch_size = int(decision.value)
     return decision
 
@@ -67,26 +63,27 @@ def limit(images: int, *, lr_images: int, accumulate: int) -> Decision:
     by_rate = _power_of_two(_LR_REACH * lr_images // accumulate)
     if by_data <= by_rate:
         steps = -(-images // by_data)
-        return Decision(value=str(by_data), reason=f"{steps} steps per epoch of {images} images")
+        return Decision(str(by_data), f"{steps} steps per epoch of {images} images")
     reason = f"at most {_LR_REACH} x recipe.lr_images={lr_images} in an effective batch"
-    return Decision(value=str(by_rate), reason=reason)
+    return Decision(str(by_rate), reason)
 
 
 def _power_of_two(most: int) -> int:
     return 1 << (max(1, most).bit_length() - 1)
 
 
-def _saved(path: Path) -> Decision:
+def _saved(run: Path) -> Decision:
     """Return the batch size of a stopped run; `check_resume` says what else is wrong with it."""
-    recipe = read_checkpoint(path).get("keel_run", {}).get("recipe", {})
-    return Decision(value=str(recipe.get("batch_size", 1)), reason="that of the run resumed")
+    recipe = read_checkpoint(find_start(run)[0]).get("keel_run", {}).get("recipe", {})
+    return Decision(str(recipe.get("batch_size", 1)), "that of the run resumed")
 
 
 def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts]) -> Decision:
     parts = _trial_parts(cfg, assemble, batch_size=1)
     images = len(parts.data.train_dataloader().dataset)
     most = limit(images, lr_images=cfg.recipe.lr_images, accumulate=cfg.recipe.accumulate)
-    decide = _by_trial if parts.where.accelerator.value == "cuda" else _by_estimate
+    is_gpu = parts.setup.where.accelerator.value == "cuda"
+    decide = _by_trial if is_gpu else _by_estimate
     decision, tried = decide(parts, most), repr(parts.module)
     del parts  # its memory is to be had again
     gc.collect()
@@ -105,10 +102,10 @@ def _trial_parts(
     trial.recipe.lr_images *= batch_size  # the learning rate of one image, the least
     parts = assemble(trial)
     parts.data.workers = 0
-    base, stages = parts.backbone.frozen, len(parts.backbone.stages())
-    check_unfreezing(parts.recipe, base=base, stages=stages)
-    last = frozen_stages(parts.recipe, parts.recipe.epochs - 1, base=base, stages=stages)
-    parts.backbone.freeze(last)  # what takes the most memory
+    recipe, backbone = parts.setup.recipe, parts.backbone
+    count = {"base": backbone.frozen, "stages": len(backbone.stages())}
+    check_unfreezing(recipe, **count)
+    backbone.freeze(frozen_stages(recipe, recipe.epochs - 1, **count))  # what takes most memory
     return parts
 
 
@@ -118,21 +115,19 @@ def _by_trial(parts: RunParts, most: Decision) -> Decision:
     fitting, share = 0, 0.0
     while fitting < int(most.value):
         tried = fitting * 2 or 1
-        used = gpu_share(parts, batch_size=tried)
-        if used > _FULL:
+        filled = gpu_share(parts, batch_size=tried)
+        if filled > _FULL:
             break
-        fitting, share = tried, used
+        fitting, share = tried, filled
     if not fitting:
         raise UserError(
             f"one image takes more than {_FULL:.0%} of the {size_text(total)} of the GPU; use "
             "smaller images or patches, a smaller backbone, or freeze more stages."
         )
+    used = f"{share:.0%} of memory in use"
     if fitting == int(most.value):
-        return Decision(value=most.value, reason=f"{most.reason}; {share:.0%} of memory in use")
-    return Decision(
-        value=str(fitting),
-        reason=f"{share:.0%} of memory in use; twice as many take more than {_FULL:.0%}",
-    )
+        return Decision(most.value, f"{most.reason}; {used}")
+    return Decision(str(fitting), f"{used}; twice as many take more than {_FULL:.0%}")
 
 
 def gpu_share(parts: RunParts, *, batch_size: int) -> float:
@@ -162,25 +157,20 @@ def _by_estimate(parts: RunParts, most: Decision) -> Decision:
     each = max(1, memory.own_memory()[1] - before) / 2
     fitting = _power_of_two(int(_FULL * free / each))
     if fitting < min(int(most.value), _CPU_MOST):
-        return Decision(
-            value=str(fitting),
-            reason=f"an image takes up to {size_text(each)} of {size_text(free)} free",
-        )
+        reason = f"an image takes up to {size_text(each)} of {size_text(free)} free"
+        return Decision(str(fitting), reason)
     if int(most.value) <= _CPU_MOST:
         return most
-    return Decision(value=str(_CPU_MOST), reason="a CPU gains little from more")
+    return Decision(str(_CPU_MOST), "a CPU gains little from more")
 
 
 def take_steps(parts: RunParts, *, batch_size: int) -> None:
     """Take real steps, and keep nothing of them but the network's changed weights."""
     parts.data.batch_size = batch_size
-    ema = parts.recipe.ema
-    trainer = trial_trainer(
-        parts.where,
-        steps=_TRIAL_STEPS,
-        precision=parts.where.precision.value,
-        callbacks=[MovingAverage(ema)] if ema else [],  # a second copy of the weights
-    )
+    where, ema = parts.setup.where, parts.setup.recipe.ema
+    averages = [MovingAverage(ema)] if ema else []  # a second copy of the weights
+    precision = where.precision.value
+    trainer = trial_trainer(where, steps=_TRIAL_STEPS, precision=precision, callbacks=averages)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
         trainer.fit(parts.module, train_dataloaders=parts.data.train_dataloader())

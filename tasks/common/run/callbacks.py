@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tasks.common.files.atomic import replacing
 from tasks.common.report.terminal import print_line
-from tasks.common.resume.checkpoints import LAST, PREVIOUS
+from tasks.common.resume.checkpoints import BEST, LAST, PREVIOUS
 from tasks.common.resume.stop import StopRequest, StopSignals
 
 
@@ -41,13 +41,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the best checkpoint; a resumed run takes over that of the run it goes on from.
+    """Keeps the checkpoint with the highest ``monitor`` as best.ckpt in ``folder``.
 
-    Lightning's own forgets the best score when the folder is another.
+    A resumed run takes over that of the run it goes on from; Lightning's own forgets the best score
+    when the folder is another. `validated_step` is the step of the last validation.
     """
 
-    validated_step = -1
-    _resumed: Path | None = None
+    def __init__(self, folder: Path, *, monitor: str) -> None:
+        super().__init__(
+            folder,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        self.validated_step = -1
+        self._resumed: Path | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is the best, and remember when that was."""
@@ -118,13 +128,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self._stop.listen(confirms=trainer.is_global_zero)
 
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        batch: Any,  # noqa: ANN401, ARG002 (Lightning's signature)
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, _: object, __: object, batch_idx: int) -> None:
         """Save or stop, if this batch begins a step: all of the one before is done and logged."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._pause(trainer)
@@ -135,9 +139,8 @@ class LastCheckpoint(Checkpoint):
         Before the last one save in any case: all of the training is behind it. But not after the
         last of ``max_steps``: Lightning would not go on with the validation there.
         """
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
-            return
-        if trainer.global_step == trainer.max_steps:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or trainer.global_step == trainer.max_steps:
             return
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         if is_last and trainer.global_step != self.saved_step:
@@ -206,13 +209,7 @@ class EpochLine(Callback):
         self._losses = []
         self._validated = False
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ANN401 (Lightning's signature)
-        *_: object,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, _: object, outputs: Any, *__: object) -> None:  # noqa: ANN401
         """Keep the loss, without waiting for the device."""
         # Lightning has divided it, for the sum of the accumulated gradients.
         self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)

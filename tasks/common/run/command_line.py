@@ -97,15 +97,13 @@ def _composed(training: Training, arguments: Sequence[str], *, hydra: bool = Fal
 
 def with_text_tables(arguments: Sequence[str]) -> list[str]:
     """Return the arguments, tables with quoted keys as text: Hydra's grammar has no such keys."""
-    return [_as_text(argument) for argument in arguments]
-
-
-def _as_text(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    if not _QUOTED_KEY.search(value) or not re.fullmatch(r"\s*\{.*\}\s*", value):
-        return argument
-    escaped = value.replace('"', '\\"')
-    return f'{key}="{escaped}"'
+    texts = list(arguments)
+    for index, argument in enumerate(arguments):
+        key, _, value = argument.partition("=")
+        if _QUOTED_KEY.search(value) and re.fullmatch(r"\s*\{.*\}\s*", value):
+            escaped = value.replace('"', '\\"')
+            texts[index] = f'{key}="{escaped}"'
+    return texts
 
 
 def exit_on_error(main: Callable[[], T]) -> T:

@@ -16,16 +16,8 @@ from tasks.common.options.limits import Options, limits_of
 from tasks.common.run.config import Training
 
 FIRST: Final = (
-    "data",
-    "data.root",
-    "backbone",
-    "backbone.weights",
-    "backbone.freeze",
-    "recipe.epochs",
-    "recipe.batch_size",
-    "recipe.lr",
-    "trainer.precision",
-    "resume",
+    *("data", "data.root", "backbone", "backbone.weights", "backbone.freeze"),
+    *("recipe.epochs", "recipe.batch_size", "recipe.lr", "trainer.precision", "resume"),
 )
 """The options that most people need."""
 

@@ -76,20 +76,15 @@ def _carry_out(
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     resume, resumed = _resumed(cfg, parts, task)
     audit, callbacks = _callbacks(parts, folder)
+    setup = parts.setup
     trainer, best, last = build_trainer(
-        parts.options,
-        parts.recipe,
-        parts.where,
-        folder=folder,
-        monitor=task.monitor,
-        shown=task.shown[:2],
-        callbacks=callbacks,
+        setup, folder=folder, monitor=task.monitor, shown=task.shown[:2], callbacks=callbacks
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
         print_facts(task.title, {**facts, **resumed, "run folder": str(folder)})
-    if parts.options.compile:
+    if setup.options.compile:
         parts.backbone.compile()
     with _curves_on_error(folder, task, is_first=trainer.is_global_zero):
         fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
@@ -125,7 +120,8 @@ def _resumed(
     if cfg.resume is None:
         return None, {}
     checkpoint, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
-    check_resume(checkpoint, parts.card, settings=parts.module.settings, defaults=task.defaults)
+    module = parts.module
+    check_resume(checkpoint, module.card, settings=module.settings, defaults=task.defaults)
     return checkpoint, {"resumed from": fact}
 
 
@@ -147,14 +143,13 @@ def _conclude(
 
 def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     """Return the audit, and all callbacks in order: the audit sees weights before their average."""
-    recipe, backbone = parts.recipe, parts.backbone
+    recipe, backbone, cache = parts.setup.recipe, parts.backbone, parts.data.cache
     count = {"base": backbone.frozen, "stages": len(backbone.stages())}
     check_unfreezing(recipe, **count)
     frozen = partial(frozen_stages, recipe, **count)
     audit = Audit(backbone, frozen, path=folder / "audit.json")
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
-    workers = parts.loading.processes
-    fill = [FillFeatureCache(parts.cache, workers=workers)] if parts.cache is not None else []
+    fill = [FillFeatureCache(cache, workers=parts.loading.processes)] if cache is not None else []
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages, *fill]
 
 

@@ -1,7 +1,7 @@
 """What every task takes from a configuration before it builds its parts."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Generic, Self, TypeVar
 
 from omegaconf import DictConfig
@@ -50,7 +50,7 @@ class Setup(Generic[CardT, AugmentT]):
             where=prepare(options, seed=cfg.seed),
             cache=CacheOptions(**cfg.feature_cache),
             augment=augment(**plain_values(cfg.augment)),
-            choice=choice if start is None else start.choice(choice),
+            choice=choice if start is None else replace(choice, weights=str(start.path)),
             init_from=cfg.init_from,
             start=start,
         )

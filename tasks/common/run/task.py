@@ -9,12 +9,8 @@ from omegaconf import DictConfig
 
 from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.common.data.feature_cache.cache import FeatureCache
 from tasks.common.data.loading import Loading
 from tasks.common.files.paths import existing_file
-from tasks.common.machine.machine import Machine
-from tasks.common.machine.options import TrainerOptions
-from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import NetworkCard
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.run.module import NetworkModule
@@ -25,31 +21,11 @@ from tasks.common.run.setup import Setup
 class RunParts:
     """What a task assembles."""
 
-    setup: Setup[Any, Any]
+    setup: Setup[Any, Any]  # recipe, options, machine
     loading: Loading  # how images are loaded, and why
     module: NetworkModule  # the network and its loop
     data: ResumableDataModule
     has_test: bool  # whether there is a test split; without one validation is scored in its place
-
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-        return self.setup.recipe
-
-    @property
-    def options(self) -> TrainerOptions:
-        """How many processes train, and for how many steps."""
-        return self.setup.options
-
-    @property
-    def where(self) -> Machine:
-        """Device, precision and threads."""
-        return self.setup.where
-
-    @property
-    def card(self) -> NetworkCard:
-        """What the checkpoint will say of the network."""
-        return self.module.card
 
     @property
     def backbone(self) -> Backbone:
@@ -71,11 +47,6 @@ class RunParts:
     def scores(self) -> dict[str, Any]:
         """Of `scored`; empty until it has been tested."""
         return self.module.scores.get("test", {})
-
-    @property
-    def cache(self) -> FeatureCache | None:
-        """What the frozen stages return, if it is kept."""
-        return self.data.cache
 
 
 PartsT = TypeVar("PartsT", bound=RunParts)
@@ -121,6 +92,5 @@ class Outcome:
     @property
     def best_file(self) -> Path:
         """The chosen checkpoint."""
-        return existing_file(
-            self.best or self.folder / "checkpoints" / BEST, what="best checkpoint"
-        )
+        best = self.best or self.folder / "checkpoints" / BEST
+        return existing_file(best, what="best checkpoint")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -18,6 +18,7 @@ from tasks.common.report.metrics_csv import TableLogger
 from tasks.common.resume.checkpoints import LAST
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
+from tasks.common.run.setup import Setup
 
 _LOOKS: Final = "_find_unused_parameters_true"
 """How Lightning calls a strategy that looks for parameters without a gradient."""
@@ -42,9 +43,7 @@ def choose_strategy(options: TrainerOptions, recipe: Recipe) -> str:
 
 
 def build_trainer(
-    options: TrainerOptions,
-    recipe: Recipe,
-    where: Machine,
+    setup: Setup[Any, Any],
     *,
     folder: Path,
     monitor: str,
@@ -52,36 +51,50 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
 ) -> tuple[lightning.Trainer, BestCheckpoint, LastCheckpoint]:
     """Return the trainer, and the callbacks that keep the best checkpoint and the last one."""
+    options, recipe = setup.options, setup.recipe
     if recipe.epochs % options.validate_every:
         raise UserError(
             f"trainer.validate_every={options.validate_every} would leave the end of "
             f"recipe.epochs={recipe.epochs} without a validation; use a divisor of it."
         )
-    checkpoints = folder / "checkpoints"
-    best = BestCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=monitor,
-        mode="max",
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
-    last = LastCheckpoint(checkpoints / LAST, minutes=options.save_minutes)
-    ours: list[Callback] = [
-        *callbacks,
-        EpochLine(shown),
-        ExactState(),
-        best,  # Lightning puts these two last: what they save has what the others make of a step
-        last,
-    ]
-    if sys.stdout.isatty():
-        ours.append(RichProgressBar())
+    best = BestCheckpoint(folder / "checkpoints", monitor=monitor)
+    last = LastCheckpoint(folder / "checkpoints" / LAST, minutes=options.save_minutes)
+    # Lightning puts the last two last: what they save has what the others make of a step.
+    ours = [*callbacks, EpochLine(shown), ExactState(), best, last]
     strategy = choose_strategy(options, recipe)
     try:
-        trainer = _trainer(options, recipe, where, folder=folder, callbacks=ours, strategy=strategy)
+        trainer = _trainer(setup, folder=folder, callbacks=ours, strategy=strategy)
     except (MisconfigurationException, ValueError) as error:
         raise UserError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
     return trainer, best, last
+
+
+def _trainer(
+    setup: Setup[Any, Any], *, folder: Path, callbacks: list[Callback], strategy: str
+) -> lightning.Trainer:
+    options, recipe, shows_progress = setup.options, setup.recipe, sys.stdout.isatty()
+    return lightning.Trainer(
+        accelerator=setup.where.accelerator.value,
+        devices=options.devices,
+        strategy=strategy,
+        precision=setup.where.precision.value,  # type: ignore[arg-type]
+        max_epochs=recipe.epochs,
+        max_steps=options.max_steps,
+        check_val_every_n_epoch=options.validate_every,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip or None,
+        callbacks=[*callbacks, *([RichProgressBar()] if shows_progress else [])],
+        logger=[
+            TableLogger(folder, name="", version=""),
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=shows_progress,
+        enable_model_summary=False,
+    )
 
 
 def trial_trainer(
@@ -102,37 +115,4 @@ def trial_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-    )
-
-
-def _trainer(
-    options: TrainerOptions,
-    recipe: Recipe,
-    where: Machine,
-    *,
-    folder: Path,
-    callbacks: list[Callback],
-    strategy: str,
-) -> lightning.Trainer:
-    return lightning.Trainer(
-        accelerator=where.accelerator.value,
-        devices=options.devices,
-        strategy=strategy,
-        precision=where.precision.value,  # type: ignore[arg-type]
-        max_epochs=recipe.epochs,
-        max_steps=options.max_steps,
-        check_val_every_n_epoch=options.validate_every,
-        accumulate_grad_batches=recipe.accumulate,
-        gradient_clip_val=recipe.clip or None,
-        callbacks=callbacks,
-        logger=[
-            TableLogger(folder, name="", version=""),
-            TensorBoardLogger(folder, name="", version="tensorboard"),
-        ],
-        plugins=[AtomicCheckpointIO()],
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=sys.stdout.isatty(),
-        enable_model_summary=False,
     )

@@ -14,7 +14,7 @@ from tasks.detection.model.card import load_detector
 from tasks.detection.options import DataOptions
 from tasks.detection.scores.metrics import coco_ap
 from tests.tasks.detection.conftest import Knows, one_class, small_module
-from tests.trainer import quiet_trainer
+from tests.training import quiet_trainer
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.segment_case import segment
-from tests.trainer import quiet_trainer
+from tests.training import quiet_trainer
 
 pytestmark = pytest.mark.usefixtures("shallow")
 

@@ -169,7 +169,6 @@ class FeatureCache:
         return self.options.views * kept * sum(self._pixels) // self._pixels[index]
 
     def _dtype(self) -> str:
-        """Return in what features are kept."""
         if self.options.dtype != "auto":
             return self.options.dtype
         return "/".join(sorted({str(d).removeprefix("torch.") for d in self._dtypes.values()}))
@@ -271,7 +270,6 @@ class CachedFeatures(Dataset[Entry]):
         return self.length
 
     def __getitem__(self, key: Place) -> Entry:
-        """Return an entry."""
         epoch, index = key
         features, truth = self.store[epoch % self.views, index]
         return Entry({name: x.to(self.dtypes[name]) for name, x in features.items()}, truth)

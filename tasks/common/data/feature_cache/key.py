@@ -42,7 +42,6 @@ def feature_key(backbone: Backbone, decides: Any) -> str:  # noqa: ANN401 (JSON 
 
 
 def _digest(modules: list[nn.Module]) -> str:
-    """Return a digest of every tensor of the modules."""
     digest = sha256()
     for module in modules:
         for name, tensor in module.state_dict().items():

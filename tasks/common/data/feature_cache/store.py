@@ -56,7 +56,6 @@ class DiskStore:
         return self._path(place).exists()
 
     def __getitem__(self, place: Place) -> Entry:
-        """Read an entry."""
         path, entry = self._path(place), Entry({}, {})
         try:
             content = load_file(path)

@@ -3,7 +3,6 @@
 The tasks' own data are tested with the tasks.
 """
 
-import lightning
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import LastCheckpoint
-from tests.trainer import quiet_trainer
+from tests.training import OneWeight, quiet_trainer
 
 
 class Keys(Dataset):
@@ -31,36 +30,26 @@ class Data(ResumableDataModule):
         return self.ordered_loader(Keys(), length=3, batch_size=2)
 
 
-class Recorder(lightning.LightningModule):
-    """Notes its batches; stops before a step if told."""
+class Recorder(OneWeight):
+    """Notes its batches; stops before the step ``stop_at``."""
 
     def __init__(self, stop_at=None):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
         self.stop_at, self.seen = stop_at, []
 
-    def training_step(self, batch, _index):
+    def training_step(self, batch, batch_idx):
         if self.global_step == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append(batch.tolist())
-        return self.weight * 1.0
-
-    def validation_step(self, batch, _index):
-        pass
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return super().training_step(batch, batch_idx)
 
 
-def fit(folder, data, *, stop_at=None, resume=None):
-    trainer = quiet_trainer(
-        folder,
-        max_epochs=3,
-        callbacks=[LastCheckpoint(folder / "last.ckpt", minutes=0), ExactState()],
-    )
+def fit(folder, *, stop_at=None, resume=None):
     module = Recorder(stop_at)
+    callbacks = [LastCheckpoint(folder / "last.ckpt", minutes=0), ExactState()]
+    trainer = quiet_trainer(folder, max_epochs=3, callbacks=callbacks)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=Data(seed=3), ckpt_path=resume, weights_only=True)
     except SystemExit:
         assert stop_at is not None
     return module.seen
@@ -70,9 +59,9 @@ def fit(folder, data, *, stop_at=None, resume=None):
 @pytest.mark.parametrize("stop_at", [2, 5, 9, 10])
 def test_a_resumed_run_sees_what_the_stopped_one_did_not(tmp_path, stop_at):
     """In the middle of an epoch, at its end, one batch before it, and in the next."""
-    straight = fit(tmp_path / "straight", Data(seed=3))
-    before = fit(tmp_path, Data(seed=3), stop_at=stop_at)
-    after = fit(tmp_path / "resumed", Data(seed=3), resume=tmp_path / "last.ckpt")
+    straight = fit(tmp_path / "straight")
+    before = fit(tmp_path, stop_at=stop_at)
+    after = fit(tmp_path / "resumed", resume=tmp_path / "last.ckpt")
     assert len(before) == stop_at
     assert before + after == straight
     assert len(straight) == 15

@@ -11,9 +11,9 @@ from tasks.common.machine import memory, threads
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.options.decision import Decision
 from tasks.common.options.limits import limits_of
-from tests.tasks.common.tiny import machine
+from tests.tasks.common.fakes import machine
 
-GPU = machine("cuda")
+GB, GPU = 10**9, machine("cuda")
 
 
 @pytest.mark.parametrize(
@@ -36,57 +36,48 @@ def test_workers_follow_from_device_cores_and_cache(device, cores, cached, value
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_told_workers_are_taken(device):
-    told = choose_workers(3, device=device, cores=1, cached=False)
-    assert told == Decision(value="3", reason="as configured")
+def test_configured_workers_are_taken(device):
+    workers = choose_workers(3, device=device, cores=1, cached=False)
+    assert workers == Decision("3", "as configured")
 
 
-GB = 10**9
+@pytest.fixture
+def _scratch(monkeypatch):
+    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
 
 
+@pytest.mark.usefixtures("_scratch")
 @pytest.mark.parametrize(
-    ("wanted", "size", "free", "value", "reason"),
+    ("wanted", "size", "free", "disk", "value", "reason"),
     [
-        ("auto", 2 * GB, 8 * GB, "memory", "2 GB, within a quarter of 8 GB free"),
-        ("auto", 2 * GB + 1, 8 * GB, "none", "2 GB, more than a quarter of 8 GB free"),
-        ("auto", 1, None, "none", "does not say how much memory is free"),
-        ("memory", 9, 8, "memory", "as configured"),
-        ("none", 1, 100, "none", "as configured"),
-    ],
-)
-def test_images_stay_in_memory_if_they_fill_a_quarter_of_it(wanted, size, free, value, reason):
-    decision = choose_cache(wanted, size=size, free=free, disk=0, prefers_disk=False)
-    assert decision.value == value
-    assert reason in decision.reason
-
-
-@pytest.mark.parametrize(
-    ("free", "disk", "value", "reason"),
-    [
-        (8 * GB, 0, "memory", "2 GB, within a quarter of 8 GB free"),
-        (7 * GB, 4 * GB, "disk", "a temporary file of 2 GB in /scratch (TMPDIR), 4 GB free"),
-        (None, 4 * GB, "disk", "does not say how much memory is free; a temporary file of 2 GB in"),
+        ("auto", 2 * GB, 8 * GB, None, "memory", "2 GB, within a quarter of 8 GB free"),
+        ("auto", 2 * GB + 1, 8 * GB, None, "none", "2 GB, more than a quarter of 8 GB free"),
+        ("auto", 1, None, None, "none", "does not say how much memory is free"),
+        ("memory", 9, 8, None, "memory", "as configured"),
+        ("none", 1, 100, None, "none", "as configured"),
+        ("auto", 2 * GB, 8 * GB, 0, "memory", "2 GB, within a quarter of 8 GB free"),
+        ("auto", 2 * GB, 7 * GB, 4 * GB, "disk", "file of 2 GB in /scratch (TMPDIR), 4 GB free"),
+        ("auto", 2 * GB, None, 4 * GB, "disk", "does not say how much memory is free; a temporary"),
         (
-            7 * GB,
-            4 * GB - 1,
-            "none",
+            *("auto", 2 * GB, 7 * GB, 4 * GB - 1, "none"),
             "decoded images are 2 GB, more than a quarter of 7 GB free, and more than half of 4 GB "
             "free in /scratch: every file is decoded whenever it is needed, which is slow for "
             "volumes; set TMPDIR to a folder with 4 GB free, or take trainer.cache=disk",
         ),
     ],
 )
-def test_volumes_go_to_the_disk_if_they_fill_half_of_what_is_free(
-    monkeypatch, free, disk, value, reason
+def test_images_stay_in_memory_within_a_quarter_of_it_and_volumes_in_half_of_the_disk(
+    wanted, size, free, disk, value, reason
 ):
-    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
-    decision = choose_cache("auto", size=2 * GB, free=free, disk=disk, prefers_disk=True)
+    """``disk`` is what is free there for volumes; None for images, which do not go there."""
+    volumes = disk is not None
+    decision = choose_cache(wanted, size=size, free=free, disk=disk or 0, prefers_disk=volumes)
     assert decision.value == value
     assert reason in decision.reason
 
 
-def test_a_disk_that_is_asked_for_and_too_small_is_refused(monkeypatch):
-    monkeypatch.setattr(loading, "scratch_folder", lambda: Path("/scratch"))
+@pytest.mark.usefixtures("_scratch")
+def test_a_configured_disk_that_is_too_small_is_refused():
     decision = choose_cache("disk", size=GB, free=None, disk=GB, prefers_disk=False)
     assert str(decision) == "disk (as configured, a temporary file of 1 GB in /scratch)"
     message = (
@@ -133,11 +124,9 @@ def test_a_folder_for_sockets_may_be_no_longer_than_what_can_be_bound(length, se
             one.bind(path)
     if sends:
         check_sockets(folder)
-    else:
-        with pytest.raises(
-            ValueError, match=r"76 bytes long.*at most 75 bytes.*trainer\.workers=0"
-        ):
-            check_sockets(folder)
+        return
+    with pytest.raises(ValueError, match=r"76 bytes long.*at most 75 bytes.*trainer\.workers=0"):
+        check_sockets(folder)
 
 
 def test_a_run_whose_loaders_could_not_send_is_refused(monkeypatch, tmp_path):

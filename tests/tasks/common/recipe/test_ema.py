@@ -1,6 +1,5 @@
 """The moving average: by hand, validated and kept, bit for bit where nothing moves."""
 
-import lightning
 import pytest
 import torch
 from torch import nn
@@ -8,10 +7,10 @@ from torch.utils.data import DataLoader
 
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.run.callbacks import AtomicCheckpointIO, LastCheckpoint
-from tests.trainer import quiet_trainer
+from tests.training import OneWeight, quiet_trainer
 
 
-class Slope(lightning.LightningModule):
+class Slope(OneWeight):
     """A weight that falls by 1 in each step, one that does not move, statistics and a counter."""
 
     def __init__(self):
@@ -19,40 +18,27 @@ class Slope(lightning.LightningModule):
         self.network = nn.BatchNorm1d(3)
         self.network.weight.requires_grad_(False)
         self.network.running_var.copy_(torch.tensor([0.1, 1 / 3, 0.7]))
-        self.weight = nn.Parameter(torch.zeros(1))
         self.frozen = nn.Parameter(torch.rand(1000), requires_grad=False)
         self.frozen.data[:2] = torch.tensor([-0.0, 5.6e-45])
         self.seen = []
 
-    def training_step(self, _batch, _index):
+    def training_step(self, batch, batch_idx):
         self.network.num_batches_tracked += 1
-        return self.weight.sum() - self.weight.detach().sum()
+        return super().training_step(batch, batch_idx)
 
     def validation_step(self, _batch, _index):
         self.seen.append(self.weight.item())
 
-    def test_step(self, batch, batch_idx):  # noqa: ARG002 (Lightning's hook, not a test)
-        self.seen.append(self.weight.item())
-
-    def configure_optimizers(self):
-        return torch.optim.SGD([self.weight], lr=1.0)
-
-    def train_dataloader(self):
-        return DataLoader(torch.zeros(2), batch_size=1)  # two steps are an epoch
-
     def val_dataloader(self):
         return DataLoader(torch.zeros(1))
 
-    test_dataloader = val_dataloader
+    test_step, test_dataloader = validation_step, val_dataloader
 
 
-def trainer(folder, callback, epochs=2):
-    return quiet_trainer(
-        folder,
-        max_epochs=epochs,
-        callbacks=[callback, LastCheckpoint(folder / "last.ckpt")],
-        plugins=[AtomicCheckpointIO()],
-    )
+def trainer(folder, decay, epochs=2):
+    callbacks = [MovingAverage(decay), LastCheckpoint(folder / "last.ckpt")]
+    plugins = [AtomicCheckpointIO()]
+    return quiet_trainer(folder, max_epochs=epochs, callbacks=callbacks, plugins=plugins)
 
 
 def averages(decay, steps):
@@ -72,7 +58,7 @@ def read(folder):
 def test_the_average_is_that_of_the_formula_and_validated_and_kept(tmp_path, decay):
     module = Slope()
     still = module.frozen.clone(), module.network.running_var.clone()
-    fitted = trainer(tmp_path, MovingAverage(decay))
+    fitted = trainer(tmp_path, decay)
     torch.set_flush_denormal(True)  # as in every run
     fitted.fit(module)
     torch.set_flush_denormal(False)
@@ -91,9 +77,9 @@ def test_the_average_is_that_of_the_formula_and_validated_and_kept(tmp_path, dec
 
 
 def test_a_resumed_run_goes_on_with_both(tmp_path):
-    trainer(tmp_path, MovingAverage(0.5), epochs=1).fit(Slope())
+    trainer(tmp_path, 0.5, epochs=1).fit(Slope())
     module = Slope()
-    again = trainer(tmp_path, MovingAverage(0.5), epochs=2)
+    again = trainer(tmp_path, 0.5, epochs=2)
     again.fit(module, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert module.seen == pytest.approx([averages(0.5, 4)[3]])
     assert read(tmp_path)["current_model_state"]["weight"].item() == -4

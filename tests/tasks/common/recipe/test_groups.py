@@ -6,7 +6,7 @@ from torch import nn
 
 from tasks.common.recipe.groups import parameter_groups, stage_lrs
 from tasks.common.recipe.recipe import Recipe
-from tests.tasks.common.tiny import Network
+from tests.tasks.common.fakes import Network
 
 
 @pytest.fixture(scope="module")

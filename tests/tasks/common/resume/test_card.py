@@ -10,12 +10,13 @@ from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.card import (
     find_checkpoint,
     load_network,
+    matched,
     plain,
     read_card,
     structure_of,
     task_of,
 )
-from tests.tasks.common.resume.pose import CARD, Card, save
+from tests.tasks.common.fakes import CARD, Card, save
 
 FLAT = {
     "backbone": "resnet18",
@@ -32,9 +33,14 @@ FLAT = {
 }
 
 
-def test_a_card_is_flat_in_a_checkpoint_and_comes_back(tmp_path):
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.ckpt"
+
+
+def test_a_card_is_flat_in_a_checkpoint_and_comes_back(path):
     assert CARD.to_dict() == {"task": "pose", "format": 1, **FLAT}
-    path = save(tmp_path / "a.ckpt")
+    save(path)
     assert task_of(path) == "pose"
     assert read_card(path, Card)[1] == CARD
 
@@ -56,24 +62,22 @@ def test_options_that_change_no_tensor_are_not_in_a_card():
 
 
 @pytest.mark.parametrize("card", ["detection", {}, {"task": None}])
-def test_a_checkpoint_without_a_task_is_refused(tmp_path, card):
-    path = save(tmp_path / "a.pth", card)
+def test_a_checkpoint_without_a_task_is_refused(path, card):
+    save(path, card)
     keys = r"it has the keys \['global_step', 'keel', .*\]\. Give one that"
-    with pytest.raises(ValueError, match=rf"a.pth is no checkpoint of a Keel run: {keys} a train"):
+    with pytest.raises(ValueError, match=rf"a.ckpt is no checkpoint of a Keel run: {keys} a train"):
         task_of(path)
-    with pytest.raises(
-        ValueError, match=rf"a.pth is no .* Keel poser: {keys} train_pose.py writes"
-    ):
+    with pytest.raises(ValueError, match=rf"a.ckpt is .* Keel poser: {keys} train_pose.py writes"):
         read_card(path, Card)
 
 
-def test_what_is_no_checkpoint_is_refused_by_its_name(tmp_path):
+def test_what_is_no_checkpoint_is_refused_by_its_name(path, tmp_path):
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"no checkpoint of a Keel run: .*\['conv1.weight'\]"):
         task_of(tmp_path / "a.pth")
-    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
-        read_card(tmp_path / "none.ckpt", Card)
-    path = save(tmp_path / "a.ckpt")
+    with pytest.raises(FileNotFoundError, match=r"a\.ckpt"):
+        read_card(path, Card)
+    save(path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"a\.ckpt is truncated or damaged"):
         read_card(path, Card)
@@ -88,16 +92,20 @@ def test_what_is_no_checkpoint_is_refused_by_its_name(tmp_path):
         ({"format": 2}, "has the format 2, this version of Keel reads 1"),
         ({"depth": 3}, "describes its poser in a way .*depth"),
         ({"in_channels": 0}, "describes its poser in a way .*in_channels takes .* got 0"),
+        (
+            {"task": "depth"},
+            "is a checkpoint of the task depth; expected that of a poser, which train_pose.py "
+            r"writes, such as runs/pose/<run>/checkpoints/best\.ckpt\.",
+        ),
     ],
 )
-def test_a_card_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        read_card(save(tmp_path / "a.ckpt", CARD.to_dict() | changes), Card)
+def test_a_card_that_this_version_cannot_read_is_refused(path, changes, message):
+    with pytest.raises(ValueError, match=rf"a\.ckpt {message}"):
+        read_card(save(path, CARD.to_dict() | changes), Card)
 
 
-def test_the_weights_must_be_those_of_the_network(tmp_path):
-    path = save(tmp_path / "a.ckpt", CARD.to_dict() | {"sizes": [2, 2]})
-    checkpoint, card = read_card(path, Card)
+def test_the_weights_must_be_those_of_the_network(path):
+    checkpoint, card = read_card(save(path, CARD.to_dict() | {"sizes": [2, 2]}), Card)
     with pytest.raises(ValueError, match="lacks weights of the poser it describes"):
         load_network(card.build(), checkpoint, card, path=path)
     network = CARD.build()
@@ -105,20 +113,16 @@ def test_the_weights_must_be_those_of_the_network(tmp_path):
     assert torch.equal(network.weight, checkpoint["state_dict"]["network.weight"])
 
 
-def test_the_checkpoint_of_another_task_is_refused(tmp_path):
-    path = save(tmp_path / "a.ckpt", CARD.to_dict() | {"task": "depth"})
-    message = (
-        r"a\.ckpt is a checkpoint of the task depth; expected that of a poser, which train_pose.py "
-        r"writes, such as runs/pose/<run>/checkpoints/best\.ckpt\."
-    )
-    with pytest.raises(ValueError, match=message):
-        read_card(path, Card)
-
-
 def test_a_card_becomes_lists_all_the_way_down():
     nested = {"a": ((1, 2), [3, (4,)]), "b": {"c": (None, "x", 1.5)}}
     assert plain(nested) == {"a": [[1, 2], [3, [4]]], "b": {"c": [None, "x", 1.5]}}
     assert with_tuples({"a": [1, [2]], "b": "x"}) == {"a": (1, [2]), "b": "x"}
+
+
+def test_classes_agree_by_name():
+    found = matched(["b", "c"], ["a", "b"])
+    assert (found.kept, found.fresh, found.left) == (("b",), ("c",), ("a",))
+    assert found.pairs == ((0, 1),)
 
 
 @pytest.fixture
@@ -137,12 +141,14 @@ def test_a_run_folder_stands_for_its_best_checkpoint(run):
     assert find_checkpoint(other) == other
 
 
-def test_a_folder_without_a_best_checkpoint_is_refused_with_what_is_there(run):
-    with pytest.raises(FileNotFoundError, match=r"runs is no run folder .*the runs 'first'\. Give"):
-        find_checkpoint(run.parent)
-    with pytest.raises(
-        FileNotFoundError, match=r"second is no run folder .*is '.*last.ckpt'\. Give"
-    ):
-        find_checkpoint(run.parent / "second")
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint or run folder '.*firts'.*'first'"):
-        find_checkpoint(run.parent / "firts")
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (".", r"runs is no run folder .*the runs 'first'\. Give"),
+        ("second", r"second is no run folder .*is '.*last.ckpt'\. Give"),
+        ("firts", r"no checkpoint or run folder '.*firts'.*'first'"),
+    ],
+)
+def test_a_folder_without_a_best_checkpoint_is_refused_with_what_is_there(run, wanted, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        find_checkpoint(run.parent / wanted)

@@ -27,8 +27,7 @@ from tasks.common.resume import stop
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.run.fit import fit
-from tests.same_checkpoints import differences
-from tests.trainer import quiet_trainer
+from tests.training import differences, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:You're resuming from a checkpoint that ended before the epoch"  # as our Trainer does
@@ -61,9 +60,8 @@ class Net(lightning.LightningModule):
     def __init__(self, at=None, *, event=signal.SIGINT, times=1):
         super().__init__()
         torch.manual_seed(5)
-        self.layers = nn.Sequential(
-            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 1)
-        )
+        layers = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 1)
+        self.layers = nn.Sequential(*layers)
         self.at, self.event, self.times = at, event, times
         self.losses, self.score = [], 0.0
 
@@ -103,14 +101,7 @@ def run(folder, module, *, resume=None, minutes=math.inf, workers=0, every=1, st
     random.seed(1 if resume is None else 7)  # a resumed process begins anywhere
     np.random.seed(1 if resume is None else 7)  # noqa: NPY002
     torch.manual_seed(1 if resume is None else 7)
-    best = BestCheckpoint(
-        folder,
-        "best",
-        monitor="val/ap",
-        mode="max",
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
+    best = BestCheckpoint(folder, monitor="val/ap")
     last = LastCheckpoint(folder / "last.ckpt", minutes=minutes)
     averages = [EMAWeightAveraging(decay=0.9)] if ema else []
     trainer = quiet_trainer(
@@ -129,6 +120,13 @@ def run(folder, module, *, resume=None, minutes=math.inf, workers=0, every=1, st
     return module.losses, 0
 
 
+def stopped_and_resumed(tmp_path, module, **options):
+    """Stop in ``a`` and go on in ``b``; return the losses of both, and the status of the first."""
+    first, status = run(tmp_path / "a", module, **options)
+    rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt", **options)
+    return first, rest, status
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run in one go: its folder and losses."""
@@ -139,14 +137,17 @@ def whole(tmp_path_factory):
     return folder, losses
 
 
+def steps_in(folder, *names):
+    return [torch.load(folder / name, weights_only=True)["global_step"] for name in names]
+
+
 WITHIN = [("train", e, b) for e in range(EPOCHS) for b in range(BATCHES)]
 VALIDATING = [("val", e, b) for e in range(EPOCHS) for b in range(2)]
 
 
 @pytest.mark.parametrize("at", WITHIN + VALIDATING[:-2])
 def test_a_run_stopped_anywhere_and_resumed_is_the_run_in_one_go(tmp_path, whole, at):
-    first, status = run(tmp_path / "a", Net(at))
-    rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt")
+    first, rest, status = stopped_and_resumed(tmp_path, Net(at))
     assert status == 128 + signal.SIGINT
     assert first + rest == whole[1]
     begun = sum(place[1:] <= at[1:] for place in WITHIN) if at[0] == "train" else 5 * (at[1] + 1)
@@ -201,8 +202,7 @@ def test_a_run_may_be_stopped_again_and_again(tmp_path, whole):
 )
 def test_so_is_a_run_of_so_many_steps_or_of_fewer_validations(tmp_path, at, options):
     straight, _ = run(tmp_path / "whole", Net(), **options)
-    first, status = run(tmp_path / "a", Net(at), **options)
-    rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt", **options)
+    first, rest, status = stopped_and_resumed(tmp_path, Net(at), **options)
     assert status == 130
     assert first + rest == straight
     assert differences(tmp_path / "whole", tmp_path / "b") == []
@@ -212,12 +212,11 @@ def test_a_signal_in_the_last_of_so_many_steps_lets_the_run_end(tmp_path):
     """Lightning would not go on with the validation after it."""
     losses, status = run(tmp_path, Net(("train", 0, 4)), steps=3, minutes=0)
     assert (len(losses), status) == (5, 0)
-    saved = [torch.load(tmp_path / f"{n}.ckpt", weights_only=True) for n in ("best", "last")]
-    assert [checkpoint["global_step"] for checkpoint in saved] == [3, 3]
+    assert steps_in(tmp_path, "best.ckpt", "last.ckpt") == [3, 3]
 
 
 def test_loaders_that_ignore_signals_are_killed(monkeypatch):
-    """As after a stop, when something still holds the loader: Python would wait for ever."""
+    """Else Python would wait for ever, after a stop, while something still holds the loader."""
     kept = {number: signal.getsignal(number) for number in (2, 15, signal.SIGCHLD)}
     registered = []
     monkeypatch.setattr(stop.atexit, "register", registered.append)
@@ -255,63 +254,50 @@ raise SystemExit(143)
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_what_was_saved(tmp_path, whole, capfd):
-    at = ("train", 1, 3)
-    first, status = run(tmp_path / "a", Net(at, times=2))
+    first, rest, status = stopped_and_resumed(tmp_path, Net(("train", 1, 3), times=2))
     assert (len(first), status) == (8, 130)
-    last = tmp_path / "a" / "last.ckpt"
-    said = capfd.readouterr()
+    said, again = capfd.readouterr(), f"the same command and resume={tmp_path / 'a' / 'last.ckpt'}"
     assert said.err.count("SIGINT: stopping after this step or validation; Ctrl-C again") == 1
-    assert (
-        f"stopped in step 5; 3 steps are saved: go on with the same command and resume={last}"
-        in (said.out)
-    )
-    rest, _ = run(tmp_path / "b", Net(), resume=last)
+    assert f"stopped in step 5; 3 steps are saved: go on with {again}" in said.out
     assert rest == whole[1][5:]
     assert differences(whole[0], tmp_path / "b") == []
 
 
 def test_a_scheduler_may_repeat_sigterm(tmp_path, whole, capfd):
-    first, status = run(tmp_path / "a", Net(("train", 1, 2), event=signal.SIGTERM, times=3))
+    module = Net(("train", 1, 2), event=signal.SIGTERM, times=3)
+    first, rest, status = stopped_and_resumed(tmp_path, module)
     said = capfd.readouterr()
     assert (len(first), status) == (9, 143)
     assert said.err.count("SIGTERM: stopping") == 1
     assert "interrupted after 5 steps; 5 steps are saved: go on with" in said.out
-    rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt")
     assert first + rest == whole[1]
 
 
 def test_what_is_saved_is_not_saved_again(tmp_path):
     """Told in a validation, the run stops where the next epoch begins."""
     run(tmp_path, Net(("val", 1, 0)))
-    steps = [
-        torch.load(tmp_path / name, weights_only=True)["global_step"]
-        for name in ("previous.ckpt", "last.ckpt")
-    ]
-    assert steps == [3, 6]
+    assert steps_in(tmp_path, "previous.ckpt", "last.ckpt") == [3, 6]
 
 
 def test_the_line_of_a_resumed_epoch_has_the_mean_loss_of_all_of_it(tmp_path, capsys):
     run(tmp_path / "whole", Net())
     straight = capsys.readouterr().out.splitlines()
-    run(tmp_path / "a", Net(("train", 1, 1)))
-    run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt")
+    stopped_and_resumed(tmp_path, Net(("train", 1, 1)))
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("epoch")]
     assert lines == straight
 
 
 def test_an_error_tells_where_to_go_on_from(tmp_path, capsys):
-    broken = OSError("a.png is truncated")
-    with pytest.raises(OSError, match=r"a\.png"):
-        run(tmp_path / "a", Net(("train", 0, 3), event=broken))
-    assert "an error in step 2; nothing is saved: start a new run" in capsys.readouterr().out
-    with pytest.raises(OSError, match=r"a\.png"):
-        run(tmp_path / "a", Net(("train", 1, 3), event=broken))
     last = tmp_path / "a" / "last.ckpt"
     again = f"go on with the same command and resume={last} (and another run_dir"
-    assert f"an error in step 5; 3 steps are saved: {again}" in capsys.readouterr().out
-    with pytest.raises(OSError, match=r"a\.png"):
-        run(tmp_path / "b", Net(("train", 1, 0), event=broken), resume=last)
-    assert f"an error in step 4; nothing new is saved: {again}" in capsys.readouterr().out
+    for folder, place, resume, said in (
+        ("a", ("train", 0, 3), None, "an error in step 2; nothing is saved: start a new run"),
+        ("a", ("train", 1, 3), None, f"an error in step 5; 3 steps are saved: {again}"),
+        ("b", ("train", 1, 0), last, f"an error in step 4; nothing new is saved: {again}"),
+    ):
+        with pytest.raises(OSError, match=r"a\.png"):
+            run(tmp_path / folder, Net(place, event=OSError("a.png is truncated")), resume=resume)
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -344,7 +330,6 @@ def test_an_error_tells_what_is_still_on_the_disk(tmp_path, capsys, lose, messag
 
 
 def test_workers_that_fetch_ahead_fetch_the_right_epoch(tmp_path, whole):
-    first, _ = run(tmp_path / "a", Net(("train", 1, 1)), workers=1)
-    rest, _ = run(tmp_path / "b", Net(), resume=tmp_path / "a" / "last.ckpt", workers=1)
+    first, rest, _ = stopped_and_resumed(tmp_path, Net(("train", 1, 1)), workers=1)
     assert first + rest == whole[1]
     assert differences(whole[0], tmp_path / "b") == []

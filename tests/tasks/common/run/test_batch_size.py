@@ -13,33 +13,22 @@ from tasks.common.options.decision import Decision
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run import batch_size as auto
 from tasks.common.run.batch_size import limit, settle_batch_size
-from tests.tasks.common.tiny import Tiny, machine
+from tests.tasks.common.fakes import Tiny, machine
+from tests.training import OneWeight
 
 GB = 10**9
 
 
-def config(**changes):
-    given = {
-        "recipe": {"batch_size": "auto", "lr_images": 16, "accumulate": 1},
-        "trainer": {"devices": 1},
-        "feature_cache": {"views": 0},
-        "resume": None,
-    }
-    return OmegaConf.merge(OmegaConf.create(given), OmegaConf.create(changes))
+class Network(OneWeight):
+    """Remembers how many images its batches have."""
 
-
-class Network(lightning.LightningModule):
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
         self.batches = []
 
-    def training_step(self, batch, _index):
+    def training_step(self, batch, batch_idx):
         self.batches.append(len(batch))
-        return self.weight * 1.0
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return super().training_step(batch, batch_idx)
 
 
 class Data:
@@ -51,14 +40,21 @@ class Data:
         return DataLoader(torch.zeros(self.images), batch_size=self.batch_size)
 
 
-def parts_on(device, *, images, ema=0.0, **recipe):
-    made = {"where": machine(device), "module": Network(), "data": Data(images)}
-    return SimpleNamespace(**made, recipe=Recipe(ema=ema, **recipe), backbone=Tiny().freeze(4))
+def parts_on(device, *, images=100, **recipe):
+    setup = SimpleNamespace(where=machine(device), recipe=Recipe(**recipe))
+    backbone = Tiny().freeze(4)
+    return SimpleNamespace(setup=setup, module=Network(), data=Data(images), backbone=backbone)
 
 
-def settled(parts, **changes):
-    cfg = config(**changes)
-    decision = settle_batch_size(cfg, lambda _cfg: parts)
+def settled(assemble, **changes):
+    given = {
+        "recipe": {"batch_size": "auto", "lr_images": 16, "accumulate": 1},
+        "trainer": {"devices": 1},
+        "feature_cache": {"views": 0},
+        "resume": None,
+    }
+    cfg = OmegaConf.merge(OmegaConf.create(given), OmegaConf.create(changes))
+    decision = settle_batch_size(cfg, assemble)
     assert cfg.recipe.batch_size == int(decision.value)
     return decision
 
@@ -67,7 +63,7 @@ def settled(parts, **changes):
 def memory(monkeypatch):
     """Pretend what is free, and what two images take."""
 
-    def pretend(*, free, two):
+    def pretend(*, free=100 * GB, two=GB):
         monkeypatch.setattr(machine_memory, "free_memory", lambda: free)
         monkeypatch.setattr(machine_memory, "own_memory", lambda: (GB, GB + two))
 
@@ -76,31 +72,34 @@ def memory(monkeypatch):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Pretend the share of a GPU's memory that a batch fills; 0.1 and 0.2 for each image."""
-    tried = []
+    """Pretend the share of a GPU's memory that a batch fills; return the batches tried."""
 
-    def share(_parts, *, batch_size):
-        tried.append(batch_size)
-        return 0.1 + 0.2 * batch_size / scale[0]
+    def pretend(share):
+        tried = []
 
-    scale = [1]
-    monkeypatch.setattr(auto, "gpu_share", share)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
-    return tried, scale
+        def measured(parts, *, batch_size):
+            tried.append(batch_size)
+            return share(parts, batch_size)
+
+        monkeypatch.setattr(auto, "gpu_share", measured)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
+        return tried
+
+    return pretend
 
 
 def test_the_stages_of_the_last_epoch_are_tried_out(memory):
-    memory(free=100 * GB, two=GB)
+    memory()
     tried = []
 
     def assemble(_cfg):
-        tried.append(parts_on("cpu", images=100, epochs=5, unfreeze={"c4": 2, "c3": 4}))
+        tried.append(parts_on("cpu", epochs=5, unfreeze={"c4": 2, "c3": 4}))
         return tried[-1]
 
-    settle_batch_size(config(), assemble)
+    settled(assemble)
     assert {parts.backbone.frozen for parts in tried} == {2}
     with pytest.raises(ValueError, match=r"names c5, which is not frozen at the start"):
-        settled(parts_on("cpu", images=100, epochs=5, unfreeze={"c5": 2}))
+        settled(lambda _: parts_on("cpu", epochs=5, unfreeze={"c5": 2}))
 
 
 @pytest.mark.parametrize(
@@ -121,11 +120,6 @@ def test_data_set_and_learning_rate_limit_the_batch(images, lr_images, accumulat
     assert ("steps per epoch" if by_data else f"recipe.lr_images={lr_images}") in decision.reason
 
 
-def test_a_number_is_taken_and_nothing_is_assembled():
-    cfg = config(recipe={"batch_size": 3})
-    assert settle_batch_size(cfg, None) == Decision(value="3", reason="as configured")
-
-
 @pytest.mark.parametrize(
     ("free", "two", "images", "value", "reason"),
     [
@@ -139,16 +133,10 @@ def test_a_number_is_taken_and_nothing_is_assembled():
 def test_a_cpu_is_judged_by_two_images(memory, free, two, images, value, reason):
     memory(free=free, two=two)
     parts = parts_on("cpu", images=images)
-    decision = settled(parts)
+    decision = settled(lambda _: parts)
     assert decision.value == value
     assert reason in decision.reason
     assert parts.module.batches == [2, 2]  # real steps
-
-
-def test_without_knowing_the_memory_a_number_is_asked_for(memory):
-    memory(free=None, two=GB)
-    with pytest.raises(ValueError, match=r"does not say; give a number"):
-        settled(parts_on("cpu", images=100))
 
 
 @pytest.mark.parametrize(
@@ -160,34 +148,33 @@ def test_without_knowing_the_memory_a_number_is_asked_for(memory):
     ],
 )
 def test_a_gpu_is_filled_by_doubling(gpu, images, scale, tries, value, reason):
-    tried, gpu[1][0] = gpu[0], scale
-    decision = settled(parts_on("cuda", images=images))
+    tried = gpu(lambda _, batch_size: 0.1 + 0.2 * batch_size / scale)
+    parts = parts_on("cuda", images=images)
+    decision = settled(lambda _: parts)
     assert tried == tries
     assert decision.value == value
     assert reason in decision.reason
 
 
-def with_norm(cfg):
-    """Return parts with the norm that `choose_norm` takes without weights."""
-    parts = parts_on("cuda", images=10_000)
-    is_batch = cfg.recipe.batch_size >= 8
-    parts.module.norm = torch.nn.BatchNorm2d(1) if is_batch else torch.nn.GroupNorm(1, 1)
-    parts.peak_lr = 1 * cfg.recipe.batch_size / cfg.recipe.lr_images
-    return parts
-
-
 @pytest.mark.parametrize(("batch_share", "value"), [(0.04, "16"), (0.09, "8"), (0.15, "4")])
-def test_the_network_of_the_decided_number_is_tried_out(monkeypatch, batch_share, value):
+def test_the_network_of_the_decided_number_is_tried_out(gpu, batch_share, value):
     """Here 16 images fit with a group norm; with a batch norm as many as ``batch_share`` says."""
 
-    def share(parts, *, batch_size):
+    def assemble(cfg):
+        """As `choose_norm` takes the norm without weights."""
+        parts = parts_on("cuda", images=10_000)
+        is_batch = cfg.recipe.batch_size >= 8
+        parts.module.norm = torch.nn.BatchNorm2d(1) if is_batch else torch.nn.GroupNorm(1, 1)
+        parts.peak_lr = 1 * cfg.recipe.batch_size / cfg.recipe.lr_images
+        return parts
+
+    def share(parts, batch_size):
         assert parts.peak_lr == 1 / 16
         is_batch = isinstance(parts.module.norm, torch.nn.BatchNorm2d)
         return batch_size * (batch_share if is_batch else 0.04)
 
-    monkeypatch.setattr(auto, "gpu_share", share)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GB, 10 * GB))
-    assert settle_batch_size(config(), with_norm).value == value
+    gpu(share)
+    assert settled(assemble).value == value
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
@@ -199,17 +186,11 @@ def test_a_moving_average_takes_its_memory_in_the_trial(monkeypatch, memory, ema
         def on_train_batch_end(self, *_):
             seen.append(self.decay)
 
-    seen = []
+    seen, parts = [], parts_on("cpu", ema=ema)
     monkeypatch.setattr(auto, "MovingAverage", Average)
-    memory(free=100 * GB, two=GB)
-    settled(parts_on("cpu", images=100, ema=ema))
+    memory()
+    settled(lambda _: parts)
     assert seen == ([ema] * 2 if ema else [])
-
-
-def test_an_image_too_large_for_the_gpu_is_refused(gpu):
-    gpu[1][0] = 0.1
-    with pytest.raises(ValueError, match=r"one image takes more than 80% of the 10 GB of the"):
-        settled(parts_on("cuda", images=100))
 
 
 def test_a_gpu_out_of_memory_counts_as_full(monkeypatch):
@@ -223,10 +204,11 @@ def test_a_gpu_out_of_memory_counts_as_full(monkeypatch):
     assert auto.gpu_share(None, batch_size=4) == float("inf")
 
 
-def test_a_resumed_run_takes_what_it_had(tmp_path):
+def test_a_number_and_that_of_a_resumed_run_are_taken_and_nothing_is_assembled(tmp_path):
+    assert settled(None, recipe={"batch_size": 3}) == Decision("3", "as configured")
     torch.save({"keel_run": {"recipe": {"batch_size": 6}}}, tmp_path / "last.ckpt")
     decision = settled(None, resume=str(tmp_path / "last.ckpt"))
-    assert decision == Decision(value="6", reason="that of the run resumed")
+    assert decision == Decision("6", "that of the run resumed")
 
 
 @pytest.mark.parametrize(
@@ -239,3 +221,12 @@ def test_a_resumed_run_takes_what_it_had(tmp_path):
 def test_what_cannot_be_decided_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         settled(None, **changes)
+
+
+def test_without_room_for_an_image_or_a_known_memory_a_run_is_refused(gpu, memory):
+    memory(free=None)
+    with pytest.raises(ValueError, match=r"does not say; give a number"):
+        settled(lambda _: parts_on("cpu"))
+    gpu(lambda *_: 0.9)
+    with pytest.raises(ValueError, match=r"one image takes more than 80% of the 10 GB of the"):
+        settled(lambda _: parts_on("cuda"))

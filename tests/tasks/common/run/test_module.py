@@ -10,9 +10,8 @@ from torch.utils.data import DataLoader
 
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.run.module import NetworkModule
-from tests.tasks.common.resume.pose import CARD
-from tests.tasks.common.tiny import Network
-from tests.trainer import quiet_trainer
+from tests.tasks.common.fakes import CARD, Network
+from tests.training import quiet_trainer
 
 RECIPE = Recipe(batch_size=2, lr=0.16, backbone_lr_factor=0.5, warmup=1, weight_decay=0.3)
 

@@ -10,7 +10,7 @@ from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
 from tests.backbones.errors import refuses
-from tests.trainer import quiet_trainer
+from tests.training import quiet_trainer
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.detection.model.build import new_detector
 from tests.backbones.errors import refuses
-from tests.tasks.both import boxes
+from tests.tasks.data_sets import boxes
 from tests.tasks.detection.conftest import SMALL
 
 DATA = replace(boxes("cat", "dog"), category_ids=[3, 90])

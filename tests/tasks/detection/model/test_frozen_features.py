@@ -20,7 +20,7 @@ from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.frozen_features import DetectionEncoder, losses_from
 from tasks.detection.options import AugmentOptions
 from tests.tasks.detection.conftest import SMALL, small_module, write_coco_below
-from tests.trainer import quiet_trainer
+from tests.training import quiet_trainer
 
 OPTIONS = replace(SMALL, features=("c3", "c4", "c5"), anchor_sizes=(16, 32, 64, 128), min_size=48)
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")

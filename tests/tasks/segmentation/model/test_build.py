@@ -9,7 +9,7 @@ from backbones import build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.segmentation.model.build import choose_norms, new_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
-from tests.tasks.both import masks
+from tests.tasks.data_sets import masks
 from tests.tasks.segmentation.conftest import refuses
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's

@@ -1,4 +1,4 @@
-"""Each view is computed once, with the weights of the time of filling, and kept as asked."""
+"""Each view is computed once, with the weights of the time of filling, and kept as configured."""
 
 import re
 
@@ -11,12 +11,14 @@ from tasks.common.data.feature_cache import cache as module
 from tasks.common.data.feature_cache import key, store
 from tasks.common.data.feature_cache.cache import FeatureCache, FillFeatureCache
 from tasks.common.data.feature_cache.check import check_feature_cache
-from tasks.common.data.feature_cache.entry import Entry, batch_maps, keep_maps
+from tasks.common.data.feature_cache.entry import Entry, batch_maps, keep_maps, same_entry
 from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.options import PRECISIONS, TrainerOptions
+from tasks.common.options.limits import limits_of
 from tasks.common.recipe.recipe import Recipe
 
 SIDES = (32, 64, 96)
+BODY = {"weights": "random", "out_features": ["c4", "c5"], "freeze": 4}
 
 
 class Noise(Dataset):
@@ -29,14 +31,11 @@ class Noise(Dataset):
 
 
 class Encoder(module.Encoder):
-    """Counts what it is asked to encode, and draws numbers as torchvision's resizing does."""
+    """Counts the samples it encodes, and draws numbers as torchvision's resizing does."""
 
     def __init__(self):
-        options = {"out_features": ["c4", "c5"], "freeze": 4}
-        self.body = build_backbone("resnet18", weights="random", **options).train()
-        self.calls = 0
-        self.augmentation = "flip"
-        self.dtype = None
+        self.body = build_backbone("resnet18", **BODY).train()
+        self.calls, self.augmentation, self.dtype = 0, "flip", None
 
     @property
     def backbone(self):
@@ -60,30 +59,26 @@ class Encoder(module.Encoder):
         return {"augmentation": self.augmentation}
 
 
-def cache_for(encoder, *, precision="32-true", device="cpu", **options):
-    return FeatureCache(
-        CacheOptions(**{"views": 2} | options),
-        encoder,
-        Noise(),
-        precision=precision,
-        device=device,
-    )
-
-
-def same(a, b):
-    pairs = [(a.features, b.features), (a.truth, b.truth)]
-    return all(x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) for x, y in pairs)
-
-
 @pytest.fixture
 def encoder():
     return Encoder()
 
 
 @pytest.fixture
-def filled(encoder, tmp_path):
+def cache_for(encoder, tmp_path):
+    """Make a cache of two views, by default in memory."""
+
+    def make(where="memory", *, precision="32-true", device="cpu", **options):
+        options = CacheOptions(**{"views": 2, "folder": str(tmp_path)} | options, where=where)
+        return FeatureCache(options, encoder, Noise(), precision=precision, device=device)
+
+    return make
+
+
+@pytest.fixture
+def filled(encoder, cache_for):
     """A cache on disk that has been filled."""
-    cache = cache_for(encoder, where="disk", folder=str(tmp_path))
+    cache = cache_for("disk")
     cache.fill(workers=0)
     encoder.calls = 0
     return cache
@@ -91,17 +86,17 @@ def filled(encoder, tmp_path):
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_every_epoch_gets_what_would_be_computed_anew(encoder, tmp_path, where, precision):
-    cache = cache_for(encoder, where=where, folder=str(tmp_path), precision=precision)
-    dataset, anew = cache.dataset, cache_for(encoder, where="none", precision=precision).dataset
+def test_every_epoch_gets_what_would_be_computed_anew(encoder, cache_for, where, precision):
+    cache = cache_for(where, precision=precision)
+    dataset, anew = cache.dataset, cache_for("none", precision=precision).dataset
     cache.fill(workers=0)
     encoder.calls = 0
     found = {key: dataset[key] for key in [(0, 0), (1, 0), (2, 0), (3, 2)]}
     assert encoder.calls == 0
-    assert all(same(entry, anew[key]) for key, entry in found.items())
+    assert all(same_entry(entry, anew[key]) for key, entry in found.items())
     assert encoder.calls == 4
-    assert same(found[0, 0], found[2, 0])  # the view 0 again
-    assert not same(found[0, 0], found[1, 0])
+    assert same_entry(found[0, 0], found[2, 0])  # the view 0 again
+    assert not same_entry(found[0, 0], found[1, 0])
     dtype = torch.float32 if precision == "32-true" else torch.bfloat16
     assert {x.dtype for entry in found.values() for x in entry.features.values()} == {dtype}
     assert list(found[0, 0].features) == ["c4"]
@@ -117,19 +112,17 @@ def test_the_size_that_is_told_is_what_is_kept(filled):
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_what_does_not_fit_is_refused_with_both_numbers(encoder, tmp_path, monkeypatch, where):
+def test_what_does_not_fit_is_refused_with_both_numbers(cache_for, monkeypatch, where):
     monkeypatch.setattr(store, "free_memory", lambda: 1000)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    message = (
-        r"needs 0\.115 MB more, and 0\.001 MB are free in .*: 2 views of 3 images\. Take fewer"
-    )
-    with pytest.raises(ValueError, match=message):
-        cache_for(encoder, where=where, folder=str(tmp_path))
+    free = r"0\.001 MB are free in .*: 2 views of 3 images\. Take fewer"
+    with pytest.raises(ValueError, match=rf"needs 0\.115 MB more, and {free}"):
+        cache_for(where)
 
 
-def test_files_are_found_again_by_the_same_run_only(encoder, tmp_path):
+def test_files_are_found_again_by_the_same_run_only(encoder, cache_for):
     def computed(**options):
-        cache = cache_for(encoder, where="disk", folder=str(tmp_path), **options)
+        cache = cache_for("disk", **options)
         encoder.calls = 0
         cache.fill(workers=0)
         return encoder.calls
@@ -147,8 +140,8 @@ def test_files_are_found_again_by_the_same_run_only(encoder, tmp_path):
     assert computed() == 6
 
 
-def test_another_device_version_or_number_of_threads_has_files_of_its_own(encoder, monkeypatch):
-    cache = cache_for(encoder, where="none")
+def test_another_device_version_or_number_of_threads_has_files_of_its_own(cache_for, monkeypatch):
+    cache = cache_for("none")
     found = [cache.key()]
     cache.device = "cuda"
     found.append(cache.key())
@@ -166,10 +159,10 @@ def test_another_device_version_or_number_of_threads_has_files_of_its_own(encode
 
 
 @pytest.mark.parametrize("where", ["memory", "disk", "none"])
-def test_what_is_computed_in_training_decides_the_dtype(encoder, tmp_path, where):
+def test_what_is_computed_in_training_decides_the_dtype(encoder, cache_for, where):
     """Autocast has other lists on a GPU: what a CPU rounds to bfloat16 may be float32 there."""
     encoder.dtype = torch.bfloat16
-    cache = cache_for(encoder, where=where, folder=str(tmp_path))
+    cache = cache_for(where)
     dataset, told = cache.dataset, cache.bytes
     encoder.dtype = torch.float32
     cache.fill(workers=0)
@@ -181,9 +174,9 @@ def test_what_is_computed_in_training_decides_the_dtype(encoder, tmp_path, where
         assert "in float32" in cache.fact()
 
 
-def test_what_turns_out_larger_than_the_room_is_refused(encoder, monkeypatch):
+def test_what_turns_out_larger_than_the_room_is_refused(encoder, cache_for, monkeypatch):
     encoder.dtype = torch.bfloat16
-    cache = cache_for(encoder)
+    cache = cache_for()
     room = cache.bytes * 3 // 2
     monkeypatch.setattr(store, "free_memory", lambda: room)
     encoder.dtype = torch.float32
@@ -193,11 +186,10 @@ def test_what_turns_out_larger_than_the_room_is_refused(encoder, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_size_that_is_told_is_that_of_the_gpu(encoder):
+def test_the_size_that_is_told_is_that_of_the_gpu(encoder, cache_for):
     """There autocast leaves group norms in float32."""
-    options = {"out_features": ["c4", "c5"], "freeze": 4, "norm": "group"}
-    encoder.body = build_backbone("resnet18", weights="random", **options).train()
-    cache = cache_for(encoder, precision="bf16-mixed", device="cuda")
+    encoder.body = build_backbone("resnet18", **BODY, norm="group").train()
+    cache = cache_for(precision="bf16-mixed", device="cuda")
     told = cache.bytes
     assert next(encoder.backbone.parameters()).device.type == "cpu"
     encoder.backbone.cuda()
@@ -227,50 +219,44 @@ def test_a_damaged_file_is_named(filled, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_a_loader_made_before_the_filling_reads_what_was_filled(encoder, tmp_path, where):
+def test_a_loader_made_before_the_filling_reads_what_was_filled(encoder, cache_for, where):
     """Lightning makes it before; a resumed run then loads other weights."""
-    cache = cache_for(encoder, where=where, folder=str(tmp_path))
+    cache = cache_for(where)
     dataset = cache.dataset
     cache.fill(workers=0)
     encoder.backbone.conv1.weight.data.mul_(2)
     cache.fill(workers=0)
-    anew = cache_for(encoder, where="none").dataset
-    assert same(dataset[0, 1], anew[0, 1])
+    assert same_entry(dataset[0, 1], cache_for("none").dataset[0, 1])
 
 
-def test_no_random_number_of_the_training_is_drawn(encoder):
+def test_no_random_number_of_the_training_is_drawn(cache_for):
     before = torch.get_rng_state()
-    cache = cache_for(encoder)
-    cache.fill(workers=0)
-    cache_for(encoder, where="none").dataset[0, 0]
+    cache_for().fill(workers=0)
+    cache_for("none").dataset[0, 0]
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_rounded_cache_is_rounded_in_every_way(encoder):
-    exact, cache = cache_for(encoder, where="none"), cache_for(encoder, dtype="bf16")
+def test_a_rounded_cache_is_rounded_in_every_way(encoder, cache_for):
+    exact, cache = cache_for("none"), cache_for(dtype="bf16")
     cache.fill(workers=0)
     found, true = (c.dataset[0, 0].features["c4"] for c in (cache, exact))
     assert cache.bytes == exact.bytes // 2
     assert found.dtype == torch.float32
     assert torch.equal(found, true.bfloat16().float())
     assert not torch.equal(found, true)
-
-
-def test_what_fp16_cannot_hold_is_refused(encoder):
     encoder.backbone.conv1.weight.data.mul_(1e6)
-    with pytest.raises(
-        ValueError, match=r"feature_cache.dtype=fp16 cannot hold c4, which reaches \d"
-    ):
-        cache_for(encoder, dtype="fp16")
+    message = r"feature_cache.dtype=fp16 cannot hold c4, which reaches \d"
+    with pytest.raises(ValueError, match=message):
+        cache_for(dtype="fp16")
 
 
 @pytest.mark.parametrize(("where", "workers"), [("memory", 0), ("none", 0), ("disk", 3)])
-def test_only_files_are_read_by_workers(encoder, tmp_path, where, workers):
-    assert cache_for(encoder, where=where, folder=str(tmp_path)).workers(3) == workers
+def test_only_files_are_read_by_workers(cache_for, where, workers):
+    assert cache_for(where).workers(3) == workers
 
 
-def test_unfreezing_the_prefix_stops_the_run(encoder):
-    callback = FillFeatureCache(cache_for(encoder), workers=0)
+def test_unfreezing_the_prefix_stops_the_run(encoder, cache_for):
+    callback = FillFeatureCache(cache_for(), workers=0)
     callback.on_train_epoch_start(None, None)
     encoder.backbone.freeze(3)
     with pytest.raises(ValueError, match="holds what 4 frozen stages return, and now 3 are frozen"):
@@ -288,12 +274,8 @@ def test_maps_come_back_channels_last_and_smaller_ones_filled_up_with_zeros():
 
 
 def check(backbone, *, views=2, epochs=4, devices=1):
-    check_feature_cache(
-        CacheOptions(views=views),
-        backbone,
-        recipe=Recipe(epochs=epochs),
-        options=TrainerOptions(devices=devices),
-    )
+    recipe, options = Recipe(epochs=epochs), TrainerOptions(devices=devices)
+    check_feature_cache(CacheOptions(views=views), backbone, recipe=recipe, options=options)
 
 
 @pytest.mark.parametrize(
@@ -313,18 +295,10 @@ def test_runs_that_can_have_none_are_told_why(name, freeze, options, message):
     check(build_backbone("resnet18", weights="random", freeze=3, drop_path=0.5))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"views": -1}, "feature_cache.views takes an integer of at least 0, got -1"),
-        ({"where": "disc"}, r"unknown feature_cache.where 'disc'; did you mean 'disk'\?"),
-        ({"dtype": "bf61"}, r"unknown feature_cache.dtype 'bf61'; did you mean 'bf16'\?"),
-    ],
-)
-def test_unknown_options_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        CacheOptions(**options)
-
-
-def test_every_precision_of_the_trainer_is_known():
+def test_what_the_options_take():
+    assert limits_of(CacheOptions) == {
+        "views": "an integer of at least 0",
+        "where": "memory, disk or none",
+        "dtype": "auto, bf16 or fp16",
+    }
     assert set(module.AUTOCAST) == set(PRECISIONS.values()) - {""}
