@@ -7,23 +7,30 @@ import pytest
 
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
 from tests.backbones.errors import refuses
-from tests.tasks.detection.conftest import CARD, Knows
+from tests.tasks.detection.conftest import CARD, Knows, voc_document, voc_object
 
 
 @pytest.fixture
 def read(tmp_path):
     """Read annotations of the images below ``tmp_path`` with the checkpoint's classes."""
-
-    def with_classes(annotations="annotations/val.json", **options):
-        folders = tmp_path / annotations, tmp_path / "images"
-        return read_annotations(*folders, classes=CARD.classes, **options)
-
-    return with_classes
+    return lambda annotations="annotations/val.json", **options: read_annotations(
+        tmp_path / annotations, tmp_path / "images", classes=CARD.classes, **options
+    )
 
 
 @pytest.fixture
-def val_file(tmp_path):
-    return tmp_path / "annotations" / "val.json"
+def changed(tmp_path, write_coco, read):
+    """Write images, let a function change the content of their COCO file, and read it."""
+
+    def write_and_read(change, *, count):
+        write_coco("val", count=count)
+        file = tmp_path / "annotations" / "val.json"
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+        return read()
+
+    return write_and_read
 
 
 def test_knowing_everything_is_an_ap_of_1_and_half_the_images_half_the_recall(write_coco):
@@ -37,15 +44,15 @@ def test_knowing_everything_is_an_ap_of_1_and_half_the_images_half_the_recall(wr
     assert scores["ap"] == pytest.approx(51 / 101)  # precision 1 at recalls up to 1/2
 
 
-def test_the_splits_own_category_ids_are_used(val_file, read, write_coco):
+def test_the_splits_own_category_ids_are_used(changed):
     """A file that numbers the checkpoint's classes in another way."""
-    write_coco("val", count=2)
-    content = json.loads(val_file.read_text())
-    content["categories"] = [{"id": 40, "name": "dog"}, {"id": 77, "name": "cat"}]
-    for entry in content["annotations"]:
-        entry["category_id"] = 77
-    val_file.write_text(json.dumps(content))
-    split = read()
+
+    def renumber(content):
+        content["categories"] = [{"id": 40, "name": "dog"}, {"id": 77, "name": "cat"}]
+        for entry in content["annotations"]:
+            entry["category_id"] = 77
+
+    split = changed(renumber, count=2)
     assert list(split.category_ids) == [77, 40]
     assert evaluate(Knows(split), CARD, split)["ap/cat"] == pytest.approx(1.0)
 
@@ -64,29 +71,24 @@ def test_other_classes_and_missing_images_are_refused(tmp_path, read, write_coco
 def test_a_folder_is_read_as_pascal_voc(tmp_path, read, write_coco):
     write_coco("val", count=1)
     (tmp_path / "xml").mkdir()
-    (tmp_path / "xml" / "val0.xml").write_text(
-        "<annotation><filename>val0.png</filename>"
-        "<size><width>40</width><height>30</height><depth>3</depth></size>"
-        "<object><name>dog</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin>"
-        "<xmax>10</xmax><ymax>20</ymax></bndbox></object></annotation>"
-    )
+    document = voc_document(voc_object("dog", (1, 1, 10, 20)), width=40, height=30)
+    (tmp_path / "xml" / "val0.xml").write_text(document)
     split = read("xml")
     assert split.images[0].boxes.tolist() == [[0, 0, 10, 20]]
     assert read("xml", one_based=False).images[0].boxes.tolist() == [[1, 1, 10, 20]]
     assert evaluate(Knows(split), CARD, split)["ap/dog"] == pytest.approx(1.0)
 
 
-def test_what_is_twice_in_the_truth_is_told_of(tmp_path, val_file, read, write_coco, capsys):
-    write_coco("val", count=3)
-    content = json.loads(val_file.read_text())
-    first, other = content["images"][0], content["images"][2]
-    other |= {key: first[key] for key in ("width", "height")}
-    x, y, width, height = content["annotations"][0]["bbox"]
-    corners = [x + width, y + height, -width, -height]
-    content["annotations"].append({**content["annotations"][0], "id": 100, "bbox": corners})
-    val_file.write_text(json.dumps(content))
-    (tmp_path / "images" / "val2.png").write_bytes((tmp_path / "images" / "val0.png").read_bytes())
-    split = read()
+def test_what_is_twice_in_the_truth_is_told_of(tmp_path, changed, capsys):
+    def double(content):
+        content["images"][2] |= {key: content["images"][0][key] for key in ("width", "height")}
+        x, y, width, height = content["annotations"][0]["bbox"]
+        corners = [x + width, y + height, -width, -height]
+        content["annotations"].append({**content["annotations"][0], "bbox": corners})
+        images = tmp_path / "images"
+        (images / "val2.png").write_bytes((images / "val0.png").read_bytes())
+
+    split = changed(double, count=3)
     print_evaluation(split, evaluate(Knows(split), CARD, split), CARD)
     said = " ".join(capsys.readouterr().out.split())
     assert "3 images, 4 boxes, 1 with corners put in order" in said

@@ -57,11 +57,7 @@ def test_of_one_folder_its_own_name_decides(folder, number):
         (["b/1.jpg"], {"a/1.jpg": 11}, r"1 of 1 files are not in .*'b/1.jpg' \(nearest: 'a/1.jpg'"),
         (["a/1.jpg", "1.jpg"], {"a/1.jpg": 11}, r"1 of 2 files are not in .*'1.jpg'"),
         (["1.JPG"], {"1.jpg": 1}, r"1 of 1 files are not in .*'1.JPG'"),
-        (
-            ["1.jpg"],
-            {"a/1.jpg": 1, "a\\1.jpg": 2},
-            r"'a/1.jpg' and 'a\\\\1.jpg' of .* are one path",
-        ),
+        (["1.jpg"], {"a/1.jpg": 1, "a\\1.jpg": 2}, r"'a/1.jpg' and 'a\\\\1.jpg' .* are one path"),
     ],
 )
 def test_what_is_not_certain_is_an_error(names, ids, message):
@@ -71,10 +67,8 @@ def test_what_is_not_certain_is_an_error(names, ids, message):
 
 def test_a_match_by_the_end_of_the_file_name_is_reported():
     _, note = match_ids(files("1.jpg", "2.jpg"), {"x/1.jpg": 1, "2.jpg": 2})
-    expected = (
-        "1 of 2 images are matched by the end of their file_name, such as '1.jpg' by 'x/1.jpg'"
-    )
-    assert note == expected
+    example = "such as '1.jpg' by 'x/1.jpg'"
+    assert note == f"1 of 2 images are matched by the end of their file_name, {example}"
     assert match_ids(files("a/1.jpg"), TWO)[1] == ""
 
 

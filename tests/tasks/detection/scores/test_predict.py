@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pycocotools.coco import COCO
 from torch import nn
 
 from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
 from tests.backbones.errors import refuses
-from tests.tasks.detection.conftest import CARD
+from tests.tasks.detection.conftest import CARD, coco_of
 
 
 class Answers(nn.Module):
@@ -33,35 +32,34 @@ class Answers(nn.Module):
         return [found] * len(images)
 
 
+def blank(path):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (30, 20)).save(path)
+
+
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for index, name in enumerate(["b.png", "a.JPG", "c.png"]):
-        pixels = np.full((20, 30, 3), [index, 100, 200], np.uint8)
-        Image.fromarray(pixels).save(folder / name)
-    (folder / "notes.txt").touch()
-    return folder
+    for name in ("b.png", "a.JPG", "c.png"):
+        blank(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "notes.txt").touch()
+    return tmp_path / "photos"
 
 
-def predict(folder, output, *, detector=None, **options):
-    files = find_images([folder], output=output)
-    values = {"output": output, "threshold": 0.5} | options
-    return predict_files(detector or Answers(), CARD, files, **values)
+def predict(folder, output, *, detector=None, threshold=0.5, **options):
+    files, options = find_images([folder], output=output), options | {"threshold": threshold}
+    return predict_files(detector or Answers(), CARD, files, output=output, **options)
 
 
 def written(output):
     """Return the entries of ``images.json``, and those of ``predictions.json``."""
-    images, results = (
-        json.loads((output / f"{name}.json").read_text()) for name in ("images", "predictions")
-    )
+    files = (output / f"{name}.json" for name in ("images", "predictions"))
+    images, results = (json.loads(file.read_text()) for file in files)
     return images["images"], results
 
 
 def overlays(output):
-    return sorted(
-        str(p.relative_to(output / "overlays")) for p in output.rglob("overlays/**/*.png")
-    )
+    pictures = (output / "overlays").rglob("*.png")
+    return sorted(str(path.relative_to(output / "overlays")) for path in pictures)
 
 
 def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_none(folder):
@@ -91,9 +89,7 @@ def test_all_detections_are_written_as_coco_results_for_pycocotools(folder, tmp_
     assert images[1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
     truth = json.loads((tmp_path / "out" / "images.json").read_text())
     assert truth["categories"] == [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}]
-    coco = COCO()
-    coco.dataset = {**truth, "annotations": []}
-    coco.createIndex()
+    coco = coco_of(truth | {"annotations": []})
     loaded = coco.loadRes(str(tmp_path / "out" / "predictions.json"))
     assert len(loaded.getAnnIds(imgIds=[2], catIds=[90])) == 1
 
@@ -116,7 +112,7 @@ def test_an_overlay_shows_what_is_above_the_threshold(folder, tmp_path, monkeypa
 
 
 def test_every_image_has_an_overlay_of_its_own_and_of_its_shape(folder, tmp_path):
-    Image.new("RGB", (30, 20)).save(folder / "b.bmp")
+    blank(folder / "b.bmp")
     list(predict(folder, tmp_path / "out"))
     assert overlays(tmp_path / "out") == ["a.png", "b.bmp.png", "b.png.png", "c.png"]
     for path in (tmp_path / "out" / "overlays").iterdir():
@@ -126,8 +122,7 @@ def test_every_image_has_an_overlay_of_its_own_and_of_its_shape(folder, tmp_path
 
 def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
     for name in ("x", "y"):
-        (folder / name).mkdir()
-        Image.new("RGB", (30, 20)).save(folder / name / "1.jpg")
+        blank(folder / name / "1.jpg")
     lines = list(predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22]))
     images, results = written(tmp_path / "out")
     ids = {entry["file_name"]: entry["id"] for entry in images}
@@ -173,29 +168,26 @@ def test_what_was_done_is_kept_however_the_loop_ends(folder, tmp_path, error):
     assert len(results) == 4
 
 
+def damage(folder):
+    for file in folder.iterdir():
+        file.write_bytes(b"GIF89a no image")
+
+
 @pytest.mark.parametrize(
-    ("spoil", "options", "message"),
+    ("spoil", "threshold", "message"),
     [
-        (lambda _: None, {"threshold": 7}, "threshold takes a score from 0 to 1, got 7"),
-        (
-            lambda folder: Image.new("RGB", (30, 20)).save(folder / "B.png"),
-            {},
-            "of 'B.png' and 'b.png', would be called",
-        ),
-        (
-            lambda folder: [file.write_bytes(b"GIF89a no image") for file in folder.iterdir()],
-            {},
-            "3 of 3 images were skipped: 'a.JPG', 'b.png', 'c.png'; nothing is written",
-        ),
+        (damage, 7, "threshold takes a score from 0 to 1, got 7"),
+        (lambda folder: blank(folder / "B.png"), 0.5, "of 'B.png' and 'b.png', would be called"),
+        (damage, 0.5, "3 of 3 images were skipped: 'a.JPG', 'b.png', 'c.png'; nothing is written"),
     ],
     ids=["threshold", "one overlay for two", "every file damaged"],
 )
 def test_what_cannot_be_predicted_is_refused_and_nothing_is_written(
-    folder, tmp_path, spoil, options, message
+    folder, tmp_path, spoil, threshold, message
 ):
     spoil(folder)
     with refuses(message):
-        list(predict(folder, tmp_path / "out", **options))
+        list(predict(folder, tmp_path / "out", threshold=threshold))
     assert not (tmp_path / "out").exists()
 
 
