@@ -1,6 +1,7 @@
 """The scripts as a user runs them: in this process, or in one of their own."""
 
 import csv
+import json
 import os
 import runpy
 import signal
@@ -8,7 +9,6 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -141,32 +141,95 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def _trained(script, line, tmp_path_factory):
-    """A finished run, and what it printed."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
-        patch.setenv("COLUMNS", "300")  # no line is broken
-        in_process(script, line(folder / "first"), folder, with_hydra=True)
-    return folder / "first", printed.getvalue()
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def failing(error):
+    """A function that raises an error, whatever it is given."""
+
+    def fail(*_args, **_options):
+        raise error
+
+    return fail
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as its user has it: a training script, a data set, and the command of a short run."""
+
+    training: object
+    module: type
+    load: object
+    assemble: object
+    command: object
+    root: Path
+    usual: tuple = ()
+
+    @property
+    def script(self):
+        return Path(self.training.script).name
+
+    def line(self, run_dir, *overrides):
+        """The command of a short run."""
+        return self.command(self.root, run_dir, *self.usual, *overrides)
+
+    def train(self, run_dir, *overrides, **options):
+        """Train in this process, beside the run's folder, and return that folder."""
+        in_process(self.script, self.line(run_dir, *overrides), run_dir.parent, **options)
+        return run_dir
+
+    def parts(self, run_dir, *overrides):
+        """The parts of a run that is not begun."""
+        return self.assemble(self.training.compose(self.line(run_dir, *overrides)))
+
+    def trained(self, tmp_path_factory):
+        """A finished run, and what it printed."""
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+            patch.setenv("COLUMNS", "300")  # no line is broken
+            run = self.train(tmp_path_factory.mktemp("runs") / "first", with_hydra=True)
+        return run, printed.getvalue()
 
 
 @pytest.fixture(scope="session")
-def trained(root, tmp_path_factory):
-    """A detector of one epoch."""
-    return _trained("train_det.py", partial(det_command, root), tmp_path_factory)
-
-
-SPLIT = "data.val=[val_*]", "data.test=[test_*]"
+def detection(root):
+    parts = DETECTION, DetectionModule, load_detector, detection_parts
+    return Task(*parts, det_command, root)
 
 
 @pytest.fixture(scope="session")
-def segmented(seg_root, tmp_path_factory):
-    """A segmenter of two epochs with a frozen stem."""
+def segmentation(seg_root):
+    parts = SEGMENTATION, SegmentationModule, load_segmenter, segmentation_parts
+    usual = "data.val=[val_*]", "data.test=[test_*]", "backbone.freeze=1"
+    return Task(*parts, seg_command, seg_root, usual)
 
-    def line(folder):
-        return seg_command(seg_root, folder, *SPLIT, "backbone.freeze=1")
 
-    return _trained("train_seg.py", line, tmp_path_factory)
+@pytest.fixture(scope="session")
+def trained(detection, tmp_path_factory):
+    """A detector of one epoch, and what was printed."""
+    return detection.trained(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def segmented(segmentation, tmp_path_factory):
+    """A segmenter of two epochs with a frozen stem, and what was printed."""
+    return segmentation.trained(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tasks(detection, segmentation):
+    return {"detection": detection, "segmentation": segmentation}
+
+
+@pytest.fixture(params=["detection", "segmentation"])
+def task(request, tasks):
+    return tasks[request.param]
+
+
+@pytest.fixture
+def first(task, request):
+    """A finished run of the task, and what it printed."""
+    return request.getfixturevalue("trained" if task.training is DETECTION else "segmented")
 
 
 @pytest.fixture
@@ -189,44 +252,3 @@ def stop_at(patch, module, *, batch):
         return step(self, *inputs)
 
     patch.setattr(module, "training_step", spy)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task as its user has it: a training script, a data set, and the command of a short run."""
-
-    training: object
-    module: type
-    load: object
-    assemble: object
-    root: Path
-    line: object
-
-    @property
-    def script(self):
-        return Path(self.training.script).name
-
-    def parts(self, run_dir, *overrides):
-        """The parts of a run that is not begun."""
-        return self.assemble(self.training.compose(self.line(run_dir, *overrides)))
-
-
-@pytest.fixture(scope="session")
-def tasks(root, seg_root):
-    detection = DETECTION, DetectionModule, load_detector, detection_parts, root
-    segmentation = SEGMENTATION, SegmentationModule, load_segmenter, segmentation_parts, seg_root
-    return {
-        "detection": Task(*detection, partial(det_command, root)),
-        "segmentation": Task(*segmentation, partial(seg_command, seg_root)),
-    }
-
-
-@pytest.fixture(params=["detection", "segmentation"])
-def task(request, tasks):
-    return tasks[request.param]
-
-
-@pytest.fixture
-def first(task, request):
-    """A finished run of the task, and what it printed."""
-    return request.getfixturevalue("trained" if task.training is DETECTION else "segmented")

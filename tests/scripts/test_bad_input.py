@@ -6,15 +6,14 @@ Mistakes in the options themselves are in test_command_line.py.
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from tests.scripts.conftest import SCRIPTS, SPLIT, det_command, in_process, seg_command
+from tests.scripts.conftest import SCRIPTS
 
 UNFREEZE = r"recipe\.unfreeze names c5, .*set backbone\.freeze=5"
 UNDONE = [  # task, options, message
@@ -68,10 +67,8 @@ def test_a_bad_input_ends_with_its_message_before_a_folder_is_made(
     tasks, name, overrides, message, tmp_path
 ):
     """A SystemExit with a text ends with exit code 1 and no trace."""
-    split = SPLIT if name == "segmentation" else ()
-    line = tasks[name].line(tmp_path / "r", *split, *overrides)
     with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):
-        in_process(tasks[name].script, line, tmp_path)
+        tasks[name].train(tmp_path / "r", *overrides)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,90 +82,75 @@ def test_an_error_is_one_line_on_stderr_and_the_exit_code_is_1(task, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def copied(tasks, tmp_path):
-    """A function that copies a task's data set, to damage it."""
-
-    def copy(name):
-        return Path(shutil.copytree(tasks[name].root, tmp_path / "data"))
-
-    return copy
-
-
-def test_an_image_of_another_size_ends_the_run_before_its_folder_is_made(copied, tmp_path):
-    data = copied("detection")
-    cv2.imwrite(str(data / "images" / "val_0000.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(SystemExit, match=r"1 of 5 images cannot be used: val_0000.png is 8x8"):
-        in_process("train_det.py", det_command(data, tmp_path / "r"), tmp_path)
-    assert not (tmp_path / "r").exists()
-
-
-def pixels(path):
+def rewritten(path, change, suffix=".png"):
+    """Replace a file by one of its pixels after a change."""
     with Image.open(path) as image:
-        return np.array(image)
+        values = change(np.array(image))
+    path.unlink()
+    if values.ndim == 3:  # Pillow writes no five channels
+        tifffile.imwrite(path.with_suffix(suffix), values, photometric="rgb")
+    else:
+        Image.fromarray(values).save(path.with_suffix(suffix))
 
 
-def _no_image(image, _mask):
-    image.unlink()
+def filled(where, value, kind=np.uint8):
+    """A function that puts a value into pixels."""
+
+    def fill(pixels):
+        pixels = pixels.astype(kind)
+        pixels[where] = value
+        return pixels
+
+    return fill
 
 
-def _no_mask(_image, mask):
-    mask.unlink()
-
-
-def _other_size(_image, mask):
-    Image.fromarray(np.zeros((50, 60), np.uint8)).save(mask)
-
-
-def _damaged(image, _mask):
-    image.write_bytes(image.read_bytes()[:900])
-
-
-def _unknown_value(_image, mask):
-    values = pixels(mask)
-    values[:2, :3] = 81
-    Image.fromarray(values).save(mask)
-
-
-def _nan(image, _mask):
-    values = pixels(image).astype(np.float32)
-    values[3, 4] = np.nan
-    image.unlink()
-    Image.fromarray(values).save(image.with_suffix(".tif"))
-
-
-def _five_channels(image, _mask):
-    values = np.stack([pixels(image)] * 5, axis=-1)
-    image.unlink()
-    tifffile.imwrite(image.with_suffix(".tif"), values, photometric="rgb")
-
-
-def _without_gland(_image, mask):
+def without_gland(_image, mask):
     for path in mask.parent.glob("train_*.png"):
-        values = pixels(path)
-        values[values == 80] = 0
-        Image.fromarray(values).save(path)
+        rewritten(path, lambda pixels: np.where(pixels == 80, 0, pixels).astype(np.uint8))
 
 
 CLASSES = "data.classes={0: background, 80: gland, 160: nucleus, 255: vessel}"
+DAMAGES = [  # what is done to the image and the mask of a case, and the message
+    (lambda image, _: image.unlink(), r"1 of 8 masks without an image \('?train_0002'?\)"),
+    (lambda _, mask: mask.unlink(), r"1 of 8 images without a mask \('?train_0002'?\)"),
+    (
+        lambda _, mask: rewritten(mask, lambda pixels: pixels[:50, :60]),
+        r"train_0002.png has the size 1 x 50 x 60, but .*train_0002.png has",
+    ),
+    (
+        lambda image, _: image.write_bytes(image.read_bytes()[:900]),
+        r"1 of 8 cases cannot be used:.*train_0002.png cannot be decoded",
+    ),
+    (
+        lambda _, mask: rewritten(mask, filled(np.s_[:2, :3], 81)),
+        r"values that are in no class: 81 \(6 pixels\); expected 0, 80, 160, 255",
+    ),
+    (
+        lambda image, _: rewritten(image, filled((3, 4), np.nan, np.float32), ".tif"),
+        r"train_0002.tif has 1 numbers that are NaN or infinite",
+    ),
+    (
+        lambda image, _: rewritten(image, lambda pixels: np.stack([pixels] * 5, -1), ".tif"),
+        r"train_0002: the image has 5 channels .*test_0000, have 1 channels",
+    ),
+    (without_gland, r"train has no pixel of gland"),
+]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (_no_image, r"1 of 8 masks without an image \('?train_0002'?\)"),
-        (_no_mask, r"1 of 8 images without a mask \('?train_0002'?\)"),
-        (_other_size, r"train_0002.png has the size 1 x 50 x 60, but .*train_0002.png has"),
-        (_damaged, r"1 of 8 cases cannot be used:.*train_0002.png cannot be decoded"),
-        (_unknown_value, r"values that are in no class: 81 \(6 pixels\); expected 0, 80, 160, 255"),
-        (_nan, r"train_0002.tif has 1 numbers that are NaN or infinite"),
-        (_five_channels, r"train_0002: the image has 5 channels .*test_0000, have 1 channels"),
-        (_without_gland, r"train has no pixel of gland"),
-    ],
-)
-def test_damaged_data_end_the_run_before_its_folder_is_made(copied, change, message, tmp_path):
-    data = copied("segmentation")
+@pytest.mark.parametrize(("change", "message"), DAMAGES)
+def test_damaged_data_end_the_run_before_its_folder_is_made(
+    segmentation, change, message, tmp_path
+):
+    data = shutil.copytree(segmentation.root, tmp_path / "data")
     change(data / "images" / "train_0002.png", data / "masks" / "train_0002.png")
     with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):
-        in_process("train_seg.py", seg_command(data, tmp_path / "r", *SPLIT, CLASSES), tmp_path)
+        replace(segmentation, root=data).train(tmp_path / "r", CLASSES)
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_image_of_another_size_ends_the_run_before_its_folder_is_made(detection, tmp_path):
+    data = shutil.copytree(detection.root, tmp_path / "data")
+    rewritten(data / "images" / "val_0000.png", lambda pixels: pixels[:8, :8])
+    with pytest.raises(SystemExit, match=r"1 of 5 images cannot be used: val_0000.png is 8x8"):
+        replace(detection, root=data).train(tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -1,6 +1,5 @@
 """scripts/benchmark.py from its command line."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -11,13 +10,13 @@ from benchmarks.catalogue import SCORES, SPEED, chosen
 from benchmarks.speed import detection
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
-from tests.scripts.conftest import in_process
+from tests.scripts.conftest import in_process, read_json
 
 
 def test_it_leaves_a_table_json_and_a_plot(tmp_path, capsys):
     arguments = ["evaluation", "--small", "--repeats=1", "--threads=1", "--output=out"]
     in_process("benchmark.py", arguments, tmp_path)
-    report = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    report = read_json(tmp_path / "out" / "benchmark.json")
     systems = {c["title"]: list(c["systems"]) for c in report["comparisons"]}
     assert systems == {"COCO evaluation, 50 images x 100 detections": ["pycocotools", "Keel"]}
     table = (tmp_path / "out" / "benchmark.md").read_text()
@@ -62,7 +61,7 @@ def test_every_entry_is_a_function(entry):
 def test_everything_can_be_measured(tmp_path, name):
     arguments = [name, "--small", "--repeats=1", "--threads=1", "--output=out"]
     in_process("benchmark.py", arguments, tmp_path)
-    (comparison,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["comparisons"]
+    (comparison,) = read_json(tmp_path / "out" / "benchmark.json")["comparisons"]
     assert all(system["seconds"] for system in comparison["systems"].values())
 
 
@@ -77,7 +76,7 @@ def test_a_run_on_the_plain_path_and_one_of_smp_are_scored(tmp_path, seg_root):
     in_process("benchmark.py", ["scores-smp-unet", *options, "run_dir=smp"], tmp_path)
     in_process("benchmark.py", ["scores-plain-path", "seg", *options, "run_dir=plain"], tmp_path)
     for folder in ("smp", "plain"):
-        assert json.loads((tmp_path / folder / "metrics.json").read_text())["scores"]
+        assert read_json(tmp_path / folder / "metrics.json")["scores"]
 
 
 @pytest.mark.slow

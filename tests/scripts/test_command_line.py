@@ -22,7 +22,7 @@ from tasks.common.run.help import FIRST
 from tasks.detection.config import DETECTION
 from tasks.segmentation.config import SEGMENTATION
 from tests.configs.conftest import TRAININGS
-from tests.scripts.conftest import SCRIPTS
+from tests.scripts.conftest import SCRIPTS, failing
 
 SLOW_TOO = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
 
@@ -164,13 +164,6 @@ print(json.dumps([m for m in ("torch", "lightning", "timm") if m in sys.modules]
     line = [sys.executable, "-c", program]
     done = subprocess.run(line, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
-
-
-def failing(error):
-    def fail():
-        raise error
-
-    return fail
 
 
 EXPLAINED = (

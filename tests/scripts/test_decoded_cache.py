@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.scripts.conftest import SPLIT, in_process, seg_command, started
+from tests.scripts.conftest import started
 from tests.training import differences
 
 
@@ -23,14 +23,14 @@ def files_in(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_where_decoded_cases_stay_changes_nothing(
-    seg_root, tmp_path, monkeypatch, capsys, scratch, workers
+    segmentation, tmp_path, monkeypatch, capsys, scratch, workers
 ):
     """They go to TMPDIR only where they are told to."""
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     for cache in ("memory", "disk", "none"):
-        options = (*SPLIT, f"trainer.cache={cache}", f"trainer.workers={workers}")
-        in_process("train_seg.py", seg_command(seg_root, tmp_path / cache, *options), tmp_path)
+        options = f"trainer.cache={cache}", f"trainer.workers={workers}"
+        segmentation.train(tmp_path / cache, *options)
         said = rf"disk \(as configured, a temporary file of \S+ MB in {re.escape(str(scratch))}\)"
         assert bool(re.search(said, capsys.readouterr().out)) == (cache == "disk")
         assert files_in(scratch) == []
@@ -41,11 +41,11 @@ def test_where_decoded_cases_stay_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_leaves_nothing_in_tmpdir(
-    seg_root, tmp_path, monkeypatch, scratch, workers
+    segmentation, tmp_path, monkeypatch, scratch, workers
 ):
     monkeypatch.setenv("TMPDIR", str(scratch))
-    options = (*SPLIT, "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50")
-    line = seg_command(seg_root, tmp_path / "r", *options)
+    options = "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50"
+    line = segmentation.line(tmp_path / "r", *options)
     with started("train_seg.py", line, tmp_path, start_new_session=True) as process:
         rows = []
         while not (row := process.stdout.readline()).startswith("epoch   2/"):

@@ -6,10 +6,11 @@ Where it may be stopped is tested with ``tasks.common``; here, that nothing of a
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
-from tests.scripts.conftest import finished, in_process, rows, started, stop_at
+from tests.scripts.conftest import finished, rows, started, stop_at
 from tests.training import differences
 
 # Everything that draws or remembers: sampled proposals, dropped paths, augmentation, momentum,
@@ -21,9 +22,13 @@ OPTIONS = (
 OWN = {"detection": "recipe.optimizer=sgd", "segmentation": "recipe.batch_size=1"}
 
 
-def line_of(task):
-    """A function that returns the command of a run of everything that draws or remembers."""
-    return lambda run, *more: task.line(run, *OPTIONS, OWN[task.training.task], *more)
+@pytest.fixture
+def drawing(tasks):
+    """Both tasks, with everything that draws or remembers."""
+    return {
+        name: replace(task, usual=(*task.usual, *OPTIONS, OWN[name]))
+        for name, task in tasks.items()
+    }
 
 
 def logged(run):
@@ -46,16 +51,15 @@ def check_same(whole, first, second):
     ("name", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
 def test_a_run_that_sigterm_stopped_goes_on_exactly(
-    tasks, name, batch, damaged, tmp_path, monkeypatch, capsys
+    drawing, name, batch, damaged, tmp_path, monkeypatch, capsys
 ):
     """In the second epoch, in the middle of an accumulation."""
-    script, module, line = tasks[name].script, tasks[name].module, line_of(tasks[name])
-    whole, first, second = (tmp_path / name for name in ("whole", "a", "b"))
-    in_process(script, line(whole), tmp_path)
+    task, first = drawing[name], tmp_path / "a"
+    whole = task.train(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        stop_at(patch, module, batch=batch)
+        stop_at(patch, task.module, batch=batch)
         with pytest.raises(SystemExit) as stop:
-            in_process(script, line(first), tmp_path)
+            task.train(first)
     assert stop.value.code == 143
     done = batch // 2 + 1
     assert f"interrupted after {done} steps; {done} steps are saved" in capsys.readouterr().out
@@ -63,7 +67,7 @@ def test_a_run_that_sigterm_stopped_goes_on_exactly(
     if damaged:  # then from the end of the first epoch
         last.write_bytes(last.read_bytes()[:-100])
     monkeypatch.setenv("COLUMNS", "300")  # no line is broken
-    in_process(script, line(second, f"resume={first}"), tmp_path)
+    second = task.train(tmp_path / "b", f"resume={first}")
     start = last.with_name("previous.ckpt, because last.ckpt is damaged") if damaged else last
     assert f"{start} " in capsys.readouterr().out
     assert check_same(whole, first, second) == damaged  # a row per step
@@ -85,10 +89,10 @@ def chosen(folder):
         ("segmentation", signal.SIGINT),
     ],
 )
-def test_a_process_that_is_ended_goes_on_exactly(tasks, name, number, tmp_path):
+def test_a_process_that_is_ended_goes_on_exactly(drawing, name, number, tmp_path):
     """With workers, which get the terminal's and the scheduler's signals as well."""
-    script, line = tasks[name].script, line_of(tasks[name])
-    in_process(script, line("whole", "recipe.epochs=3"), tmp_path)
+    script, line = drawing[name].script, drawing[name].line
+    drawing[name].train(tmp_path / "whole", "recipe.epochs=3")
     options = "recipe.epochs=3", "trainer.workers=2", "trainer.save_minutes=0"
     with started(script, line("a", *options), tmp_path, start_new_session=True) as process:
         first = tmp_path / "a"
@@ -108,9 +112,9 @@ def test_a_process_that_is_ended_goes_on_exactly(tasks, name, number, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step_and_go_on_exactly(tasks, tmp_path):
+def test_two_processes_stop_at_the_same_step_and_go_on_exactly(drawing, tmp_path):
     """The scheduler tells one of them; the generators of both are saved."""
-    script, line = "train_seg.py", line_of(tasks["segmentation"])
+    script, line = "train_seg.py", drawing["segmentation"].line
     options = "trainer.devices=2", "trainer.strategy=ddp", "recipe.epochs=6"
     finished(script, line("whole", *options), tmp_path)
     with started(script, line("a", *options), tmp_path) as process:

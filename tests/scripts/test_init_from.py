@@ -2,16 +2,16 @@
 
 import pytest
 
-from tests.scripts.conftest import det_command, in_process
+from tests.scripts.conftest import in_process
 
 
 @pytest.fixture
-def begin(trained, root, tmp_path, monkeypatch):
+def begin(trained, detection, tmp_path, monkeypatch):
     """A function that starts a run without its own weights from the trained detector."""
     monkeypatch.setenv("COLUMNS", "300")
 
     def begin(*options):
-        line = det_command(root, tmp_path / "x", f"init_from={trained[0]}", *options)
+        line = detection.line(tmp_path / "x", f"init_from={trained[0]}", *options)
         line.remove("backbone.weights=random")
         in_process("train_det.py", line, tmp_path, with_hydra=True)  # which knows what was given
 

@@ -1,6 +1,7 @@
 """A finished run's checkpoint, scored and used by the other scripts."""
 
 import json
+import shutil
 import signal
 import time
 
@@ -11,20 +12,32 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tasks.detection.scores.metrics import coco_ap
-from tests.scripts.conftest import finished, in_process, rows, started
+from tests.scripts.conftest import finished, in_process, read_json, rows, started
+from tests.tasks.detection.conftest import voc_document, voc_object
+
+CPU = "--device=cpu", "--precision=32"
+
+
+def copied(source, pattern, folder):
+    """Copy files into a new folder."""
+    folder.mkdir()
+    for path in source.glob(pattern):
+        shutil.copy(path, folder)
+    return folder
+
+
+def scores_of(run):
+    return read_json(run / "metrics.json")["scores"]
 
 
 def test_evaluate_gives_the_scores_of_the_run(segmented, seg_root, tmp_path):
     """Those of a detector are compared below, with those of its predictions."""
     run, _ = segmented
     for kind in ("images", "masks"):
-        (tmp_path / kind).mkdir()
-        for path in (seg_root / kind).glob("test_*.png"):
-            (tmp_path / kind / path.name).write_bytes(path.read_bytes())
+        copied(seg_root / kind, "test_*.png", tmp_path / kind)
     line = [run / "checkpoints" / "best.ckpt", "masks", "images", "--device=cpu"]
     in_process("evaluate.py", [*line, "--output=s.json", "--cases=c.csv"], tmp_path)
-    scores = json.loads((tmp_path / "s.json").read_text())
-    expected = json.loads((run / "metrics.json").read_text())["scores"]
+    scores, expected = read_json(tmp_path / "s.json"), scores_of(run)
     assert scores.keys() == expected.keys()
     for name, row in expected.items():
         assert scores[name] == pytest.approx(row, abs=1e-6, nan_ok=True)
@@ -46,31 +59,16 @@ def test_predict_needs_nothing_but_the_checkpoint(segmented, seg_root, tmp_path)
 def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(trained, root, tmp_path):
     run, _ = trained
     annotations = root / "annotations" / "instances_test.json"
-    images = tmp_path / "test_images"
-    images.mkdir()
-    for path in (root / "images").glob("test_*.png"):
-        (images / path.name).write_bytes(path.read_bytes())
-    output = finished(
-        "predict.py",
-        [
-            run / "checkpoints" / "best.ckpt",
-            images,
-            "--output=out",
-            f"--annotations={annotations}",
-            "--device=cpu",
-            "--precision=32",
-            "--threshold=0",
-        ],
-        tmp_path,
-    )
+    copied(root / "images", "test_*.png", tmp_path / "new")
+    line = [run / "checkpoints" / "best.ckpt", "new", "--output=out", "--threshold=0", *CPU]
+    output = finished("predict.py", [*line, f"--annotations={annotations}"], tmp_path)
     assert output.count("detections shown") == 4
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    results = read_json(tmp_path / "out" / "predictions.json")
     truth = COCO(str(annotations))
     loaded = truth.loadRes(str(tmp_path / "out" / "predictions.json"))
     assert len(loaded.anns) == len(results) > 100
     scores = coco_ap(truth.dataset, results)
-    expected = json.loads((run / "metrics.json").read_text())["scores"]
-    assert scores["ap"] == pytest.approx(expected["ap"], abs=1e-6)
+    assert scores["ap"] == pytest.approx(scores_of(run)["ap"], abs=1e-6)
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == 4
 
 
@@ -81,52 +79,37 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, ca
     for name in ("a/1.png", "b/1.png", "b/cut.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content[: 99 if "cut" in name else None])
-    entries = [{"file_name": "a/1.png", "id": 11}, {"file_name": "b\\1.png", "id": 22}]
-    entries += [{"file_name": "b/cut.png", "id": 33}]
+    names = {"a/1.png": 11, "b\\1.png": 22, "b/cut.png": 33}
+    entries = [{"file_name": name, "id": number} for name, number in names.items()]
     (tmp_path / "ids.json").write_text(json.dumps({"images": entries}), encoding="utf-16")
-    line = [run, "a", "b/*.png", "--annotations=ids.json", "--output=out", "--device=cpu"]
-    with pytest.raises(
-        SystemExit, match=r"^error: 1 of 3 images were skipped: 'b/cut.png'; the res"
-    ):
-        in_process("predict.py", [*line, "--precision=32", "--max-detections=3"], tmp_path)
+    line = [run, "a", "b/*.png", "--annotations=ids.json", "--output=out", *CPU]
+    message = r"^error: 1 of 3 images were skipped: 'b/cut.png'; the res"
+    with pytest.raises(SystemExit, match=message):
+        in_process("predict.py", [*line, "--max-detections=3"], tmp_path)
     printed = capsys.readouterr().out
     assert printed.startswith(f"checkpoint {run / 'checkpoints' / 'best.ckpt'}")
     assert "b/cut.png: skipped, " in printed
-    images = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    images = read_json(tmp_path / "out" / "images.json")["images"]
     assert {entry["file_name"]: entry["id"] for entry in images} == {"a/1.png": 11, "b/1.png": 22}
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    results = read_json(tmp_path / "out" / "predictions.json")
     assert [result["image_id"] for result in results] == [11] * 3 + [22] * 3
-    assert sorted((tmp_path / "out" / "overlays").glob("*/*.png")) == [
-        tmp_path / "out" / "overlays" / folder / "1.png" for folder in "ab"
-    ]
+    overlays = tmp_path / "out" / "overlays"
+    assert sorted(overlays.glob("*/*.png")) == [overlays / "a/1.png", overlays / "b/1.png"]
 
 
 def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path):
     run, _ = trained
     truth = root / "annotations" / "instances_test.json"
-    common = ["--device=cpu", "--precision=32"]
-    in_process("evaluate.py", [run, truth, root / "images", "--output=e.json", *common], tmp_path)
+    in_process("evaluate.py", [run, truth, root / "images", "--output=e.json", *CPU], tmp_path)
     sources = sorted((root / "images").glob("test_*.png"))
-    line = [run, *sources, f"--annotations={truth}", "--output=out", *common]
+    line = [run, *sources, f"--annotations={truth}", "--output=out", *CPU]
     in_process("predict.py", line, tmp_path)
     results = ["--results=out/predictions.json", truth, "--output=r.json"]
     in_process("evaluate.py", results, tmp_path)
-    scores = [json.loads((tmp_path / name).read_text()) for name in ("e.json", "r.json")]
-    assert scores[0] == scores[1]
-    expected = json.loads((run / "metrics.json").read_text())["scores"]
-    assert scores[0] == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    assert scores[0]["ar_100"] > 0
-
-
-def _voc(path, name, box):
-    corners = "".join(
-        f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=False)
-    )
-    path.mkdir(exist_ok=True)
-    (path / f"{name}.xml").write_text(
-        "<annotation><size><width>64</width><height>64</height><depth>3</depth></size><object>"
-        f"<name>disk</name><bndbox>{corners}</bndbox></object></annotation>"
-    )
+    scores = read_json(tmp_path / "e.json")
+    assert read_json(tmp_path / "r.json") == scores
+    assert scores == pytest.approx(scores_of(run), abs=1e-6, nan_ok=True)
+    assert scores["ar_100"] > 0
 
 
 @pytest.mark.parametrize(
@@ -147,7 +130,9 @@ def test_coordinates_are_counted_as_in_training(
     checkpoint["keel"].pop("one_based")
     checkpoint["keel"] |= {} if in_card is None else {"one_based": in_card}
     torch.save(checkpoint, tmp_path / "c.ckpt")
-    _voc(tmp_path / "xml", "test_0000", (10, 10, 30, 40))
+    (tmp_path / "xml").mkdir()
+    document = voc_document(voc_object("disk", (10, 10, 30, 40)), width=64, height=64)
+    (tmp_path / "xml" / "test_0000.xml").write_text(document)
     seen = []
 
     def spy(_detector, _card, split):
@@ -155,8 +140,7 @@ def test_coordinates_are_counted_as_in_training(
         return coco_ap(split.truth, [])
 
     monkeypatch.setattr("tasks.detection.scores.evaluate.evaluate", spy)
-    line = ["c.ckpt", "xml", root / "images", "--device=cpu", "--precision=32", *option]
-    in_process("evaluate.py", line, tmp_path)
+    in_process("evaluate.py", ["c.ckpt", "xml", root / "images", *CPU, *option], tmp_path)
     assert seen == [read]
 
 
@@ -203,13 +187,10 @@ def test_options_of_another_task_are_refused(trained, segmented, root, tmp_path)
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path):
     """After the first line, in a process of its own."""
-    run, _ = trained
-    images = tmp_path / "many"
-    images.mkdir()
-    content = (root / "images" / "test_0000.png").read_bytes()
+    images = copied(root / "images", "test_0000.png", tmp_path / "many")
     for number in range(400):
-        (images / f"{number:03d}.png").write_bytes(content)
-    line = [run, images, "--output=out", "--device=cpu", "--precision=32"]
+        shutil.copy(images / "test_0000.png", images / f"{number:03d}.png")
+    line = [trained[0], images, "--output=out", *CPU]
     with started("predict.py", line, tmp_path) as process:
         while "detections shown" not in process.stdout.readline():
             time.sleep(0.01)
@@ -217,7 +198,7 @@ def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path):
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; what was done is in out" in rest
-    done = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    done = read_json(tmp_path / "out" / "images.json")["images"]
+    results = read_json(tmp_path / "out" / "predictions.json")
     assert 1 <= len(done) < 400
     assert {result["image_id"] for result in results} == {entry["id"] for entry in done}

@@ -1,20 +1,13 @@
 """What a recipe or a feature cache does to a run of either task, and the audit without a run."""
 
-import json
-
 import pytest
 import torch
 
-from tests.scripts.conftest import det_command, finished, in_process, rows, seg_command
+from tests.scripts.conftest import finished, read_json, rows
 
 THAW = (
-    "backbone.freeze=5",
-    "recipe.epochs=2",
-    "recipe.unfreeze={c5: 1}",
-    "recipe.ema=0.5",
-    "recipe.label_smoothing=0.1",
-    "recipe.lr_decay=0.5",
-    "recipe.restarts=1",
+    *("backbone.freeze=5", "recipe.epochs=2", "recipe.unfreeze={c5: 1}"),
+    *("recipe.ema=0.5", "recipe.label_smoothing=0.1", "recipe.lr_decay=0.5", "recipe.restarts=1"),
 )
 
 
@@ -34,20 +27,19 @@ def moved(before, after):
 
 
 def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, capsys):
-    arguments = task.line(tmp_path / "r", *THAW)
     start = task.parts(tmp_path / "r", *THAW).module.state_dict()
-    in_process(task.script, arguments, tmp_path)
-    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
+    run = task.train(tmp_path / "r", *THAW)
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     for state in (saved["state_dict"], saved["current_model_state"]):
         still = {stage for stage, same in moved(start, state).items() if same == {True}}
         assert still == {"stem", "c2", "c3", "c4"}
-    audit = json.loads((tmp_path / "r" / "audit.json").read_text())
+    audit = read_json(run / "audit.json")
     assert [phase["first epoch"] for phase in audit["phases"]] == [1, 2]
     assert [len(phase["frozen"]) for phase in audit["phases"]] == [5, 4]
     rates = {line["stage"]: line["peak_lr"] for line in audit["phases"][0]["stages"]}
     head = rates["head"]
     assert [rates[f"c{k}"] for k in (5, 4, 3)] == pytest.approx([head, head / 2, head / 4])
-    best = tmp_path / "r" / "checkpoints" / "best.ckpt"
+    best = run / "checkpoints" / "best.ckpt"
     kept = torch.load(best, weights_only=True)["state_dict"]
     for name, tensor in task.load(best)[0].state_dict().items():
         assert torch.equal(tensor, kept[f"network.{name}"])
@@ -58,10 +50,10 @@ def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, capsys):
 
 
 def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(task, tmp_path, capsys):
-    thaw = "backbone.freeze=5", "recipe.unfreeze={c5: 1}", "recipe.epochs=2", "audit=only"
-    in_process(task.script, task.line(tmp_path / "r", *thaw), tmp_path)
-    assert [path.name for path in (tmp_path / "r").iterdir()] == ["audit.json"]
-    written = json.loads((tmp_path / "r" / "audit.json").read_text())
+    thaw = *THAW[:3], "audit=only"
+    run = task.train(tmp_path / "r", *thaw)
+    assert [path.name for path in run.iterdir()] == ["audit.json"]
+    written = read_json(run / "audit.json")
     assert [phase["first epoch"] for phase in written["phases"]] == [1, 2]
     (first,), (second,) = (phase["phases"] for phase in written["phases"])
     trains = [{line["stage"]: line["trainable"] for line in p["stages"]} for p in (first, second)]
@@ -75,12 +67,11 @@ def test_audit_only_takes_a_step_of_each_phase_and_trains_nothing(task, tmp_path
 
 
 def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path):
-    wrong = "recipe.backbone_lr_factor=0", "audit=only"
     message = (
         "^error: audit before the first step of epoch 1: to be trained at a learning rate of 0"
     )
     with pytest.raises(SystemExit, match=message):
-        in_process(task.script, task.line(tmp_path / "r", *wrong), tmp_path)
+        task.train(tmp_path / "r", "recipe.backbone_lr_factor=0", "audit=only")
 
 
 @pytest.mark.slow
@@ -88,35 +79,31 @@ def test_two_processes_thaw_as_one_does(task, tmp_path):
     """Each sees other images; DDP has to gather the gradients of what thaws later as well."""
     more = "trainer.devices=2", "trainer.strategy=ddp", *THAW[:3]
     output = finished(task.script, task.line(tmp_path / "r", *more), tmp_path)
-    report = json.loads((tmp_path / "r" / "audit.json").read_text())["report"]
+    report = read_json(tmp_path / "r" / "audit.json")["report"]
     assert report.startswith("stem, c2, c3, c4: ")
     assert report.endswith("tensors moved, alike in 2 processes")
     assert f"audit: {report}" in output
 
 
 @pytest.mark.slow
-def test_a_compiled_backbone_learns_as_an_eager_one(root, tmp_path):
-    losses = []
-    for name in ("eager", "compiled"):
-        folder = tmp_path / name
-        options = [f"trainer.compile={name == 'compiled'}", "trainer.max_steps=2"]
-        in_process("train_det.py", det_command(root, folder, *options), tmp_path)
-        losses.append(train_losses(folder))
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+def test_a_compiled_backbone_learns_as_an_eager_one(detection, tmp_path):
+    eager, compiled = (
+        train_losses(detection.train(tmp_path / on, f"trainer.compile={on}", "trainer.max_steps=2"))
+        for on in ("false", "true")
+    )
+    assert compiled == pytest.approx(eager, rel=1e-3)
 
 
 @pytest.mark.usefixtures("_no_pictures")
 def test_a_feature_cache_is_found_again_and_changes_no_loss(
-    seg_root, tmp_path, capsys, monkeypatch
+    segmentation, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "300")
     options = "backbone.freeze=4", "augment=strong", "recipe.epochs=1", "input.patches=6"
     printed = {}
     for run, where in (("a", "none"), ("b", "disk"), ("c", "disk")):
         cache = "feature_cache.views=1", f"feature_cache.where={where}"
-        in_process(
-            "train_seg.py", seg_command(seg_root, tmp_path / run, *options, *cache), tmp_path
-        )
+        segmentation.train(tmp_path / run, *options, *cache)
         printed[run] = capsys.readouterr().out
     assert "1 view of 6 images, nothing kept" in printed["a"]
     assert "feature cache: 6 of 6 computed" in printed["b"]

@@ -18,7 +18,7 @@ from PIL import Image
 from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.scores.predict import find_cases, predict_cases
-from tests.scripts.conftest import in_process, rows, seg_command, stop_at
+from tests.scripts.conftest import in_process, read_json, rows, seg_command, stop_at
 
 SPLIT = "data.val=[p3]", "data.test=[p4]"
 
@@ -185,8 +185,7 @@ def test_a_layout_is_trained_resumed_and_predicted(write, tmp_path, monkeypatch,
     assert (step_of(tmp_path / "a"), step_of(tmp_path / "b")) == (1, 2)
     scored = "test" if "data.test=[p4]" in line else "val"
     assert f"Scores of the best checkpoint on {scored}" in capsys.readouterr().out
-    report = json.loads((tmp_path / "b" / "metrics.json").read_text())
-    assert report["scored split"] == scored
+    assert read_json(tmp_path / "b" / "metrics.json")["scored split"] == scored
     new = tmp_path / "new"
     new.mkdir()
     for file in layout.images:

@@ -1,6 +1,5 @@
 """Training as a user does it, from a command line to the files that are left."""
 
-import json
 from importlib.metadata import version
 
 import cv2
@@ -9,9 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.scripts.conftest import SPLIT, det_command, finished, in_process, rows
+from tests.scripts.conftest import finished, read_json, rows
 
-FROZEN = *SPLIT, "backbone.freeze=1"
 FILES = {
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "audit.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "curves.png", "predictions.png"),
@@ -73,7 +71,7 @@ def test_the_configuration_and_the_machine_are_kept(task, first):
     assert kept.data.root == str(task.root)
     assert kept.recipe == changed.recipe
     assert kept.model == changed.model
-    environment = json.loads((run / "environment.json").read_text())
+    environment = read_json(run / "environment.json")
     assert task.script in environment["command"]
     assert environment["versions"]["torch"] == version("torch")
 
@@ -93,7 +91,7 @@ def test_every_step_and_epoch_is_logged(trained):
     assert all(0 < loss < 100 for loss in losses)
     assert [row["epoch"] for row in table if row["val/ap"]] == ["0"]
     (tested,) = [row for row in table if row["test/ap"]]
-    scores = json.loads((run / "metrics.json").read_text())["scores"]
+    scores = read_json(run / "metrics.json")["scores"]
     assert float(tested["test/ar_100"]) == pytest.approx(scores["ar_100"])
 
 
@@ -102,7 +100,7 @@ def test_the_best_epoch_is_that_of_the_highest_validation_dice(segmented):
     table = [row for row in rows(run / "metrics.csv") if row["val/dice"]]
     dice = [float(row["val/dice"]) for row in table]
     assert [row["epoch"] for row in table] == ["0", "1"]
-    report = json.loads((run / "metrics.json").read_text())
+    report = read_json(run / "metrics.json")
     assert report["best epoch"] == 1 + int(np.argmax(dice))
     assert report["val"]["mean"]["dice"] == pytest.approx(max(dice), abs=1e-6)
     assert loaded(run, "best")["epoch"] + 1 == report["best epoch"]
@@ -110,8 +108,7 @@ def test_the_best_epoch_is_that_of_the_highest_validation_dice(segmented):
 
 def test_the_report_is_the_mean_of_the_test_cases(segmented):
     run, _ = segmented
-    report = json.loads((run / "metrics.json").read_text())
-    cases = rows(run / "cases.csv")
+    report, cases = read_json(run / "metrics.json"), rows(run / "cases.csv")
     assert {row["case"] for row in cases} == {"test_0000", "test_0001"}
     means = []
     for name in ("class 80", "class 160", "class 255"):
@@ -124,7 +121,7 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "message"),
+    ("task", "overrides", "message"),
     [
         ("detection", [], "1 of 1 epochs behind it.*evaluate.py"),
         ("detection", ["recipe.lr=5", "recipe.epochs=9"], r"lr is 5.0, the .* is 0.001"),
@@ -141,46 +138,41 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
         ),
         ("segmentation", ["loss.name=dice"], "name is 'dice', the checkpoint's is 'dice_ce'"),
     ],
+    indirect=["task"],
 )
 def test_a_run_does_not_go_on_when_it_has_ended_or_in_another_way(
-    name, overrides, message, tasks, request, tmp_path
+    task, first, overrides, message, tmp_path
 ):
-    is_detector = name == "detection"
-    run, _ = request.getfixturevalue("trained" if is_detector else "segmented")
-    more = [*(() if is_detector else FROZEN), f"resume={run}", *overrides]
     with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):
-        in_process(tasks[name].script, tasks[name].line(tmp_path / "r", *more), tmp_path)
+        task.train(tmp_path / "r", f"resume={first[0]}", *overrides)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_holds_a_run_is_not_written_to(trained, tasks, tmp_path):
+def test_a_folder_that_holds_a_run_is_not_written_to(trained, detection):
     run, _ = trained
     before = (run / "config.yaml").read_text()
     with pytest.raises(SystemExit, match=r"^error: run_dir=.* holds a run already"):
-        in_process("train_det.py", tasks["detection"].line(run, "seed=1"), tmp_path)
+        detection.train(run, "seed=1")
     assert (run / "config.yaml").read_text() == before
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_an_automatic_batch_size_leaves_the_run_of_that_number(tasks, tmp_path, capsys):
+def test_an_automatic_batch_size_leaves_the_run_of_that_number(segmentation, tmp_path, capsys):
     """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""
-    runs = {}
-    for value in ("auto", "2"):
-        options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={value}"
-        line = tasks["segmentation"].line(tmp_path / value, *FROZEN, *options)
-        in_process("train_seg.py", line, tmp_path)
-        runs[value] = loaded(tmp_path / value)
-        assert OmegaConf.load(tmp_path / value / "config.yaml").recipe.batch_size == 2
+    runs = []
+    for size in ("auto", "2"):
+        options = "input.patches=40", "trainer.max_steps=2", f"recipe.batch_size={size}"
+        runs.append(segmentation.train(tmp_path / size, *options))
+        assert OmegaConf.load(runs[-1] / "config.yaml").recipe.batch_size == 2
     assert "2 (20 steps per epoch of 40 images)" in capsys.readouterr().out
-    assert runs["auto"]["keel_run"] == runs["2"]["keel_run"]
-    assert runs["auto"]["state_dict"].keys() == runs["2"]["state_dict"].keys()
-    for name, value in runs["auto"]["state_dict"].items():
-        assert torch.equal(value, runs["2"]["state_dict"][name]), name
+    found, expected = map(loaded, runs)
+    assert found["keel_run"] == expected["keel_run"]
+    torch.testing.assert_close(found["state_dict"], expected["state_dict"], rtol=0, atol=0)
 
 
-def test_what_is_frozen_stays_and_the_rest_is_trained(segmented, tasks, tmp_path):
+def test_what_is_frozen_stays_and_the_rest_is_trained(segmented, segmentation, tmp_path):
     """The seed gives the weights that the run began with."""
-    parts = tasks["segmentation"].parts(tmp_path / "r", *FROZEN)
+    parts = segmentation.parts(tmp_path / "r")
     before, after = parts.module.state_dict(), loaded(segmented[0])["state_dict"]
     kept = {key for key in after if torch.equal(before[key], after[key])}
     stem = tuple(f"network.backbone.{name}" for name in ("conv1", "bn1"))
@@ -188,11 +180,11 @@ def test_what_is_frozen_stays_and_the_rest_is_trained(segmented, tasks, tmp_path
     assert len(kept) == 3
 
 
-def test_a_segmenters_backbone_serves_a_detector(segmented, tasks, tmp_path):
+def test_a_segmenters_backbone_serves_a_detector(segmented, detection, tmp_path):
     """The way back is in tests/tasks/test_backbone_of_both_tasks.py."""
     best = segmented[0] / "checkpoints" / "best.ckpt"
     options = f"backbone.weights={best}", "backbone.norm=group"
-    backbone = tasks["detection"].parts(tmp_path / "r", *options).backbone
+    backbone = detection.parts(tmp_path / "r", *options).backbone
     state = loaded(segmented[0], "best")["state_dict"]
     theirs = {key: state[f"network.backbone.{key}"] for key in backbone.state_dict()}
     # The stem sees three channels in place of one: its weights are shared out.
@@ -202,10 +194,10 @@ def test_a_segmenters_backbone_serves_a_detector(segmented, tasks, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_score_every_image_once_and_leave_one_folder(root, tmp_path):
+def test_two_processes_score_every_image_once_and_leave_one_folder(detection, root, tmp_path):
     """Of five images each process gets three; the scores are those of one process."""
     overrides = "trainer.devices=2", "trainer.strategy=ddp", "data.test=null", "recipe.epochs=4"
-    output = finished("train_det.py", det_command(root, "runs/r", *overrides), tmp_path)
+    output = finished("train_det.py", detection.line("runs/r", *overrides), tmp_path)
     run = tmp_path / "runs" / "r"
     assert list(run.parent.iterdir()) == [run]
     assert output.count("Keel: Faster R-CNN") == 1
@@ -216,7 +208,9 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(root, tmp_pat
     truth = root / "annotations" / "instances_val.json"
     options = "--output=scores.json", "--device=cpu", "--precision=32"  # as the run
     finished("evaluate.py", [run, truth, root / "images", *options], tmp_path)
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    expected = json.loads((run / "metrics.json").read_text())["scores"]
+    scores, expected = (
+        read_json(tmp_path / "scores.json"),
+        read_json(run / "metrics.json")["scores"],
+    )
     assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert scores["ap"] > 0
