@@ -19,10 +19,8 @@ from tests.backbones.adapters.timm_models import FAMILIES, ONE_SIZE
 from tests.tasks.data_sets import boxes
 
 QUICK = ["test_convnext", "test_efficientnet", "test_resnet", "test_vit"]
-NAMES = [
-    *QUICK,
-    *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
-]
+SLOW = [name for name in FAMILIES if name not in QUICK]
+NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 SMALL = {"fpn_channels": 8, "rois_per_image": 8, "head_width": 16}
 
 
@@ -55,9 +53,8 @@ def test_a_detector_takes_a_step(name):
     norm = choose_norm(choice, batch_size=2)
     freeze = int(choose_freeze(choice, usual=2, recipe=Recipe()).value)
     options = DetectorOptions(**SMALL, min_size=side, max_size=side)
-    network, card = new_detector(
-        choice, options, data=boxes("cell"), norm=norm.value, freeze=freeze
-    )
+    parts = {"norm": norm.value, "freeze": freeze}
+    network, card = new_detector(choice, options, data=boxes("cell"), **parts)
     assert set(card.options.features) == set(network.backbone.body.channels)
     target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]]), "labels": torch.tensor([1])}
     images = [torch.rand(3, side, side) for _ in range(2)]
@@ -124,8 +121,7 @@ def test_a_detector_stands_on_the_features_there_are(name, features, sizes):
 
 def test_an_image_of_another_size_is_refused_with_the_size():
     backbone = build_chosen(choice_of("levit_128s"), in_channels=3, norm="batch", freeze=0)
-    message = r"made for images of 224 x 224 and failed on images of 64"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="made for images of 224 x 224 and failed on images of 64"):
         backbone(torch.rand(2, 3, 64, 64))
 
 

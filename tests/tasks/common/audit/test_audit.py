@@ -211,9 +211,7 @@ def test_a_stage_that_moved_before_it_thaws_stops_the_run(tmp_path):
         audited(tmp_path, plant, freeze=5, unfreeze={"c5": 1})
 
 
-def test_a_trainable_stage_without_a_gradient_stops_the_run_at_its_first_step(
-    tmp_path, monkeypatch
-):
+def test_a_trainable_stage_without_a_gradient_stops_the_run(tmp_path, monkeypatch):
     def detached(self, x):
         return self.head(self.norm(self.backbone(x).detach()))
 

@@ -66,9 +66,7 @@ def _scratch(monkeypatch):
         ),
     ],
 )
-def test_images_stay_in_memory_within_a_quarter_of_it_and_volumes_in_half_of_the_disk(
-    wanted, size, free, disk, value, reason
-):
+def test_where_decoded_images_stay(wanted, size, free, disk, value, reason):
     """``disk`` is what is free there for volumes; None for images, which do not go there."""
     volumes = disk is not None
     decision = choose_cache(wanted, size=size, free=free, disk=disk or 0, prefers_disk=volumes)

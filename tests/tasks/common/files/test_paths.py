@@ -39,9 +39,7 @@ def test_names_beyond_the_limit_are_counted_and_the_nearest_ignores_case():
         (existing_folder, "train.json", r"is a file; expected a folder.*holds .* 'train.json'"),
     ],
 )
-def test_a_missing_path_names_the_deepest_folder_there_is_and_the_nearest_name(
-    tmp_path, monkeypatch, find, path, message
-):
+def test_a_missing_path_tells_what_is_there(tmp_path, monkeypatch, find, path, message):
     monkeypatch.chdir(tmp_path)
     Path("train.json").touch()
     Path("images").mkdir()
@@ -108,9 +106,7 @@ def test_a_backslash_is_a_slash_where_that_is_the_file(pictures):
         ("1.png", "1.jpg", "'1.png' has another suffix"),
     ],
 )
-def test_a_file_that_is_not_there_is_shown_as_given_and_where_it_was_found(
-    pictures, name, found, advice
-):
+def test_a_missing_file_is_shown_where_it_was_found(pictures, name, found, advice):
     with pytest.raises(FileNotFoundError) as caught:
         named_file(pictures, name, what="image")
     said = str(caught.value)

@@ -51,8 +51,6 @@ def tiff(compression, pixels=NUMBERS, *, tile=None, bigtiff=False, byteorder="<"
         ("", lambda: tiff("jpegxl")),
     ],
 )
-def test_a_lossy_compression_is_named_whatever_the_file_is_called(
-    tmp_path, expected, content, name
-):
+def test_a_lossy_compression_is_named(tmp_path, expected, content, name):
     (tmp_path / name).write_bytes(content())
     assert read_flat(tmp_path / name, stored=True).lossy == expected

@@ -60,9 +60,7 @@ def test_the_gpu_is_taken_where_there_is_one(pretend, wanted, cuda, expected):
         ("fp16", "cuda", {}, "16-mixed", "as configured"),
     ],
 )
-def test_auto_precision_is_what_the_hardware_is_good_at(
-    pretend, wanted, device, hardware, value, reason
-):
+def test_precision_follows_from_the_hardware(pretend, wanted, device, hardware, value, reason):
     pretend(**hardware)
     decision = precision(wanted, device=device)
     assert decision.value == value
@@ -91,9 +89,7 @@ def test_denormals_are_zero_afterwards():
         (0, None, 5),
     ],
 )
-def test_threads_are_those_given_then_openmps_then_the_cores(
-    monkeypatch, given, variable, expected
-):
+def test_threads_are_as_given_or_openmps_or_the_cores(monkeypatch, given, variable, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(5)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if variable is not None:
@@ -128,9 +124,7 @@ def test_a_trained_network_computes_in_the_precision_that_was_asked_for(wanted, 
         ("9", "10", "inactive_file 0\n", 0),
     ],
 )
-def test_free_memory_is_that_of_the_container_where_it_has_less(
-    tmp_path, most, used, stat, expected
-):
+def test_a_container_may_have_less_free_memory(tmp_path, most, used, stat, expected):
     """All but what it uses; its cache of files counts as free."""
     assert free_memory(tmp_path) is None  # as where it is not Linux
     (tmp_path / "proc").mkdir()

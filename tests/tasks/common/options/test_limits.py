@@ -17,32 +17,20 @@ from tasks.common.options.limits import (
     number,
 )
 
+OR_AUTO = integer(0, least=0, also={"auto": "auto"})
+OR_INF = number(1, least=0, also={math.inf: "inf"})
+OR_NULL = number(1, least=0, most=1, noun="share", also={None: "null"})
 NO_INTEGERS = [0, 1.0, 2.5, True, "1", None, math.inf]
 LIMITS = [  # text, field, values that fit, values that do not
     ("an integer of at least 1", integer(1, least=1), [1, 10**12], NO_INTEGERS),
-    (
-        "an integer of at least 0, or auto",
-        integer(0, least=0, also={"auto": "auto"}),
-        [0, "auto"],
-        [-1, "cpu", False, [3]],
-    ),
+    ("an integer of at least 0, or auto", OR_AUTO, [0, "auto"], [-1, "cpu", False, [3]]),
     ("a number of at least 0", number(0, least=0), [0, 0.0, 7.5], [-0.1, math.nan, math.inf, "1"]),
     ("a number above 0", number(1, above=0), [1e-9], [0, -1, True, None]),
     ("a number from 0 to 1", number(1, least=0, most=1), [0, 1], [-0.1, 1.1, math.nan]),
     ("a share from 0 to below 1", number(0, least=0, below=1, noun="share"), [0, 0.9], [1, -1]),
     ("a number above 0 and up to 1", number(1, above=0, most=1), [0.1, 1], [0, 1.1]),
-    (
-        "a number of at least 0, or inf",
-        number(1, least=0, also={math.inf: "inf"}),
-        [0, math.inf],
-        [-1, math.nan, -math.inf],
-    ),
-    (
-        "a share from 0 to 1, or null",
-        number(1, least=0, most=1, noun="share", also={None: "null"}),
-        [None, 0.5],
-        [2, "null"],
-    ),
+    ("a number of at least 0, or inf", OR_INF, [0, math.inf], [-1, math.nan, -math.inf]),
+    ("a share from 0 to 1, or null", OR_NULL, [None, 0.5], [2, "null"]),
     ("sgd, lion or adamw", choice("sgd", ("sgd", "lion", "adamw")), ["sgd", "adamw"], ["", "adam"]),
     ("two", checked((1, 2), "two", lambda v: len(v) == 2), [(1, 2)], [(1,)]),
 ]

@@ -41,9 +41,7 @@ def test_the_norm_follows_from_weights_and_batch(weights, norm, batch_size, valu
         ("random", "auto", 2, {"c4": 1}, "0", "no weights were loaded"),
     ],
 )
-def test_the_frozen_stages_follow_from_weights_and_recipe(
-    weights, freeze, usual, unfreeze, value, reason
-):
+def test_frozen_stages_follow_from_the_weights(weights, freeze, usual, unfreeze, value, reason):
     choice = BackboneChoice(name="resnet18", weights=weights, freeze=freeze)
     decision = choose_freeze(choice, usual=usual, recipe=Recipe(unfreeze=unfreeze))
     assert (decision.value, decision.reason) == (value, reason)
@@ -52,9 +50,8 @@ def test_the_frozen_stages_follow_from_weights_and_recipe(
 def test_another_freeze_and_weights_of_an_unset_variable_are_refused():
     """An empty string would train from scratch, with its random stages frozen."""
     for freeze in ("two", "2", 1.5, None):
-        with pytest.raises(
-            ValueError, match=rf"takes an integer of .*, or auto, got {freeze!r}\.$"
-        ):
+        message = rf"takes an integer of .*, or auto, got {freeze!r}\.$"
+        with pytest.raises(ValueError, match=message):
             BackboneChoice(name="resnet18", freeze=freeze)
     with pytest.raises(ValueError, match="a tag such as imagenet, a file, or random, got ''"):
         BackboneChoice(name="resnet18", weights="")

@@ -16,9 +16,7 @@ from tasks.common.recipe.recipe import Recipe
         (2, 3, 8, 48, 0.06),
     ],
 )
-def test_the_learning_rate_is_scaled_with_the_effective_batch(
-    batch_size, accumulate, devices, images, lr
-):
+def test_the_learning_rate_grows_with_the_batch(batch_size, accumulate, devices, images, lr):
     recipe = Recipe(batch_size=batch_size, accumulate=accumulate, lr=0.02, lr_images=16)
     assert recipe.effective_batch(devices) == images
     assert recipe.peak_lr(devices) == pytest.approx(lr)

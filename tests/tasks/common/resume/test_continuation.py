@@ -65,9 +65,7 @@ def test_another_run_may_not_go_on(path, card, changes, message):
         ({"flip": 0.5}, {}, 1, r"recipe.restarts is 1, the checkpoint's is 0\."),
     ],
 )
-def test_options_of_an_earlier_version_have_the_defaults_of_what_is_new(
-    tmp_path, before, now, restarts, message
-):
+def test_options_newer_than_the_checkpoint_have_defaults(tmp_path, before, now, restarts, message):
     """An earlier version kept what was given, with the name of the function that took it."""
     defaults = {"flip": 0.5, "shift": 0.0, "scale": (1.0, 1.0)}
     path = save(tmp_path / "last.ckpt", settings=settings(augment=before))

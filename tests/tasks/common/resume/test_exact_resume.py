@@ -5,13 +5,9 @@ The tasks' own runs are compared in ``tests/scripts``.
 """
 
 import math
-import multiprocessing
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 
 import lightning
 import numpy as np
@@ -19,11 +15,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.common.data.loading import prepare_worker
-from tasks.common.resume import stop
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
 from tasks.common.run.fit import fit
@@ -213,44 +207,6 @@ def test_a_signal_in_the_last_of_so_many_steps_lets_the_run_end(tmp_path):
     losses, status = run(tmp_path, Net(("train", 0, 4)), steps=3, minutes=0)
     assert (len(losses), status) == (5, 0)
     assert steps_in(tmp_path, "best.ckpt", "last.ckpt") == [3, 3]
-
-
-def test_loaders_that_ignore_signals_are_killed(monkeypatch):
-    """Else Python would wait for ever, after a stop, while something still holds the loader."""
-    kept = {number: signal.getsignal(number) for number in (2, 15, signal.SIGCHLD)}
-    registered = []
-    monkeypatch.setattr(stop.atexit, "register", registered.append)
-    options = {"num_workers": 1, "persistent_workers": True, "worker_init_fn": prepare_worker}
-    iterator = iter(DataLoader(torch.zeros(2), **options))
-    next(iterator)
-    (loader,) = multiprocessing.active_children()
-    stop.StopSignals().listen(confirms=False)
-    os.kill(loader.pid, signal.SIGTERM)
-    loader.join(0.2)
-    assert loader.exitcode is None
-    registered[0]()
-    loader.join(10)
-    assert loader.exitcode == -signal.SIGKILL
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.slow
-def test_a_process_does_not_wait_for_loaders_that_ignore_its_signals():
-    """They are killed before multiprocessing waits for them."""
-    program = """
-import torch
-from torch.utils.data import DataLoader
-from tasks.common.data.loading import prepare_worker
-from tasks.common.resume.stop import StopSignals
-options = {"num_workers": 2, "persistent_workers": True, "worker_init_fn": prepare_worker}
-loader = DataLoader(torch.zeros(4), **options)
-next(iter(loader))
-StopSignals().listen(confirms=False)
-raise SystemExit(143)
-"""
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    assert done.returncode == 143
 
 
 def test_a_second_ctrl_c_stops_at_once_and_leaves_what_was_saved(tmp_path, whole, capfd):

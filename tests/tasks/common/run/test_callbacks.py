@@ -51,9 +51,7 @@ def last(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
-def test_a_crash_while_writing_leaves_the_old_checkpoint_and_no_partial_file(
-    last, monkeypatch, error
-):
+def test_a_crash_while_writing_leaves_the_old_checkpoint(last, monkeypatch, error):
     AtomicCheckpointIO().save_checkpoint({"step": 1}, last)
 
     def crash(_checkpoint, partial):
@@ -74,9 +72,7 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint_and_no_partial_file(
         ("last.ckpt", {"last.ckpt": 3, "previous.ckpt": 2}),
     ],
 )
-def test_a_checkpoint_replaces_the_old_one_and_the_last_one_becomes_the_previous(
-    tmp_path, name, kept
-):
+def test_a_checkpoint_replaces_the_one_before(tmp_path, name, kept):
     path = tmp_path / name
     for step in (1, 2, 3):
         AtomicCheckpointIO().save_checkpoint({"step": step}, str(path))

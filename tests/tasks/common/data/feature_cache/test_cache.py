@@ -10,12 +10,10 @@ from backbones import build_backbone
 from tasks.common.data.feature_cache import cache as module
 from tasks.common.data.feature_cache import key, store
 from tasks.common.data.feature_cache.cache import FeatureCache, FillFeatureCache
-from tasks.common.data.feature_cache.check import check_feature_cache
 from tasks.common.data.feature_cache.entry import Entry, batch_maps, keep_maps, same_entry
 from tasks.common.data.feature_cache.options import CacheOptions
-from tasks.common.machine.options import PRECISIONS, TrainerOptions
+from tasks.common.machine.options import PRECISIONS
 from tasks.common.options.limits import limits_of
-from tasks.common.recipe.recipe import Recipe
 
 SIDES = (32, 64, 96)
 BODY = {"weights": "random", "out_features": ["c4", "c5"], "freeze": 4}
@@ -271,28 +269,6 @@ def test_maps_come_back_channels_last_and_smaller_ones_filled_up_with_zeros():
     maps = [torch.ones(1, 2, 1), torch.full((2, 1, 1), 2.0)]
     batch = batch_maps([Entry({"c4": m}, {}) for m in maps])["c4"]
     assert batch.tolist() == [[[[1.0, 1.0], [0.0, 0.0]]], [[[2.0, 0.0], [2.0, 0.0]]]]
-
-
-def check(backbone, *, views=2, epochs=4, devices=1):
-    recipe, options = Recipe(epochs=epochs), TrainerOptions(devices=devices)
-    check_feature_cache(CacheOptions(views=views), backbone, recipe=recipe, options=options)
-
-
-@pytest.mark.parametrize(
-    ("name", "freeze", "options", "message"),
-    [
-        ("resnet18", 2, {}, r"at least 3 frozen stages, and 2 are frozen: add backbone.freeze=3"),
-        ("dynamic_resnet18", 3, {}, "without gates, whose shares are part of the loss"),
-        ("resnet18", 3, {"views": 5}, r"at most as many views as there are epochs, 4"),
-        ("resnet18", 3, {"devices": 2}, r"takes trainer.devices=1, got 2"),
-    ],
-)
-def test_runs_that_can_have_none_are_told_why(name, freeze, options, message):
-    backbone = build_backbone(name, weights="random", freeze=freeze)
-    with pytest.raises(ValueError, match=rf"feature_cache.views=\d .*{message}"):
-        check(backbone, **options)
-    # Frozen stages are in eval mode, where stochastic depth does nothing.
-    check(build_backbone("resnet18", weights="random", freeze=3, drop_path=0.5))
 
 
 def test_what_the_options_take():
