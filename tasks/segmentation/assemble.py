@@ -23,11 +23,12 @@ from tasks.segmentation.model.frozen_features import PatchEncoder, check_views
 from tasks.segmentation.model.losses import build_loss
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import AugmentOptions, InputOptions, LossOptions, UNetOptions
-from tasks.segmentation.scores.metrics import check_tolerance
 
 _FROZEN = 0  # with 16 images of WBC freezing stem and c2 cost 0.007 of Dice (README)
 _SPREAD = {"instance", "batch", "sync_batch"}
 """Norms that cannot train on a map of one pixel, of which a last batch may have one only."""
+
+_Setup = Setup[SegmenterCard, AugmentOptions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,8 @@ def assemble(cfg: DictConfig) -> Parts:
     setup = Setup.read(cfg, SegmenterCard, AugmentOptions)
     loss = LossOptions(**plain_values(cfg.loss))
     model, inputs = UNetOptions(**plain_values(cfg.model)), InputOptions(**plain_values(cfg.input))
-    check_tolerance(cfg.tolerance)
     splits, split_options = read_splits(cfg.data, policy=cfg.on_bad_image)
     model, inputs, choices = _resolved(setup, model, inputs, splits)
-    frozen = int(choices.freeze.value)
     network, card = new_segmenter(
         setup.choice,
         model,
@@ -68,7 +67,7 @@ def assemble(cfg: DictConfig) -> Parts:
         data=splits.train.cases,
         channels=splits.train.facts[0].channels,
         norm=choices.norm.value,
-        freeze=frozen,
+        freeze=int(choices.freeze.value),
         start=setup.start,
     )
     own = {"loss": asdict(loss), "split": asdict(split_options), "cases": splits.digests()}
@@ -78,18 +77,16 @@ def assemble(cfg: DictConfig) -> Parts:
         loss=DeepSupervision(labelled),
         recipe=setup.recipe,
         card=card,
-        settings=setup.settings(frozen=frozen, own=own),
+        settings=setup.settings(frozen=network.backbone.frozen, own=own),
         tolerance=cfg.tolerance,
         devices=setup.options.devices,
     )
     loading = choose_loading(setup.options, setup.where, size=splits.decoded_size(), once="volume")
-    data = _data(setup, splits, card, loading=loading)
-    _cache_features(setup, data, module)
     return Parts(
         setup=setup,
         loading=loading,
         module=module,
-        data=data,
+        data=_data(setup, splits, module, loading),
         has_test=splits.test is not None,
         splits=splits,
         loss=loss,
@@ -98,14 +95,12 @@ def assemble(cfg: DictConfig) -> Parts:
 
 
 def _data(
-    setup: Setup[SegmenterCard, AugmentOptions],
-    splits: Splits,
-    card: SegmenterCard,
-    *,
-    loading: Loading,
+    setup: _Setup, splits: Splits, module: SegmentationModule, loading: Loading
 ) -> SegmentationDataModule:
-    return SegmentationDataModule(
-        train=(splits.train.cases, splits.train.facts),
+    """Return the batches; if the options say so, as what the frozen stages make of them."""
+    card, train = module.card, splits.train
+    data = SegmentationDataModule(
+        train=(train.cases, train.facts),
         val=splits.val.cases,
         test=splits.tested.cases,
         options=card.input,
@@ -116,28 +111,17 @@ def _data(
         seed=setup.seed,
         cache=loading.cache.value,
         folder=loading.folder,
-        sizes=(splits.train.sizes(), splits.val.sizes()),
+        sizes=(train.sizes(), splits.val.sizes()),
     )
-
-
-def _cache_features(
-    setup: Setup[SegmenterCard, AugmentOptions],
-    data: SegmentationDataModule,
-    module: SegmentationModule,
-) -> None:
-    """Give the batches as what the frozen stages make of them, if the options say so."""
-    inputs = module.card.input
-    check_views(setup.cache.views, inputs, slices=sum(facts.shape[0] for facts in data.facts))
-    decides = {"input": asdict(inputs), "augment": asdict(setup.augment), "seed": setup.seed}
-    encoder = PatchEncoder(module.network, data.train.split, options=inputs, decides=decides)
+    check_views(setup.cache.views, card.input, slices=sum(facts.shape[0] for facts in train.facts))
+    decides = {"input": asdict(card.input), "augment": asdict(setup.augment), "seed": setup.seed}
+    encoder = PatchEncoder(module.network, train.cases, options=card.input, decides=decides)
     setup.cache_features(data, encoder)
+    return data
 
 
 def _resolved(
-    setup: Setup[SegmenterCard, AugmentOptions],
-    model: UNetOptions,
-    inputs: InputOptions,
-    splits: Splits,
+    setup: _Setup, model: UNetOptions, inputs: InputOptions, splits: Splits
 ) -> tuple[UNetOptions, InputOptions, Choices]:
     """Return the options with nothing left to ``auto``, and the reasons."""
     choice, batch_size = setup.choice, setup.recipe.batch_size
@@ -146,12 +130,9 @@ def _resolved(
     facts, coarsest = splits.train.facts, coarsest_stride(choice, norm=norm.value)
     spread = bool(_SPREAD & {norm.value, decoder_norm.value})
     normalisation = choose_normalisation(inputs, [case.dtype for case in facts])
-    patch, reason = choose_patch(
-        inputs,
-        [(case.shape[1], case.shape[2]) for case in facts],
-        multiple=coarsest,
-        smallest=coarsest * (2 if spread else 1),
-    )
+    sizes = [case.shape[1:] for case in facts]
+    smallest = coarsest * (2 if spread else 1)
+    patch, reason = choose_patch(inputs, sizes, multiple=coarsest, smallest=smallest)
     patches = choose_patches(inputs, slices=sum(case.shape[0] for case in facts))
     inputs = replace(inputs, normalisation=normalisation.value, patch=patch, patches=patches)
     _check_input(inputs, setup.augment, flat=facts[0].flat)

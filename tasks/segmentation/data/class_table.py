@@ -112,26 +112,24 @@ def _given(classes: Any) -> ClassTable:  # noqa: ANN401 (an option)
             "data.classes takes names by value, such as {0: background, 255: nucleus}, or colours "
             f"by name, such as {{background: [0, 0, 0], cell: [255, 0, 0]}}, got {classes!r}."
         )
-    colours: dict[int, str] = {}
-    for key, value in classes.items():
-        by_key = _colours(key)
-        found = by_key or _colours(value)
-        for colour in found:
-            name = value if by_key else key
-            if colours.setdefault(colour, name) != name:
-                raise UserError(
-                    f"data.classes has the colour {colour_text(colour)} for {colours[colour]!r} "
-                    f"and for {name!r}; expected each colour once."
-                )
-        if not found and colours:
-            break
-    if not colours:
+    by_name = [
+        (value, found) if (found := _colours(key)) else (key, _colours(value))
+        for key, value in classes.items()
+    ]
+    if not any(found for _, found in by_name):
         return class_table({_whole(value): name for value, name in classes.items()})
-    if not all(_colours(key) or _colours(value) for key, value in classes.items()):
+    if not all(found for _, found in by_name):
         raise UserError(
             f"data.classes has colours and other values: {dict(classes)}; expected a colour for "
             "each class, such as '#ff0000' or [255, 0, 0]."
         )
+    colours: dict[int, str] = {}
+    for name, colour in ((name, colour) for name, found in by_name for colour in found):
+        if colours.setdefault(colour, name) != name:
+            raise UserError(
+                f"data.classes has the colour {colour_text(colour)} for {colours[colour]!r} "
+                f"and for {name!r}; expected each colour once."
+            )
     return class_table(colours, colours=True)
 
 

@@ -49,14 +49,12 @@ class SegmentationDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.transform = transform
         self.facts = train[1]
-        alone = cache == "memory" and workers == 0
         scratch: Path | Literal["memory"] | None = folder if cache == "disk" else None
         if cache == "memory" and workers:
             scratch = "memory"
+        limit = sys.maxsize if cache == "memory" and not workers else 0
         self.train, self.val = (
-            CaseStore(
-                cases, options, limit=sys.maxsize if alone else 0, sizes=each, scratch=scratch
-            )
+            CaseStore(cases, options, limit=limit, sizes=each, scratch=scratch)
             for cases, each in zip((train[0], val), sizes, strict=True)
         )
         self.test = CaseStore(test, options, limit=0)

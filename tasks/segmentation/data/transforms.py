@@ -39,9 +39,8 @@ class PatchTransform:
         mask = moved["mask"]
         if labels.ndim == 3:
             mask = np.atleast_3d(mask).transpose(2, 0, 1)
-        return self._recoloured(
-            planes, np.random.default_rng(draw_seed(seed, _COLOUR))
-        ), np.ascontiguousarray(mask)
+        random = np.random.default_rng(draw_seed(seed, _COLOUR))
+        return self._recoloured(planes, random), np.ascontiguousarray(mask)
 
     def _recoloured(
         self, image: NDArray[np.float32], random: np.random.Generator
@@ -71,14 +70,8 @@ def _shape_steps(options: AugmentOptions, library: Any) -> list[Any]:  # noqa: A
     if options.rotation or options.scale != (1.0, 1.0):
         turn = (-options.rotation, options.rotation)
         zoom = (options.scale[0], options.scale[1])
-        steps.append(
-            library.Affine(scale=zoom, rotate=turn, keep_ratio=True, border_mode=edge, p=1)
-        )
+        steps += [library.Affine(scale=zoom, rotate=turn, keep_ratio=True, border_mode=edge, p=1)]
     if options.elastic:
-        alpha = options.elastic * _ALPHA_PER_PIXEL
-        steps.append(
-            library.ElasticTransform(
-                alpha=alpha, sigma=10, approximate=True, border_mode=edge, p=0.5
-            )
-        )
+        bend, alpha = library.ElasticTransform, options.elastic * _ALPHA_PER_PIXEL
+        steps += [bend(alpha=alpha, sigma=10, approximate=True, border_mode=edge, p=0.5)]
     return steps

@@ -27,18 +27,16 @@ def choose_norms(
     built with it. ``auto`` is `tasks.common.recipe.build.choose_norm` for the backbone, and for the
     decoder, which is never loaded, ``batch`` from 8 images per device on, ``group`` below.
     """
+    left_open = options.norm == "auto"
+    decoder = Decision(value=options.norm, reason="as configured")
     if start is not None:
         own = Decision(value=start.card.options.norm, reason="that of init_from")
-        told = Decision(value=options.norm, reason="as configured")
-        return start.norm(choice), own if options.norm == "auto" else told
-    if options.norm != "auto":
-        decoder = Decision(value=options.norm, reason="as configured")
-    elif batch_size < SMALL_BATCH:
-        decoder = Decision(value="group", reason=f"{batch_size} images per batch")
-    else:
-        decoder = Decision(value="batch", reason=f"{batch_size} images per batch")
+        return start.norm(choice), own if left_open else decoder
+    if left_open:
+        norm = "group" if batch_size < SMALL_BATCH else "batch"
+        decoder = Decision(value=norm, reason=f"{batch_size} images per batch")
     able = norms_of(choice)
-    if choice.norm == "auto" and options.norm != "auto" and (able is None or options.norm in able):
+    if choice.norm == "auto" and not left_open and (able is None or options.norm in able):
         return Decision(value=options.norm, reason="that of the decoder"), decoder
     return choose_norm(choice, batch_size=batch_size), decoder
 
@@ -78,9 +76,7 @@ def new_segmenter(
         exif=data.exif,
         gray_or_rgb=data.channels is not None,
     )
-    network = ResNetUNet(
-        backbone, num_classes=len(card.class_names), in_channels=in_channels, options=options
-    )
+    network = card.around(backbone)
     if start is not None:
         start.load(network, card)
     return network, card

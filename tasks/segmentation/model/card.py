@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from backbones import Backbone
 from tasks.common.images.orientation import check_exif
 from tasks.common.options.limits import with_tuples
 from tasks.common.resume.card import (
@@ -78,7 +79,7 @@ class SegmenterCard(NetworkCard):
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card of which `to_dict` made these values."""
         classes = with_tuples(card["classes"])
-        classes["values"] = tuple(tuple(values) for values in classes["values"])
+        classes["values"] = tuple(map(tuple, classes["values"]))
         inputs = InputOptions(**with_tuples(card["input"]))
         parts = {
             "options": UNetOptions(**with_tuples(card["options"])),
@@ -101,12 +102,13 @@ class SegmenterCard(NetworkCard):
 
     def build(self) -> ResNetUNet:
         """Return the segmenter with random weights."""
-        return ResNetUNet(
-            self.new_backbone(),
-            num_classes=len(self.class_names),
-            in_channels=self.in_channels,
-            options=self.options,
-        )
+        return self.around(self.new_backbone())
+
+    def around(self, backbone: Backbone) -> ResNetUNet:
+        """Return the segmenter with a given backbone and a random decoder."""
+        classes, options = len(self.class_names), self.options
+        in_channels = self.in_channels
+        return ResNetUNet(backbone, num_classes=classes, in_channels=in_channels, options=options)
 
 
 def input_channels(channels: int, inputs: InputOptions) -> int:

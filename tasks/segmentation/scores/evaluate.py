@@ -18,7 +18,7 @@ from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.formats.files import check_same_grid, stem_of, suffix_of
-from tasks.segmentation.data.layouts.folder import folder_cases, named_cases
+from tasks.segmentation.data.layouts.folder import by_name, folder_cases, named_cases
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
 from tasks.segmentation.data.masks.read import labels_of, read_mask_files
 from tasks.segmentation.data.store import load_case
@@ -101,14 +101,7 @@ def _numbered(masks: Path, images: Path) -> tuple[Case, ...]:
         if numbered := re.fullmatch(r"(.+)_\d{4}", stem_of(file.name)):
             channels[numbered[1]].append(file)
     folder = existing_folder(masks, what="mask folder")
-    truths: dict[str, Path] = {}
-    for file in _files(folder):
-        name = stem_of(file.name)
-        if truths.setdefault(name, file) != file:
-            raise UserError(
-                f"{folder}: {truths[name].name!r} and {file.name!r} are both the mask of {name!r}; "
-                "expected one. Rename or remove the other."
-            )
+    truths = by_name(folder, _files(folder), what="mask")
     all_numbered = len(files) == sum(map(len, channels.values()))
     if not (truths and truths.keys() <= channels.keys() and all_numbered):
         return ()
@@ -134,8 +127,7 @@ def evaluate_masks(
     is in the masks' unit, ``exif`` as of `CaseSet`, ``mask_suffix`` that of the true ones.
     """
     check_tolerance(tolerance)
-    cases, unit = {}, "px"
-    truths, answers = [], []
+    cases, truths, answers = {}, [], []
     with without_training():
         pairs = folder_cases(
             root=masks.absolute().parent,
@@ -143,24 +135,23 @@ def evaluate_masks(
             masks=str(masks.absolute()),
             mask_suffix=mask_suffix,
         )
+        classes = pairs.classes
         for case in pairs.cases:
             read = [
-                read_mask_files(paths, pairs.classes, axis=-1, exif=exif)
+                read_mask_files(paths, classes, axis=-1, exif=exif)
                 for paths in (case.masks, case.images)
             ]
-            truth, found = (labels_of(files, pairs.classes) for files in read)
+            truth, found = (labels_of(files, classes) for files in read)
             sizes = truth.shape[-3:], found.shape[-3:]
             check_same_grid(case.masks[0], case.images[0], sizes=sizes)
             truths.append(mask_facts(case.name, read[0]))
             answers.append(mask_facts(case.name, read[1]))
             place = read[0][0].geometry
-            unit = place.unit
-            scores = case_scores(found, truth, pairs.classes, place, tolerance=tolerance)
-            cases[case.name] = scores
-        compare_all_palettes([facts.palettes for facts in (*truths, *answers)], pairs.classes)
+            cases[case.name] = case_scores(found, truth, classes, place, tolerance=tolerance)
+        compare_all_palettes([facts.palettes for facts in (*truths, *answers)], classes)
     notes = [*pairs.notes, *(f"truth: {note}" for note in mask_notes(truths))]
     notes += [f"results: {note}" for note in mask_notes(answers)]
-    return cases, summarise(cases, pairs.classes), unit, notes
+    return cases, summarise(cases, classes), place.unit, notes
 
 
 def evaluate(

@@ -62,30 +62,28 @@ def _load(path: Path) -> tuple[NDArray[Any], Affine]:
     return values.reshape(*space, *size[3:], channels), _affine_of(reader)
 
 
-def _affine(path: Path) -> Affine:
-    return _affine_of(_header(path))
-
-
 def _affine_of(reader: Any) -> Affine:  # noqa: ANN401 (untyped)
     """Return the affine of the first three axes; a flat image lies at height 0."""
-    axes = reader.GetDimension()
-    space = min(axes, 3)
-    lps = np.eye(4)
-    directions = np.reshape(reader.GetDirection(), (axes, axes))[:space, :space]
+    lps, directions = np.eye(4), _directions(reader)
+    space = len(directions)
     lps[:space, :space] = directions * np.asarray(reader.GetSpacing()[:space])
     lps[:space, 3] = reader.GetOrigin()[:space]
     lps[:3] = _RAS @ lps[:3]
     return lps
 
 
+def _directions(reader: Any) -> NDArray[np.float64]:  # noqa: ANN401 (untyped)
+    """Return the directions of the axes in space, (2, 2) or (3, 3), without those of others."""
+    axes = reader.GetDimension()
+    return np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
+
+
 def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
     """Write with the image's directions, spacing and origin, and nothing else of its header."""
     itk, source = _simple_itk(path), _header(image)
-    axes = source.GetDimension()
-    space = min(axes, 3)
-    values = mask.transpose(2, 1, 0)
+    directions, values = _directions(source), mask.transpose(2, 1, 0)
+    space = len(directions)
     written = itk.GetImageFromArray(values[0] if space == 2 else values)
-    directions = np.reshape(source.GetDirection(), (axes, axes))[:space, :space]
     written.SetDirection(directions.ravel().tolist())
     written.SetSpacing(source.GetSpacing()[:space])
     written.SetOrigin(source.GetOrigin()[:space])
@@ -100,7 +98,7 @@ def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
 ITK: Final = VolumeType(
     suffixes=(".nrrd", ".nhdr", ".mha", ".mhd"),
     load=_load,
-    affine=_affine,
+    affine=lambda path: _affine_of(_header(path)),
     save=_save,
     written={".nhdr": ".nrrd", ".mhd": ".mha"},  # a mask is one file, which appears whole
 )

@@ -18,10 +18,6 @@ def _load(path: Path) -> tuple[NDArray[Any], Affine]:
     return np.asanyarray(image.dataobj), _in_millimetres(image)
 
 
-def _affine(path: Path) -> Affine:
-    return _in_millimetres(nib.load(path))
-
-
 def _in_millimetres(image: Any) -> Affine:  # noqa: ANN401 (untyped)
     factor = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
     return np.asarray(image.affine, dtype=np.float64) * [[factor], [factor], [factor], [1.0]]
@@ -50,5 +46,9 @@ def _scale(path: Path) -> str:
 
 
 NIFTI: Final = VolumeType(
-    suffixes=(".nii.gz", ".nii"), load=_load, affine=_affine, save=_save, scale=_scale
+    suffixes=(".nii.gz", ".nii"),
+    load=_load,
+    affine=lambda path: _in_millimetres(nib.load(path)),
+    save=_save,
+    scale=_scale,
 )

@@ -2,8 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -56,8 +55,14 @@ class VolumeType:
         spacings within 1 % are equal. Damaged files, and those without 2 or 3 axes beside channels,
         are refused.
         """
-        with _decoding(path):
+        try:
             stored, affine = self.load(path)
+        except UserError:
+            raise
+        except _DAMAGE as error:
+            raise UserError(
+                f"{path} cannot be decoded ({error}); restore the file or remove the case."
+            ) from error
         values = _voxels(stored, path)
         orientation = io_orientation(_checked(affine, path))
         values = apply_orientation(values, orientation)
@@ -87,18 +92,6 @@ def check_same_place(first: tuple[VolumeType, Path], other: tuple[VolumeType, Pa
         )
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise UserError(
-            f"{path} cannot be decoded ({error}); restore the file or remove the case."
-        ) from error
-
-
 def _voxels(values: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return (X, Y, Z, C) of (X, Y) or (X, Y, Z, ...), where one further axis has channels."""
     further = [size for size in values.shape[3:] if size > 1]  # NIfTI has time before channels
@@ -113,12 +106,9 @@ def _voxels(values: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _checked(affine: Affine, path: Path) -> Affine:
     spacing = voxel_sizes(affine)
+    known = np.isfinite(affine).all() and spacing.all()
     # The determinant of the directions alone: 1 for right angles, 0 if two of them coincide.
-    if (
-        not np.isfinite(affine).all()
-        or not spacing.all()
-        or (abs(np.linalg.det(affine[:3, :3] / spacing)) < _TOLERANCE)
-    ):
+    if not known or abs(np.linalg.det(affine[:3, :3] / spacing)) < _TOLERANCE:
         raise UserError(
             f"{path} has the affine {_text(affine)}, which does not say where its voxels are; "
             "expected finite numbers and an inverse. Repair its header."

@@ -1,6 +1,6 @@
 """Cases from a folder of images or volumes and a folder of masks, matched by their names."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +103,22 @@ def refuse_unmatched(images: Collection[str], masks: Collection[str], *, source:
         )
 
 
-def _files(folder: Path, *, what: str) -> dict[str, Path]:
+def by_name(folder: Path, paths: Iterable[Path], *, what: str) -> dict[str, Path]:
+    """Return files by their path in a folder without the suffix; two of one name are refused."""
     files: dict[str, Path] = {}
-    below = existing_folder(folder, what=f"{what} folder")
-    for path in files_below(below, suffixes=SUFFIXES):
+    for path in paths:
         name = stem_of(path.relative_to(folder))
-        if name in files:
+        if files.setdefault(name, path) != path:
             raise UserError(
                 f"{folder}: {files[name].name!r} and {path.name!r} are both the {what} of "
                 f"{name!r}; expected one. Rename or remove the other."
             )
-        files[name] = path
+    return files
+
+
+def _files(folder: Path, *, what: str) -> dict[str, Path]:
+    below = files_below(existing_folder(folder, what=f"{what} folder"), suffixes=SUFFIXES)
+    files = by_name(folder, below, what=what)
     if not files:
         raise UserError(
             f"{folder}: no {what} files; expected {', '.join(SUFFIXES)}. {contents(folder)}"

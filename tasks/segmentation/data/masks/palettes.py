@@ -73,17 +73,12 @@ def compare_palettes(masks: Sequence[Sequence[UsedPalette]], *, any_but_0: bool 
             colour = used.palette[index]
             other, first = colours.setdefault(index, (colour, used))
             if not _same(colour, other) and (index == 0 or not any_but_0):
-                raise UserError(
-                    f"the palettes of two masks differ: index {index} is {colour} in "
-                    f"{used.place}, but {other} in {first.place}; {_what_to_do()}"
-                )
+                raise _differ(f"index {index} is {colour} in", used, f"{other} in", first)
             place, first = indices.setdefault(colour[:7], (index, used))
             counts = place != index and (not any_but_0 or 0 in (place, index))
             if counts and not (_has(first, index, colour) or _has(used, place, colour)):
-                raise UserError(
-                    f"the palettes of two masks differ: the colour {colour} is index {index} in "
-                    f"{used.place}, but index {place} in {first.place}; {_what_to_do()}"
-                )
+                here = f"the colour {colour} is index {index} in"
+                raise _differ(here, used, f"index {place} in", first)
 
 
 def _same(colour: str, other: str) -> bool:
@@ -95,11 +90,12 @@ def _has(used: UsedPalette, index: int, colour: str) -> bool:
     return index < len(used.palette) and _same(used.palette[index], colour)
 
 
-def _what_to_do() -> str:
+def _differ(here: str, used: UsedPalette, there: str, first: UsedPalette) -> UserError:
     colours = (
         ' Or tell the classes by colour: data.classes=\'{background: "#000000", cell: "#ff0000"}\'.'
     )
-    return (
+    return UserError(
+        f"the palettes of two masks differ: {here} {used.place}, but {there} {first.place}; "
         "expected one table of colours for all masks. Save them with the same palette, or as gray "
         f"with one number per class.{advice(colours)}"
     )
