@@ -225,7 +225,7 @@ def _saved_conventions(config: KeelBackboneConfig) -> Conventions | None:
     if mean is None or std is None or epsilon is None:
         return None
     saved = Conventions(mean=tuple(mean), std=tuple(std), epsilon=epsilon)
-    return saved if len(mean) == config.in_channels else saved.for_channels(config.in_channels)
+    return saved.for_channels(config.in_channels)
 
 
 def _tensors(module: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:

@@ -205,8 +205,7 @@ def _read_card(encoder: SmpEncoder, state: dict[str, Any], prefix: str, *_: obje
     content = json.loads(bytes(card.tolist()))
     mean, std = tuple(content["mean"]), tuple(content["std"])
     saved = Conventions(mean=mean, std=std, epsilon=content["epsilon"])
-    count = encoder._in_channels
-    body.adopt(saved if len(mean) == count else saved.for_channels(count))
+    body.adopt(saved.for_channels(encoder._in_channels))
     if not body.frozen:
         body.freeze(min(content["frozen"], len(body.stages())))
     body.provenance = f"a state dict, whose weights were from {content['provenance']}"

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.choose import choose
+from backbones.choose import choose, choose_features
 from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.layers.attention import ATTENTIONS
@@ -16,9 +16,9 @@ from backbones.layers.gate import GATES
 from backbones.layers.hooks import ReLU
 from backbones.layers.norm import norm_factory
 from backbones.options import BackboneOptions
-from backbones.resnet.blocks import BLOCKS, BlockParts, BlockShape, PreActBlock, ResidualBlock
+from backbones.resnet.blocks import BLOCKS, BlockParts, PreActBlock
 from backbones.resnet.init import initialise
-from backbones.resnet.plan import StagePlan, features_of, in_order, plan_stages
+from backbones.resnet.plan import features_of, plan_stages
 from backbones.resnet.stem import STEMS, DeepStem
 from backbones.resnet.variants import ResNetSpec
 
@@ -47,7 +47,7 @@ class ResNet(Backbone):
     def __init__(self, spec: ResNetSpec, options: BackboneOptions | None = None) -> None:
         super().__init__()
         options = options or BackboneOptions()
-        wanted = in_order(spec, options.out_features)
+        wanted = choose_features(features_of(spec), options.out_features)
         block = choose(BLOCKS, spec.block, what="block")
         stem = choose(STEMS, spec.stem, what="stem")
         norm = norm_factory(options.norm)
@@ -67,7 +67,8 @@ class ResNet(Backbone):
                 attention=choose(ATTENTIONS, spec.attention, what="attention"),
                 gate=choose(GATES, spec.gate, what="gate"),
             )
-            self.add_module(f"layer{k}", _stage(block, plan, parts))
+            blocks = (block(shape, parts) for shape in plan.blocks)
+            self.add_module(f"layer{k}", nn.Sequential(*blocks))
             channels[plan.feature], strides[plan.feature] = plan.out_channels, plan.total_stride
         self.channels = {name: channels[name] for name in wanted}
         self.strides = {name: strides[name] for name in wanted}
@@ -163,19 +164,3 @@ def _deformed(spec: ResNetSpec, options: BackboneOptions) -> dict[str, str]:
         name: choose(stages, name, what="stage for deformable convolutions")
         for name in options.deformable
     }
-
-
-def _stage(
-    block: type[ResidualBlock | PreActBlock], plan: StagePlan, parts: BlockParts
-) -> nn.Sequential:
-    blocks = []
-    for index, rate in enumerate(plan.drop_path):
-        shape = BlockShape(
-            in_channels=plan.out_channels if index else plan.in_channels,
-            channels=plan.channels,
-            stride=1 if index else plan.stride,
-            dilations=(plan.dilations[1] if index else plan.dilations[0], plan.dilations[1]),
-            drop_path=rate,
-        )
-        blocks.append(block(shape, parts))
-    return nn.Sequential(*blocks)

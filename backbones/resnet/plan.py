@@ -1,11 +1,11 @@
 """The stages to build, from a variant and the options."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backbones.choose import choose
+from backbones.choose import choose, choose_features
 from backbones.errors import UserError
 from backbones.options import BackboneOptions
+from backbones.resnet.blocks import BlockShape
 from backbones.resnet.stem import STEMS
 from backbones.resnet.variants import ResNetSpec
 
@@ -15,32 +15,14 @@ class StagePlan:
     """One residual stage."""
 
     feature: str
-    in_channels: int
-    channels: int  # nominal width of its blocks
     out_channels: int
-    stride: int
-    dilations: tuple[int, int]  # of the first block's first 3x3 convolution, of all others
     total_stride: int  # stride of its output, against the image
-    drop_path: tuple[float, ...]  # of each block: how likely its residual is dropped
+    blocks: tuple[BlockShape, ...]
 
 
 def features_of(spec: ResNetSpec) -> list[str]:
     """Return the names of a variant's feature maps, finest first."""
     return [f"c{k}" for k in range(1, len(spec.depths) + 2)]
-
-
-def in_order(spec: ResNetSpec, names: Sequence[str] | None) -> list[str]:
-    """Return the requested feature names, finest first; all of them when None."""
-    known = features_of(spec)
-    if names is None:
-        return known
-    for name in names:
-        choose(dict.fromkeys(known), name, what="feature")
-    if not names or len(set(names)) != len(names):
-        raise UserError(
-            f"out_features takes one or more of {', '.join(known)}, each once, got {list(names)}."
-        )
-    return sorted(names)
 
 
 def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -> list[StagePlan]:
@@ -50,11 +32,12 @@ def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -
     to ``options.drop_path`` at the last (Huang et al., arXiv:1603.09382, equation 4, counted as in
     timm).
     """
-    last = in_order(spec, options.out_features)[-1]
+    last = choose_features(features_of(spec), options.out_features)[-1]
     output_stride, drop_path = options.output_stride, options.drop_path
     _check(spec, output_stride, drop_path)
     base = stride = _base_stride(spec)
-    rates = [drop_path * i / max(1, sum(spec.depths) - 1) for i in range(sum(spec.depths))]
+    count = sum(spec.depths)
+    rates = iter([drop_path * i / max(1, count - 1) for i in range(count)])
     plans: list[StagePlan] = []
     width, before = spec.stem_width, 1
     for k, depth in enumerate(spec.depths[: int(last[1:]) - 1]):
@@ -62,20 +45,17 @@ def plan_stages(spec: ResNetSpec, options: BackboneOptions, *, expansion: int) -
         stride *= step
         # A stage that does not stride dilates by 2 instead; its first block still has the
         # dilation of the stage before, as in torchvision.
-        dilation = base * 2**k // stride
-        plans.append(
-            StagePlan(
-                feature=f"c{k + 2}",
-                in_channels=width,
-                channels=spec.width * 2**k,
-                out_channels=spec.width * 2**k * expansion,
-                stride=step,
-                dilations=(before, dilation),
-                total_stride=stride,
-                drop_path=tuple(rates[sum(spec.depths[:k]) :][:depth]),
-            )
+        dilation, channels = base * 2**k // stride, spec.width * 2**k
+        first = BlockShape(
+            in_channels=width, channels=channels, stride=step, dilations=(before, dilation)
         )
-        width, before = plans[-1].out_channels, dilation
+        width, before = channels * expansion, dilation
+        other = BlockShape(in_channels=width, channels=channels, dilations=(dilation, dilation))
+        shapes = [first] + [other] * (depth - 1)
+        blocks = tuple(replace(shape, drop_path=next(rates)) for shape in shapes)
+        plans.append(
+            StagePlan(feature=f"c{k + 2}", out_channels=width, total_stride=stride, blocks=blocks)
+        )
     return plans
 
 

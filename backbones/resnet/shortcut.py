@@ -59,16 +59,10 @@ def _projection(
     return ConvNorm(in_channels, out_channels, 1, stride=stride, norm=norm)
 
 
-def _zero_pad(
-    in_channels: int, out_channels: int, stride: int, _dilation: int, _norm: NormFactory
-) -> nn.Module:
-    return ZeroPadShortcut(out_channels - in_channels, stride=stride)
-
-
 _SHORTCUTS: Final[dict[str, Callable[[int, int, int, int, NormFactory], nn.Module]]] = {
     "projection": _projection,
     "projection_always": _projection,
-    "zero_pad": _zero_pad,
+    "zero_pad": lambda i, o, stride, *_: ZeroPadShortcut(o - i, stride=stride),
     "average": MeanProjection,
 }
 

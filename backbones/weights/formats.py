@@ -94,11 +94,6 @@ def foreign(file: BinaryIO) -> tuple[str, str] | None:
     head = _head(file)
     if is_safetensors(file):
         return None
-    if not head:
-        return (
-            "truncated or damaged, or no weight file: it has no content (0 bytes)",
-            "fetch it again",
-        )
     for start, found in _BEGINNINGS.items():
         if head.startswith(start):
             return found
@@ -175,7 +170,9 @@ def _is_msgpack(head: bytes) -> bool:
     return head.startswith(_MAP) and (0xA0 <= key <= 0xBF or key in (0xD9, 0xDA))
 
 
+_EMPTY: Final = "truncated or damaged, or no weight file: it has no content (0 bytes)"
 _TESTS: Final[tuple[tuple[Callable[[bytes], bool], Any, Any], ...]] = (
+    (lambda head: not head, _EMPTY, "fetch it again"),
     (
         _is_page,
         "a web page, as a server sends it instead of a file that needs a login or is gone",

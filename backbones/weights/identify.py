@@ -31,7 +31,6 @@ class WeightFile:
     statement: Statement  # what it states about itself
     state: Mapping[str, Tensor]  # its tensors under our names, which may have a common prefix
     as_named: Mapping[str, Tensor]  # the same by its own names, which timm's keep
-    count: int  # how many tensors the file has
     wrapper: str  # the keys that led to them in the file, joined by dots
 
     def images(self, given: str | Conventions | None) -> tuple[ImageFormat | None, str]:
@@ -86,7 +85,6 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
         statement=statement,
         state=origin.rename(state),
         as_named=state,
-        count=len(tensors),
         wrapper=wrapper,
     )
 

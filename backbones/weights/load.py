@@ -144,84 +144,72 @@ def _prepare(
     """Return the file's tensors as this backbone takes them, and the report on them."""
     expected = backbone.file_state()
     first_conv = backbone.first_conv.removeprefix(backbone.key_prefix)
-    is_ours = bool(prefixes(file.state, first_conv)) or not prefixes(file.as_named, first_conv)
-    try:
-        given = backbone_state(file.state if is_ours else file.as_named, first_conv=first_conv)
-    except ValueError as error:
-        raise UserError(
-            f"{file.source.path} does not hold weights of {target.name!r}: {error}"
-            f"{describe(file.state, target.others_like(file))}"
-        ) from error
-    others = file.count - len(given)
-    given, converted = _converted(given, file, images, first_conv=first_conv)
-    norms = {
-        k: v for k, v in preactivation_norms(given).items() if k in expected.keys() - given.keys()
-    }
-    if norms:
-        given = {**given, **norms}
-        converted.append(f"added {len(norms)} tensors: norms of features, from the stages after")
+    given = _backbone_part(file, first_conv, target=target)
+    others = len(file.as_named) - len(given)
+    converted = _convert(given, file, images, first_conv=first_conv)
+    norms = {k: v for k, v in preactivation_norms(given).items() if k in expected}
+    if added := norms.keys() - given.keys():
+        given |= {k: norms[k] for k in norms if k in added}
+        converted.append(f"added {len(added)} tensors: norms of features, from the stages after")
     for pattern, count in _fresh(backbone, given).items():
         converted.append(f"{count} tensors {pattern} are not in the file and keep initial values")
-    have = given[first_conv].shape[1] if given[first_conv].ndim > 1 else 0
-    given, adapted = _fit_channels(given, expected, first_conv)
+    have, want = (_in_channels(state[first_conv]) for state in (given, expected))
+    if have not in (0, want):
+        given[first_conv] = adapt_first_conv(given[first_conv], want)
+        converted.append(f"{first_conv} from {have} to {want} input channels")
+    conventions = Conventions() if images is None else images.conventions()
     dropped = {"other parts of the model, such as a classifier": others} if others else {}
     dropped |= _drop(given, expected, backbone.unbuilt)
     return given, LoadReport(
         source=file.source.label,
         origin=file.origin.name + (f", below {file.wrapper!r}" if file.wrapper else ""),
         images="",
-        converted=(*converted, *adapted),
+        converted=tuple(converted),
         stages=_coverage(backbone, given),
         dropped=dropped,
-        conventions=_conventions(images, have=have, want=expected[first_conv].shape[1]),
+        conventions=conventions.for_channels(have or want).for_channels(want),
     )
 
 
-def _converted(
+def _backbone_part(file: WeightFile, first_conv: str, *, target: Target) -> dict[str, Tensor]:
+    """Return the file's tensors of the backbone, under our names or, for timm's, under its own."""
+    is_ours = bool(prefixes(file.state, first_conv)) or not prefixes(file.as_named, first_conv)
+    try:
+        return backbone_state(file.state if is_ours else file.as_named, first_conv=first_conv)
+    except ValueError as error:
+        raise UserError(
+            f"{file.source.path} does not hold weights of {target.name!r}: {error}"
+            f"{describe(file.state, target.others_like(file))}"
+        ) from error
+
+
+def _convert(
     given: dict[str, Tensor], file: WeightFile, images: ImageFormat | None, *, first_conv: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Add statistics that the file has folded into its norms, and convert BGR to RGB."""
+) -> list[str]:
+    """Add statistics that the file has folded into its norms, and convert BGR to RGB, in place."""
     notes = []
     if file.origin.folded:
         more = unit_statistics(given)
-        given = {**given, **more}
+        given |= more
         notes.append(
             f"added {len(more)} tensors: running statistics of 0 and 1, folded in the file"
         )
     if images is not None and images.bgr:
-        given = {**given, first_conv: images.in_rgb(given[first_conv])}
+        given[first_conv] = images.in_rgb(given[first_conv])
         notes.append("BGR to RGB, in the first convolution")
     if images is not None and images.white != 1:
         notes.append(f"[0, {images.white:g}] to [0, 1], in mean and std")
-    return given, notes
+    return notes
+
+
+def _in_channels(weight: Tensor) -> int:
+    return weight.shape[1] if weight.ndim > 1 else 0  # 0: refused with all other wrong shapes
 
 
 def _fresh(backbone: Backbone, given: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the `Backbone.neutral` patterns that a file has no tensor of, and their counts."""
     keys = {p: [k for k in backbone.file_state() if fnmatch(k, p)] for p in backbone.neutral}
     return {p: len(names) for p, names in keys.items() if names and not given.keys() & set(names)}
-
-
-def _conventions(images: ImageFormat | None, *, have: int, want: int) -> Conventions:
-    """Return the conventions for ``want`` channels; the file has ``have``."""
-    conventions = Conventions() if images is None else images.conventions()
-    for count in (have, want):
-        if count and count != len(conventions.mean):
-            conventions = conventions.for_channels(count)
-    return conventions
-
-
-def _fit_channels(
-    given: dict[str, Tensor], expected: Mapping[str, Tensor], first_conv: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Adapt the first convolution to the channels of the backbone."""
-    if given[first_conv].ndim != expected[first_conv].ndim:
-        return given, []  # refused with every other shape that does not fit
-    have, want = given[first_conv].shape[1], expected[first_conv].shape[1]
-    if have == want:
-        return given, []
-    adapted = f"{first_conv} from {have} to {want} input channels"
-    return {**given, first_conv: adapt_first_conv(given[first_conv], want)}, [adapted]
 
 
 def _drop(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones import UserError
+from backbones.choose import choose_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def plan_stages(
         names = _names(nominal)
         model = nominal if output_stride == 32 else make(output_stride=output_stride)
         whole = {*model.state_dict(), *_classifier(model)}
-        kept = _wanted(names, wanted)
+        kept = choose_features(list(names), wanted)
         last = names[kept[-1]]
         built = {name: index for name, index in names.items() if index <= last}
         prune(model, last)
@@ -95,17 +96,6 @@ def _names(model: Any) -> dict[str, int]:  # noqa: ANN401
         if stride > 1:
             names[f"c{stride.bit_length() - 1}"] = index
     return names
-
-
-def _wanted(names: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
-    """Return the wanted names, finest first."""
-    if wanted is None:
-        return list(names)
-    if not wanted or set(wanted) - set(names) or len(set(wanted)) != len(wanted):
-        raise UserError(
-            f"out_features takes one or more of {', '.join(names)}, each once, got {list(wanted)}."
-        )
-    return [name for name in names if name in wanted]
 
 
 def _stages(model: Any, names: dict[str, int], *, first: str) -> tuple[Stage, ...]:  # noqa: ANN401
