@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from tests.backbones.networks import starting, trained_looking, without
+from tests.backbones.networks import small_of, starting, trained_looking
 
 
 @pytest.fixture(params=[copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
@@ -31,9 +31,9 @@ def state(theirs):
 
 
 @pytest.fixture
-def small(state):
-    """Without c5, which is three quarters of it."""
-    return without(state, "layer4.")
+def small(theirs):
+    """Without c4 and c5, which are nineteen twentieths of it."""
+    return small_of(theirs)
 
 
 @pytest.fixture

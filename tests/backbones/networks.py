@@ -23,6 +23,11 @@ def without(state, *names):
     return {key: value for key, value in state.items() if not key.startswith(names)}
 
 
+def small_of(model):
+    """Return the state dict of torchvision's network without c4 and c5."""
+    return without(model.state_dict(), "layer3.", "layer4.")
+
+
 def on_meta(build, *args, **options):
     """Build without memory: names and shapes alone."""
     with torch.device("meta"):

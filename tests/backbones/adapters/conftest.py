@@ -13,10 +13,8 @@ from backbones.resnet.variants import VARIANTS
 from tests.backbones.adapters.small import CARD
 from tests.backbones.networks import trained_looking
 
-NARROW = [
-    *("resnet18", "resnet50", "cbam_resnet18", "dynamic_resnet18", "res2net50_26w_4s"),
-    "resnetv2_18",
-]
+NARROW = ["resnet18", "resnet50", "cbam_resnet18", "dynamic_resnet18", "resnetv2_18"]
+NARROW += ["res2net50_26w_4s"]
 
 
 @pytest.fixture(scope="module", autouse=True)

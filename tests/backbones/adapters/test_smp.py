@@ -11,6 +11,7 @@ from backbones import build_backbone, list_backbones
 from backbones.adapters.smp import SmpEncoder, register_encoder
 from backbones.resnet.variants import VARIANTS
 from tests.backbones.adapters.small import CARD
+from tests.backbones.errors import refuses
 
 register_encoder("narrow_resnet18")
 register_encoder("short_resnet18")
@@ -41,22 +42,17 @@ def test_every_registered_name_is_an_encoder():
     assert {f"keel-{name}" for name in VARIANTS} <= set(smp.encoders.get_encoder_names())
 
 
-def test_forward_and_backward(encoder_name, image):
-    encoder = random_encoder(encoder_name, in_channels=3)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_forward_and_backward(encoder_name, channels):
+    encoder = random_encoder(encoder_name, in_channels=channels)
+    image = torch.rand(2, channels, 64, 64)
     maps = encoder(image)
     assert len(maps) == 6
     assert maps[0] is image
     assert [x.shape[1] for x in maps] == encoder.out_channels
+    assert encoder.out_channels[0] == len(encoder.body.conventions.mean) == channels
     sum(x.square().mean() for x in maps[1:] if x.numel()).backward()
     assert all(p.grad is not None for p in encoder.parameters())
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_channels_of_the_image(encoder_name, channels):
-    encoder = random_encoder(encoder_name, in_channels=channels).eval()
-    maps = encoder(torch.rand(1, channels, 64, 64))
-    assert encoder.out_channels[0] == maps[0].shape[1] == channels
-    assert len(encoder.body.conventions.mean) == channels
 
 
 @pytest.mark.parametrize(("depth", "stride"), [(1, 32), (3, 32), (4, 32), (5, 32), (5, 8), (5, 16)])
@@ -75,7 +71,7 @@ def test_depth_and_dilation(name, encoder_name, image, depth, stride):
 
 @pytest.mark.parametrize("depth", [0, 6])
 def test_a_depth_out_of_range_is_refused(encoder_name, depth):
-    with pytest.raises(ValueError, match=rf"^depth takes 1 to 5 features, got {depth}\.$"):
+    with refuses(rf"^depth takes 1 to 5 features, got {depth}\.$"):
         random_encoder(encoder_name, depth=depth)
 
 
@@ -100,8 +96,7 @@ def test_a_captured_graph_gives_the_same(encoder_name, image, change):
 def test_scripting_is_refused_and_tracing_is_not(image):
     encoder = random_encoder("keel-short_resnet18").eval()
     assert not encoder._is_torch_scriptable
-    message = r"^torch.jit.script cannot express the code of .*torch.jit.trace\.$"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of"):
         torch.jit.script(encoder)
     traced = torch.jit.trace(encoder, image)
     torch.testing.assert_close(traced(image[:1])[5], encoder(image[:1])[5])
@@ -141,14 +136,14 @@ def test_dilating_keeps_weights_frozen_stages_and_mode(weights, image):
     assert encoder.body.frozen == 2
     assert not encoder.body.training
     assert str(weights) in encoder.body.provenance
-    with pytest.raises(ValueError, match=r"^output_stride takes 8 or 16, got 4\.$"):
+    with refuses(r"^output_stride takes 8 or 16, got 4\.$"):
         encoder.make_dilated(4)
 
 
 def test_weights_that_cannot_be_had_are_never_left_out():
     with pytest.raises(ConnectionError, match="Do one of three things"):
         smp.Unet("keel-resnet18")  # smp's default is encoder_weights="imagenet"
-    with pytest.raises(ValueError, match=r"did you mean 'imagenet'"):
+    with refuses(r"did you mean 'imagenet'"):
         smp.Unet("keel-resnet18", encoder_weights="imagnet")
 
 
@@ -181,7 +176,7 @@ def test_preprocessing_is_that_of_the_weights(weights):
 
 def test_a_norm_is_registered_under_a_name_of_its_own(weights):
     name = register_encoder("narrow_resnet18", norm="frozen_batch", encoder_name="keel-frozen")
-    with pytest.raises(ValueError, match=r"^norm='frozen_batch' would fix what was never trained"):
+    with refuses(r"^norm='frozen_batch' would fix what was never trained"):
         smp.Unet(name, encoder_weights=None)(torch.rand(1, 3, 32, 32))
     model = smp.Unet(name, encoder_weights=str(weights))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.encoder.modules())
@@ -192,7 +187,7 @@ def test_strides_that_no_decoder_takes_are_refused():
         r"^smp's decoders take features of the strides 2, 4, 8, 16, 32 \(of which the first may be "
         r"missing\); 'resnet20_cifar' has 1, 1, 2, 4\. Take another backbone\.$"
     )
-    with pytest.raises(ValueError, match=message):
+    with refuses(message):
         smp.Unet("keel-resnet20_cifar", encoder_weights=None)
 
 
@@ -201,7 +196,7 @@ def test_strides_that_no_decoder_takes_are_refused():
 def test_every_name_is_in_every_decoder_or_refused_by_its_strides(name):
     with torch.device("meta"):
         if list(build_backbone(name).strides.values()) != [2, 4, 8, 16, 32]:
-            with pytest.raises(ValueError, match="Take another backbone"):
+            with refuses("Take another backbone"):
                 random_encoder(f"keel-{name}")
             return
         for decoder in DECODERS:

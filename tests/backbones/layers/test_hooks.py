@@ -47,7 +47,7 @@ def gradients(network, image):
     return [p.grad for p in network.parameters() if p.grad is not None]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "dynamic_resnet18"])
+@pytest.mark.parametrize("name", [*NAMES, "dynamic_resnet18", "resnet50"])
 def test_every_layer_is_seen_as_the_plain_path_calls_it(name, monkeypatch):
     network, image = build(name), picture(2)
     unwatched = network(image)

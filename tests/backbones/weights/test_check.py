@@ -47,9 +47,7 @@ def test_torchvisions_networks_look_like_themselves(name):
     [("resnet34", "resnet50", "resnet50_caffe"), pytest.param(BUILDERS, marks=pytest.mark.slow)],
     ids=["three", "all"],
 )
-def test_a_file_of_a_default_of_the_other_task_is_answered_with_the_command(
-    tmp_path, monkeypatch, names
-):
+def test_a_file_for_the_other_task_is_refused_with_the_command(tmp_path, monkeypatch, names):
     """`train_seg.py backbone.weights=R-50.pkl`, whose default is resnet34."""
     monkeypatch.setattr(registry, "BUILDERS", {name: BUILDERS[name] for name in names})
     state = on_meta(torchvision.models.resnet50).state_dict()

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d
 
-from backbones import Conventions, build_backbone
+from backbones import Conventions
 from backbones.weights.conventions import CONVENTIONS
 from tests.backbones.errors import refuses
 from tests.backbones.networks import close, without
 from tests.backbones.weights import spelling
-from tests.backbones.weights.small import same_features
+from tests.backbones.weights.small import build, same_features
 from tests.backbones.weights.spelling import (
     CV2_HALF,
     HALF,
@@ -41,6 +41,7 @@ def lightning(state):
     return {"state_dict": state, "pytorch-lightning_version": "2.5.0"}
 
 
+X, LAST = torch.ones(21, 8, 1, 1), "classifier.4.weight"  # torchvision's segmenters' last layer
 ONLINE = {
     "byol": lambda s: below("online_encoder.", s) | below("target_encoder.", zeros(s)),
     "byol, a net in it": lambda s: ONLINE["byol"](below("net.", s)),
@@ -49,15 +50,13 @@ ONLINE = {
         "online_network_state_dict": spelling.children(s, "encoder."),
         "target_network_state_dict": spelling.children(zeros(s), "encoder."),
     },
-    "simclr": lambda s: {
-        "state_dict": below("encoder.", s) | {"projector.0.weight": torch.ones(1)}
-    },
+    "simclr": lambda s: {"state_dict": below("encoder.", s) | {"projector.0.weight": X}},
     "simclr, numbered": lambda s: spelling.children(s, "f."),
     "solo-learn": lambda s: lightning(
         below("backbone.", s) | below("momentum_backbone.", zeros(s))
     ),
     "lightly": lambda s: {"state_dict": spelling.children(s)},
-    "smp": lambda s: below("encoder.", s) | {"decoder.x.bias": torch.ones(1)},
+    "smp": lambda s: below("encoder.", s) | {"decoder.x.bias": X},
     "mmdetection without its configuration": lambda s: mmlab(s, "a = (", "cfg"),
     "transformers without its notes": lambda s: spelling.transformers(s),
 }
@@ -78,10 +77,8 @@ OWN = {  # what people train on images of their own, by names that are torchvisi
     "averaged": lambda s: {"model": zeros(s), "model_ema": below("module.", bare(s) | head(2))},
     "Lightning": lambda s: lightning(below("model.", s)),
     "Lightning, no prefix": lightning,
-    "a backbone and a classifier": lambda s: below("backbone.", bare(s))
-    | head(2, name="classifier"),
-    "a segmenter of other classes": lambda s: below("backbone.", bare(s))
-    | {"classifier.4.weight": torch.ones(2, 8, 1, 1)},
+    "a classifier beside": lambda s: below("backbone.", bare(s)) | head(2, name="classifier"),
+    "a segmenter of other classes": lambda s: below("backbone.", bare(s)) | {LAST: X[:2]},
     "a mean teacher": lambda s: {"student": zeros(bare(s)), "teacher": bare(s)},
 }
 UNKNOWN = ONLINE | OWN
@@ -97,7 +94,7 @@ def test_a_file_of_unknown_conventions_asks_for_them(theirs, small, save, kind):
         r"<name> for a run\), one of imagenet, .*caffe.*none.*Nothing was loaded\."
     )
     with refuses(message):
-        build_backbone("resnet18", weights=path, out_features=["c4"])
+        build(weights=path)
     ours = same_features(path, theirs, HALF, origin="", conventions="inception")
     assert "(inception, as given)" in ours.provenance
 
@@ -109,29 +106,27 @@ def test_only_notes_that_exist_are_named_in_the_message(small, tmp_path, notes):
     path = hub(tmp_path, spelling.transformers(small), **notes)
     also = "".join(rf" {name}\.json beside it does not say either\." for name in notes)
     with refuses(rf"which\.{also} A wrong mean"):
-        build_backbone("resnet18", weights=path, out_features=["c4"])
+        build(weights=path)
 
 
 def test_a_meta_without_a_configuration_is_not_named_in_the_message(small, save):
     path = save({"meta": {"mmdet_version": "2.0", "epoch": 3}, "state_dict": small})
     with refuses(r"this one does not say which\. A wrong mean"):
-        build_backbone("resnet18", weights=path, out_features=["c4"])
+        build(weights=path)
 
 
 def test_a_gray_file_asks_for_conventions_and_has_no_colours_to_reorder(shallow, save):
     first = shallow["conv1.weight"].sum(1, keepdim=True)
     path = save(shallow | head(1000) | {"conv1.weight": first})
-    file = {"weights": path, "in_channels": 1, "out_features": ["c2"]}
+    file = {"weights": path, "in_channels": 1}
     with refuses(r"this one does not say which\. A wrong mean"):
-        build_backbone("resnet18", **file)
-    backbone = build_backbone("resnet18", **file, conventions="caffe")
+        build(**file)
+    backbone = build(**file, conventions="caffe")
     assert torch.equal(backbone.conv1.weight, first)
     assert backbone.conventions.mean == pytest.approx(((103.53 + 116.28 + 123.675) / 3 / 255,))
 
 
-def test_a_card_is_in_the_checkpoint_or_in_the_metadata_of_safetensors(
-    theirs, small, save, tmp_path
-):
+def test_a_card_is_in_the_checkpoint_or_in_safetensors_metadata(theirs, small, save, tmp_path):
     exported = tmp_path / "exported.safetensors"
     card = json.dumps(HALF_CARD | {"epsilon": 1e-5, "backbone": "resnet18"})
     save_file({k: v.clone() for k, v in small.items()}, exported, metadata={"keel": card})
@@ -148,9 +143,9 @@ def test_conventions_that_are_given_win_over_the_files(theirs, small, save):
 
 def test_conventions_that_nobody_knows_are_refused(shallow, save):
     with refuses(r"^unknown conventions 'imagnet'; did you mean 'imagenet'\?"):
-        build_backbone("resnet18", weights=save(shallow), conventions="imagnet")
+        build(weights=save(shallow), conventions="imagnet")
     with refuses(r"^conventions='caffe' says what loaded weights expect"):
-        build_backbone("resnet18", weights="random", conventions="caffe")
+        build(weights="random", conventions="caffe")
 
 
 PREPROCESSOR = {"do_normalize": True, "do_rescale": True, "rescale_factor": 0.00392156862745098}
@@ -180,7 +175,7 @@ def test_a_repository_of_timm(theirs, small, tmp_path):
     # Another network, whose tensors have the same shapes.
     path = hub(tmp_path, small, config=config | {"architecture": "resnetblur18"})
     with refuses(r"is of a resnetblur18, says config\.json beside it, and was"):
-        build_backbone("resnet18", weights=path)
+        build(weights=path)
 
 
 def test_json_beside_a_file_of_another_name_is_ignored(theirs, small, save):

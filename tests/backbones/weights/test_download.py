@@ -159,9 +159,7 @@ NO_SPACE = r"no space in .*checkpoints for file://.*; nothing of it was kept\. F
     [(OSError(errno.ENOSPC, "No space left on device"), NO_SPACE), (KeyboardInterrupt(), "^$")],
     ids=["a full disk", "Ctrl-C"],
 )
-def test_a_download_that_is_ended_from_here_leaves_no_file(
-    source, target, monkeypatch, error, message
-):
+def test_a_download_ended_from_here_leaves_no_file(source, target, monkeypatch, error, message):
     def end(*_, **__):
         raise error
 

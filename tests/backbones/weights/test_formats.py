@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from backbones import build_backbone
 from backbones.weights.read import read_checkpoint
 from tests.backbones.errors import refuses
 from tests.backbones.networks import starting
+from tests.backbones.weights.small import build, holds
 from tests.backbones.weights.spelling import written
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "counter": torch.tensor(7)}
@@ -170,16 +170,13 @@ def test_one_part_alone_is_answered_with_the_index(first, tmp_path, stem, suffix
         (tmp_path / f"{stem}.{suffix}.index.json").write_text("{}")
     message = rf"is part 2 of 3 of the weights; give their index .*/{stem}\.{suffix}\.index\.json, "
     with refuses(message + where):
-        build_backbone("resnet18", weights=path)
+        build(weights=path)
     whole = tmp_path / f"{stem}-00001-of-00001.{suffix}"
     torch.save(first, whole)
-    read = build_backbone("resnet18", weights=whole, out_features=["c2"])
-    assert read.conventions.mean[0] == 0.485
+    assert build(weights=whole).conventions.mean[0] == 0.485
 
 
 def test_a_compressed_file_reaches_the_backbone(shallow, save, tmp_path):
     path = tmp_path / "resnet18.pth.xz"
     path.write_bytes(lzma.compress(save(shallow).read_bytes(), preset=0))
-    file = {"weights": path, "conventions": "imagenet"}
-    backbone = build_backbone("resnet18", **file, out_features=["c2"])
-    assert torch.equal(backbone.conv1.weight, shallow["conv1.weight"])
+    holds(build(weights=path, conventions="imagenet"), shallow)

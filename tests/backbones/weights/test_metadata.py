@@ -8,8 +8,8 @@ from backbones.weights.metadata import stated
 from tests.backbones.weights.spelling import MM2_CAFFE
 
 
-def says(content, state=None, *, hub=True):
-    return stated(content, state or {}, hub=hub)
+def says(content, state=None):
+    return stated(content, state or {}, hub=True)
 
 
 HALF_IMAGES = {"image_mean": [0.5], "image_std": [0.5]}
@@ -76,9 +76,3 @@ def test_detectron2s_mean_tells_the_order_of_the_colours(mean, bgr):
 )
 def test_what_cannot_be_a_mean_and_a_std_is_ignored(content):
     assert says(content).images is None
-
-
-def test_json_beside_a_file_of_another_origin_is_ignored():
-    config = {"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}
-    assert says({"config.json": config}).images is not None
-    assert says({"config.json": config}, hub=False).images is None

@@ -1,6 +1,6 @@
 """One network, spelt as every project spells it: recognised from the file, and the same features.
 
-c5 is left out, being three quarters of each file: test_renames has its names.
+c4 and c5 are left out, being most of each file: test_renames has their names.
 """
 
 import copy
@@ -13,11 +13,10 @@ import torch
 import torchvision
 from torchvision.models.resnet import Bottleneck
 
-from backbones import build_backbone
 from tests.backbones.errors import refuses
-from tests.backbones.networks import batch_norms, trained_looking, without
+from tests.backbones.networks import batch_norms, small_of, trained_looking, without
 from tests.backbones.weights import spelling
-from tests.backbones.weights.small import same_features
+from tests.backbones.weights.small import build, same_features
 from tests.backbones.weights.spelling import (
     CAFFE,
     CV2_HALF,
@@ -48,11 +47,6 @@ def fold(model):
 @pytest.fixture(scope="module")
 def folded(theirs):
     return fold(copy.deepcopy(theirs))
-
-
-def small_of(model):
-    """As the fixture of that name."""
-    return without(model.state_dict(), "layer4.")
 
 
 def moco(state, good, bad):
@@ -142,7 +136,7 @@ def test_a_caffe2_pickle(folded, tmp_path, wrapped, norm):
     assert ours.conventions.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
     assert ours.conventions.std == pytest.approx((1 / 255,) * 3)
     for line in (
-        "converted: added 30 tensors: running statistics of 0 and 1",
+        "converted: added 20 tensors: running statistics of 0 and 1",
         "converted: BGR to RGB, in the first convolution",
         "converted: [0, 255] to [0, 1], in mean and std",
     ):
@@ -153,9 +147,7 @@ def test_a_caffe2_pickle_of_bottlenecks_strides_as_caffe(tmp_path):
     """Against torchvision's network with the stride moved."""
     model = fold(trained_looking(torchvision.models.ResNet(Bottleneck, [3, 4, 1, 1])))
     model.layer2[0].conv1.stride, model.layer2[0].conv2.stride = (2, 2), (1, 1)
-    path = write_pickle(
-        tmp_path / "R-50.pkl", spelling.caffe2(without(model.state_dict(), "layer3.", "layer4."))
-    )
+    path = write_pickle(tmp_path / "R-50.pkl", spelling.caffe2(small_of(model)))
     told = {"origin": "Caffe2 (detectron2's MSRA)", "out_features": ["c3"]}
     same_features(path, model, CAFFE, name="resnet50_caffe", **told)
 
@@ -178,15 +170,15 @@ def test_a_file_of_timms_own_names(name, tmp_path):
     """Its hub's folder says what it wants of an image; here as resnetv2_50 does."""
     model = trained_looking(timm.create_model(name))
     config = {"architecture": name, "pretrained_cfg": HALF_CARD}
-    path = hub(tmp_path, model.state_dict(), config=config)
-    ours = same_features(path, model, HALF, origin="timm", name=name, out_features=["c5"])
+    path = hub(tmp_path, without(model.state_dict(), "layer4.", "stages.3."), config=config)
+    ours = same_features(path, model, HALF, origin="timm", name=name, out_features=["c3"])
     assert ours.conventions.std == (0.5,) * 3
 
 
 @pytest.mark.parametrize("name", ["resnet18d", "resnetv2_18"])
 def test_a_file_of_timms_own_names_alone_asks_for_conventions(name, save):
     with refuses(r"comes from timm.*, whose files are made for images of di"):
-        build_backbone(name, weights=save(timm.create_model(name).state_dict()))
+        build(name, weights=save(timm.create_model(name).state_dict()))
 
 
 def test_a_deep_stem_of_mmlab(save):

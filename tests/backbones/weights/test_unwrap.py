@@ -56,36 +56,25 @@ def test_none_or_several_candidates_are_refused(state, count):
         backbone_state(state, first_conv="conv1.weight")
 
 
+OTHER = prefixed("a.")
 FOUND = {  # the checkpoint, and the keys that lead to the state dict in it
     "bare": (OURS, ""),
-    "lightning": (
-        {"state_dict": OURS, "epoch": 3, "optimizer_states": [{"state": {}}]},
-        "state_dict",
-    ),
+    "lightning": ({"state_dict": OURS, "optimizer_states": [{"state": {}}]}, "state_dict"),
     "torchvision's reference": ({"model": OURS, "optimizer": {"param_groups": []}}, "model"),
     "tutorial": ({"model_state_dict": OURS}, "model_state_dict"),
     "nested": ({"model": {"state_dict": OURS}}, "model.state_dict"),
     "beside plain values": (OURS | {"epoch": 3, "arch": "resnet18"}, ""),
-    "torchvision's average": ({"model": prefixed("a."), "model_ema": OURS}, "model_ema"),
-    "timm's average": (
-        {"state_dict": prefixed("a."), "state_dict_ema": OURS, "arch": "x"},
-        "state_dict_ema",
-    ),
-    "dino": ({"student": prefixed("a."), "teacher": OURS}, "teacher"),
+    "torchvision's average": ({"model": OTHER, "model_ema": OURS}, "model_ema"),
+    "timm's average": ({"state_dict": OTHER, "state_dict_ema": OURS}, "state_dict_ema"),
+    "dino": ({"student": OTHER, "teacher": OURS}, "teacher"),
     "empty wrappers": ({"state_dict": {}, "model": {"epoch": 1}, "blobs": OURS}, "blobs"),
     **{k: ({k: OURS, "epoch": 3}, k) for k in ("net", "module", "network", "model_state")},
-    "an encoder of two parts": ({"encoder": OURS, "decoder": prefixed("a.")}, "encoder"),
-    "a backbone of two parts": ({"backbone": OURS, "head": prefixed("a.")}, "backbone"),
-    "an average in a module": (
-        {"net": prefixed("a."), "ema": {"decay": 0.9, "module": OURS}},
-        "ema.module",
-    ),
-    "an unknown key, beside an optimiser": (
-        {"epoch": torch.tensor(3), "my_own": OURS, "optimizer": OPTIMIZER},
-        "my_own",
-    ),
+    "an encoder of two parts": ({"encoder": OURS, "decoder": OTHER}, "encoder"),
+    "a backbone of two parts": ({"backbone": OURS, "head": OTHER}, "backbone"),
+    "an average in a module": ({"net": OTHER, "ema": {"decay": 0.9, "module": OURS}}, "ema.module"),
+    "an unknown key": ({"epoch": X, "my_own": OURS, "optimizer": OPTIMIZER}, "my_own"),
     "unknown keys": ({"run": {"best": {"weights": OURS}}, "config": {"lr": 1}}, "run.best.weights"),
-    "an average under an unknown key": ({"net_g": prefixed("a."), "net_g_ema": OURS}, "net_g_ema"),
+    "an average under an unknown key": ({"net_g": OTHER, "net_g_ema": OURS}, "net_g_ema"),
     "an average that is none": ({"ema": {"decay": X}, "net_g": OURS}, "net_g"),
 }
 
@@ -105,7 +94,7 @@ def test_a_checkpoint_without_tensors_is_refused_with_its_keys(checkpoint):
 def test_two_unknown_keys_that_hold_a_state_dict_are_named():
     message = r"^several keys hold a state dict, 'net_g', 'net_d'; expected one\. Save the one"
     with refuses(message):
-        unwrap({"net_g": OURS, "net_d": prefixed("a."), "epoch": 3})
+        unwrap({"net_g": OURS, "net_d": OTHER, "epoch": 3})
 
 
 def test_a_checkpoint_that_holds_itself_ends():

@@ -1,11 +1,13 @@
-"""timm's own files as its hub lays them out, into timm's networks and into ours."""
+"""timm's own files as its hub lays them out and by timm's tags, into timm's networks and ours."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from timm.layers import FrozenBatchNormAct2d
 from timm.models import save_for_hf
 
 from backbones import build_backbone, list_backbones
@@ -13,6 +15,7 @@ from backbones.plugins import timms_name
 from backbones.weights import hub
 from backbones.weights.locate import in_timm
 from tests.backbones.errors import refuses
+from tests.backbones.networks import trained_looking
 from tests.backbones.weights.spelling import HALF_CARD
 from tests.backbones.weights.spelling import hub as hub_folder
 
@@ -26,12 +29,9 @@ SLOW = ["convnext_atto", "regnety_002", "mobilenetv3_small_050"]
 )
 def laid(request, tmp_path_factory):
     """A model of timm's with statistics that matter, and its folder, written by timm itself."""
-    torch.manual_seed(1)
-    model = timm.create_model(request.param, pretrained=False)
-    with torch.no_grad():
-        model.train()(torch.rand(2, 3, 64, 64))
+    model = trained_looking(timm.create_model(request.param))
     folder = tmp_path_factory.mktemp(request.param)
-    save_for_hf(model.eval(), str(folder), safe_serialization="both")
+    save_for_hf(model, str(folder), safe_serialization="both")
     return SimpleNamespace(name=request.param, model=model, folder=folder)
 
 
@@ -66,7 +66,7 @@ def test_the_hub_and_timms_names_are_read_by_the_same_code(laid, weights, image,
 
 def test_a_file_of_timms_hub_is_loaded_into_our_network_of_that_name(laid, image):
     if laid.name not in list_backbones():
-        with pytest.raises(ValueError, match=rf"unknown backbone '{laid.name}'"):
+        with refuses(rf"unknown backbone '{laid.name}'"):
             build_backbone(laid.name, weights=laid.folder)
         return
     ours = build_backbone(laid.name, weights=laid.folder).eval()
@@ -82,7 +82,7 @@ def test_a_configuration_from_before_timm_0_9_is_read(laid, tmp_path):
     backbone = build_backbone(f"timm/{laid.name}", weights=tmp_path)
     assert backbone.conventions.mean == (0.1, 0.2, 0.3)
     other = "resnet34" if laid.name != "resnet34" else "resnet18"
-    with pytest.raises(ValueError, match=rf"is of a {laid.name}, says config\.json beside it"):
+    with refuses(rf"is of a {laid.name}, says config\.json beside it"):
         build_backbone(f"timm/{other}", weights=tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_file_of_gray_images_is_loaded(tmp_path, image):
 def test_advice_names_backbones_that_exist(into, architecture, tmp_path):
     config = {"architecture": architecture, "pretrained_cfg": HALF_CARD}
     hub_folder(tmp_path, {"conv1.weight": torch.zeros(64, 3, 7, 7)}, config=config)
-    with pytest.raises(ValueError, match=rf"is of a {architecture}, says config") as caught:
+    with refuses(rf"is of a {architecture}, says config") as caught:
         build_backbone(into, weights=tmp_path)
     quoted = set(str(caught.value).split("'")) - {into}
     named = [part for part in quoted if part.startswith((architecture, "timm/"))]
@@ -120,3 +120,87 @@ def test_what_timm_can_build_is_known():
     assert in_timm("timm/resnet18.a1_in1k")
     assert not in_timm("resnet18")
     assert not in_timm("timm/resnet18_of_nobody")
+
+
+# timm's own tags, from a file that stands for what its hub has.
+
+TINY = "timm/test_efficientnet"
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return trained_looking(timm.create_model("test_efficientnet"))
+
+
+@pytest.fixture
+def asked(tiny, tmp_path, monkeypatch):
+    """Let its weights be what the hub has for every name; return what is asked for."""
+    path, repositories = hub_folder(tmp_path, tiny.state_dict()), []
+
+    def hub_file(repository, *, revision):
+        assert revision is None
+        repositories.append(repository)
+        return path
+
+    monkeypatch.setattr(hub, "hub_file", hub_file)
+    return repositories
+
+
+def features(model, image):
+    return model.forward_intermediates(image, intermediates_only=True)
+
+
+def test_imagenet_means_timms_default_weights(asked, tiny, image):
+    backbone = build_backbone(TINY, weights="imagenet", freeze=2).eval()
+    torch.testing.assert_close([*backbone(image).values()], features(tiny, image))
+    assert asked == [timm.get_pretrained_cfg("test_efficientnet").hf_hub_id]
+    assert backbone.provenance.startswith("timm's test_efficientnet, from")
+    assert backbone.conventions.mean == timm.get_pretrained_cfg("test_efficientnet").mean
+    assert backbone.frozen == 2
+
+
+@pytest.mark.parametrize("tag", ["timm/resnet18.a3_in1k", "timm/resnet18"])
+def test_a_tag_means_those_weights(asked, tag):
+    weights = "imagenet" if "." in tag else "a3_in1k"
+    with refuses(r"does not hold weights of timm/resnet18\.a3_in1k: "):
+        build_backbone(tag, weights=weights)  # the file has an EfficientNet
+    assert asked == ["timm/resnet18.a3_in1k"]
+
+
+def test_fixed_statistics_fewer_stages_and_one_channel_are_loaded_too(asked, tiny, image):
+    del asked
+    backbone = build_backbone(
+        TINY, weights="imagenet", norm="frozen_batch", out_features=["c3"], in_channels=1
+    ).train()
+    gray = image[:, :1]
+    expected = features(tiny, gray.expand(-1, 3, -1, -1))[2]
+    torch.testing.assert_close(backbone(gray)["c3"], expected, rtol=1e-4, atol=1e-4)
+    assert len(backbone.conventions.mean) == 1
+    assert any(isinstance(m, FrozenBatchNormAct2d) for m in backbone.modules())
+
+
+def test_a_file_with_a_classifier_is_loaded_by_timms_names(tiny, save, image):
+    file = {"weights": save(tiny.state_dict()), "conventions": "imagenet"}
+    backbone = build_backbone(TINY, **file).eval()
+    torch.testing.assert_close([*backbone(image).values()], features(tiny, image))
+    assert "dropped: 2 of other parts of the model, such as a classifier" in backbone.provenance
+    part = build_backbone(TINY, **file, out_features=["c2"])
+    torch.testing.assert_close(part.eval()(image)["c2"], backbone(image)["c2"])
+
+
+def test_a_file_of_another_model_is_refused(save):
+    path = save(timm.create_model("resnet18").state_dict())
+    with refuses(TINY):
+        build_backbone(TINY, weights=path)
+
+
+def test_weights_that_cannot_be_had_say_three_ways_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "hf_hub_download", partial(hub.hf_hub_download, cache_dir=tmp_path))
+    with pytest.raises(ConnectionError, match=r"KEEL_OFFLINE is set.*one of (three|these)|three "):
+        build_backbone(TINY, weights="imagenet")
+
+
+def test_a_model_without_weights_says_so():
+    without = next(n for n in timm.list_models("resnet*") if not timm.is_model_pretrained(n))
+    with refuses(rf"^timm has no weights '{without}'"):
+        build_backbone(f"timm/{without}", weights="imagenet")
