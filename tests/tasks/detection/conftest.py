@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from backbones import BackboneOptions, Conventions
+from backbones.registry import BUILDERS
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.detection.assemble import assemble
@@ -22,6 +23,7 @@ from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.module import DetectionModule
 from tasks.detection.options import DetectorOptions
+from tests.backbones.networks import tiny
 
 SMALL = DetectorOptions(
     features=("c3", "c4"),
@@ -42,6 +44,14 @@ CARD = DetectorCard(
     conventions=Conventions(mean=(0.0,) * 3, std=(1.0,) * 3),
     provenance="none",
 )
+
+
+@pytest.fixture(scope="module")
+def _tiny():
+    """Build a resnet18 of an eighth of the channels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUILDERS, "resnet18", tiny)
+        yield
 
 
 class Knows(nn.Module):

@@ -16,6 +16,8 @@ from tasks.detection.scores.metrics import coco_ap
 from tests.tasks.detection.conftest import Knows, one_class, small_module
 from tests.training import quiet_trainer
 
+pytestmark = pytest.mark.usefixtures("_tiny")
+
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):

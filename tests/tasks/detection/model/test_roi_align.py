@@ -127,18 +127,6 @@ def test_strides_that_do_not_fit_are_refused(strides):
         PyramidRoIAlign(LEVELS, 7, strides=strides)
 
 
-class Flat(torch.nn.Module):
-    """A pooler whose arguments are tensors, as torch.jit.trace wants them."""
-
-    def __init__(self, pool):
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, *tensors):
-        maps = dict(zip(LEVELS, tensors[:4], strict=True))
-        return self.pool(maps, list(tensors[4:]), SHAPES)
-
-
 def split(boxes, first, count):
     return [boxes[0][:first], boxes[1][:count]]
 
@@ -147,7 +135,11 @@ def split(boxes, first, count):
 def test_a_trace_takes_other_counts_and_sizes(pyramid, boxes):
     """A trace that has counted boxes pools from the wrong image."""
     maps = {name: level.detach() for name, level in pyramid.items()}
-    traced = torch.jit.trace(Flat(pooler()), (*maps.values(), *split(boxes, 2, 3)))
+
+    def flat(*tensors):  # torch.jit.trace wants tensors
+        return pooler()(dict(zip(LEVELS, tensors, strict=False)), [*tensors[4:]], SHAPES)
+
+    traced = torch.jit.trace(flat, (*maps.values(), *split(boxes, 2, 3)))
 
     def pool(maps, boxes, _shapes):
         return traced(*maps.values(), *boxes)

@@ -30,12 +30,16 @@ def labels(*values):
     return np.array(values, np.int64)
 
 
+def draw(image, box, label):
+    return draw_boxes(image, boxes(box), labels(label), classes=CLASSES)
+
+
 def is_color(pixels, color):
     return (pixels == np.array(color, np.uint8)).all(-1)
 
 
 def test_border_pixels_just_inside_the_box_have_the_class_colour():
-    drawn = draw_boxes(gray(), boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
+    drawn = draw(gray(), [100, 200, 300, 500], 2)
     color = class_color(1)
     assert is_color(drawn[200:202, 100:300], color).all()
     assert is_color(drawn[498:500, 100:300], color).all()
@@ -48,8 +52,7 @@ def test_border_pixels_just_inside_the_box_have_the_class_colour():
 
 
 def test_a_small_image_is_enlarged_and_its_boxes_with_it():
-    image = gray(128, 112)
-    drawn = draw_boxes(image, boxes([10, 40, 50, 100]), labels(1), classes=CLASSES)
+    drawn = draw(gray(128, 112), [10, 40, 50, 100], 1)
     assert drawn.shape == (640, 560, 3)
     rows, columns = np.nonzero(is_color(drawn[200:], class_color(0)))  # the caption is above
     assert (columns.min(), columns.max() + 1) == (50, 250)
@@ -57,7 +60,7 @@ def test_a_small_image_is_enlarged_and_its_boxes_with_it():
 
 
 def test_lines_grow_with_the_image():
-    big = draw_boxes(gray(1280, 1920), boxes([300, 300, 900, 900]), labels(1), classes=CLASSES)
+    big = draw(gray(1280, 1920), [300, 300, 900, 900], 1)
     assert is_color(big[600, 300:306], class_color(0)).all()
     assert not is_color(big[600, 306], class_color(0))
 
@@ -65,41 +68,35 @@ def test_lines_grow_with_the_image():
 def test_without_boxes_the_image_comes_back_and_the_given_one_stays():
     image = gray()
     np.testing.assert_array_equal(draw_boxes(image, boxes(), labels(), classes=CLASSES), image)
-    draw_boxes(image, boxes([100, 200, 300, 500]), labels(2), classes=CLASSES)
+    draw(image, [100, 200, 300, 500], 2)
     assert (image == 90).all()
 
 
 @pytest.mark.parametrize(
     "box",
     [
-        [0, 0, 40, 30],
-        [600, 0, 640, 30],
-        [0, 610, 40, 640],
-        [600, 610, 640, 640],
-        [0, 0, 640, 640],
-        [-50, -50, 700, 700],
-        [639.8, 639.8, 640, 640],
+        *([0, 0, 40, 30], [600, 0, 640, 30], [0, 610, 40, 640], [600, 610, 640, 640]),  # corners
+        *([0, 0, 640, 640], [-50, -50, 700, 700], [639.8, 639.8, 640, 640]),
     ],
 )
 def test_a_caption_is_whole_wherever_the_box_is(box):
-    reference = draw_boxes(gray(), boxes([300, 300, 340, 330]), labels(2), classes=CLASSES)
-    caption = caption_of(reference, top=270, bottom=300, left=300, right=420)
-    drawn = draw_boxes(gray(), boxes(box), labels(2), classes=CLASSES)
+    caption = caption_of(draw(gray(), [300, 300, 340, 330], 2), top=270, left=300)
+    drawn = draw(gray(), box, 2)
     windows = np.lib.stride_tricks.sliding_window_view(drawn, caption.shape)[:, [0, -1], 0]
     assert (windows == caption).all((2, 3, 4)).any()  # at the left or the right edge, at any height
 
 
-def caption_of(drawn, *, top, bottom, left, right):
+def caption_of(drawn, *, top, left):
     """Cut the caption out of its surroundings, which are 90 everywhere."""
-    part = drawn[top:bottom, left:right]
+    part = drawn[top : top + 30, left : left + 120]
     rows, columns = np.nonzero((part != 90).any(-1))
     return part[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
 def test_captions_of_touching_boxes_do_not_hide_each_other():
-    one = draw_boxes(gray(), boxes([300, 300, 330, 330]), labels(1), classes=CLASSES)
-    two = draw_boxes(gray(), boxes([300, 300, 330, 330]), labels(2), classes=CLASSES)
-    both = draw_boxes(gray(), boxes(*[[300, 300, 330, 330]] * 2), labels(1, 2), classes=CLASSES)
+    box = [300, 300, 330, 330]
+    one, two = (draw(gray(), box, label) for label in (1, 2))
+    both = draw_boxes(gray(), boxes(box, box), labels(1, 2), classes=CLASSES)
 
     def ground(drawn, color):
         outside = drawn.copy()
@@ -111,14 +108,13 @@ def test_captions_of_touching_boxes_do_not_hide_each_other():
 
 
 def test_the_score_of_each_box_is_written_in_its_caption():
-    box, label = boxes([100, 200, 300, 500]), labels(1)
-    pictures = [
-        draw_boxes(gray(), box, label, classes=CLASSES, scores=scores)
-        for scores in (None, np.array([0.934]), np.array([0.926]), np.array([0.914]))
-    ]
-    np.testing.assert_array_equal(pictures[1], pictures[2])  # both "disk 0.93"
-    assert (pictures[1] != pictures[0]).any()
-    assert (pictures[1] != pictures[3]).any()
+    box, scores = [100, 200, 300, 500], np.array([[0.934], [0.926], [0.914]])
+    first, second, other = (
+        draw_boxes(gray(), boxes(box), labels(1), classes=CLASSES, scores=score) for score in scores
+    )
+    np.testing.assert_array_equal(first, second)  # both "disk 0.93"
+    assert (first != draw(gray(), box, 1)).any()
+    assert (first != other).any()
     two = boxes([100, 200, 300, 500], [400, 200, 600, 500])
     drawn = draw_boxes(gray(), two, labels(1, 1), classes=CLASSES, scores=np.array([0.5, 0.9]))
     assert (drawn[150:200, 100:300] != drawn[150:200, 400:600]).any()
@@ -156,10 +152,7 @@ SAMPLE = PredictionSample(
 @pytest.mark.parametrize(("threshold", "found"), [(0.5, [1]), (0.55, [1]), (0.3, [1, 2])])
 def test_panels_show_truth_and_confident_predictions_and_count_them(threshold, found):
     truth, prediction = sample_panels(SAMPLE, CLASSES, threshold)
-    assert (truth.title, prediction.title) == (
-        "a.png: truth (1)",
-        f"prediction ({len(found)})",
-    )
+    assert (truth.title, prediction.title) == ("a.png: truth (1)", f"prediction ({len(found)})")
     for panel, expected in ((truth, [0]), (prediction, found)):
         seen = [is_color(panel.picture, class_color(k)).sum() > 700 for k in range(3)]
         assert np.flatnonzero(seen).tolist() == expected  # 4 sides of 100 x 2 pixels

@@ -12,26 +12,21 @@ from tests.backbones.errors import refuses
 
 WIDTH, HEIGHT = 40, 20
 FILES = {"train": ("a", "b"), "val": ("c",)}
+YAML = "train: images/train\nval: images/val\nnames: [cat, dog]"
 
 
 @pytest.fixture
 def write(tmp_path):
     """Write images, labels (by the image's stem) and data.yaml, and return its folder."""
 
-    def written(
-        labels,
-        *,
-        yaml="train: images/train\nval: images/val\nnames: [cat, dog]",
-        images="images/{}",
-        files=FILES,
-    ):
+    def written(labels, *, yaml=YAML, images="images/{}", files=FILES):
         for split, names in files.items():
             folder = tmp_path / images.format(split)
             folder.mkdir(parents=True)
             for name in names:
                 Image.new("RGB", (WIDTH, HEIGHT)).save(folder / f"{name}.png")
+                place = tmp_path / images.replace("images", "labels").format(split)
                 if name in labels:
-                    place = tmp_path / images.replace("images", "labels").format(split)
                     place.mkdir(parents=True, exist_ok=True)
                     (place / f"{name}.txt").write_text(labels[name])
         (tmp_path / "data.yaml").write_text(yaml)
@@ -56,12 +51,12 @@ def boxes(split, name):
 @pytest.mark.parametrize(
     ("yaml", "images"),
     [
-        ("train: images/train\nval: images/val\nnames: [cat, dog]\nnc: 2", "images/{}"),
+        (f"{YAML}\nnc: 2", "images/{}"),
         ("path: .\ntrain: images/train\nval: images/val\nnames: {1: dog, 0: cat}", "images/{}"),
         ("path: gone\ntrain: [images/train]\nval: images/val\nnames: [cat, dog]", "images/{}"),
         ("train: ../train/images\nval: ../val/images\nnames: [cat, dog]", "{}/images"),
         ("train: train/images\nvalidation: val/images\nnames: ['cat ', dog]", "{}/images"),
-        ("path: set\ntrain: images/train\nval: images/val\nnames: [cat, dog]", "set/images/{}"),
+        (f"path: set\n{YAML}", "set/images/{}"),
     ],
 )
 def test_every_spelling_of_a_description_finds_images_and_labels(write, yaml, images):
@@ -172,8 +167,7 @@ def test_a_malformed_description_is_refused(write, yaml, message):
 def test_a_missing_description_and_missing_labels_say_what_there_is(write, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no YAML files; expected data.yaml.*is empty"):
         yolo_parts(root=tmp_path)
-    message = r"none of the 2 images of train has a label file; .*a.txt"
-    with refuses(message):
+    with refuses(r"none of the 2 images of train has a label file; .*a.txt"):
         yolo_parts(root=write({}))
 
 
@@ -190,14 +184,16 @@ def test_boxes_lie_on_the_upright_image(write):
 def test_a_converted_set_has_the_boxes_of_its_coco_file(real_data, tmp_path):
     data = real_data("microctl")
     coco = read_coco(data / "annotations" / "instances_val.json", data / "images")
-    (tmp_path / "labels").mkdir()
     for record in coco.images:
-        (tmp_path / "images" / record.name).parent.mkdir(exist_ok=True)
-        (tmp_path / "images" / record.name).symlink_to(record.path.resolve())
+        image = tmp_path / "images" / record.name
+        label = (tmp_path / "labels" / record.name).with_suffix(".txt")
+        for path in (image, label):
+            path.parent.mkdir(exist_ok=True)
+        image.symlink_to(record.path.resolve())
         corners = record.boxes / np.tile([record.width, record.height], 2)
         centres, extents = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
         rows = np.concatenate([record.labels[:, None] - 1, centres, extents], axis=1)
-        np.savetxt((tmp_path / "labels" / record.name).with_suffix(".txt"), rows, fmt="%.6f")
+        np.savetxt(label, rows, fmt="%.6f")
     names = ", ".join(coco.classes)
     (tmp_path / "data.yaml").write_text(f"train: images\nval: images\nnames: [{names}]")
 
