@@ -30,17 +30,14 @@ SLOW_TOO = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["backbone=resnet18", "seed=3", "backbone.freeze=2"],
-        ["backbone=timm/resnet18"],
-        ["recipe.batch_size=auto"],
-        ["+new=1", "~seed"],
-        *(["data=csv", *show] for show in (["--cfg", "job"], ["--cfg=job"], ["-c", "job"])),
-        *(["data=csv", *show] for show in (["--info"], ["--info=all"], ["--hydra-help"])),
-        ["-m", "backbone=resnet51,resnet18"],  # a sweep is left to Hydra
+        *("backbone=resnet18 seed=3 backbone.freeze=2", "backbone=timm/resnet18", "+new=1 ~seed"),
+        *("recipe.batch_size=auto", "data=csv --cfg job", "data=csv --cfg=job", "data=csv -c job"),
+        *("data=csv --info", "data=csv --info=all", "data=csv --hydra-help"),
+        "-m backbone=resnet51,resnet18",  # a sweep is left to Hydra
     ],
 )
 def test_a_good_command_passes(arguments):
-    check_overrides(SEGMENTATION, arguments)
+    check_overrides(SEGMENTATION, arguments.split())
 
 
 @pytest.mark.parametrize(
@@ -87,27 +84,23 @@ def test_a_mistake_in_an_option_of_every_task_is_named(task, argument, message):
     ("task", "arguments", "message"),
     [
         # The keys are those of the group that was chosen.
-        ("detection", ["data=coco", "data.trian=b"], r"did you mean 'data.train'\?$"),
-        ("detection", ["data=coco"], r"^data.root is not given; add data.root=... to the command"),
-        ("detection", ["augment.vertcal_flip=0.5"], "did you mean 'augment.vertical_flip'?"),
-        ("detection", ["augment.shift=far"], "'far' of type 'str' could not be converted to Float"),
-        ("detection", ["model.head=v3"], "unknown model.head 'v3'"),
-        ("detection", ["model.max_size=1"], "model.max_size takes at least min_size="),
-        ("segmentation", ["data=csv", "-x"], "^data.root is not given"),
-        ("segmentation", ["data=foldr"], "(?!.*schema)no data=foldr.* mean 'folder'.*Known: csv, "),
-        ("segmentation", ["input.pach=[64,64]"], r"did you mean 'input.patch'\?$"),
-        ("segmentation", ["loss.name=dise"], "unknown loss.name 'dise'; did you mean 'dice'"),
-        (
-            "segmentation",
-            ["data.fold=5"],
-            "data.fold takes an integer from 0 to 4 where data.folds",
-        ),
-        ("segmentation", ["tolerance=0"], "^tolerance takes a distance above 0, got 0"),
+        ("detection", "data=coco data.trian=b", r"did you mean 'data.train'\?$"),
+        ("detection", "data=coco", r"^data.root is not given; add data.root=... to the command"),
+        ("detection", "augment.vertcal_flip=0.5", "did you mean 'augment.vertical_flip'?"),
+        ("detection", "augment.shift=far", "'far' of type 'str' could not be converted to Float"),
+        ("detection", "model.head=v3", "unknown model.head 'v3'"),
+        ("detection", "model.max_size=1", "model.max_size takes at least min_size="),
+        ("segmentation", "data=csv -x", "^data.root is not given"),
+        ("segmentation", "data=foldr", "(?!.*schema)no data=foldr.* mean 'folder'.*Known: csv, "),
+        ("segmentation", "input.pach=[64,64]", r"did you mean 'input.patch'\?$"),
+        ("segmentation", "loss.name=dise", "unknown loss.name 'dise'; did you mean 'dice'"),
+        ("segmentation", "data.fold=5", "data.fold takes an integer from 0 to 4 where data.folds"),
+        ("segmentation", "tolerance=0", "^tolerance takes a distance above 0, got 0"),
     ],
 )
 def test_a_mistake_in_an_option_of_one_task_is_named(task, arguments, message):
     with pytest.raises(UserError, match=message):
-        check_overrides(TRAININGS[task], arguments)
+        check_overrides(TRAININGS[task], arguments.split())
 
 
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
@@ -166,14 +159,9 @@ print(json.dumps([m for m in ("torch", "lightning", "timm") if m in sys.modules]
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-EXPLAINED = (
-    UserError("freeze takes 0 to 5"),
-    OSError("no file 'x'"),
-    FloatingPointError("not finite"),
+@pytest.mark.parametrize(
+    "error", [UserError("freeze takes 0 to 5"), OSError("no file 'x'"), FloatingPointError("inf")]
 )
-
-
-@pytest.mark.parametrize("error", EXPLAINED)
 @pytest.mark.parametrize("variable", ["KEEL_TRACE", "HYDRA_FULL_ERROR"])
 def test_an_error_for_the_user_is_one_line_and_its_trace_can_be_had(monkeypatch, error, variable):
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -201,14 +189,10 @@ def test_an_error_within_instantiate_is_told_without_hydras_wrapping():
         exit_on_error(lambda: instantiate({"_target_": "math.sqrt", "_args_": [-1]}))
 
 
-QUOTED = (
-    "{'#ff0000': cell, '#000000': background}",
-    '{"#ff0000": cell, "#000000": background}',
-    "{0: background, '1 x': cell}",
+@pytest.mark.parametrize(
+    "value",
+    ["{'#ff0000': cell, '#0': air}", '{"#ff0000": cell, "#0": air}', "{0: air, '1 x': cell}"],
 )
-
-
-@pytest.mark.parametrize("value", QUOTED)
 def test_tables_with_quoted_keys_reach_hydra_as_text(value):
     """Hydra's own parser is the judge; without this it refuses them."""
     parser = OverridesParser.create()

@@ -40,9 +40,7 @@ def test_where_decoded_cases_stay_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_that_is_killed_leaves_nothing_in_tmpdir(
-    segmentation, tmp_path, monkeypatch, scratch, workers
-):
+def test_a_killed_run_leaves_no_file(segmentation, tmp_path, monkeypatch, scratch, workers):
     monkeypatch.setenv("TMPDIR", str(scratch))
     options = "trainer.cache=disk", f"trainer.workers={workers}", "recipe.epochs=50"
     line = segmentation.line(tmp_path / "r", *options)

@@ -113,7 +113,7 @@ def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("in_card", "option", "read"),
+    ("card", "option", "read"),
     [
         (None, (), [9, 9, 30, 40]),  # a card of an earlier version
         (True, (), [9, 9, 30, 40]),
@@ -122,13 +122,11 @@ def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path)
         (True, ("--no-one-based",), [10, 10, 30, 40]),
     ],
 )
-def test_coordinates_are_counted_as_in_training(
-    trained, root, tmp_path, monkeypatch, in_card, option, read
-):
+def test_coordinates_count_as_in_training(trained, root, tmp_path, monkeypatch, card, option, read):
     run, _ = trained
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["keel"].pop("one_based")
-    checkpoint["keel"] |= {} if in_card is None else {"one_based": in_card}
+    checkpoint["keel"] |= {} if card is None else {"one_based": card}
     torch.save(checkpoint, tmp_path / "c.ckpt")
     (tmp_path / "xml").mkdir()
     document = voc_document(voc_object("disk", (10, 10, 30, 40)), width=64, height=64)
@@ -155,9 +153,7 @@ def test_coordinates_are_counted_as_in_training(
         ("predict.py", ["RUN", "x", "--precision=bf61"], "--precision: invalid choice: 'bf61'"),
     ],
 )
-def test_a_command_line_that_does_not_fit_is_refused(
-    trained, tmp_path, capsys, script, line, message
-):
+def test_a_wrong_command_line_is_refused(trained, tmp_path, capsys, script, line, message):
     line = [str(trained[0]) if part == "RUN" else part for part in line]
     with pytest.raises(SystemExit, match="2"):
         in_process(script, line, tmp_path)

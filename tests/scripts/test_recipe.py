@@ -95,9 +95,7 @@ def test_a_compiled_backbone_learns_as_an_eager_one(detection, tmp_path):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_a_feature_cache_is_found_again_and_changes_no_loss(
-    segmentation, tmp_path, capsys, monkeypatch
-):
+def test_a_feature_cache_found_again_changes_no_loss(segmentation, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     options = "backbone.freeze=4", "augment=strong", "recipe.epochs=1", "input.patches=6"
     printed = {}

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from tests.scripts.conftest import finished, read_json, rows
 
+CLASSES = "data.classes={0:background,80:a,160:b,255:c}"
 FILES = {
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "audit.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "curves.png", "predictions.png"),
@@ -123,28 +124,22 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
 @pytest.mark.parametrize(
     ("task", "overrides", "message"),
     [
-        ("detection", [], "1 of 1 epochs behind it.*evaluate.py"),
-        ("detection", ["recipe.lr=5", "recipe.epochs=9"], r"lr is 5.0, the .* is 0.001"),
-        ("segmentation", [], "has 2 of 2 epochs behind it.*evaluate.py"),
+        ("detection", "", "1 of 1 epochs behind it.*evaluate.py"),
+        ("detection", "recipe.lr=5 recipe.epochs=9", r"lr is 5.0, the .* is 0.001"),
+        ("segmentation", "", "has 2 of 2 epochs behind it.*evaluate.py"),
+        ("segmentation", CLASSES, "classes.names is .*'a', .*, the checkpoint's is .*'class 80'"),
         (
             "segmentation",
-            ["data.classes={0: background, 80: a, 160: b, 255: c}"],
-            "classes.names is .*'a', .*, the checkpoint's is .*'class 80'",
+            "data.test=[test_0000]",
+            r"split.test is \['test_0000'\], .* \['test_\*'\]",
         ),
-        (
-            "segmentation",
-            ["data.test=[test_0000]"],
-            r"split.test is \['test_0000'\], the checkpoint's is \['test_\*'\]",
-        ),
-        ("segmentation", ["loss.name=dice"], "name is 'dice', the checkpoint's is 'dice_ce'"),
+        ("segmentation", "loss.name=dice", "name is 'dice', the checkpoint's is 'dice_ce'"),
     ],
     indirect=["task"],
 )
-def test_a_run_does_not_go_on_when_it_has_ended_or_in_another_way(
-    task, first, overrides, message, tmp_path
-):
+def test_an_ended_or_another_run_does_not_go_on(task, first, overrides, message, tmp_path):
     with pytest.raises(SystemExit, match=f"(?s)^error: .*{message}"):
-        task.train(tmp_path / "r", f"resume={first[0]}", *overrides)
+        task.train(tmp_path / "r", f"resume={first[0]}", *overrides.split())
     assert list(tmp_path.iterdir()) == []
 
 

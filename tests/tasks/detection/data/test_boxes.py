@@ -92,9 +92,7 @@ ORDERED = [10, 20, 30, 10]
         ((199.9, 0, 0.1 + 1e-13, 5), [199.9, 0, 200, 5], None, {}),
     ],
 )
-def test_corners_are_put_in_order_and_a_box_over_the_edge_is_learnt_clipped_and_scored_as_it_is(
-    bbox, learnt, scored, counted
-):
+def test_a_box_is_put_in_order_and_learnt_clipped_and_scored_whole(bbox, learnt, scored, counted):
     annotations = clean(region(*bbox), region(1, 1, 5, 5))
     np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([learnt, [1, 1, 6, 6]]))
     truth = annotations.truth["annotations"][0]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images
-from tasks.detection.data.dataset import DetectionDataset, collate
+from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.data.images import read_image
 from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Region
 from tasks.detection.data.transforms import train_transform
@@ -142,10 +142,3 @@ def test_other_numbers_of_channels_are_refused(in_channels, tmp_path):
         DetectionDataset(split_of([]), in_channels=in_channels)
     with refuses(message):
         read_image(tmp_path / "a.png", in_channels=in_channels)
-
-
-def test_a_batch_is_a_list_of_images_and_one_of_targets():
-    samples = [(torch.zeros(3, 4, 5), {"image_id": 1}), (torch.ones(3, 2, 2), {"image_id": 2})]
-    images, targets = collate(samples)
-    assert [tuple(image.shape) for image in images] == [(3, 4, 5), (3, 2, 2)]
-    assert targets == [{"image_id": 1}, {"image_id": 2}]

@@ -296,9 +296,7 @@ def test_a_division_that_cannot_be_is_refused_with_the_reason(one_file, options,
         ("sub/2.png", r"sub\2.png", ""),  # Windows' slashes, and a file that is there
     ],
 )
-def test_paths_are_read_where_they_are_files_or_shown_with_what_is_there(
-    tmp_path, one_file, old, new, message
-):
+def test_paths_are_read_or_shown_with_what_is_there(tmp_path, one_file, old, new, message):
     read = one_file(["1.png", "sub/2.png", "a b.png"])
     file = tmp_path / "default.json"
     file.write_text(file.read_text().replace(f'"{old}"', json.dumps(new)))

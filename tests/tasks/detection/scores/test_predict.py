@@ -182,9 +182,7 @@ def damage(folder):
     ],
     ids=["threshold", "one overlay for two", "every file damaged"],
 )
-def test_what_cannot_be_predicted_is_refused_and_nothing_is_written(
-    folder, tmp_path, spoil, threshold, message
-):
+def test_what_cannot_be_predicted_writes_nothing(folder, tmp_path, spoil, threshold, message):
     spoil(folder)
     with refuses(message):
         list(predict(folder, tmp_path / "out", threshold=threshold))
