@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,7 +16,6 @@ from torchvision.models.detection.faster_rcnn import (
 )
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import nms
 
 from backbones import FPN, Backbone, BackboneWithFPN
@@ -25,6 +23,7 @@ from backbones.choose import choose
 from backbones.errors import UserError
 from tasks.detection.model.detector import Detector, Losses
 from tasks.detection.model.roi_align import PyramidRoIAlign
+from tasks.detection.model.rpn import FullRPNHead, SampledRPN, in_full
 from tasks.detection.options import DetectorOptions
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
@@ -36,29 +35,12 @@ FEATURES: Final = ["c2", "c3", "c4", "c5"]
 _NEIGHBOURS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]
 
 
-def _full(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-class _FullRPNHead(RPNHead):  # type: ignore[misc]
-    """torchvision's, with its scores and offsets in float32 under autocast too.
-
-    torchvision decodes boxes in the precision of the offsets, and casts the true boxes to that of
-    the proposals. In bfloat16 a coordinate above 256 is off by a pixel, and a narrow true box
-    loses its width, which makes the loss NaN.
-    """
-
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        scores, offsets = super().forward(x)
-        return [_full(s) for s in scores], [_full(o) for o in offsets]
-
-
 class _FullPredictor(FastRCNNPredictor):  # type: ignore[misc]
-    """torchvision's, with its scores and offsets in float32, as in `_FullRPNHead`."""
+    """torchvision's, with its scores and offsets in float32, as in `FullRPNHead`."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         scores, offsets = super().forward(x)
-        return _full(scores), _full(offsets)
+        return in_full(scores), in_full(offsets)
 
 
 def _across_classes(
@@ -162,7 +144,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             tuple((size,) for size in options.anchor_sizes),
             (_ASPECT_RATIOS,) * len(options.anchor_sizes),
         ),
-        rpn_head=_FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
+        rpn_head=FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
         box_roi_pool=PyramidRoIAlign(
             fpn.levels[:-1], _ROI_SIZE, strides=[backbone.strides[name] for name in channels]
         ),
@@ -176,6 +158,7 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
         rpn_post_nms_top_n_test=proposals,
         box_batch_size_per_image=options.rois_per_image,
     )
+    detector.rpn = SampledRPN.of(detector.rpn)
     if options.class_agnostic_nms:
         detector.suppress_across_classes()
     return detector

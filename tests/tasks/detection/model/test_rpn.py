@@ -1,0 +1,91 @@
+"""The RPN that is trained on windows, against torchvision's on whole maps."""
+
+import copy
+
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork
+
+from tasks.detection.model.rpn import FullRPNHead, SampledRPN
+
+SIZE = (64, 96)
+STRIDES = (4, 8, 16)
+BOXES = [
+    [[0.0, 0.0, 20.0, 16.0], [60.0, 30.0, 96.0, 64.0]],  # at the borders, where windows reach over
+    [[30.0, 20.0, 44.0, 40.0]],
+    [],
+]
+
+
+def networks(depth, samples=256):
+    """torchvision's RPN in float64, and ours with the same head."""
+    torch.manual_seed(0)
+    sides = ((8,), (16,), (32,))
+    limits = {"training": 40, "testing": 40}
+    theirs = RegionProposalNetwork(
+        AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * 3),
+        FullRPNHead(6, 3, conv_depth=depth),
+        *(0.7, 0.3, samples, 0.5, limits, limits, 0.7),
+    ).double()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return theirs, SampledRPN.of(copy.deepcopy(theirs))
+
+
+def inputs(boxes=BOXES):
+    torch.manual_seed(1)
+    maps = {
+        str(stride): torch.randn(len(boxes), 6, SIZE[0] // stride, SIZE[1] // stride).double()
+        for stride in STRIDES
+    }
+    images = ImageList(torch.zeros(len(boxes), 3, *SIZE), [SIZE] * len(boxes))
+    return images, maps, [{"boxes": torch.tensor(b).double().view(-1, 4)} for b in boxes]
+
+
+def trained(rpn, boxes=BOXES):
+    """Return proposals, losses, and the gradients of every parameter and every map."""
+    images, maps, targets = inputs(boxes)
+    leaves = {name: x.requires_grad_() for name, x in maps.items()}
+    torch.manual_seed(2)  # of the sampled anchors
+    proposals, losses = rpn.train()(images, maps, targets)
+    (losses["loss_objectness"] + 3 * losses["loss_rpn_box_reg"]).backward()
+    gradients = {name: p.grad for name, p in (*rpn.named_parameters(), *leaves.items())}
+    return proposals, losses, gradients
+
+
+@pytest.mark.parametrize("samples", [4, 256, 10_000])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_losses_proposals_and_gradients_are_torchvisions(depth, samples):
+    theirs, ours = networks(depth, samples)
+    expected, found = trained(theirs), trained(ours)
+    for kind in range(3):
+        torch.testing.assert_close(found[kind], expected[kind], rtol=1e-9, atol=1e-12)
+    assert all(gradient.abs().sum() > 0 for gradient in expected[2].values())
+
+
+def test_images_without_boxes_train_the_scores_alone():
+    theirs, ours = networks(1)
+    expected, found = trained(theirs, [[], []]), trained(ours, [[], []])
+    torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(found[2], expected[2], rtol=1e-9, atol=1e-12)
+    assert found[1]["loss_objectness"] > 0
+    assert found[1]["loss_rpn_box_reg"] == 0
+
+
+def test_proposals_of_inference_are_torchvisions():
+    images, maps, _ = inputs()
+    theirs, ours = (rpn.eval() for rpn in networks(2))
+    expected, found = theirs(images, maps), ours(images, maps)
+    assert found[1] == expected[1] == {}
+    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0)
+
+
+def test_no_activation_of_whole_maps_is_kept():
+    """The head's values on whole maps are used without gradients."""
+    _, ours = networks(1)
+    seen = []
+    ours.head.conv.register_forward_hook(lambda *call: seen.append(call[2].requires_grad))
+    trained(ours)
+    assert seen == [False] * len(STRIDES)
