@@ -28,12 +28,17 @@ def misses(message):
     return pytest.raises(FileNotFoundError, match=message)
 
 
-def save(path, values, *, zooms=(1, 1, 1), **options):
-    """Write an array, or rows of bytes, in the file type of the name; return the path."""
+def save(path, values, *, zooms=(1, 1, 1), at=0.0, **options):
+    """Write an array, or rows of bytes, in the file type of the name; return the path.
+
+    A volume has voxels of the size ``zooms``, the first one at (``at``, 0, 0).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = values if isinstance(values, np.ndarray) else np.array(values, np.uint8)
     if ".nii" in path.name:
-        nib.save(nib.Nifti1Image(pixels, np.diag([*zooms, 1.0])), path)
+        affine = np.diag([*zooms, 1.0])
+        affine[0, 3] = at
+        nib.save(nib.Nifti1Image(pixels, affine), path)
     elif path.suffix == ".tif":
         tifffile.imwrite(path, pixels, **options)
     else:

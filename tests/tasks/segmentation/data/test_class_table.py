@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from tasks.segmentation.data.class_table import layered_table, table_of
@@ -77,13 +76,13 @@ def test_a_threshold_needs_two_levels():
 
 
 @pytest.mark.parametrize(
-    ("rows", "dtype", "message"),
+    ("rows", "message"),
     [
-        ([SHADES], np.uint8, r"102 different values.*data\.threshold=128"),
-        ([range(300)], np.uint16, r"300 different values.*each object.*data\.threshold=1 "),
-        ([EDGES, *[[0, 255]] * 5], np.uint8, r"40 is in .*0\.png alone.*data\.threshold=128"),
+        ([SHADES], r"102 different values.*data\.threshold=128"),
+        ([range(300)], r"300 different values.*each object.*data\.threshold=1 "),
+        ([EDGES, *[[0, 255]] * 5], r"40 is in .*0\.png alone.*data\.threshold=128"),
     ],
 )
-def test_values_that_make_no_classes_name_the_threshold(masks, rows, dtype, message):
+def test_values_that_make_no_classes_name_the_threshold(masks, rows, message):
     with refuses(message):
-        table_of(None, masks(*rows, dtypes=[dtype] * len(rows)))
+        table_of(None, masks(*rows))

@@ -18,11 +18,13 @@ from tasks.segmentation.model.card import SegmenterCard, load_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
 from tests.tasks.segmentation.conftest import refuses
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 CARD = SegmenterCard(
     backbone="resnet18",
     backbone_options=BackboneOptions(norm="group", in_channels=1),
     channels=1,
-    options=UNetOptions(norm="group", channels=(8,) * 5),
+    options=UNetOptions(norm="group", channels=(8,) * 3),
     classes=class_table({0: "background", 80: "gland", 81: "gland", 255: "vessel"}),
     input=InputOptions(normalisation="imagenet", patch=(64, 64), patches=20),
     axis=-1,
@@ -53,7 +55,7 @@ CARDS = {
             deep_supervision=True,
             attention="scse",
             upsampling="transposed",
-            channels=(16, 16, 16, 16, 32),
+            channels=(16, 16, 32),
             image_skip=True,
         ),
         input=replace(CARD.input, normalisation="zscore"),
@@ -70,16 +72,6 @@ def save(path, network, card=CARD, **changes):
     cards = {"keel": card.to_dict() | changes, "keel_run": SETTINGS}
     torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def network():
-    return CARD.build()
-
-
-@pytest.fixture
-def path(tmp_path, network):
-    return save(tmp_path / "best.ckpt", network)
 
 
 @every_card
@@ -155,9 +147,10 @@ def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
         ({"channels": 2, "mean": [0, 0], "std": [1, 1]}, "lacks weights of the segmenter"),
     ],
 )
-def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, network, changes, message):
+def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
+    path = save(tmp_path / "a.ckpt", CARD.build(), **changes)
     with refuses(message):
-        load_segmenter(save(tmp_path / "a.ckpt", network, **changes))
+        load_segmenter(path)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +169,7 @@ def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, network
         ({"options": replace(CARD.options, image_skip=True)}, "options.image_skip is True, the"),
     ],
 )
-def test_a_run_of_another_segmenter_may_not_go_on(path, changes, message):
+def test_a_run_of_another_segmenter_may_not_go_on(tmp_path, changes, message):
+    path = save(tmp_path / "best.ckpt", CARD.build())
     with refuses(message):
         check_resume(path, replace(CARD, **changes), settings=SETTINGS)

@@ -16,13 +16,10 @@ from tests.tasks.segmentation.conftest import refuses, set_of
 CASES = set_of({}, class_table({0: "background", 1: "square"}))
 
 
-def unet(freeze=3, **options):
+def encoder_of(patch=(32, 32), cases=CASES, freeze=3, **options):
     backbone = build_backbone("resnet18", weights="random", freeze=freeze)
     options = UNetOptions(norm="group", channels=(16,) * 5, **options)
-    return ResNetUNet(backbone, num_classes=2, in_channels=3, options=options)
-
-
-def encoder_of(network, patch=(32, 32), cases=CASES):
+    network = ResNetUNet(backbone, num_classes=2, in_channels=3, options=options)
     inputs = InputOptions(patch=patch, patches=2)
     return PatchEncoder(network, cases, options=inputs, decides={})
 
@@ -30,8 +27,8 @@ def encoder_of(network, patch=(32, 32), cases=CASES):
 @pytest.mark.parametrize("skip", [False, True], ids=["plain", "image_skip"])
 @pytest.mark.parametrize("patch", [(64, 64), (50, 70)])
 def test_the_logits_are_those_of_forward(skip, patch):
-    network = unet(freeze=4, deep_supervision=True, image_skip=skip).train()
-    encoder = encoder_of(network, patch)
+    encoder = encoder_of(patch, freeze=4, deep_supervision=True, image_skip=skip)
+    network = encoder.network.train()
     image, labels = torch.rand(3, *patch), torch.zeros(patch, dtype=torch.uint8)
     with torch.no_grad():
         entry = encoder.encode((image, labels), torch.device("cpu"))
@@ -43,12 +40,13 @@ def test_the_logits_are_those_of_forward(skip, patch):
 
 
 def test_a_batch_has_every_patch_in_its_place():
-    network = unet().eval()
+    encoder = encoder_of()
+    network = encoder.network.eval()
     images = torch.rand(2, 3, 32, 32)
     labels = torch.stack([torch.full((32, 32), k, dtype=torch.uint8) for k in (3, 4)])
-    encode, device = encoder_of(network).encode, torch.device("cpu")
+    device = torch.device("cpu")
     with torch.no_grad():
-        entries = [encode(pair, device) for pair in zip(images, labels, strict=True)]
+        entries = [encoder.encode(pair, device) for pair in zip(images, labels, strict=True)]
         batch = PatchEncoder.collate(entries)
         found, expected = logits_from(network, batch), network(images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
@@ -62,5 +60,5 @@ def test_views_that_leave_slices_out_are_refused():
 
 
 def test_an_entry_of_another_orientation_is_another_entry():
-    network, turned = unet(), replace(CASES, exif="apply")
-    assert encoder_of(network).identity() != encoder_of(network, cases=turned).identity()
+    turned = encoder_of(cases=replace(CASES, exif="apply"))
+    assert encoder_of().identity() == encoder_of().identity() != turned.identity()

@@ -189,8 +189,6 @@ SCORES = {
     "three": {"a": row(0.0, 50.0, 0, 3), "b": row(0.7, 3.0, 2, 2)},
     "four": {"a": row(NAN, NAN, 0, 0), "b": row(0.9, 1.0, 9, 9)},
 }
-
-
 SUMMARY = ("dice", "hd95", "n_cases", "n_valid", "n_truth", "missed", "miss_rate", "false_alarms")
 
 

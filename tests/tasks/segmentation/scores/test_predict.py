@@ -10,6 +10,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
 from tests.tasks.segmentation.conftest import misses, refuses, save, save_all
+from tests.tasks.segmentation.data.conftest import noise
 from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell", 300: "debris"})
@@ -28,10 +29,6 @@ def levels(channel):
 
 def expected(values):
     return np.select([values < 100, values < 200], [0, 7], 300)
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def filled(value):

@@ -60,21 +60,18 @@ def test_a_distance_that_is_the_tolerance_is_close_enough_in_spite_of_rounding()
     assert nsd(*ways, tolerance=0.299) == 0
 
 
+FULL = np.ones((4, 4), dtype=bool)
+
+
 @pytest.mark.parametrize(
-    ("other", "spacing", "message"),
+    ("masks", "spacing", "message"),
     [
-        ((4, 5), (1, 1), r"got masks \(4, 4\) and \(4, 5\) with the spacing \(1, 1\); exp"),
-        ((4, 4), (1, 1, 1), r"spacing \(1, 1, 1\); expected two of one shape, and a dist"),
+        ((FULL, FULL[1:]), (1, 1), r"masks \(4, 4\) and \(3, 4\) with the spacing \(1, 1\); exp"),
+        ((FULL, FULL), (1, 1, 1), r"spacing \(1, 1, 1\); expected two of one shape, and a dist"),
+        ((~FULL, FULL), (1, 1), "got masks of 0 and 16 pixels; an empty one has"),
+        ((FULL, ~FULL), (1, 1), "got masks of 16 and 0 pixels; an empty one has"),
     ],
 )
-def test_masks_and_spacing_that_do_not_fit_are_refused(other, spacing, message):
+def test_masks_and_spacing_that_do_not_fit_are_refused(masks, spacing, message):
     with refuses(message):
-        surface_distances(np.ones((4, 4), bool), np.ones(other, bool), spacing=spacing)
-
-
-@pytest.mark.parametrize("empty", [0, 1])
-def test_an_empty_mask_is_refused(empty):
-    masks = np.ones((2, 3, 3), dtype=bool)
-    masks[empty] = False
-    with refuses(r"got masks of (0 and 9|9 and 0) pixels; an empty one has"):
-        surface_distances(*masks, spacing=(1, 1))
+        surface_distances(*masks, spacing=spacing)

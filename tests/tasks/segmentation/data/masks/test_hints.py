@@ -57,17 +57,22 @@ def test_one_class_of_two_numbers_is_refused(masks, top):
     assert table_of(given, paths)[0].values == ((0,), (1, top))
 
 
+NEGATIVE = r"the value -1; .*1 masks have negative values, such as .*0\.tif: save what is to be"
+
+
 @pytest.mark.parametrize(
-    ("tops", "message"),
+    ("rows", "message"),
     [
-        ([255, 65535], "1 masks have 0 and 255, .* 0 and 65535, "),
-        ([1, 255, 65535], r"classes='\{0: background, 1: object, 255: object, 65535"),
+        ([[0, 255], [0, 65535]], "1 masks have 0 and 255, .* 0 and 65535, "),
+        ([[0, 1], [0, 255], [0, 65535]], r"'\{0: background, 1: object, 255: object, 65535"),
+        ([range(n) for n in (4, 7, 8, 2, 3)], r"7 is in .* alone, of 5 .*\. Does each object have"),
+        ([[0, 0], [0, 0]], "1 different values.*Every pixel of every mask is 0: are"),
+        ([[-1, 0, 1]], rf"{NEGATIVE} ignored as 255, and call it ignore"),
     ],
 )
-def test_one_class_of_several_depths_is_refused(masks, tops, message):
-    dtypes = [np.uint16 if top == 65535 else np.uint8 for top in tops]
+def test_values_that_leave_the_classes_open_are_refused(masks, rows, message):
     with refuses(message):
-        table_of(None, masks(*([0, top] for top in tops), dtypes=dtypes))
+        table_of(None, masks(*rows))
 
 
 def test_1_bit_beside_numbers_of_8_is_refused(tmp_path, masks):
@@ -123,23 +128,6 @@ def test_unusual_masks_have_a_hint(masks, rows, dtypes, said):
 def test_a_hint_about_results_names_no_option_of_training(masks):
     with without_training():
         assert "data.classes" not in hints(masks([0, 1, 2, 255]))
-
-
-def test_a_value_of_one_object_alone_is_refused_with_the_hint(masks):
-    with refuses(r"7 is in .* alone, of 5 masks\..* Does each object have"):
-        table_of(None, masks(*(range(n) for n in (4, 7, 8, 2, 3))))
-
-
-def test_masks_of_one_value_are_refused(masks):
-    with refuses(r"1 different values.*Every pixel of every mask is 0: are"):
-        table_of(None, masks([0, 0], [0, 0]))
-
-
-def test_negative_values_are_refused_with_a_way_out(tmp_path):
-    path = save(tmp_path / "a.tif", np.array([[-1, 0, 1]], np.int8))
-    way_out = r"such as .*a\.tif: save what is to be ignored as 255, and call it ignore"
-    with refuses(rf"the value -1; .*1 masks have negative values, {way_out}"):
-        table_of(None, [path])
 
 
 def save_with_alpha(path, values, alpha):
