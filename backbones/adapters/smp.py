@@ -18,7 +18,6 @@ from backbones.layers.torchscript import NoTorchScript
 from backbones.weights.load import adapt_first_conv
 from backbones.weights.locate import published_images
 
-PREFIX: Final = "keel-"
 _CARD_BYTES: Final = 1024
 
 
@@ -236,7 +235,7 @@ def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None
         norm: A key of `backbones.NORMS`.
         encoder_name: smp's name; ``keel-`` and ``name`` when None.
     """
-    known = encoder_name or f"{PREFIX}{name}"
+    known = encoder_name or f"keel-{name}"
     smp_encoders.encoders[known] = {
         "encoder": SmpEncoder,
         "params": {"name": name, "norm": norm},
@@ -255,28 +254,27 @@ def _pass_ours(function: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def _with_ours(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Wrap smp's ``get_preprocessing_params`` so that it knows our encoders too."""
+_smp_params: Callable[..., dict[str, Any]] = smp_encoders.get_preprocessing_params
 
-    @wraps(function)
-    def params(encoder_name: str, pretrained: str | None = "imagenet") -> dict[str, Any]:
-        encoder = smp_encoders.encoders.get(encoder_name, {})
-        if not isinstance(encoder.get("pretrained_settings"), _AnyWeights):
-            return function(encoder_name, pretrained)
-        name, weights = encoder["params"]["name"], pretrained or "random"
-        known = None if weights == "random" else published_images(weights, name=name)
-        if known is None:  # only the file says it
-            expected = build_backbone(name, weights=weights).conventions
-        else:
-            expected = known.conventions()
-        mean, std = list(expected.mean), list(expected.std)
-        return {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
 
-    return params
+@wraps(_smp_params)
+def _params(encoder_name: str, pretrained: str | None = "imagenet") -> dict[str, Any]:
+    """Know our encoders as well as smp's own."""
+    encoder = smp_encoders.encoders.get(encoder_name, {})
+    if not isinstance(encoder.get("pretrained_settings"), _AnyWeights):
+        return _smp_params(encoder_name, pretrained)
+    name, weights = encoder["params"]["name"], pretrained or "random"
+    known = None if weights == "random" else published_images(weights, name=name)
+    if known is None:  # only the file says it
+        expected = build_backbone(name, weights=weights).conventions
+    else:
+        expected = known.conventions()
+    mean, std = list(expected.mean), list(expected.std)
+    return {"input_space": "RGB", "input_range": [0, 1], "mean": mean, "std": std}
 
 
 smp_encoders.hf_hub_download = _pass_ours(smp_encoders.hf_hub_download)
 smp_encoders.load_file = _pass_ours(smp_encoders.load_file)
-smp_encoders.get_preprocessing_params = _with_ours(smp_encoders.get_preprocessing_params)
+smp_encoders.get_preprocessing_params = _params
 for _name in list_backbones():
     register_encoder(_name)

@@ -17,17 +17,6 @@ NormFactory = Callable[[int], nn.Module]
 """Takes a channel count C; the module it returns maps (N, C, H, W) to the same shape."""
 
 
-class LayerNorm2d(nn.GroupNorm):
-    """Layer norm over channels and positions of each sample: a group norm with one group.
-
-    Source: Wu and He, arXiv:1803.08494, section 3: "GN becomes LN if we set the group number as
-    G = 1".
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(1, channels)
-
-
 def _group_norm(channels: int) -> nn.GroupNorm:
     # 32 groups: the default in arXiv:1803.08494; narrow layers take the most that divides.
     groups = next(count for count in (32, 16, 8, 4, 2, 1) if channels % count == 0)
@@ -41,7 +30,9 @@ NORMS: Final[dict[str, NormFactory]] = {
     "group": _group_norm,
     # PyTorch's default is affine=False: no weight to initialise, and none to load.
     "instance": partial(nn.InstanceNorm2d, affine=True),
-    "layer2d": LayerNorm2d,
+    # Over channels and positions of each sample: "GN becomes LN if we set the group number as
+    # G = 1", arXiv:1803.08494, section 3.
+    "layer2d": partial(nn.GroupNorm, 1),
     "none": nn.Identity,  # ignores its arguments
 }
 

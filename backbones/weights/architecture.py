@@ -58,7 +58,7 @@ def fitting_backbones(
     names = []
     for name, build in known.items():
         start = build_on_meta(partial(build, BackboneOptions(out_features=["c2"])))
-        if start is not None and not _may_fit(state, start):
+        if start is not None and not _fitting_stages(state, start, whole=False):
             continue
         backbone = build_on_meta(partial(build, BackboneOptions()))
         if backbone is None:
@@ -94,18 +94,12 @@ def build_on_meta(build: Callable[[], Backbone]) -> Backbone | None:
     return None
 
 
-def _may_fit(state: Mapping[str, Tensor], start: Backbone) -> bool:
-    """Return whether the file has what the first stages of a backbone have."""
-    given, expected = _compared(state, start)
-    return bool(given) and expected.items() <= given.items()
-
-
-def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone) -> int:
-    """Return how many stages of the backbone the file has, stem first; 0 if they do not fit."""
+def _fitting_stages(state: Mapping[str, Tensor], backbone: Backbone, *, whole: bool = True) -> int:
+    """Return how many stages a file that fits has; 0 if not. ``whole``: it has no others."""
     given, expected = _compared(state, backbone)
     stages = {stage_of(key) for key in given}
-    fits = bool(given) and given == expected
-    return 1 + sum(stage.startswith("layer") for stage in stages) if fits else 0
+    fits = given == expected if whole else expected.items() <= given.items()
+    return 1 + sum(stage.startswith("layer") for stage in stages) if given and fits else 0
 
 
 def _compared(state: Mapping[str, Tensor], backbone: Backbone) -> tuple[_Shapes, _Shapes]:

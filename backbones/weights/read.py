@@ -5,6 +5,7 @@ import pickle
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Final
 
@@ -112,9 +113,6 @@ def _cause(error: Exception) -> str:
 
 def _json(text: str) -> Iterator[dict[str, Any]]:
     """Yield the object that a text holds, if it holds one."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return
-    if isinstance(value, dict):
-        yield value
+    with suppress(ValueError):
+        if isinstance(value := json.loads(text), dict):
+            yield value

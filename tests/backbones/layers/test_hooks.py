@@ -123,7 +123,6 @@ def test_a_hook_may_replace_what_a_layer_returns():
     features = network(image)
     skip = network.layer1[0](network.maxpool(features["c1"]))
     torch.testing.assert_close(features["c2"], skip.relu())
-    assert block.bn2.running_var.numel() == 16
 
 
 def test_torchvisions_layer_getter_runs_the_children_one_by_one():

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from contextlib import closing, contextmanager
+from unittest.mock import Mock
 from urllib.error import HTTPError
 
 import pytest
@@ -160,9 +161,7 @@ NO_SPACE = r"no space in .*checkpoints for file://.*; nothing of it was kept\. F
     ids=["a full disk", "Ctrl-C"],
 )
 def test_a_download_ended_from_here_leaves_no_file(source, target, monkeypatch, error, message):
-    def end(*_, **__):
-        raise error
-
+    end = Mock(side_effect=error)
     monkeypatch.setattr("urllib.response.addinfourl.read", end, raising=False)
     with pytest.raises(type(error), match=message) as caught:
         get(source.as_uri())
@@ -183,9 +182,7 @@ class NetworkUsedError(BaseException):
 
 @pytest.fixture
 def guarded_network(monkeypatch):
-    def refuse(*_, **__):
-        raise NetworkUsedError
-
+    refuse = Mock(side_effect=NetworkUsedError)
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)

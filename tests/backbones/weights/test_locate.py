@@ -7,15 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import timm
 import torch
-from huggingface_hub.errors import (
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import errors
 from safetensors.torch import save_file
 
 from backbones import UserError, build_backbone, load_weights
@@ -86,8 +83,8 @@ def repository(monkeypatch, tmp_path):
         if path.exists():
             return str(path)
         if local_files_only:
-            raise LocalEntryNotFoundError("not kept here")
-        raise RemoteEntryNotFoundError("404", response=answer(404))
+            raise errors.LocalEntryNotFoundError("not kept here")
+        raise errors.RemoteEntryNotFoundError("404", response=answer(404))
 
     monkeypatch.setattr(hub, "hf_hub_download", download)
     return SimpleNamespace(asked=asked, folder=tmp_path / "repo")
@@ -151,7 +148,6 @@ THREE = (
     r"owner/name` where there is a network and copy .* here; give a file of your own, .*random\.$"
 )
 
-
 NOT_THERE = r"^the hub has no 'owner/name' at revision 'main', or keeps"
 NO_SPACE = r"no space in .* for config\.json of owner/name; nothing of it"
 
@@ -159,18 +155,15 @@ NO_SPACE = r"no space in .* for config\.json of owner/name; nothing of it"
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (RepositoryNotFoundError("401", response=answer(401)), UserError, NOT_THERE),
-        (LocalEntryNotFoundError("no route"), ConnectionError, THREE),
+        (errors.RepositoryNotFoundError("401", response=answer(401)), UserError, NOT_THERE),
+        (errors.LocalEntryNotFoundError("no route"), ConnectionError, THREE),
         (OSError("broken"), ConnectionError, THREE),
         (OSError(28, "No space left on device"), OSError, NO_SPACE),
     ],
     ids=["no repository", "no route", "a broken connection", "a full disk"],
 )
 def test_a_download_that_fails_says_why(monkeypatch, error, kind, message):
-    def download(*_, **__):
-        raise error
-
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "hf_hub_download", Mock(side_effect=error))
     with pytest.raises(kind, match=message):
         locate("hf:owner/name", name="resnet18")
 
@@ -190,10 +183,8 @@ def test_a_package_that_is_missing_is_named(weights, monkeypatch):
     monkeypatch.delitem(sys.modules, "backbones.weights.hub")
     monkeypatch.delattr("backbones.weights.hub")
     monkeypatch.setitem(sys.modules, "timm", None)
-    message = (
-        rf"^weights='{weights}' need the package 'timm', which is not installed: pip install timm"
-    )
-    with refuses(message):
+    missing = "need the package 'timm', which is not installed: pip install timm"
+    with refuses(f"^weights='{weights}' {missing}"):
         load_weights(build(), weights, name="resnet18")
 
 
@@ -213,22 +204,19 @@ PUBLISHED = {  # https://docs.pytorch.org/vision/stable/models.html, version 1 a
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_tags_are_torchvisions_official_files(name, tmp_path, monkeypatch):
-    asked = []
-
-    def urlopen(request, **_):
-        asked.append(request.full_url)
-        raise OSError("stopped here")
-
+    urlopen = Mock(side_effect=OSError("stopped here"))
     monkeypatch.setattr("backbones.weights.download.urlopen", urlopen)
     backbone = on_meta(build_backbone, name, out_features=["c1"])
     tags = {"imagenet": 0, "imagenet_v1": 0, "IMAGENET1K_V1": 0, "imagenet_v2": 1}
     known = {tag: version for tag, version in tags.items() if version < len(PUBLISHED[name])}
     for tag, version in known.items():
-        kept = tmp_path / "torch/hub/checkpoints" / f"{PUBLISHED[name][version]}.pth"
+        file = f"{PUBLISHED[name][version]}.pth"
+        kept = tmp_path / "torch/hub/checkpoints" / file
         with pytest.raises(ConnectionError, match=f"stopped here.*copy that file to {kept};"):
             load_weights(backbone, tag, name=name)
-    files = [PUBLISHED[name][version] for version in known.values()]
-    assert asked == [f"https://download.pytorch.org/models/{file}.pth" for file in files]
+        asked = urlopen.call_args.args[0].full_url
+        assert asked == f"https://download.pytorch.org/models/{file}"
+    assert urlopen.call_count == len(known)
 
 
 def test_a_tag_whose_file_is_there_is_loaded_without_the_network(shallow, tmp_path, monkeypatch):
@@ -240,9 +228,8 @@ def test_a_tag_whose_file_is_there_is_loaded_without_the_network(shallow, tmp_pa
     torch.save(shallow, folder / "resnet18-f37072fd.pth")
     backbone = build(weights="imagenet")
     holds(backbone, shallow)
-    assert backbone.provenance.startswith(
-        "weights from https://download.pytorch.org/models/resnet18-f37072fd.pth (imagenet)\n"
-    )
+    address = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert backbone.provenance.startswith(f"weights from {address} (imagenet)\n")
 
 
 def test_a_misspelt_tag_is_answered_with_the_nearest_one():
