@@ -17,6 +17,11 @@ _FILES: Final = ("model.safetensors", "pytorch_model.bin")
 _METADATA: Final = ("config.json", "preprocessor_config.json")
 
 
+def is_known(name: str) -> bool:
+    """Return whether timm has a model of that name, without a tag."""
+    return bool(timm.is_model(name))
+
+
 def timm_config(model: str, *, name: str) -> PretrainedCfg:
     """Return timm's description of the weights ``model``, unless they are of another backbone."""
     known = timm.list_pretrained()

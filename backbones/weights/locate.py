@@ -87,7 +87,7 @@ def in_timm(name: str) -> bool:
         from backbones.weights import hub
     except ModuleNotFoundError:
         return False
-    return name.startswith("timm/") and bool(hub.timm.is_model(timms_name(name)))
+    return name.startswith("timm/") and hub.is_known(timms_name(name))
 
 
 def _in_folder(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch import Tensor
@@ -28,26 +28,23 @@ def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool
         return _card(card)
     if isinstance(meta := content.get("meta"), Mapping):
         return _mmlab(meta)
-    if "pixel_mean" in state and "pixel_std" in state:
-        return _detectron2(state["pixel_mean"], state["pixel_std"])
+    if "pixel_mean" in state and "pixel_std" in state:  # detectron2's
+        mean, std = (state[name].flatten().tolist() for name in ("pixel_mean", "pixel_std"))
+        images = _images(mean, std, white=255, by_mean=True)
+        return Statement(by="pixel_mean and pixel_std", images=images)
     if isinstance(config := content.get("pretrained_cfg"), Mapping):
         return _timm({"pretrained_cfg": config}, by="the file's metadata")
     return _hub(content) if hub else Statement()
 
 
 def _card(card: Mapping[str, Any]) -> Statement:
-    images = _images(card.get("mean"), card.get("std"), by_mean=False)
+    images = _images(card.get("mean"), card.get("std"))
     if images is not None and isinstance(epsilon := card.get("epsilon"), float):
-        images = ImageFormat(mean=images.mean, std=images.std, epsilon=epsilon)
+        images = replace(images, epsilon=epsilon)
     name = card.get("backbone")
     return Statement(
         by="its card", images=images, architecture=name if isinstance(name, str) else None
     )
-
-
-def _detectron2(mean: Tensor, std: Tensor) -> Statement:
-    images = _images(mean.flatten().tolist(), std.flatten().tolist(), white=255, by_mean=True)
-    return Statement(by="pixel_mean and pixel_std", images=images)
 
 
 def _images(

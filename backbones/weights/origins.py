@@ -54,6 +54,10 @@ def _begins(*names: str) -> Callable[[Contents], bool]:
     return lambda file: any(key.startswith(names) for key in file.state)
 
 
+def _all(*tests: Callable[[Contents], bool]) -> Callable[[Contents], bool]:
+    return lambda file: all(test(file) for test in tests)
+
+
 def _before(file: Contents, name: str = "conv1.weight") -> list[str]:
     """Return the prefixes of the first convolution, one for every network in the file."""
     return prefixes(file.state, name)
@@ -115,9 +119,14 @@ def _is_lightning(file: Contents) -> bool:
     return "pytorch-lightning_version" in file.others
 
 
+def _is_bare(file: Contents) -> bool:
+    """Return whether the names have no prefix."""
+    return _before(file) == [""]
+
+
 def _is_plain(file: Contents) -> bool:
     """Return whether the names have no prefix, and the file is not of a user's own training."""
-    return _before(file) == [""] and not _is_lightning(file)
+    return _is_bare(file) and not _is_lightning(file)
 
 
 def _is_dino(file: Contents) -> bool:
@@ -157,26 +166,22 @@ ORIGINS: Final[Sequence[Origin]] = (
     Origin("Keel", lambda f: isinstance(f.others.get("keel"), Mapping)),
     _AS_RESNEXT(
         "Caffe2, ResNeXt (detectron2's FAIR)",
-        lambda f: _is_caffe2(f) and _is_grouped(f),
-        rename=from_caffe2,
+        _all(_is_caffe2, _is_grouped),
+        from_caffe2,
         folded=True,
     ),
-    _AS_CAFFE("Caffe2 (detectron2's MSRA)", _is_caffe2, rename=from_caffe2, folded=True),
+    _AS_CAFFE("Caffe2 (detectron2's MSRA)", _is_caffe2, from_caffe2, folded=True),
     Origin("Caffe2, group norm", lambda f: "conv1_w" in f.state, from_caffe2, stride_in_1x1=False),
     _AS_RESNEXT(
         "detectron2, ResNeXt of Caffe2",
-        lambda f: _is_detectron2(f) and _is_folded(f) and _is_grouped(f),
-        rename=from_detectron2,
+        _all(_is_detectron2, _is_folded, _is_grouped),
+        from_detectron2,
     ),
-    _AS_CAFFE(
-        "detectron2, ResNet of Caffe2",
-        lambda f: _is_detectron2(f) and _is_folded(f),
-        rename=from_detectron2,
-    ),
+    _AS_CAFFE("detectron2, ResNet of Caffe2", _all(_is_detectron2, _is_folded), from_detectron2),
     _AS_TORCHVISION(
         "detectron2, converted from torchvision's names",
         lambda f: _is_detectron2(f) and _before(f, "stem.conv1.weight") == [""],
-        rename=from_detectron2,
+        from_detectron2,
     ),
     Origin("detectron2, a model", _is_detectron2, from_detectron2),
     Origin(
@@ -192,7 +197,7 @@ ORIGINS: Final[Sequence[Origin]] = (
     _AS_TORCHVISION("DINO", _is_dino),
     Origin(
         "SwAV",
-        lambda f: _before(f) == [""] and _begins("prototypes.")(f),
+        _all(_is_bare, _begins("prototypes.")),
         images=CONVENTIONS["swav"],
         stride_in_1x1=False,
     ),
@@ -220,14 +225,10 @@ ORIGINS: Final[Sequence[Origin]] = (
     Origin("timm", _is_timm, hub=True),
     Origin(
         "Caffe's, ResNeXt, under torchvision's names",
-        lambda f: _before(f) == [""] and _is_folded(f) and _is_grouped(f),
+        _all(_is_bare, _is_folded, _is_grouped),
         stride_in_1x1=False,
     ),
-    Origin(
-        "Caffe's, under torchvision's names",
-        lambda f: _before(f) == [""] and _is_folded(f),
-        stride_in_1x1=True,
-    ),
+    Origin("Caffe's, under torchvision's names", _all(_is_bare, _is_folded), stride_in_1x1=True),
     _AS_TORCHVISION("torchvision", _is_published),
     Origin(
         "a ResNet of other classes or channels than torchvision's files",

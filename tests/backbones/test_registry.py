@@ -61,9 +61,7 @@ def test_a_registered_builder_is_built_with_its_options():
     backbone = build_backbone("two_stages", **given)
     assert isinstance(backbone, TwoStages)
     assert backbone.options == BackboneOptions(**given)
-    assert build_backbone("two_stages").options == BackboneOptions(
-        in_channels=3, norm="batch", out_features=None, output_stride=32
-    )
+    assert build_backbone("two_stages").options == BackboneOptions()
 
 
 def test_a_registered_backbone_freezes_and_carries_a_pyramid():

@@ -5,16 +5,11 @@ import torch
 
 from backbones.weights.unwrap import backbone_state, unwrap
 from tests.backbones.errors import refuses
+from tests.backbones.weights.spelling import below
 
 X = torch.zeros(1)
 OURS = {"conv1.weight": X, "bn1.weight": X + 1, "layer1.0.conv1.weight": X + 2}
-
-
 OPTIMIZER = {"state": {0: {"exp_avg": X}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-
-
-def prefixed(prefix):
-    return {prefix + name: tensor for name, tensor in OURS.items()}
 
 
 @pytest.mark.parametrize(
@@ -22,11 +17,11 @@ def prefixed(prefix):
     [
         OURS,
         OURS | {"fc.weight": X, "fc.bias": X},
-        prefixed("module.") | {"module.fc.weight": X},
-        prefixed("_orig_mod.module."),
-        prefixed("module.") | {"n_averaged": X},
-        prefixed("encoder.") | {"decoder.conv1.bias": X, "encoder.fc.weight": X},
-        prefixed("backbone.body.") | {"backbone.fpn.inner_blocks.0.0.weight": X},
+        below("module.", OURS) | {"module.fc.weight": X},
+        below("_orig_mod.module.", OURS),
+        below("module.", OURS) | {"n_averaged": X},
+        below("encoder.", OURS) | {"decoder.conv1.bias": X, "encoder.fc.weight": X},
+        below("backbone.body.", OURS) | {"backbone.fpn.inner_blocks.0.0.weight": X},
     ],
     ids=["plain", "classifier", "parallel", "compiled", "averaged", "unet", "detector"],
 )
@@ -45,7 +40,7 @@ def test_a_backbone_with_another_first_convolution_is_found_by_it():
     [
         ({"patch_embed.weight": X}, 0),
         ({"myconv1.weight": X}, 0),
-        (prefixed("encoder_q.") | prefixed("encoder_k."), 2),
+        (below("encoder_q.", OURS) | below("encoder_k.", OURS), 2),
         ({"layer1.0.conv1.weight": X, "layer1.1.conv1.weight": X}, 2),
     ],
     ids=["other names", "no dot before", "two encoders", "no stem"],
@@ -56,7 +51,7 @@ def test_none_or_several_candidates_are_refused(state, count):
         backbone_state(state, first_conv="conv1.weight")
 
 
-OTHER = prefixed("a.")
+OTHER = below("a.", OURS)
 FOUND = {  # the checkpoint, and the keys that lead to the state dict in it
     "bare": (OURS, ""),
     "lightning": ({"state_dict": OURS, "optimizer_states": [{"state": {}}]}, "state_dict"),

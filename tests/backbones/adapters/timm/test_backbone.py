@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import cache
 
 import pytest
 import timm
@@ -22,22 +23,14 @@ def name(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def built():
-    """Return a copy of a model that is built once."""
-    models = {}
-
-    def copied(name):
-        if name not in models:
-            models[name] = build_backbone(f"timm/{name}")
-        return copy.deepcopy(models[name])
-
-    return copied
+@cache
+def built(name):
+    return build_backbone(f"timm/{name}")
 
 
 @pytest.fixture
-def backbone(name, built):
-    return built(name).train()
+def backbone(name):
+    return copy.deepcopy(built(name)).train()
 
 
 @pytest.fixture
