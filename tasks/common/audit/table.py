@@ -88,14 +88,9 @@ def stage_rows(module: nn.Module, backbone: Backbone, optimizer: Optimizer) -> l
     for stage in (*STAGES, HEAD):
         mine = [tensors[name] for name in stages if stages[name] == stage]
         lr, peak = max((rates[id(t)] for t in mine if id(t) in rates), default=(0.0, 0.0))
-        row = StageRow(
-            stage=stage,
-            tensors=len(mine),
-            trainable=sum(t.requires_grad for t in mine),
-            lr=lr,
-            peak_lr=peak,
-            eval_modules=tuple(eval_modules[stage]),
-        )
+        counts = {"tensors": len(mine), "trainable": sum(t.requires_grad for t in mine)}
+        modules = tuple(eval_modules[stage])
+        row = StageRow(stage=stage, **counts, lr=lr, peak_lr=peak, eval_modules=modules)
         rows += [row] if mine else []
     return rows
 
@@ -129,10 +124,8 @@ def faults(
     parameters = {n: p for n, p in named_tensors(module).items() if isinstance(p, nn.Parameter)}
     never = {id(backbone.get_parameter(key)) for key in backbone.never_trained}
     taking = {name for name, p in parameters.items() if p.requires_grad}
-    held = [name for name in parameters if stages[name] in frozen_stages]
-    free = [
-        n for n, p in parameters.items() if stages[n] not in frozen_stages and id(p) not in never
-    ]
+    held = {name: p for name, p in parameters.items() if stages[name] in frozen_stages}
+    free = [name for name, p in parameters.items() if name not in held and id(p) not in never]
     yield from _listed("frozen and yet taking a gradient", [n for n in held if n in taking])
     yield from _listed(
         "to be trained, and requires_grad is False", [n for n in free if n not in taking]

@@ -8,8 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.errors import UserError
-from tasks.common.data.feature_cache.cache import Encoder, FeatureCache
-from tasks.common.data.feature_cache.options import CacheOptions
+from tasks.common.data.feature_cache.cache import FeatureCache
 from tasks.common.data.loading import prepare_worker
 from tasks.common.data.samplers import AspectRatioBatchSampler, EpochSampler
 from tasks.common.resume.position import Position, position
@@ -37,14 +36,6 @@ class ResumableDataModule(lightning.LightningDataModule):
     def training_set(self) -> Dataset[Any]:
         """Return the training samples, by ``(epoch, index)``."""
         raise NotImplementedError
-
-    def cache_features(
-        self, options: CacheOptions, encoder: Encoder, *, precision: str, device: str
-    ) -> None:
-        """Train on cached features of the frozen stages; the arguments are `FeatureCache`'s."""
-        self.cache = FeatureCache(
-            options, encoder, self.training_set(), precision=precision, device=device
-        )
 
     def state_dict(self) -> dict[str, int | None]:
         """Return the epoch, how many of its batches were trained on, and of how many samples."""

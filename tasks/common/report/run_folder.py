@@ -17,9 +17,7 @@ from tasks.common.files.atomic import replacing
 from tasks.common.machine.machine import describe
 
 _SHARED: Final = "KEEL_RUN_DIR"
-
 _MOST_NAMED: Final = 50  # changed files
-
 _PACKAGES: Final = (
     *("keel-backbones", "torch", "torchvision", "lightning", "albumentations"),
     *("pycocotools", "hydra-core", "numpy"),

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from omegaconf import DictConfig
 
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.common.data.feature_cache.cache import Encoder
+from tasks.common.data.feature_cache.cache import Encoder, FeatureCache
 from tasks.common.data.feature_cache.check import check_feature_cache
 from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.machine import Machine, prepare
@@ -80,4 +80,6 @@ class Setup(Generic[CardT, AugmentT]):
                 self.cache, encoder.backbone, recipe=self.recipe, options=self.options
             )
             precision, device = self.where.precision.value, self.where.accelerator.value
-            data.cache_features(self.cache, encoder, precision=precision, device=device)
+            data.cache = FeatureCache(
+                self.cache, encoder, data.training_set(), precision=precision, device=device
+            )

@@ -3,6 +3,8 @@
 The tasks' own data are tested with the tasks.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -87,6 +89,14 @@ def test_other_data_than_that_of_the_stopped_run_are_refused():
     data.load_state_dict({"epoch": 1, "batches": 2, "samples": 10})
     with pytest.raises(ValueError, match=r"has 9 samples, that of the checkpoint had 10: .*same"):
         data.train_dataloader()
+
+
+def test_a_cache_takes_the_place_of_the_samples_and_decides_the_workers():
+    data, encoder = Data(workers=2), SimpleNamespace(collate=len)
+    data.cache = SimpleNamespace(dataset=Keys(), workers=lambda wanted: wanted - 2, encoder=encoder)
+    loader = data.train_dataloader()
+    assert (loader.dataset, loader.num_workers, loader.collate_fn) == (data.cache.dataset, 0, len)
+    assert data.val_dataloader().num_workers == 2
 
 
 def test_without_a_trainer_nothing_was_seen():

@@ -9,7 +9,6 @@ from tasks.common.data import loading
 from tasks.common.data.loading import check_sockets, choose_cache, choose_loading, choose_workers
 from tasks.common.machine import memory, threads
 from tasks.common.machine.options import TrainerOptions
-from tasks.common.options.decision import Decision
 from tasks.common.options.limits import limits_of
 from tests.tasks.common.fakes import machine
 
@@ -17,28 +16,24 @@ GB, GPU = 10**9, machine("cuda")
 
 
 @pytest.mark.parametrize(
-    ("device", "cores", "cached", "value", "reason"),
+    ("wanted", "device", "cores", "cached", "value", "reason"),
     [
-        ("cpu", 64, False, "0", "the CPU is busy with training"),
-        ("cpu", 64, True, "0", "the CPU is busy with training"),
-        ("cuda", 1, False, "0", "all but one of 1 cores"),
-        ("cuda", 4, False, "3", "all but one of 4 cores"),
-        ("cuda", 9, False, "8", "enough to decode; 9 cores"),
-        ("cuda", 64, False, "8", "enough to decode; 64 cores"),
-        ("cuda", 4, True, "3", "all but one of 4 cores"),
-        ("cuda", 64, True, "4", "what is left is augmentation; 64 cores"),
+        ("auto", "cpu", 64, False, "0", "the CPU is busy with training"),
+        ("auto", "cpu", 64, True, "0", "the CPU is busy with training"),
+        ("auto", "cuda", 1, False, "0", "all but one of 1 cores"),
+        ("auto", "cuda", 4, False, "3", "all but one of 4 cores"),
+        ("auto", "cuda", 9, False, "8", "enough to decode; 9 cores"),
+        ("auto", "cuda", 64, False, "8", "enough to decode; 64 cores"),
+        ("auto", "cuda", 4, True, "3", "all but one of 4 cores"),
+        ("auto", "cuda", 64, True, "4", "what is left is augmentation; 64 cores"),
+        (3, "cpu", 1, False, "3", "as configured"),
+        (3, "cuda", 1, False, "3", "as configured"),
     ],
 )
-def test_workers_follow_from_device_cores_and_cache(device, cores, cached, value, reason):
-    decision = choose_workers("auto", device=device, cores=cores, cached=cached)
+def test_workers_follow_from_device_cores_and_cache(wanted, device, cores, cached, value, reason):
+    decision = choose_workers(wanted, device=device, cores=cores, cached=cached)
     assert decision.value == value
     assert reason in decision.reason
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_configured_workers_are_taken(device):
-    workers = choose_workers(3, device=device, cores=1, cached=False)
-    assert workers == Decision("3", "as configured")
 
 
 @pytest.fixture

@@ -43,10 +43,7 @@ def test_a_long_line_is_not_broken(capsys):
 def test_no_number_is_cut_where_the_terminal_is_narrow(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     headings = [f"{word} error" for word in ("volume", "absolute", "relative", "signed", "other")]
-    rows = {
-        "mean of classes": [123456.789, -2296.5, 0.25, math.nan, 10.0],
-        "a": [1.0, 2.0, 3.0, 4.0, 5.0],
-    }
+    rows = {"mean of classes": [123456.789, -2296.5, 0.25, math.nan, 10.0], "a": [1.0] * 5}
     print_scores("Scores", headings, rows)
     text = capsys.readouterr().out
     assert "…" not in text

@@ -8,7 +8,7 @@ import lightning
 import pytest
 import torch
 
-from tasks.common.data.feature_cache.cache import FillFeatureCache
+from tasks.common.data.feature_cache.cache import FeatureCache, FillFeatureCache
 from tasks.common.data.feature_cache.entry import Entry
 from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.recipe.recipe import Recipe
@@ -48,7 +48,8 @@ def data_for(split, module, *, precision="32-true", **cache):
     data = DetectionDataModule(train=split, val=split, test=None, batch_size=2, transform=flip)
     encoder = DetectionEncoder(module.network, split, decides={})
     options = CacheOptions(**{"views": 2} | cache)
-    data.cache_features(options, encoder, precision=precision, device="cpu")
+    samples = data.training_set()
+    data.cache = FeatureCache(options, encoder, samples, precision=precision, device="cpu")
     return data
 
 
