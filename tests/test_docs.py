@@ -117,7 +117,7 @@ def faults(text):
 def kept():
     """Return the project's text files: the top level and the known folders, caches left out."""
     inside = (p for folder in FOLDERS for p in (ROOT / folder).rglob("*"))
-    hidden = (p for p in ROOT.glob(".*") if p.suffix in {"", ".yaml", ".toml"})
+    hidden = (p for p in ROOT.glob(".*") if p.suffix in {"", ".yaml", ".toml"} and p.name != ".git")
     files = [p for p in [*ROOT.glob("[!.]*"), *hidden, *inside] if p.is_file()]
     binary = {".gif", ".jpg", ".npz", ".onnx", ".png", ".pth", ".pyc"}
     return sorted(p for p in files if p.suffix not in binary and p != Path(__file__))

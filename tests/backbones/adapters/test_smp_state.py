@@ -15,15 +15,11 @@ from backbones.adapters.smp import register_encoder
 from tests.backbones.adapters.small import CARD, trained
 from tests.backbones.errors import refuses
 
-register_encoder("narrow_resnet18")
+PLAIN = register_encoder("narrow_resnet18")
+FIXED = register_encoder("narrow_resnet18", norm="frozen_batch", encoder_name="keel-fixed")
 
 
-@pytest.fixture
-def frozen_name():
-    return register_encoder("narrow_resnet18", norm="frozen_batch", encoder_name="keel-fixed")
-
-
-def unet(name="keel-narrow_resnet18", **options):
+def unet(name=PLAIN, **options):
     options = {"encoder_weights": None, "decoder_channels": (32, 16, 16, 8, 8), **options}
     return smp.Unet(name, **options)
 
@@ -44,9 +40,8 @@ def restored_by_smp(model, name, folder):  # noqa: ARG001
 
 
 @pytest.mark.parametrize("restore", [restored_by_state_dict, restored_by_smp])
-@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
-def test_a_model_comes_back_without_its_weight_file(weights, tmp_path, frozen_name, restore, norm):
-    name = frozen_name if norm == "frozen_batch" else "keel-narrow_resnet18"
+@pytest.mark.parametrize("name", [PLAIN, FIXED])
+def test_a_model_comes_back_without_its_weight_file(weights, tmp_path, restore, name):
     model = unet(name, encoder_weights=str(weights)).eval()
     model.encoder.body.freeze(2)
     image = torch.rand(1, 3, 64, 64)
@@ -97,9 +92,9 @@ def test_the_card_survives_what_is_done_to_a_model(weights, change, channels):
     assert other.encoder.body.conventions.mean == pytest.approx(expected)
 
 
-def test_half_a_state_dict_does_not_make_an_encoder_fit(frozen_name, weights):
-    model = unet(frozen_name)
-    state = unet(frozen_name, encoder_weights=str(weights)).state_dict()
+def test_half_a_state_dict_does_not_make_an_encoder_fit(weights):
+    model = unet(FIXED)
+    state = unet(FIXED, encoder_weights=str(weights)).state_dict()
     del state["encoder.body.bn1.running_var"]
     model.load_state_dict(state, strict=False)
     with refuses(r"never trained: 'narrow_resnet18' .* or load a state dict\.$"):
