@@ -24,15 +24,17 @@ class Entry:
         return function
 
 
-_FEATURE_CACHE: Final = {
-    "frcnn-r50": "Faster R-CNN, R50, FPN on c2-c5",
-    "frcnn-r50-small": "Faster R-CNN, R50, model=small",
-    "frcnn-r101-small": "Faster R-CNN, R101, model=small",
-    "unet-r34": "U-Net, R34",
-    "unet-r50": "U-Net, R50",
-    "unet-r101": "U-Net, R101",
-    "unet-r101-narrow": "U-Net, R101, narrow decoder",
-    "unet-r101-narrow-strong": "U-Net, R101, narrow, augment=strong",
+_NARROW: Final = ("backbone=resnet101", "model.channels=[64,48,32,16,16]")
+# By name, the title and the overrides of a task's configuration.
+_FEATURE_CACHE: Final[dict[str, tuple[str, ...]]] = {
+    "frcnn-r50": ("Faster R-CNN, R50, FPN on c2-c5", "backbone=resnet50", "model=faster_rcnn"),
+    "frcnn-r50-small": ("Faster R-CNN, R50, model=small", "backbone=resnet50", "model=small"),
+    "frcnn-r101-small": ("Faster R-CNN, R101, model=small", "backbone=resnet101", "model=small"),
+    "unet-r34": ("U-Net, R34", "backbone=resnet34"),
+    "unet-r50": ("U-Net, R50", "backbone=resnet50"),
+    "unet-r101": ("U-Net, R101", "backbone=resnet101"),
+    "unet-r101-narrow": ("U-Net, R101, narrow decoder", *_NARROW),
+    "unet-r101-narrow-strong": ("U-Net, R101, narrow, augment=strong", *_NARROW, "augment=strong"),
 }
 
 SPEED: Final[dict[str, Entry]] = {
@@ -62,9 +64,9 @@ SPEED: Final[dict[str, Entry]] = {
         f"feature-cache-{key}": Entry(
             f"the cache of frozen features: {title}",
             "speed.feature_cache:comparison",
-            {"key": key, "title": title},
+            {"title": title, "overrides": overrides},
         )
-        for key, title in _FEATURE_CACHE.items()
+        for key, (title, *overrides) in _FEATURE_CACHE.items()
     },
 }
 

@@ -7,6 +7,7 @@ batch. Generated images, random weights, stem to c4 frozen, no worker processes.
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,34 +27,21 @@ from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
 
 IMAGES: Final = 4  # of an epoch
-_FULL = ("model=faster_rcnn", "model.min_size=480", "model.max_size=640")
-_SMALL = ("model=small", "model.min_size=480", "model.max_size=640")
-_NARROW = ("model.channels=[64,48,32,16,16]",)
-CASES: Final[dict[str, tuple[str, ...]]] = {
-    "frcnn-r50": ("backbone=resnet50", *_FULL),
-    "frcnn-r50-small": ("backbone=resnet50", *_SMALL),
-    "frcnn-r101-small": ("backbone=resnet101", *_SMALL),
-    "unet-r34": ("backbone=resnet34",),
-    "unet-r50": ("backbone=resnet50",),
-    "unet-r101": ("backbone=resnet101",),
-    "unet-r101-narrow": ("backbone=resnet101", *_NARROW),
-    "unet-r101-narrow-strong": ("backbone=resnet101", *_NARROW, "augment=strong"),
-}
-"""Overrides of a task's configuration: a detector at 480 pixels, or patches of 256x256."""
+SIZE: Final = ("model.min_size=480", "model.max_size=640")  # of a detector's images
 
 
 class Epoch:
-    """An epoch of training on generated images; ``cache`` says whether, and where, it is kept."""
+    """An epoch of training on generated images, at 480 pixels or in patches of 256x256."""
 
-    def __init__(self, key: str, *cache: str, small: bool) -> None:
+    def __init__(self, given: Sequence[str], *, detector: bool, small: bool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="keel-"))
         finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        overrides = [*CASES[key], *cache, f"feature_cache.folder={folder / 'cache'}"]
+        overrides = [*given, f"feature_cache.folder={folder / 'cache'}"]
         if small:
             overrides.append("backbone=resnet18")
-        if key.startswith("frcnn"):
+        if detector:
             write_sample(folder / "data", images={"train": IMAGES, "val": 1, "test": 1}, size=480)
-            overrides += ["data=coco", "recipe=finetune", "recipe.batch_size=2"]
+            overrides += [*SIZE, "data=coco", "recipe=finetune", "recipe.batch_size=2"]
             parts: Any = detection.assemble(_configuration(DETECTION, folder, overrides))
         else:
             write_pictures(folder / "data", images={"train": 6}, size=256)
@@ -90,16 +78,17 @@ class Epoch:
             self.step()
 
 
-def comparison(key: str, title: str, *, small: bool) -> Comparison:
+def comparison(title: str, overrides: Sequence[str], *, small: bool) -> Comparison:
     """Compare epochs without the cache, and with it in memory and in files."""
     caches = {
         "uncached": ("feature_cache.views=0",),
         "memory": ("feature_cache.views=1", "feature_cache.where=memory"),
         "disk": ("feature_cache.views=1", "feature_cache.where=disk"),
     }
+    make = partial(Epoch, detector=title.startswith("Faster"), small=small)
     return Comparison(
         title=f"An epoch of {IMAGES} images, {title}",
-        systems={name: partial(Epoch, key, *how, small=small) for name, how in caches.items()},
+        systems={name: partial(make, [*overrides, *how]) for name, how in caches.items()},
         memory=False,
     )
 

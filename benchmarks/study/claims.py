@@ -195,11 +195,9 @@ def gradients_figure(gradients: Gradients) -> Figure:
     """Return the first convolution's gradient by depth, and every layer's in the deepest nets."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     by_depth, by_layer = figure.subplots(1, 2, sharey=True)
+    colors = dict(zip(SETTINGS, COLORS, strict=False))
     for (setting, kind), depths in gradients.items():
-        style: dict[str, Any] = {
-            "color": COLORS[list(SETTINGS).index(setting)],
-            "linestyle": LINES[kind],
-        }
+        style: dict[str, Any] = {"color": colors[setting], "linestyle": LINES[kind]}
         first = [layers[0] for layers in depths.values()]
         by_depth.plot(list(depths), first, **style, marker="o", label=f"{kind}: {setting}")
         layers = depths[deepest := max(depths)]

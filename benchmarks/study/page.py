@@ -128,7 +128,6 @@ def _limits(names: list[str]) -> str:
     """Return a line for each reason in `CANNOT` that holds for one of the names."""
     lines = []
     for pattern, reason in CANNOT.items():
-        matching = [f"`{name}`" for name in names if fnmatch(name, pattern)]
-        if matching:
+        if matching := [f"`{name}`" for name in names if fnmatch(name, pattern)]:
             lines.append(f"- {'all' if pattern == '*' else ', '.join(matching)}: {reason}")
     return "\n".join(lines)

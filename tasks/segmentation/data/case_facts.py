@@ -63,8 +63,7 @@ def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:
 def image_notes(cases: Sequence[CaseFacts]) -> list[str]:
     """Return what a user should know of how images were read, a sentence each."""
     notes = []
-    gray = [facts.name for facts in cases if facts.stored_channels == 1]
-    if gray:
+    if gray := [facts.name for facts in cases if facts.stored_channels == 1]:
         notes.append(f"{len(gray)} of {len(cases)} images are gray, such as {gray[0]}: read as RGB")
         if colour := [facts.name for facts in cases if facts.coloured]:
             notes[0] += f", as {len(colour)} are in colour, such as {colour[0]}"

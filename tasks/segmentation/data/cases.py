@@ -184,8 +184,7 @@ def class_table(
 def inferred_table(values: Sequence[int]) -> ClassTable:
     """Return the table for mask values without names: the smallest is the background."""
     ordered = sorted(set(values))
-    wrong = [value for value in ordered if not 0 <= value <= _LARGEST]
-    if wrong:
+    if wrong := [value for value in ordered if not 0 <= value <= _LARGEST]:
         raise UserError(
             f"the masks have the value {wrong[0]}; expected 0 to {_LARGEST}. Give classes other "
             "values there."
@@ -255,6 +254,5 @@ def encode(mask: NDArray[np.integer], classes: ClassTable, *, source: Path) -> L
 def decode(labels: Labels, classes: ClassTable) -> NDArray[np.int32]:
     """Return a mask (D, H, W) with the first value of each (exclusive) class."""
     table = np.zeros(256, dtype=np.int32)
-    for index, values in enumerate(classes.values):
-        table[index] = values[0]
+    table[: len(classes.values)] = [values[0] for values in classes.values]
     return table[labels]

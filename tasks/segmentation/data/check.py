@@ -111,8 +111,7 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
             )
     labels = labels_of(masks, case_set.classes)
     check_same_grid(case.images[0], case.masks[0], sizes=(image.shape[1:], labels.shape[-3:]))
-    wrong = image.size - int(np.isfinite(image).sum())
-    if wrong:
+    if wrong := image.size - int(np.isfinite(image).sum()):
         raise UserError(
             f"{' + '.join(map(str, case.images))} has {wrong} numbers that are NaN or infinite; "
             "expected finite ones."

@@ -59,16 +59,12 @@ def layered_table(
     The class is where values are at least ``threshold``, or not 0; ``classes`` is refused.
     """
     if classes is not None:
+        one_mask = "Give one mask per image, as the segmenter was trained on."
         raise UserError(
             f"classes is {classes!s}, but {listed(names)} have masks of their own, whose "
-            "values stand for no class. "
-            + advice(
-                "Remove classes.",
-                otherwise="Give one mask per image, as the segmenter was trained on.",
-            )
+            f"values stand for no class. {advice('Remove classes.', otherwise=one_mask)}"
         )
-    special = [name for name in names if name in (BACKGROUND, IGNORED)]
-    if special:
+    if special := [name for name in names if name in (BACKGROUND, IGNORED)]:
         raise UserError(
             f"{listed(special)} has masks of its own, as if it were a class; expected classes "
             "only. Remove those masks."
@@ -197,12 +193,9 @@ def _inferred(masks: Iterable[Path]) -> tuple[ClassTable, tuple[str, ...]]:
     for path, counts in files.items():
         lone = [value for value in counts if occurs[value] == 1]
         if lone and len(files) >= _SEVERAL:
+            name_it = "If it is a class, name them all with data.classes; if not, repair it."
             raise UserError(
                 f"the mask value {lone[0]} is in {path} alone, of {len(files)} masks. "
-                + advice(
-                    "If it is a class, name them all with data.classes; if not, repair it.",
-                    otherwise="Repair it.",
-                )
-                + more
+                f"{advice(name_it, otherwise='Repair it.')}{more}"
             )
     return table, tuple(hints)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,9 +101,4 @@ class SegmentationDataModule(ResumableDataModule):
 
     def _in_order(self, store: CaseStore) -> DataLoader[Any]:
         dataset = CaseDataset(store, preprocessing=self.preprocessing)
-        return self.ordered_loader(dataset, length=len(store), batch_size=1, collate=_alone)
-
-
-def _alone(batch: list[CaseSample]) -> CaseSample:
-    (case,) = batch
-    return case
+        return self.ordered_loader(dataset, length=len(store), batch_size=1, collate=itemgetter(0))

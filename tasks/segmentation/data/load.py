@@ -83,10 +83,8 @@ def read_splits(node: DictConfig, *, policy: str) -> tuple[Splits, DataOptions]:
     )
     notes = findings({k: part.facts for k, part in found.by_name().items()}, case_set.classes)
     if count := sum(case.turned for case in facts):
-        notes = [
-            f"{count} files are rotated by their EXIF orientation; {DONE[options.exif]}",
-            *notes,
-        ]
+        turned = f"{count} files are rotated by their EXIF orientation; {DONE[options.exif]}"
+        notes = [turned, *notes]
     notes = image_notes(facts) + mask_notes(facts) + notes
     if len(axes) > 1:
         counts = ", ".join(f"{count} along axis {axis}" for axis, count in axes.most_common())

@@ -79,15 +79,13 @@ def _named(cases: Sequence[Case], options: DataOptions) -> list[str]:
     sides = dict.fromkeys((case.name for case in cases), "train")
     for side, patterns in (("val", options.val), ("test", options.test)):
         for pattern in patterns:
-            names = [name for name in sides if fnmatchcase(name, pattern)]
-            if not names:
+            if not (names := [name for name in sides if fnmatchcase(name, pattern)]):
                 raise UserError(
                     f"data.{side} has the pattern {pattern!r}, which matches none of the "
                     f"{len(sides)} cases{hint(pattern, list(sides))}; there are "
                     f"{listed(list(sides))}."
                 )
-            twice = [name for name in names if sides[name] not in ("train", side)]
-            if twice:
+            if twice := [name for name in names if sides[name] not in ("train", side)]:
                 raise UserError(f"data.val and data.test both match {listed(twice)}.")
             sides.update(dict.fromkeys(names, side))
     return list(sides.values())
@@ -99,8 +97,7 @@ def _own(cases: Sequence[Case], options: DataOptions) -> list[str]:
             f"data.fold={options.fold} draws a split, but the data set has its own. Remove "
             "either: a data.fold of null keeps the data set's."
         )
-    wrong = [case.name for case in cases if case.split not in SIDES]
-    if wrong:
+    if wrong := [case.name for case in cases if case.split not in SIDES]:
         raise UserError(
             f"{len(wrong)} of {len(cases)} cases do not say whether they are train, val or test: "
             f"{listed(wrong)}; expected all to say so, or none."

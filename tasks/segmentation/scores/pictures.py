@@ -136,8 +136,7 @@ def _layers(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> li
             f"{'exclude each other' if classes.exclusive else 'overlap'}."
         )
     most = count - 1 if classes.exclusive else 1
-    wrong = np.setdiff1d(labels, [*range(most + 1), IGNORE])
-    if wrong.size:
+    if (wrong := np.setdiff1d(labels, [*range(most + 1), IGNORE])).size:
         raise UserError(
             f"labels have the value {wrong[0]}; expected 0 to {most}, or {IGNORE} where nothing is "
             "known; encode the mask first."

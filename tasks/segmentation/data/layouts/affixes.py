@@ -28,9 +28,8 @@ class Affix(NamedTuple):
     def core(self, name: str) -> str | None:
         """Return a name without the affix; None if it does not have it."""
         folder, slash, base = name.rpartition("/")
-        if len(base) < len(self.start) + len(self.end):
-            return None
-        if not (base.startswith(self.start) and base.endswith(self.end)):
+        fits = len(base) >= len(self.start) + len(self.end)
+        if not (fits and base.startswith(self.start) and base.endswith(self.end)):
             return None
         return folder + slash + base[len(self.start) : len(base) - len(self.end)]
 

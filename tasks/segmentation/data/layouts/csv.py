@@ -89,8 +89,7 @@ class _Row:
 
     def cell(self, column: str, default: str | None = None) -> str:
         """Return a cell; the default only if there is no such column."""
-        text = self.cells.get(column, default)
-        if not text:
+        if not (text := self.cells.get(column, default)):
             raise UserError(f"{self.place(column)}: the cell is empty; expected a value. Fill it.")
         return text
 
@@ -99,16 +98,13 @@ def _read(source: Path) -> tuple[list[str], list[_Row]]:
     lines = _lines(read_text(source), source)
     _, columns = next((line for line in lines if any(line[1])), (1, []))
     rows = []
-    for number, cells in lines:
-        if not any(cells):
-            continue
+    for number, cells in ((number, cells) for number, cells in lines if any(cells)):
         if len(cells) != len(columns):
             raise UserError(
                 f"{source}, line {number}: {len(cells)} cells for the {len(columns)} "
                 f"columns {listed(columns, limit=10)}. Put a cell with a comma in quotes."
             )
-        cells_by_column = dict(zip(columns, cells, strict=True))
-        rows.append(_Row(source=source, line=number, cells=cells_by_column))
+        rows.append(_Row(source=source, line=number, cells=dict(zip(columns, cells, strict=True))))
     if not rows:
         raise UserError(
             f"{source} has no rows; expected a line with the columns, such as image,mask,patient, "
@@ -138,8 +134,7 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
     place = f"{source}, line 1"
-    double = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
-    if double:
+    if double := [column for column in columns if columns.count(column) > 1]:
         raise UserError(f"{place}: column {double[0]!r} is there twice. Remove one.")
     images, masks = (
         [c for c in columns if c == what or (c.startswith(f"{what}:") and c != f"{what}:")]
@@ -151,8 +146,7 @@ def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]
             raise UserError(
                 f"{place}: column {what!r} is missing{hint(what, columns)}; {there}. Add it."
             )
-    unknown = [c for c in columns if c not in (*_COLUMNS, *images, *masks)]
-    if unknown:
+    if unknown := [c for c in columns if c not in (*_COLUMNS, *images, *masks)]:
         raise UserError(
             f"{place}: column {unknown[0]!r} is unknown{hint(unknown[0], _COLUMNS)}; expected "
             f"{', '.join(_COLUMNS)}, image:<channel> or mask:<class>. Rename or remove it."
@@ -176,18 +170,18 @@ def _case(row: _Row, base: Path, *, images: Sequence[str], masks: Sequence[str])
             f"{row.place('name' if 'name' in row.cells else images[0])}: {name!r} lies outside "
             "root, so it cannot name a case, after which files are called. Add a column 'name'."
         )
-    split = row.cell("split", "none")
-    if split not in SIDES and "split" in row.cells:
+    split = row.cell("split") if "split" in row.cells else None
+    if split not in (None, *SIDES):
         raise UserError(
-            f"{row.place('split')}: {split!r} is no split{hint(split, SIDES)}; expected train, "
-            "val or test."
+            f"{row.place('split')}: {split!r} is no split{hint(str(split), SIDES)}; expected "
+            "train, val or test."
         )
     return Case(
         name=name,
         images=pictures,
         masks=drawn,
         patient=row.cell("patient", name),
-        split=split if "split" in row.cells else None,
+        split=split,
     )
 
 

@@ -98,8 +98,7 @@ def _all_files(base: Path, description: Mapping[str, Any], source: Path) -> _Fil
         )
     given = description.get("dataset")
     files = _found(base, ending) if given is None else _listed(base, given, source)
-    stated = description.get("numTraining", len(files))
-    if stated != len(files):
+    if (stated := description.get("numTraining", len(files))) != len(files):
         raise UserError(
             f"{source}: numTraining is {stated!r}, but there are {len(files)} cases. Correct it, "
             "or look for the files that are missing."
@@ -150,9 +149,8 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
         ) from None
     ignored = values.pop(IGNORED, ())
     regions = any(len(value) > 1 for value in values.values())
-    learnt = sorted(chain.from_iterable(values.values()))
-    if regions:
-        learnt = sorted(set(learnt))
+    all_values = chain.from_iterable(values.values())
+    learnt = sorted(set(all_values) if regions else all_values)
     expected = list(range(len(learnt) + len(ignored)))
     if values.get(BACKGROUND) != (0,) or [*learnt, *ignored] != expected or len(ignored) > 1:
         raise UserError(
@@ -177,8 +175,7 @@ def _table(labels: Any, source: Path) -> ClassTable:  # noqa: ANN401 (JSON)
 def _found(base: Path, ending: str) -> _Files:
     images: dict[str, dict[int, Path]] = {}
     for path in _listing(base / "imagesTr", ending):
-        match = re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))
-        if not match:
+        if not (match := re.fullmatch(r"(.+)_(\d{4})", path.name.removesuffix(ending))):
             raise UserError(
                 f"{path} has no channel number; expected a name such as case_0000{ending}. Rename "
                 "it; data of the Medical Decathlon is converted by nnUNetv2_convert_MSD_dataset."
@@ -204,8 +201,7 @@ def _listing(folder: Path, ending: str) -> list[Path]:
 def _listed(base: Path, given: Any, source: Path) -> _Files:  # noqa: ANN401 (JSON)
     files: _Files = {}
     for name, entry in given.items() if isinstance(given, dict) else [("", given)]:
-        paths = _paths(entry)
-        if not paths:
+        if not (paths := _paths(entry)):
             raise UserError(
                 f"{source}: dataset has {name!r}: {entry}; expected "
                 '{"images": ["...", ...], "label": "..."} for each case.'
@@ -258,10 +254,9 @@ def _with_split(
             f"splits_fold is {fold!r}; expected 0 to {len(folds) - 1}, as {path} has {len(folds)} "
             "folds."
         )
-    named = [(name, side) for side in ("train", "val") for name in folds[fold][side]]
-    sides = dict(named)
-    twice = sorted(name for name, count in Counter(name for name, _ in named).items() if count > 1)
-    if twice:
+    sides = {name: side for side in ("train", "val") for name in folds[fold][side]}
+    named = Counter([*folds[fold]["train"], *folds[fold]["val"]])
+    if twice := sorted(name for name, count in named.items() if count > 1):
         raise UserError(f"{path}, fold {fold}: {listed(twice)} is named twice.")
     names = {case.name for case in cases}
     unknown, silent = sorted(set(sides) - names), sorted(names - set(sides))
@@ -271,8 +266,7 @@ def _with_split(
             f"{hint(unknown[0], sorted(names))}; expected names of the training cases, without "
             "channel and suffix."
         )
-    empty = [side for side in ("train", "val") if not folds[fold][side]]
-    if empty:
+    if empty := [side for side in ("train", "val") if not folds[fold][side]]:
         raise UserError(f"{path}, fold {fold} has no {empty[0]} case; expected one at least.")
     left = f"{path.name}, fold {fold} leaves out {len(silent)} of {len(names)} cases: "
     notes = (left + listed(silent),) if silent else ()

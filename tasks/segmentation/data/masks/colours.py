@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,19 +69,13 @@ def colour_advice(colours: Mapping[int, int], *, can_name: bool = True) -> str:
     most = [colour for colour, _ in Counter(colours).most_common(_SHOWN)]
     shown = ", ".join(f"{colour_text(colour)} ({colours[colour]} pixels)" for colour in most)
     rest = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
-    table = ", ".join(f'{name}: "{colour_text(colour)}"' for name, colour in _names(most))
+    number = count(1)
+    names = [f"class{next(number)}" if colour else BACKGROUND for colour in most]  # to be changed
+    table = ", ".join(f'{n}: "{colour_text(c)}"' for n, c in zip(names, most, strict=True))
     more = ", ..." if rest else ""
     turn = "Turn them into class values."
     name = f"Name them: data.classes='{{{table}{more}}}'."
     return f" Its colours are {shown}{rest}. {advice(name if can_name else turn, otherwise=turn)}"
-
-
-def _names(colours: list[int]) -> Iterable[tuple[str, int]]:
-    """Return a name to be changed for each colour; black is the background."""
-    number = 0
-    for colour in colours:
-        number += colour != 0
-        yield (f"class{number}" if colour else BACKGROUND), colour
 
 
 def table_text(text: str) -> Any:  # noqa: ANN401 (an option)

@@ -31,7 +31,7 @@ def hints_of(masks: Masks) -> list[str]:
     values = sorted(total)
     found = [
         _single(values),
-        _smoothed(total) or _objects(values) or _numbered(masks),
+        _smoothed(total) or _numbered(values, masks),
         _ignored(values),
         _no_zero(values),
         _negative(masks),
@@ -109,8 +109,7 @@ def _smoothed(total: Mapping[int, int]) -> str:
     """Two levels whose edges were smoothed or compressed."""
     values = sorted(total)
     most = max(values, key=total.__getitem__)
-    far = [value for value in values if abs(value - most) >= _FAR]
-    if not far:
+    if not (far := [value for value in values if abs(value - most) >= _FAR]):
         return ""
     low, high = sorted((most, max(far, key=total.__getitem__)))
     others = [value for value in values if value not in (low, high)]
@@ -129,17 +128,14 @@ def _smoothed(total: Mapping[int, int]) -> str:
     )
 
 
-def _objects(values: list[int]) -> str:
-    """A number for each object."""
-    return _one_for_each() if len(values) > _MANY else ""
-
-
-def _numbered(masks: Masks) -> str:
-    """1, 2, 3, ... without a gap in every image, up to another number in each."""
+def _numbered(values: list[int], masks: Masks) -> str:
+    """A number for each object: many, or in each image 1, 2, 3, ... up to another number."""
     tops = [_top(mask) for mask in masks.values()]
-    if None in tops or len({top for top in tops if top}) < _SHADES:
+    several = None not in tops and len({top for top in tops if top}) >= _SHADES
+    if len(values) <= _MANY and not (several and max(top or 0 for top in tops) >= _OBJECTS):
         return ""
-    return _one_for_each() if max(top or 0 for top in tops) >= _OBJECTS else ""
+    told = advice("data.threshold=1 makes one class of all objects", otherwise="save one class")
+    return f"does each object have a number of its own? Then {told}"
 
 
 def _top(mask: MaskValues) -> int | None:
@@ -148,17 +144,11 @@ def _top(mask: MaskValues) -> int | None:
     return len(values) if values == list(range(1, len(values) + 1)) else None
 
 
-def _one_for_each() -> str:
-    told = advice("data.threshold=1 makes one class of all objects", otherwise="save one class")
-    return f"does each object have a number of its own? Then {told}"
-
-
 def _ignored(values: list[int]) -> str:
     """255 beside 0, 1, 2, ... is left out in Pascal VOC, Cityscapes and ADE20K."""
     top, rest = values[-1], values[:-1]
-    if top not in (255, 65535) or len(rest) < 2 or rest[-1] > 255 - _FEW:
-        return ""
-    if rest[-1] >= 2 * len(rest) + _FEW:  # not 0, 1, 2, ... but levels such as 0, 85, 170
+    most = min(255 - _FEW, 2 * len(rest) + _FEW - 1)  # 0, 1, 2, ..., no levels such as 0, 85, 170
+    if top not in (255, 65535) or len(rest) < 2 or rest[-1] > most:
         return ""
     named = f"{{{', '.join(f'{v}: ...' for v in rest[:3])}, {top}: ignore}}"
     told = advice(f"; give data.classes='{named}' then")
@@ -178,8 +168,7 @@ def _no_zero(values: list[int]) -> str:
 
 def _negative(masks: Masks) -> str:
     """-1 is what some tools ignore, and 255 in signed numbers of 8 bits."""
-    found = [path for path, mask in masks.items() if min(mask.counts) < 0]
-    if not found:
+    if not (found := [path for path, mask in masks.items() if min(mask.counts) < 0]):
         return ""
     return (
         f"{len(found)} masks have negative values, such as {found[0]}: save what is to be ignored "
@@ -204,8 +193,7 @@ def _depths(masks: Masks) -> str:
 
 def _alpha(masks: Masks) -> str:
     """The mask may be in the alpha channel."""
-    found = [path for path, mask in masks.items() if mask.alpha_tells]
-    if not found:
+    if not (found := [path for path, mask in masks.items() if mask.alpha_tells]):
         return ""
     return (
         f"{len(found)} masks have an alpha channel that differs from the values, such as "

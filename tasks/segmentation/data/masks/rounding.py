@@ -19,22 +19,19 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[np.int64], 
 
     Refused are NaN, infinity, more than 32 bits, and what is further than 0.01 from a whole number.
     """
-    wrong = values[~np.isfinite(values)]
-    if wrong.size:
+    if (wrong := values[~np.isfinite(values)]).size:
         raise UserError(
             f"{path} has mask values that are not finite, such as {wrong[0]!s} ({wrong.size} "
             "pixels); expected one whole number per class. Replace them, such as by 0."
         )
     nearest = np.rint(values)
     off = np.abs(values - nearest)
-    odd = values[off > _NEAR]
-    if odd.size:
+    if (odd := values[off > _NEAR]).size:
         raise UserError(
             f"{path} has mask values that are not whole, such as {odd[0]!s} ({odd.size} "
             f"pixels); expected one whole number per class. {_reason(values, path)}"
         )
-    large = nearest[np.abs(nearest) >= _BITS]
-    if large.size:
+    if (large := nearest[np.abs(nearest) >= _BITS]).size:
         raise UserError(
             f"{path} has mask values such as {large[0]!s} ({large.size} pixels); expected 32 bits "
             "at most. Give the classes smaller numbers."
