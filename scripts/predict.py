@@ -23,9 +23,7 @@ def main() -> None:
         help="an image or volume; a folder, with all below it; a pattern such as 'images/*/*.png'",
     )
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace files of an earlier prediction"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions")
     add_flags(parser, flags)
     options = parser.parse_args()
     from tasks.common.files.paths import check_output

@@ -40,24 +40,18 @@ def assemble(cfg: DictConfig) -> Parts:
     setup = Setup.read(cfg, DetectorCard, AugmentOptions)
     choice, start, recipe = setup.choice, setup.start, setup.recipe
     splits = read_splits(cfg.data, policy=cfg.on_bad_image)
-    if start is None:
-        norm = choose_norm(choice, batch_size=recipe.batch_size)
-    else:
-        norm = start.norm(choice)
+    norm = start.norm(choice) if start else choose_norm(choice, batch_size=recipe.batch_size)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
+    frozen = int(freeze.value)
+    options = DetectorOptions(**plain_values(cfg.model))
     network, card = new_detector(
-        choice,
-        DetectorOptions(**plain_values(cfg.model)),
-        data=splits.train,
-        norm=norm.value,
-        freeze=int(freeze.value),
-        start=start,
+        choice, options, data=splits.train, norm=norm.value, freeze=frozen, start=start
     )
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,
         card=card,
-        settings=setup.settings(frozen=int(freeze.value), own={"data": splits.digests()}),
+        settings=setup.settings(frozen=frozen, own={"data": splits.digests()}),
         truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=setup.options.devices,
     )

@@ -12,11 +12,10 @@ from tasks.detection.scores.limits import crowded
 def facts(parts: Parts) -> dict[str, str]:
     """Return the banner's lines by name: data, model, recipe, machine and warnings."""
     splits, card = parts.splits, parts.module.card
-    found, remedy = card.options.detections_per_image, "model.detections_per_image="
     many = [
         f"{name}: {text}"
         for name, part in splits.by_name().items()
-        if (text := crowded(part.truth, found=found, remedy=remedy))
+        if (text := crowded(part.truth, found=card.options.detections_per_image))
     ]
     return {
         **_data_facts(splits),

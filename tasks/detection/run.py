@@ -33,10 +33,8 @@ def _draw(parts: Parts, outcome: Outcome) -> None:
 
 def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)
     tested, card = parts.splits.tested, parts.module.card
-    limit = card.options.scored_detections
-    print_ap(parts.heading, parts.scores, card.classes, limit=limit)
-    found, remedy = card.options.detections_per_image, "model.detections_per_image="
-    if text := crowded(tested.truth, found=found, remedy=remedy):
+    print_ap(parts.heading, parts.scores, card.classes, limit=card.options.scored_detections)
+    if text := crowded(tested.truth, found=card.options.detections_per_image):
         print_line(f"warning: {text}")
 
 

@@ -26,20 +26,14 @@ _FORMATS: Final[Mapping[str, _Boxes]] = {
         "[x, y, width, height]": [(1, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1)],
         "[x1, y1, x2, y2]": np.eye(4),
         "[centre x, centre y, width, height]": [
-            (1, 0, -0.5, 0),
-            (0, 1, 0, -0.5),
-            (1, 0, 0.5, 0),
-            (0, 1, 0, 0.5),
+            *((1, 0, -0.5, 0), (0, 1, 0, -0.5), (1, 0, 0.5, 0), (0, 1, 0, 0.5)),
         ],
         "[y, x, height, width]": [(0, 1, 0, 0), (1, 0, 0, 0), (0, 1, 0, 1), (1, 0, 1, 0)],
         "[y1, x1, y2, x2]": np.eye(4)[[1, 0, 3, 2]],
         "[x1, x2, y1, y2]": np.eye(4)[[0, 2, 1, 3]],
     }.items()
 }
-_DECLARED: Final[Mapping[Stored, str]] = {
-    "xywh": "[x, y, width, height]",
-    "xyxy": "[x1, y1, x2, y2]",
-}
+_DECLARED: Final[Mapping[str, str]] = {"xywh": "[x, y, width, height]", "xyxy": "[x1, y1, x2, y2]"}
 
 
 def judge(numbers: NDArray[Any], sizes: NDArray[Any], *, stored: Stored) -> list[str]:

@@ -29,8 +29,7 @@ def cleaned(found: LabelledSet) -> Annotations:
     records: list[ImageRecord] = []
     annotations: list[dict[str, Any]] = []
     for number, image in enumerate(found.images, start=1):
-        image_id = number if image.image_id is None else image.image_id
-        record, kept = _clean(image, image_id, counts, found)
+        record, kept = _clean(image, number, counts, found)
         records.append(record)
         annotations += kept
     truth = {
@@ -58,12 +57,11 @@ def cleaned(found: LabelledSet) -> Annotations:
 
 
 def _clean(
-    image: LabelledImage, image_id: int, counts: Counter[str], of: LabelledSet
+    image: LabelledImage, number: int, counts: Counter[str], of: LabelledSet
 ) -> tuple[ImageRecord, list[dict[str, Any]]]:
     """Return what is trained on of an image, and the annotations that it is scored with."""
-    regions = image.regions
+    regions, image_id = image.regions, number if image.image_id is None else image.image_id
     xywh = np.array([region.bbox for region in regions], np.float64).reshape(-1, 4)  # [B,4]
-    labels = np.array([region.label for region in regions], dtype=np.int64)
     ignored = np.array([region.ignored for region in regions], dtype=bool)
     outlined = np.array([region.outlined for region in regions], dtype=bool)
     with np.errstate(all="ignore"):  # NaN and infinity are cases here, not accidents
@@ -83,7 +81,7 @@ def _clean(
         height=image.height,
         width=image.width,
         boxes=boxes[trained],
-        labels=labels[trained],
+        labels=np.array([region.label for region in regions], np.int64)[trained],
         file_name=image.file_name,
     )
     kept = [

@@ -53,15 +53,15 @@ class DetectionDataModule(ResumableDataModule):
         self.folder = folder
         self._kept: dict[str, DecodedImages] = {}
 
-    def training_set(self) -> DetectionDataset:
-        """Return the images to learn from, each decoded whenever it is asked for."""
-        return self._training_set(None)
+    def training_set(self, decoded: DecodedImages | None = None) -> DetectionDataset:
+        """Return the images to learn from; without ``decoded`` each is decoded when asked for."""
+        return self._dataset(self.train, decoded, transform=self.transform)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the batches to learn from, in another order each epoch."""
         decoded = None if self.cache is not None else self._decoded("train", self.train)
         return self.training_loader(
-            self._training_set(decoded),
+            self.training_set(decoded),
             aspect_ratios=[record.width / record.height for record in self.train.images],
             batch_size=self.batch_size,
             bins=ASPECT_BINS,
@@ -85,22 +85,18 @@ class DetectionDataModule(ResumableDataModule):
             )
         return self._kept.get(name)
 
-    def _training_set(self, decoded: DecodedImages | None) -> DetectionDataset:
-        return DetectionDataset(
-            self.train,
-            transform=self.transform,
-            seed=self.seed,
-            in_channels=self.in_channels,
-            decoded=decoded,
-        )
+    def _dataset(
+        self,
+        split: Annotations,
+        decoded: DecodedImages | None,
+        transform: SeededTransform | None = None,
+    ) -> DetectionDataset:
+        options = {"seed": self.seed, "in_channels": self.in_channels}
+        return DetectionDataset(split, transform=transform, decoded=decoded, **options)
 
     def _in_order(self, split: Annotations, decoded: DecodedImages | None) -> DataLoader[Any]:
-        dataset = DetectionDataset(
-            split, seed=self.seed, in_channels=self.in_channels, decoded=decoded
-        )
-        return self.ordered_loader(
-            dataset, length=len(dataset), batch_size=self.batch_size, collate=collate
-        )
+        dataset, size = self._dataset(split, decoded), self.batch_size
+        return self.ordered_loader(dataset, length=len(dataset), batch_size=size, collate=collate)
 
 
 def _check_boxes(split: Annotations, purpose: str) -> None:

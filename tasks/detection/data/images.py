@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ from tasks.common.report.advice import advice
 
 Ends = tuple[float, float]
 """The smallest and the largest number of an image."""
-
-_CHANNELS: Final = (1, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,5 +136,5 @@ def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:
 
 def check_channels(in_channels: int) -> None:
     """Raise UserError unless a detector can see so many channels."""
-    if in_channels not in _CHANNELS:
+    if in_channels not in (1, 3):
         raise UserError(f"in_channels is {in_channels}; expected 3 (RGB) or 1 (gray).")

@@ -112,12 +112,7 @@ def _v2_heads(options: DetectorOptions) -> tuple[int, nn.Module]:
 HEADS: Final = {"v1": _v1_heads, "v2": _v2_heads}
 
 
-def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> Detector:
-    """Build a Faster R-CNN that normalises and resizes images in [0, 1] itself.
-
-    ``num_classes`` is without the background, label 0. State-dict names are those of torchvision's
-    ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
-    """
+def _pyramid(backbone: Backbone, options: DetectorOptions) -> tuple[FPN, AnchorGenerator]:
     channels = {
         name: choose(backbone.channels, name, what="backbone feature") for name in options.features
     }
@@ -132,6 +127,18 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
             f"anchor_sizes takes one size per pyramid level ({', '.join(fpn.levels)}), got "
             f"{list(options.anchor_sizes)}."
         )
+    sizes = tuple((size,) for size in options.anchor_sizes)
+    return fpn, AnchorGenerator(sizes, (_ASPECT_RATIOS,) * len(sizes))
+
+
+def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOptions) -> Detector:
+    """Build a Faster R-CNN that normalises and resizes images in [0, 1] itself.
+
+    ``num_classes`` is without the background, label 0. State-dict names are those of torchvision's
+    ``fasterrcnn_resnet50_fpn`` and ``_v2``, so that their checkpoints load strictly.
+    """
+    fpn, anchors = _pyramid(backbone, options)
+    strides = [backbone.strides[name] for name in options.features]
     rpn_depth, box_head = choose(HEADS, options.head, what="detection head")(options)
     proposals = max(options.proposals, options.detections_per_image)
     detector = _Detector(
@@ -140,14 +147,9 @@ def build_detector(backbone: Backbone, *, num_classes: int, options: DetectorOpt
         max_size=options.max_size,
         image_mean=list(backbone.conventions.mean),
         image_std=list(backbone.conventions.std),
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((size,) for size in options.anchor_sizes),
-            (_ASPECT_RATIOS,) * len(options.anchor_sizes),
-        ),
+        rpn_anchor_generator=anchors,
         rpn_head=FullRPNHead(options.fpn_channels, len(_ASPECT_RATIOS), conv_depth=rpn_depth),
-        box_roi_pool=PyramidRoIAlign(
-            fpn.levels[:-1], _ROI_SIZE, strides=[backbone.strides[name] for name in channels]
-        ),
+        box_roi_pool=PyramidRoIAlign(fpn.levels[:-1], _ROI_SIZE, strides=strides),
         box_head=box_head,
         box_predictor=_FullPredictor(options.head_width, num_classes + 1),
         box_score_thresh=options.score_threshold,

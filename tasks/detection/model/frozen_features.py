@@ -83,25 +83,24 @@ class DetectionEncoder(Encoder):
 
     def pixels(self) -> list[int]:
         """Return the pixels of each image after resizing and padding."""
-        transform = self.network.transform
-        least, most = transform.min_size[-1], transform.max_size
-        return [
-            _padded_pixels((record.height, record.width), least=least, most=most)
-            for record in self.split.images
-        ]
+        transform, found = self.network.transform, []
+        for record in self.split.images:
+            size = record.height, record.width
+            scale = min(transform.min_size[-1] / min(size), transform.max_size / max(size))
+            height, width = (math.ceil(math.floor(s * scale) / _MULTIPLE) * _MULTIPLE for s in size)
+            found.append(height * width)
+        return found
 
     def identity(self) -> dict[str, Any]:
         """Return the files, their boxes, and how images are read, changed and resized."""
-        transform = self.network.transform
+        transform, records = self.network.transform, self.split.images
         return {
             **self.decides,
             "transform": [transform.min_size, transform.max_size],
             "normalise": [transform.image_mean, transform.image_std],
             "reading": asdict(self.split.reading),
-            "images": [[record.image_id, *file_stamp(record.path)] for record in self.split.images],
-            "boxes": [
-                [record.boxes.tolist(), record.labels.tolist()] for record in self.split.images
-            ],
+            "images": [[record.image_id, *file_stamp(record.path)] for record in records],
+            "boxes": [[record.boxes.tolist(), record.labels.tolist()] for record in records],
         }
 
 
@@ -113,9 +112,3 @@ def losses_from(network: Detector, batch: FrozenBatch) -> dict[str, Tensor]:
     blank = next(iter(batch.features.values())).new_zeros(())
     images = ImageList(blank.expand(len(batch.sizes), 1, *batch.padded), batch.sizes)
     return network.losses_of(levels, images, batch.targets)
-
-
-def _padded_pixels(size: tuple[int, int], *, least: int, most: int) -> int:
-    scale = min(least / min(size), most / max(size))
-    height, width = (-(-math.floor(side * scale) // _MULTIPLE) * _MULTIPLE for side in size)
-    return height * width

@@ -7,10 +7,12 @@ from typing import Any
 from tasks.detection.options import USUAL_LIMIT
 
 
-def crowded(truth: Mapping[str, Any], *, found: int, remedy: str) -> str:
+def crowded(
+    truth: Mapping[str, Any], *, found: int, remedy: str = "model.detections_per_image="
+) -> str:
     """Return a sentence if images have more boxes than the ``found`` a detector returns, or "".
 
-    ``remedy`` is the option that raises it, such as ``model.detections_per_image=``.
+    ``remedy`` is the option that raises it.
     """
     over = [count for count in _boxes(truth, "image_id").values() if count > found]
     if not over:

@@ -70,10 +70,7 @@ def predict_files(
     try:
         for file, overlay, number in zip(files, overlays, ids, strict=True):
             try:
-                with without_training():
-                    image, orientation = open_image(
-                        file.path, in_channels=card.in_channels, reading=card.reading
-                    )
+                image, orientation = _open(file, card)
             except (OSError, ValueError) as error:
                 faults[file.name] = error
                 yield f"{file.name}: skipped, {error}"
@@ -83,17 +80,27 @@ def predict_files(
             entry = {"id": number, "file_name": file.name, "height": height, "width": width}
             results = to_results(found, image_id=number, category_ids=card.category_ids)
             done.append((entry, results))
-            kept = found["scores"] >= threshold
-            boxes, labels, scores = (found[n][kept].numpy() for n in ("boxes", "labels", "scores"))
-            picture = draw_boxes(image, boxes, labels, classes=card.classes, scores=scores)
-            save_picture(picture, output / OVERLAYS / f"{overlay}.png")
-            note = orientation_note(orientation, exif=card.reading.exif)
-            yield f"{file.name}: {len(labels)} of {len(kept)} detections shown{note}"
+            shown = {name: of_each[found["scores"] >= threshold] for name, of_each in found.items()}
+            save_picture(_overlay(image, shown, card), output / OVERLAYS / f"{overlay}.png")
+            counts = f"{len(shown['scores'])} of {len(found['scores'])} detections shown"
+            yield f"{file.name}: {counts}{orientation_note(orientation, exif=card.reading.exif)}"
     finally:
         if done:
             _write(done, card, output=output)
     if faults:
         raise skipped_error(faults, total=len(files), output=output)
+
+
+def _open(file: NamedFile, card: DetectorCard) -> tuple[NDArray[np.uint8], int]:
+    with without_training():
+        return open_image(file.path, in_channels=card.in_channels, reading=card.reading)
+
+
+def _overlay(
+    image: NDArray[np.uint8], found: dict[str, Tensor], card: DetectorCard
+) -> NDArray[np.uint8]:
+    boxes, labels, scores = (found[name].numpy() for name in ("boxes", "labels", "scores"))
+    return draw_boxes(image, boxes, labels, classes=card.classes, scores=scores)
 
 
 def _write(

@@ -32,7 +32,7 @@ class _Index:
         for file in files:
             path = normalize("NFC", file.relative_to(folder).as_posix())
             stem = path[: -len(file.suffix)]
-            for stage, name in enumerate((path, stem, _bare(stem), _base(_bare(stem)))):
+            for stage, name in enumerate((path, stem, _bare(stem), _bare(stem).rpartition("/")[2])):
                 self._stages[stage].setdefault(name, []).append(file)
 
     def find(self, name: str) -> list[Path]:
@@ -60,10 +60,6 @@ def _in_other_folders(one: str, other: str) -> bool:
     paths = [line.replace("\\", "/").removeprefix("./").split("/")[:-1] for line in (one, other)]
     common = min(map(len, paths))
     return common > 0 and paths[0][-common:] != paths[1][-common:]
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 class VocFiles:
@@ -146,7 +142,7 @@ class VocFiles:
                 f"{file}: {len(found)} images below {str(self.images)!r} have its name: "
                 f"{listed(both)}. Put the XML files in folders of the same names."
             )
-        base = _base(file_name.replace("\\", "/"))
+        base = file_name.replace("\\", "/").rpartition("/")[2]
         same = [path for path in found if path.name == base]
         return next(iter([*same, *found]), self.images / f"{_bare(key)}.jpg")
 
