@@ -198,9 +198,7 @@ def test_tables_with_quoted_keys_reach_hydra_as_text(value):
     parser = OverridesParser.create()
     with pytest.raises(HydraException):
         parser.parse_override(f"data.classes={value}")
-
     (told,) = with_text_tables([f"data.classes={value}"])
-
     assert parser.parse_override(told).value() == value
 
 

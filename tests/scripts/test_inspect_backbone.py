@@ -1,23 +1,19 @@
 """The command line: each command."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torchvision.models import resnet18
 
 from benchmarks.study import claims, page
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_backbone.py"
+from tests.scripts.conftest import in_process
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(tmp_path, capsys):
     def run(*arguments):
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        in_process("inspect_backbone.py", arguments, tmp_path)
         return capsys.readouterr().out
 
     return run
@@ -26,10 +22,8 @@ def call(monkeypatch, capsys):
 @pytest.mark.parametrize("command", [(), ("list",)])
 def test_the_named_backbones_are_listed(call, command):
     printed = call(*command, "resnet18", "resnet34")
-    assert [line.split()[0] for line in printed.splitlines() if "resnet" in line] == [
-        "resnet18",
-        "resnet34",
-    ]
+    names = [line.split()[0] for line in printed.splitlines() if "resnet" in line]
+    assert names == ["resnet18", "resnet34"]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ with the true ones by counting, have the Dice that the run reported.
 
 import json
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -23,21 +22,13 @@ from tests.scripts.conftest import in_process, read_json, rows, seg_command, sto
 SPLIT = "data.val=[p3]", "data.test=[p4]"
 
 
-@dataclass
-class Layout:
-    """A data set of five cases, p0 to p4; p4 is the test, or the validation if there is none.
+class Layout(NamedTuple):
+    """A data set of five cases, p0 to p4; p4 is the test, or the validation if there is none."""
 
-    Attributes:
-        options: Of the command line.
-        channels: Of an image.
-        images: The files of a case's image.
-        truths: By class, the files of a case's true mask and of the predicted, and the class value.
-    """
-
-    options: tuple[str, ...]
-    channels: int
-    images: list[Path]
-    truths: dict[str, tuple[Path, str, int]]
+    options: tuple  # of the command line
+    channels: int  # of an image
+    images: list  # the files of p4's image
+    truths: dict  # by class: the files of its true and its predicted mask, and its value in both
 
 
 def shape_and_mask(random, size):
@@ -70,17 +61,14 @@ def coloured_with_a_folder_per_class(root, random):
         image = np.stack([plane for plane, _ in planes], axis=-1).clip(0, 255).astype(np.uint8)
         save(root / "images" / f"p{number}.png", image)
         outer = planes[0][1]
-        inner = outer & (np.arange(56) < 20)
-        save(root / "masks" / "outer" / f"p{number}.png", outer.astype(np.uint8) * 255)
-        save(root / "masks" / "inner" / f"p{number}.png", inner.astype(np.uint8) * 255)
+        masks = {"outer": outer, "inner": outer & (np.arange(56) < 20)}
+        for name, mask in masks.items():
+            save(root / "masks" / name / f"p{number}.png", mask.astype(np.uint8) * 255)
     return Layout(
         options=("data=folder", *SPLIT, "model.deep_supervision=true"),
         channels=3,
         images=[root / "images" / "p4.png"],
-        truths={
-            name: (root / "masks" / name / "p4.png", f"p4_{name}.png", 0)
-            for name in ("inner", "outer")
-        },
+        truths={name: (root / "masks" / name / "p4.png", f"p4_{name}.png", 0) for name in masks},
     )
 
 
@@ -124,33 +112,25 @@ def nnunet_of_four_channels(root, random):
         "file_ending": ".nii.gz",
     }
     (root / "dataset.json").write_text(json.dumps(description))
+    truth = root / "labelsTr" / "p4.nii.gz"
     return Layout(
         options=("data=nnunet", *SPLIT, "input.neighbours=1"),
         channels=4,
         images=[root / "imagesTr" / f"p4_{channel:04d}.nii.gz" for channel in range(4)],
-        truths={
-            name: (root / "labelsTr" / "p4.nii.gz", "p4.nii.gz", value)
-            for name, value in (("organ", 1), ("lesion", 2))
-        },
+        truths={"organ": (truth, "p4.nii.gz", 1), "lesion": (truth, "p4.nii.gz", 2)},
     )
 
 
 def volumes_stored_in_another_order(root, random):
     """The axes are P, I and R, slices lie along the first, and numbers are floats."""
-    affine = np.zeros((4, 4))
-    affine[1, 0], affine[2, 1], affine[0, 2], affine[3, 3] = -4.0, -0.7, 0.9, 1
-    affine[:3, 3] = -10, 60, 25
+    affine = np.array([[0, 0, 0.9, -10], [-4, 0, 0, 60], [0, -0.7, 0, 25], [0, 0, 0, 1]])
     for number in range(5):
         image, mask = shape_and_mask(random, (4, 33, 31))
         save(root / "images" / f"p{number}.nii.gz", image.astype(np.float32), affine)
         save(root / "masks" / f"p{number}_seg.nii.gz", mask.astype(np.uint8), affine)
+    classes = "data.classes={0: background, 1: organ}"
     return Layout(
-        options=(
-            "data=nifti",
-            "data.classes={0: background, 1: organ}",
-            "data.val=[p4]",
-            "input.flips=true",
-        ),
+        options=("data=nifti", classes, "data.val=[p4]", "input.flips=true"),
         channels=1,
         images=[root / "images" / "p4.nii.gz"],
         truths={"organ": (root / "masks" / "p4_seg.nii.gz", "p4.nii.gz", 1)},
@@ -161,50 +141,45 @@ def step_of(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
 
 
-@pytest.mark.usefixtures("_no_pictures")
-@pytest.mark.parametrize(
-    "write",
-    [
-        coloured_with_a_folder_per_class,
-        seven_channels_of_16_bits_in_a_table,
-        nnunet_of_four_channels,
-        volumes_stored_in_another_order,
-    ],
+LAYOUTS = (
+    *(coloured_with_a_folder_per_class, seven_channels_of_16_bits_in_a_table),
+    *(nnunet_of_four_channels, volumes_stored_in_another_order),
 )
+
+
+@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.parametrize("write", LAYOUTS)
 def test_a_layout_is_trained_resumed_and_predicted(write, tmp_path, monkeypatch, capsys):
-    layout = write(tmp_path / "data", np.random.default_rng(0))
+    data, first, second, new, out = (tmp_path / n for n in ("data", "a", "b", "new", "out"))
+    layout = write(data, np.random.default_rng(0))
     options = *layout.options, "recipe.optimizer=sgd", "trainer.max_steps=2"
-    line = seg_command(tmp_path / "data", tmp_path / "a", *options)
     with monkeypatch.context() as patch:
         stop_at(patch, SegmentationModule, batch=0)
         with pytest.raises(SystemExit):
-            in_process("train_seg.py", line, tmp_path)
-    line[line.index(f"run_dir={tmp_path / 'a'}")] = f"run_dir={tmp_path / 'b'}"
-    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    in_process("train_seg.py", [*line, f"resume={last}"], tmp_path)
-    assert (step_of(tmp_path / "a"), step_of(tmp_path / "b")) == (1, 2)
+            in_process("train_seg.py", seg_command(data, first, *options), tmp_path)
+    line = seg_command(data, second, *options, f"resume={first / 'checkpoints' / 'last.ckpt'}")
+    in_process("train_seg.py", line, tmp_path)
+    assert (step_of(first), step_of(second)) == (1, 2)
     scored = "test" if "data.test=[p4]" in line else "val"
     assert f"Scores of the best checkpoint on {scored}" in capsys.readouterr().out
-    assert read_json(tmp_path / "b" / "metrics.json")["scored split"] == scored
-    new = tmp_path / "new"
+    assert read_json(second / "metrics.json")["scored split"] == scored
     new.mkdir()
     for file in layout.images:
         shutil.copy(file, new)
-    segmenter, card = load_segmenter(tmp_path / "b" / "checkpoints" / "best.ckpt")
+    segmenter, card = load_segmenter(second / "checkpoints" / "best.ckpt")
     assert card.channels == layout.channels
-    cases = find_cases([new], channels=card.channels, output=tmp_path / "out")
-    (said,) = predict_cases(segmenter, card, cases, output=tmp_path / "out")
+    cases = find_cases([new], channels=card.channels, output=out)
+    (said,) = predict_cases(segmenter, card, cases, output=out)
     assert said.startswith("p4: ")
-    told = {row["class"]: row for row in rows(tmp_path / "b" / "cases.csv")}
+    told = {row["class"]: row for row in rows(second / "cases.csv")}
     for name, (truth, predicted, value) in layout.truths.items():
-        _check(layout.images[0], truth, tmp_path / "out" / "masks" / predicted)
-        there = read(truth) == value if value else read(truth) > 0
-        found = read(tmp_path / "out" / "masks" / predicted)
-        found = found == value if value else found > 0
+        _check(layout.images[0], truth, out / "masks" / predicted)
+        there, found = read(truth), read(out / "masks" / predicted)
+        there, found = (mask == value if value else mask > 0 for mask in (there, found))
         dice = 2 * (there & found).sum() / (there.sum() + found.sum())
         assert int(told[name]["predicted_pixels"]) == found.sum()
         assert float(told[name]["dice"]) == pytest.approx(dice)
-    assert (tmp_path / "out" / "overlays" / "p4.png").is_file()
+    assert (out / "overlays" / "p4.png").is_file()
 
 
 def _check(image, truth, predicted):

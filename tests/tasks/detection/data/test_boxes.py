@@ -30,7 +30,6 @@ def region(*bbox, label=1, **options):
 
 def test_a_good_box_becomes_xyxy_and_stays_xywh_in_the_truth():
     annotations = clean(region(10.5, 20, 30, 40, label=2))
-
     (record,) = annotations.images
     np.testing.assert_array_equal(record.boxes, np.float32([[10.5, 20, 40.5, 60]]))
     np.testing.assert_array_equal(record.labels, [2])

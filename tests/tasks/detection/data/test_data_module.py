@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import cv2
-import lightning
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
 from tests.backbones.errors import refuses
-from tests.training import quiet_trainer
+from tests.training import OneWeight, quiet_trainer
 
 
 @pytest.fixture
@@ -137,23 +136,19 @@ def test_workers_live_on_and_opencv_runs_single_threaded_in_them(train, val, mon
     assert threads == [0]
 
 
-class Recorder(lightning.LightningModule):
+class Recorder(OneWeight):
     """Notes the order of the images that it is trained and validated with."""
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
         self.trained, self.validated = [], []
 
-    def training_step(self, batch, _index):
+    def training_step(self, batch, batch_idx):
         self.trained += [target["image_id"] for target in batch[1]]
-        return self.weight * 1.0
+        return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch, _index):
         self.validated.append([target["image_id"] for target in batch[1]])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 # Lightning wants more workers than a test needs, and calls torch by a name it has deprecated.
@@ -190,15 +185,15 @@ def test_what_no_run_can_use_is_refused(train, val, write_coco):
     empty = write_coco("empty", count=2, boxes=False)
     classes = r"other.json has the classes 'dog', 'cat', but .*train.json has 'cat', 'dog'"
     boxes = r"empty.json: no boxes in 2 images to "
-    for splits, options, message in (
-        ((train, val), {"batch_size": 0}, "batch_size is 0; expected at least 1"),
-        ((train, other), {}, classes),
-        ((train, val), {"test": other}, classes),
-        ((empty, val), {}, boxes + "learn from"),
-        ((train, empty), {}, boxes + "choose the checkpoint with"),
-        ((train, val), {"test": empty}, boxes + "test with"),
+    for splits, message in (
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"val": other}, classes),
+        ({"test": other}, classes),
+        ({"train": empty}, boxes + "learn from"),
+        ({"val": empty}, boxes + "choose the checkpoint with"),
+        ({"test": empty}, boxes + "test with"),
     ):
         with refuses(message):
-            module(*splits, **options)
+            module(**{"train": train, "val": val} | splits)
     with refuses("there is no test split; give test"):
         module(train, val).test_dataloader()

@@ -67,9 +67,7 @@ def test_zoom_and_shift_are_those_of_their_definition(scale, seed):
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 1), np.uint8)
     image = np.repeat(cv2.GaussianBlur(image, (0, 0), 3)[..., None], 3, axis=2)
     centred = [[70, 40, 90, 60]]
-
     changed, boxes, _ = run(train_transform(options), centred, seed=seed, image=image)
-
     # The move is drawn, in whole pixels: the box's centre tells it, for that of the image is fixed.
     move = boxes[0, :2] - (scale * np.array([-10, -10]) + np.array([80, 50]))
     np.testing.assert_allclose(move, np.round(move), atol=1e-3)

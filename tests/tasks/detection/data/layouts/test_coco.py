@@ -189,9 +189,7 @@ def test_boxes_are_drawn_around_outlines_where_they_are_missing(read):
     second |= {"bbox": [], "segmentation": runs, "area": None}
     third |= {"bbox": [0, 0, 0, 0], "segmentation": runs, "area": None}
     del first["bbox"]
-
     annotations = read(good)
-
     np.testing.assert_array_equal(annotations.images[0].boxes, [[1, 2, 4, 6], [2, 5, 3, 15]])
     assert [entry["area"] for entry in annotations.truth["annotations"]] == [6, 10, 10]
     assert [entry["bbox"] for entry in annotations.truth["annotations"]][2] == [2, 5, 1, 10]
