@@ -14,8 +14,8 @@ def prepare_cpu(threads: int) -> Decision:
     Denormals appear in gradients as losses shrink, and make CPU training 4 to 6 times slower.
     """
     # OpenMP also takes a list there, one number per level of nesting.
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    count = threads or (int(told) if told.isdecimal() else 0) or cores()
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    count = threads or (int(given) if given.isdecimal() else 0) or cores()
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"

@@ -16,7 +16,7 @@ PREVIOUS: Final = "previous.ckpt"
 def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     """Return the checkpoint to go on from, and the text for the banner.
 
-    A file stands for itself, a run folder for its last.ckpt, or previous.ckpt if that is damaged.
+    A file is taken as it is; in a run folder last.ckpt, or previous.ckpt if last.ckpt is damaged.
     """
     if not wanted.exists() and (wanted.name != LAST or not wanted.parent.is_dir()):
         raise FileNotFoundError(

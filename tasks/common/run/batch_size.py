@@ -85,7 +85,7 @@ def _decided(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts]) -> Dec
     is_gpu = parts.setup.where.accelerator.value == "cuda"
     decide = _by_trial if is_gpu else _by_estimate
     decision, tried = decide(parts, most), repr(parts.module)
-    del parts  # its memory is to be had again
+    del parts  # frees its memory
     gc.collect()
     parts = _trial_parts(cfg, assemble, batch_size=int(decision.value))
     # With fewer images it may be the first network again, which has been tried with more.

@@ -115,7 +115,7 @@ def plain_values(node: DictConfig) -> dict[str, Any]:
 
 
 def _schema(options: object) -> Any:  # noqa: ANN401 (a DictConfig, which mypy sees as Any)
-    """Return a typed config; that of a frozen dataclass is read-only until it is told otherwise."""
+    """Return a typed config that can be changed; that of a frozen dataclass begins read-only."""
     schema = OmegaConf.structured(options)
     OmegaConf.set_readonly(schema, None)
     for key in schema:

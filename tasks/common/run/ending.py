@@ -53,7 +53,7 @@ class Ending:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Make a KeyboardInterrupt of either signal, whatever Lightning left of their handlers."""
+        """Raise KeyboardInterrupt on either signal, whichever handlers Lightning has set."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

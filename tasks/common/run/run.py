@@ -37,15 +37,15 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
 
     With ``audit=only`` nothing is trained and NaN is returned. What is wrong with configuration,
     data or weights is raised before the first step, and before anything is written. Checkpoints are
-    kept on an AuditError (what trains is not what was asked for), on a FloatingPointError (a loss
-    is not finite), when something fails after the training (UserError), and on SystemExit.
+    kept on an AuditError (what trains is not what the configuration says), on a FloatingPointError
+    (a loss is not finite), if something fails after the training (UserError), and on SystemExit.
     """
     started = time.monotonic()
     only = is_audit_only(cfg.audit)
     if only and cfg.resume is not None:
         raise UserError(
-            f"audit=only looks at how a run begins, and resume={cfg.resume} goes on with one, "
-            "which audits itself; leave one of them out."
+            f"audit=only audits how a run begins, and resume={cfg.resume} goes on with a run, "
+            "which is audited as well; leave one of them out."
         )
     folder = new_folder(cfg.run_dir, parent=Path(task.card.NAMES.runs), name=cfg.backbone.name)
     is_auto = cfg.recipe.batch_size == "auto"

@@ -1,4 +1,4 @@
-"""What an entry is known by: everything that decides it, the frozen weights above all."""
+"""The name of a cache: a hash of everything that decides its entries, the frozen weights first."""
 
 import json
 from hashlib import sha256

@@ -71,7 +71,7 @@ def written(tmp_path):
     return json.loads((tmp_path / "audit.json").read_text())
 
 
-def test_a_sound_run_is_told_in_one_line_and_in_a_file(tmp_path, capsys):
+def test_a_sound_run_is_reported_in_one_line_and_in_a_file(tmp_path, capsys):
     audit, module = audited(tmp_path, lr_decay=0.5)
     assert audit.report == "stem, c2: 12 tensors, none moved; 13 of 13 trained tensors moved"
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("audit")]

@@ -16,7 +16,7 @@ from tests.training import OneWeight, quiet_trainer
 
 
 class Keys(Dataset):
-    """Returns the epoch and the index that it was asked for."""
+    """Returns the epoch and the index as the sample."""
 
     def __getitem__(self, key):
         return torch.tensor(key)

@@ -1,4 +1,4 @@
-"""Which files a command line stands for, and what their outputs are called."""
+"""Which files a command line names, and what their outputs are called."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ class Noise(Dataset):
 
 
 class Encoder(module.Encoder):
-    """Counts the samples it encodes, and draws numbers as torchvision's resizing does."""
+    """Counts the samples that it encodes, and draws numbers as torchvision's resizing does."""
 
     def __init__(self):
         self.body = build_backbone("resnet18", **BODY).train()
@@ -100,7 +100,7 @@ def test_every_epoch_gets_what_would_be_computed_anew(encoder, cache_for, where,
     assert list(found[0, 0].features) == ["c4"]
 
 
-def test_the_size_that_is_told_is_what_is_kept(filled):
+def test_the_reported_size_is_what_is_kept(filled):
     # c4 of ResNet-18: 256 channels at stride 16, float32, for three images in two views.
     assert filled.bytes == 2 * sum(256 * (side // 16) ** 2 * 4 for side in SIDES)
     kept = [filled.store[view, i].features["c4"].nbytes for view in (0, 1) for i in range(3)]
@@ -161,14 +161,14 @@ def test_what_is_computed_in_training_decides_the_dtype(encoder, cache_for, wher
     """Autocast has other lists on a GPU: what a CPU rounds to bfloat16 may be float32 there."""
     encoder.dtype = torch.bfloat16
     cache = cache_for(where)
-    dataset, told = cache.dataset, cache.bytes
+    dataset, estimated = cache.dataset, cache.bytes
     encoder.dtype = torch.float32
     cache.fill(workers=0)
     found = dataset[1, 1].features["c4"]
     assert found.dtype == torch.float32
     assert not torch.equal(found, found.bfloat16().float())
     if where != "none":
-        assert cache.bytes == 2 * told
+        assert cache.bytes == 2 * estimated
         assert "in float32" in cache.fact()
 
 
@@ -184,15 +184,15 @@ def test_what_turns_out_larger_than_the_room_is_refused(encoder, cache_for, monk
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_size_that_is_told_is_that_of_the_gpu(encoder, cache_for):
+def test_the_reported_size_is_that_of_the_gpu(encoder, cache_for):
     """There autocast leaves group norms in float32."""
     encoder.body = build_backbone("resnet18", **BODY, norm="group").train()
     cache = cache_for(precision="bf16-mixed", device="cuda")
-    told = cache.bytes
+    estimated = cache.bytes
     assert next(encoder.backbone.parameters()).device.type == "cpu"
     encoder.backbone.cuda()
     cache.fill(workers=0)
-    assert cache.bytes == told
+    assert cache.bytes == estimated
     assert cache.store[0, 0].features["c4"].dtype == torch.float32
 
 
