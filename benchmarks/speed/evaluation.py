@@ -42,11 +42,10 @@ def generate(images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         found = (boxes[near] + rng.normal(0, 1, (DETECTIONS, 4)) * blur).round(3)
         found[:, 2:] = found[:, 2:].clip(1)
         scores = np.sort(rng.beta(0.5, 3, DETECTIONS))[::-1].round(5)
+        columns = (values.tolist() for values in (guesses, found, scores))
         results += [
             {"image_id": image, "category_id": label, "bbox": box, "score": score}
-            for label, box, score in zip(
-                guesses.tolist(), found.tolist(), scores.tolist(), strict=True
-            )
+            for label, box, score in zip(*columns, strict=True)
         ]
     truth = {
         "images": [{"id": image} for image in range(1, images + 1)],

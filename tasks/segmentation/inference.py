@@ -25,9 +25,8 @@ def _score(options: Namespace) -> Mapping[str, Any]:
     checkpoint, truth, images = options.paths
     segmenter, card = load_segmenter(checkpoint, exif=options.exif)
     split, unit = read_cases(truth, images, card, mask_suffix=options.mask_suffix)
-    cases, summary = evaluate(
-        segmenter.to(options.device), card, split, tolerance=_tolerance(options)
-    )
+    segmenter.to(options.device)
+    cases, summary = evaluate(segmenter, card, split, tolerance=_tolerance(options))
     return _shown(options, cases, summary, source=truth, unit=unit, notes=split.notes)
 
 

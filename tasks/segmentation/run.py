@@ -32,8 +32,7 @@ def _draw(parts: Parts, outcome: Outcome) -> None:
 
 
 def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)
-    unit = parts.splits.train.facts[0].unit
-    print_summary(parts.heading, parts.scores, unit=unit)
+    print_summary(parts.heading, parts.scores, unit=parts.splits.train.facts[0].unit)
 
 
 def _truth(parts: Parts) -> str:

@@ -67,13 +67,11 @@ def _all_faults(faults: Sequence[str], case_set: CaseSet) -> str:
 
 def findings(sides: Mapping[str, Sequence[CaseFacts]], classes: ClassTable) -> list[str]:
     """Return warnings of the splits; refuse a class missing in train, or a val without classes."""
-    counts = {
-        side: np.sum([facts.class_pixels for facts in cases], axis=0)
-        for side, cases in sides.items()
-    }
+    pixels = {side: [facts.class_pixels for facts in cases] for side, cases in sides.items()}
+    counts = {side: np.sum(each, axis=0) for side, each in pixels.items()}
     unseen = {
-        side: [classes.names[index] for index in classes.scored if pixels[index] == 0]
-        for side, pixels in counts.items()
+        side: [classes.names[index] for index in classes.scored if count[index] == 0]
+        for side, count in counts.items()
     }
     if unseen["train"]:
         raise UserError(
@@ -157,8 +155,7 @@ def _alike(read: list[CaseFacts]) -> tuple[list[CaseFacts], list[str]]:
     """Return the cases with the channels and the unit of most, and what is wrong with the rest."""
     if not read:
         return [], []
-    kinds = Counter((facts.channels, facts.unit) for facts in read)
-    ((channels, unit), most), *_ = kinds.most_common()
+    ((channels, unit), most), *_ = Counter((f.channels, f.unit) for f in read).most_common()
     found = [facts for facts in read if (facts.channels, facts.unit) == (channels, unit)]
     odd = [
         f"{facts.name}: the image has {facts.channels} channels and its spacing is in "

@@ -152,18 +152,16 @@ def _colours(value: Any) -> list[int]:  # noqa: ANN401 (an option)
     return [colour for colours in several for colour in colours] if all(several) else []
 
 
-def _by_colour(
-    coloured: Sequence[ColouredMaskError], gray: Mapping[Path, MaskValues]
-) -> ClassTable:
+def _by_colour(errors: Sequence[ColouredMaskError], gray: Mapping[Path, MaskValues]) -> ClassTable:
     """Return the table of the colours that occur, to score by; for training they need names."""
-    total = sum((Counter(error.colours) for error in coloured), Counter[int]())
+    total = sum((Counter(error.colours) for error in errors), Counter[int]())
     for values in gray.values():
         total.update({value * 0x010101: count for value, count in values.counts.items()})
-    few = all(error.colours for error in coloured) and 2 <= len(total) <= _MOST_COLOURS
+    few = all(error.colours for error in errors) and 2 <= len(total) <= _MOST_COLOURS
     if advice("to train") or not few:
-        several = len(coloured) > 1 and few
-        more = f" All {len(coloured)} masks in colour:{colour_advice(total)}" if several else ""
-        raise UserError(f"{coloured[0]}{more}")
+        several = len(errors) > 1 and few
+        more = f" All {len(errors)} masks in colour:{colour_advice(total)}" if several else ""
+        raise UserError(f"{errors[0]}{more}")
     names = {c: colour_text(c) if c != min(total) else BACKGROUND for c in sorted(total)}
     return replace(class_table(names, colours=True), inferred=True)
 

@@ -75,9 +75,8 @@ class SegmentationDataModule(ResumableDataModule):
         """Return the batches to learn from, in another order each epoch."""
         self.train.open()
         dataset = self.training_set()
-        return self.training_loader(
-            dataset, aspect_ratios=[1.0] * len(dataset), batch_size=self.batch_size
-        )
+        square = [1.0] * len(dataset)
+        return self.training_loader(dataset, aspect_ratios=square, batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation cases, in order."""

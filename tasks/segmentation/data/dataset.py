@@ -54,13 +54,10 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         loaded = self.store[case]
         size, patch = loaded.image.shape[-2:], self.options.patch
         z, pixel = self._drawn(loaded, z, random)
-        window = tuple(
-            _span(have, want, at, random) for have, want, at in zip(size, patch, pixel, strict=True)
-        )
-        seen = self.preprocessing(
-            loaded.image[..., window[0], window[1]], z, scaling=loaded.scaling
-        )
-        truth = loaded.labels[..., z, window[0], window[1]]
+        sides = zip(size, patch, pixel, strict=True)
+        rows, columns = (_span(have, want, at, random) for have, want, at in sides)
+        seen = self.preprocessing(loaded.image[..., rows, columns], z, scaling=loaded.scaling)
+        truth = loaded.labels[..., z, rows, columns]
         image = np.pad(seen, _pads(seen.shape, patch), mode="symmetric")
         labels = np.pad(truth, _pads(truth.shape, patch), mode="symmetric")
         if self.transform is not None:
@@ -93,12 +90,12 @@ class CaseSample:
     unit: str
 
 
+@dataclass(eq=False)
 class CaseDataset(Dataset[CaseSample]):
     """Every case, whole and in order."""
 
-    def __init__(self, store: CaseStore, *, preprocessing: Preprocessing) -> None:
-        self.store = store
-        self.preprocessing = preprocessing
+    store: CaseStore
+    preprocessing: Preprocessing
 
     def __len__(self) -> int:
         return len(self.store)

@@ -110,10 +110,8 @@ def _largest(image: Image, source: Path) -> float:
     low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
         return 1.0
-    told = advice(
-        "use zscore, percentile or window",
-        otherwise="give images like those of the training, which used it",
-    )
+    others = "give images like those of the training, which used it"
+    told = advice("use zscore, percentile or window", otherwise=others)
     raise UserError(
         f"{source} has values from {low:g} to {high:g}, but input.normalisation=imagenet expects "
         f"whole numbers from 0, or numbers from 0 to 1; {told}."

@@ -49,11 +49,10 @@ class Splits(splits.Splits[CheckedCases]):
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the names of each split's cases: what a resumed run must find."""
-        names = {k: [c.name for c in part.cases.cases] for k, part in self.by_name().items()}
         upright = ["turned by EXIF"] if self.train.cases.exif == "apply" else []
-        return {
-            k: sha256("\n".join(n + upright).encode()).hexdigest()[:16] for k, n in names.items()
-        }
+        names = {k: [c.name for c in part.cases.cases] for k, part in self.by_name().items()}
+        texts = {k: "\n".join(n + upright).encode() for k, n in names.items()}
+        return {k: sha256(text).hexdigest()[:16] for k, text in texts.items()}
 
     def decoded_size(self) -> int:
         """Return the bytes of what each epoch reads as arrays: images and labels without test."""

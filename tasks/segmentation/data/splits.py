@@ -28,12 +28,10 @@ def split_cases(case_set: CaseSet, options: DataOptions) -> tuple[CaseSet, CaseS
     patients = sorted({case.patient for case in cases})
     shuffled = np.random.default_rng(options.seed).permutation(len(patients))
     order = [patients[index] for index in shuffled]
-    sides = _sides(cases, order, options)
-    members = [(case.name, case.patient, side) for case, side in zip(cases, sides, strict=True)]
+    pairs = list(zip(cases, _sides(cases, order, options), strict=True))
+    members = [(case.name, case.patient, side) for case, side in pairs]
     refuse_leaks(members, option="patient", what="case")
-    train, val, test = (
-        [case for case, its in zip(cases, sides, strict=True) if its == side] for side in SIDES
-    )
+    train, val, test = ([case for case, its in pairs if its == side] for side in SIDES)
     if not train or not val:
         raise UserError(
             f"the split of {case_set.source} leaves {len(train)} cases for train and {len(val)} "

@@ -159,27 +159,23 @@ def evaluate(
 ) -> tuple[dict[str, Scores], Scores]:
     """Return the scores of every case, and their summary."""
     check_tolerance(tolerance)
-    cases = {}
+    cases, classes = {}, card.classes
     for case in split.cases:
         loaded = load_case(case, split, card.input)
         seen = whole_input(loaded.image, loaded.scaling, preprocessing=card.preprocessing)
-        found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
-        cases[case.name] = case_scores(
-            found, loaded.labels, card.classes, loaded.geometry, tolerance=tolerance
-        )
-    return cases, summarise(cases, card.classes)
+        found = segment(segmenter, seen, card.input, exclusive=classes.exclusive)
+        place = loaded.geometry
+        cases[case.name] = case_scores(found, loaded.labels, classes, place, tolerance=tolerance)
+    return cases, summarise(cases, classes)
 
 
 def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, unit: str) -> None:
     """Print the scores of each class and their mean, and how often a class was missed."""
-    labels = {key: "mean of classes" if key == "mean" else key for key in summary}
-    scores = {
-        labels[key]: [row.get(metric.name, math.nan) for metric in METRICS]
-        for key, row in summary.items()
-    }
+    rows = {"mean of classes" if key == "mean" else key: row for key, row in summary.items()}
+    scores = {key: [row.get(m.name, math.nan) for m in METRICS] for key, row in rows.items()}
     counts = {
-        labels[key]: [*(int(row[count.name]) for count in COUNTS), row[MISS_RATE.name]]
-        for key, row in summary.items()
+        key: [*(int(row[count.name]) for count in COUNTS), row[MISS_RATE.name]]
+        for key, row in rows.items()
     }
     print_scores(title, headings(unit), scores)
     print_scores("Cases, by class", [count.heading for count in (*COUNTS, MISS_RATE)], counts)

@@ -69,19 +69,16 @@ class Pair:
             return None
         return surface_distances(*self.masks, spacing=self.spacing)
 
-    @property
-    def diagonal(self) -> float:
-        """Of the image."""
-        sides = zip(self.masks[1].shape, self.spacing, strict=True)
-        return math.hypot(*(size * step for size, step in sides))
-
 
 def _recall(pair: Pair) -> float:
     return pair.hits / pair.there if pair.there else math.nan
 
 
 def _hd95(pair: Pair) -> float:
-    return hd95(*pair.distances) if pair.distances else pair.diagonal
+    if pair.distances:
+        return hd95(*pair.distances)
+    sides = zip(pair.masks[1].shape, pair.spacing, strict=True)
+    return math.hypot(*(size * step for size, step in sides))  # the diagonal of the image
 
 
 def _nsd(pair: Pair) -> float:
@@ -163,11 +160,8 @@ def case_scores(
         spacing = place.spacing[-ours.ndim :]
         pair = Pair(ours, theirs, spacing=spacing, unit=place.unit, tolerance=tolerance)
         empty = not (pair.found or pair.there)
-        row = {
-            metric.name: math.nan if empty else metric.compute(pair)
-            for metric in METRICS
-            if surfaces or not metric.surfaces
-        }
+        asked = [metric for metric in METRICS if surfaces or not metric.surfaces]
+        row = {m.name: math.nan if empty else m.compute(pair) for m in asked}
         pixels = {"truth_pixels": pair.there, "predicted_pixels": pair.found}
         scores[classes.names[index]] = row | pixels
     return scores

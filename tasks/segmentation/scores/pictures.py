@@ -73,10 +73,8 @@ def prediction_grid(
     drawn: list[Layer] = []
     for sample in samples[:MOST_ROWS]:
         image = _shown(sample.image)
-        truth, found = (
-            _layers(labels, classes, size=image.shape[:2])
-            for labels in (sample.truth, sample.prediction)
-        )
+        both, size = (sample.truth, sample.prediction), image.shape[:2]
+        truth, found = (_layers(labels, classes, size=size) for labels in both)
         dice = "not defined" if math.isnan(sample.dice) else f"{sample.dice:.3f}"
         titles = (sample.name, "truth", f"prediction, Dice {dice}")
         scale = PANEL_SIDE / max(image.shape[:2])

@@ -60,8 +60,7 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
     for name, group in numbered.items():
         group.sort(key=lambda file: file.name)
         if _are_channels(group, channels):
-            suffix = suffix_of(group[0].path)
-            groups[f"{name}{suffix}"] = [file.path for file in group]
+            groups[f"{name}{suffix_of(group[0].path)}"] = [file.path for file in group]
         else:
             groups |= {file.name: [file.path] for file in group}
     names = output_names(list(groups), suffixes=SUFFIXES)
@@ -116,20 +115,18 @@ def draw_predictions(
         seen = torch.from_numpy(card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None])
         found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
         truth = loaded.labels[..., z : z + 1, :, :]
-        scores = case_scores(
-            found, truth, card.classes, loaded.geometry, tolerance=1, surfaces=False
-        )
+        place = loaded.geometry
+        scores = case_scores(found, truth, card.classes, place, tolerance=1, surfaces=False)
         known = [row["dice"] for row in scores.values() if not np.isnan(row["dice"])]
         slices = f", slice {z}" if loaded.image.shape[1] > 1 else ""
-        samples.append(
-            SegmentationSample(
-                name=case.name + slices,
-                image=_upright(loaded.image[:, z], loaded.geometry),
-                truth=_upright(truth[..., 0, :, :], loaded.geometry),
-                prediction=_upright(found[..., 0, :, :], loaded.geometry),
-                dice=fmean(known) if known else float("nan"),
-            )
+        sample = SegmentationSample(
+            name=case.name + slices,
+            image=_upright(loaded.image[:, z], place),
+            truth=_upright(truth[..., 0, :, :], place),
+            prediction=_upright(found[..., 0, :, :], place),
+            dice=fmean(known) if known else float("nan"),
         )
+        samples.append(sample)
     prediction_grid(samples, classes=card.classes, path=path)
 
 

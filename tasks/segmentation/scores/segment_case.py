@@ -19,9 +19,7 @@ def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusi
     """Return labels (D, H, W) of class indices, or (K, D, H, W) of 0 and 1, computed in float32."""
     device = next(network.parameters()).device
     height, width = options.patch
-    whole = partial(
-        sliding_window, network, window=(height, width), overlap=options.overlap, batch_size=4
-    )
+    whole = partial(sliding_window, network, window=(height, width), overlap=options.overlap)
     found = []
     for some in torch.split(image, _SLICES_AT_ONCE):
         slices = some.to(device, memory_format=torch.channels_last)

@@ -69,10 +69,10 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
     their header.
     """
     files = [read_file(path, axis=axis, exif=exif) for path in paths]
-    first = files[0].pixels
-    for path, file in zip(paths[1:], files[1:], strict=True):
-        check_same_grid(paths[0], path, sizes=(first.shape[1:], file.pixels.shape[1:]))
-    joined = np.concatenate([file.pixels for file in files])
+    first, *others = (file.pixels for file in files)
+    for path, pixels in zip(paths[1:], others, strict=True):
+        check_same_grid(paths[0], path, sizes=(first.shape[1:], pixels.shape[1:]))
+    joined = np.concatenate([first, *others])
     return np.ascontiguousarray(_storable(joined, source=paths[0])), files[0].geometry
 
 

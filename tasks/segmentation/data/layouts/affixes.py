@@ -71,11 +71,9 @@ class Matcher:
 
     def note(self) -> tuple[str, ...]:
         """Return a sentence on what masks are called, if they are not called as their images."""
-        pairs = ", ".join(
-            f"{count} masks {mask} belong to images {image}"
-            for (mask, image), count in self.found.most_common()
-        )
-        return (f"names differ: {pairs}",) if pairs else ()
+        found = self.found.most_common()
+        pairs = [f"{n} masks {mask} belong to images {image}" for (mask, image), n in found]
+        return (f"names differ: {', '.join(pairs)}",) if pairs else ()
 
     def _by_words(self, name: str) -> tuple[str, Affix, Affix] | None:
         """Return the image of a mask, the mask's affix, and the image's."""

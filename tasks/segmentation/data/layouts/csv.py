@@ -117,8 +117,7 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the cells of each line; Excel writes ``sep=;`` above the columns."""
     head, _, rest = text.partition("\n")
     stated = re.fullmatch(r"sep=(.)", head.strip("\r").strip(' "'))
-    skipped = 1 if stated else 0
-    body = rest if stated else text
+    skipped, body = (1, rest) if stated else (0, text)
     columns = body.lstrip("\r\n").partition("\n")[0]
     delimiter = stated[1] if stated else max(",;\t", key=columns.count)
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)

@@ -118,10 +118,8 @@ def _smoothed(total: Mapping[int, int]) -> str:
     gaps = {after - before for before, after in pairwise(values)}
     if not shades or max(gaps) - min(gaps) <= 1:  # levels of equal distance
         return ""
-    told = advice(
-        f"data.threshold={(low + high + 1) // 2} makes two levels of them",
-        otherwise="save them with two levels",
-    )
+    cut = f"data.threshold={(low + high + 1) // 2} makes two levels of them"
+    told = advice(cut, otherwise="save them with two levels")
     return (
         f"{share:.1%} of the mask pixels have {len(others)} values beside {low} and {high}, as on "
         f"smoothed or compressed edges: {told}"
@@ -185,10 +183,9 @@ def _depths(masks: Masks) -> str:
     values = [{v for path in paths for v in masks[path].counts} - {0} for paths in types.values()]
     if len(types) < 2 or any(one & other for n, one in enumerate(values) for other in values[:n]):
         return ""
-    shown = ", ".join(
-        f"{len(paths)} of {kind}, such as {paths[0]}" for kind, paths in types.items()
-    )
-    return f"the masks have different bit depths ({shown}): do their values mean the same?"
+    shown = [f"{len(paths)} of {kind}, such as {paths[0]}" for kind, paths in types.items()]
+    said = f"the masks have different bit depths ({', '.join(shown)})"
+    return f"{said}: do their values mean the same?"
 
 
 def _alpha(masks: Masks) -> str:

@@ -121,8 +121,7 @@ def _mask_file(path: Path, classes: ClassTable, *, axis: int, exif: str) -> Mask
             "in a format that keeps them, such as PNG. Make it again from its source"
             f"{'' if classes.source == NNUNET else advice(_CUT)}."
         )
-    values: NDArray[Any]
-    rounded = 0
+    values, rounded = read.pixels, 0
     if classes.colours:
         values = _packed(read.pixels, path)
     elif classes.threshold is not None:

@@ -98,7 +98,7 @@ def test_classes_not_given_are_the_values_of_the_masks(read, tmp_path):
     assert found.classes.inferred
 
 
-PATIENT_IN_TWO = "a.png,a_x.png,p,train|b.png,b_x.png,q,val|c.png,c_x.png,p,val"
+TWO_SPLITS = "a.png,a_x.png,p,train|b.png,b_x.png,q,val|c.png,c_x.png,p,val"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ PATIENT_IN_TWO = "a.png,a_x.png,p,train|b.png,b_x.png,q,val|c.png,c_x.png,p,val"
         ("image,mask,split|a.png,a_x.png,Val", r"2, .*: 'Val' is no split \(nearest: 'val'\)"),
         ("image,mask,name|a.png,a_x.png,n||b.png,b_x.png,n", "4, .* the case 'n' is in line 2 alr"),
         ("image,mask|a.png,a_x.png|a.png,a_x.png", "3, column 'image': the case 'a' is"),
-        (f"image,mask,patient,split|{PATIENT_IN_TWO}", "4, .* .p. is in val, but in line 2"),
+        (f"image,mask,patient,split|{TWO_SPLITS}", "4, .*'p' is in val, but in line 2 in train"),
         ("image,mask|a,b.png,a_x.png", "2: 3 cells for the 2 columns 'image', 'mask'"),
         ("image,mask|a.png", "2: 1 cells for the 2 columns"),
         ("image,mask|../out.png,a_x.png", r"2, column 'image': '\.\.|out' lies outside root"),

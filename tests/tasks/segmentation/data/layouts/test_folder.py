@@ -128,7 +128,7 @@ OBSERVERS = "1_1stHO.png 2_1stHO.png 1_2ndHO.png 2_2ndHO.png"
         ("a.png", "", "masks: no mask files; expected .*is empty"),
         ("a.png b.png", "x/a.png x/b.png y/a.png", r"masks/y: 1 of 2 images without .* \('b'\)"),
         ("a.png", "x/a.png y/b.txt", "masks/y: no mask files"),
-        ("a.png", "x/b.png", r"masks: .* 1 masks without an image \('x/b'\)"),
+        ("a.png", "x/b.png", r"1 masks without an image \('x/b'\); expected one mask per image"),
         ("a.png", "x/a.png b.png", r"masks without an image \('b', 'x/a'\)"),
         ("a.png", "background/a.png", "'background' has masks of its own, as if it"),
         ("1.png 2.png", OBSERVERS, "images without a mask .* 4 of 4 masks without an image"),
