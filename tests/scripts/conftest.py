@@ -117,15 +117,8 @@ def started(script, arguments, folder, **options):
     line = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "KEEL_RUN_DIR")}
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(PACKAGES)))
-    return subprocess.Popen(
-        line,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(line, cwd=folder, env=environment, **output, **options)
 
 
 def finished(script, arguments, folder):

@@ -82,12 +82,8 @@ def chosen(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "number"),
-    [
-        ("detection", signal.SIGKILL),
-        ("segmentation", signal.SIGKILL),
-        ("segmentation", signal.SIGTERM),
-        ("segmentation", signal.SIGINT),
-    ],
+    [("detection", signal.SIGKILL)]
+    + [("segmentation", number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)],
 )
 def test_a_process_that_is_ended_goes_on_exactly(drawing, name, number, tmp_path):
     """With workers, which get the terminal's and the scheduler's signals as well."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.scripts.conftest import finished, read_json, rows
+from tests.scripts.conftest import finished, in_process, read_json, rows
 
 CLASSES = "data.classes={0:background,80:a,160:b,255:c}"
 FILES = {
@@ -53,16 +53,6 @@ def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(task, first):
     assert list(run.parent.iterdir()) == [run]
     for picture in ("curves.png", "predictions.png"):
         assert cv2.imread(str(run / picture)).std() > 1
-
-
-def test_checkpoints_load_without_running_code(trained, segmented):
-    assert loaded(trained[0])["global_step"] == 8
-    assert loaded(segmented[0])["global_step"] == 4
-    for name in ("best", "last"):
-        assert loaded(trained[0], name)["keel"]["classes"] == ["disk", "square", "triangle"]
-        card = loaded(segmented[0], name)["keel"]
-        assert card["classes"]["names"] == ["background", "class 80", "class 160", "class 255"]
-        assert (card["task"], card["channels"]) == ("segmentation", 1)
 
 
 def test_the_configuration_and_the_machine_are_kept(task, first):
@@ -186,6 +176,41 @@ def test_a_segmenters_backbone_serves_a_detector(segmented, detection, tmp_path)
     stem, seen = theirs.pop("conv1.weight"), backbone.state_dict()["conv1.weight"]
     assert all(torch.equal(backbone.state_dict()[key], tensor) for key, tensor in theirs.items())
     torch.testing.assert_close(seen.sum(dim=1), stem.sum(dim=1))
+
+
+@pytest.fixture
+def begin(trained, detection, tmp_path, monkeypatch):
+    """Start a run that begins with the trained detector, without weights of its own."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def begins(*options):
+        line = detection.line(tmp_path / "x", f"init_from={trained[0]}", *options)
+        line.remove("backbone.weights=random")
+        in_process("train_det.py", line, tmp_path, with_hydra=True)  # which knows what was given
+
+    return begins
+
+
+def test_a_run_begins_with_a_detector_and_says_so(begin, trained, capsys):
+    begin("backbone.norm=auto", "audit=only")
+    printed = capsys.readouterr().out
+    path = trained[0] / "checkpoints" / "best.ckpt"
+    assert f"weights         init_from {path}; its backbone began with random" in printed
+    assert f"begins with     the whole of {path}; classes kept: disk, square, triangle;" in printed
+    assert "norm            batch (that of init_from)" in printed
+    assert "frozen          stem, c2 (of loaded weights)" in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("backbone.weights=imagenet", r"and so does backbone\.weights; leave one of them out"),
+        ("resume={run}", r"init_from is '.*', the checkpoint's is None"),
+    ],
+)
+def test_init_from_and_what_contradicts_it_is_refused(begin, trained, option, message):
+    with pytest.raises(SystemExit, match=message):
+        begin(option.format(run=trained[0]))
 
 
 @pytest.mark.slow

@@ -93,11 +93,9 @@ class LabelledSet:
 
 def check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
     """Raise UserError unless every class is among the ``known`` ones, once."""
-    repeated = [name for name, times in Counter(classes).items() if times > 1]
-    if repeated:
+    if repeated := [name for name, times in Counter(classes).items() if times > 1]:
         raise UserError(f"classes has {listed(repeated)} more than once.")
-    missing = [name for name in classes if name not in known]
-    if missing:
+    if missing := [name for name in classes if name not in known]:
         raise UserError(
             f"no category {listed(missing)}{hint(missing[0], known)}; "
             f"it has {listed(known, limit=10)}. "

@@ -66,15 +66,11 @@ def to_results(
     boxes = prediction["boxes"].float().cpu()
     sizes = boxes[:, 2:] - boxes[:, :2]  # (B, 2)
     xywh = np.round(np.concatenate([boxes[:, :2], sizes], axis=1).astype(float), 3).tolist()
-    labels, scores = prediction["labels"].tolist(), prediction["scores"].float().tolist()
+    ids = [category_ids[label - 1] for label in prediction["labels"].tolist()]
+    scores = [round(score, 5) for score in prediction["scores"].float().tolist()]
     return [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[label - 1],
-            "bbox": box,
-            "score": round(score, 5),
-        }
-        for box, label, score in zip(xywh, labels, scores, strict=True)
+        {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        for category, box, score in zip(ids, xywh, scores, strict=True)
     ]
 
 

@@ -160,8 +160,7 @@ def _classes(roots: Mapping[Path, ElementTree.Element], classes: Sequence[str] |
             )
         return sorted(found)
     chosen = [name.strip() for name in classes]
-    unknown = [name for name in found if name not in chosen]
-    if unknown:
+    if unknown := [name for name in found if name not in chosen]:
         raise UserError(
             f"{found[unknown[0]]}: objects of {listed(unknown)}{hint(unknown[0], chosen)}; "
             f"expected only {listed(chosen, limit=10)}. Rename or remove them, or train with these "

@@ -214,16 +214,6 @@ def test_boxes_counted_from_another_number_are_told_of(tmp_path, voc, write_voc)
     assert voc(one_based=False).notes == ()
 
 
-def test_bccd_is_read_split_by_split(real_data):
-    files = {name: f"annotations/instances_{name}.json" for name in FILES}
-    splits = splits_of(coco_parts, real_data("bccd"), **files)
-    # The counts are those of the data's README.
-    assert [len(part.images) for part in parts(splits)] == [205, 87, 72]
-    assert [part.num_boxes for part in parts(splits)] == [2804, 1137, 945]
-    few = replace(splits.test, images=splits.test.images[:20])
-    assert len(Splits(train=few, val=few, test=None).checked("error").val.images) == 20
-
-
 def test_a_set_without_validation_is_divided_by_the_seed(voc, one_file, write_voc):
     read = one_file([f"{name}.png" for name in TWENTY])
     splits = read()

@@ -1,7 +1,9 @@
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
+from tasks.detection.data.check import check_images
 from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc, read_xml
 from tests.backbones.errors import refuses
@@ -129,16 +131,24 @@ def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
         read_voc(tmp_path / "Annotations", tmp_path / "images")
 
 
-@pytest.mark.parametrize(("split", "clicks"), [("train", 1), ("val", 1), ("test", 0)])
-def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(real_data, split, clicks):
+@pytest.mark.parametrize(
+    ("split", "images", "boxes", "clicks"),
+    [("train", 205, 2804, 1), ("val", 87, 1137, 1), ("test", 72, 945, 0)],
+)
+def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(
+    real_data, split, images, boxes, clicks
+):
+    """The counts are those of the data's README."""
     bccd = real_data("bccd")
     coco = read_coco(bccd / "annotations" / f"instances_{split}.json", bccd / "images")
     names = [record.path.stem for record in coco.images]
     folders = bccd / "voc_annotations", bccd / "images"
     voc = read_voc(*folders, names=names, classes=coco.classes)
     assert voc.cleaned.get("no area", 0) == clicks
-    assert voc.num_boxes == coco.num_boxes
+    assert (len(coco.images), coco.num_boxes, voc.num_boxes) == (images, boxes, boxes)
     assert objects(voc) == objects(coco)
+    few = replace(coco, images=coco.images[:7])
+    assert len(check_images(few, policy="error").images) == 7
 
 
 def objects(annotations):
