@@ -56,9 +56,7 @@ SPEED: Final[dict[str, Entry]] = {
     },
     "optimizer": Entry("fused SGD and AdamW beside torch's default", "speed.optimizers:comparison"),
     "evaluation": Entry("COCO evaluation beside pycocotools", "speed.evaluation:comparison"),
-    "loading": Entry(
-        "an epoch of loading beside torchvision's reference", "speed.loading:comparison"
-    ),
+    "loading": Entry("loading an epoch beside torchvision's reference", "speed.loading:comparison"),
     "gates": Entry("what skipping blocks saves, dynamic_resnet50", "speed.gates:comparison"),
     **{
         f"feature-cache-{key}": Entry(

@@ -38,9 +38,7 @@ def choose_patch(
     ``multiple`` is the network's coarsest stride, ``smallest`` the side that its norms need.
     """
     if not options.patch:
-        sides = (
-            -(-round(median(size[i] for size in sizes)) // multiple) * multiple for i in (0, 1)
-        )
+        sides = (-(-round(median(s[i] for s in sizes)) // multiple) * multiple for i in (0, 1))
         largest = _LARGEST_PATCH // multiple * multiple
         height, width = (max(min(side, largest), smallest) for side in sides)
         return (height, width), f"median of the training images, at most {_LARGEST_PATCH}"

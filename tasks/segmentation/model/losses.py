@@ -155,11 +155,9 @@ class _Loss(nn.Module):
         self.exclusive = classes.exclusive
         count = len(classes.names)
         weights = torch.tensor(options.class_weights or [1.0] * count, dtype=torch.float32)
-        overlapping = torch.tensor(
-            [float(options.include_background or k in classes.scored) for k in range(count)]
-        )
+        counted = [float(options.include_background or k in classes.scored) for k in range(count)]
         self.register_buffer("class_weights", weights, persistent=False)
-        self.register_buffer("overlapping", overlapping, persistent=False)
+        self.register_buffer("overlapping", torch.tensor(counted), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         images, _, *size = logits.shape

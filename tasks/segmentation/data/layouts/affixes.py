@@ -103,11 +103,10 @@ def several(first: str, other: str, *, of: str, where: str) -> UserError:
     base = of.rpartition("/")[2]
     ends = [stem_of(name).partition(base)[2] for name in (first, other)]
     ending = next((end for end in ends if end), "_mask")
+    told_by = advice(f"data.mask_suffix={ending}", otherwise=f"--mask-suffix {ending}")
     return UserError(
         f"{where}: {first!r} and {other!r} are both the mask of {of!r}; expected one. Remove the "
-        f"other, or say how the names of masks end: "
-        + advice(f"data.mask_suffix={ending}", otherwise=f"--mask-suffix {ending}")
-        + "."
+        f"other, or say how the names of masks end: {told_by}."
     )
 
 
