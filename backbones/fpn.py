@@ -60,9 +60,8 @@ class FPN(NoTorchScript, nn.Module):
         more = range(coarsest + 1, coarsest + 1 + choose(_EXTRA, extra, what="extra levels"))
         self.levels = [name.replace("c", "p") for name in channels] + [f"p{k}" for k in more]
         normed = partial(ConvNorm, norm=norm_factory(norm), bias_without_norm=True)
-        self.inner_blocks = nn.ModuleList(
-            normed(width, out_channels, 1) for width in channels.values()
-        )
+        widths = channels.values()
+        self.inner_blocks = nn.ModuleList(normed(width, out_channels, 1) for width in widths)
         self.layer_blocks = nn.ModuleList(normed(out_channels, out_channels, 3) for _ in channels)
         if extra == "conv":
             self.extra_blocks = nn.ModuleDict(

@@ -144,7 +144,17 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
     """
     builder = _builder(name)
-    _check_weights(name, weights, conventions=conventions, freeze=freeze, norm=norm)
+    if weights is None and (freeze > 0 or norm == "frozen_batch"):
+        fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
+        raise UserError(
+            f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
+            "Give weights='imagenet' or a file, or weights='random' if that is meant."
+        )
+    if conventions is not None and weights in (None, "random"):
+        raise UserError(
+            f"conventions={conventions!r} says what loaded weights expect of an image, but "
+            f"backbone {name!r} loads none; leave it out, or give weights."
+        )
     options = BackboneOptions(
         in_channels=in_channels,
         norm=norm,
@@ -164,25 +174,3 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
 
         load_weights(backbone, weights, name=name, conventions=conventions, known=BUILDERS)
     return backbone.freeze(freeze)
-
-
-def _check_weights(
-    name: str,
-    weights: str | PathLike[str] | None,
-    *,
-    conventions: str | Conventions | None,
-    freeze: int,
-    norm: str,
-) -> None:
-    """Refuse options that need loaded weights where none are loaded."""
-    if weights is None and (freeze > 0 or norm == "frozen_batch"):
-        fixed = f"freeze={freeze}" if freeze > 0 else "norm='frozen_batch'"
-        raise UserError(
-            f"{fixed} would fix what was never trained: backbone {name!r} has no weights. "
-            "Give weights='imagenet' or a file, or weights='random' if that is meant."
-        )
-    if conventions is not None and weights in (None, "random"):
-        raise UserError(
-            f"conventions={conventions!r} says what loaded weights expect of an image, but "
-            f"backbone {name!r} loads none; leave it out, or give weights."
-        )

@@ -71,7 +71,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
             self._wanted = wanted
             body = self._build()
         self.body, self._untrained = body, False
-        self.register_buffer("card", _blank_card())
+        self.register_buffer("card", torch.zeros(_CARD_BYTES, dtype=torch.uint8))
         self.register_state_dict_pre_hook(_write_card)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_read_card)  # type: ignore[no-untyped-call]
 
@@ -177,10 +177,6 @@ class SmpEncoder(NoTorchScript, nn.Module):
             )
 
 
-def _blank_card() -> Tensor:
-    return torch.zeros(_CARD_BYTES, dtype=torch.uint8)
-
-
 def _write_card(encoder: SmpEncoder, _prefix: str, _keep: bool) -> None:  # noqa: FBT001
     """Write the backbone's conventions, frozen stages and provenance into the buffer."""
     body = encoder.body
@@ -198,7 +194,7 @@ def _read_card(encoder: SmpEncoder, state: dict[str, Any], prefix: str, *_: obje
     body = encoder.body
     if all(f"{prefix}body.{key}" in state for key in body.state_dict()):
         encoder._untrained = False
-    card = state.setdefault(f"{prefix}card", _blank_card())
+    card = state.setdefault(f"{prefix}card", torch.zeros(_CARD_BYTES, dtype=torch.uint8))
     if not card.any():
         return
     content = json.loads(bytes(card.tolist()))
@@ -259,7 +255,7 @@ _smp_params: Callable[..., dict[str, Any]] = smp_encoders.get_preprocessing_para
 
 @wraps(_smp_params)
 def _params(encoder_name: str, pretrained: str | None = "imagenet") -> dict[str, Any]:
-    """Know our encoders as well as smp's own."""
+    """Return what smp's images must be like, for our encoders as well as for smp's own."""
     encoder = smp_encoders.encoders.get(encoder_name, {})
     if not isinstance(encoder.get("pretrained_settings"), _AnyWeights):
         return _smp_params(encoder_name, pretrained)

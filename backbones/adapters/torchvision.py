@@ -24,9 +24,6 @@ class DetectionBackbone(BackboneWithFPN):
         extra: ``pool`` adds a level named "pool" (Faster and Mask R-CNN); ``conv`` adds "p6" and
             "p7" (RetinaNet and FCOS, on c3 to c5); ``none`` adds nothing.
 
-    Attributes:
-        out_channels: Width of every level.
-
     Shape:
         - Input: (N, C, H, W).
         - Output: ``{"0": (N, out_channels, H / 4, W / 4), ..., "pool": ...}``, finest first; from

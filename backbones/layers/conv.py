@@ -75,9 +75,8 @@ class ConvNorm(NoTorchScript, nn.Sequential):
     ) -> None:
         after = norm(out_channels)
         bias = bias_without_norm and isinstance(after, nn.Identity)
-        super().__init__(
-            conv(in_channels, out_channels, kernel_size, stride=stride, bias=bias), after
-        )
+        first = conv(in_channels, out_channels, kernel_size, stride=stride, bias=bias)
+        super().__init__(first, after)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply both."""

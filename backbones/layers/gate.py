@@ -30,11 +30,10 @@ class Openness(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         hidden = max(4, channels // _REDUCTION)
-        super().__init__(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-        last = self[2]
-        if isinstance(last, nn.Linear):
-            nn.init.zeros_(last.weight)
-            nn.init.constant_(last.bias, 2.0)
+        first, last = nn.Linear(channels, hidden), nn.Linear(hidden, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, 2.0)
+        super().__init__(first, nn.ReLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the factor of the residual."""

@@ -30,8 +30,7 @@ NORMS: Final[dict[str, NormFactory]] = {
     "group": _group_norm,
     # PyTorch's default is affine=False: no weight to initialise, and none to load.
     "instance": partial(nn.InstanceNorm2d, affine=True),
-    # Over channels and positions of each sample: "GN becomes LN if we set the group number as
-    # G = 1", arXiv:1803.08494, section 3.
+    # "GN becomes LN if we set the group number as G = 1", arXiv:1803.08494, section 3
     "layer2d": partial(nn.GroupNorm, 1),
     "none": nn.Identity,  # ignores its arguments
 }

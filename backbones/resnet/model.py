@@ -134,12 +134,11 @@ class PreActResNet(ResNet):
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the residual stages, each with the norm of its feature."""
-        bare = super().stages()
-        names = [f"c{k}" for k in range(1, len(bare) + 1)]
-        return [
-            [*stage, *([self.norms[name]] if name in self.norms else [])]
-            for name, stage in zip(names, bare, strict=True)
-        ]
+        stages = super().stages()
+        for k, stage in enumerate(stages, start=1):
+            if f"c{k}" in self.norms:
+                stage.append(self.norms[f"c{k}"])
+        return stages
 
     def _enter(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv1(x)

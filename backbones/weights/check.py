@@ -43,8 +43,7 @@ class Target:
         if stated.stride_in_1x1 is not None:
             return stated.stride_in_1x1
         if stated.architecture is not None and stated.architecture in self.known:
-            build = partial(self.known[stated.architecture], BackboneOptions())
-            backbone = build_on_meta(build)
+            backbone = build_on_meta(partial(self.known[stated.architecture], BackboneOptions()))
             return None if backbone is None else backbone.stride_in_1x1
         return file.origin.stride_in_1x1
 

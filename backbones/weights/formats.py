@@ -146,7 +146,6 @@ def _archive(file: BinaryIO) -> tuple[str, str] | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether the first bytes are readable text."""
     text = head.decode("utf-8", errors="ignore")
     odd = sum(not (sign.isprintable() or sign.isspace()) for sign in text)
     return bool(text) and odd == 0 and len(text.encode()) > len(head) - 4

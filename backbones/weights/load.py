@@ -147,10 +147,11 @@ def _prepare(
     given = _backbone_part(file, first_conv, target=target)
     others = len(file.as_named) - len(given)
     converted = _convert(given, file, images, first_conv=first_conv)
-    norms = {k: v for k, v in preactivation_norms(given).items() if k in expected}
-    if added := norms.keys() - given.keys():
-        given |= {k: norms[k] for k in norms if k in added}
-        converted.append(f"added {len(added)} tensors: norms of features, from the stages after")
+    new = expected.keys() - given.keys()
+    norms = {k: v for k, v in preactivation_norms(given).items() if k in new}
+    if norms:
+        given |= norms
+        converted.append(f"added {len(norms)} tensors: norms of features, from the stages after")
     for pattern, count in _fresh(backbone, given).items():
         converted.append(f"{count} tensors {pattern} are not in the file and keep initial values")
     have, want = (_in_channels(state[first_conv]) for state in (given, expected))
@@ -191,9 +192,8 @@ def _convert(
     if file.origin.folded:
         more = unit_statistics(given)
         given |= more
-        notes.append(
-            f"added {len(more)} tensors: running statistics of 0 and 1, folded in the file"
-        )
+        what = "running statistics of 0 and 1, folded in the file"
+        notes.append(f"added {len(more)} tensors: {what}")
     if images is not None and images.bgr:
         given[first_conv] = images.in_rgb(given[first_conv])
         notes.append("BGR to RGB, in the first convolution")

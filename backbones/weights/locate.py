@@ -121,9 +121,8 @@ def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 
 
 def _tag(tag: str, name: str) -> Source:
     entry = _entry(tag, name)
-    label, images = f"{entry.url} ({tag})", CONVENTIONS["imagenet"]
-    path = fetch_published(entry.url)
-    return Source(path=path, label=label, publisher="torchvision", images=images)
+    path, label = fetch_published(entry.url), f"{entry.url} ({tag})"
+    return Source(path=path, label=label, publisher="torchvision", images=CONVENTIONS["imagenet"])
 
 
 def _address(text: str) -> Source:
@@ -145,8 +144,7 @@ def _address(text: str) -> Source:
 def _timm(text: str, name: str) -> Source:
     hub = _hub(text)
     path, mean, std = hub.timm_file(text.removeprefix("timm:"), name=name)
-    images = ImageFormat(mean=mean, std=std)
-    return Source(path=path, label=text, publisher="timm", images=images)
+    return Source(path=path, label=text, publisher="timm", images=ImageFormat(mean=mean, std=std))
 
 
 def _repository(text: str, _: str) -> Source:

@@ -120,7 +120,6 @@ def _is_lightning(file: Contents) -> bool:
 
 
 def _is_bare(file: Contents) -> bool:
-    """Return whether the names have no prefix."""
     return _before(file) == [""]
 
 

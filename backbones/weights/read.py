@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import torch
 from safetensors import safe_open
@@ -49,8 +49,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             ", where you trust it."
         ) from error
     except Exception as error:  # the parsers raise a dozen kinds on damage, KeyError among them
+        # torch's text advises to read the file unsafely
+        cause = type(error).__name__ if "weights_only" in str(error) else repr(error)
         raise UserError(
-            f"{path} is truncated or damaged, or no weight file ({_cause(error)}); fetch it again."
+            f"{path} is truncated or damaged, or no weight file ({cause}); fetch it again."
         ) from error
     if isinstance(checkpoint, Mapping):
         return dict(checkpoint)
@@ -86,13 +88,9 @@ def _read(path: Path) -> Any:  # noqa: ANN401 (whatever it holds)
             return load_file(path) if inner is None else load(inner.read())
         if is_pickle(content) or suffix == ".pkl":
             return read_pickle(content)
-        return _torchs(content)
-
-
-def _torchs(file: BinaryIO) -> Any:  # noqa: ANN401
-    # Training scripts save their arguments and scores too; reading them runs nothing.
-    with torch.serialization.safe_globals([Namespace, *NUMPY_GLOBALS]):
-        return with_tensors(torch.load(file, map_location="cpu", weights_only=True))
+        # Training scripts save their arguments and scores too; reading them runs nothing.
+        with torch.serialization.safe_globals([Namespace, *NUMPY_GLOBALS]):
+            return with_tensors(torch.load(content, map_location="cpu", weights_only=True))
 
 
 def _parts(index: Path) -> dict[str, Any]:
@@ -104,11 +102,6 @@ def _parts(index: Path) -> dict[str, Any]:
             raise ForeignFileError(f"{index} names {name!r}; expected files beside it.")
         found |= read_checkpoint(index.with_name(name))
     return found
-
-
-def _cause(error: Exception) -> str:
-    """Return an error as text, without torch's advice to read the file unsafely."""
-    return type(error).__name__ if "weights_only" in str(error) else repr(error)
 
 
 def _json(text: str) -> Iterator[dict[str, Any]]:

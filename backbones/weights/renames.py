@@ -37,6 +37,9 @@ _DETECTRON2: Final[_Rules] = (
 _TRANSFORMERS: Final[_Rules] = (
     (r"^embedder\.embedder\.convolution\.", "conv1."),
     (r"^embedder\.embedder\.normalization\.", "bn1."),
+    *((rf"^encoder\.stages\.{k - 1}\.layers\.", f"layer{k}.") for k in (1, 2, 3, 4)),
+    *((rf"\.layer\.{k - 1}\.convolution\.", f".conv{k}.") for k in (1, 2, 3)),
+    *((rf"\.layer\.{k - 1}\.normalization\.", f".bn{k}.") for k in (1, 2, 3)),
     (r"\.shortcut\.convolution\.", ".downsample.0."),
     (r"\.shortcut\.normalization\.", ".downsample.1."),
 )
@@ -74,26 +77,14 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Its convolutions use no biases; those in the files are left out.
     """
     unused = re.compile(r"_momentum$|^(conv1|res\d_\d+_branch(1|2[abc]))_b$")
-    return from_detectron2(
-        _renamed({k: v for k, v in state.items() if not unused.search(k)}, _CAFFE2)
-    )
+    used = {k: v for k, v in state.items() if not unused.search(k)}
+    return from_detectron2(_renamed(used, _CAFFE2))
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename HuggingFace's ``embedder``, ``encoder.stages``, ``layer.N.convolution``."""
     own = below(state, prefixes(state, "embedder.embedder.convolution.weight")[0])
-    named = _renamed(own, _TRANSFORMERS)
-    parts = {"convolution": "conv", "normalization": "bn"}
-
-    def block(key: str) -> str:
-        found = re.match(r"encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)\.(\w+)\.)?", key)
-        if found is None:
-            return key
-        stage, index, layer, part = found.groups()
-        inner = f"{parts.get(part, part)}{int(layer) + 1}." if layer else ""
-        return f"layer{int(stage) + 1}.{index}.{inner}{key[found.end() :]}"
-
-    return {block(key): value for key, value in named.items()}
+    return _renamed(own, _TRANSFORMERS)
 
 
 def from_mmlab(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,9 +131,8 @@ def unit_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     norms = [key.removesuffix("bias") for key in learned]
     scales = {norm: state[f"{norm}bias"] for norm in norms if f"{norm}running_var" not in state}
     means = {f"{norm}running_mean": torch.zeros_like(v) for norm, v in scales.items()}
-    return means | {
-        f"{norm}running_var": torch.full_like(v, 1 - 1e-5) for norm, v in scales.items()
-    }
+    ones = {f"{norm}running_var": torch.full_like(v, 1 - 1e-5) for norm, v in scales.items()}
+    return means | ones
 
 
 def is_sequence(state: Mapping[str, Tensor]) -> bool:

@@ -170,10 +170,8 @@ class TimmBackbone(Backbone):
         path, mean, std = timm_file(full, name=architecture)
         in_channels = len(self.conventions.mean)
         try:
-            overlay: dict[str, Any] = {"file": str(path)}
-            model = timm.create_model(
-                full, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=in_channels
-            )
+            overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(path)}}
+            model = timm.create_model(full, pretrained=True, in_chans=in_channels, **overlay)
             given = model.state_dict()
             self.load_file_state({key: given[key] for key in self.file_state()})
         except (KeyError, RuntimeError) as error:
@@ -200,7 +198,6 @@ def _known(name: str) -> str:
 
 
 def _tags(architecture: str) -> list[str]:
-    """Return the tags of the weights that timm has of an architecture."""
     return [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
 
 

@@ -1,6 +1,7 @@
 """How a model of timm is built: for images of any size and dilated, where it can be."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import timm
@@ -30,12 +31,9 @@ def create(model: str, given: Mapping[str, Any], *, output_stride: int = 32) -> 
 def any_size(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the first option of `_ANY_SIZE` that a model takes beside those given, or none."""
     for option in _ANY_SIZE:
-        try:
-            with torch.device("meta"):
-                create(model, {**given, **option})
-        except TypeError:
-            continue
-        return option
+        with suppress(TypeError), torch.device("meta"):
+            create(model, {**given, **option})
+            return option
     return {}
 
 

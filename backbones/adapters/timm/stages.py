@@ -154,8 +154,7 @@ def _split(model: nn.Module, stage_of: dict[int, int], *, count: int) -> tuple[S
     A module without parameters, such as a dropout, is in the stage of what was registered before
     it. A parameter that no feature depends on is in the last stage.
     """
-    modules: list[list[str]] = [[] for _ in range(count)]
-    parameters: list[list[str]] = [[] for _ in range(count)]
+    stages: list[tuple[list[str], list[str]]] = [([], []) for _ in range(count)]
     current = 0
 
     def visit(module: nn.Module, name: str) -> None:
@@ -163,14 +162,13 @@ def _split(model: nn.Module, stage_of: dict[int, int], *, count: int) -> tuple[S
         within = {stage_of.get(id(p), count - 1) for p in module.parameters()}
         if len(within) < 2:
             current = within.pop() if within else current
-            modules[current].append(name)
+            stages[current][0].append(name)
             return
         prefix = f"{name}." if name else ""
         for own, parameter in module.named_parameters(recurse=False):
-            parameters[stage_of.get(id(parameter), count - 1)].append(prefix + own)
+            stages[stage_of.get(id(parameter), count - 1)][1].append(prefix + own)
         for own, child in module.named_children():
             visit(child, prefix + own)
 
     visit(model, "")
-    both = zip(modules, parameters, strict=True)
-    return tuple(Stage(modules=tuple(m), parameters=tuple(p)) for m, p in both)
+    return tuple(Stage(modules=tuple(m), parameters=tuple(p)) for m, p in stages)
