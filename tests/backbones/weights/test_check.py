@@ -194,7 +194,7 @@ def test_gates_are_in_a_file_or_not_at_all(shallow, save):
     assert "8 tensors *.gate.* are not in the file and keep initial values" in loaded.provenance
     half = {k: v for k, v in loaded.state_dict().items() if "layer1.0.gate" not in k}
     with refuses(r"4 missing, such as layer1\.0\.gate\.openness"):
-        build_backbone("dynamic_resnet18", weights=save(half), **options)
+        load_weights(loaded, save(half), name="dynamic_resnet18", conventions="imagenet")
 
 
 @pytest.mark.parametrize(
