@@ -32,6 +32,7 @@ def hints(paths):
         [[0, 1], [0, 2], [0, 3]],
         [[0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]],
         [[0, 1], [0, 17], [0, 1, 17]],
+        [range(20)] * 2,
     ],
 )
 def test_usual_masks_deserve_no_hint(masks, rows):
