@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.common.run.command_line import exit_on_error
-from tasks.common.run.inference import Flags, add_flags, inferences, refuse_others
+from tasks.common.run.commands import Flags, add_flags, commands, refuse_others
 
 
 def _parser(flags: Mapping[str, Flags]) -> ArgumentParser:
@@ -38,7 +38,7 @@ def _parser(flags: Mapping[str, Flags]) -> ArgumentParser:
 
 def main() -> None:
     """Evaluate, and print the table."""
-    tasks = inferences()
+    tasks = commands()
     flags = {name: task.evaluate_flags for name, task in tasks.items()}
     parser = _parser(flags)
     options = parser.parse_args()

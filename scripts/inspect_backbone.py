@@ -75,7 +75,7 @@ def show(options: argparse.Namespace) -> None:
     from rich.table import Table
 
     from backbones import list_backbones
-    from benchmarks.study.catalogue import facts
+    from benchmarks.study.costs import facts
 
     title = "Backbones without classifier; GFLOPs = 1e9 multiply-adds at 224x224 (*: at 32x32)"
     table = Table(title=title, box=box.SIMPLE, title_justify="left")

@@ -5,12 +5,12 @@ from contextlib import closing
 from pathlib import Path
 
 from tasks.common.run.command_line import exit_on_error
-from tasks.common.run.inference import add_flags, inferences, refuse_others
+from tasks.common.run.commands import add_flags, commands, refuse_others
 
 
 def main() -> None:
     """Predict, and print a line per image."""
-    tasks = inferences()
+    tasks = commands()
     flags = {name: task.predict_flags for name, task in tasks.items()}
     parser = ArgumentParser(
         description="Detect or segment, as the checkpoint was trained to, in images and folders."

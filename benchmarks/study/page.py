@@ -9,7 +9,7 @@ from typing import Final
 
 from backbones import UserError, list_backbones
 from backbones.resnet.variants import VARIANTS
-from benchmarks.study.catalogue import Facts, facts
+from benchmarks.study.costs import Facts, facts
 from benchmarks.study.published import CANNOT, FOUNDING, SOURCES, published
 from benchmarks.tables import markdown_table
 from tasks.common.report.run_folder import write_text

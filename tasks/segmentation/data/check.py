@@ -13,7 +13,7 @@ from tasks.common.files.paths import listed
 from tasks.common.images.orientation import UPRIGHT, RotatedError, exif_advice
 from tasks.common.report.advice import advice
 from tasks.common.report.terminal import with_progress
-from tasks.segmentation.data.case_facts import CaseFacts, mask_facts
+from tasks.segmentation.data.case_properties import CaseFacts, mask_facts
 from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
 from tasks.segmentation.data.channels import common_channels, is_coloured
 from tasks.segmentation.data.formats.files import check_same_grid, read_image

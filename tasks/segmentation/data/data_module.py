@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tasks.common.data.data_module import ResumableDataModule
-from tasks.segmentation.data.case_facts import CaseFacts
+from tasks.segmentation.data.case_properties import CaseFacts
 from tasks.segmentation.data.cases import CaseSet
 from tasks.segmentation.data.dataset import CaseDataset, CaseSample, PatchDataset
 from tasks.segmentation.data.input import Preprocessing

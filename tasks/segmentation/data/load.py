@@ -15,7 +15,7 @@ from tasks.common.data import splits
 from tasks.common.data.splits import read_data
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import DONE
-from tasks.segmentation.data.case_facts import CaseFacts, image_notes, mask_notes
+from tasks.segmentation.data.case_properties import CaseFacts, image_notes, mask_notes
 from tasks.segmentation.data.cases import CaseSet
 from tasks.segmentation.data.check import check_cases, findings, shared_channels
 from tasks.segmentation.data.splits import split_cases

@@ -13,7 +13,7 @@ from backbones.errors import UserError
 from tasks.common.files.paths import existing_folder, is_hidden
 from tasks.common.report.advice import without_training
 from tasks.common.report.terminal import print_scores
-from tasks.segmentation.data.case_facts import image_notes, mask_facts, mask_notes
+from tasks.segmentation.data.case_properties import image_notes, mask_facts, mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.check import check_cases, shared_channels
 from tasks.segmentation.data.dataset import whole_input

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.study.catalogue import facts
+from benchmarks.study.costs import facts
 from benchmarks.study.published import FOUNDING
 
 

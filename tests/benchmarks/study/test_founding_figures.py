@@ -8,7 +8,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from backbones import build_backbone
 from backbones.resnet.variants import VARIANTS
-from benchmarks.study.catalogue import facts
+from benchmarks.study.costs import facts
 from benchmarks.study.page import formulas
 from benchmarks.study.published import FOUNDING
 

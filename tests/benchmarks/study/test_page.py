@@ -12,7 +12,7 @@ from backbones import Backbone, UserError, build_backbone, list_backbones
 from backbones.registry import BUILDERS
 from backbones.resnet.variants import VARIANTS
 from benchmarks.study import page as module
-from benchmarks.study.catalogue import Facts, facts
+from benchmarks.study.costs import Facts, facts
 from benchmarks.study.page import check_page, page, write_page
 from benchmarks.study.published import CANNOT, SOURCES, TIMM_AND_PAPERS, Published, published
 

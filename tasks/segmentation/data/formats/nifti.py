@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.segmentation.data.formats.volume import Affine, VolumeType
 
+_TEXTS: Final = {"descrip", "aux_file", "db_name", "intent_name"}
 _MILLIMETRES: Final = {"meter": 1000.0, "micron": 0.001}  # else millimetres, as in ITK
 
 
@@ -28,7 +29,9 @@ def _save(mask: NDArray[Any], path: Path, image: Path) -> None:
     source = nib.load(image)
     header = source.header.copy()
     header.set_data_dtype(mask.dtype)
-    header.extensions.clear()  # scanners put patients' names there
+    header.extensions.clear()  # scanners put patients' names there, and into these texts
+    for text in _TEXTS & set(header.keys()):
+        header[text] = b""
     header["cal_min"] = header["cal_max"] = 0  # the image's window would hide the classes
     written = type(source)(mask.reshape(source.shape[:3]), source.affine, header)
     content = written.to_bytes()

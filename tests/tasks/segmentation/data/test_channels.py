@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.segmentation.data.case_facts import image_notes
+from tasks.segmentation.data.case_properties import image_notes
 from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.channels import common_channels, fitted, is_coloured
 from tasks.segmentation.data.check import check_cases, shared_channels

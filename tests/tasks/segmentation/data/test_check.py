@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.segmentation.data.case_facts import CaseFacts
+from tasks.segmentation.data.case_properties import CaseFacts
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, class_table
 from tasks.segmentation.data.check import check_cases, findings
 from tests.tasks.segmentation.conftest import refuses, save

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tasks.common.images.flat import read_flat
 from tasks.common.report.advice import without_training
-from tasks.segmentation.data.case_facts import mask_notes
+from tasks.segmentation.data.case_properties import mask_notes
 from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.class_table import table_of

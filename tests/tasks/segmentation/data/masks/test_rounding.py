@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.common.report.advice import without_training
-from tasks.segmentation.data.case_facts import mask_notes
+from tasks.segmentation.data.case_properties import mask_notes
 from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.masks.read import read_mask

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.common.machine.options import PRECISIONS
-from tasks.common.run.inference import Flags, Inference, count, refuse
+from tasks.common.run.commands import Commands, Flags, count, refuse
 
 if TYPE_CHECKING:
     from tasks.detection.model.card import DetectorCard
@@ -89,7 +89,7 @@ def _score_results(options: Namespace) -> Mapping[str, Any]:
     return scores
 
 
-INFERENCE: Final = Inference(
+COMMANDS: Final = Commands(
     noun="detector",
     predict_flags={
         **_FLAGS,

@@ -17,8 +17,8 @@ Flags = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference:
-    """What ``tasks/<name>/inference.py`` calls ``INFERENCE``; importing it imports no torch."""
+class Commands:
+    """What ``tasks/<name>/commands.py`` calls ``COMMANDS``; importing it imports no torch."""
 
     noun: str  # what the task trains, such as detector
     predict_flags: Flags  # options of predict.py that only this task has; by default None
@@ -29,11 +29,11 @@ class Inference:
     takes: Callable[[Path], bool]  # whether results at a path are this task's
 
 
-def inferences() -> dict[str, Inference]:
+def commands() -> dict[str, Commands]:
     """Return what every task below ``tasks`` adds, by its name."""
     names = [module.name for module in iter_modules(tasks.__path__)]
-    found = [name for name in names if find_spec(f"tasks.{name}.inference")]
-    return {name: resolve_name(f"tasks.{name}.inference:INFERENCE") for name in found}
+    found = [name for name in names if find_spec(f"tasks.{name}.commands")]
+    return {name: resolve_name(f"tasks.{name}.commands:COMMANDS") for name in found}
 
 
 def add_flags(parser: ArgumentParser, flags: Mapping[str, Flags]) -> None:

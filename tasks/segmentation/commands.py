@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.common.run.inference import Inference
+from tasks.common.run.commands import Commands
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
@@ -69,7 +69,7 @@ def _tolerance(options: Namespace) -> float:
     return 2.0 if options.tolerance is None else float(options.tolerance)
 
 
-INFERENCE: Final = Inference(
+COMMANDS: Final = Commands(
     noun="segmenter",
     predict_flags={},
     evaluate_flags={
