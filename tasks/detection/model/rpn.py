@@ -69,8 +69,8 @@ class SampledRPN(RegionProposalNetwork):  # type: ignore[misc]
 
     The loss compares at most 256 anchors of each image; everywhere else its gradient is zero. In
     training the head therefore runs over the maps without gradients, for the proposals, and again
-    on windows around the cells of these anchors. Losses and gradients equal torchvision's up to
-    rounding, and no activation of the head is kept.
+    on windows around the cells of these anchors, unless the maps have fewer cells than the windows.
+    Losses and gradients equal torchvision's up to rounding, and no activation of the head is kept.
     """
 
     @classmethod
@@ -97,10 +97,10 @@ class SampledRPN(RegionProposalNetwork):  # type: ignore[misc]
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[Tensor], Losses]:
         """Return the proposals (B, 4) of each image and, in training, the losses by name."""
-        if not self.training or targets is None:
+        levels = list(features.values())
+        if not self.training or targets is None or not self._windows_are_fewer(levels):
             result: tuple[list[Tensor], Losses] = super().forward(images, features, targets)
             return result
-        levels = list(features.values())
         with torch.no_grad():
             scores, offsets = self.head(levels)
             anchors = self.anchor_generator(images, levels)
@@ -111,6 +111,12 @@ class SampledRPN(RegionProposalNetwork):  # type: ignore[misc]
             labels, matched = self.assign_targets_to_anchors(anchors, targets)
             wanted = self.box_coder.encode(matched, anchors)
         return boxes, self._losses(levels, labels, wanted)
+
+    def _windows_are_fewer(self, levels: list[Tensor]) -> bool:
+        """Return whether the windows have fewer cells than the maps."""
+        side = 2 * len(self.head.conv) + 1
+        windows = len(levels[0]) * self.fg_bg_sampler.batch_size_per_image * side**2
+        return windows < sum(len(level) * level.shape[2] * level.shape[3] for level in levels)
 
     def _losses(self, levels: list[Tensor], labels: list[Tensor], wanted: list[Tensor]) -> Losses:
         """Return torchvision's losses; ``labels`` (A,) and ``wanted`` (A, 4) of each image."""
