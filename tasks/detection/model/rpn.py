@@ -115,7 +115,7 @@ class SampledRPN(RegionProposalNetwork):  # type: ignore[misc]
     def _windows_are_fewer(self, levels: list[Tensor]) -> bool:
         """Return whether the windows have fewer cells than the maps."""
         side = 2 * len(self.head.conv) + 1
-        windows = len(levels[0]) * self.fg_bg_sampler.batch_size_per_image * side**2
+        windows: int = len(levels[0]) * self.fg_bg_sampler.batch_size_per_image * side**2
         return windows < sum(len(level) * level.shape[2] * level.shape[3] for level in levels)
 
     def _losses(self, levels: list[Tensor], labels: list[Tensor], wanted: list[Tensor]) -> Losses:

@@ -56,7 +56,7 @@ def trained(rpn, boxes=BOXES):
 
 
 @pytest.mark.parametrize(
-    ("depth", "samples"), [(1, 4), (1, 50), (2, 4), (2, 20), (3, 2), (3, 10), (1, 256)]
+    ("depth", "samples"), [(1, 4), (1, 50), (2, 4), (2, 20), (3, 4), (3, 10), (1, 256)]
 )
 def test_losses_proposals_and_gradients_are_torchvisions(depth, samples):
     theirs, ours = networks(depth, samples)
