@@ -3,6 +3,7 @@
 import copy
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.detection.assemble import assemble
 from tasks.detection.config import DETECTION
+from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.layouts.coco import read_coco
+from tasks.detection.data.raw_annotations import LabelledSet
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.module import DetectionModule
@@ -91,8 +94,6 @@ def assembled(root, *overrides):
 
 @pytest.fixture
 def save(tmp_path):
-    """Write an image by Pillow and return its path."""
-
     def write(name, pixels, **options):
         mode = options.pop("mode", None)
         image = Image.fromarray(pixels)
@@ -100,6 +101,13 @@ def save(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def cleaned_set(images, *, folder="images", category_ids=(1, 2), ignored_reason=""):
+    """What becomes of labelled images of cats and dogs in ``folder``."""
+    about = {"classes": ["cat", "dog"], "category_ids": [*category_ids], "images": images}
+    place = {"source": Path("instances.json"), "image_folder": Path(folder)}
+    return cleaned(LabelledSet(**about, **place, ignored_reason=ignored_reason))
 
 
 WIDTH, HEIGHT = 48, 32
@@ -128,15 +136,13 @@ def coco_file(root, file, boxes, *, classes=("cat", "dog"), sizes=SIZES, first=1
     are numbered from ``first``, the images from 0.
     """
     images, annotations = [], []
-    for number, (name, of_image) in enumerate(boxes.items()):
-        width, height = sizes[number % len(sizes)]
+    for n, (name, rows) in enumerate(boxes.items()):
+        width, height = sizes[n % len(sizes)]
         rng, path = np.random.default_rng([*name.encode()]), root / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(path)
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
-        annotations += [
-            {"image_id": number, "category_id": label, "bbox": box} for label, *box in of_image
-        ]
+        images.append({"id": n, "file_name": name, "height": height, "width": width})
+        annotations += [{"image_id": n, "category_id": label, "bbox": box} for label, *box in rows]
     categories = [{"id": number, "name": name} for number, name in enumerate(classes, first)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (root / file).parent.mkdir(exist_ok=True)

@@ -25,9 +25,7 @@ def as_xyxy(boxes):
 WRITTEN = {
     XYWH: lambda b: b,
     XYXY: as_xyxy,
-    "[centre x, centre y, width, height]": lambda b: np.concatenate(
-        [b[:, :2] + b[:, 2:] / 2, b[:, 2:]], axis=1
-    ),
+    "[centre x, centre y, width, height]": lambda b: np.hstack([b[:, :2] + b[:, 2:] / 2, b[:, 2:]]),
     "[y, x, height, width]": lambda b: b[:, [1, 0, 3, 2]],
     "[y1, x1, y2, x2]": lambda b: as_xyxy(b)[:, [1, 0, 3, 2]],
     "[x1, x2, y1, y2]": lambda b: as_xyxy(b)[:, [0, 2, 1, 3]],
@@ -35,25 +33,18 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("stored", "declared"), [("xywh", XYWH), ("xyxy", XYXY)])
-@pytest.mark.parametrize("actual", list(WRITTEN))
-def test_boxes_of_another_format_are_refused_with_its_name(stored, declared, actual):
-    right, wrong = re.escape(declared), re.escape(actual)
+@pytest.mark.parametrize("actual", WRITTEN)
+def test_boxes_of_another_format_and_shares_of_the_image_are_refused(stored, declared, actual):
+    right, wrong, written = re.escape(declared), re.escape(actual), WRITTEN[actual]
     for seed in range(5):
         boxes, sizes = drawn(seed=seed)
+        with refuses(r"60 of 60 boxes lie within 0\.\.1, .* as YOLO's are"):
+            judge(written(boxes / np.tile(sizes, 2)), sizes, stored=stored)
         if actual == declared:
-            assert judge(WRITTEN[actual](boxes), sizes, stored=stored) == []
+            assert judge(written(boxes), sizes, stored=stored) == []
             continue
         with refuses(rf"60 .* no image as {right}, .* fit as {wrong}; expected {right} in pix"):
-            judge(WRITTEN[actual](boxes), sizes, stored=stored)
-
-
-@pytest.mark.parametrize("stored", ["xywh", "xyxy"])
-@pytest.mark.parametrize("actual", list(WRITTEN))
-def test_shares_of_the_image_are_refused(stored, actual):
-    boxes, sizes = drawn()
-    numbers = WRITTEN[actual](boxes / np.tile(sizes, 2))
-    with refuses(r"60 of 60 boxes lie within 0\.\.1, .* as YOLO's are"):
-        judge(numbers, sizes, stored=stored)
+            judge(written(boxes), sizes, stored=stored)
 
 
 def test_a_few_boxes_within_a_pixel_are_told_of():

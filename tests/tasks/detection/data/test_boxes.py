@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.detection.data.boxes import cleaned
-from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Region
+from tasks.detection.data.raw_annotations import LabelledImage, Region
+from tests.tasks.detection.conftest import cleaned_set
 
 INF, NAN = math.inf, math.nan
 
@@ -13,15 +13,7 @@ INF, NAN = math.inf, math.nan
 def clean(*regions):
     about = {"path": Path("images/a.jpg"), "file_name": "sub/a.jpg", "image_id": 7}
     image = LabelledImage(**about, height=100, width=200, regions=list(regions))
-    found = LabelledSet(
-        source=Path("a.json"),
-        image_folder=Path("images"),
-        images=[image],
-        classes=["cat", "dog"],
-        category_ids=[3, 9],
-        ignored_reason="crowd",
-    )
-    return cleaned(found)
+    return cleaned_set([image], category_ids=[3, 9], ignored_reason="crowd")
 
 
 def region(*bbox, label=1, **options):
@@ -43,32 +35,26 @@ def test_a_good_box_becomes_xyxy_and_stays_xywh_in_the_truth():
     assert annotations.cleaned == {}
 
 
-@pytest.mark.parametrize(
-    ("bbox", "reason"),
-    [
-        ((10, 10, 0, 5), "no area"),
-        ((10, 10, 5, 0), "no area"),
-        ((10, 10, 5, -1e-9), "no area"),
-        ((190, 10, 1e-9, 5), "no area"),  # right of 190 by less than float32 can tell
-        ((NAN, 10, 5, 5), "with NaN or infinity"),
-        ((10, 10, NAN, 5), "with NaN or infinity"),
-        ((10, 10, INF, 5), "with NaN or infinity"),
-        ((-INF, 10, 5, 5), "with NaN or infinity"),
-        ((10, 10, 5, -INF), "with NaN or infinity"),
-        ((200, 10, 5, 5), "outside the image"),
-        ((10, 100, 5, 5), "outside the image"),
-        ((-5, 10, 5, 5), "outside the image"),
-        ((10, -9, 5, 5), "outside the image"),
-        ((1e300, 0, 1e299, 5), "outside the image"),
+USELESS = {  # the last without an area: right of 190 by less than float32 can tell
+    "no area": [(10, 10, 0, 5), (10, 10, 5, 0), (10, 10, 5, -1e-9), (190, 10, 1e-9, 5)],
+    "with NaN or infinity": [
+        *((NAN, 10, 5, 5), (10, 10, NAN, 5), (10, 10, INF, 5), (-INF, 10, 5, 5), (10, 10, 5, -INF)),
     ],
-)
+    "outside the image": [
+        *((200, 10, 5, 5), (10, 100, 5, 5), (-5, 10, 5, 5), (10, -9, 5, 5), (1e300, 0, 1e299, 5)),
+    ],
+}
+
+
+@pytest.mark.parametrize("reason", USELESS)
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_box_of_no_use_is_neither_learnt_nor_scored_and_counted(bbox, reason, ignored):
-    annotations = clean(region(*bbox, ignored=ignored), region(0, 0, 5, 5))
-    np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([[0, 0, 5, 5]]))
-    truth = [(entry["id"], entry["bbox"]) for entry in annotations.truth["annotations"]]
-    assert truth == [(1, [0, 0, 5, 5])]
-    assert annotations.cleaned == {reason: 1}
+def test_a_box_of_no_use_is_neither_learnt_nor_scored_and_counted(reason, ignored):
+    for bbox in USELESS[reason]:
+        annotations = clean(region(*bbox, ignored=ignored), region(0, 0, 5, 5))
+        np.testing.assert_array_equal(annotations.images[0].boxes, np.float32([[0, 0, 5, 5]]))
+        truth = [(entry["id"], entry["bbox"]) for entry in annotations.truth["annotations"]]
+        assert truth == [(1, [0, 0, 5, 5])], bbox
+        assert annotations.cleaned == {reason: 1}, bbox
 
 
 TURNED, CLIPPED = {"with corners put in order": 1}, {"clipped to the image": 1}
@@ -102,9 +88,8 @@ def test_a_box_is_put_in_order_and_learnt_clipped_and_scored_whole(bbox, learnt,
 
 
 def test_an_ignored_region_is_scored_but_not_learnt():
-    annotations = clean(
-        region(-5, 0, 50, 50, ignored=True), region(0, 0, 5, 5, label=2), region(0, 0, 0, 5)
-    )
+    crowd, dog = region(-5, 0, 50, 50, ignored=True), region(0, 0, 5, 5, label=2)
+    annotations = clean(crowd, dog, region(0, 0, 0, 5))
     assert annotations.images[0].labels.tolist() == [2]
     assert [entry["iscrowd"] for entry in annotations.truth["annotations"]] == [1, 0]
     assert annotations.cleaned == {"crowd": 1, "no area": 1}

@@ -42,7 +42,6 @@ def test_rotated_files_stop_a_run_or_are_counted(save):
     upright = {"0.png": (HEIGHT, WIDTH)}  # annotated as it is shown
     paths = rotated_files(save, 6, 3, 1)
     split = split_of(paths, sizes=upright)
-
     for policy in ("error", "skip"):
         with refuses(
             r"2 of 3 images are rotated by their EXIF orientation: '0\.png \(6\)', .*sizes of 2 "
@@ -70,9 +69,7 @@ def test_one_rule_for_the_depth_of_all_images(tmp_path):
     kinds = (np.uint16, np.uint16, np.uint8, np.int16)
     split = deep_split(tmp_path, rows, kinds)
     facts = scan(split.images)
-
     reading = choose_reading(facts.values(), exif="refuse")
-
     assert reading == Reading(range=(0, 4095))  # 12 bits in 16
     said = images_facts(facts.values(), reading, seconds=0)
     assert "2 of uint16, 1 of int16: 0 to 4095 becomes 0 to 255; 1 of 8 bits stay" in said
@@ -106,31 +103,24 @@ def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):
     tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression)
     split = split_of([tmp_path / "a.tif"])
     facts = scan(split.images)
-    reading = choose_reading(
-        facts.values(), exif="refuse", range_=(0, 255) if dtype == "float32" else ()
-    )
+    range_ = (0, 255) if dtype == "float32" else ()
+    reading = choose_reading(facts.values(), exif="refuse", range_=range_)
     kept = check_images(split, facts, policy="error", reading=reading)
     np.testing.assert_array_equal(DetectionDataset(kept)[0][0][0], noise()[..., 0])
 
 
-@pytest.fixture
-def damaged(save, tmp_path):
-    """A split of ten images, of which seven cannot be used."""
+def test_images_that_fail_are_named_or_skipped_in_images_and_truth(save, tmp_path):
     good = [save(f"good{n}.png", picture()) for n in range(3)]
     small = [save(f"small{n}.png", picture(8, 8)) for n in range(4)]
     missing = [tmp_path / f"good{n}.png" for n in (3, 4, 5)]
-    return split_of([good[0], *small, good[1], *missing, good[2]])
-
-
-def test_images_that_fail_are_named_or_skipped_in_images_and_truth(damaged, tmp_path):
+    damaged = split_of([good[0], *small, good[1], *missing, good[2]])
     with refuses(
         r"instances.json: 7 of 10 images cannot be used: small0.png is 8x8 .*small3.png .*"
         r"good3.png does not exist; and 2 more\. Image 'good3.png' does not exist below "
-        r"'.*'\. '.*' holds 'good0.png', .* \(nearest: 'good.\.png'\)\. Repair",
+        r"'.*'\. '.*' holds 'good0.png', .* \(nearest: 'good.\.png'\)\. Repair"
     ):
         check_images(damaged, policy="error")
     kept = check_images(damaged, policy="skip")
-
     assert [record.path.name for record in kept.images] == ["good0.png", "good1.png", "good2.png"]
     ids = [record.image_id for record in kept.images]
     assert [entry["id"] for entry in kept.truth["images"]] == ids

@@ -1,20 +1,18 @@
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images
 from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.data.images import read_image
-from tasks.detection.data.raw_annotations import LabelledImage, LabelledSet, Region
+from tasks.detection.data.raw_annotations import LabelledImage, Region
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.options import AugmentOptions
 from tests.backbones.errors import refuses
-from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
+from tests.tasks.detection.conftest import HEIGHT, WIDTH, cleaned_set, noise, picture
 
 
 def split_of(paths, *, sizes=None, regions=None):
@@ -24,14 +22,7 @@ def split_of(paths, *, sizes=None, regions=None):
         about = {"path": path, "file_name": path.name, "image_id": number, "regions": objects}
         width, height = (sizes or {}).get(path.name, (WIDTH, HEIGHT))
         images.append(LabelledImage(width=width, height=height, **about))
-    found = LabelledSet(
-        source=Path("instances.json"),
-        image_folder=paths[0].parent if paths else Path(),
-        images=images,
-        classes=["cat", "dog"],
-        category_ids=[1, 2],
-    )
-    return cleaned(found)
+    return cleaned_set(images, folder=paths[0].parent if paths else "")
 
 
 def test_a_sample_is_the_image_and_its_target(save):

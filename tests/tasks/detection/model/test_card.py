@@ -12,6 +12,7 @@ from tasks.common.resume.continuation import check_resume
 from tasks.detection.data.images import Reading
 from tasks.detection.model.card import DetectorCard, load_detector
 from tests.backbones.errors import refuses
+from tests.tasks.common.fakes import save
 from tests.tasks.detection.conftest import CARD as OF_RESNET18
 
 CARD = replace(
@@ -22,23 +23,15 @@ CARD = replace(
 SETTINGS = {"recipe": {"epochs": 2, "lr": 0.1}, "trainer": {"max_steps": -1}}
 
 
-def save(path, detector, card=CARD, **changes):
-    """Write a checkpoint as Lightning and `DetectionModule` do."""
-    state = {f"network.{key}": value for key, value in detector.state_dict().items()}
-    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
-    cards = {"keel": card.to_dict() | changes, "keel_run": SETTINGS}
-    torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
-    return path
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("run") / "best.ckpt", CARD.build())
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    return save(path, CARD, CARD.build(), settings=SETTINGS)
 
 
 def test_a_checkpoint_gives_the_same_detections(tmp_path):
     detector = CARD.build().eval()
-    loaded, card = load_detector(save(tmp_path / "a.ckpt", detector))
+    loaded, card = load_detector(save(tmp_path / "a.ckpt", CARD, detector))
     assert card == CARD
     assert not loaded.training
     detector.to(memory_format=torch.channels_last)  # in which detectors are trained and loaded

@@ -8,10 +8,8 @@ from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.model.roi_align import PyramidRoIAlign
 from tasks.detection.options import DetectorOptions
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+NO_GPU = not torch.cuda.is_available()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(NO_GPU, reason="no CUDA device")]
 OPTIONS = DetectorOptions(
     features=("c3", "c4", "c5"), anchor_sizes=(16, 32, 64, 128), min_size=64, max_size=96
 )

@@ -13,14 +13,16 @@ def pooler(**options):
     return PyramidRoIAlign(LEVELS, 7, **{"strides": STRIDES} | options)
 
 
-def _map(size):
-    return torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+def pyramid_of(height, width):
+    """Random levels of two padded images."""
+    sizes = {name: (height // s, width // s) for name, s in zip(LEVELS, STRIDES, strict=True)}
+    kind = {"dtype": torch.float64, "requires_grad": True}
+    return {name: torch.randn(2, 3, *size, **kind) for name, size in sizes.items()}
 
 
 @pytest.fixture
 def pyramid():
-    sizes = {"p2": (160, 224), "p3": (80, 112), "p4": (40, 56), "p5": (20, 28)}
-    return {name: _map(size) for name, size in sizes.items()}
+    return pyramid_of(640, 896)
 
 
 @pytest.fixture
@@ -111,10 +113,7 @@ def test_boxes_of_low_precision_are_cast_up(pyramid, boxes, low, feature):
 def test_the_padding_changes_no_level(shape):
     """A scale by the padded sides, as torchvision guesses it, would be wrong."""
     padded = tuple(-(-side // 32) * 32 for side in shape)
-    maps = {
-        name: _map([side // stride for side in padded])
-        for name, stride in zip(LEVELS, STRIDES, strict=True)
-    }
+    maps = pyramid_of(*padded)
     boxes = [torch.tensor([[3.0, 2.0, 30.0, 25.0], [0.0, 0.0, 36.0, 38.0]]).double()] * 2
     theirs = MultiScaleRoIAlign(LEVELS, 7, 2)(maps, boxes, [padded] * 2)
     torch.testing.assert_close(pooler()(maps, boxes, [shape] * 2), theirs)

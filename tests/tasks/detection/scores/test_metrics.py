@@ -13,10 +13,8 @@ from tests.tasks.detection.conftest import one_class
 
 def found(*boxes):
     """Detections in the order of falling scores."""
-    return [
-        {"image_id": 5, "category_id": 3, "bbox": box, "score": 0.9 - 0.1 * i}
-        for i, box in enumerate(boxes)
-    ]
+    of = {"image_id": 5, "category_id": 3}
+    return [of | {"bbox": box, "score": 0.9 - 0.1 * i} for i, box in enumerate(boxes)]
 
 
 def test_ap_by_hand():
@@ -46,9 +44,7 @@ def test_all_that_a_detector_may_return_count(count):
     """150 perfect detections have a recall of 100 / 150 with COCO's limit: AP 67 / 101."""
     truth = one_class([[20 * i, 0, 10, 10] for i in range(count)])
     results = [entry | {"score": 0.9} for entry in truth["annotations"]]
-    more, usual = (
-        DetectorOptions(detections_per_image=most).scored_detections for most in (300, 5)
-    )
+    more, usual = (DetectorOptions(detections_per_image=n).scored_detections for n in (300, 5))
     scores = coco_ap(truth, results, limit=more)
     assert scores["ap"] == scores["ap/cell"] == scores["ar_300"] == pytest.approx(1.0)
     assert scores["ar_10"] == pytest.approx(10 / count)

@@ -30,8 +30,8 @@ def labels(*values):
     return np.array(values, np.int64)
 
 
-def draw(image, box, label):
-    return draw_boxes(image, boxes(box), labels(label), classes=CLASSES)
+def draw(image, box, label, **options):
+    return draw_boxes(image, boxes(box), labels(label), classes=CLASSES, **options)
 
 
 def is_color(pixels, color):
@@ -109,9 +109,7 @@ def test_captions_of_touching_boxes_do_not_hide_each_other():
 
 def test_the_score_of_each_box_is_written_in_its_caption():
     box, scores = [100, 200, 300, 500], np.array([[0.934], [0.926], [0.914]])
-    first, second, other = (
-        draw_boxes(gray(), boxes(box), labels(1), classes=CLASSES, scores=score) for score in scores
-    )
+    first, second, other = (draw(gray(), box, 1, scores=score) for score in scores)
     np.testing.assert_array_equal(first, second)  # both "disk 0.93"
     assert (first != draw(gray(), box, 1)).any()
     assert (first != other).any()

@@ -152,10 +152,7 @@ def named(*names):
     ("content", "message"),
     [
         (named((7, "001.jpg")), ""),
-        (
-            named((14, "001.jpg")),
-            "14 is '001.jpg' in .*images.json, but 'x/002.jpg' .*--annotation",
-        ),
+        (named((14, "001.jpg")), "14 is '001.jpg' in .*images.json, but 'x/002.jpg' .*--annot"),
         (named((7, "y/001.jpg"), (9, "x/001.jpg")), "7 is 'y/001.jpg' in .*, but 'x/001.jpg' in t"),
         # More folders in front, and Windows' slashes, are no other image.
         (named((7, r"set\x\001.jpg"), (14, "002.jpg")), ""),

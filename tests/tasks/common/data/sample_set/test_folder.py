@@ -31,7 +31,8 @@ def fill(root, images=None, **changes):
 
 
 def contents(root):
-    return {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*") if p.is_file()}
+    """The bytes of every file in a folder."""
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def hidden(folder):
@@ -48,7 +49,7 @@ def test_the_folder_holds_its_files_and_its_settings(tmp_path):
     found = contents(fill(tmp_path / "new" / "sample", seed=3))
     common = {"generator": "toy", "version": 1, "images": {"train": 2}}
     assert json.loads(found.pop("sample.json")) == {**common, "size": 64, "seed": 3}
-    assert found == {"images/0.txt": "seed 3", "images/1.txt": "seed 3"}
+    assert found == {"images/0.txt": b"seed 3", "images/1.txt": b"seed 3"}
     assert hidden(tmp_path / "new") == []
 
 
@@ -88,7 +89,7 @@ def test_a_foreign_folder_is_refused_and_kept(tmp_path, name, text):
         fill(tmp_path)
     with pytest.raises(FileExistsError, match=rf"{name} is a file, which the sample generator"):
         fill(tmp_path / name)
-    assert contents(tmp_path) == {name: text}
+    assert contents(tmp_path) == {name: text.encode()}
 
 
 @pytest.mark.parametrize("change", [{}, {"seed": 1}])

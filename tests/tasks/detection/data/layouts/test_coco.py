@@ -26,7 +26,6 @@ def content(**changes):
 
 @pytest.fixture
 def read(tmp_path):
-    """Write a COCO file and read it."""
     (tmp_path / "images" / "sub").mkdir(parents=True)
     for name in ("a.jpg", "sub/b.jpg"):
         (tmp_path / "images" / name).touch()

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.detection.data.layouts.sample import write_sample
 from tests.backbones.errors import refuses
+from tests.tasks.common.data.sample_set.test_folder import contents
 
 SPLITS = {"train": 144, "val": 9}
 
@@ -36,11 +37,6 @@ def lone(train):
 
 def read(root, split):
     return json.loads((root / "annotations" / f"instances_{split}.json").read_text())
-
-
-def contents(root):
-    files = (p for p in root.rglob("*") if p.is_file())
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 def extent_by_grabcut(pixels):

@@ -13,7 +13,6 @@ from tests.tasks.detection.conftest import voc_object as item
 
 @pytest.fixture
 def voc(tmp_path):
-    """Write documents by name, each with an image file, and read them."""
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "JPEGImages").mkdir()
 
@@ -67,9 +66,8 @@ def test_difficult_objects_are_scored_as_crowd_and_not_learnt(voc):
 
 
 def test_classes_and_images_are_numbered_in_the_order_of_their_names(voc):
-    annotations = voc(
-        {"b": document(item("dog"), item("cat")), "a": document(height="9"), "c": document()}
-    )
+    two = document(item("dog"), item("cat"))
+    annotations = voc({"b": two, "a": document(height="9"), "c": document()})
     assert list(annotations.classes) == ["cat", "dog"]
     assert list(annotations.category_ids) == [1, 2]
     images = [(record.path.name, record.image_id, record.height) for record in annotations.images]
@@ -135,9 +133,7 @@ def test_missing_folders_and_empty_splits_are_refused(voc, tmp_path):
     ("split", "images", "boxes", "clicks"),
     [("train", 205, 2804, 1), ("val", 87, 1137, 1), ("test", 72, 945, 0)],
 )
-def test_bccd_reads_the_same_from_xml_as_from_its_coco_file(
-    real_data, split, images, boxes, clicks
-):
+def test_bccd_reads_the_same_from_xml_as_from_coco(real_data, split, images, boxes, clicks):
     """The counts are those of the data's README."""
     bccd = real_data("bccd")
     coco = read_coco(bccd / "annotations" / f"instances_{split}.json", bccd / "images")

@@ -8,8 +8,6 @@ from tests.backbones.errors import refuses
 
 @pytest.fixture
 def files(tmp_path):
-    """Make empty files below two folders and look at them."""
-
     def make(annotations, images=()):
         for folder, names in (("Annotations", annotations), ("JPEGImages", images)):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -109,8 +107,6 @@ def test_an_image_in_two_folders_is_refused(files):
 
 @pytest.fixture
 def lists(tmp_path):
-    """Write lists and read them."""
-
     def write_and_read(folder="ImageSets/Main", **texts):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -127,11 +123,8 @@ def test_lists_have_a_name_a_line(lists):
         val=b"\xef\xbb\xbf0004\n0005",
         test="0006\n".encode("utf-16"),
     )
-    assert sets.lists == {
-        "train": ["0001", "leaf (1)", "0003  1"],
-        "val": ["0004", "0005"],
-        "test": ["0006"],
-    }
+    train = ["0001", "leaf (1)", "0003  1"]
+    assert sets.lists == {"train": train, "val": ["0004", "0005"], "test": ["0006"]}
     assert sets.repeated == {"train": "train.txt names 2 images again: each is taken once"}
     with refuses(r"train.txt: line 2 has the byte 0xe9, which is not UTF"):
         lists(train="a\ncaf\xe9\n".encode("latin-1"))
