@@ -27,12 +27,10 @@ def test_every_file_composes_to_values_that_our_classes_take(task, option):
         assert set(cfg[group]) == {field.name for field in fields(made)}
 
 
-FIRST, *OTHERS = list_backbones()
+FIRST, *REST = list_backbones()
 
 
-@pytest.mark.parametrize(
-    "name", [FIRST, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
-)
+@pytest.mark.parametrize("name", [FIRST, *(pytest.param(n, marks=pytest.mark.slow) for n in REST)])
 def test_every_registered_backbone_is_an_option(name):
     assert composed("detection", f"backbone={name}").backbone.name == name
 
@@ -73,9 +71,7 @@ SET = {
 @pytest.mark.parametrize(("task", "layout"), [("detection", "coco"), ("segmentation", "folder")])
 def test_options_of_every_group_can_be_set_from_the_command_line(task, layout):
     """The schema of a frozen dataclass would be read-only."""
-    pairs = [
-        (group, key, value) for group, keys in SET[task].items() for key, value in keys.items()
-    ]
+    pairs = [(group, key, value) for group, of in SET[task].items() for key, value in of.items()]
     options = (f"{group}.{key}={value}" for group, key, value in pairs)
     cfg = composed(task, f"data={layout}", *options)
     for group, key, value in pairs:

@@ -49,10 +49,8 @@ def test_every_option_is_explained_and_can_be_set(training):
             assert set().union(*(explained(inspect.getdoc(b)) for b in bases)) == names, made
             place = values[group] if group else values
             assert names <= set(place), f"{option}: {names - set(place)} cannot be set"
-            plain = {name: place[name] for name in names if not isinstance(place[name], dict)}
-            overrides += [
-                f"{group}.{k}={json.dumps(v)}".removeprefix(".") for k, v in plain.items()
-            ]
+            flat = {name: place[name] for name in names if not isinstance(place[name], dict)}
+            overrides += [f"{group}.{k}={json.dumps(v)}".removeprefix(".") for k, v in flat.items()]
         assert len(overrides) > 40
         if option in ("data=sample", "augment=strong"):
             training.compose([option, *overrides])  # Hydra refuses an unknown key

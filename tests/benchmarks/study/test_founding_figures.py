@@ -45,15 +45,13 @@ def elementwise(name):
 
 def multiply_adds(name):
     """Of torchvision's model with its classifier at 224x224, counted layer by layer."""
-    sizes = []
+    sums = []
     with torch.device("meta"):
         model = get_model(name).eval()
-        for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-            layer.register_forward_hook(
-                lambda m, _, y: sizes.append(y.numel() * m.weight[0].numel())
-            )
+        for conv in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
+            conv.register_forward_hook(lambda m, _, y: sums.append(y.numel() * m.weight[0].numel()))
         model(torch.empty(1, 3, 224, 224))
-    return sum(sizes) + model.fc.weight.numel()
+    return sum(sums) + model.fc.weight.numel()
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name in list_models()])
@@ -98,7 +96,6 @@ def test_a_basic_block_has_18_c2_plus_4_c_parameters(stage, channels):
         block = build_backbone("resnet34").stages()[stage][0][1]
     weights = {name: p.numel() for name, p in block.named_parameters()}
     assert sum(weights.values()) == 18 * channels**2 + 4 * channels
-
     norms = {name: count for name, count in weights.items() if name.startswith("bn")}
     assert norms == dict.fromkeys(["bn1.weight", "bn1.bias", "bn2.weight", "bn2.bias"], channels)
     one_norm = sum(weights.values()) - weights["bn2.weight"] - weights["bn2.bias"]

@@ -52,6 +52,11 @@ def save_all(folder, suffix=".png", **files):
         save(folder / f"{name}{suffix}", values)
 
 
+def told(case_set):
+    """The name, the patient and the split of each case."""
+    return [(case.name, case.patient, case.split) for case in case_set.cases]
+
+
 def set_of(files, classes, *, source="data"):
     """Return a data set of cases by name, each with the paths of its images and of its masks."""
     return CaseSet(source=source, cases=named_cases(files, None), classes=classes)

@@ -102,9 +102,8 @@ def test_volumes_are_counted_in_slices(tmp_path):
     assert found["backbone"] == "resnet18, 5 channels in"
     assert found["norm"] == "instance (that of the decoder)"
     assert found["input"] == "1 channels and 2 slices on either side; zscore (images of float32)"
-    assert (
-        found["patch"] == "64 x 96 (as configured), 207 per epoch; windows with overlap 0.5, flips"
-    )
+    patch = "64 x 96 (as configured), 207 per epoch; windows with overlap 0.5, flips"
+    assert found["patch"] == patch
 
 
 def test_classes_that_overlap_are_told(tmp_path):

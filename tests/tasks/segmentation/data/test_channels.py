@@ -70,11 +70,9 @@ def read(case_set):
 
 
 def test_gray_among_rgb_becomes_rgb_and_is_counted(cases):
-    notes, channels, seen = read(cases(a=colour("a"), b=gray("b"), c=colour("c"), d=gray("d")))
+    said, channels, seen = read(cases(a=colour("a"), b=gray("b"), c=colour("c"), d=gray("d")))
     assert channels == 3
-    assert notes == [
-        "2 of 4 images are gray, such as b: read as RGB, as 2 are in colour, such as a"
-    ]
+    assert said == ["2 of 4 images are gray, such as b: read as RGB, as 2 are in colour, such as a"]
     np.testing.assert_array_equal(seen["b"], np.stack([levels("b")] * 3))
     np.testing.assert_array_equal(seen["a"], levels("a", 3).transpose(2, 0, 1))
 
@@ -107,7 +105,6 @@ def test_alpha_palettes_and_two_levels_are_read_beside_others(cases):
         "e": Image.fromarray(levels("e") > 128),
     }
     notes, channels, seen = read(cases(**images))
-
     assert channels == 3
     assert notes[0].startswith("2 of 5 images are gray, such as b")
     for name, image in images.items():

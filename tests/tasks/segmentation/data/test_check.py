@@ -190,10 +190,8 @@ def test_an_image_that_is_twice_in_one_or_two_splits_is_named_with_both_cases():
         "112 and 139 in train are the same image",
         "b and c in val are the same image with different masks",
     ]
-
     train = [facts("a", image="x"), facts("b", image="y")]
     val, test = [facts("c", image="x", mask="n")], [facts("d", image="y"), facts("e", image="x")]
-
     assert found_in(train, val, test, TABLE) == [
         "a in train and c in val are the same image with different masks",
         "c in val and e in test are the same image with different masks",

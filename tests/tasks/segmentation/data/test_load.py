@@ -66,7 +66,6 @@ def test_files_to_be_shown_turned_are_refused_or_counted(root):
     turn(root, "images", "p0_0", 3)
     turn(root, "images", "p4_1", 6)
     turn(root, "masks", "p4_1", 6)
-
     for policy in ("error", "skip"):
         with refuses(r"files of 2 of 10 cases .*'p0_0\.png \(3\)', 'p4_1\.png \(6\)'.*=apply if"):
             read(root, policy=policy)

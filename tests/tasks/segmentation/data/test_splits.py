@@ -124,9 +124,7 @@ def test_folds_test_every_case_once_and_leak_nothing(seed):
         sum(case.patient == patient for case in cases.cases)
         for patient in {case.patient for case in cases.cases}
     )
-
     rounds = [split(cases, fold=fold, folds=folds, seed=seed) for fold in range(folds)]
-
     everything = sorted(case.name for case in cases.cases)
     assert sorted(chain(*(test for *_, test in rounds))) == everything
     sizes = [len(test) for *_, test in rounds]

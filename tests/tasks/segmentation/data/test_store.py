@@ -43,10 +43,8 @@ def reads(monkeypatch):
 
 def private(cases):
     """Return for each case whether its arrays lie in memory of the process, all of them read."""
-    return [
-        case.image.flags.owndata or case.image.flags.writeable
-        for case in map(cases.__getitem__, range(3))
-    ]
+    flags = [cases[index].image.flags for index in range(3)]
+    return [each.owndata or each.writeable for each in flags]
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
@@ -54,9 +52,7 @@ def private(cases):
     ("limit", "kept"),  # images and masks have 256 bytes each
     [(1536, 3), (1535, 2), (512, 1), (511, 0), (0, 0)],
 )
-def test_a_case_is_read_once_and_kept_in_memory_while_there_is_room(
-    write_set, reads, tmp_path, place, limit, kept
-):
+def test_a_case_is_read_once_and_kept_while_it_fits(write_set, reads, tmp_path, place, limit, kept):
     pairs = [noise(seed) for seed in range(3)]
     scratch = "memory" if place == "memory" else tmp_path
     cases = CaseStore(write_set(pairs), OPTIONS, limit=limit, sizes=[512] * 3, scratch=scratch)
@@ -111,9 +107,7 @@ def test_workers_share_a_scratch_that_leaves_no_file(write_set, tmp_path, monkey
     data = write_set([noise(seed) for seed in range(3)])
     cases = CaseStore(data, OPTIONS, limit=0, sizes=[512] * 3, scratch=folder)
     cases.open()
-    loader = DataLoader(
-        cases, num_workers=2, collate_fn=total, multiprocessing_context=start, batch_size=1
-    )
+    loader = DataLoader(cases, num_workers=2, collate_fn=total, multiprocessing_context=start)
     assert list(loader) == [cases[index].labels.sum() for index in range(3)]
     assert list(folder.iterdir()) == []
     written = made[0].bytes(0, 256).reshape(1, 1, 16, 16)  # by a worker, too

@@ -99,11 +99,9 @@ def test_contrast_and_brightness_by_hand():
 def test_the_mean_elastic_shift_is_what_was_asked_for():
     rows, columns = np.mgrid[:256, :256].astype(np.float32)
     options = AugmentOptions(flip=0, vertical_flip=0, elastic=4)
-    shifts = []
+    image, labels, shifts = np.stack([rows, columns]), np.zeros((256, 256), np.uint8), []
     for seed in range(24):
-        out, _ = PatchTransform(options)(
-            np.stack([rows, columns]), np.zeros((256, 256), np.uint8), seed=seed
-        )
+        out, _ = PatchTransform(options)(image, labels, seed=seed)
         inside = (slice(40, -40),) * 2
         shift = np.hypot(out[0] - rows, out[1] - columns)[inside].mean()
         if shift > 0:

@@ -30,9 +30,7 @@ DATA = masks("background", "gland", "vessel")
         ("instance", "random", "auto", 2, ("instance", "group")),
     ],
 )
-def test_norms_follow_from_what_is_told_the_weights_and_the_batch(
-    norm, weights, decoder, batch_size, expected
-):
+def test_norms_follow_from_options_weights_and_batch(norm, weights, decoder, batch_size, expected):
     choice = BackboneChoice(name="resnet18", weights=weights, norm=norm)
     chosen = choose_norms(choice, UNetOptions(norm=decoder), batch_size=batch_size)
     assert tuple(decision.value for decision in chosen) == expected

@@ -16,6 +16,7 @@ from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.model.card import SegmenterCard, load_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
+from tests.tasks.common.fakes import save
 from tests.tasks.segmentation.conftest import refuses
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -65,22 +66,13 @@ every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
 SETTINGS = {"recipe": {"epochs": 2, "lr": 0.1}, "trainer": {"max_steps": -1}}
 
 
-def save(path, network, card=CARD, **changes):
-    """Write a checkpoint as Lightning and `SegmentationModule` do."""
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
-    cards = {"keel": card.to_dict() | changes, "keel_run": SETTINGS}
-    torch.save({"state_dict": state, "loops": loops, "global_step": 8, **cards}, path)
-    return path
-
-
 @every_card
 def test_a_checkpoint_gives_the_same_logits_and_preprocessing(tmp_path, card):
     network = card.build().eval()
     for tensor in network.state_dict().values():  # as after training: no weight is a round number
         if tensor.is_floating_point():
             tensor.add_(torch.rand_like(tensor) * 0.1)
-    loaded, read = load_segmenter(save(tmp_path / "a.ckpt", network, card))
+    loaded, read = load_segmenter(save(tmp_path / "a.ckpt", card, network))
     assert read == card
     assert not any(module.training for module in loaded.modules())
     volume = np.random.default_rng(0).integers(0, 200, (card.channels, 3, 40, 50), np.uint8)
@@ -121,14 +113,10 @@ def test_the_epsilon_and_the_conventions_come_back():
 @pytest.mark.parametrize("saved", [True, False])
 def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
     """Whichever the checkpoint has, a run with and without them can begin with its weights."""
-    cards = {
-        heads: replace(CARD, options=replace(CARD.options, deep_supervision=heads))
-        for heads in (True, False)
-    }
+    kinds = (replace(CARD.options, deep_supervision=heads) for heads in (False, True))
+    cards = [replace(CARD, options=kind) for kind in kinds]
     network = cards[saved].build().eval()
-    options = cards[not saved].to_dict()["options"]
-    path = save(tmp_path / "a.ckpt", network, cards[saved], options=options)
-    loaded, card = load_segmenter(path)
+    loaded, card = load_segmenter(save(tmp_path / "a.ckpt", cards[not saved], network))
     assert card == cards[not saved]
     assert (len(loaded.deep_heads) > 0) == (not saved)
     image = torch.rand(1, 1, 64, 64)
@@ -148,7 +136,7 @@ def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
     ],
 )
 def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
-    path = save(tmp_path / "a.ckpt", CARD.build(), **changes)
+    path = save(tmp_path / "a.ckpt", CARD.to_dict() | changes, CARD.build())
     with refuses(message):
         load_segmenter(path)
 
@@ -170,6 +158,6 @@ def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, changes
     ],
 )
 def test_a_run_of_another_segmenter_may_not_go_on(tmp_path, changes, message):
-    path = save(tmp_path / "best.ckpt", CARD.build())
+    path = save(tmp_path / "best.ckpt", CARD, CARD.build(), settings=SETTINGS)
     with refuses(message):
         check_resume(path, replace(CARD, **changes), settings=SETTINGS)

@@ -63,11 +63,9 @@ def test_scores_are_those_of_monai(classes, depth, spacing, seed, tolerance):
     prediction, truth = random_labels(depth, classes, np.random.default_rng(seed))
     ours = scored(prediction, truth, classes, spacing=spacing, tolerance=tolerance)
     spacing = spacing if depth > 1 else spacing[1:]
-    layers = [
-        [labels == k for k in (1, 2)] if classes.exclusive else labels == 1
-        for labels in (prediction, truth)
-    ]
-    pair = [torch.from_numpy(np.stack(each)).float()[None] for each in layers]  # (1, 2, D, H, W)
+    values = np.reshape((1, 2), (2, 1, 1, 1)) if classes.exclusive else 1
+    layers = (labels == values for labels in (prediction, truth))  # (2, D, H, W)
+    pair = [torch.from_numpy(each).float()[None] for each in layers]
     flat = pair if depth > 1 else [each[:, :, 0] for each in pair]
     confusion = ConfusionMatrixMetric(metric_name=["precision", "recall"], reduction="mean_batch")
     confusion(*flat)

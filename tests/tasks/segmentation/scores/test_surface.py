@@ -20,9 +20,7 @@ def test_distances_are_those_between_all_pairs_of_surface_pixels():
     prediction, truth = blobs((17, 14), np.random.default_rng(0))
     spacing = np.array([0.5, 2.0])
     to_truth, to_prediction = surface_distances(prediction, truth, spacing=(0.5, 2.0))
-    points = [
-        np.argwhere(mask ^ ndimage.binary_erosion(mask)) * spacing for mask in (prediction, truth)
-    ]
+    points = [np.argwhere(m ^ ndimage.binary_erosion(m)) * spacing for m in (prediction, truth)]
     pairs = cdist(*points)
     np.testing.assert_allclose(to_truth, pairs.min(axis=1))
     np.testing.assert_allclose(to_prediction, pairs.min(axis=0))

@@ -167,7 +167,7 @@ def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
 
 
 @pytest.mark.parametrize(
-    ("name", "of_8_bits", "of_16_bits"),
+    ("name", "small", "large"),
     [
         *((name, "m.png", "m.png") for name in ("a.png", "A.PNG", "a.jpg", "a.webp")),
         ("a.bmp", "m.bmp", "m.png"),
@@ -175,12 +175,10 @@ def test_a_mask_of_equal_channels_is_one_and_of_unequal_ones_is_refused(save):
         ("a.tiff", "m.tiff", "m.tiff"),
     ],
 )
-def test_a_mask_has_the_type_of_its_image_if_that_keeps_its_numbers(
-    save, tmp_path, name, of_8_bits, of_16_bits
-):
+def test_a_mask_has_the_type_of_its_image_if_it_can_hold_it(save, tmp_path, name, small, large):
     _, geometry = read_image([save(name, np.zeros((1, 2), np.uint8))], axis=-1)
     labels = np.array([[[0, 1]]], np.uint8)
-    for table, written, dtype in ((TABLE, of_8_bits, np.uint8), (LARGE, of_16_bits, np.uint16)):
+    for table, written, dtype in ((TABLE, small, np.uint8), (LARGE, large, np.uint16)):
         [path] = write_mask(labels, table, geometry, folder=tmp_path / "out", name="m")
         assert path == tmp_path / "out" / written
         with Image.open(path) as picture:
@@ -191,10 +189,8 @@ def test_a_mask_has_the_type_of_its_image_if_that_keeps_its_numbers(
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("bigtiff", [False, True])
-@pytest.mark.parametrize(("unit", "number"), [("inch", 2), ("centimeter", 3)])
-def test_the_pages_and_the_resolution_of_a_tiff_file_come_back(
-    tmp_path, byteorder, bigtiff, unit, number
-):
+@pytest.mark.parametrize(("unit", "tag"), [("inch", 2), ("centimeter", 3)])
+def test_the_pages_and_resolution_of_a_tiff_file_come_back(tmp_path, byteorder, bigtiff, unit, tag):
     pages = np.random.default_rng(0).choice(np.array([0, 1, 7, 255], np.uint8), (3, 4, 5))
     options = {"resolution": (300.5, 200), "resolutionunit": unit, "metadata": None}
     options |= {"byteorder": byteorder, "bigtiff": bigtiff, "photometric": "minisblack"}
@@ -202,8 +198,8 @@ def test_the_pages_and_the_resolution_of_a_tiff_file_come_back(
     [path] = copied(tmp_path / "a.tif", tmp_path / "out")
     np.testing.assert_array_equal(pages_of(path), pages)
     with Image.open(path) as picture:
-        assert [float(picture.tag_v2[tag]) for tag in (282, 283)] == pytest.approx([300.5, 200])
-        assert picture.tag_v2[296] == number
+        assert [float(picture.tag_v2[n]) for n in (282, 283)] == pytest.approx([300.5, 200])
+        assert picture.tag_v2[296] == tag
 
 
 def test_a_tiff_file_without_a_resolution_gets_none(save, tmp_path):
@@ -222,10 +218,8 @@ def test_a_mask_lies_as_its_turned_image_does(save, tmp_path, name, way, exif):
     picture[0, :2] = 255  # the object, in the stored pixels
     path = save(name, picture, **({"tiffinfo": {274: way}} if name == "a.tif" else {"exif": notes}))
     image, geometry = read_image([path], axis=-1, exif=exif)
-
     labels = (image[0] > 127).astype(np.uint8)
     [path] = write_mask(labels, LARGE, geometry, folder=tmp_path / "out", name="m")
-
     if name == "a.tif":  # Pillow turns these while it loads them
         with tifffile.TiffFile(path) as source:
             stored, noted = source.pages[0].asarray(), source.pages[0].tags["Orientation"].value

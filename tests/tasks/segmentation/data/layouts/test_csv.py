@@ -2,7 +2,7 @@ import pytest
 
 from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.layouts.csv import csv_cases
-from tests.tasks.segmentation.conftest import misses, refuses, save
+from tests.tasks.segmentation.conftest import misses, refuses, save, told
 
 CLASSES = {0: "background", 255: "nucleus"}
 
@@ -30,10 +30,7 @@ def read(root):
 
 def test_a_row_is_a_case(read, tmp_path):
     found = read("image,mask|b.png,b_x.png|a.png,a_x.png|")
-    assert [(case.name, case.patient, case.split) for case in found.cases] == [
-        ("a", "a", None),
-        ("b", "b", None),
-    ]
+    assert told(found) == [("a", "a", None), ("b", "b", None)]
     assert found.cases[0].images == (tmp_path / "a.png",)
     assert found.cases[0].masks == (tmp_path / "a_x.png",)
     assert found.classes == ClassTable(names=("background", "nucleus"), values=((0,), (255,)))
@@ -43,10 +40,7 @@ def test_a_row_is_a_case(read, tmp_path):
 def test_names_patients_and_splits_are_taken_in_any_order_of_columns(read):
     rows = 'val, p 1 ,b_x.png,"two, b",b.png|train,p2,a_x.png,one,a.png'
     found = read(f"split,patient,mask,name,image|{rows}")
-    assert [(case.name, case.patient, case.split) for case in found.cases] == [
-        ("one", "p2", "train"),
-        ("two, b", "p 1", "val"),
-    ]
+    assert told(found) == [("one", "p2", "train"), ("two, b", "p 1", "val")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

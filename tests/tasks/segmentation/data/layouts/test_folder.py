@@ -30,10 +30,7 @@ def touch(folder, names):
 def matches(root, **options):
     """Return the files of each case, relative to the root."""
     cases = folder_cases(root=root, classes=CLASSES, **options).cases
-    return {
-        case.name: [str(path.relative_to(root)) for path in (*case.images, *case.masks)]
-        for case in cases
-    }
+    return {c.name: [str(path.relative_to(root)) for path in (*c.images, *c.masks)] for c in cases}
 
 
 @pytest.mark.parametrize(
@@ -84,11 +81,8 @@ def test_classes_not_given_are_the_values_of_all_masks(root):
     save(root / "masks/a.png", [[0, 0, 200]])
     save(root / "masks/b.png", [[0, 80, 80]])
     save(root / "masks/c.nii.gz", np.full((2, 2, 2), 3, np.uint8))
-    assert folder_cases(root=root).classes == ClassTable(
-        names=("background", "class 3", "class 80", "class 200"),
-        values=((0,), (3,), (80,), (200,)),
-        inferred=True,
-    )
+    names, values = ("background", "class 3", "class 80", "class 200"), ((0,), (3,), (80,), (200,))
+    assert folder_cases(root=root).classes == ClassTable(names=names, values=values, inferred=True)
 
 
 def test_a_folder_per_class_makes_classes_that_may_overlap(root):

@@ -7,7 +7,7 @@ from tasks.segmentation.data.cases import ClassTable
 from tasks.segmentation.data.formats.files import read_image
 from tasks.segmentation.data.layouts.nnunet import nnunet_cases
 from tasks.segmentation.data.masks.read import read_mask
-from tests.tasks.segmentation.conftest import misses, refuses, save
+from tests.tasks.segmentation.conftest import misses, refuses, save, told
 
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
@@ -47,10 +47,7 @@ def dataset(tmp_path):
 def test_files_become_cases_with_their_channels_in_order(dataset, tmp_path):
     found = dataset(channels=("T2", "ADC"), options={"patient": r"(p\d)_", "axis": 2})
     assert (found.channel_names, found.axis) == (("T2", "ADC"), 2)
-    assert [(case.name, case.patient, case.split) for case in found.cases] == [
-        ("p1_a", "p1", None),
-        ("p2_a", "p2", None),
-    ]
+    assert told(found) == [("p1_a", "p1", None), ("p2_a", "p2", None)]
     images = tuple(tmp_path / "imagesTr" / f"p2_a_000{n}.nii.gz" for n in (0, 1))
     assert found.cases[1].images == images
     assert found.cases[1].masks == (tmp_path / "labelsTr" / "p2_a.nii.gz",)

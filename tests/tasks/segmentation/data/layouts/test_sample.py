@@ -10,6 +10,7 @@ from PIL import Image
 from tasks.segmentation.data.cases import class_table, encode
 from tasks.segmentation.data.layouts import sample
 from tasks.segmentation.data.layouts.sample import CLASSES, sample_cases, write_sample
+from tests.tasks.common.data.sample_set.test_folder import contents
 from tests.tasks.segmentation.conftest import refuses
 
 SPLITS = {"train": 48, "val": 5}
@@ -19,11 +20,6 @@ GLAND, NUCLEUS, VESSEL = 80, 160, 255
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_sample(tmp_path_factory.mktemp("data") / "sample", images=SPLITS)
-
-
-def contents(root):
-    files = (p for p in root.rglob("*") if p.is_file())
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 def pairs(root):
@@ -41,7 +37,6 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path):
     first = contents(write_sample(tmp_path / "first", images=images))
     again = contents(write_sample(tmp_path / "again", images=images))
     other = contents(write_sample(tmp_path / "other", images=images, seed=1))
-
     assert again == first
     assert all(again[name] != other[name] for name in again if name.endswith(".png"))
 
@@ -49,7 +44,6 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path):
 def test_an_image_does_not_depend_on_how_many_others_there_are(folder, tmp_path):
     few = contents(write_sample(tmp_path / "few", images={"val": 1, "train": 3}))
     many = contents(folder)
-
     names = [name for name in few if name.endswith(".png")]
     assert len(names) == 8
     assert [few[name] for name in names] == [many[name] for name in names]
@@ -57,7 +51,6 @@ def test_an_image_does_not_depend_on_how_many_others_there_are(folder, tmp_path)
 
 def test_no_image_is_there_twice(folder):
     images = [text for name, text in contents(folder).items() if name.startswith("images/")]
-
     assert len(set(images)) == len(images) == 48 + 5
 
 
@@ -66,7 +59,6 @@ def test_masks_have_the_size_of_their_image_and_the_values_of_the_table(folder):
     for image, mask in pairs(folder).values():
         assert mask.shape == image.shape
         encode(mask, table, source=folder)  # raises on any other value
-
     shapes = Counter(image.shape for image, _ in pairs(folder).values())
     assert set(shapes) == {(128, 128), (112, 144), (144, 112)}
     assert shapes[128, 128] > 53 / 2
@@ -74,7 +66,6 @@ def test_masks_have_the_size_of_their_image_and_the_values_of_the_table(folder):
 
 def test_one_image_in_twelve_has_no_structure_and_the_others_have_all_kinds(folder):
     values = [set(np.unique(m)) for name, (_, m) in pairs(folder).items() if "train" in name]
-
     assert [i for i, found in enumerate(values) if found == {0}] == [6, 18, 30, 42]
     kinds = Counter(value for found in values for value in found)
     assert min(kinds[value] for value in (GLAND, NUCLEUS, VESSEL)) > 0.8 * (48 - 4)
@@ -89,7 +80,6 @@ def test_glands_are_large_nuclei_small_and_vessels_long_and_thin(folder):
             width = 2 * cv2.distanceTransform(inside, cv2.DIST_L2, 5).max() - 1
             found += [(area, width) for area in areas if len(areas) == 1 or value == NUCLEUS]
     medians = {value: np.median(np.array(found), axis=0) for value, found in lone.items()}
-
     assert medians[GLAND][0] > 10 * medians[NUCLEUS][0] > 10 * np.pi * 4**2
     assert medians[VESSEL][0] > 2 * medians[NUCLEUS][0]
     assert medians[VESSEL][1] < 7 < medians[GLAND][1]
@@ -105,7 +95,6 @@ def test_masks_lie_where_the_edges_of_the_image_are(folder):
         rim = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         for y, x in np.ndindex(5, 5):
             strength[y, x] += slope[np.roll(rim, (y - 2, x - 2), (0, 1))].sum()
-
     # A parabola through the middle and its neighbours has its top at the shift of the masks.
     for before, middle, after in (strength[1:4, 2], strength[2, 1:4]):
         assert middle == strength.max()
@@ -120,7 +109,6 @@ def test_brightness_alone_does_not_tell_the_class(folder):
     shares = np.array([np.bincount(gray[truth == v], minlength=256) for v in CLASSES], float)
     shares /= shares.sum(1, keepdims=True)  # each class as frequent as the others
     best = np.array(list(CLASSES))[shares.argmax(0)][gray]
-
     for value in (GLAND, NUCLEUS, VESSEL):
         hits = np.count_nonzero((best == value) & (truth == value))
         dice = 2 * hits / (np.count_nonzero(best == value) + np.count_nonzero(truth == value))
@@ -140,7 +128,6 @@ def test_the_two_images_of_a_patient_are_alike(folder):
     for image, _ in pairs(folder).values():
         noise.append(np.median(np.abs(np.diff(image.astype(float), 2, axis=1))))
     first, second = np.array(noise[:48]).reshape(24, 2).T
-
     assert np.corrcoef(first, second)[0, 1] > 0.8
     assert np.corrcoef(first, np.roll(second, 1))[0, 1] < 0.5
 
@@ -149,7 +136,6 @@ def test_cases_have_two_images_per_patient_all_on_one_side(tmp_path, monkeypatch
     assert sample.DEFAULT_IMAGES == {"train": 96, "val": 24, "test": 24}
     monkeypatch.setattr(sample, "DEFAULT_IMAGES", {"train": 6, "val": 4, "test": 2})
     cases = sample_cases(root=str(tmp_path / "sample"))
-
     assert cases.classes.names == ("background", "gland", "nucleus", "vessel")
     assert cases.classes.values == ((0,), (80,), (160,), (255,))
     assert Counter(case.split for case in cases.cases) == {"train": 6, "val": 4, "test": 2}

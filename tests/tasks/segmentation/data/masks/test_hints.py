@@ -197,11 +197,8 @@ def test_masks_that_were_compressed_with_losses_are_refused(tmp_path, name, kind
 def test_a_png_called_jpg_and_files_without_losses_are_masks(tmp_path):
     row = [0] * 64 + [255] * 64
     reversible = {"compression": "jpeg2000", "compressionargs": {"reversible": True}}
-    for name, options in (
-        ("a.tif", reversible),
-        ("a.jpg", {"format": "PNG"}),
-        ("a.webp", {"lossless": True}),
-    ):
+    kinds = {"a.tif": reversible, "a.jpg": {"format": "PNG"}, "a.webp": {"lossless": True}}
+    for name, options in kinds.items():
         labels, _ = read_mask([save(tmp_path / name, [row] * 64, **options)], TABLE, axis=-1)
         assert labels[0, 0].tolist() == [0] * 64 + [1] * 64
 

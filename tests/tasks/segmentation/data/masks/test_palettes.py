@@ -188,10 +188,8 @@ def test_the_pages_of_a_file_are_compared(tmp_path):
     same, odd = tmp_path / "same.tif", tmp_path / "odd.tif"
     (used,) = palettes_of(same, read_flat(same, stored=True))
     assert used.indices == (0, 1)
-    assert [p.place for p in palettes_of(odd, read_flat(odd, stored=True))] == [
-        str(odd),
-        f"{odd}, page 2",
-    ]
+    places = [used.place for used in palettes_of(odd, read_flat(odd, stored=True))]
+    assert places == [str(odd), f"{odd}, page 2"]
     with refuses(r"index 0 is #ff0000 in .*, page 2, but #000000 in .*odd"):
         table_of(None, [odd])
 

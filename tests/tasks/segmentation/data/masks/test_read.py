@@ -56,10 +56,8 @@ def test_colours_of_palettes_gray_and_alpha_are_the_same_colours(tmp_path):
     drawn.putdata([2, 1, 0])
     drawn.save(tmp_path / "p.png")
     assert labels_in(tmp_path / "p.png", table=COLOURS) == [[[0, 1, 2]]]
-    for pixels, labels in (
-        ([0, 0, 0], [0, 0, 0]),
-        ([[*colour, 255] for colour in (BLACK, RED, BLUE)], [0, 1, 2]),
-    ):
+    opaque = [[*colour, 255] for colour in (BLACK, RED, BLUE)]
+    for pixels, labels in (([0, 0, 0], [0, 0, 0]), (opaque, [0, 1, 2])):
         assert labels_in(save(tmp_path / "a.png", [pixels]), table=COLOURS) == [[labels]]
 
 
