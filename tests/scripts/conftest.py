@@ -234,14 +234,19 @@ def _no_pictures(monkeypatch):
         monkeypatch.setattr(f"tasks.{task}.run.draw_predictions", lambda *_: None)
 
 
-def stop_at(patch, module, *, batch):
-    """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
-    step, seen = module.training_step, []
+def at_call(patch, module, name, number, action):
+    """Do something before a method of the training is called for the ``number``-th time."""
+    seen, method = [], getattr(module, name)
 
     def spy(self, *inputs):
         seen.append(None)
-        if len(seen) == batch + 1:
-            signal.raise_signal(signal.SIGTERM)
-        return step(self, *inputs)
+        if len(seen) == number:
+            action()
+        return method(self, *inputs)
 
-    patch.setattr(module, "training_step", spy)
+    patch.setattr(module, name, spy)
+
+
+def stop_at(patch, module, *, batch):
+    """Send SIGTERM in the middle of a batch, counted from 0 over the whole run."""
+    at_call(patch, module, "training_step", batch + 1, lambda: signal.raise_signal(signal.SIGTERM))

@@ -28,10 +28,7 @@ UNDONE = {  # by task: options, message
         ("trainer.strategy=deepspeed", "trainer.strategy does not fit: .*DeepSpeed"),
         ("resume=/nowhere.ckpt", "/nowhere.ckpt"),
         ("recipe.unfreeze={c5:1} recipe.epochs=2", UNFREEZE),
-        (
-            "feature_cache.views=1 backbone.freeze=2",
-            "views=1 takes at least 3 .*, and 2 are frozen",
-        ),
+        ("feature_cache.views=1 backbone.freeze=2", "views=1 takes at least 3 .*and 2 are frozen"),
         (
             "feature_cache.views=1 backbone=timm/resnet18 backbone.init=he backbone.freeze=4",
             "a TimmBackbone cannot be divided",
@@ -45,14 +42,8 @@ UNDONE = {  # by task: options, message
         ("data.val=[vali_*]", "data.val .*'vali_\\*'.* none of the 8"),
         ("data.classes={0:background,80:gland}", "no class: 160 .* expected 0, 8"),
         ("loss.class_weights=[1,2,3]", "class_weights .*3.*4"),
-        (
-            "model.norm=instance input.patch=[32,32]",
-            r"sides from 64 .*\[32, 32\]: .*model.norm=group",
-        ),
-        (
-            "data.val=[] data.test=[] data.folds=9 data.fold=0",
-            "folds is 9, but there are 8 patients",
-        ),
+        ("model.norm=instance input.patch=[32,32]", r"sides from 64 .*\[32, 32\]: .*norm=group"),
+        ("data.val=[] data.test=[] data.folds=9 data.fold=0", "folds is 9, but .* 8 patients"),
     ],
 }
 
@@ -104,12 +95,7 @@ def unknown_value(_image, mask):
 
 
 def not_a_number(image, _mask):
-    def change(pixels):
-        pixels = pixels.astype(np.float32)
-        pixels[3, 4] = np.nan
-        return pixels
-
-    rewritten(image, change, ".tif")
+    rewritten(image, lambda p: np.where(np.indices(p.shape).sum(0), p, np.float32("nan")), ".tif")
 
 
 def five_channels(image, _mask):

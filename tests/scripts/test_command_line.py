@@ -159,9 +159,7 @@ print(json.dumps([m for m in ("torch", "lightning", "timm") if m in sys.modules]
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
-@pytest.mark.parametrize(
-    "error", [UserError("freeze takes 0 to 5"), OSError("no file 'x'"), FloatingPointError("inf")]
-)
+@pytest.mark.parametrize("error", [UserError("no"), OSError("no 'x'"), FloatingPointError("inf")])
 @pytest.mark.parametrize("variable", ["KEEL_TRACE", "HYDRA_FULL_ERROR"])
 def test_an_error_for_the_user_is_one_line_and_its_trace_can_be_had(monkeypatch, error, variable):
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)

@@ -22,9 +22,7 @@ def files_in(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_where_decoded_cases_stay_changes_nothing(
-    segmentation, tmp_path, monkeypatch, capsys, scratch, workers
-):
+def test_their_place_changes_nothing(segmentation, tmp_path, monkeypatch, capsys, scratch, workers):
     """They go to TMPDIR only where they are told to."""
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setattr("tempfile.tempdir", str(scratch))

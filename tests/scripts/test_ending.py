@@ -3,13 +3,14 @@
 import os
 import shutil
 import signal
+from functools import partial
 
 import pytest
 import torch
 
 from tasks.common.audit.audit import Audit, AuditError
 from tasks.common.run import run as whole
-from tests.scripts.conftest import failing, read_json
+from tests.scripts.conftest import at_call, failing, read_json
 from tests.training import differences
 
 FULL = "[Errno 28] No space left on device: 'predictions.png'"
@@ -62,9 +63,8 @@ def test_a_test_that_fails_leaves_report_and_best_checkpoint(ended, patch, run, 
     patch("test_step", memory)
     code, printed = ended()
     check_all_but(run, "cases.csv")
-    assert code.startswith(
-        f"error: training has ended, and what follows failed in part (the test: {MEMORY}"
-    )
+    start = "error: training has ended, and what follows failed in part (the test: "
+    assert code.startswith(start + MEMORY)
     assert f"The best checkpoint is {best} (val/dice 0." in code
     command = f"python scripts/evaluate.py {best} <the folder of test's masks> <that of its images>"
     assert f"score it on test with: {command} --tolerance 2" in code
@@ -141,21 +141,8 @@ def test_a_best_checkpoint_that_is_gone_is_not_named(ended, patch, run, best, se
 
 
 @pytest.fixture
-def fail_at(patch, segmentation):
-    """Let a method of the training fail when it is called for the ``number``-th time."""
-
-    def replaced(name, number, error):
-        seen, real = [], getattr(segmentation.module, name)
-
-        def spy(self, *inputs):
-            seen.append(None)
-            if len(seen) == number:
-                error()
-            return real(self, *inputs)
-
-        patch(name, spy)
-
-    return replaced
+def fail_at(monkeypatch, segmentation):
+    return partial(at_call, monkeypatch, segmentation.module)
 
 
 def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, fail_at, run):
@@ -168,10 +155,8 @@ def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, fail_at,
     assert read_json(run / "metrics.json")["scores"]
 
 
-def test_a_last_epoch_whose_validation_fails_is_not_lost(
-    ended, fail_at, run, best, segmented, segmentation, monkeypatch
-):
-    """All of the training is saved before; the resumed run only validates and tests."""
+def test_a_last_epoch_is_not_lost(ended, fail_at, run, best, segmented, segmentation, monkeypatch):
+    """All of it is saved before its validation fails; the resumed run only validates and tests."""
     fail_at("on_validation_epoch_start", 2, unreadable)
     code, printed = ended()
     assert code.startswith(f"error: {UNREADABLE} (KEEL_TRACE=1")

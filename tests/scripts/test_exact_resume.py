@@ -24,11 +24,7 @@ OWN = {"detection": "recipe.optimizer=sgd", "segmentation": "recipe.batch_size=1
 
 @pytest.fixture
 def drawing(tasks):
-    """Both tasks, with everything that draws or remembers."""
-    return {
-        name: replace(task, usual=(*task.usual, *OPTIONS, OWN[name]))
-        for name, task in tasks.items()
-    }
+    return {name: replace(t, usual=(*t.usual, *OPTIONS, OWN[name])) for name, t in tasks.items()}
 
 
 def logged(run):
@@ -50,10 +46,8 @@ def check_same(whole, first, second):
 @pytest.mark.parametrize(
     ("name", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
-def test_a_run_that_sigterm_stopped_goes_on_exactly(
-    drawing, name, batch, damaged, tmp_path, monkeypatch, capsys
-):
-    """In the second epoch, in the middle of an accumulation."""
+def test_a_stopped_run_goes_on(drawing, name, batch, damaged, tmp_path, monkeypatch, capsys):
+    """Exactly, after SIGTERM in the second epoch, in the middle of an accumulation."""
     task, first = drawing[name], tmp_path / "a"
     whole = task.train(tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -19,7 +19,6 @@ CPU = "--device=cpu", "--precision=32"
 
 
 def copied(source, pattern, folder):
-    """Copy files into a new folder."""
     folder.mkdir()
     for path in source.glob(pattern):
         shutil.copy(path, folder)

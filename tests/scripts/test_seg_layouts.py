@@ -64,12 +64,9 @@ def coloured_with_a_folder_per_class(root, random):
         masks = {"outer": outer, "inner": outer & (np.arange(56) < 20)}
         for name, mask in masks.items():
             save(root / "masks" / name / f"p{number}.png", mask.astype(np.uint8) * 255)
-    return Layout(
-        options=("data=folder", *SPLIT, "model.deep_supervision=true"),
-        channels=3,
-        images=[root / "images" / "p4.png"],
-        truths={name: (root / "masks" / name / "p4.png", f"p4_{name}.png", 0) for name in masks},
-    )
+    options = "data=folder", *SPLIT, "model.deep_supervision=true"
+    truths = {name: (root / "masks" / name / "p4.png", f"p4_{name}.png", 0) for name in masks}
+    return Layout(options, 3, [root / "images" / "p4.png"], truths)
 
 
 def seven_channels_of_16_bits_in_a_table(root, random):
@@ -85,12 +82,9 @@ def seven_channels_of_16_bits_in_a_table(root, random):
         save(root / cells[-1], mask.astype(np.uint16) * 1000)
         lines.append(",".join(cells))
     (root / "data.csv").write_text("\n".join(lines))
-    return Layout(
-        options=("data=csv", *SPLIT, "data.classes={0: background, 1000: cell}"),
-        channels=7,
-        images=[root / "x" / f"p4_{channel:04d}.tif" for channel in range(7)],
-        truths={"cell": (root / "y" / "p4.tif", "p4.tif", 1000)},
-    )
+    options = "data=csv", *SPLIT, "data.classes={0: background, 1000: cell}"
+    images = [root / "x" / f"p4_{channel:04d}.tif" for channel in range(7)]
+    return Layout(options, 7, images, {"cell": (root / "y" / "p4.tif", "p4.tif", 1000)})
 
 
 def nnunet_of_four_channels(root, random):
@@ -113,12 +107,9 @@ def nnunet_of_four_channels(root, random):
     }
     (root / "dataset.json").write_text(json.dumps(description))
     truth = root / "labelsTr" / "p4.nii.gz"
-    return Layout(
-        options=("data=nnunet", *SPLIT, "input.neighbours=1"),
-        channels=4,
-        images=[root / "imagesTr" / f"p4_{channel:04d}.nii.gz" for channel in range(4)],
-        truths={"organ": (truth, "p4.nii.gz", 1), "lesion": (truth, "p4.nii.gz", 2)},
-    )
+    images = [root / "imagesTr" / f"p4_{channel:04d}.nii.gz" for channel in range(4)]
+    truths = {"organ": (truth, "p4.nii.gz", 1), "lesion": (truth, "p4.nii.gz", 2)}
+    return Layout(("data=nnunet", *SPLIT, "input.neighbours=1"), 4, images, truths)
 
 
 def volumes_stored_in_another_order(root, random):
@@ -129,12 +120,9 @@ def volumes_stored_in_another_order(root, random):
         save(root / "images" / f"p{number}.nii.gz", image.astype(np.float32), affine)
         save(root / "masks" / f"p{number}_seg.nii.gz", mask.astype(np.uint8), affine)
     classes = "data.classes={0: background, 1: organ}"
-    return Layout(
-        options=("data=nifti", classes, "data.val=[p4]", "input.flips=true"),
-        channels=1,
-        images=[root / "images" / "p4.nii.gz"],
-        truths={"organ": (root / "masks" / "p4_seg.nii.gz", "p4.nii.gz", 1)},
-    )
+    options = "data=nifti", classes, "data.val=[p4]", "input.flips=true"
+    truths = {"organ": (root / "masks" / "p4_seg.nii.gz", "p4.nii.gz", 1)}
+    return Layout(options, 1, [root / "images" / "p4.nii.gz"], truths)
 
 
 def step_of(run):

@@ -118,11 +118,7 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
         ("detection", "recipe.lr=5 recipe.epochs=9", r"lr is 5.0, the .* is 0.001"),
         ("segmentation", "", "has 2 of 2 epochs behind it.*evaluate.py"),
         ("segmentation", CLASSES, "classes.names is .*'a', .*, the checkpoint's is .*'class 80'"),
-        (
-            "segmentation",
-            "data.test=[test_0000]",
-            r"split.test is \['test_0000'\], .* \['test_\*'\]",
-        ),
+        ("segmentation", "data.test=[test_0000]", r"split.test is \['test_0000'\].* \['test_\*'\]"),
         ("segmentation", "loss.name=dice", "name is 'dice', the checkpoint's is 'dice_ce'"),
     ],
     indirect=["task"],
@@ -228,9 +224,6 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(detection, ro
     truth = root / "annotations" / "instances_val.json"
     options = "--output=scores.json", "--device=cpu", "--precision=32"  # as the run
     finished("evaluate.py", [run, truth, root / "images", *options], tmp_path)
-    scores, expected = (
-        read_json(tmp_path / "scores.json"),
-        read_json(run / "metrics.json")["scores"],
-    )
-    assert scores == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    scores, report = read_json(tmp_path / "scores.json"), read_json(run / "metrics.json")
+    assert scores == pytest.approx(report["scores"], abs=1e-6, nan_ok=True)
     assert scores["ap"] > 0
