@@ -25,9 +25,8 @@ class Conventions:
 
         One channel: the mean over the channels. More: the channels repeated in order.
 
-        Example:
-            >>> Conventions(mean=(0.2, 0.4), std=(0.1, 0.3)).for_channels(3).mean
-            (0.2, 0.4, 0.2)
+        >>> Conventions(mean=(0.2, 0.4), std=(0.1, 0.3)).for_channels(3).mean
+        (0.2, 0.4, 0.2)
         """
 
         def fit(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -16,9 +16,8 @@ FAMILIES: Final = "keel.backbone_families"
 def timms_name(name: str) -> str:
     """Return what timm calls a backbone: its name without ``timm/`` and without a tag.
 
-    Example:
-        >>> timms_name("timm/resnet18.a1_in1k"), timms_name("resnet50")
-        ('resnet18', 'resnet50')
+    >>> timms_name("timm/resnet18.a1_in1k"), timms_name("resnet50")
+    ('resnet18', 'resnet50')
     """
     return name.removeprefix("timm/").partition(".")[0]
 

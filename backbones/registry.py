@@ -41,15 +41,14 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
     Raises:
         ValueError: If the name is taken.
 
-    Example:
-        >>> from dataclasses import replace
-        >>> from backbones import Backbone
-        >>> from backbones.resnet.model import build_resnet
-        >>> @register_backbone("toy")
-        ... def tiny(options: BackboneOptions) -> Backbone:
-        ...     return build_resnet(VARIANTS["resnet18"], replace(options, out_features=["c2"]))
-        >>> list(build_backbone("toy").channels)
-        ['c2']
+    >>> from dataclasses import replace
+    >>> from backbones import Backbone
+    >>> from backbones.resnet.model import build_resnet
+    >>> @register_backbone("toy")
+    ... def tiny(options: BackboneOptions) -> Backbone:
+    ...     return build_resnet(VARIANTS["resnet18"], replace(options, out_features=["c2"]))
+    >>> list(build_backbone("toy").channels)
+    ['c2']
     """
     if name in BUILDERS:
         raise UserError(f"a backbone {name!r} is registered already; choose another name.")
@@ -138,10 +137,9 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         ConnectionError: If weights have to be downloaded and cannot be.
         ImportError: If another package offers this backbone, and is broken.
 
-    Example:
-        >>> backbone = build_backbone("resnet18", out_features=["c4", "c5"])
-        >>> backbone.channels, backbone.strides
-        ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
+    >>> backbone = build_backbone("resnet18", out_features=["c4", "c5"])
+    >>> backbone.channels, backbone.strides
+    ({'c4': 256, 'c5': 512}, {'c4': 16, 'c5': 32})
     """
     builder = _builder(name)
     if weights is None and (freeze > 0 or norm == "frozen_batch"):

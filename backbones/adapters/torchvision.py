@@ -32,12 +32,11 @@ class DetectionBackbone(BackboneWithFPN):
     Raises:
         ValueError: If the backbone returns no feature but c1, or ``extra`` is unknown.
 
-    Example:
-        >>> import torch
-        >>> from backbones import build_backbone
-        >>> maps = DetectionBackbone(build_backbone("resnet18"))(torch.zeros(1, 3, 64, 64))
-        >>> [(name, tuple(x.shape[1:])) for name, x in maps.items()][::4]
-        [('0', (256, 16, 16)), ('pool', (256, 1, 1))]
+    >>> import torch
+    >>> from backbones import build_backbone
+    >>> maps = DetectionBackbone(build_backbone("resnet18"))(torch.zeros(1, 3, 64, 64))
+    >>> [(name, tuple(x.shape[1:])) for name, x in maps.items()][::4]
+    [('0', (256, 16, 16)), ('pool', (256, 1, 1))]
     """
 
     def __init__(

@@ -109,13 +109,12 @@ class GateRecord:
 def record_gates(network: nn.Module) -> Iterator[GateRecord]:
     """Record the outputs of all `Gate` modules of a network while the context lasts.
 
-    Example:
-        >>> from backbones import build_backbone
-        >>> net = build_backbone("dynamic_resnet18").train()
-        >>> with record_gates(net) as gates:
-        ...     features = net(torch.zeros(2, 3, 64, 64))
-        >>> len(gates.shares), round(gates.penalty(target=0.5).item(), 3)
-        (8, 0.145)
+    >>> from backbones import build_backbone
+    >>> net = build_backbone("dynamic_resnet18").train()
+    >>> with record_gates(net) as gates:
+    ...     features = net(torch.zeros(2, 3, 64, 64))
+    >>> len(gates.shares), round(gates.penalty(target=0.5).item(), 3)
+    (8, 0.145)
     """
     record = GateRecord()
 

@@ -45,9 +45,8 @@ def norm_factory(name: str) -> NormFactory:
     Raises:
         ValueError: If the name is unknown.
 
-    Example:
-        >>> norm_factory("instance")(8).weight.shape
-        torch.Size([8])
+    >>> norm_factory("instance")(8).weight.shape
+    torch.Size([8])
     """
     return choose(NORMS, name, what="norm")
 

@@ -34,12 +34,11 @@ class ResNet(Backbone):
         - Output: ``{"c1": (N, 64, H/2, W/2), ..., "c5": (N, C, H/32, W/32)}``, sizes rounded up;
           with the stem for CIFAR strides 1, 1, 2 and 4 for c1 to c4.
 
-    Example:
-        >>> import torch
-        >>> from backbones.resnet.variants import VARIANTS
-        >>> features = ResNet(VARIANTS["resnet18"])(torch.zeros(1, 3, 64, 96))
-        >>> [tuple(x.shape[1:]) for x in features.values()]
-        [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)]
+    >>> import torch
+    >>> from backbones.resnet.variants import VARIANTS
+    >>> features = ResNet(VARIANTS["resnet18"])(torch.zeros(1, 3, 64, 96))
+    >>> [tuple(x.shape[1:]) for x in features.values()]
+    [(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)]
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("*.conv_offset.*", "*.gate.*")

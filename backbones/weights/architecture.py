@@ -39,9 +39,8 @@ _FAMILIES: Final = {
 def stage_of(key: str) -> str:
     """Return the part of a key that names its stage.
 
-    Example:
-        >>> stage_of("layer2.0.conv1.weight"), stage_of("norms.c3.bias")
-        ('layer2', 'norms.c3')
+    >>> stage_of("layer2.0.conv1.weight"), stage_of("norms.c3.bias")
+    ('layer2', 'norms.c3')
     """
     first, _, rest = key.partition(".")
     return f"{first}.{rest.partition('.')[0]}" if first == "norms" else first

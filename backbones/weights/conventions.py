@@ -29,9 +29,8 @@ class ImageFormat:
     def conventions(self) -> Conventions:
         """Return the same for RGB images in [0, 1].
 
-        Example:
-            >>> ImageFormat(mean=(51, 0, 255), std=(1, 255, 255), white=255, bgr=True).conventions()
-            Conventions(mean=(1.0, 0.0, 0.2), std=(1.0, 1.0, 0.00392156862745098), epsilon=1e-05)
+        >>> ImageFormat(mean=(51, 0, 255), std=(1, 255, 255), white=255, bgr=True).conventions()
+        Conventions(mean=(1.0, 0.0, 0.2), std=(1.0, 1.0, 0.00392156862745098), epsilon=1e-05)
         """
         step = -1 if self.bgr else 1
         return Conventions(

@@ -23,10 +23,9 @@ def duplicates(sides: Mapping[str, Sequence[Seen]], *, labels: str) -> list[str]
 
     The first pairs of each kind are named, the rest is counted.
 
-    Example:
-        >>> cell = Seen(name="a", digest="5f", label_digest="1")
-        >>> duplicates({"train": [cell], "val": [cell]}, labels="masks")
-        ['a in train and a in val are the same image']
+    >>> cell = Seen(name="a", digest="5f", label_digest="1")
+    >>> duplicates({"train": [cell], "val": [cell]}, labels="masks")
+    ['a in train and a in val are the same image']
     """
     places: dict[str, list[tuple[str, Seen]]] = defaultdict(list)
     for side, images in sides.items():

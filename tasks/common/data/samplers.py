@@ -20,9 +20,8 @@ def draw_seed(seed: int, *position: int) -> int:
 
     Neighbouring places and seeds give unrelated numbers. All arguments are 0 or above.
 
-    Example:
-        >>> draw_seed(0, 1, 2) == draw_seed(0, 1, 2), draw_seed(0, 1, 2) == draw_seed(0, 2, 1)
-        (True, False)
+    >>> draw_seed(0, 1, 2) == draw_seed(0, 1, 2), draw_seed(0, 1, 2) == draw_seed(0, 2, 1)
+    (True, False)
     """
     # The count keeps (1,) and (1, 0) apart, which numpy pads to the same.
     entropy = (len(position), seed, *position)

@@ -83,9 +83,8 @@ def group_of(name: str, pattern: str | None, *, option: str, what: str) -> str:
     own group. Messages name the ``option`` of the pattern and ``what`` is named. A pattern that is
     no such expression, or that does not match in the name, is refused.
 
-    Example:
-        >>> group_of("site_a/p07_2", r"(p\d+)_\d", option="patient", what="case")
-        'p07'
+    >>> group_of("site_a/p07_2", r"(p\d+)_\d", option="patient", what="case")
+    'p07'
     """
     if pattern is None:
         return name
@@ -138,10 +137,9 @@ def draw_sides(
     it its first group; then val and test get a labelled group each; the other groups go where most
     of their label's share is missing. Fewer groups than sides are refused.
 
-    Example:
-        >>> sides = draw_sides(dict.fromkeys("abcd", 1), {}, fractions=(0.5, 0.25, 0.25), seed=0)
-        >>> sorted(sides.values())
-        ['test', 'train', 'train', 'val']
+    >>> sides = draw_sides(dict.fromkeys("abcd", 1), {}, fractions=(0.5, 0.25, 0.25), seed=0)
+    >>> sorted(sides.values())
+    ['test', 'train', 'train', 'val']
     """
     order = sorted(groups, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
     sides = {side: share for side, share in zip(SIDES, fractions, strict=True) if share > 0}

@@ -22,9 +22,8 @@ def is_hidden(path: Path) -> bool:
 
     Only the last part of the path counts. ``._0001.jpg`` holds macOS's attributes of ``0001.jpg``.
 
-    Example:
-        >>> is_hidden(Path("images/._0001.jpg")), is_hidden(Path(".data/0001.jpg"))
-        (True, False)
+    >>> is_hidden(Path("images/._0001.jpg")), is_hidden(Path(".data/0001.jpg"))
+    (True, False)
     """
     return path.name.startswith(".") or path.name.lower() in _LITTER
 
@@ -42,9 +41,8 @@ def files_below(folder: Path, *, suffixes: Sequence[str]) -> list[Path]:
 def listed(names: Sequence[str], *, limit: int = 5) -> str:
     """Return the first ``limit`` names as a phrase for a message.
 
-    Example:
-        >>> listed(["a.jpg", "b.jpg", "c.jpg"], limit=2)
-        "'a.jpg', 'b.jpg' and 1 more"
+    >>> listed(["a.jpg", "b.jpg", "c.jpg"], limit=2)
+    "'a.jpg', 'b.jpg' and 1 more"
     """
     shown = ", ".join(repr(name) for name in names[:limit])
     rest = len(names) - limit
@@ -65,9 +63,8 @@ def check_output(folder: Path, *, overwrite: bool) -> None:
 def hint(name: str, names: Sequence[str]) -> str:
     """Return the nearest of the names as a phrase for a message, or an empty string.
 
-    Example:
-        >>> hint("WCB", ["RBC", "WBC"])
-        " (nearest: 'WBC')"
+    >>> hint("WCB", ["RBC", "WBC"])
+    " (nearest: 'WBC')"
     """
     close = nearest(name, names)
     return f" (nearest: {close!r})" if close else ""
@@ -108,9 +105,8 @@ def contents(path: Path) -> str:
 def name_here(folder: Path, name: str) -> str:
     r"""Return a path that a file refers to, with ``/`` for ``\`` if only that exists in ``folder``.
 
-    Example:
-        >>> name_here(Path("no-such-folder"), r"images\1.jpg")
-        'images\\1.jpg'
+    >>> name_here(Path("no-such-folder"), r"images\1.jpg")
+    'images\\1.jpg'
     """
     turned = name.replace("\\", "/")
     if turned != name and not _is_file(folder / name) and _is_file(folder / turned):

@@ -37,8 +37,7 @@ def own_memory() -> tuple[int, int]:
 def size_text(size: float) -> str:
     """Return a number of bytes for a message.
 
-    Example:
-        >>> size_text(2.5e9), size_text(500_000_000)
-        ('2.5 GB', '500 MB')
+    >>> size_text(2.5e9), size_text(500_000_000)
+    ('2.5 GB', '500 MB')
     """
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

@@ -1,16 +1,15 @@
 """The limits of options: declared beside each field, checked when the options are made.
 
-Example:
-    >>> @dataclass(frozen=True, kw_only=True)
-    ... class Example(Options, group="recipe"):
-    ...     lr: float = number(0.02, least=0)
-    ...     optimizer: str = choice("sgd", ("sgd", "adamw"))
-    >>> Example(lr=-1)
-    Traceback (most recent call last):
-        ...
-    backbones.errors.UserError: recipe.lr takes a number of at least 0, got -1.
-    >>> limits_of(Example)
-    {'lr': 'a number of at least 0', 'optimizer': 'sgd or adamw'}
+>>> @dataclass(frozen=True, kw_only=True)
+... class Example(Options, group="recipe"):
+...     lr: float = number(0.02, least=0)
+...     optimizer: str = choice("sgd", ("sgd", "adamw"))
+>>> Example(lr=-1)
+Traceback (most recent call last):
+    ...
+backbones.errors.UserError: recipe.lr takes a number of at least 0, got -1.
+>>> limits_of(Example)
+{'lr': 'a number of at least 0', 'optimizer': 'sgd or adamw'}
 """
 
 import math

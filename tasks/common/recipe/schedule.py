@@ -12,11 +12,10 @@ def warmup_cosine(
     ``restarts``, at each of which the factor jumps back to 1.
     Source: Loshchilov and Hutter, arXiv:1608.03983, equation 5, with periods of one length.
 
-    Example:
-        >>> [round(warmup_cosine(s, warmup=2, total=6), 3) for s in range(7)]
-        [0.333, 0.667, 1.0, 0.854, 0.5, 0.146, 0.0]
-        >>> [round(warmup_cosine(s, warmup=2, total=6, restarts=1), 3) for s in range(7)]
-        [0.333, 0.667, 1.0, 0.5, 1.0, 0.5, 0.0]
+    >>> [round(warmup_cosine(s, warmup=2, total=6), 3) for s in range(7)]
+    [0.333, 0.667, 1.0, 0.854, 0.5, 0.146, 0.0]
+    >>> [round(warmup_cosine(s, warmup=2, total=6, restarts=1), 3) for s in range(7)]
+    [0.333, 0.667, 1.0, 0.5, 1.0, 0.5, 0.0]
     """
     warmup = min(warmup, total // 2)
     if step < warmup:

@@ -16,10 +16,9 @@ def frozen_stages(recipe: Recipe, epoch: int, *, base: int, stages: int) -> int:
 
     ``backbone.freeze`` freezes ``base`` of all ``stages``; `check_unfreezing` accepts the recipe.
 
-    Example:
-        >>> gradual = Recipe(frozen_until=1, unfreeze={"c4": 2, "c3": 5})
-        >>> [frozen_stages(gradual, epoch, base=4, stages=5) for epoch in range(7)]
-        [5, 4, 3, 3, 3, 2, 2]
+    >>> gradual = Recipe(frozen_until=1, unfreeze={"c4": 2, "c3": 5})
+    >>> [frozen_stages(gradual, epoch, base=4, stages=5) for epoch in range(7)]
+    [5, 4, 3, 3, 3, 2, 2]
     """
     if epoch < recipe.frozen_until:
         return stages

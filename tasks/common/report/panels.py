@@ -41,9 +41,8 @@ def class_color(index: int) -> Color:
     The first 7 are the palette of Okabe and Ito, the next 7 the same mixed with white, then with
     black; from 21 on colours repeat.
 
-    Example:
-        >>> class_color(0), class_color(7), class_color(21) == class_color(0)
-        ((230, 159, 0), (243, 207, 128), True)
+    >>> class_color(0), class_color(7), class_color(21) == class_color(0)
+    ((230, 159, 0), (243, 207, 128), True)
     """
     target, share = ((0, 0.0), (255, 0.5), (0, 0.4))[index // 7 % 3]
     base = bytes.fromhex(OKABE_ITO[index % 7])
@@ -54,9 +53,8 @@ def class_color(index: int) -> Color:
 def enlargement(height: int, width: int) -> int:
     """Return the whole factor that brings an image's longer side to 640 pixels or more.
 
-    Example:
-        >>> enlargement(128, 112), enlargement(480, 640)
-        (5, 1)
+    >>> enlargement(128, 112), enlargement(480, 640)
+    (5, 1)
     """
     return max(1, -(-_PICTURE_SIDE // max(height, width)))
 

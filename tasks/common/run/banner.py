@@ -35,9 +35,8 @@ def run_facts(parts: RunParts, warnings: Sequence[str]) -> dict[str, str]:
 def warning_facts(warnings: Sequence[str]) -> dict[str, str]:
     """Return the lines of a banner for what a user should know of the data, by name.
 
-    Example:
-        >>> warning_facts(["a", "b"])
-        {'warning': 'a', 'warning 2': 'b'}
+    >>> warning_facts(["a", "b"])
+    {'warning': 'a', 'warning 2': 'b'}
     """
     return {"warning" if n == 0 else f"warning {n + 1}": text for n, text in enumerate(warnings)}
 

@@ -55,9 +55,8 @@ def settle_batch_size(cfg: DictConfig, assemble: Callable[[DictConfig], RunParts
 def limit(images: int, *, lr_images: int, accumulate: int) -> Decision:
     """Return the largest power of two that the data set and the learning rate allow.
 
-    Example:
-        >>> str(limit(205, lr_images=16, accumulate=1))
-        '8 (26 steps per epoch of 205 images)'
+    >>> str(limit(205, lr_images=16, accumulate=1))
+    '8 (26 steps per epoch of 205 images)'
     """
     by_data = _power_of_two(images // _STEPS_PER_EPOCH)
     by_rate = _power_of_two(_LR_REACH * lr_images // accumulate)
