@@ -12,8 +12,7 @@ from tasks.common.run.config import plain_values
 from tasks.common.run.setup import Setup
 from tasks.common.run.task import RunParts
 from tasks.detection.data.data_module import DetectionDataModule
-from tasks.detection.data.load import read_splits
-from tasks.detection.data.splits import Splits
+from tasks.detection.data.splits import Splits, read_splits
 from tasks.detection.data.transforms import train_transform
 from tasks.detection.model.build import new_detector
 from tasks.detection.model.card import DetectorCard

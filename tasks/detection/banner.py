@@ -6,7 +6,7 @@ from tasks.common.run.banner import run_facts
 from tasks.detection.assemble import Parts
 from tasks.detection.data.splits import Splits
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.scores.limits import crowded
+from tasks.detection.scores.metrics import crowded
 
 
 def facts(parts: Parts) -> dict[str, str]:

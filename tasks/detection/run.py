@@ -16,8 +16,7 @@ from tasks.detection.banner import facts
 from tasks.detection.model.card import DetectorCard, load_detector
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
-from tasks.detection.scores.limits import crowded
-from tasks.detection.scores.metrics import METRICS
+from tasks.detection.scores.metrics import METRICS, crowded
 from tasks.detection.scores.predict import draw_predictions
 
 

@@ -15,7 +15,7 @@ from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.frozen_features import FrozenPatches, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.scores.metrics import LOGGED, Scores, case_scores, summarise
-from tasks.segmentation.scores.segment_case import segment
+from tasks.segmentation.scores.windows import segment
 
 Batch = tuple[Tensor, Tensor] | FrozenPatches
 """Patches and their labels; the patches, or what frozen stages have made of them."""

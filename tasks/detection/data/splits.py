@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
+from omegaconf import DictConfig
+
 from backbones.errors import UserError
 from tasks.common.data import splits
 from tasks.common.data.splits import SIDES, check_fractions, draw_sides, group_of, refuse_leaks
@@ -13,6 +15,7 @@ from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.boxes import cleaned
 from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.findings import findings
+from tasks.detection.data.images import checked_range
 from tasks.detection.data.raw_annotations import LabelledSet, Parts
 from tasks.detection.options import DataOptions
 
@@ -54,6 +57,13 @@ class Splits(splits.Splits[Annotations]):
             warnings=(*self.notes, *findings(found, digests)),
             images=images_facts(facts.values(), reading, seconds=seconds),
         )
+
+
+def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits:
+    """Return the data set that the ``data`` group of the configuration names, checked."""
+    options, parts = splits.read_data(node, DataOptions)
+    given = checked_range(options.range)
+    return divide(parts, options).checked(policy, exif=options.exif, range_=given)
 
 
 def divide(parts: Parts, options: DataOptions) -> Splits:

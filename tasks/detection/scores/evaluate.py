@@ -14,8 +14,7 @@ from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.detector import Detector
-from tasks.detection.scores.limits import crowded, needed
-from tasks.detection.scores.metrics import coco_ap, score_table, to_results
+from tasks.detection.scores.metrics import coco_ap, crowded, needed, score_table, to_results
 from tasks.detection.scores.predict import detect
 
 

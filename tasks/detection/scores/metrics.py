@@ -1,6 +1,7 @@
-"""The table of metrics of detection, and the scores that it makes of detections."""
+"""The table of metrics of detection, its scores of detections, and how many of these it needs."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -117,3 +118,31 @@ def score_table(
         for of_class in classes if metric.per_class else ():
             rows[of_class][column] = scores[f"{name}/{of_class}"]
     return columns, rows
+
+
+def crowded(
+    truth: Mapping[str, Any], *, found: int, remedy: str = "model.detections_per_image="
+) -> str:
+    """Return a sentence if images have more boxes than the ``found`` a detector returns, or "".
+
+    ``remedy`` is the option that raises it.
+    """
+    over = [count for count in _boxes(truth, "image_id").values() if count > found]
+    if not over:
+        return ""
+    return (
+        f"{len(over)} of {len(truth['images'])} images have more boxes (up to {max(over)}) than "
+        f"the {found} that are found in an image at most, so their recall cannot reach 1; set "
+        f"{remedy}{max(over)}"
+    )
+
+
+def needed(truth: Mapping[str, Any]) -> int:
+    """Return how many detections of a class in an image must count, at least COCO's 100."""
+    return max([USUAL_LIMIT, *_boxes(truth, "image_id", "category_id").values()])
+
+
+def _boxes(truth: Mapping[str, Any], *keys: str) -> Counter[tuple[Any, ...]]:
+    """Return how many boxes share these values, without crowd regions."""
+    entries = (entry for entry in truth["annotations"] if not entry["iscrowd"])
+    return Counter(tuple(entry[key] for key in keys) for entry in entries)

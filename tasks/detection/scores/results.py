@@ -16,8 +16,7 @@ from tasks.detection.data.findings import with_repetitions
 from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.options import USUAL_LIMIT
 from tasks.detection.scores.image_ids import parts_of, read_image_ids
-from tasks.detection.scores.limits import needed
-from tasks.detection.scores.metrics import Result, coco_ap
+from tasks.detection.scores.metrics import Result, coco_ap, needed
 
 _KEYS: Final = ("image_id", "category_id", "bbox", "score")
 _SHAPE: Final = (

@@ -33,7 +33,7 @@ from tasks.segmentation.scores.metrics import (
     headings,
     summarise,
 )
-from tasks.segmentation.scores.segment_case import segment
+from tasks.segmentation.scores.windows import segment
 
 
 def read_cases(

@@ -39,7 +39,7 @@ from tasks.segmentation.data.store import load_case
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
-from tasks.segmentation.scores.segment_case import segment
+from tasks.segmentation.scores.windows import segment
 
 MASKS: Final = "masks"
 OVERLAYS: Final = "overlays"

@@ -20,7 +20,7 @@ from tasks.segmentation.model.losses import build_loss
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.options import InputOptions, LossOptions, UNetOptions
 from tasks.segmentation.scores.metrics import case_scores
-from tasks.segmentation.scores.segment_case import segment
+from tasks.segmentation.scores.windows import segment
 from tests.training import quiet_trainer
 
 pytestmark = pytest.mark.usefixtures("shallow")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tasks.common.recipe.schedule import warmup_cosine
+from tasks.common.recipe.optim import warmup_cosine
 
 
 def test_the_schedule_rises_to_1_and_falls_by_a_cosine():

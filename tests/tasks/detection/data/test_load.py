@@ -6,7 +6,7 @@ import tifffile
 from omegaconf import OmegaConf
 
 from tasks.detection.data.images import Reading
-from tasks.detection.data.load import read_splits
+from tasks.detection.data.splits import read_splits
 from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import coco_file
 

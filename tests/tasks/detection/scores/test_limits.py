@@ -1,6 +1,6 @@
 """Which images have more boxes than can be found, by hand."""
 
-from tasks.detection.scores.limits import crowded, needed
+from tasks.detection.scores.metrics import crowded, needed
 
 
 def truth(*counts, crowds=0):

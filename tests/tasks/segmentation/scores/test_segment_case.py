@@ -7,7 +7,7 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from tasks.segmentation.options import InputOptions
-from tasks.segmentation.scores.segment_case import segment
+from tasks.segmentation.scores.windows import segment
 
 COVERS = InputOptions(patch=(16, 16))
 

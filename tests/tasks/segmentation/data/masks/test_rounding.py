@@ -8,8 +8,7 @@ from tasks.common.report.advice import without_training
 from tasks.segmentation.data.case_properties import mask_notes
 from tasks.segmentation.data.cases import class_table
 from tasks.segmentation.data.check import check_cases
-from tasks.segmentation.data.masks.read import read_mask
-from tasks.segmentation.data.masks.rounding import whole_numbers
+from tasks.segmentation.data.masks.read import read_mask, whole_numbers
 from tasks.segmentation.scores.evaluate import evaluate_masks
 from tests.tasks.segmentation.conftest import refuses, save, set_of
 
