@@ -1,7 +1,6 @@
 """Measures systems in turn in one process, and the memory of each in a process of its own."""
 
 import multiprocessing
-import re
 import resource
 import statistics
 import time
@@ -12,6 +11,7 @@ from typing import Final
 
 import torch
 
+from tasks.common.machine.memory import own_memory
 from tasks.common.machine.threads import prepare_cpu
 
 Step = Callable[[], object]
@@ -118,8 +118,6 @@ def _peak_here(make: Make, threads: int) -> float:
 
 def _resident() -> float:
     """Return the most memory that this process has had, in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux getrusage includes the peak of the parent process
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(found[1]) / 1024 if found else 0.0
+    if Path("/proc/self/status").exists():  # getrusage includes the parent process's peak there
+        return own_memory()[1] / MEBI
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBI  # macOS counts bytes

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.harness import Comparison, Measured
 from benchmarks.tables import markdown_table
-from tasks.common.files.atomic import replacing
+from tasks.common.report.curves import write_figure
 from tasks.common.report.run_folder import write_json, write_text
 
 Results = list[tuple[Comparison, dict[str, Measured]]]
@@ -86,5 +86,4 @@ def write(results: Results, folder: Path, *, facts: Mapping[str, Any]) -> None:
         for comparison, measured in results
     ]
     write_json(folder / "benchmark.json", {**facts, "comparisons": entries})
-    with replacing(folder / "benchmark.png") as partial:
-        figure(results).savefig(partial, format="png", dpi=110)
+    write_figure(figure(results), folder / "benchmark.png")

@@ -67,7 +67,6 @@ def _network(system: str, name: str, *, size: Size, freeze: int) -> FasterRCNN:
 
 
 def _losses(batch: int, size: Size, network: nn.Module) -> Tensor:
-    """Return the sum of the losses of a detector on random images."""
     height, width = size
     corners = torch.rand(batch, BOXES, 2) * torch.tensor([width * 0.8, height * 0.8])
     boxes = torch.cat([corners, corners + height * 0.15], dim=2).to(device())

@@ -14,11 +14,9 @@ from typing import Any, Final
 from weakref import finalize
 
 import torch
-from omegaconf import DictConfig
 
 from benchmarks.harness import Comparison
 from benchmarks.speed.steps import TrainingStep
-from tasks.common.run.config import Training
 from tasks.detection import assemble as detection
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
@@ -28,6 +26,7 @@ from tasks.segmentation.data.layouts.sample import write_sample as write_picture
 
 IMAGES: Final = 4  # of an epoch
 SIZE: Final = ("model.min_size=480", "model.max_size=640")  # of a detector's images
+FIXED: Final = ("backbone.weights=random", "backbone.norm=frozen_batch", "backbone.freeze=4")
 
 
 class Epoch:
@@ -36,18 +35,19 @@ class Epoch:
     def __init__(self, given: Sequence[str], *, detector: bool, small: bool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="keel-"))
         finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        overrides = [*given, f"feature_cache.folder={folder / 'cache'}"]
+        folders = f"data.root={folder / 'data'}", f"feature_cache.folder={folder / 'cache'}"
+        overrides = [*given, *FIXED, *folders]
         if small:
             overrides.append("backbone=resnet18")
         if detector:
             write_sample(folder / "data", images={"train": IMAGES, "val": 1, "test": 1}, size=480)
             overrides += [*SIZE, "data=coco", "recipe=finetune", "recipe.batch_size=2"]
-            parts: Any = detection.assemble(_configuration(DETECTION, folder, overrides))
+            parts: Any = detection.assemble(DETECTION.compose(overrides))
         else:
             write_pictures(folder / "data", images={"train": 6}, size=256)
             overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={IMAGES}"]
             overrides += ["model.norm=batch", "recipe.batch_size=4"]
-            parts = segmentation.assemble(_configuration(SEGMENTATION, folder, overrides))
+            parts = segmentation.assemble(SEGMENTATION.compose(overrides))
         network, trained = parts.module.network, parts.module.parameters()
         optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
         low = parts.setup.where.precision.value == "bf16-mixed"
@@ -91,14 +91,3 @@ def comparison(title: str, overrides: Sequence[str], *, small: bool) -> Comparis
         systems={name: partial(make, [*overrides, *how]) for name, how in caches.items()},
         memory=False,
     )
-
-
-def _configuration(training: Training, folder: Path, overrides: list[str]) -> DictConfig:
-    """Return the run of a case with four frozen stages and random weights."""
-    fixed = [
-        f"data.root={folder / 'data'}",
-        "backbone.weights=random",
-        "backbone.norm=frozen_batch",
-        "backbone.freeze=4",
-    ]
-    return training.compose([*overrides, *fixed])

@@ -15,8 +15,7 @@ from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
 
-FREEZES: Final = (0, 2, 4)
-"""How many stages are frozen in what is compared."""
+FREEZES: Final = (0, 2, 4)  # how many stages are frozen in what is compared
 
 
 class TrainingStep:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from backbones import UserError, norm_factory
 from benchmarks.tables import markdown_table
-from tasks.common.files.atomic import replacing
 from tasks.common.machine.machine import describe
 from tasks.common.machine.threads import prepare_cpu
+from tasks.common.report.curves import write_figure
 from tasks.common.report.run_folder import write_text
 
 KINDS: Final = ("plain", "residual")
@@ -256,8 +256,6 @@ def reproduce(plan: Plan, *, folder: Path, command: str, console: Console) -> No
     page = "\n\n".join(parts)
     console.print(Markdown(page))
     write_text(folder / "claims.md", f"{page}\n")
-    figures = {"gradients": gradients_figure(gradients), "degradation": training_figure(curves)}
-    for name, figure in figures.items():
-        with replacing(folder / f"{name}.png") as partial:
-            figure.savefig(partial, format="png", dpi=110)
+    write_figure(gradients_figure(gradients), folder / "gradients.png")
+    write_figure(training_figure(curves), folder / "degradation.png")
     console.print(f"written: gradients.png, degradation.png and claims.md in {folder}")

@@ -125,7 +125,6 @@ def _row(row: Facts) -> tuple[str, ...]:
 
 
 def _limits(names: list[str]) -> str:
-    """Return a line for each reason in `CANNOT` that holds for one of the names."""
     lines = []
     for pattern, reason in CANNOT.items():
         if matching := [f"`{name}`" for name in names if fnmatch(name, pattern)]:

@@ -15,6 +15,8 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".web
 _SEARCHED: Final = 20_000  # files below a folder, when a named one is missing
 # Left behind by file managers and archive tools, beside names with a leading dot.
 _LITTER: Final = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
+# Path's own raise for a name that is too long for the file system.
+_is_file, _is_folder = os.path.isfile, os.path.isdir
 
 
 def is_hidden(path: Path) -> bool:
@@ -147,20 +149,6 @@ def not_found(folder: Path, name: str, *, what: str) -> str:
 def is_there(path: Path) -> bool:
     """Return whether a path exists; False for one that is too long for the file system."""
     return _is_file(path) or _is_folder(path)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _similar(folder: Path, base: str) -> list[str]:

@@ -68,6 +68,7 @@ class DetectionEncoder(Encoder):
     def collate(entries: list[Entry]) -> FrozenBatch:
         """Return the batch of entries."""
         truths = [entry.truth for entry in entries]
+        height, width = torch.stack([t["padded"] for t in truths]).amax(dim=0).tolist()
         return FrozenBatch(
             features=batch_maps(entries),
             targets=[
@@ -75,10 +76,7 @@ class DetectionEncoder(Encoder):
                 for t in truths
             ],
             sizes=[(int(t["size"][0]), int(t["size"][1])) for t in truths],
-            padded=(
-                max(int(t["padded"][0]) for t in truths),
-                max(int(t["padded"][1]) for t in truths),
-            ),
+            padded=(height, width),
         )
 
     def pixels(self) -> list[int]:
