@@ -18,8 +18,7 @@ Step = Callable[[], object]
 """Does once what is measured. May have the attributes ``prepare`` (called before, not measured),
 ``network`` (its parameters are counted) and ``note`` (a cell of the table)."""
 
-Make = Callable[[], Step]
-"""Builds a system; a `functools.partial` of a module's function, so that it can be pickled."""
+Make = Callable[[], Step]  # builds a system; a partial of a module's function, to be pickled
 
 MEBI: Final = 2**20
 

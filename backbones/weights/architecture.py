@@ -13,8 +13,7 @@ from backbones.interface import Backbone
 from backbones.options import BackboneOptions
 from backbones.weights.unwrap import backbone_state
 
-Known = Mapping[str, Callable[[BackboneOptions], Backbone]]
-"""Builders of backbones by registered name."""
+Known = Mapping[str, Callable[[BackboneOptions], Backbone]]  # builders by registered name
 
 _Shapes = dict[str, tuple[int, ...]]
 

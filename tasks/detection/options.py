@@ -7,8 +7,7 @@ from backbones.errors import UserError
 from tasks.common.options.augment import probability, zoom
 from tasks.common.options.limits import Options, are_numbers, checked, choice, integer, number
 
-USUAL_LIMIT: Final = 100
-"""How many detections of a class COCO counts in an image, those of the highest scores."""
+USUAL_LIMIT: Final = 100  # detections of a class that COCO counts in an image, the best
 
 
 @dataclass(frozen=True, kw_only=True)

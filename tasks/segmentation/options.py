@@ -17,8 +17,7 @@ from tasks.common.options.limits import (
 )
 from tasks.common.options.run import RunOptions
 
-WIDTHS: Final = (256, 128, 64, 32, 16)
-"""Of the decoder's blocks, as in smp."""
+WIDTHS: Final = (256, 128, 64, 32, 16)  # of the decoder's blocks, as in smp
 
 ATTENTION: Final = ("none", "scse")
 UPSAMPLING: Final = ("nearest", "bilinear", "transposed")

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-Key = tuple[int, int]
-"""Epoch and index of a sample, from which a data set draws its random numbers."""
+Key = tuple[int, int]  # epoch and index of a sample, from which a data set draws its random numbers
 
-ASPECT_BINS: Final = (0.8, 1.25)
-"""Width / height at which portrait ends and landscape begins."""
+ASPECT_BINS: Final = (0.8, 1.25)  # Width / height at which portrait ends and landscape begins
 
 
 def draw_seed(seed: int, *position: int) -> int:

@@ -14,8 +14,7 @@ from backbones.choose import choose
 from backbones.errors import UserError
 from tasks.common.report.advice import advice
 
-Exif = Literal["apply", "refuse", "ignore"]
-"""What to do with an image that EXIF says is rotated; see `oriented`."""
+Exif = Literal["apply", "refuse", "ignore"]  # what to do with rotated images; see `oriented`
 
 UPRIGHT: Final = 1
 TAG: Final = 274  # of the orientation, in EXIF and in TIFF

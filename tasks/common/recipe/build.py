@@ -12,8 +12,7 @@ from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.recipe.stages import STAGES
 
-SMALL_BATCH = 8
-"""Below it batch statistics are too noisy to train with (Wu and He, arXiv:1803.08494, figure 1)."""
+SMALL_BATCH = 8  # below it batch statistics are too noisy (Wu and He, arXiv:1803.08494, figure 1)
 
 
 def build_chosen(

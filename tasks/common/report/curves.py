@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
 
-Series = dict[str, tuple[list[float], list[float]]]
-"""Steps or epochs, and values, by the metric's name."""
+Series = dict[str, tuple[list[float], list[float]]]  # steps or epochs, and values, by metric
 
 MOST_NAMED: Final = 8  # a longer legend helps no one
 SHARE_SMOOTHED: Final = 0.05  # of the points, averaged into one

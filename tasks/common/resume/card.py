@@ -70,8 +70,7 @@ class NetworkCard:
     NAMES: ClassVar[TaskNames]
     CLASS_ROWS: ClassVar[Mapping[str, int]]
     """Patterns of the tensors that have rows per class, and how many rows a class has."""
-    BACKGROUND: ClassVar[int] = 0
-    """How many outputs come before those of the first class."""
+    BACKGROUND: ClassVar[int] = 0  # how many outputs come before those of the first class
 
     backbone: str  # its registered name
     backbone_options: BackboneOptions  # how it was built

@@ -9,8 +9,7 @@ from tasks.common.files.paths import contents, listed
 
 BEST: Final = "best.ckpt"
 LAST: Final = "last.ckpt"
-PREVIOUS: Final = "previous.ckpt"
-"""The one before `LAST`, kept until the training has ended."""
+PREVIOUS: Final = "previous.ckpt"  # the one before `LAST`, kept until the training has ended
 
 
 def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:

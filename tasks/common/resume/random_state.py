@@ -10,8 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tasks.common.resume.position import begin, settle
 
-KEY: Final = "keel_random"
-"""Under which a checkpoint holds the state of each process."""
+KEY: Final = "keel_random"  # under which a checkpoint holds the state of each process
 
 
 def read_state() -> dict[str, Any]:

@@ -18,8 +18,7 @@ from tasks.common.recipe.build import build_chosen
 from tasks.common.resume.card import CardT, find_checkpoint, network_state, read_card, task_of
 from tasks.common.resume.checkpoints import BEST, LAST
 
-_BATCH_NORMS: Final = {"batch", "frozen_batch", "sync_batch"}
-"""Norms that have the same scale, shift and statistics."""
+_BATCH_NORMS: Final = {"batch", "frozen_batch", "sync_batch"}  # of one scale, shift and statistics
 
 _MAY_LACK: Final = ("*.num_batches_tracked", "deep_heads.*")
 """Tensors that only training needs: counters, and heads for deep supervision."""

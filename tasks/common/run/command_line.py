@@ -28,8 +28,7 @@ from tasks.common.run.help import help_text
 
 T = TypeVar("T")
 
-_FOR_USERS: Final = (UserError, OSError, FloatingPointError)
-"""Errors whose message says what to do; all others are bugs."""
+_FOR_USERS: Final = (UserError, OSError, FloatingPointError)  # whose text says what to do
 
 _TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")
 """Variables of the environment; any value but 0 shows the trace of every error."""

@@ -12,8 +12,7 @@ import tasks
 from backbones.errors import UserError
 from tasks.common.machine.options import ACCELERATORS
 
-Flags = Mapping[str, Mapping[str, Any]]
-"""Options by name, each with the arguments of `ArgumentParser.add_argument`."""
+Flags = Mapping[str, Mapping[str, Any]]  # options by name, with the arguments of `add_argument`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,8 +59,7 @@ class ImageFacts:
         return self.size[::-1] if self.orientation > 4 else self.size
 
 
-Facts = Mapping[Path, ImageFacts]
-"""The facts about each image file, by its path."""
+Facts = Mapping[Path, ImageFacts]  # the facts about each image file, by its path
 
 
 def scan(records: Iterable[ImageRecord]) -> Facts:

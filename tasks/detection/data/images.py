@@ -14,8 +14,7 @@ from tasks.common.images.orientation import check_exif, oriented
 from tasks.common.options.limits import is_finite
 from tasks.common.report.advice import advice
 
-Ends = tuple[float, float]
-"""The smallest and the largest number of an image."""
+Ends = tuple[float, float]  # the smallest and the largest number of an image
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,7 @@ from tasks.detection.options import DetectorOptions
 
 _ASPECT_RATIOS: Final = (0.5, 1.0, 2.0)
 _ROI_SIZE: Final = 7
-FEATURES: Final = ["c2", "c3", "c4", "c5"]
-"""The features that a pyramid can be built on."""
+FEATURES: Final = ["c2", "c3", "c4", "c5"]  # the features that a pyramid can be built on
 
 # RoIs are assigned to levels by their size, which takes a pyramid without gaps.
 _NEIGHBOURS: Final = [FEATURES[i:j] for i in range(4) for j in range(i + 1, 5)]

@@ -66,8 +66,7 @@ class PyramidRoIAlign(NoTorchScript, MultiScaleRoIAlign):  # type: ignore[misc]
         return _pyramid_roi_align(levels, boxes, self.exponents, grid)
 
 
-_Grid = tuple[int, int]
-"""Bins per side, and samples per bin and side."""
+_Grid = tuple[int, int]  # bins per side, and samples per bin and side
 
 
 @torch.fx.wrap  # one node in a graph of torch.fx, as torchvision's pooler is

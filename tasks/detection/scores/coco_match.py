@@ -19,8 +19,7 @@ IOUS: Final = np.linspace(0.5, 0.95, 10)
 AREAS: Final = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
 """All, small, medium and large, in square pixels; both ends belong to a range."""
 
-PAIRS_AT_ONCE: Final = 1 << 20
-"""How many pairs of boxes are compared at once; bounds the memory."""
+PAIRS_AT_ONCE: Final = 1 << 20  # how many pairs of boxes are compared at once; bounds the memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

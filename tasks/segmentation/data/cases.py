@@ -12,8 +12,7 @@ from backbones.errors import UserError
 from tasks.common.images.orientation import UPRIGHT
 from tasks.common.report.advice import advice
 
-IGNORE: Final = 255
-"""The label of a pixel that is neither learnt from nor scored."""
+IGNORE: Final = 255  # the label of a pixel that is neither learnt from nor scored
 
 _LARGEST: Final = 65535  # of mask values: masks are written with 16 bits at most
 _WHITE: Final = 0xFFFFFF

@@ -128,8 +128,7 @@ MISS_RATE: Final = Metric(
     best="lowest",
     shown="epoch",
 )
-LOGGED: Final = (*METRICS, MISS_RATE)
-"""What training logs of each class and of their mean."""
+LOGGED: Final = (*METRICS, MISS_RATE)  # what training logs of each class and of their mean
 
 
 def case_scores(

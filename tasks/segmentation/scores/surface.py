@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
-"""(H, W) or (D, H, W)."""
+Mask = NDArray[np.bool_]  # (H, W) or (D, H, W)
 
 Distances = NDArray[np.float64]
 """(S,): from each pixel of one surface to the nearest of the other, in the unit of the spacing."""

@@ -14,11 +14,9 @@ from backbones.errors import UserError
 from tasks.segmentation.data.cases import Labels
 from tasks.segmentation.options import InputOptions
 
-Network = Callable[[Tensor], Tensor]
-"""Maps (N, C, H, W) to logits (N, K, H, W)."""
+Network = Callable[[Tensor], Tensor]  # maps (N, C, H, W) to logits (N, K, H, W)
 
-FLIPS: Final = ((), (-1,), (-2,), (-2, -1))
-"""The axes to flip, for none, horizontal, vertical and both."""
+FLIPS: Final = ((), (-1,), (-2,), (-2, -1))  # axes to flip: none, horizontal, vertical, both
 
 SIGMA: Final = 1 / 8  # of the window's side; nnU-Net's (Isensee et al., arXiv:1904.08128)
 LEAST_WEIGHT: Final = 1e-3  # MONAI's; a corner alone would have 1e-7, lost beside a centre's 1

@@ -9,8 +9,7 @@ from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
 
-FEWEST: Final = 3
-"""Frozen stages; below that the prefix is cheap, and what it returns is large."""
+FEWEST: Final = 3  # frozen stages; below that the prefix is cheap, and what it returns is large
 
 
 def check_feature_cache(

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Place = tuple[int, int]
-"""View and index of a sample."""
+Place = tuple[int, int]  # view and index of a sample
 
 
 class Entry(NamedTuple):

@@ -35,8 +35,7 @@ from tasks.segmentation.data.layouts.folder import named_cases, refuse_unmatched
 from tasks.segmentation.data.masks.read import NNUNET
 
 _KEYS: Final = ("channel_names", "labels", "file_ending")
-_Files = dict[str, tuple[dict[int, Path], Path]]
-"""By case: the image file of each channel, and the label file."""
+_Files = dict[str, tuple[dict[int, Path], Path]]  # by case: images by channel, and the label
 
 
 def nnunet_cases(
