@@ -26,24 +26,14 @@ class FPN(NoTorchScript, nn.Module):
     R-CNN, footnote 2 there), or p6 and p7 by strided convolutions on p5 (RetinaNet,
     arXiv:1708.02002, footnote 2; on p5 instead of c5, as torchvision and detectron2 have it).
 
-    State-dict names are those of torchvision's ``FeaturePyramidNetwork``.
-
-    Args:
-        channels: Channels of each input feature by name ``c{k}``, finest first.
-        out_channels: Width of every level.
-        norm: A key of `backbones.layers.norm.NORMS`; with ``none`` the convolutions have a bias.
-        extra: Which levels follow the coarsest one: ``pool``, ``conv`` or ``none``.
-
-    Attributes:
-        levels: Names of the returned levels, finest first.
+    State-dict names are those of torchvision's ``FeaturePyramidNetwork``; `levels` are the names of
+    what it returns, finest first. ``norm`` is a key of `backbones.layers.norm.NORMS`; with ``none``
+    the convolutions have a bias. ``channels`` that are empty, or not by name ``c{k}``, finest
+    first, and an unknown ``norm`` or ``extra`` are a ValueError.
 
     Shape:
         - Input: ``{"c{k}": (N, channels["c{k}"], H / 2**k, W / 2**k)}``.
         - Output: ``{"p{k}": (N, out_channels, H / 2**k, W / 2**k)}``, finest first.
-
-    Raises:
-        ValueError: If ``channels`` is empty or not in that order, or ``norm`` or ``extra`` is
-            unknown.
     """
 
     def __init__(
@@ -104,21 +94,10 @@ def _coarsest(channels: Mapping[str, int]) -> int:
 
 
 class BackboneWithFPN(NoTorchScript, nn.Module):
-    """A backbone and the pyramid on top of it, as one image-to-pyramid module.
+    """A backbone and the pyramid on top of it: images (N, C, H, W) in, the levels of `FPN` out.
 
-    Args:
-        body: Its returned features are the pyramid's inputs.
-        fpn: Made for the channels of ``body``.
-
-    Attributes:
-        out_channels: Width of every level; torchvision's detectors read it.
-
-    Shape:
-        - Input: (N, C, H, W).
-        - Output: as `FPN`.
-
-    Raises:
-        ValueError: If ``body`` does not return the features that ``fpn`` was made for.
+    A ``body`` that does not return the features that ``fpn`` was made for is a ValueError.
+    torchvision's detectors read `out_channels`, the width of every level.
     """
 
     def __init__(self, body: Backbone, fpn: FPN) -> None:

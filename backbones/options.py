@@ -8,12 +8,9 @@ from backbones.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """What weights expect of an image: ``(image - mean) / std``, channels in RGB order.
+    """What weights expect of an image in [0, 1]: ``(image - mean) / std``, channels in RGB order.
 
-    Attributes:
-        mean: Per channel, for images in [0, 1].
-        std: Per channel, for images in [0, 1].
-        epsilon: Added to the variance in every batch norm.
+    ``epsilon`` is added to the variance in every batch norm.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)

@@ -30,21 +30,13 @@ class SmpEncoder(NoTorchScript, nn.Module):
     state dict. State dicts without a card load too. A backbone that is frozen already keeps its
     count of frozen stages.
     If the backbone has no feature of stride 2 (ConvNeXt), that map has no channels, as in smp's own
-    ``tu-`` encoders.
-
-    Args:
-        name: What `backbones.build_backbone` takes.
-        depth: How many features, from stride 2 on: 1 to 5.
-        output_stride: 32, or 16 or 8 to dilate the last stages instead of striding.
-        norm: A key of `backbones.NORMS`.
+    ``tu-`` encoders. ``depth`` is how many features there are, from stride 2 on: 1 to 5; the other
+    arguments are those of `backbones.build_backbone`. One that is out of range is a UserError, as
+    is a backbone without the strides 2, 4, 8, ... that smp's decoders take.
 
     Shape:
         - Input: (N, C, H, W).
         - Output: a list of the input and ``depth`` maps (N, out_channels[k], H / 2**k, W / 2**k).
-
-    Raises:
-        UserError: If ``depth`` or ``output_stride`` is out of range, or the backbone does not have
-            the strides 2, 4, 8, ... that smp's decoders take.
     """
 
     # smp's own tests read these.
@@ -89,8 +81,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the input and the features, finest first.
 
-        Raises:
-            UserError: If norm='frozen_batch' would fix statistics that were never trained.
+        It is a UserError if norm='frozen_batch' would fix statistics that were never trained.
         """
         if self._untrained:
             raise UserError(
@@ -109,11 +100,9 @@ class SmpEncoder(NoTorchScript, nn.Module):
     ) -> None:
         """Take images of another number of channels.
 
-        Args:
-            in_channels: Of the image.
-            pretrained: Whether to keep the weights and adapt the first convolution as in
-                `backbones.weights.load.adapt_first_conv`. Otherwise they are drawn again; with
-                norm='frozen_batch' the encoder then does not run until a state dict is loaded.
+        If ``pretrained`` the weights are kept, and the first convolution is adapted as in
+        `backbones.weights.load.adapt_first_conv`. Otherwise they are drawn again; with
+        norm='frozen_batch' the encoder then does not run until a state dict is loaded.
         """
         self._untrained = not pretrained and self._norm == "frozen_batch"
         if in_channels != self._in_channels:
@@ -226,10 +215,8 @@ class _AnyWeights(dict[str, Any]):
 def register_encoder(name: str, *, norm: str = "batch", encoder_name: str | None = None) -> str:
     """Make a backbone an encoder of smp, and return smp's name for it.
 
-    Args:
-        name: What `backbones.build_backbone` takes, ``timm/<name>`` included.
-        norm: A key of `backbones.NORMS`.
-        encoder_name: smp's name; ``keel-`` and ``name`` when None.
+    ``name`` and ``norm`` are those of `backbones.build_backbone`, ``timm/<name>`` included;
+    ``encoder_name`` is smp's name, ``keel-`` and ``name`` when None.
     """
     known = encoder_name or f"keel-{name}"
     smp_encoders.encoders[known] = {

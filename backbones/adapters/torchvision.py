@@ -18,19 +18,14 @@ class DetectionBackbone(BackboneWithFPN):
     are not torchvision's. Names in the state dict are torchvision's: ``body.`` and ``fpn.``, so
     that a checkpoint of ``fasterrcnn_resnet50_fpn`` loads strictly.
 
-    Args:
-        backbone: Returns three or four features; of one that returns c1 too, c1 is left out.
-        out_channels: Width of every level.
-        extra: ``pool`` adds a level named "pool" (Faster and Mask R-CNN); ``conv`` adds "p6" and
-            "p7" (RetinaNet and FCOS, on c3 to c5); ``none`` adds nothing.
+    The backbone returns three or four features; a c1 is left out, and one that returns no other is
+    a ValueError, as is an unknown ``extra``. ``pool`` adds a level named "pool" (Faster and Mask
+    R-CNN); ``conv`` adds "p6" and "p7" (RetinaNet and FCOS, on c3 to c5); ``none`` adds nothing.
 
     Shape:
         - Input: (N, C, H, W).
         - Output: ``{"0": (N, out_channels, H / 4, W / 4), ..., "pool": ...}``, finest first; from
           "0" on whatever the first stride is.
-
-    Raises:
-        ValueError: If the backbone returns no feature but c1, or ``extra`` is unknown.
 
     >>> import torch
     >>> from backbones import build_backbone

@@ -37,13 +37,7 @@ NORMS: Final[dict[str, NormFactory]] = {
 
 
 def norm_factory(name: str) -> NormFactory:
-    """Return the factory of a norm.
-
-    Args:
-        name: A key of `NORMS`.
-
-    Raises:
-        ValueError: If the name is unknown.
+    """Return the factory of a norm, a key of `NORMS`; any other name is a ValueError.
 
     >>> norm_factory("instance")(8).weight.shape
     torch.Size([8])

@@ -18,15 +18,11 @@ from backbones.weights.hub import timm_file
 
 
 def build_timm(name: str, options: BackboneOptions) -> "TimmBackbone":
-    """Build ``timm/<name>``; `backbones.build_backbone` calls this by our entry point.
+    """Build ``timm/<name>``, such as ``resnet18`` or ``resnet18.a1_in1k``.
 
-    Args:
-        name: A model of timm, such as ``resnet18`` or ``resnet18.a1_in1k``.
-        options: ``norm`` takes ``batch``, for whatever norms the model comes with, or
-            ``frozen_batch``, for its batch norms with fixed statistics.
-
-    Raises:
-        UserError: If the model is unknown, or cannot be built like that.
+    `backbones.build_backbone` calls this by our entry point. ``norm`` takes ``batch``, for whatever
+    norms the model comes with, or ``frozen_batch``, for its batch norms with fixed statistics. A
+    model that is unknown, or cannot be built like that, is a UserError.
     """
     model = _known(name)
     if options.init != BackboneOptions.init or options.deformable:

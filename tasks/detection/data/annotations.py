@@ -35,29 +35,18 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """One split of a detection data set, images without boxes included.
+    """One split of a detection data set, images without boxes included."""
 
-    Attributes:
-        source: The file or folder it was read from, for messages.
-        classes: Names of the K classes; label k is ``classes[k - 1]``, 0 is the background.
-        category_ids: The data set's own id of each class, in the same order.
-        truth: The COCO dictionary that the evaluator compares with; it has crowd regions, and no
-            degenerate boxes.
-        cleaned: How many annotations were changed, by reason, such as ``{"no area": 2}``.
-        one_based: Whether the coordinates of Pascal-VOC files were read as counting from 1.
-        image_folder: What the names of the images are relative to; None where each lies.
-        warnings: Of its content, a sentence each.
-    """
-
-    source: Path
-    classes: Sequence[str]
-    category_ids: Sequence[int]
+    source: Path  # the file or folder it was read from, for messages
+    classes: Sequence[str]  # K names; label k is ``classes[k - 1]``, 0 is the background
+    category_ids: Sequence[int]  # the data set's own id of each class, in the same order
     images: Sequence[ImageRecord]
+    # the COCO dictionary that the evaluator compares with: crowd regions too, no degenerate boxes
     truth: Mapping[str, Any]
-    cleaned: Mapping[str, int]
-    one_based: bool = True
-    image_folder: Path | None = None
-    warnings: Sequence[str] = ()
+    cleaned: Mapping[str, int]  # how many annotations were changed, by reason: {"no area": 2}
+    one_based: bool = True  # whether coordinates of Pascal-VOC files were read as counting from 1
+    image_folder: Path | None = None  # what images' names are relative to; None where each lies
+    warnings: Sequence[str] = ()  # of its content, a sentence each
     reading: Reading = field(default_factory=Reading)
 
     @property

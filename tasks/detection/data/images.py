@@ -19,18 +19,12 @@ Ends = tuple[float, float]  # the smallest and the largest number of an image
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How image files become 8 bits, in training and ever after; those of 8 bits stay as they are.
+    """How image files become 8 bits, in training and after it; those of 8 bits stay as they are."""
 
-    Attributes:
-        exif: ``apply`` turns images upright, and boxes lie on the upright image; ``ignore`` uses
-            the stored pixels; ``refuse`` stops.
-        range: Which other numbers become 0 and 255, linearly; empty to refuse such files.
-        clipped: Whether numbers outside of the range are cut off; else their file is refused.
-    """
-
+    # apply turns images upright, where the boxes lie; ignore uses the stored pixels; refuse stops
     exif: str = "refuse"
-    range: tuple[float, ...] = ()
-    clipped: bool = False
+    range: tuple[float, ...] = ()  # which others become 0 and 255, linearly; empty refuses them
+    clipped: bool = False  # whether numbers outside of it are cut off; else their file is refused
 
     def __post_init__(self) -> None:
         check_exif(self.exif)

@@ -16,23 +16,16 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """One annotated object, with a label in 1..K.
+    """One annotated object."""
 
-    Attributes:
-        bbox: x, y, width, height in pixels, from the left and upper edge of the image. A box that
-            was drawn from right to left has a negative width.
-        ignored: Scored as a COCO crowd region, and not trained on.
-        area: In square pixels; None for that of the box.
-        stored: The four numbers as the file has them, which tell its format; None for ``bbox``.
-        outlined: Whether the file has no box, and this one was drawn around the outline.
-    """
-
-    label: int
+    label: int  # in 1..K
+    # x, y, width, height in pixels, from the left and upper edge of the image; the width is
+    # negative where a box was drawn from right to left
     bbox: Box
-    ignored: bool = False
-    area: float | None = None
-    stored: Box | None = None
-    outlined: bool = False
+    ignored: bool = False  # scored as a COCO crowd region, and not trained on
+    area: float | None = None  # in square pixels; None for that of the box
+    stored: Box | None = None  # the file's four numbers, which tell its format; None for ``bbox``
+    outlined: bool = False  # whether the file has an outline alone, around which the box was drawn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

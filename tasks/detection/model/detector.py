@@ -18,14 +18,10 @@ class Detector(nn.Module):
     With images and targets, in training mode, it returns its losses by name. With images alone, in
     eval mode, it returns for each ``boxes`` (B, 4), ``labels`` (B,) in 1..K and ``scores`` (B,),
     best first. Images are (C, H, W) in [0, 1], boxes are xyxy in pixels of the given image.
-
-    Attributes:
-        backbone: Its ``body`` is the `Backbone` whose stages can be frozen, ``fpn`` the rest.
-        transform: torchvision's, which normalises and resizes images.
     """
 
-    backbone: BackboneWithFPN
-    transform: Any
+    backbone: BackboneWithFPN  # its ``body`` is the `Backbone` whose stages can be frozen
+    transform: Any  # torchvision's, which normalises and resizes images
 
     def losses_of(
         self, levels: dict[str, Tensor], images: ImageList, targets: list[dict[str, Any]]

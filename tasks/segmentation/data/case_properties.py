@@ -24,15 +24,7 @@ class MaskFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts(MaskFacts):
-    """What was seen of a case of the shape (D, H, W) and, as `MaskFacts` says, of its masks.
-
-    Attributes:
-        blank: Whether the image is of one value, as empty slices are.
-        digest: Equal for equal images.
-        turned: How many of image and mask have an EXIF orientation other than upright.
-        coloured: Whether a gray or RGB image is in colour; None if it is of another kind.
-        stored_channels: Of the image file, if they are others than ``channels``, which are used.
-    """
+    """What was seen of a case of the shape (D, H, W) and, as `MaskFacts` says, of its masks."""
 
     shape: tuple[int, int, int]
     channels: int
@@ -41,12 +33,12 @@ class CaseFacts(MaskFacts):
     unit: str
     flat: bool
     class_pixels: tuple[int, ...]
-    blank: bool
-    digest: str
+    blank: bool  # whether the image is of one value, as empty slices are
+    digest: str  # equal for equal images
     mask_digest: str
-    turned: int = 0
-    coloured: bool | None = None
-    stored_channels: int | None = None
+    turned: int = 0  # how many of image and mask have an EXIF orientation other than upright
+    coloured: bool | None = None  # of a gray or RGB image; None if it is of another kind
+    stored_channels: int | None = None  # of the file, if others than ``channels``, which are used
 
 
 def mask_facts(name: str, files: Sequence[MaskFile]) -> MaskFacts:

@@ -33,27 +33,18 @@ Labels = NDArray[np.uint8]
 class ClassTable:
     """The classes of a data set, and the mask values that stand for them.
 
-    Attributes:
-        names: Of the K classes, in the order of the network's outputs.
-        values: Of each class: a value belongs to one class where classes exclude each other.
-            Otherwise a class is all pixels with one of its values or, in a mask file of its own,
-            all that are not 0.
-        exclusive: Whether every pixel has exactly one class (softmax), or any number (sigmoid).
-        ignored: Mask values of pixels that are neither trained on nor scored.
-        inferred: Whether the table was made from the masks because none was given.
-        colours: Whether values are colours, 0xRRGGBB, in place of numbers.
-        threshold: Mask values from it on are read as 255, others as 0; None reads them as they are.
-        source: Where the classes are named, for messages.
+    A value belongs to one class where classes exclude each other. Otherwise a class is all pixels
+    with one of its values or, in a mask file of its own, all that are not 0.
     """
 
-    names: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
-    exclusive: bool = True
-    ignored: tuple[int, ...] = ()
-    inferred: bool = False
-    colours: bool = False
-    threshold: float | None = None
-    source: str = field(default="data.classes", compare=False)
+    names: tuple[str, ...]  # of the K classes, in the order of the network's outputs
+    values: tuple[tuple[int, ...], ...]  # of each class
+    exclusive: bool = True  # whether a pixel has one class (softmax), or any number (sigmoid)
+    ignored: tuple[int, ...] = ()  # values of pixels that are neither trained on nor scored
+    inferred: bool = False  # whether the table was made from the masks because none was given
+    colours: bool = False  # whether values are colours, 0xRRGGBB, in place of numbers
+    threshold: float | None = None  # values from it on are read as 255, others as 0, if given
+    source: str = field(default="data.classes", compare=False)  # what names them, for messages
 
     @property
     def own_files(self) -> bool:
@@ -72,21 +63,14 @@ class ClassTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How the (first) image file lies on disk, so that a mask of it can be written in the same way.
-
-    Attributes:
-        spacing: Between slices, rows and columns (D, H, W), in ``unit``: ``mm`` or ``px``.
-        axis: Which axis of the RAS orientation the slices lie along; None for a flat image.
-        orientation: The EXIF orientation of a flat image, 1 to 8.
-        turned: Whether the pixels were turned upright by it.
-    """
+    """How the (first) image file lies on disk, so that a mask of it can be written like that."""
 
     source: Path
-    spacing: tuple[float, float, float]
-    unit: str
-    axis: int | None
-    orientation: int = UPRIGHT
-    turned: bool = False
+    spacing: tuple[float, float, float]  # between slices, rows and columns (D, H, W), in ``unit``
+    unit: str  # ``mm`` or ``px``
+    axis: int | None  # of the RAS orientation, along which slices lie; None for a flat image
+    orientation: int = UPRIGHT  # EXIF's, of a flat image, 1 to 8
+    turned: bool = False  # whether the pixels were turned upright by it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,23 +92,18 @@ class Case:
 class CaseSet:
     """Cases with their classes.
 
-    Attributes:
-        source: Where they come from, for messages.
-        axis: Which axis of a volume its slices lie along: 0, 1 or 2 of the RAS orientation, or -1
-            for the one with the largest spacing (the last among equals).
-        notes: What a user should know of how it was read, a sentence each.
-        exif: What to do with rotated images; see `tasks.common.images.orientation.oriented`.
-        channels: What gray and RGB images are converted to (`channels.fitted`); None if they are of
-            other kinds, or not read yet.
+    The slices of a volume lie along its ``axis``: 0, 1 or 2 of the RAS orientation, or -1 for the
+    one with the largest spacing (the last among equals).
     """
 
-    source: str
+    source: str  # where they come from, for messages
     cases: tuple[Case, ...]
     classes: ClassTable
     axis: int = -1
     channel_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    exif: str = "refuse"
+    notes: tuple[str, ...] = ()  # what a user should know of how it was read, a sentence each
+    exif: str = "refuse"  # what to do with rotated images, see `oriented`
+    # what gray and RGB images are converted to (`fitted`); None for other kinds, or not read yet
     channels: int | None = None
 
     def __post_init__(self) -> None:

@@ -31,12 +31,8 @@ _INPUT: Final = ("normalisation", "window", "neighbours")
 class SegmenterCard(NetworkCard):
     """What a checkpoint says of its segmenter, in plain values, with nothing left to ``auto``.
 
-    Attributes:
-        channels: Of an image, before neighbouring slices are added.
-        axis: Which axis of a volume the slices lie along; see `CaseSet`.
-        exif: As of `CaseSet`. Checkpoints that do not say used images as stored.
-        gray_or_rgb: Whether flat images are gray or RGB, and those of the other kind become like
-            them. Checkpoints that do not say take no other kind.
+    Checkpoints that do not say so used images as stored (``exif``), and take no gray images in
+    place of RGB, or the other way round (``gray_or_rgb``).
     """
 
     NAMES = TaskNames(
@@ -47,13 +43,13 @@ class SegmenterCard(NetworkCard):
     )
     CLASS_ROWS = {"segmentation_head.*": 1, "deep_heads.*": 1}  # noqa: RUF012 (a constant)
 
-    channels: int
+    channels: int  # of an image, before neighbouring slices are added
     options: UNetOptions
     classes: ClassTable
     input: InputOptions
-    axis: int
-    exif: str = "ignore"
-    gray_or_rgb: bool = False
+    axis: int  # of a volume, along which its slices lie; see `CaseSet`
+    exif: str = "ignore"  # as of `CaseSet`
+    gray_or_rgb: bool = False  # whether flat images of either kind become like those of training
 
     @property
     def class_names(self) -> tuple[str, ...]:

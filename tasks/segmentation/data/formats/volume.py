@@ -32,21 +32,16 @@ _DAMAGE: Final = (
 class VolumeType:
     """How one type of volume files is read and written.
 
-    Attributes:
-        suffixes: In small letters.
-        load: Returns the numbers, as `voxels` takes them, and the affine.
-        affine: Returns the affine without reading the numbers.
-        save: Writes a mask (X, Y, Z) to the first path, in the geometry of the second, the image.
-        written: The suffix of a mask for that of its image, where they differ.
-        scale: Returns what the header does to the stored numbers, for a message; may be empty.
+    ``load`` returns the numbers, (X, Y) or (X, Y, Z, ...), and the affine; ``save`` writes a mask
+    (X, Y, Z) to the first path, in the geometry of the second, the image.
     """
 
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...]  # in small letters
     load: Callable[[Path], tuple[NDArray[Any], Affine]]
-    affine: Callable[[Path], Affine]
+    affine: Callable[[Path], Affine]  # without reading the numbers
     save: Callable[[NDArray[Any], Path, Path], None]
-    written: Mapping[str, str] = field(default_factory=dict)
-    scale: Callable[[Path], str] = lambda _: ""
+    written: Mapping[str, str] = field(default_factory=dict)  # a mask's suffix, by another image's
+    scale: Callable[[Path], str] = lambda _: ""  # what the header does to the numbers, in words
 
     def read(self, path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
         """Return (C, D, H, W) in the numbers that the file means, and how it lies on disk.

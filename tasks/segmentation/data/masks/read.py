@@ -33,23 +33,16 @@ _BITS: Final = 2**31
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFile:
-    """(D, H, W) of whole numbers or colours 0xRRGGBB from a mask file, stored as ``dtype``.
-
-    Attributes:
-        rounded: How many pixels were not whole numbers, but nearly so.
-        min_is_white: Whether the smallest number means white.
-        alpha_tells: Whether it has an alpha channel, which is not read, that does not follow from
-            the values.
-    """
+    """(D, H, W) of whole numbers or colours 0xRRGGBB from a mask file, stored as ``dtype``."""
 
     path: Path
     values: Numbers
     geometry: Geometry
     dtype: str
-    rounded: int
+    rounded: int  # how many pixels were not whole numbers, but nearly so
     palettes: tuple[UsedPalette, ...]
-    min_is_white: bool
-    alpha_tells: bool
+    min_is_white: bool  # whether the smallest number means white
+    alpha_tells: bool  # whether alpha, which is not read, does not follow from the values
 
 
 @dataclass(frozen=True, kw_only=True)
