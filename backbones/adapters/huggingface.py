@@ -179,7 +179,6 @@ class KeelBackbone(BackboneMixin, PreTrainedModel):  # type: ignore[no-untyped-c
             )
 
     def _build_source(self, missing: Mapping[str, Tensor]) -> Backbone:
-        """Return a backbone that has the values of missing tensors."""
         config, weights = self.config, self.config.weights
         names = {id(tensor): name for name, tensor in _tensors(self.body).items()}
         frozen = [m for stage in self.body.stages()[: config.freeze] for m in stage]

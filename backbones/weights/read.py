@@ -94,7 +94,6 @@ def _read(path: Path) -> Any:  # noqa: ANN401 (whatever it holds)
 
 
 def _parts(index: Path) -> dict[str, Any]:
-    """Return the tensors of all files that an index names."""
     table = json.loads(index.read_text("utf-8")).get("weight_map", {})
     found: dict[str, Any] = {}
     for name in sorted(set(table.values())):
@@ -105,7 +104,6 @@ def _parts(index: Path) -> dict[str, Any]:
 
 
 def _json(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the object that a text holds, if it holds one."""
     with suppress(ValueError):
         if isinstance(value := json.loads(text), dict):
             yield value

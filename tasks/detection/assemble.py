@@ -22,6 +22,8 @@ from tasks.detection.options import AugmentOptions, DetectorOptions
 
 _FROZEN = 2  # stem and c2, as in detectron2 and torchvision
 
+_Setup = Setup[DetectorCard, AugmentOptions]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts(RunParts):
@@ -56,7 +58,7 @@ def assemble(cfg: DictConfig) -> Parts:
     )
     size = _decoded_size(splits, cached=bool(setup.cache.views)) * card.in_channels
     loading = choose_loading(setup.options, setup.where, size=size, once="image")
-    data = _data(setup, splits, card, loading=loading)
+    data = _data(setup, splits, card, loading)
     decides = {"augment": asdict(setup.augment), "seed": setup.seed}
     encoder = DetectionEncoder(network, splits.train, decides=decides)
     setup.cache_features(data, encoder)
@@ -79,11 +81,7 @@ def _decoded_size(splits: Splits, *, cached: bool) -> int:
 
 
 def _data(
-    setup: Setup[DetectorCard, AugmentOptions],
-    splits: Splits,
-    card: DetectorCard,
-    *,
-    loading: Loading,
+    setup: _Setup, splits: Splits, card: DetectorCard, loading: Loading
 ) -> DetectionDataModule:
     return DetectionDataModule(
         train=splits.train,

@@ -44,7 +44,6 @@ def _class_fact(classes: ClassTable) -> str:
 
 
 def _split_fact(part: CheckedCases, classes: ClassTable) -> str:
-    """Return counts and the share of every class."""
     slices = sum(case.shape[0] for case in part.facts)
     counted = np.sum([case.class_pixels for case in part.facts], axis=0)
     pixels = sum(int(np.prod(case.shape)) for case in part.facts)

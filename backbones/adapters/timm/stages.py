@@ -79,7 +79,6 @@ def _classifier(model: Any) -> set[str]:  # noqa: ANN401
 
 
 def _info(model: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Return what timm says of each feature."""
     return list(getattr(model.feature_info, "info", model.feature_info))
 
 

@@ -76,7 +76,6 @@ def _read(source: TiffFile, *, stored: bool) -> FlatImage:
 
 
 def _lossy(page: TiffPage, source: TiffFile) -> str:
-    """Return the kind of the first strip if its compression is lossy."""
     if int(page.compression) not in _MAY_BE_LOSSY:
         return ""
     source.filehandle.seek(page.dataoffsets[0])

@@ -64,7 +64,6 @@ def curves_figure(
 
 
 def _panels(table: Mapping[str, list[float]], scores: Sequence[str]) -> dict[str, Series]:
-    """Return the series of each panel that has any."""
     losses = _series(table, "step", lambda name: "loss" in name and name.startswith("train/"))
     losses |= _series(table, "step", lambda name: "loss" in name and name.startswith("val/"))
     checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))

@@ -51,7 +51,6 @@ def audit_only(parts: RunParts, *, title: str, facts: Mapping[str, str], folder:
 
 
 def _step(parts: RunParts, frozen: int) -> Audit:
-    """Take a step on a copy with so many stages frozen."""
     names = {id(module): name for name, module in parts.module.named_modules()}
     module = deepcopy(parts.module)
     backbone = cast(Backbone, module.get_submodule(names[id(parts.backbone)]))

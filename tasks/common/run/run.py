@@ -194,7 +194,6 @@ def _print_end(outcome: Outcome) -> None:
 
 
 def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:
-    """End a run of which something failed after the training."""
     failed = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in ending.faults.items())
     folder = outcome.folder / "checkpoints"
     text = f"training has ended, and what follows failed in part ({failed}). "

@@ -118,7 +118,6 @@ def _mixed_order(boxes: _Boxes) -> NDArray[Any]:
 
 
 def _other_reading(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> str | None:
-    """Return the first other format in which the boxes fit."""
     for name, rows in _FORMATS.items():
         xyxy = boxes @ rows.T
         ordered = (xyxy[:, :2] < xyxy[:, 2:]).all(axis=1)
@@ -128,7 +127,6 @@ def _other_reading(boxes: _Boxes, sizes: NDArray[np.float64], declared: str) -> 
 
 
 def _suspicions(xyxy: _Boxes, sizes: NDArray[np.float64], outside: NDArray[Any]) -> list[str]:
-    """Return what may be wrong about boxes of which most fit."""
     found = []
     if outside.sum() > 1 and outside.mean() >= _FEW:
         found.append(

@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backbones.errors import UserError
+from tasks.common.data.duplicates import pixel_digest
 from tasks.common.files.paths import is_there, listed, not_found
 from tasks.common.images.orientation import DONE, UPRIGHT, exif_advice
 from tasks.common.machine.threads import cores
@@ -164,15 +163,8 @@ def _facts(path: Path) -> ImageFacts:
         orientation=orientation,
         dtype=str(pixels.dtype),
         extremes=(0.0, 255.0) if pixels.dtype == np.uint8 else extremes(pixels),
-        digest=_digest(pixels),
+        digest="" if pixels.min() == pixels.max() else pixel_digest(pixels),
     )
-
-
-def _digest(pixels: NDArray[Any]) -> str:
-    if pixels.min() == pixels.max():
-        return ""
-    shape = repr((pixels.shape, pixels.dtype)).encode()
-    return blake2b(shape + np.ascontiguousarray(pixels).tobytes(), digest_size=16).hexdigest()
 
 
 def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:

@@ -1,6 +1,5 @@
 """Check every case before a run: which cannot be used, and what a user should know."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from backbones.errors import UserError
-from tasks.common.data.duplicates import Seen, duplicates
+from tasks.common.data.duplicates import Seen, duplicates, pixel_digest
 from tasks.common.files.paths import listed
 from tasks.common.images.orientation import UPRIGHT, RotatedError, exif_advice
 from tasks.common.report.advice import advice
 from tasks.common.report.terminal import with_progress
 from tasks.segmentation.data.case_properties import CaseFacts, mask_facts
-from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Image, Labels
+from tasks.segmentation.data.cases import IGNORE, Case, CaseSet, ClassTable, Labels
 from tasks.segmentation.data.channels import common_channels, is_coloured
 from tasks.segmentation.data.formats.files import check_same_grid, read_image
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
@@ -126,8 +125,8 @@ def _facts(case: Case, case_set: CaseSet) -> CaseFacts:
         flat=geometry.unit == "px" and depth == 1,
         class_pixels=_class_pixels(labels, case_set.classes),
         blank=bool(image.min() == image.max()),
-        digest=_digest(image[:1] if coloured is False else image),
-        mask_digest=_digest(labels),
+        digest=pixel_digest(image[:1] if coloured is False else image),
+        mask_digest=pixel_digest(labels),
         turned=sum(found.orientation != UPRIGHT for found in (geometry, masks[0].geometry)),
         coloured=coloured,
     )
@@ -173,8 +172,3 @@ def _class_pixels(labels: Labels, classes: ClassTable) -> tuple[int, ...]:
     else:
         counts = (labels == 1).sum(axis=(1, 2, 3))
     return tuple(int(count) for count in counts)
-
-
-def _digest(pixels: Image | Labels) -> str:
-    shape = str((pixels.shape, pixels.dtype)).encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -199,7 +199,6 @@ class FeatureCache:
         return entry
 
     def _rounded(self, entry: Entry) -> Entry:
-        """Return an entry in the precision in which it is kept."""
         dtype = _DTYPES.get(self.options.dtype)
         if dtype is None:
             return entry
