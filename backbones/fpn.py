@@ -22,14 +22,15 @@ _EXTRA: Final[dict[str, int]] = {"pool": 1, "conv": 2, "none": 0}
 class FPN(NoTorchScript, nn.Module):
     """A top-down pathway with lateral connections.
 
-    Source: Lin et al., arXiv:1612.03144, figure 3. Extra levels: p6 by subsampling p5 (Faster
-    R-CNN, footnote 2 there), or p6 and p7 by strided convolutions on p5 (RetinaNet,
-    arXiv:1708.02002, footnote 2; on p5 instead of c5, as torchvision and detectron2 have it).
+    Source: Lin et al., arXiv:1612.03144, figure 3. ``extra``: ``pool`` adds p6 by subsampling p5
+    (Faster R-CNN, footnote 2 there), ``conv`` p6 and p7 by strided convolutions on p5 (RetinaNet,
+    arXiv:1708.02002, footnote 2; on p5 instead of c5, as torchvision and detectron2 have it),
+    ``none`` nothing. State-dict names are those of torchvision's
+    ``FeaturePyramidNetwork``; `levels` are the names of what is returned, finest first.
 
-    State-dict names are those of torchvision's ``FeaturePyramidNetwork``; `levels` are the names of
-    what it returns, finest first. ``norm`` is a key of `backbones.layers.norm.NORMS`; with ``none``
-    the convolutions have a bias. ``channels`` that are empty, or not by name ``c{k}``, finest
-    first, and an unknown ``norm`` or ``extra`` are a ValueError.
+    ``channels`` are those of each input feature by name ``c{k}``, finest first. ``norm`` is a key
+    of `backbones.layers.norm.NORMS`; with ``none`` the convolutions have a bias. Anything else is
+    a ValueError, as are no channels at all.
 
     Shape:
         - Input: ``{"c{k}": (N, channels["c{k}"], H / 2**k, W / 2**k)}``.

@@ -40,8 +40,8 @@ class VolumeType:
     load: Callable[[Path], tuple[NDArray[Any], Affine]]
     affine: Callable[[Path], Affine]  # without reading the numbers
     save: Callable[[NDArray[Any], Path, Path], None]
-    written: Mapping[str, str] = field(default_factory=dict)  # a mask's suffix, by another image's
-    scale: Callable[[Path], str] = lambda _: ""  # what the header does to the numbers, in words
+    written: Mapping[str, str] = field(default_factory=dict)  # a mask's suffix by its image's
+    scale: Callable[[Path], str] = lambda _: ""  # what the header does to them, for a message
 
     def read(self, path: Path, *, axis: int) -> tuple[NDArray[Any], Geometry]:
         """Return (C, D, H, W) in the numbers that the file means, and how it lies on disk.
