@@ -74,6 +74,8 @@ def test_a_careless_box_among_large_objects_is_told_of():
         "1 of 4 boxes fit no image as [x, y, width, height], such as [20, 15, 190, 80] in an image "
         "of 200x100, while they fit as [x1, y1, x2, y2]"
     )
+    with refuses("1 of 1 boxes fit no image"):
+        judge(boxes[3:], [[200, 100]], stored="xywh")
 
 
 def test_what_one_careless_annotator_does_is_not_refused():
