@@ -155,7 +155,7 @@ def _prepare(
     for pattern, count in _fresh(backbone, given).items():
         converted.append(f"{count} tensors {pattern} are not in the file and keep initial values")
     have, want = (_in_channels(state[first_conv]) for state in (given, expected))
-    if have not in (0, want):
+    if have not in (0, want) and given[first_conv].ndim == expected[first_conv].ndim:
         given[first_conv] = adapt_first_conv(given[first_conv], want)
         converted.append(f"{first_conv} from {have} to {want} input channels")
     conventions = Conventions() if images is None else images.conventions()

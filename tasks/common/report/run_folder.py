@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,11 +58,18 @@ def write_environment(folder: Path) -> None:
             "command": shlex.join([Path(sys.executable).name, *sys.argv]),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "python": sys.version.split()[0],
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": {name: _version(name) for name in _PACKAGES},
             "git": git_state(Path(__file__).parent),
             **describe(),
         },
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # on PYTHONPATH
+        return "not installed"
 
 
 def git_state(folder: Path) -> dict[str, str | list[str]]:

@@ -89,6 +89,10 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
             r"(.|\n)*  stem    5 of    6 tensors\n  c2     24 of   24 tensors$",
         ),
         (
+            lambda state: state | {"conv1.weight": torch.zeros(64, 1, 7, 7, 7)},
+            r"such as conv1\.weight \(64, 1, 7, 7, 7\) instead of \(64, 3, 7, 7\)\.",
+        ),
+        (
             lambda state: state | {"layer1.0.se.weight": torch.zeros(1), "mask": torch.zeros(1)},
             r"2 unexpected, such as layer1\.0\.se\.weight, mask\.",
         ),
@@ -97,7 +101,16 @@ def test_the_backbone_of_a_keel_detector_is_loaded_with_its_preprocessing(theirs
             r"weights\.pth does not hold weights of 'resnet18': expected a st",
         ),
     ],
-    ids=["lost", "lost statistics", "no stem", "shape", "dimensions", "unexpected", "no tensors"],
+    ids=[
+        "lost",
+        "lost statistics",
+        "no stem",
+        "shape",
+        "dimensions",
+        "volumes",
+        "unexpected",
+        "no tensors",
+    ],
 )
 def test_a_file_that_does_not_fit_changes_nothing(shallow, save, change, message):
     refused(build(), save(change(shallow)), message)

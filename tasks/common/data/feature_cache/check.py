@@ -18,22 +18,38 @@ def check_feature_cache(
     """Raise if a cache cannot give what the run would compute."""
     frozen = [m for stage in backbone.stages()[: backbone.frozen] for m in stage]
     gated = any(isinstance(module, Gate) for stage in frozen for module in stage.modules())
-    reasons = {
-        f"takes at least {FEWEST} frozen stages, and {backbone.frozen} are frozen: add "
-        f"backbone.freeze={FEWEST} or more": backbone.frozen < FEWEST,
-        "takes stages that stay frozen: leave out recipe.unfreeze and recipe.frozen_until": (
-            recipe.thaws
+    reasons = [
+        (
+            backbone.frozen < FEWEST,
+            f"takes at least {FEWEST} frozen stages, and {backbone.frozen} are frozen: add "
+            f"backbone.freeze={FEWEST} or more",
         ),
-        "takes frozen stages without gates, whose shares are part of the loss and the log; "
-        "take another backbone": gated,
-        f"takes at most as many views as there are epochs, {recipe.epochs}: the others would "
-        "never be seen; take fewer": cache.views > recipe.epochs,
-        "runs the backbone from its frozen stages on, which trainer.compile=true does not "
-        "compile; leave out trainer.compile": options.compile,
-        f"takes trainer.devices=1, got {options.devices}: each process sees other images in "
-        "each epoch; take one": options.devices > 1,
-    }
-    for why, holds in reasons.items():
+        (
+            recipe.thaws,
+            "takes stages that stay frozen: leave out recipe.unfreeze and recipe.frozen_until",
+        ),
+        (
+            gated,
+            "takes frozen stages without gates, whose shares are part of the loss and the log; "
+            "take another backbone",
+        ),
+        (
+            cache.views > recipe.epochs,
+            f"takes at most as many views as there are epochs, {recipe.epochs}: the others would "
+            "never be seen; take fewer",
+        ),
+        (
+            options.compile,
+            "runs the backbone from its frozen stages on, which trainer.compile=true does not "
+            "compile; leave out trainer.compile",
+        ),
+        (
+            options.devices > 1,
+            f"takes trainer.devices=1, got {options.devices}: each process sees other images in "
+            "each epoch; take one",
+        ),
+    ]
+    for holds, why in reasons:
         if holds:
             raise UserError(
                 f"feature_cache.views={cache.views} {why}, or leave out feature_cache.views."

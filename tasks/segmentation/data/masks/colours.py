@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,8 +68,8 @@ def colour_advice(colours: Mapping[int, int], *, can_name: bool = True) -> str:
     most = [colour for colour, _ in Counter(colours).most_common(_SHOWN)]
     shown = ", ".join(f"{colour_text(colour)} ({colours[colour]} pixels)" for colour in most)
     rest = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
-    number = count(1)
-    names = [f"class{next(number)}" if colour else BACKGROUND for colour in most]  # to be changed
+    others = [colour for colour in most if colour]
+    names = [f"class{others.index(c) + 1}" if c else BACKGROUND for c in most]  # to be changed
     table = ", ".join(f'{n}: "{colour_text(c)}"' for n, c in zip(names, most, strict=True))
     more = ", ..." if rest else ""
     turn = "Turn them into class values."

@@ -104,10 +104,11 @@ def test_the_environment_is_the_command_the_versions_and_the_machine(tmp_path, m
     import torch
 
     monkeypatch.setattr("sys.argv", ["scripts/train_det.py", "data.root=/my data"])
+    monkeypatch.setattr("tasks.common.report.run_folder._PACKAGES", ("torch", "no-such-package"))
     write_environment(tmp_path)
     read = json.loads((tmp_path / "environment.json").read_text())
     assert read["command"].endswith(" scripts/train_det.py 'data.root=/my data'")
     assert read["python"] == ".".join(map(str, sys.version_info[:3]))
     assert read["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert "not installed" not in read["versions"].values()
+    assert read["versions"]["no-such-package"] == "not installed"
     assert {"started", "git", "machine", "gpu"} < set(read)

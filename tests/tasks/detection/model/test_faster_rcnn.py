@@ -246,3 +246,15 @@ def test_torchscript_is_refused_in_plain_words():
     for module in (detector, detector.roi_heads.box_roi_pool):
         with pytest.raises(RuntimeError, match=r"^torch.jit.script cannot express the code of "):
             torch.jit.script(module)
+
+
+def test_a_detector_trains_its_rpn_on_windows():
+    """Its maps have 640 cells, the windows of 4 anchors 36."""
+    detector = small(proposals=20).train()
+    detector.rpn.fg_bg_sampler.batch_size_per_image = 4
+    kept = []
+    boxes = torch.tensor([[8.0, 8.0, 40.0, 40.0]])
+    at = detector.rpn.head.at
+    detector.rpn.head.at = lambda level, cells: kept.append(len(cells)) or at(level, cells)
+    detector([torch.rand(3, 64, 64)], [{"boxes": boxes, "labels": torch.tensor([1])}])
+    assert sum(kept) == 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from tasks.detection.model.rpn import FullRPNHead, SampledRPN
 
@@ -27,7 +27,7 @@ def networks(depth, samples=8):
     theirs = RegionProposalNetwork(
         AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * 3),
         FullRPNHead(6, 3, conv_depth=depth),
-        *(0.7, 0.3, samples, 0.5, limits, limits, 0.7),
+        *(0.6, 0.2, samples, 0.25, limits, limits, 0.6, 0.3),
     ).double()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -56,7 +56,7 @@ def trained(rpn, boxes=BOXES):
 
 
 @pytest.mark.parametrize(
-    ("depth", "samples"), [(1, 4), (1, 50), (2, 4), (2, 20), (3, 4), (3, 10), (1, 256)]
+    ("depth", "samples"), [(1, 8), (1, 50), (2, 8), (2, 20), (3, 8), (3, 10), (1, 256)]
 )
 def test_losses_proposals_and_gradients_are_torchvisions(depth, samples):
     theirs, ours = networks(depth, samples)
@@ -64,6 +64,55 @@ def test_losses_proposals_and_gradients_are_torchvisions(depth, samples):
     for kind in range(3):
         torch.testing.assert_close(found[kind], expected[kind], rtol=1e-9, atol=1e-12)
     assert all(gradient.abs().sum() > 0 for gradient in expected[2].values())
+
+
+def hook(head):
+    head.conv[0].register_full_backward_hook(lambda *_: None)
+
+
+def spectral(head):
+    torch.nn.utils.parametrizations.spectral_norm(head.conv[0][0])
+
+
+def adapter(head):
+    """A layer as LoRA adds them, beside the convolution."""
+
+    class Adapted(torch.nn.Conv2d):
+        def __init__(self):
+            super().__init__(6, 6, 3, padding=1)
+            self.beside = torch.nn.Conv2d(6, 6, 3, padding=1)
+
+        def forward(self, maps):
+            return super().forward(maps) + self.beside(maps)
+
+    head.conv[0][0] = Adapted().double()
+
+
+@pytest.mark.parametrize("change", [hook, spectral, adapter])
+def test_a_head_that_is_not_plain_is_called_as_torchvisions_is(change):
+    theirs, ours = networks(1)
+    change(theirs.head)
+    ours.head = copy.deepcopy(theirs.head)
+    expected, found = trained(theirs), trained(ours)
+    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[2], expected[2], rtol=0, atol=0)
+
+
+def test_under_autocast_every_weight_has_torchvisions_gradient_in_float32():
+    pair = [rpn.float() for rpn in networks(1)]
+    results = []
+    for rpn in pair:
+        images, maps, targets = inputs()
+        maps = {name: x.float() for name, x in maps.items()}
+        targets = [{"boxes": t["boxes"].float()} for t in targets]
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, losses = rpn.train()(images, maps, targets)
+        assert {loss.dtype for loss in losses.values()} == {torch.float32}
+        sum(losses.values()).backward()
+        results.append([losses, {name: p.grad for name, p in rpn.named_parameters()}])
+    torch.testing.assert_close(results[1], results[0], rtol=0.02, atol=0.02)
+    assert all(gradient.abs().max() > 0 for gradient in results[0][1].values())
 
 
 def test_images_without_boxes_train_the_scores_alone():
@@ -84,10 +133,14 @@ def test_proposals_of_inference_are_torchvisions():
 
 
 @pytest.mark.parametrize(("samples", "kept"), [(50, False), (60, True)])
-def test_activations_of_whole_maps_are_kept_only_where_these_are_small(samples, kept):
+def test_activations_of_whole_maps_are_kept_only_where_these_are_small(samples, kept, monkeypatch):
     """The maps have 1512 cells, the windows of 3 images 27 times ``samples``."""
-    _, ours = networks(1, samples)
-    seen = []
-    ours.head.conv.register_forward_hook(lambda *call: seen.append(call[2].requires_grad))
-    trained(ours)
-    assert seen == [kept] * len(STRIDES)
+    whole, seen = RPNHead.forward, []
+
+    def spy(head, maps):
+        seen.append(torch.is_grad_enabled())
+        return whole(head, maps)
+
+    monkeypatch.setattr(RPNHead, "forward", spy)
+    trained(networks(1, samples)[1])
+    assert seen == [kept]
