@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 OURS = {"backbones", "tasks", "benchmarks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.errors"],
-    ["backbones.choose", "backbones.options", "backbones.plugins"],
+    ["backbones.choose", "backbones.names", "backbones.options", "backbones.plugins"],
     ["backbones.layers"],
     ["backbones.interface"],
     ["backbones.fpn", "backbones.resnet"],

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backbones.errors import UserError
+from backbones.names import NORM_NAMES
 from tasks.common.options.augment import probability, zoom
 from tasks.common.options.limits import Options, are_numbers, checked, choice, integer, number
 
@@ -42,7 +43,7 @@ class DetectorOptions(Options, group="model"):
     head_width: int = integer(1024, least=1)
     features: tuple[str, ...] = ("c2", "c3", "c4", "c5")
     fpn_channels: int = integer(256, least=1)
-    fpn_norm: str = "none"
+    fpn_norm: str = choice("none", NORM_NAMES)
     anchor_sizes: tuple[int, ...] = checked(
         (32, 64, 128, 256, 512),
         "sizes above 0",
@@ -77,12 +78,12 @@ class AugmentOptions(Options, group="augment"):
         flip: Probability of a horizontal flip. 0 if left and right mean something.
         vertical_flip: Probability of a vertical flip, for images without an up, such as
             microscopy.
-        color_jitter: Strength s of changes of colour, in [0, 1): brightness, contrast and
+        color_jitter: Strength s of changes of colour: brightness, contrast and
             saturation are multiplied by a factor from [1 - s, 1 + s], the hue is turned by up to s
             / 4 of the circle. A gray image gets the first two.
         scale: Lowest and highest zoom about the centre; above 1 crops, below 1 pads with gray.
             The size of the image stays.
-        shift: Largest move in each direction, as a fraction of the side, in [0, 1).
+        shift: Largest move in each direction, as a fraction of the side.
     """
 
     flip: float = probability(0.5)
@@ -100,9 +101,9 @@ class DataOptions(Options, group="data"):
         fractions: Shares of train, val and test where the data set has no val, stratified by class;
             their sum is 1, and that of test may be 0. If the data set has a test split, train and
             val share the rest.
-        seed: Of that division.
-        group: Images that must not be divided: a regular expression that finds their common part
-            in the file name, such as '(video\d+)_'. Splits that the data set has are checked too.
+        seed: Seed of that random split.
+        group: Regular expression for what images of one split share in their file names, such as
+            '(video\d+)_'. Splits that the data set has are checked too.
         exif: What is done about images that are rotated by their EXIF orientation: apply, refuse or
             ignore (docs/data.md).
         range: What becomes 0 and 255 of images of more than 8 bits, such as [0, 4095]; empty for

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backbones.errors import UserError
+from backbones.names import NORM_NAMES
 from tasks.common.data.splits import check_fractions
 from tasks.common.options.augment import probability, zoom
 from tasks.common.options.limits import (
@@ -44,7 +45,7 @@ class UNetOptions(Options, group="model"):
         image_skip: Whether the last block, at the image's resolution, sees the image itself.
     """
 
-    norm: str = "auto"
+    norm: str = choice("auto", ("auto", *NORM_NAMES))
     deep_supervision: bool = False
     attention: str = choice("none", ATTENTION)
     upsampling: str = choice("nearest", UPSAMPLING)
@@ -82,7 +83,7 @@ class InputOptions(Options, group="input"):
         patches: Patches of an epoch; 0 takes one of each slice, but 200 at least, so that few
             images make no shorter training.
         foreground: Share of patches in which a class other than the background is certain to be.
-        overlap: Overlap of neighbouring windows in inference, in [0, 1).
+        overlap: Share of a window that the next one overlaps, in inference.
         flips: Whether the logits are averaged over the flips of the image.
     """
 
@@ -164,7 +165,7 @@ class AugmentOptions(Options, group="augment"):
         elastic: Mean shift of a pixel by an elastic deformation that is smooth over some 10 pixels
             (Simard et al., 2003), in pixels; half of the patches are deformed.
         brightness: Largest shift, in units of the normalised image (about its std).
-        contrast: Largest change s of the contrast, in [0, 1): differences from the mean are
+        contrast: Largest change s of the contrast: differences from the mean are
             multiplied by a factor from [1 - s, 1 + s].
         noise: Largest std of Gaussian noise, in units of the normalised image.
     """

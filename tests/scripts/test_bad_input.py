@@ -36,7 +36,7 @@ UNDONE = {  # by task: options, message
     ],
     "segmentation": [
         ("recipe.unfreeze={c5:1} recipe.epochs=2", UNFREEZE),
-        ("model.norm=grop", "unknown norm 'grop'; did you mean 'group'"),
+        ("model.norm=grop", "unknown model.norm 'grop'; did you mean 'group'"),
         ("input.patch=[60,64]", r"takes multiples of 32, .* got \[60, 64\]"),
         ("data.root=/nowhere", "root '/nowhere' does not exist"),
         ("data.val=[vali_*]", "data.val .*'vali_\\*'.* none of the 8"),
@@ -66,7 +66,7 @@ def test_an_error_is_one_line_on_stderr_and_the_exit_code_is_1(task, tmp_path):
     line = [sys.executable, SCRIPTS / task.script, *line]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: unknown norm 'v3'")
+    assert done.stderr.startswith("error: unknown backbone.norm 'v3'")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

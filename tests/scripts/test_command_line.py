@@ -86,6 +86,10 @@ def test_a_mistake_in_an_option_of_every_task_is_named(task, argument, message):
         # The keys are those of the group that was chosen.
         ("detection", "data=coco data.trian=b", r"did you mean 'data.train'\?$"),
         ("detection", "data=coco", r"^data.root is not given; add data.root=... to the command"),
+        ("detection", "data=coco data.root=", "^data.root is not given"),
+        ("detection", "backbone.weights=imagnet", "'imagnet'; did you mean 'imagenet'"),
+        ("detection", "backbone.norm=grop", "unknown backbone.norm 'grop'; did you mean 'group'"),
+        ("detection", "backbone.conventions=cafe", "conventions takes a name .*, got 'cafe'"),
         ("detection", "augment.vertcal_flip=0.5", "did you mean 'augment.vertical_flip'?"),
         ("detection", "augment.shift=far", "'far' of type 'str' could not be converted to Float"),
         ("detection", "model.head=v3", "unknown model.head 'v3'"),

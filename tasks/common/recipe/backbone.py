@@ -1,8 +1,12 @@
 """The ``backbone`` group of the configuration."""
 
+import os
+import re
 from dataclasses import dataclass
 
-from tasks.common.options.limits import Options, checked, integer
+from backbones.choose import choose
+from backbones.names import CONVENTION_NAMES, INIT_NAMES, NORM_NAMES, WEIGHT_TAGS
+from tasks.common.options.limits import Options, checked, choice, integer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class BackboneChoice(Options, group="backbone"):
         init: How random weights are drawn, ``he``, ``zero_last``, ``scaled`` or ``auto``; ``auto``
             is ``zero_last`` where the backbone can do that, and its own way where not.
         deformable: Stages, such as c4 and c5, whose 3x3 convolutions are deformable.
-        deformable_version: Of deformable convolutions: 1 learns offsets, 2 masks as well.
+        deformable_version: Version of deformable convolutions: 1 learns offsets, 2 masks as well.
     """
 
     name: str
@@ -37,15 +41,27 @@ class BackboneChoice(Options, group="backbone"):
         "a tag such as imagenet, a file, or random",
         lambda value: value != "",  # an unset shell variable
     )
-    conventions: str | None = None
-    norm: str = "auto"
+    conventions: str | None = checked(
+        None,
+        f"a name ({', '.join(CONVENTION_NAMES)})",
+        CONVENTION_NAMES.__contains__,
+        also={None: "null"},
+    )
+    norm: str = choice("auto", ("auto", *NORM_NAMES))
     freeze: int | str = integer("auto", least=0, also={"auto": "auto"})
     in_channels: int | None = None
-    output_stride: int = 32
+    output_stride: int = checked(32, "32, 16 or 8", (32, 16, 8).__contains__)
     drop_path: float = 0.0
-    init: str = "he"
+    init: str = choice("he", ("auto", *INIT_NAMES))
     deformable: tuple[str, ...] = ()
-    deformable_version: int = 2
+    deformable_version: int = checked(2, "1 or 2", (1, 2).__contains__)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        text = self.weights or ""
+        is_word = re.fullmatch(r"[a-z]\w*", text) is not None and not os.path.lexists(text)
+        if is_word and not self.name.startswith("timm/"):
+            choose(dict.fromkeys(WEIGHT_TAGS), text, what="backbone.weights, if it is no file,")
 
     @property
     def loaded(self) -> bool:

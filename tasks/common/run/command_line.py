@@ -66,7 +66,8 @@ def check_overrides(training: Training, arguments: Sequence[str]) -> None:
     cfg = _composed(training, arguments)
     if any(_SHOWS.fullmatch(argument) for argument in arguments):
         return
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
+    empty = {"data.root"} if cfg.data.get("root") == "" else set()  # an unset shell variable
+    if missing := sorted(OmegaConf.missing_keys(cfg) | empty):
         raise UserError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
     training.check(cfg)
 

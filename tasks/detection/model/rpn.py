@@ -81,8 +81,8 @@ class SampledRPN(RegionProposalNetwork):  # type: ignore[misc]
     or a module of the head is not plain torch. Losses and gradients equal torchvision's up to
     rounding, and no activation of the head is kept.
 
-    Under autocast this relies on torch to cast a weight anew for the pass with gradients, as it does
-    since PyTorch's pull request 165068; ``test_rpn.py`` checks it.
+    Under autocast this relies on torch to cast a weight anew for the pass with gradients, as it
+    does since PyTorch's pull request 165068; ``test_rpn.py`` checks it.
     """
 
     @classmethod

@@ -174,8 +174,11 @@ def print_summary(title: str, summary: Mapping[str, Mapping[str, float]], *, uni
     rows = {"mean of classes" if key == "mean" else key: row for key, row in summary.items()}
     scores = {key: [row.get(m.name, math.nan) for m in METRICS] for key, row in rows.items()}
     counts = {
-        key: [*(int(row[count.name]) for count in COUNTS), row[MISS_RATE.name]]
-        for key, row in rows.items()
+        "all classes" if key == "mean" else key: [
+            *(int(row[count.name]) for count in COUNTS),
+            row[MISS_RATE.name],
+        ]
+        for key, row in summary.items()
     }
     print_scores(title, headings(unit), scores)
     print_scores("Cases, by class", [count.heading for count in (*COUNTS, MISS_RATE)], counts)

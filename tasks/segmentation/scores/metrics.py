@@ -116,7 +116,7 @@ METRICS: Final = (
 # Of the cases, by whether a class is in the truth and in the prediction.
 COUNTS: Final = (
     Metric("n_cases", lambda there, found: True, heading="cases"),  # noqa: ARG005
-    Metric("n_valid", lambda there, found: there or found, heading="n_valid"),
+    Metric("n_valid", lambda there, found: there or found, heading="scored"),
     Metric("n_truth", lambda there, found: there, heading="with it"),  # noqa: ARG005
     Metric("false_alarms", lambda there, found: found and not there, heading="false alarms"),
     Metric("missed", lambda there, found: there and not found, heading="missed"),

@@ -48,7 +48,7 @@ def coco_parts(
         test: Annotation file of the test split, if there is one.
         train_images: Image folder of the training split.
         val_images: Image folder of the validation split; None for that of the training split.
-        test_images: As ``val_images``.
+        test_images: Folder of the test images; None for that of training.
         classes: Class names that fix the labels, such as those of a checkpoint.
     """
     base = existing_folder(Path(root), what="root")

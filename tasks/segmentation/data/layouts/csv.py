@@ -51,8 +51,9 @@ def csv_cases(
     Args:
         root: The folder that paths are relative to.
         file: The CSV file, within ``root``.
-        classes: As of `folder_cases`.
-        threshold: As of `folder_cases`.
+        classes: Names of mask values or colours, such as {0: background, 255: cell}; None for all
+            values that occur in the masks.
+        threshold: Mask values from it on become 255, others 0; None reads them as they are.
     """
     base = existing_folder(Path(root), what="root")
     source = existing_file(base / file, what="CSV file")

@@ -38,16 +38,16 @@ def folder_cases(
         root: The folder that the other paths are relative to.
         images: Folder of the images.
         masks: Folder of the masks.
-        classes: What mask values or colours stand for, see `table_of`; None for the values that
-            occur in the masks, all of which are read then.
+        classes: Names of mask values or colours, such as {0: background, 255: cell}, see
+            `table_of`; None for the values that occur in the masks, all of which are read then.
         threshold: Mask values from it on become 255, others 0, as noisy masks of two levels need
             it; None reads them as they are.
         mask_suffix: What each mask has after the image's name, such as ``_manual``; other files are
             skipped, and images and masks may be in one folder. None finds it out.
         patient: A regular expression with one group, the patient, that is found in every name,
             such as ``(\w+)_\d+``; None if every case is its own patient.
-        axis: Which axis slices lie along, as `CaseSet.axis` says; a file that is no volume is
-            refused then. None takes flat images too, and cuts volumes as -1 does.
+        axis: Axis of volumes that slices are cut along: 0, 1 or 2 (x, y or z), or -1 for the one of
+            the largest spacing; 2D files are refused then. None takes these too, and is -1 else.
     """
     base = existing_folder(Path(root), what="root")
     folder = base / masks

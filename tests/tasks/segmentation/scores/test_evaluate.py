@@ -145,9 +145,9 @@ def test_the_tables_show_every_class_and_the_mean(folders, capsys, monkeypatch):
     rows = [line.split() for line in lines]
     assert ["Dice", "IoU", "precision", "recall", "HD95", "px", "NSD"] in [row[:7] for row in rows]
     counts = ["4", "3", "2", "1", "1", "0.500"]
-    for name in (["cell"], ["mean", "of", "classes"]):
+    for name, together in ((["cell"], ["cell"]), (["mean", "of", "classes"], ["all", "classes"])):
         assert [*name, f"{2 / 9:.3f}"] in [row[: len(name) + 1] for row in rows]
-        assert [*name, *counts] in rows
+        assert [*together, *counts] in rows
 
 
 def test_the_layout_of_nnunet_is_matched_by_case(tmp_path):

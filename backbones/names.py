@@ -1,0 +1,33 @@
+"""The names that options take, without what they stand for: importing this imports no torch."""
+
+from typing import Final
+
+NORM_NAMES: Final = (
+    "batch",
+    "frozen_batch",
+    "sync_batch",
+    "group",
+    "instance",
+    "layer2d",
+    "none",
+)
+"""The keys of `backbones.layers.norm.NORMS`."""
+
+INIT_NAMES: Final = ("he", "zero_last", "scaled")
+"""The keys of `backbones.resnet.init.INITS`."""
+
+CONVENTION_NAMES: Final = (
+    "imagenet",
+    "imagenet_bgr",
+    "inception",
+    "caffe",
+    "detectron",
+    "radimagenet",
+    "swav",
+    "none",
+    "none_255",
+)
+"""The keys of `backbones.weights.conventions.CONVENTIONS`."""
+
+WEIGHT_TAGS: Final = ("imagenet", "imagenet_v1", "imagenet_v2", "random")
+"""What ``weights`` takes beside files, addresses and torchvision's own tags."""
