@@ -216,7 +216,7 @@ def test_any_backbone_and_pyramid_train(name):
         ({"anchor_sizes": (0, 32)}, r"anchor_sizes takes sizes above 0, got \[0, 32\]"),
         ({"score_threshold": 1.0}, "model.score_threshold takes a number from 0 to below 1"),
         ({"head": "v3"}, "unknown model.head 'v3'; Known: v1, v2"),
-        ({"fpn_norm": "bn"}, "unknown norm 'bn'"),
+        ({"fpn_norm": "bn"}, "unknown model.fpn_norm 'bn'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
