@@ -134,7 +134,7 @@ def _lines(text: str, source: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _checked(source: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
     place = f"{source}, line 1"
-    if double := [column for column in columns if columns.count(column) > 1]:
+    if double := [column for column in dict.fromkeys(columns) if columns.count(column) > 1]:
         raise UserError(f"{place}: column {double[0]!r} is there twice. Remove one.")
     images, masks = (
         [c for c in columns if c == what or (c.startswith(f"{what}:") and c != f"{what}:")]
