@@ -29,5 +29,9 @@ CONVENTION_NAMES: Final = (
 )
 """The keys of `backbones.weights.conventions.CONVENTIONS`."""
 
-WEIGHT_TAGS: Final = ("imagenet", "imagenet_v1", "imagenet_v2", "random")
-"""What ``weights`` takes beside files, addresses and torchvision's own tags."""
+WEIGHT_TAGS: Final = {
+    "imagenet": "IMAGENET1K_V1",
+    "imagenet_v1": "IMAGENET1K_V1",
+    "imagenet_v2": "IMAGENET1K_V2",
+}
+"""Our tags of weights, and torchvision's names for the same weights."""

@@ -14,16 +14,10 @@ from torchvision.models import get_model_weights
 
 from backbones.choose import choose
 from backbones.errors import UserError
+from backbones.names import WEIGHT_TAGS
 from backbones.plugins import timms_name
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.download import fetch, fetch_published
-
-_TAGS: Final = {
-    "imagenet": "IMAGENET1K_V1",
-    "imagenet_v1": "IMAGENET1K_V1",
-    "imagenet_v2": "IMAGENET1K_V2",
-}
-"""Our tags, and torchvision's names for the same weights."""
 
 HUB_NAMES: Final = (
     "model.safetensors",
@@ -114,7 +108,7 @@ def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 
             f"no weights are published for {name!r}, got {tag!r}; give a file, such as "
             f"/path/to/file.pth, or timm:{timms_name(name)} where timm has it."
         ) from None
-    known = {ours: full for ours, full in _TAGS.items() if full in published}
+    known = {ours: full for ours, full in WEIGHT_TAGS.items() if full in published}
     known |= {full: full for full in published}
     return published[choose(known, tag, what=f"weights of {name}")]
 

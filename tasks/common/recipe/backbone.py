@@ -60,8 +60,8 @@ class BackboneChoice(Options, group="backbone"):
         super().__post_init__()
         text = self.weights or ""
         is_word = re.fullmatch(r"[a-z]\w*", text) is not None and not os.path.lexists(text)
-        if is_word and not self.name.startswith("timm/"):
-            choose(dict.fromkeys(WEIGHT_TAGS), text, what="backbone.weights, if it is no file,")
+        if is_word and "/" not in self.name:  # a family may have tags of its own
+            choose({**WEIGHT_TAGS, "random": ""}, text, what="backbone.weights, if it is no file,")
 
     @property
     def loaded(self) -> bool:

@@ -37,9 +37,9 @@ class FullRPNHead(RPNHead):  # type: ignore[misc]
 
     def is_plain(self) -> bool:
         """Return whether `at` does what the modules do: none is hooked, changed or replaced."""
-        modules = [m for m in self.conv.modules() if isinstance(m, nn.Conv2d)]
-        return not any(watched(m) for m in self.modules()) and all(
-            type(m) is nn.Conv2d and "forward" not in vars(m) for m in modules
+        kinds = [[type(m) for m in block.children()] for block in self.conv]
+        return all(kind == [nn.Conv2d, nn.ReLU] for kind in kinds) and not any(
+            watched(m) or "forward" in vars(m) for m in self.modules()
         )
 
     def at(self, level: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,9 +62,8 @@ def _windows(level: Tensor, cells: Tensor, *, radius: int) -> tuple[Tensor, Tens
     _, channels, height, width = level.shape
     reach = torch.arange(-radius, radius + 1, device=cells.device)
     rows, columns = cells[:, 1, None] + reach, cells[:, 2, None] + reach  # (P, K)
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
-        :, None
-    ]
+    in_rows, in_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    inside = in_rows[:, :, None] & in_columns[:, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     index = (cells[:, :1, None] * height + rows[:, :, None]) * width + columns[:, None]
     table = level.permute(0, 2, 3, 1).reshape(-1, channels)
