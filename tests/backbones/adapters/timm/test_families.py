@@ -24,7 +24,8 @@ def test_a_feature_depends_on_its_own_stage_and_none_after_it(name):
         assert len(stages) == numbers[-1] + 1
         gaps = set(range(1, len(stages))) - set(numbers)
         assert not any(stages[gap] for gap in gaps)
-        assert stages[0]
+        assert stages[0] or name == "csatv2"  # its stem is a cosine transform, without parameters
+        stages = [[p for p in stage if p.requires_grad] for stage in stages]  # EfficientViM has one
         for number, (key, value) in zip(numbers, maps.items(), strict=True):
             assert value.shape[1] == backbone.channels[key]
             assert 0.7 < size[1] / value.shape[2] / backbone.strides[key] < 1.4
