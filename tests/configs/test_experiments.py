@@ -29,8 +29,9 @@ ALIKE = [
     *("debug=one_step", "backbone.weights=random", "recipe.batch_size=2"),
     *("trainer.threads=1", "trainer.accelerator=cpu", "trainer.precision=32"),
 ]
+QUICK = {"detection": "bccd_r18", "segmentation": "wbc_r18"}
 EXPERIMENTS = [
-    (task, file.stem)
+    pytest.param(task, file.stem, marks=[pytest.mark.slow] * (file.stem != QUICK[task]))
     for task, training in TRAININGS.items()
     for file in sorted(training.configs.glob("experiment/*.yaml"))
 ]

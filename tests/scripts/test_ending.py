@@ -75,6 +75,7 @@ def test_a_test_that_fails_leaves_report_and_best_checkpoint(ended, patch, run, 
     assert found["best epoch"] in (1, 2)
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_before_the_test_is_named(ended, patch, run, segmentation):
     image = min((segmentation.root / "images").glob("test_*"))
     away = image.with_name("away")
@@ -116,7 +117,9 @@ def test_a_report_that_cannot_be_written_takes_nothing_else_along(ended, run, mo
     check_all_but(run, "metrics.json")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_in_the_test_ends_it_with_the_report(ended, patch, run, best, number):
     patch("test_step", lambda *_: os.kill(os.getpid(), number))
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
@@ -129,6 +132,7 @@ def test_a_signal_in_the_test_ends_it_with_the_report(ended, patch, run, best, n
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_not_named(ended, patch, run, best, segmentation):
     end, last = segmentation.module.on_fit_end, best.with_name("last.ckpt")
     patch("on_fit_end", lambda self: (end(self), best.unlink()))
@@ -145,6 +149,7 @@ def fail_at(monkeypatch, segmentation):
     return partial(at_call, monkeypatch, segmentation.module)
 
 
+@pytest.mark.slow
 def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, fail_at, run):
     """The third step is in the middle of the second epoch: it is validated after the training."""
     fail_at("on_validation_epoch_start", 2, unreadable)
@@ -178,6 +183,7 @@ def test_a_run_folder_that_is_gone_does_not_hide_the_error(ended, fail_at, run):
     assert "the best checkpoint so far is" not in printed.out
 
 
+@pytest.mark.slow
 def test_a_detector_says_what_to_score_it_on(ended, run, best, detection, monkeypatch):
     monkeypatch.setattr(detection.module, "test_step", memory)
     monkeypatch.setattr("tasks.detection.run.draw_predictions", full)

@@ -5,6 +5,7 @@ import torch
 
 from tests.scripts.conftest import finished, read_json, rows
 
+SLOW_TOO = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
 THAW = (
     *("backbone.freeze=5", "recipe.epochs=2", "recipe.unfreeze={c5: 1}"),
     *("recipe.ema=0.5", "recipe.label_smoothing=0.1", "recipe.lr_decay=0.5", "recipe.restarts=1"),
@@ -26,6 +27,7 @@ def moved(before, after):
     return found
 
 
+@pytest.mark.parametrize("task", SLOW_TOO, indirect=True)
 def test_a_stage_thaws_and_the_average_is_kept(task, tmp_path, capsys):
     start = task.parts(tmp_path / "r", *THAW).module.state_dict()
     run = task.train(tmp_path / "r", *THAW)
@@ -92,6 +94,7 @@ def test_a_compiled_backbone_learns_as_an_eager_one(detection, tmp_path):
     assert compiled == pytest.approx(eager, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_pictures")
 def test_a_feature_cache_found_again_changes_no_loss(segmentation, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")

@@ -129,10 +129,9 @@ def step_of(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
 
 
-LAYOUTS = (
-    *(coloured_with_a_folder_per_class, seven_channels_of_16_bits_in_a_table),
-    *(nnunet_of_four_channels, volumes_stored_in_another_order),
-)
+SLOW = coloured_with_a_folder_per_class, seven_channels_of_16_bits_in_a_table
+SLOW += (volumes_stored_in_another_order,)
+LAYOUTS = nnunet_of_four_channels, *(pytest.param(f, marks=pytest.mark.slow) for f in SLOW)
 
 
 @pytest.mark.usefixtures("_no_pictures")

@@ -137,6 +137,7 @@ def test_a_folder_that_holds_a_run_is_not_written_to(trained, detection):
     assert (run / "config.yaml").read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_pictures")
 def test_an_automatic_batch_size_leaves_the_run_of_that_number(segmentation, tmp_path, capsys):
     """40 patches make 20 steps of 2; the trial before leaves no trace in the weights."""

@@ -1,5 +1,7 @@
 """Both tasks on one backbone of each kind: a training step, and a checkpoint saved and read."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -14,18 +16,19 @@ from tasks.segmentation.model.card import SegmenterCard, load_segmenter
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 KINDS = [
     ("resnet18", {"deformable": ("c4", "c5"), "drop_path": 0.1}),
-    ("resnet18", {"deformable": ("c3",), "deformable_version": 1, "init": "scaled"}),
-    ("resnet18", {"output_stride": 16}),
-    ("resnet34_zero_pad", {}),
-    ("res2net50_26w_4s", {}),
+    slow("resnet18", {"deformable": ("c3",), "deformable_version": 1, "init": "scaled"}),
+    slow("resnet18", {"output_stride": 16}),
+    slow("resnet34_zero_pad", {}),
+    slow("res2net50_26w_4s", {}),
     ("resnetv2_18", {"init": "zero_last"}),
     ("resnet20_cifar", {}),
     ("dynamic_resnet18", {}),
 ]
 NAMES = ("resnet18d", "cbam_resnet18", "resnetv2_110_cifar")
-KINDS += [pytest.param(name, {}, marks=pytest.mark.slow) for name in NAMES]
+KINDS += [slow(name, {}) for name in NAMES]
 
 
 def built(name, options, **more):
@@ -124,8 +127,13 @@ def test_a_segmenter_with_deformable_stages_is_read_back():
     same(twin, network, torch.rand(1, 1, 64, 64))
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["paths", "timms_names"])
-@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize(
+    ("task", "old"),
+    [
+        *(("detection", True), ("segmentation", False)),
+        *(slow("detection", False), slow("segmentation", True)),
+    ],
+)
 def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
     torch.manual_seed(0)
     name = "timm/test_byobnet"

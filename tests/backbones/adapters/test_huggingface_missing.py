@@ -31,7 +31,8 @@ SWIN = "timm/swin_tiny_patch4_window7_224"
 LARGER = [SWIN, "timm/convnext_atto", "timm/mobilenetv3_small_050"]
 CONFIGS = [{"name": f"short_{name}"} for name in NAMES]
 CONFIGS += [{"name": "short_resnet18", **options} for options in OPTIONS]
-SLOW = [pytest.param({"name": name}, marks=pytest.mark.slow) for name in VARIANTS]
+slow = partial(pytest.param, marks=pytest.mark.slow)
+SLOW = [slow({"name": name}) for name in VARIANTS]
 
 
 def emptied(model_class, made):
@@ -66,7 +67,14 @@ OTHERS = [
 INITIALISE = PreTrainedModel._initialize_weights
 
 
-@pytest.mark.parametrize(("model_class", "make"), [*map(backbone, CONFIGS), *OTHERS])
+FEW = [{"name": "short_resnet18", "norm": "group"}, {"name": "short_resnet18"}]
+EMPTY = [*map(backbone, FEW), *OTHERS[:1], backbone({"name": TIMM[2], "out_features": ["c4"]})]
+EMPTY += [backbone(o, marks=pytest.mark.slow) for o in CONFIGS if o not in FEW]
+EMPTY += [backbone({"name": n, "out_features": ["c4"]}, marks=pytest.mark.slow) for n in TIMM[:2]]
+EMPTY += OTHERS[-len(LARGER) :]
+
+
+@pytest.mark.parametrize(("model_class", "make"), EMPTY)
 def test_an_empty_checkpoint_gives_what_the_constructor_gives(model_class, make, monkeypatch):
     def seeded(*args, **options):
         set_seed(0)
@@ -102,9 +110,8 @@ def test_everything_is_initialised_as_build_backbone_does(options):
             assert (value == (kind == "running_var")).all()
 
 
-SAVED = [(name, "batch") for name in ("timm/test_byobnet", *TIMM)]
-SAVED += [(name, "frozen_batch") for name in ("timm/test_byobnet", TIMM[2])]
-SAVED += [pytest.param(name, "batch", marks=pytest.mark.slow) for name in LARGER]
+SAVED = [(TIMM[1], "batch"), (TIMM[2], "frozen_batch"), slow("timm/test_byobnet", "frozen_batch")]
+SAVED += [slow(name, "batch") for name in ("timm/test_byobnet", TIMM[0], TIMM[2], *LARGER)]
 
 
 @pytest.mark.parametrize(("name", "norm"), SAVED)

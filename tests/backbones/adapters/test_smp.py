@@ -86,7 +86,7 @@ def exported(encoder, image):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own, of its export
-@pytest.mark.parametrize("change", [compiled, exported])
+@pytest.mark.parametrize("change", [pytest.param(compiled, marks=pytest.mark.slow), exported])
 def test_a_captured_graph_gives_the_same(encoder_name, image, change):
     encoder = random_encoder(encoder_name, depth=3).eval()
     captured = change(encoder, image)

@@ -45,7 +45,10 @@ def test_a_detector_needs_nothing_but_classes(detector, features, extra, keys, q
 @pytest.mark.parametrize(
     ("build", "detector", "features", "extra"),
     [
-        (detection.fasterrcnn_resnet50_fpn, detection.FasterRCNN, STAGES, "pool"),
+        pytest.param(
+            *(detection.fasterrcnn_resnet50_fpn, detection.FasterRCNN, STAGES, "pool"),
+            marks=pytest.mark.slow,
+        ),
         (detection.retinanet_resnet50_fpn, detection.RetinaNet, STAGES[1:], "conv"),
     ],
 )

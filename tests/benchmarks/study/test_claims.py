@@ -18,6 +18,7 @@ def norms():
     return claims.measure_gradients([10, 100], seeds=[0])
 
 
+@pytest.mark.slow
 def test_with_batch_norm_the_plain_gradient_explodes_and_the_residual_one_does_not(norms):
     plain, residual = (norms["He, batch norm", kind] for kind in claims.KINDS)
     assert plain[100][0] > 1e4 * plain[100][-1]
@@ -26,6 +27,7 @@ def test_with_batch_norm_the_plain_gradient_explodes_and_the_residual_one_does_n
     assert residual[100][0] < 30 * residual[10][0]
 
 
+@pytest.mark.slow
 def test_with_torchs_weights_and_no_norm_the_plain_gradient_vanishes(norms):
     plain, residual = (norms["torch, no norm", kind][100] for kind in claims.KINDS)
     # Each layer keeps a sixth of the variance: 6 ** -49.5 is 1e-39 for 99 convolutions.
@@ -34,14 +36,19 @@ def test_with_torchs_weights_and_no_norm_the_plain_gradient_vanishes(norms):
     assert 1e-2 < residual[0] < 1e2
 
 
+@pytest.mark.slow
 def test_hes_weights_alone_keep_the_plain_gradient_and_blow_up_the_residual_one(norms):
     plain, residual = (norms["He, no norm", kind][100] for kind in claims.KINDS)
     assert 1e-5 < plain[0] < 1e2
     assert residual[0] > 1e4
 
 
-def test_every_convolution_is_measured_first_to_last(norms):
+@pytest.mark.slow
+def test_every_network_is_measured_as_deep_as_it_is(norms):
     assert {len(by_depth[100]) for by_depth in norms.values()} == {99}
+
+
+def test_every_convolution_is_measured_first_to_last():
     layers = (nn.Conv2d(*channels, 1, bias=False) for channels in ((1, 2), (2, 10)))
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images, labels = gratings(4, torch.Generator().manual_seed(0))
@@ -81,6 +88,7 @@ def test_stripes_run_in_the_direction_of_their_class():
     assert (down > 10 * across)[labels == 5].all()  # 90 degrees further
 
 
+@pytest.mark.slow
 def test_depth_hurts_the_plain_network_and_not_the_residual_one(monkeypatch):
     monkeypatch.setattr(claims, "SIZE", 8)
     monkeypatch.setattr(claims, "BATCH", 32)

@@ -20,14 +20,16 @@ from tests.backbones.networks import trained_looking
 from tests.backbones.weights.spelling import HALF_CARD
 from tests.backbones.weights.spelling import hub as hub_folder
 
-FAMILIES = ["resnet18", "resnetv2_18", "test_convnext", "test_efficientnet"]
-SLOW = ["convnext_atto", "regnety_002", "mobilenetv3_small_050"]
+slow = partial(pytest.param, marks=pytest.mark.slow)
+QUICK = ["test_efficientnet", "resnetv2_18"]
+SLOW = ["resnet18", "test_convnext", "convnext_atto", "regnety_002", "mobilenetv3_small_050"]
+FILES = ["model.safetensors", "pytorch_model.bin", ""]
+CASES = [*((QUICK[0], file) for file in FILES), (QUICK[1], "")]
+CASES += [slow(QUICK[1], file) for file in FILES[:2]]
+CASES += [slow(name, file) for name in SLOW for file in FILES]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
-)
+@pytest.fixture(scope="module", params=[*QUICK, *map(slow, SLOW)])
 def laid(request, tmp_path_factory):
     """A model of timm's with statistics that matter, and its folder, written by timm itself."""
     model = trained_looking(timm.create_model(request.param))
@@ -42,7 +44,7 @@ def same(backbone, model, image):
     torch.testing.assert_close(found[-1], expected[-1])
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", ""])
+@pytest.mark.parametrize(("laid", "file"), CASES, indirect=["laid"])
 def test_a_file_of_timms_hub_is_loaded_into_timms_network(laid, file, image):
     backbone = build_backbone(f"timm/{laid.name}", weights=laid.folder / file)
     same(backbone, laid.model, image)
@@ -75,6 +77,7 @@ def test_a_file_of_timms_hub_is_loaded_into_our_network_of_that_name(laid, image
     torch.testing.assert_close(ours(image)["c5"], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("laid", [QUICK[0], *map(slow, [*QUICK[1:], *SLOW])], indirect=True)
 def test_a_configuration_from_before_timm_0_9_is_read(laid, tmp_path):
     config = json.loads((laid.folder / "config.json").read_text())
     flat = config["pretrained_cfg"] | {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}

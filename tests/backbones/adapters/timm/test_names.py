@@ -21,14 +21,15 @@ from tests.backbones.adapters.small import DETR, filled, read_again, same_tensor
 from tests.backbones.adapters.timm_models import FAMILIES
 from tests.backbones.errors import refuses
 
-BATCH = "resnet18 dynamic_resnet18 resnetv2_18 resnet20_cifar timm/coat_lite_tiny timm/test_vit"
-QUICK = [(name, "batch") for name in [*BATCH.split(), "timm/test_convnext"]]
-QUICK += [(name, "frozen_batch") for name in ("resnet18", "timm/levit_128s", "timm/regnety_002")]
+QUICK = [(name, "batch") for name in ("resnet18", "resnetv2_18", "timm/coat_lite_tiny")]
+QUICK += [(name, "frozen_batch") for name in ("resnet18", "timm/regnety_002")]
 ALL = [*((name, norm) for name in list_backbones() for norm in ("batch", "frozen_batch"))]
 ALL += [(f"timm/{name}", "batch") for name in FAMILIES]
+ALL += [("timm/levit_128s", "frozen_batch")]
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK]
 
 LARGER = [pytest.param(n, marks=pytest.mark.slow) for n in ("regnety_002", "convnext_atto")]
+OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "test_convnext")]
 
 
 def old_names(state):
@@ -122,7 +123,7 @@ def test_a_copy_reads_both_spellings(clone):
         same_tensors(body, given)
 
 
-@pytest.mark.parametrize("name", ["test_byobnet", "resnet18", "test_convnext", *LARGER])
+@pytest.mark.parametrize("name", ["test_byobnet", *OTHERS, *LARGER])
 def test_detr_saves_and_reads_it(name, tmp_path, image):
     norm = "frozen_batch" if name in ("test_byobnet", "regnety_002") else "batch"
     made = KeelBackboneConfig(name=f"timm/{name}", weights="random", norm=norm)

@@ -1,5 +1,6 @@
 """``recipe.batch_size=auto`` with the memory pretended; a run with it is in the scripts' tests."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import lightning
@@ -16,6 +17,7 @@ from tasks.common.run.batch_size import limit, settle_batch_size
 from tests.tasks.common.fakes import Tiny, machine
 from tests.training import OneWeight
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 GB = 10**9
 
 
@@ -123,11 +125,11 @@ def test_data_set_and_learning_rate_limit_the_batch(images, lr_images, accumulat
 @pytest.mark.parametrize(
     ("free", "two", "images", "value", "reason"),
     [
-        (100 * GB, GB, 100, "4", "25 steps per epoch of 100 images"),
+        slow(100 * GB, GB, 100, "4", "25 steps per epoch of 100 images"),
         (100 * GB, GB, 10_000, "8", "a CPU gains little from more"),
-        (10 * GB, 4 * GB, 10_000, "4", "an image takes up to 2 GB of 10 GB free"),
+        slow(10 * GB, 4 * GB, 10_000, "4", "an image takes up to 2 GB of 10 GB free"),
         (10 * GB, 5 * GB, 10_000, "2", "2.5 GB"),  # 80 % hold 3
-        (10 * GB, 40 * GB, 10_000, "1", "20 GB"),
+        slow(10 * GB, 40 * GB, 10_000, "1", "20 GB"),
     ],
 )
 def test_a_cpu_is_judged_by_two_images(memory, free, two, images, value, reason):
@@ -143,7 +145,7 @@ def test_a_cpu_is_judged_by_two_images(memory, free, two, images, value, reason)
     ("images", "scale", "tries", "value", "reason"),
     [
         (10_000, 1, [1, 2, 4], "2", "50% of memory in use; twice as many take more than 80%"),
-        (10_000, 4, [1, 2, 4, 8, 16], "8", "50% of memory in use; twice"),
+        slow(10_000, 4, [1, 2, 4, 8, 16], "8", "50% of memory in use; twice"),
         (100, 100, [1, 2, 4], "4", "25 steps per epoch of 100 images; 11% of memory in use"),
     ],
 )
@@ -156,7 +158,7 @@ def test_a_gpu_is_filled_by_doubling(gpu, images, scale, tries, value, reason):
     assert reason in decision.reason
 
 
-@pytest.mark.parametrize(("batch_share", "value"), [(0.04, "16"), (0.09, "8"), (0.15, "4")])
+@pytest.mark.parametrize(("batch_share", "value"), [slow(0.04, "16"), slow(0.09, "8"), (0.15, "4")])
 def test_the_network_of_the_decided_number_is_tried_out(gpu, batch_share, value):
     """Here 16 images fit with a group norm; with a batch norm as many as ``batch_share`` says."""
 
@@ -177,7 +179,7 @@ def test_the_network_of_the_decided_number_is_tried_out(gpu, batch_share, value)
     assert settled(assemble).value == value
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("ema", [slow(0.0), 0.9])
 def test_a_moving_average_takes_its_memory_in_the_trial(monkeypatch, memory, ema):
     class Average(lightning.Callback):
         def __init__(self, decay):

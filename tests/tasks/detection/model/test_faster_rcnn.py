@@ -54,7 +54,7 @@ def small(name="resnet18", *, num_classes=2, **options):
     return build_detector(backbone, num_classes=num_classes, options=options)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", ["v1", pytest.param("v2", marks=pytest.mark.slow)])
 def test_torchvisions_state_dict_loads_strictly_and_gives_its_detections(version):
     theirs, ours = (d.double().eval() for d in twins(version))  # rounding could swap equal scores
     for detector in (theirs, ours):  # v2's head takes seconds for 1000
@@ -108,9 +108,10 @@ def test_there_are_at_least_as_many_proposals_as_detections(options, scored, tra
     assert rpn.pre_nms_top_n() == rpn.post_nms_top_n() == trained
 
 
-def test_a_frozen_batch_backbone_takes_the_same_state_dict():
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_frozen_batch_backbone_takes_the_same_state_dict(version):
     with torch.device("meta"):
-        theirs, ours = pair("v1", norm="frozen_batch")
+        theirs, ours = pair(version, norm="frozen_batch")
         ours.load_state_dict(theirs.state_dict(), strict=True)
     assert not any("num_batches_tracked" in key for key in ours.backbone.body.state_dict())
 
@@ -184,13 +185,13 @@ def test_smoothed_labels_are_torchs_and_change_no_other_loss(smoothing, monkeypa
 
 
 def test_boxes_keep_their_precision_under_autocast():
-    detector = small(features=("c4",), anchor_sizes=(32, 64), max_size=512, rois_per_image=8)
-    narrow = torch.tensor([[500.25, 10.0, 501.0, 40.0]])  # of no width in bfloat16
+    detector = small(features=("c4",), anchor_sizes=(32, 64), max_size=128, rois_per_image=8)
+    narrow = torch.tensor([[100.05, 10.0, 100.2, 40.0]])  # of no width in bfloat16
     target = {"boxes": narrow, "labels": torch.tensor([1])}
     proposals = []
     detector.rpn.register_forward_hook(lambda _, __, output: proposals.extend(output[0]))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = detector([torch.rand(3, 64, 512)], [target])
+        losses = detector([torch.rand(3, 64, 128)], [target])
     assert {p.dtype for p in proposals} == {torch.float32}
     assert all(loss.isfinite() for loss in losses.values())
 

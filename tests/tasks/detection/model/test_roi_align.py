@@ -166,6 +166,7 @@ def test_torch_fx_sees_one_node(pyramid, boxes):
         check(graph, pyramid, given)
 
 
+@pytest.mark.slow
 def test_compiling_takes_other_counts(pyramid, boxes):
     torch.compiler.reset()
     pool = torch.compile(pooler(), fullgraph=True, dynamic=True, backend="eager")

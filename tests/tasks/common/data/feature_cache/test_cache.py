@@ -82,8 +82,13 @@ def filled(encoder, cache_for):
     return cache
 
 
-@pytest.mark.parametrize("where", ["memory", "disk"])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+BF16_ON_DISK = pytest.param("disk", "bf16-mixed", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("where", "precision"),
+    [("memory", "32-true"), ("disk", "32-true"), ("memory", "bf16-mixed"), BF16_ON_DISK],
+)
 def test_every_epoch_gets_what_would_be_computed_anew(encoder, cache_for, where, precision):
     cache = cache_for(where, precision=precision)
     dataset, anew = cache.dataset, cache_for("none", precision=precision).dataset
