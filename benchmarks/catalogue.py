@@ -54,6 +54,9 @@ SPEED: Final[dict[str, Entry]] = {
         f"segmentation-{kind}": Entry(f"U-Net resnet34, {kind}", f"speed.segmentation:{kind}")
         for kind in ("training", "inference", "freezing")
     },
+    "convolutions": Entry(
+        "convolutions in both layouts, and the CPU's peak", "speed.convolutions:comparison"
+    ),
     "optimizer": Entry("fused SGD and AdamW beside torch's default", "speed.optimizers:comparison"),
     "evaluation": Entry("COCO evaluation beside pycocotools", "speed.evaluation:comparison"),
     "loading": Entry("loading an epoch beside torchvision's reference", "speed.loading:comparison"),

@@ -1,11 +1,13 @@
 """Measures systems in turn in one process, and the memory of each in a process of its own."""
 
+import math
 import multiprocessing
 import resource
+import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,8 @@ from tasks.common.machine.threads import prepare_cpu
 
 Step = Callable[[], object]
 """Does once what is measured. May have the attributes ``prepare`` (called before, not measured),
-``network`` (its parameters are counted) and ``note`` (a cell of the table)."""
+``network`` (its parameters are counted) and ``note`` (a cell of the table, or a function that makes
+one of the median seconds)."""
 
 Make = Callable[[], Step]  # builds a system; a partial of a module's function, to be pickled
 
@@ -59,26 +62,54 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def measure(comparison: Comparison, *, repeats: int, threads: int) -> dict[str, Measured]:
-    """Return what each system took in ``repeats`` rounds, after one that does not count."""
-    steps = {name: make() for name, make in comparison.systems.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a measurement is."""
+
+    round: int  # the one that does not count is 0
+    name: str  # of the system measured last
+    seconds: float  # that it took
+    left: float  # seconds that the rest takes, if it goes on like that
+    measured: dict[str, Measured]  # what counts so far; a system appears with its first such round
+
+
+def measure(
+    comparison: Comparison, *, repeats: int, threads: int, minutes: float = math.inf
+) -> Iterator[Progress]:
+    """Measure the systems in turn, ``repeats`` times after once that does not count.
+
+    Yields after every step, so that what was measured is not lost when the caller stops. No round
+    begins, after the first one that counts, that would not end within ``minutes``. The peak memory
+    comes last.
+    """
+    steps: dict[str, Step] = {}
     results: dict[str, object] = {}
-    for _ in range(repeats + 1):
-        for name, step in steps.items():
-            taken, results[name] = _timed(step)
-            seconds[name].append(taken)
+    seconds: dict[str, list[float]] = {name: [] for name in comparison.systems}
+    started, count = time.monotonic(), len(comparison.systems)
+    for turn in range((repeats + 1) * count):
+        at, name = turn // count, list(comparison.systems)[turn % count]
+        spent = time.monotonic() - started
+        if turn % count == 0 and at > 1 and spent * (at + 1) / at > 60 * minutes:
+            break
+        if name not in steps:
+            steps[name] = comparison.systems[name]()
+        taken, results[name] = _timed(steps[name])
+        seconds[name].append(taken)
+        spent = time.monotonic() - started
+        left = min(spent / (turn + 1) * ((repeats + 1) * count - turn - 1), 60 * minutes)
+        measured = {n: _measured(steps[n], s[1:]) for n, s in seconds.items() if s[1:]}
+        yield Progress(round=at, name=name, seconds=taken, left=left, measured=measured)
     if comparison.check is not None:
         comparison.check(*results.values())
-    return {
-        name: Measured(
-            seconds=seconds[name][1:],
-            parameters=_parameters(step),
-            memory=_peak(comparison.systems[name], threads) if comparison.memory else None,
-            note=getattr(step, "note", ""),
-        )
-        for name, step in steps.items()
-    }
+    for name, make in comparison.systems.items() if comparison.memory else ():
+        measured[name] = replace(measured[name], memory=_peak(make, threads))
+    yield Progress(round=at, name=name, seconds=taken, left=0, measured=measured)
+
+
+def _measured(step: Step, seconds: list[float]) -> Measured:
+    note = getattr(step, "note", "")
+    text = note(statistics.median(seconds)) if callable(note) else note
+    return Measured(seconds=seconds, parameters=_parameters(step), note=text)
 
 
 def _timed(step: Step) -> tuple[float, object]:
@@ -97,7 +128,8 @@ def _parameters(step: Step) -> int | None:
 
 def _peak(make: Make, threads: int) -> float:
     """Return the peak memory in MiB of two steps, in a process of their own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+    with multiprocessing.get_context("spawn").Pool(1, signal.signal, ignored) as pool:
         return pool.apply(_peak_here, (make, threads))
 
 

@@ -1,5 +1,6 @@
 """What a speed benchmark writes: tables in Markdown, JSON, and a plot."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.harness import Comparison, Measured
+from benchmarks.harness import Comparison, Measured, Progress
 from benchmarks.tables import markdown_table
 from tasks.common.report.curves import write_figure
 from tasks.common.report.run_folder import write_json, write_text
@@ -18,11 +19,27 @@ HEAD = ("system", "median s", "fastest", "slowest", "speed-up", "peak MiB", "par
 
 
 def speed_ups(comparison: Comparison, measured: Mapping[str, Measured]) -> dict[str, float]:
-    """Return how many times as fast as its base each system is, by the medians."""
+    """Return how many times as fast as its base each system is, by the medians.
+
+    NaN where the base is not measured yet.
+    """
+    bases = {name: measured.get(comparison.base_of(name)) for name in measured}
     return {
-        name: measured[comparison.base_of(name)].median / one.median
+        name: math.nan if (base := bases[name]) is None else base.median / one.median
         for name, one in measured.items()
     }
+
+
+def line(comparison: Comparison, step: Progress) -> str:
+    """Return what a terminal shows of a step that was just measured."""
+    if not step.left:
+        return "all is measured"
+    up = speed_ups(comparison, step.measured).get(step.name, math.nan)
+    compared = "" if math.isnan(up) else f"{up:.2f} x"
+    what = f"round {step.round}" if step.round else "warm-up"
+    left = f"about {step.left / 60:.1f} min left, and the memory" if comparison.memory else ""
+    left = left or f"about {step.left / 60:.1f} min left"
+    return f"  {what:8}  {step.name:52}  {step.seconds:9.3f} s  {compared:7}  {left}".rstrip()
 
 
 def rows(comparison: Comparison, measured: Mapping[str, Measured]) -> list[tuple[str, ...]]:
@@ -32,7 +49,7 @@ def rows(comparison: Comparison, measured: Mapping[str, Measured]) -> list[tuple
         (
             name,
             *(f"{s:.3f}" for s in (one.median, min(one.seconds), max(one.seconds))),
-            f"{ups[name]:.2f}",
+            "" if math.isnan(ups[name]) else f"{ups[name]:.2f}",
             "" if one.memory is None else f"{one.memory:.0f}",
             "" if one.parameters is None else f"{one.parameters / 1e6:.1f} M",
             one.note,

@@ -1,8 +1,10 @@
 """Keel beside torchvision, smp and pycocotools: ``python scripts/benchmark.py NAME ...``."""
 
 import argparse
+import math
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,12 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all that measure speed")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count (default: 5)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="for all of it: fewer rounds where they would not fit, but one (default: no limit)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: one per core")
     parser.add_argument("--small", action="store_true", help="tiny images, to see that it runs")
     parser.add_argument("--data", type=Path, help="COCO-format data for loading; else the sample")
@@ -31,6 +39,8 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(line)
     if options.repeats < 1:
         raise UserError(f"--repeats takes an integer of at least 1, got {options.repeats}.")
+    if not options.minutes > 0:
+        raise UserError(f"--minutes takes a number above 0, got {options.minutes}.")
     return options
 
 
@@ -48,15 +58,27 @@ def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> Non
         "date": datetime.now().astimezone().date().isoformat(),
     }
     print("\n".join(f"- {key}: {value}" for key, value in facts.items()), flush=True)
+    threads = int(cpu.value.split()[0])
     results: report.Results = []
-    for name, entry in entries.items():
+    started = time.monotonic()
+    for position, (name, entry) in enumerate(entries.items()):
         data = {"data": options.data} if name == "loading" else {}
         comparison = entry.load()(small=options.small, **entry.options, **data)
-        threads = int(cpu.value.split()[0])
-        measured = harness.measure(comparison, repeats=options.repeats, threads=threads)
-        results.append((comparison, measured))
-        print(f"\n{report.table(*results[-1])}", flush=True)
-        report.write(results, options.output, facts=facts)
+        print(f"\n{comparison.title}", flush=True)
+        left = max(options.minutes - (time.monotonic() - started) / 60, 0)
+        share = left / (len(entries) - position)
+        measured: dict[str, harness.Measured] = {}
+        try:
+            for step in harness.measure(
+                comparison, repeats=options.repeats, threads=threads, minutes=share
+            ):
+                measured = step.measured
+                print(report.line(comparison, step), flush=True)
+        finally:  # Ctrl-C and errors too
+            if measured:
+                results.append((comparison, measured))
+                print(f"\n{report.table(comparison, measured)}", flush=True)
+                report.write(results, options.output, facts=facts)
     print(f"\nbenchmark.md, benchmark.json and benchmark.png are in {options.output}")
 
 

@@ -18,7 +18,11 @@ from tasks.detection.options import DetectorOptions
 
 BOXES: Final = 14  # per image, as in BCCD
 CLASSES: Final = 3
-SYSTEMS: Final = ("torchvision, as documented", "torchvision, bf16 and channels_last", "Keel")
+SYSTEMS: Final = (
+    "torchvision, as documented",
+    "torchvision, with Keel's precision and layout",
+    "Keel",
+)
 
 Size = tuple[int, int]
 
@@ -85,7 +89,7 @@ def make_training(system: str, *, name: str, batch: int, size: Size, freeze: int
         trained = [p for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
     loss = partial(_losses, batch, size)
-    return TrainingStep(network, loss=loss, optimizer=optimizer, bfloat16=system != SYSTEMS[0])
+    return TrainingStep(network, loss=loss, optimizer=optimizer, tuned=system != SYSTEMS[0])
 
 
 def make_inference(system: str, *, name: str, size: Size) -> Inference:
@@ -93,7 +97,7 @@ def make_inference(system: str, *, name: str, size: Size) -> Inference:
     network = _network(system, name, size=size, freeze=2)
     torch.manual_seed(1)
     image = torch.rand(3, *size).to(device())
-    return Inference(network, [image], bfloat16=system != SYSTEMS[0])
+    return Inference(network, [image], tuned=system != SYSTEMS[0])
 
 
 def training(name: str, *, small: bool) -> Comparison:

@@ -50,13 +50,12 @@ class Epoch:
             parts = segmentation.assemble(SEGMENTATION.compose(overrides))
         network, trained = parts.module.network, parts.module.parameters()
         optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
-        low = parts.setup.where.precision.value == "bf16-mixed"
         self.batch: Any = None
         self.step = TrainingStep(
             network,
             loss=lambda _: torch.stack([*parts.module.losses(self.batch).values()]).sum(),
             optimizer=optimizer,
-            bfloat16=low,
+            tuned=True,
         )
         self.epoch, self.note = 0, ""
         if parts.data.cache is not None:

@@ -24,7 +24,7 @@ def forward(name: str, *, size: int, skipped: float = 0.0) -> Inference:
         if isinstance(last, nn.Linear):
             nn.init.zeros_(last.weight)
             nn.init.constant_(last.bias, -9.0 if skips else 9.0)
-    return Inference(network, torch.rand(1, 3, size, size), bfloat16=False)
+    return Inference(network, torch.rand(1, 3, size, size), tuned=False)
 
 
 def comparison(*, small: bool) -> Comparison:

@@ -15,7 +15,7 @@ from tasks.segmentation.options import UNetOptions
 
 NAME: Final = "resnet34"
 CLASSES: Final = 3
-SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, bf16 and channels_last", "Keel")
+SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, with Keel's precision and layout", "Keel")
 
 
 def _network(system: str, *, freeze: int) -> nn.Module:
@@ -53,13 +53,13 @@ def make_training(system: str, *, batch: int, side: int, freeze: int = 0) -> Tra
         optimizer = keel_optimizer(network, network.backbone, "adamw")
     else:
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
-    return TrainingStep(network, loss=loss, optimizer=optimizer, bfloat16=system != SYSTEMS[0])
+    return TrainingStep(network, loss=loss, optimizer=optimizer, tuned=system != SYSTEMS[0])
 
 
 def make_inference(system: str, *, batch: int, side: int) -> Inference:
     """Return the forward pass of random images."""
     network = _network(system, freeze=0)
-    return Inference(network, _images(system, batch, side), bfloat16=system != SYSTEMS[0])
+    return Inference(network, _images(system, batch, side), tuned=system != SYSTEMS[0])
 
 
 def training(*, small: bool) -> Comparison:

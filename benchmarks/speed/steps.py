@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from backbones import Backbone
 from benchmarks.harness import Comparison, Step, device
+from tasks.common.machine.precision import autocast, precision
 from tasks.common.recipe.groups import parameter_groups
 from tasks.common.recipe.optim import build_optimizer
 from tasks.common.recipe.recipe import Recipe
@@ -19,7 +20,10 @@ FREEZES: Final = (0, 2, 4)  # how many stages are frozen in what is compared
 
 
 class TrainingStep:
-    """Forward, backward, and a step of the optimiser; ``loss`` takes the network."""
+    """Forward, backward, and a step of the optimiser; ``loss`` takes the network.
+
+    ``tuned`` computes in the precision that a run of Keel takes on this machine, else in float32.
+    """
 
     def __init__(
         self,
@@ -27,39 +31,53 @@ class TrainingStep:
         *,
         loss: Callable[[Any], Tensor],
         optimizer: Optimizer,
-        bfloat16: bool,
+        tuned: bool,
     ) -> None:
         self.network = network.train()
-        self.loss, self.optimizer, self.bfloat16 = loss, optimizer, bfloat16
+        self.loss, self.optimizer = loss, optimizer
+        self.autocast, self.note = arithmetic(network, tuned=tuned)
+        half = self.autocast._enabled and self.autocast.fast_dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(device().type, enabled=half)
 
     def __call__(self) -> None:
         """Do it once."""
-        with torch.autocast(device().type, torch.bfloat16, enabled=self.bfloat16):
+        with self.autocast:
             loss = self.loss(self.network)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
 
 class Inference:
     """A forward pass of a list or batch of images in eval mode, as `TrainingStep`."""
 
-    def __init__(self, network: nn.Module, images: Any, *, bfloat16: bool) -> None:  # noqa: ANN401
+    def __init__(self, network: nn.Module, images: Any, *, tuned: bool) -> None:  # noqa: ANN401
         self.network = network.eval()
-        self.images, self.bfloat16 = images, bfloat16
+        self.images = images
+        self.autocast, self.note = arithmetic(network, tuned=tuned)
 
     @torch.inference_mode()
     def __call__(self) -> None:
         """Do it once."""
-        with torch.autocast(device().type, torch.bfloat16, enabled=self.bfloat16):
+        with self.autocast:
             self.network(self.images)
+
+
+def arithmetic(network: nn.Module, *, tuned: bool) -> tuple[torch.autocast, str]:
+    """Return the context that a network is to run in, and in words its precision and layout."""
+    name = precision("auto" if tuned else "32", device=device().type).value
+    kernels = [p for p in network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    is_last = any(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    layout = "channels_last" if is_last else "contiguous"
+    return autocast("auto" if tuned else "32", device=device().type), f"{name}, {layout}"
 
 
 def keel_optimizer(network: nn.Module, backbone: Backbone, optimizer: str) -> Optimizer:
     """Return the optimiser that a run of Keel takes, with a rate that changes next to nothing."""
     recipe = Recipe(optimizer=optimizer, lr=1e-6)
     groups = parameter_groups(network, backbone, recipe=recipe, lr=recipe.lr)
-    return build_optimizer(groups, recipe, precision="bf16-mixed")
+    return build_optimizer(groups, recipe, precision=precision("auto", device=device().type).value)
 
 
 def by_freeze(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.harness import Comparison, Measured, measure
-from benchmarks.report import figure, rows, table
+from benchmarks import harness
+from benchmarks.harness import Comparison, Measured, Progress, measure
+from benchmarks.report import figure, line, rows, table
 from benchmarks.speed.evaluation import check_equal
 from benchmarks.speed.steps import TrainingStep, by_freeze
 
@@ -26,11 +27,67 @@ def compared(turns, **options):
     return Comparison(title="two", systems=systems, memory=False, **options)
 
 
+def last(comparison, **limits):
+    """What is measured in the end."""
+    *_, end = measure(comparison, threads=1, **limits)
+    return end.measured
+
+
 def test_systems_take_turns_and_the_first_round_does_not_count():
     turns = []
-    found = measure(compared(turns), repeats=2, threads=1)
+    found = last(compared(turns), repeats=2)
     assert turns == ["a", "b"] * 3
     assert [len(one.seconds) for one in found.values()] == [2, 2]
+
+
+def test_every_step_is_told_at_once_with_what_counts_so_far():
+    turns = []
+    steps = [
+        (s.round, s.name, list(s.measured)) for s in measure(compared(turns), repeats=1, threads=1)
+    ]
+    assert steps[:4] == [(0, "a", []), (0, "b", []), (1, "a", ["a"]), (1, "b", ["a", "b"])]
+    steps = measure(compared(turns := []), repeats=9, threads=1)
+    next(steps)
+    assert turns == ["a"]  # nothing is built or measured ahead
+
+
+class Clock:
+    """A clock that steps move on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(harness.time, "monotonic", lambda: self.now)
+
+    def step(self, seconds):
+        def step():
+            self.now += seconds
+
+        return step
+
+
+@pytest.mark.parametrize(("minutes", "rounds"), [(0.01, 1), (4, 1), (6.1, 2), (99, 5)])
+def test_rounds_end_where_the_next_would_not_fit(monkeypatch, minutes, rounds):
+    clock = Clock(monkeypatch)
+    systems = {name: partial(clock.step, seconds) for name, seconds in (("a", 90), ("b", 30))}
+    comparison = Comparison(title="", systems=systems, memory=False)
+    found = last(comparison, repeats=5, minutes=minutes)  # a round takes 2 minutes
+    assert [len(one.seconds) for one in found.values()] == [rounds] * 2
+
+
+def test_what_is_left_is_what_the_steps_so_far_foretell(monkeypatch):
+    clock = Clock(monkeypatch)
+    systems = {name: partial(clock.step, 60) for name in ("a", "b")}
+    steps = measure(Comparison(title="", systems=systems, memory=False), repeats=1, threads=1)
+    assert [step.left for step in steps] == [180, 120, 60, 0, 0]
+
+
+def test_a_line_compares_with_the_base_and_says_what_is_left():
+    comparison = compared([])
+    measured = {"a": Measured(seconds=[3.0]), "b": Measured(seconds=[1.5])}
+    step = Progress(round=1, name="b", seconds=1.5, left=90, measured=measured)
+    assert " ".join(line(comparison, step).split()) == "round 1 b 1.500 s 2.00 x about 1.5 min left"
+    early = Progress(round=0, name="b", seconds=1.5, left=90, measured={})
+    assert " ".join(line(comparison, early).split()) == "warm-up b 1.500 s about 1.5 min left"
 
 
 def test_results_that_differ_end_the_measurement():
@@ -38,7 +95,7 @@ def test_results_that_differ_end_the_measurement():
         raise RuntimeError(f"{one} is not {other}")
 
     with pytest.raises(RuntimeError, match=r"^3 is not 4$"):  # those of the last round
-        measure(compared([], check=check), repeats=1, threads=1)
+        last(compared([], check=check), repeats=1)
 
 
 def test_scores_that_differ_in_the_last_bit_are_not_equal():
@@ -56,7 +113,7 @@ def hoard(mebibytes):
 @pytest.mark.slow
 def test_the_peak_is_that_of_two_steps_of_one_system():
     systems = {str(size): partial(hoard, size) for size in (100, 10)}
-    found = measure(Comparison(title="", systems=systems), repeats=1, threads=1)
+    found = last(Comparison(title="", systems=systems), repeats=1)
     assert found["100"].memory == pytest.approx(200, abs=15)
     assert found["10"].memory == pytest.approx(20, abs=15)
 
@@ -77,8 +134,14 @@ def test_a_row_has_the_ratio_of_the_medians_to_its_own_base():
     (axes,) = figure([(comparison, measured)]).axes
     assert [bar.get_width() for bar in axes.patches] == [1, 4, 1]
     head = "| system | median s | fastest | slowest | speed-up |"
-    last = {"a, freeze 4": measured["a, freeze 4"]}
-    assert table(comparison, last).splitlines()[2] == head  # no empty columns
+    one = {"a, freeze 4": measured["a, freeze 4"]}
+    assert table(comparison, one).splitlines()[2] == head  # no empty columns
+
+
+def test_a_row_whose_base_is_not_measured_yet_has_no_ratio():
+    comparison = Comparison(title="", systems={"a": turn, "b": turn}, base={"a": "b"})
+    (row,) = rows(comparison, {"a": Measured(seconds=[1.0])})
+    assert row[4] == ""
 
 
 def test_a_single_system_is_compared_with_its_first_count_of_frozen_stages():
@@ -94,7 +157,7 @@ def test_a_training_step_moves_the_weights_by_the_gradient():
     def loss(network):
         return network(torch.full((1, 1), 3.0)).sum()
 
-    step = TrainingStep(network, loss=loss, optimizer=optimizer, bfloat16=False)
+    step = TrainingStep(network, loss=loss, optimizer=optimizer, tuned=False)
     step()
     step()
     assert network.weight.item() == pytest.approx(before - 2 * 0.5 * 3)

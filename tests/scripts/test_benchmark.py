@@ -7,7 +7,8 @@ import torch
 
 from backbones import BackboneOptions
 from benchmarks.catalogue import SCORES, SPEED, chosen
-from benchmarks.speed import detection
+from benchmarks.harness import Comparison
+from benchmarks.speed import detection, evaluation
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
 from tests.scripts.conftest import in_process, read_json
@@ -30,10 +31,27 @@ def test_it_leaves_a_table_json_and_a_plot(tmp_path, capsys):
     assert "| Keel |" in capsys.readouterr().out
 
 
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
+    steps = iter([int, int, int, int, int, interrupt])
+    systems = dict.fromkeys(("first", "second", "third"), lambda: lambda: next(steps)())
+    half = Comparison(title="half", systems=systems, memory=False)
+    monkeypatch.setattr(evaluation, "comparison", lambda *, small: half)  # noqa: ARG005
+    with pytest.raises(SystemExit, match="130"):
+        measured(tmp_path, "evaluation")
+    (comparison,) = read_json(tmp_path / "out" / "benchmark.json")["comparisons"]
+    assert list(comparison["systems"]) == ["first", "second"]
+    assert "| second |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--repeats=0"], "--repeats takes an integer of at least 1, got 0"),
+        (["--minutes=0"], "--minutes takes a number above 0, got 0"),
         (["evaluatoin"], "unknown benchmark 'evaluatoin'; did you mean"),
         (["scores-plain-path", "dte"], "unknown task 'dte'; did you mean 'det'"),  # after the name
     ],

@@ -1,9 +1,10 @@
-"""The threads of a process on a CPU."""
+"""The set-up of a process on a CPU: its threads, and what makes its arithmetic fast."""
 
 import os
 
 import torch
 
+from backbones.layers.conv_backward import speed_up_weight_gradients
 from tasks.common.options.decision import Decision
 
 
@@ -11,7 +12,8 @@ def prepare_cpu(threads: int) -> Decision:
     """Set the process's number of threads, and flush denormal numbers to zero.
 
     0 threads take ``OMP_NUM_THREADS`` if it is set, or else one per core that this process may use.
-    Denormals appear in gradients as losses shrink, and make CPU training 4 to 6 times slower.
+    Denormals appear in gradients as losses shrink, and make CPU training 4 to 6 times slower. Where
+    the CPU has AVX2 only, weight gradients are computed as `conv_backward` says.
     """
     # OpenMP also takes a list there, one number per level of nesting.
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -19,6 +21,8 @@ def prepare_cpu(threads: int) -> Decision:
     torch.set_num_threads(count)
     flushed = torch.set_flush_denormal(True)
     note = "denormals are zero" if flushed else "this CPU cannot flush denormals"
+    if speed_up_weight_gradients():
+        note += "; AVX2 only: weight gradients from contiguous copies"
     return Decision(f"{count} threads", f"{cores()} cores; {note}")
 
 
