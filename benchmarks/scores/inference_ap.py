@@ -8,16 +8,17 @@ torchvision's own Faster R-CNN gets the checkpoint's weights; both evaluate the 
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from tasks.common.machine.precision import autocast
 from tasks.common.machine.threads import prepare_cpu
-from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.model.card import DetectorCard
 from tasks.detection.scores.evaluate import evaluate, read_annotations
+from tasks.detection.scores.trained import load_detector
 
 
 def torchvision_detector(card: DetectorCard) -> FasterRCNN:
@@ -44,17 +45,17 @@ def main(arguments: Sequence[str]) -> None:
         parser.add_argument(name, type=Path)
     options = parser.parse_args(arguments)
     prepare_cpu(0)
-    ours, card = load_detector(options.checkpoint)
+    ours = load_detector(options.checkpoint, device="cpu")
+    card = ours.card
     split = read_annotations(options.annotations, options.images, classes=card.classes)
     theirs = torchvision_detector(card)
-    theirs.load_state_dict(ours.state_dict(), strict=True)
+    theirs.load_state_dict(ours.network.state_dict(), strict=True)
     systems = {
-        "torchvision, float32": (theirs.eval(), "32"),
-        "Keel, float32": (ours, "32"),
-        "Keel": (ours, "auto"),
+        "torchvision, float32": replace(ours, network=theirs.eval(), precision="32"),
+        "Keel, float32": replace(ours, precision="32"),
+        "Keel": ours,
     }
-    for name, (detector, precision) in systems.items():
-        with autocast(precision, device="cpu"):
-            scores = evaluate(detector, card, split)
+    for name, model in systems.items():
+        scores = evaluate(model, split)
         ap, ap50 = 100 * scores["ap"], 100 * scores["ap50"]
         print(f"{name:22s} AP {ap:.3f}  AP50 {ap50:.3f}", flush=True)

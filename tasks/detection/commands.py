@@ -9,8 +9,7 @@ from tasks.common.machine.options import PRECISIONS
 from tasks.common.run.commands import Commands, Flags, count, refuse
 
 if TYPE_CHECKING:
-    from tasks.detection.model.card import DetectorCard
-    from tasks.detection.model.detector import Detector
+    from tasks.detection.scores.trained import TrainedDetector
 
 _FLAGS: Final[Flags] = {
     "--precision": {"choices": list(PRECISIONS), "help": "bf16 by itself if the machine has it"},
@@ -28,20 +27,22 @@ _FLAGS: Final[Flags] = {
 }
 
 
-def _load(options: Namespace) -> "tuple[Detector, DetectorCard]":
-    from tasks.detection.model.card import load_detector
+def _load(options: Namespace) -> "TrainedDetector":
+    from tasks.common.report.advice import without_training
+    from tasks.detection.scores.trained import load_detector
 
-    detector, card = load_detector(
-        options.checkpoint,
-        detections_per_image=options.max_detections,
-        exif=options.exif,
-        range_=tuple(options.range) if options.range else None,
-    )
-    return detector.to(options.device), card
+    with without_training():
+        return load_detector(
+            options.checkpoint,
+            device=options.device,
+            precision=options.precision or "auto",
+            detections_per_image=options.max_detections,
+            exif=options.exif,
+            range_=tuple(options.range) if options.range else None,
+        )
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
-    from tasks.common.machine.precision import autocast
     from tasks.detection.scores.image_ids import match_ids, read_image_ids
     from tasks.detection.scores.predict import find_images, predict_files
 
@@ -49,31 +50,27 @@ def _predict(options: Namespace) -> Generator[str, None, None]:
     if options.annotations:
         ids, note = match_ids(files, read_image_ids(options.annotations))
         yield from [note] * bool(note)
-    detector, card = _load(options)
-    with autocast(options.precision or "auto", device=options.device, option="--precision"):
-        yield from predict_files(
-            detector,
-            card,
-            files,
-            output=options.output,
-            threshold=0.5 if options.threshold is None else options.threshold,
-            image_ids=ids,
-        )
+    yield from predict_files(
+        _load(options),
+        files,
+        output=options.output,
+        threshold=0.5 if options.threshold is None else options.threshold,
+        image_ids=ids,
+    )
     yield f"predictions.json, images.json and overlays are in {options.output}"
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
-    from tasks.common.machine.precision import autocast
     from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
 
     options.checkpoint, truth, images = options.paths
-    detector, card = _load(options)
+    model = _load(options)
+    card = model.card
     one_based = card.one_based if options.one_based is None else options.one_based
     split = read_annotations(
         truth, images, classes=card.classes, one_based=one_based, reading=card.reading
     )
-    with autocast(options.precision or "auto", device=options.device, option="--precision"):
-        scores = evaluate(detector, card, split)
+    scores = evaluate(model, split)
     print_evaluation(split, scores, card)
     return scores
 

@@ -13,11 +13,12 @@ from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
 from tasks.detection.banner import facts
-from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
 from tasks.detection.scores.metrics import METRICS, crowded
 from tasks.detection.scores.predict import draw_predictions
+from tasks.detection.scores.trained import load_detector
 
 
 def run(cfg: DictConfig) -> float:
@@ -26,8 +27,8 @@ def run(cfg: DictConfig) -> float:
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:
-    detector, card = load_detector(outcome.best_file)
-    draw_predictions(detector, card, parts.splits.val, outcome.folder / "predictions.png")
+    model = load_detector(outcome.best_file, device="cpu", precision="32")
+    draw_predictions(model, parts.splits.val, outcome.folder / "predictions.png")
 
 
 def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)

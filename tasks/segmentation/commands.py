@@ -9,24 +9,23 @@ from tasks.common.run.commands import Commands
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
-    from tasks.segmentation.model.card import load_segmenter
     from tasks.segmentation.scores.predict import find_cases, predict_cases
+    from tasks.segmentation.scores.trained import load_segmenter
 
-    segmenter, card = load_segmenter(options.checkpoint, exif=options.exif)
-    cases = find_cases(options.sources, channels=card.channels, output=options.output)
-    yield from predict_cases(segmenter.to(options.device), card, cases, output=options.output)
+    model = load_segmenter(options.checkpoint, device=options.device, exif=options.exif)
+    cases = find_cases(options.sources, channels=model.card.channels, output=options.output)
+    yield from predict_cases(model, cases, output=options.output)
     yield f"masks and overlays are in {options.output}"
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
-    from tasks.segmentation.model.card import load_segmenter
     from tasks.segmentation.scores.evaluate import evaluate, read_cases
+    from tasks.segmentation.scores.trained import load_segmenter
 
     checkpoint, truth, images = options.paths
-    segmenter, card = load_segmenter(checkpoint, exif=options.exif)
-    split, unit = read_cases(truth, images, card, mask_suffix=options.mask_suffix)
-    segmenter.to(options.device)
-    cases, summary = evaluate(segmenter, card, split, tolerance=_tolerance(options))
+    model = load_segmenter(checkpoint, device=options.device, exif=options.exif)
+    split, unit = read_cases(truth, images, model.card, mask_suffix=options.mask_suffix)
+    cases, summary = evaluate(model, split, tolerance=_tolerance(options))
     return _shown(options, cases, summary, source=truth, unit=unit, notes=split.notes)
 
 

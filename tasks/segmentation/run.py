@@ -10,11 +10,12 @@ from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
 from tasks.segmentation.banner import facts
-from tasks.segmentation.model.card import SegmenterCard, load_segmenter
+from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import AugmentOptions, DataOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary
 from tasks.segmentation.scores.metrics import LOGGED, write_case_scores
 from tasks.segmentation.scores.predict import draw_predictions
+from tasks.segmentation.scores.trained import load_segmenter
 
 
 def run(cfg: DictConfig) -> float:
@@ -27,8 +28,8 @@ def _write_cases(parts: Parts, outcome: Outcome) -> None:
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:
-    segmenter, card = load_segmenter(outcome.best_file)
-    draw_predictions(segmenter, card, parts.splits.val.cases, outcome.folder / "predictions.png")
+    model = load_segmenter(outcome.best_file, device="cpu")
+    draw_predictions(model, parts.splits.val.cases, outcome.folder / "predictions.png")
 
 
 def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)

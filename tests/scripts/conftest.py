@@ -19,12 +19,12 @@ from tasks.common.run.config import Training
 from tasks.detection.assemble import assemble as detection_parts
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
-from tasks.detection.model.card import load_detector
+from tasks.detection.model.card import restore_detector
 from tasks.detection.module import DetectionModule
 from tasks.segmentation.assemble import assemble as segmentation_parts
 from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.data.layouts.sample import write_sample as write_pictures
-from tasks.segmentation.model.card import load_segmenter
+from tasks.segmentation.model.card import restore_segmenter
 from tasks.segmentation.module import SegmentationModule
 from tests.backbones.networks import tiny
 
@@ -186,13 +186,13 @@ class Task:
 
 @pytest.fixture(scope="session")
 def detection(root):
-    parts = DETECTION, DetectionModule, load_detector, detection_parts
+    parts = DETECTION, DetectionModule, restore_detector, detection_parts
     return Task(*parts, det_command, root)
 
 
 @pytest.fixture(scope="session")
 def segmentation(seg_root):
-    parts = SEGMENTATION, SegmentationModule, load_segmenter, segmentation_parts
+    parts = SEGMENTATION, SegmentationModule, restore_segmenter, segmentation_parts
     usual = "data.val=[val_*]", "data.test=[test_*]", "backbone.freeze=1"
     return Task(*parts, seg_command, seg_root, usual)
 

@@ -132,7 +132,7 @@ def test_coordinates_count_as_in_training(trained, root, tmp_path, monkeypatch, 
     (tmp_path / "xml" / "test_0000.xml").write_text(document)
     seen = []
 
-    def spy(_detector, _card, split):
+    def spy(_model, split):
         seen.extend(split.images[0].boxes.tolist())
         return coco_ap(split.truth, [])
 

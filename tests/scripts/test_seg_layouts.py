@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.segmentation.model.card import load_segmenter
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.scores.predict import find_cases, predict_cases
+from tasks.segmentation.scores.trained import load_segmenter
 from tests.scripts.conftest import in_process, read_json, rows, seg_command, stop_at
 
 SPLIT = "data.val=[p3]", "data.test=[p4]"
@@ -153,10 +153,10 @@ def test_a_layout_is_trained_resumed_and_predicted(write, tmp_path, monkeypatch,
     new.mkdir()
     for file in layout.images:
         shutil.copy(file, new)
-    segmenter, card = load_segmenter(second / "checkpoints" / "best.ckpt")
-    assert card.channels == layout.channels
-    cases = find_cases([new], channels=card.channels, output=out)
-    (said,) = predict_cases(segmenter, card, cases, output=out)
+    model = load_segmenter(second / "checkpoints" / "best.ckpt")
+    assert model.card.channels == layout.channels
+    cases = find_cases([new], channels=model.card.channels, output=out)
+    (said,) = predict_cases(model, cases, output=out)
     assert said.startswith("p4: ")
     told = {row["class"]: row for row in rows(second / "cases.csv")}
     for name, (truth, predicted, value) in layout.truths.items():

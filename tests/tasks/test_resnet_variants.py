@@ -8,11 +8,11 @@ import torch
 from backbones import BackboneOptions, Conventions, build_backbone
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen
-from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.model.card import DetectorCard, restore_detector
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 from tasks.segmentation.data.cases import class_table
-from tasks.segmentation.model.card import SegmenterCard, load_segmenter
+from tasks.segmentation.model.card import SegmenterCard, restore_segmenter
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import InputOptions, UNetOptions
 
@@ -139,9 +139,9 @@ def test_checkpoints_are_read_whatever_their_names(task, old, tmp_path):
     name = "timm/test_byobnet"
     if task == "detection":
         card = detector_card(name, {"fpn_channels": 8, "head_width": 16}, norm="frozen_batch")
-        load, inner = load_detector, "body.net."
+        load, inner = restore_detector, "body.net."
     else:
-        card, load, inner = segmenter_card(name), load_segmenter, "net."
+        card, load, inner = segmenter_card(name), restore_segmenter, "net."
     network = card.build()
     state = {f"network.{key}": tensor for key, tensor in network.state_dict().items()}
     assert sum(f"backbone.{inner}" in key for key in state) > 50

@@ -20,7 +20,7 @@ from tasks.common.images.orientation import UPRIGHT, orientation_of
 from tasks.common.images.tiff import STARTS, read_tiff
 
 _FORMATS: Final = ("PNG", "BMP", "DIB", "JPEG", "WEBP")
-_AS_STORED: Final = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")
+_AS_STORED: Final = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH: Final = 24  # where the bits of a sample stand
@@ -47,13 +47,13 @@ def read_flat(path: Path, *, stored: bool = False, channels: int | None = None) 
             start = file.read(4)
         if start in STARTS:
             found = read_tiff(path, stored=stored)
-            return replace(found, pages=[_converted(page, channels) for page in found.pages])
+            return replace(found, pages=[with_channels(page, channels) for page in found.pages])
         content = path.read_bytes()
         _check_whole(content)
         orientation, lossy = orientation_of(content), lossy_kind(content)
         if channels is None:
             return replace(_by_pillow(content, stored=stored), orientation=orientation, lossy=lossy)
-        pixels = _converted(_by_opencv(content, channels), channels)
+        pixels = with_channels(_by_opencv(content, channels), channels)
         return FlatImage(pages=[pixels], orientation=orientation, lossy=lossy)
 
 
@@ -99,7 +99,7 @@ def _by_pillow(content: bytes, *, stored: bool) -> FlatImage:
             pixels = _by_opencv(content, None)
             pixels = pixels[..., 0] if source.mode == "LA" else pixels
         else:
-            pixels = _pixels(source, stored=stored)
+            pixels = pillow_pixels(source, stored=stored)
             pixels = pixels // spread[0] if spread and stored else pixels
         return FlatImage(
             pages=[pixels],
@@ -131,7 +131,8 @@ def _alphas(source: Pillow.Image) -> tuple[Pixels, ...]:
     return (np.asarray(source.getchannel(source.getbands()[-1])),)
 
 
-def _pixels(source: Pillow.Image, *, stored: bool) -> Pixels:
+def pillow_pixels(source: Pillow.Image, *, stored: bool = False) -> Pixels:
+    """Return the pixels of an open image: (H, W), or (H, W, 3) in RGB; see `read_flat`."""
     image: Pillow.Image = source
     if source.mode == "1":
         image = source.convert("L")
@@ -153,7 +154,7 @@ def _by_opencv(content: bytes, channels: int | None) -> Pixels:
     return cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2RGB)
 
 
-def _converted(pixels: Pixels, channels: int | None) -> Pixels:
+def with_channels(pixels: Pixels, channels: int | None) -> Pixels:
     """Return (H, W) for 1 channel, (H, W, 3) for 3, and the pixels as they are for None."""
     if channels is None:
         return pixels

@@ -31,7 +31,7 @@ DONE: Final = {
 
 def exif_advice() -> str:
     """Return what a user can do about images with an orientation."""
-    option = advice("data.exif", otherwise="--exif")
+    option = advice("data.exif", otherwise="--exif", python="exif")
     return (
         f"Give {option}=apply if boxes or masks were drawn on the upright image (CVAT, labelme, "
         f"Label Studio and whatever runs in a browser), {option}=ignore if on the pixels as they "

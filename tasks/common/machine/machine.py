@@ -69,6 +69,21 @@ def accelerator(wanted: str, *, option: str = "trainer.accelerator") -> Decision
     return Decision("cpu", "no CUDA device")
 
 
+def device_of(wanted: str, *, option: str = "device") -> torch.device:
+    """Return the device for ``auto``, ``cuda``, ``cpu``, or ``cuda:1`` for one of several."""
+    kind, colon, number = wanted.partition(":")
+    found = accelerator(kind, option=option).value
+    if not colon:
+        return torch.device(found)
+    count = torch.cuda.device_count() if found == "cuda" else 0
+    if not number.isdecimal() or int(number) >= count:
+        raise UserError(
+            f"{option} takes auto, cpu, cuda or cuda:<number>, numbers below the {count} CUDA "
+            f"devices that torch sees, got {wanted!r}."
+        )
+    return torch.device(found, int(number))
+
+
 def describe() -> dict[str, str]:
     """Return the facts about the machine that results depend on."""
     return {

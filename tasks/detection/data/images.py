@@ -45,9 +45,9 @@ def checked_range(given: Any) -> tuple[float, ...]:  # noqa: ANN401 - a user's o
         return ()
     numbers = isinstance(ends, list) and len(ends) == 2 and all(map(is_finite, ends))
     if not numbers or not ends[0] < ends[1]:
+        option = advice("data.range", otherwise="--range", python="range_")
         raise UserError(
-            f"{advice('data.range', otherwise='--range')} takes the lowest and the highest number, "
-            f"such as [0, 4095], got {ends!r}."
+            f"{option} takes the lowest and the highest number, such as [0, 4095], got {ends!r}."
         )
     return float(ends[0]), float(ends[1])
 
@@ -62,15 +62,22 @@ def read_image(
 def open_image(path: Path, *, in_channels: int, reading: Reading) -> tuple[NDArray[np.uint8], int]:
     """Return what `read_image` does, and the orientation of the file, 1 to 8."""
     pixels, orientation = stored_image(path, in_channels=in_channels)
+    return eight_bits(pixels, orientation, reading=reading, path=path), orientation
+
+
+def eight_bits(
+    pixels: NDArray[Any], orientation: int, *, reading: Reading, path: Path
+) -> NDArray[np.uint8]:
+    """Return pixels in any numbers as a detector sees them; ``path`` names them in messages."""
     (pixels,) = oriented([pixels], orientation, exif=reading.exif, path=path)
     if pixels.dtype == np.uint8:
-        return pixels, orientation
+        return pixels.view(np.uint8)
     ends = extremes(pixels)
     if fault := depth_fault(str(pixels.dtype), ends, reading):
         raise UserError(f"{path} {fault}{range_advice([ends])}.")
     low, high = reading.range
     scaled = (pixels - np.float64(low)) * (255 / (high - low))
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8), orientation
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
 
 
 def stored_image(path: Path, *, in_channels: int) -> tuple[NDArray[Any], int]:
@@ -115,6 +122,8 @@ def range_advice(images: Sequence[Ends]) -> str:
     return advice(
         f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]",
         otherwise=f"; or say what is to become 0 and 255, such as --range {low:g} {high:g}",
+        python="; or say what is to become 0 and 255, such as "
+        f"load_detector(..., range_=({low:g}, {high:g}))",
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final, Self
 import torch
 
 from tasks.common.options.limits import with_tuples
-from tasks.common.report.advice import without_training
 from tasks.common.resume.card import NetworkCard, TaskNames, card_values, load_network, read_card
 from tasks.detection.data.images import Reading
 from tasks.detection.model.detector import Detector
@@ -66,7 +65,7 @@ class DetectorCard(NetworkCard):
         return build_detector(backbone, num_classes=len(self.classes), options=self.options)
 
 
-def load_detector(
+def restore_detector(
     path: Path,
     *,
     detections_per_image: int | None = None,
@@ -85,8 +84,7 @@ def load_detector(
     if exif is not None:
         card = replace(card, reading=replace(card.reading, exif=exif))
     if range_ is not None:
-        with without_training():
-            card = replace(card, reading=replace(card.reading, range=range_, clipped=True))
+        card = replace(card, reading=replace(card.reading, range=range_, clipped=True))
     detector = card.build()
     load_network(detector, checkpoint, card, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

@@ -9,13 +9,12 @@ from tasks.common.report.terminal import print_line, print_scores
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.check import check_images, scan
 from tasks.detection.data.findings import with_repetitions
-from tasks.detection.data.images import Reading, read_image
+from tasks.detection.data.images import Reading
 from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.detector import Detector
 from tasks.detection.scores.metrics import coco_ap, crowded, needed, score_table, to_results
-from tasks.detection.scores.predict import detect
+from tasks.detection.scores.trained import TrainedDetector
 
 
 def read_annotations(
@@ -38,15 +37,14 @@ def read_annotations(
     return with_repetitions(split, {path: one.digest for path, one in facts.items()})
 
 
-def evaluate(detector: Detector, card: DetectorCard, split: Annotations) -> dict[str, float]:
+def evaluate(model: TrainedDetector, split: Annotations) -> dict[str, float]:
     """Return `coco_ap` of a detector on a split, whose own category ids are used."""
     results = []
-    for record in split.images:
-        image = read_image(record.path, in_channels=card.in_channels, reading=card.reading)
-        results += to_results(
-            detect(detector, image), image_id=record.image_id, category_ids=split.category_ids
-        )
-    return coco_ap(split.truth, results, limit=card.options.scored_detections)
+    with without_training():
+        for record in split.images:
+            found, ids = model(record.path).tensors(), split.category_ids
+            results += to_results(found, image_id=record.image_id, category_ids=ids)
+    return coco_ap(split.truth, results, limit=model.card.options.scored_detections)
 
 
 def print_ap(

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from backbones.errors import UserError
 from tasks.common.files.input_files import NamedFile, find_files, output_names, skipped_error
@@ -18,11 +16,10 @@ from tasks.common.report.panels import save_picture
 from tasks.common.report.run_folder import write_json
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DetectionDataset
-from tasks.detection.data.images import open_image
 from tasks.detection.model.card import DetectorCard
-from tasks.detection.model.detector import Detector
 from tasks.detection.scores.metrics import Result, to_results
 from tasks.detection.scores.pictures import PredictionSample, draw_boxes, prediction_grid
+from tasks.detection.scores.trained import Detections, TrainedDetector
 
 OVERLAYS: Final = "overlays"
 
@@ -32,22 +29,8 @@ def find_images(sources: Sequence[str | Path], *, output: Path) -> list[NamedFil
     return find_files(sources, suffixes=IMAGE_SUFFIXES, written=[output / OVERLAYS])
 
 
-@torch.inference_mode()
-def detect(detector: Detector, image: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """Return what a detector finds in one image, (H, W, 3) RGB or (H, W) gray, uint8, on the CPU.
-
-    That is ``boxes`` (B, 4), xyxy in pixels of ``image``, ``labels`` (B,) in 1..K, ``scores`` (B,),
-    best first.
-    """
-    pixels = torch.from_numpy(np.atleast_3d(image)).permute(2, 0, 1)  # (C, H, W)
-    device = next(detector.parameters()).device
-    (found,) = detector([pixels.to(device).float() / 255])
-    return {name: value.cpu() for name, value in found.items()}
-
-
 def predict_files(
-    detector: Detector,
-    card: DetectorCard,
+    model: TrainedDetector,
     files: Sequence[NamedFile],
     *,
     output: Path,
@@ -65,24 +48,26 @@ def predict_files(
         raise UserError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
     overlays = output_names([file.name for file in files], suffixes=IMAGE_SUFFIXES)
     ids = range(1, len(files) + 1) if image_ids is None else image_ids
+    card = model.card
     done: list[tuple[dict[str, Any], list[Result]]] = []
     faults: dict[str, Exception] = {}
     try:
         for file, overlay, number in zip(files, overlays, ids, strict=True):
             try:
-                image, orientation = _open(file, card)
+                with without_training():
+                    image, orientation = model.read_file(file.path)
             except (OSError, ValueError) as error:
                 faults[file.name] = error
                 yield f"{file.name}: skipped, {error}"
                 continue
-            found = detect(detector, image)
-            height, width = image.shape[:2]
-            entry = {"id": number, "file_name": file.name, "height": height, "width": width}
-            results = to_results(found, image_id=number, category_ids=card.category_ids)
+            (found,) = model.detect([image])
+            size = {"height": found.height, "width": found.width}
+            entry = {"id": number, "file_name": file.name, **size}
+            results = to_results(found.tensors(), image_id=number, category_ids=card.category_ids)
             done.append((entry, results))
-            shown = {name: of_each[found["scores"] >= threshold] for name, of_each in found.items()}
+            shown = found.above(threshold)
             save_picture(_overlay(image, shown, card), output / OVERLAYS / f"{overlay}.png")
-            counts = f"{len(shown['scores'])} of {len(found['scores'])} detections shown"
+            counts = f"{len(shown)} of {len(found)} detections shown"
             yield f"{file.name}: {counts}{orientation_note(orientation, exif=card.reading.exif)}"
     finally:
         if done:
@@ -91,16 +76,8 @@ def predict_files(
         raise skipped_error(faults, total=len(files), output=output)
 
 
-def _open(file: NamedFile, card: DetectorCard) -> tuple[NDArray[np.uint8], int]:
-    with without_training():
-        return open_image(file.path, in_channels=card.in_channels, reading=card.reading)
-
-
-def _overlay(
-    image: NDArray[np.uint8], found: dict[str, Tensor], card: DetectorCard
-) -> NDArray[np.uint8]:
-    boxes, labels, scores = (found[name].numpy() for name in ("boxes", "labels", "scores"))
-    return draw_boxes(image, boxes, labels, classes=card.classes, scores=scores)
+def _overlay(image: NDArray[np.uint8], found: Detections, card: DetectorCard) -> NDArray[np.uint8]:
+    return draw_boxes(image, found.boxes, found.labels, classes=card.classes, scores=found.scores)
 
 
 def _write(
@@ -114,10 +91,10 @@ def _write(
 
 
 def draw_predictions(
-    detector: Detector, card: DetectorCard, split: Annotations, path: Path, *, count: int = 8
+    model: TrainedDetector, split: Annotations, path: Path, *, count: int = 8
 ) -> None:
     """Write truth beside prediction for images spread over a split, preferably with boxes."""
-    dataset = DetectionDataset(split, in_channels=card.in_channels)
+    dataset = DetectionDataset(split, in_channels=model.card.in_channels)
     by_boxes = sorted(range(len(dataset)), key=lambda i: not len(split.images[i].boxes))
     with_boxes = sum(len(record.boxes) > 0 for record in split.images)
     indices = by_boxes[: max(count, with_boxes)]
@@ -126,7 +103,7 @@ def draw_predictions(
     for index in indices[:: max(1, len(indices) // count)][:count]:
         record = split.images[index]
         image = dataset[index][0].permute(1, 2, 0).numpy().squeeze()
-        found = {name: value.numpy() for name, value in detect(detector, image).items()}
+        (found,) = model.detect([image])
         regions = [c["bbox"] for c in crowds if c["image_id"] == record.image_id]
         xywh = np.array(regions, np.float32).reshape(-1, 4)
         samples.append(
@@ -135,10 +112,10 @@ def draw_predictions(
                 heading=record.path.name,
                 truth_boxes=record.boxes,
                 truth_labels=record.labels,
-                boxes=found["boxes"],
-                labels=found["labels"],
-                scores=found["scores"],
+                boxes=found.boxes,
+                labels=found.labels,
+                scores=found.scores,
                 crowd_boxes=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
             )
         )
-    prediction_grid(samples, classes=card.classes, path=path)
+    prediction_grid(samples, classes=model.classes, path=path)

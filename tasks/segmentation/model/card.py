@@ -112,7 +112,7 @@ def input_channels(channels: int, inputs: InputOptions) -> int:
     return channels * (2 * inputs.neighbours + 1)
 
 
-def load_segmenter(path: Path, *, exif: str | None = None) -> tuple[ResNetUNet, SegmenterCard]:
+def restore_segmenter(path: Path, *, exif: str | None = None) -> tuple[ResNetUNet, SegmenterCard]:
     """Return a checkpoint's segmenter, in eval mode, and card; without ``exif`` as in training."""
     checkpoint, card = read_card(path, SegmenterCard)
     if exif is not None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from backbones.errors import UserError
 from tasks.common.files.paths import existing_folder, is_hidden
 from tasks.common.report.advice import without_training
@@ -16,7 +14,6 @@ from tasks.common.report.terminal import print_scores
 from tasks.segmentation.data.case_properties import image_notes, mask_facts, mask_notes
 from tasks.segmentation.data.cases import Case, CaseSet
 from tasks.segmentation.data.check import check_cases, shared_channels
-from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.formats.files import check_same_grid, stem_of, suffix_of
 from tasks.segmentation.data.layouts.folder import by_name, folder_cases, named_cases
 from tasks.segmentation.data.masks.palettes import compare_all_palettes
@@ -33,7 +30,7 @@ from tasks.segmentation.scores.metrics import (
     headings,
     summarise,
 )
-from tasks.segmentation.scores.windows import segment
+from tasks.segmentation.scores.trained import TrainedSegmenter
 
 
 def read_cases(
@@ -155,15 +152,14 @@ def evaluate_masks(
 
 
 def evaluate(
-    segmenter: nn.Module, card: SegmenterCard, split: CaseSet, *, tolerance: float
+    model: TrainedSegmenter, split: CaseSet, *, tolerance: float
 ) -> tuple[dict[str, Scores], Scores]:
     """Return the scores of every case, and their summary."""
     check_tolerance(tolerance)
-    cases, classes = {}, card.classes
+    cases, classes = {}, model.card.classes
     for case in split.cases:
-        loaded = load_case(case, split, card.input)
-        seen = whole_input(loaded.image, loaded.scaling, preprocessing=card.preprocessing)
-        found = segment(segmenter, seen, card.input, exclusive=classes.exclusive)
+        loaded = load_case(case, split, model.card.input)
+        found = model.segment(loaded.image, loaded.scaling)
         place = loaded.geometry
         cases[case.name] = case_scores(found, loaded.labels, classes, place, tolerance=tolerance)
     return cases, summarise(cases, classes)

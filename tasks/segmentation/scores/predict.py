@@ -8,11 +8,8 @@ from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from backbones.errors import UserError
 from tasks.common.files.input_files import (
     NamedFile,
     find_files,
@@ -22,9 +19,7 @@ from tasks.common.files.input_files import (
 )
 from tasks.common.images.orientation import orientation_note
 from tasks.common.report.advice import without_training
-from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Image, Labels
-from tasks.segmentation.data.channels import fitted, is_coloured
-from tasks.segmentation.data.dataset import whole_input
+from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Labels
 from tasks.segmentation.data.formats.files import (
     SUFFIXES,
     is_volume,
@@ -34,12 +29,10 @@ from tasks.segmentation.data.formats.files import (
     suffix_of,
     write_mask,
 )
-from tasks.segmentation.data.input import scaling_of
 from tasks.segmentation.data.store import load_case
-from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.scores.metrics import case_scores
 from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
-from tasks.segmentation.scores.windows import segment
+from tasks.segmentation.scores.trained import TrainedSegmenter
 
 MASKS: Final = "masks"
 OVERLAYS: Final = "overlays"
@@ -70,53 +63,48 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
     ]
 
 
-def predict_cases(
-    segmenter: nn.Module, card: SegmenterCard, cases: Sequence[Case], *, output: Path
-) -> Iterator[str]:
+def predict_cases(model: TrainedSegmenter, cases: Sequence[Case], *, output: Path) -> Iterator[str]:
     """Segment every case; write masks in the images' own geometry, and overlays; yield lines.
 
     ``masks/`` holds a file per case (per class where classes overlap) with the training data's mask
     values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case that the
     segmenter cannot take is skipped, and an error after the last one.
     """
-    refuse_same({case.name: mask_names(case.name, card.classes) for case in cases})
+    classes = model.card.classes
+    refuse_same({case.name: mask_names(case.name, classes) for case in cases})
     faults: dict[str, Exception] = {}
     for case in cases:
         try:
             with without_training():
-                image, geometry, done = _read(case, card)
-                scaling = scaling_of(image, card.input, source=geometry.source)
+                read = model.read_files(case.images)
         except (OSError, ValueError) as error:
             faults[case.name] = error
             yield f"{case.name}: skipped, {error}"
             continue
-        seen = whole_input(image, scaling, preprocessing=card.preprocessing)
-        labels = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
-        write_mask(labels, card.classes, geometry, folder=output / MASKS, name=case.name)
-        z = _fullest(labels, card.classes)
-        picture, shown = (_upright(a, geometry) for a in (image[:, z], labels[..., z, :, :]))
-        overlay = output / OVERLAYS / f"{case.name}.png"
-        save_overlay(overlay, picture, shown, classes=card.classes)
-        where = f"; the overlay is of slice {z}" if image.shape[1] > 1 else ""
-        where += done + orientation_note(geometry.orientation, exif=card.exif)
-        yield f"{case.name}: {_shares(labels, card.classes)}{where}"
+        labels, geometry = model.segment(read.image, read.scaling), read.geometry
+        write_mask(labels, classes, geometry, folder=output / MASKS, name=case.name)
+        z = _fullest(labels, classes)
+        picture, shown = (_upright(a, geometry) for a in (read.image[:, z], labels[..., z, :, :]))
+        save_overlay(output / OVERLAYS / f"{case.name}.png", picture, shown, classes=classes)
+        where = f"; the overlay is of slice {z}" if read.image.shape[1] > 1 else ""
+        where += read.note + orientation_note(geometry.orientation, exif=model.card.exif)
+        yield f"{case.name}: {_shares(labels, classes)}{where}"
     if faults:
         raise skipped_error(faults, total=len(cases), output=output)
 
 
 def draw_predictions(
-    segmenter: nn.Module, card: SegmenterCard, split: CaseSet, path: Path, *, count: int = 8
+    model: TrainedSegmenter, split: CaseSet, path: Path, *, count: int = 8
 ) -> None:
     """Write a picture of truth beside prediction for cases spread over a split."""
-    samples = []
+    samples, classes = [], model.card.classes
     for case in split.cases[:: max(1, len(split.cases) // count)][:count]:
-        loaded = load_case(case, split, card.input)
-        z = _fullest(loaded.labels, card.classes)
-        seen = torch.from_numpy(card.preprocessing(loaded.image, z, scaling=loaded.scaling)[None])
-        found = segment(segmenter, seen, card.input, exclusive=card.classes.exclusive)
+        loaded = load_case(case, split, model.card.input)
+        z = _fullest(loaded.labels, classes)
+        found = model.segment(loaded.image, loaded.scaling, index=z)
         truth = loaded.labels[..., z : z + 1, :, :]
         place = loaded.geometry
-        scores = case_scores(found, truth, card.classes, place, tolerance=1, surfaces=False)
+        scores = case_scores(found, truth, classes, place, tolerance=1, surfaces=False)
         known = [row["dice"] for row in scores.values() if not np.isnan(row["dice"])]
         slices = f", slice {z}" if loaded.image.shape[1] > 1 else ""
         sample = SegmentationSample(
@@ -127,34 +115,13 @@ def draw_predictions(
             dice=fmean(known) if known else float("nan"),
         )
         samples.append(sample)
-    prediction_grid(samples, classes=card.classes, path=path)
+    prediction_grid(samples, classes=classes, path=path)
 
 
 def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Return a slice of a volume with the patient's front or head up; a flat image as it is."""
     # A slice has the RAS axes in their order, so the second one becomes the vertical.
     return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))
-
-
-def _read(case: Case, card: SegmenterCard) -> tuple[Image, Geometry, str]:
-    """Return the image, how it lies on disk, and what was done to its channels."""
-    if other := [path for path in case.images if not suffix_of(path)]:
-        raise UserError(
-            f"{other[0]} is no image by its name; expected one that ends in {', '.join(SUFFIXES)}."
-        )
-    stored, geometry = read_image(case.images, axis=card.axis, exif=card.exif)
-    image = fitted(stored, case.images, channels=card.image_channels)
-    if len(image) != card.channels:
-        coloured = card.gray_or_rgb and is_coloured(image, case.images)
-        colours = " that differ" if coloured else ""
-        raise UserError(
-            f"{case.images[0]} has {len(image)} channels{colours} in {len(case.images)} files, but "
-            f"the segmenter was trained on {card.channels}; give images like those of the training."
-        )
-    if not np.isfinite(image).all():
-        raise UserError(f"{case.images[0]} has numbers that are NaN or infinite; repair it.")
-    as_others = {1: "; RGB, read as gray", 3: "; gray, read as RGB"}
-    return image, geometry, "" if len(image) == len(stored) else as_others[len(image)]
 
 
 def _fullest(labels: Labels, classes: ClassTable) -> int:

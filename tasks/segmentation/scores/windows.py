@@ -1,13 +1,14 @@
 """From the slices of a case to its labels: window by window, and averaged over flips."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import Final, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from backbones.errors import UserError
@@ -20,21 +21,64 @@ FLIPS: Final = ((), (-1,), (-2,), (-2, -1))  # axes to flip: none, horizontal, v
 
 SIGMA: Final = 1 / 8  # of the window's side; nnU-Net's (Isensee et al., arXiv:1904.08128)
 LEAST_WEIGHT: Final = 1e-3  # MONAI's; a corner alone would have 1e-7, lost beside a centre's 1
-_SLICES_AT_ONCE: Final = 4
+TILES: Final = 4  # slices, and windows of them, that go through the network at once
 
 
 @torch.no_grad()
-def segment(network: nn.Module, image: Tensor, options: InputOptions, *, exclusive: bool) -> Labels:
+def segment(
+    network: nn.Module,
+    image: Tensor,
+    options: InputOptions,
+    *,
+    exclusive: bool,
+    batch_size: int = TILES,
+) -> Labels:
     """Return labels (D, H, W) of class indices, or (K, D, H, W) of 0 and 1, computed in float32."""
+    parts = _logits(network, image, options, batch_size=batch_size)
+    return _labels(parts, exclusive=exclusive)
+
+
+@torch.no_grad()
+def segment_with_probabilities(
+    network: nn.Module,
+    image: Tensor,
+    options: InputOptions,
+    *,
+    exclusive: bool,
+    batch_size: int = TILES,
+) -> tuple[Labels, NDArray[np.float32]]:
+    """Return what `segment` does, and the probabilities of the classes, (K, D, H, W)."""
+    parts = list(_logits(network, image, options, batch_size=batch_size))
+    shares = [
+        part.float().softmax(dim=1) if exclusive else part.float().sigmoid() for part in parts
+    ]
+    together = torch.cat([share.cpu() for share in shares]).transpose(0, 1)
+    return _labels(parts, exclusive=exclusive), together.contiguous().numpy()
+
+
+def _logits(
+    network: nn.Module, image: Tensor, options: InputOptions, *, batch_size: int
+) -> Iterator[Tensor]:
+    """Yield the logits (N, K, H, W) of some slices after the other."""
     device = next(network.parameters()).device
     height, width = options.patch
-    whole = partial(sliding_window, network, window=(height, width), overlap=options.overlap)
-    found = []
-    for some in torch.split(image, _SLICES_AT_ONCE):
+    whole = partial(
+        sliding_window,
+        network,
+        window=(height, width),
+        overlap=options.overlap,
+        batch_size=batch_size,
+    )
+    for some in torch.split(image, batch_size):
         slices = some.to(device, memory_format=torch.channels_last)
         # In bfloat16 logits that differ by less than a percent are equal.
         with torch.autocast(device.type, enabled=False):
-            logits = with_flips(whole, slices, axes=FLIPS if options.flips else [()])
+            yield with_flips(whole, slices, axes=FLIPS if options.flips else [()])
+
+
+def _labels(parts: Iterable[Tensor], *, exclusive: bool) -> Labels:
+    found = []
+    for logits in parts:
         labels = logits.argmax(dim=1) if exclusive else (logits > 0).transpose(0, 1)
         found.append(labels.to(torch.uint8).cpu().numpy())
     return cast("Labels", np.concatenate(found, axis=0 if exclusive else 1))

@@ -10,7 +10,7 @@ from tasks.detection.data.data_module import DetectionDataModule
 from tasks.detection.data.layouts.coco import coco_parts
 from tasks.detection.data.layouts.sample import write_sample
 from tasks.detection.data.splits import divide
-from tasks.detection.model.card import load_detector
+from tasks.detection.model.card import restore_detector
 from tasks.detection.options import DataOptions
 from tasks.detection.scores.metrics import coco_ap
 from tests.tasks.detection.conftest import Knows, one_class, small_module
@@ -64,7 +64,7 @@ def test_a_checkpoint_has_the_card_and_only_plain_values(splits, tmp_path):
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert checkpoint["keel"]["classes"] == ["disk", "square", "triangle"]
     assert checkpoint["keel"]["category_ids"] == [1, 3, 7]
-    loaded, card = load_detector(tmp_path / "a.ckpt")
+    loaded, card = restore_detector(tmp_path / "a.ckpt")
     assert card == module.card
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, module.network.state_dict()[name])

@@ -14,7 +14,7 @@ from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.check import check_cases
 from tasks.segmentation.data.data_module import SegmentationDataModule
 from tasks.segmentation.model.build import new_segmenter
-from tasks.segmentation.model.card import load_segmenter
+from tasks.segmentation.model.card import restore_segmenter
 from tasks.segmentation.model.deep_supervision import DeepSupervision
 from tasks.segmentation.model.losses import build_loss
 from tasks.segmentation.module import SegmentationModule
@@ -177,7 +177,7 @@ def test_a_checkpoint_is_the_segmenter_that_was_trained(squares, tmp_path):
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert checkpoint["keel_scores"] == module.scores["val"]
-    loaded, card = load_segmenter(tmp_path / "a.ckpt")
+    loaded, card = restore_segmenter(tmp_path / "a.ckpt")
     assert card == module.card
     for name, value in module.network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)

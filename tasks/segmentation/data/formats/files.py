@@ -73,7 +73,7 @@ def read_image(paths: Sequence[Path], *, axis: int, exif: str = "refuse") -> tup
     for path, pixels in zip(paths[1:], others, strict=True):
         check_same_grid(paths[0], path, sizes=(first.shape[1:], pixels.shape[1:]))
     joined = np.concatenate([first, *others])
-    return np.ascontiguousarray(_storable(joined, source=paths[0])), files[0].geometry
+    return np.ascontiguousarray(storable(joined, source=paths[0])), files[0].geometry
 
 
 def check_same_grid(
@@ -85,7 +85,7 @@ def check_same_grid(
         names = ["a flat image" if kind is None else "a volume" for kind in kinds]
         raise UserError(f"{other} is {names[1]}, but {first} is {names[0]}.")
     if sizes[0] != sizes[1]:
-        option = advice("data.exif", otherwise="--exif")
+        option = advice("data.exif", otherwise="--exif", python="exif")
         turned = sizes[0] == (*sizes[1][:-2], sizes[1][-1], sizes[1][-2])
         raise UserError(
             f"{other} has the size {_by(sizes[1])}, but {first} has {_by(sizes[0])}"
@@ -103,7 +103,7 @@ def read_file(path: Path, *, axis: int, exif: str, stored: bool = False) -> Read
         values, geometry = kind.read(path, axis=axis)
     else:
         values, geometry, flat = read_pages(path, exif=exif, stored=stored)
-    return ReadFile(pixels=_storable(values, source=path), geometry=geometry, flat=flat)
+    return ReadFile(pixels=storable(values, source=path), geometry=geometry, flat=flat)
 
 
 def write_mask(
@@ -143,7 +143,8 @@ def mask_names(name: str, classes: ClassTable) -> list[str]:
     return [f"{name}_{c.replace('/', '-')}" for c in classes.names]  # a class names no folder
 
 
-def _storable(pixels: Pixels, *, source: Path) -> Pixels:
+def storable(pixels: Pixels, *, source: Path) -> Pixels:
+    """Return pixels as float32 or as one of the whole numbers that `read_image` returns."""
     if pixels.dtype.kind == "f":
         with np.errstate(over="ignore"):  # an infinity is found by the check of the cases
             return pixels.astype(np.float32, copy=False)

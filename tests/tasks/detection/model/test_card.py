@@ -10,7 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from backbones import BackboneOptions, Conventions
 from tasks.common.resume.continuation import check_resume
 from tasks.detection.data.images import Reading
-from tasks.detection.model.card import DetectorCard, load_detector
+from tasks.detection.model.card import DetectorCard, restore_detector
 from tests.backbones.errors import refuses
 from tests.tasks.common.fakes import save
 from tests.tasks.detection.conftest import CARD as OF_RESNET18
@@ -31,7 +31,7 @@ def path(tmp_path_factory):
 
 def test_a_checkpoint_gives_the_same_detections(tmp_path):
     detector = CARD.build().eval()
-    loaded, card = load_detector(save(tmp_path / "a.ckpt", CARD, detector))
+    loaded, card = restore_detector(save(tmp_path / "a.ckpt", CARD, detector))
     assert card == CARD
     assert not loaded.training
     detector.to(memory_format=torch.channels_last)  # in which detectors are trained and loaded
@@ -44,17 +44,17 @@ def test_a_checkpoint_gives_the_same_detections(tmp_path):
 
 
 def test_images_can_be_read_in_another_way_than_in_training(path):
-    _, card = load_detector(path, exif="apply", range_=(-1000.0, 1000.0))
+    _, card = restore_detector(path, exif="apply", range_=(-1000.0, 1000.0))
     reading = Reading(exif="apply", range=(-1000.0, 1000.0), clipped=True)
     assert card == replace(CARD, reading=reading)
     with refuses("unknown exif 'aply'"):
-        load_detector(path, exif="aply")
-    with refuses(r"--range takes the lowest and the highest.*\[5, 1\]"):
-        load_detector(path, range_=(5, 1))
+        restore_detector(path, exif="aply")
+    with refuses(r"data.range takes the lowest and the highest.*\[5, 1\]"):
+        restore_detector(path, range_=(5, 1))
 
 
 def test_the_preprocessing_and_the_epsilon_come_back(path):
-    loaded, _ = load_detector(path)
+    loaded, _ = restore_detector(path)
     assert loaded.transform.image_mean == [0.1, 0.2, 0.3]
     assert loaded.transform.image_std == [0.4, 0.5, 0.6]
     assert (loaded.transform.min_size, loaded.transform.max_size) == ((64,), 96)
@@ -107,4 +107,4 @@ def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, path, c
     checkpoint = torch.load(path, weights_only=True)
     torch.save(checkpoint | {"keel": checkpoint["keel"] | changes}, tmp_path / "a.ckpt")
     with refuses(message):
-        load_detector(tmp_path / "a.ckpt")
+        restore_detector(tmp_path / "a.ckpt")

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
+from tasks.detection.scores.trained import TrainedDetector
 from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import CARD, Knows, voc_document, voc_object
 
@@ -33,13 +34,17 @@ def changed(tmp_path, write_coco, read):
     return write_and_read
 
 
+def knows(split, *answer):
+    return TrainedDetector(network=Knows(split, *answer), card=CARD)
+
+
 def test_knowing_everything_is_an_ap_of_1_and_half_the_images_half_the_recall(write_coco):
     split = write_coco("val", count=4)
-    scores = evaluate(Knows(split), CARD, split)
+    scores = evaluate(knows(split), split)
     assert scores["ap"] == scores["ap/cat"] == pytest.approx(1.0)
     assert math.isnan(scores["ap/dog"])
-    half = Knows(split, lambda record: record.boxes[: 0 if record.image_id % 2 else None])
-    scores = evaluate(half, CARD, split)
+    half = knows(split, lambda record: record.boxes[: 0 if record.image_id % 2 else None])
+    scores = evaluate(half, split)
     assert scores["ar_100"] == pytest.approx(0.5)
     assert scores["ap"] == pytest.approx(51 / 101)  # precision 1 at recalls up to 1/2
 
@@ -54,7 +59,7 @@ def test_the_splits_own_category_ids_are_used(changed):
 
     split = changed(renumber, count=2)
     assert list(split.category_ids) == [77, 40]
-    assert evaluate(Knows(split), CARD, split)["ap/cat"] == pytest.approx(1.0)
+    assert evaluate(knows(split), split)["ap/cat"] == pytest.approx(1.0)
 
 
 def test_other_classes_and_missing_images_are_refused(tmp_path, read, write_coco):
@@ -76,7 +81,7 @@ def test_a_folder_is_read_as_pascal_voc(tmp_path, read, write_coco):
     split = read("xml")
     assert split.images[0].boxes.tolist() == [[0, 0, 10, 20]]
     assert read("xml", one_based=False).images[0].boxes.tolist() == [[1, 1, 10, 20]]
-    assert evaluate(Knows(split), CARD, split)["ap/dog"] == pytest.approx(1.0)
+    assert evaluate(knows(split), split)["ap/dog"] == pytest.approx(1.0)
 
 
 def test_what_is_twice_in_the_truth_is_told_of(tmp_path, changed, capsys):
@@ -89,7 +94,7 @@ def test_what_is_twice_in_the_truth_is_told_of(tmp_path, changed, capsys):
         (images / "val2.png").write_bytes((images / "val0.png").read_bytes())
 
     split = changed(double, count=3)
-    print_evaluation(split, evaluate(Knows(split), CARD, split), CARD)
+    print_evaluation(split, evaluate(knows(split), split), CARD)
     said = " ".join(capsys.readouterr().out.split())
     assert "3 images, 4 boxes, 1 with corners put in order" in said
     assert "warning: 1 of 4 boxes in the truth repeat another of their class" in said

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tasks.detection.scores.predict import detect, draw_predictions, find_images, predict_files
+from tasks.detection.scores.predict import draw_predictions, find_images, predict_files
+from tasks.detection.scores.trained import TrainedDetector
 from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import CARD, coco_of
 
@@ -47,7 +48,8 @@ def folder(tmp_path):
 
 def predict(folder, output, *, detector=None, threshold=0.5, **options):
     files, options = find_images([folder], output=output), options | {"threshold": threshold}
-    return predict_files(detector or Answers(), CARD, files, output=output, **options)
+    model = TrainedDetector(network=detector or Answers(), card=CARD)
+    return predict_files(model, files, output=output, **options)
 
 
 def written(output):
@@ -67,16 +69,6 @@ def test_images_are_found_in_order_and_overlays_of_an_earlier_prediction_are_non
         found = find_images([folder], output=folder / "out")
         assert [file.name for file in found] == ["a.JPG", "b.png", "c.png"]
         list(predict(folder, folder / "out"))
-
-
-def test_an_image_is_shown_to_the_detector_as_rgb_in_unit_range():
-    detector = Answers()
-    detect(detector, np.full((20, 30, 3), [0, 51, 255], np.uint8))
-    (image,) = detector.shown
-    assert image.shape == (3, 20, 30)
-    torch.testing.assert_close(image[:, 0, 0], torch.tensor([0, 0.2, 1]))
-    detect(detector, np.zeros((20, 30), np.uint8))
-    assert detector.shown[1].shape == (1, 20, 30)
 
 
 def test_all_detections_are_written_as_coco_results_for_pycocotools(folder, tmp_path):
@@ -200,7 +192,9 @@ def test_the_picture_of_a_split_shows_images_with_boxes_first(write_coco, tmp_pa
         "tasks.detection.scores.predict.prediction_grid",
         lambda samples, *, classes, path: chosen.extend(samples),  # noqa: ARG005
     )
-    draw_predictions(Answers(), CARD, split, tmp_path / "p.png", count=3)
+    draw_predictions(
+        TrainedDetector(network=Answers(), card=CARD), split, tmp_path / "p.png", count=3
+    )
     assert [sample.heading for sample in chosen] == ["val1.png", "val3.png", "val4.png"]
     assert chosen[0].boxes.tolist() == [[2, 3, 12, 8], [0, 0, 4, 4]]
     assert chosen[0].truth_boxes.tolist() == [[0, 0, 2, 9]]

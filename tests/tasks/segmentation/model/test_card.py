@@ -14,7 +14,7 @@ from tasks.common.resume.continuation import check_resume
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.data.dataset import whole_input
 from tasks.segmentation.data.input import scaling_of
-from tasks.segmentation.model.card import SegmenterCard, load_segmenter
+from tasks.segmentation.model.card import SegmenterCard, restore_segmenter
 from tasks.segmentation.options import InputOptions, UNetOptions
 from tests.tasks.common.fakes import save
 from tests.tasks.segmentation.conftest import refuses
@@ -72,7 +72,7 @@ def test_a_checkpoint_gives_the_same_logits_and_preprocessing(tmp_path, card):
     for tensor in network.state_dict().values():  # as after training: no weight is a round number
         if tensor.is_floating_point():
             tensor.add_(torch.rand_like(tensor) * 0.1)
-    loaded, read = load_segmenter(save(tmp_path / "a.ckpt", card, network))
+    loaded, read = restore_segmenter(save(tmp_path / "a.ckpt", card, network))
     assert read == card
     assert not any(module.training for module in loaded.modules())
     volume = np.random.default_rng(0).integers(0, 200, (card.channels, 3, 40, 50), np.uint8)
@@ -116,7 +116,7 @@ def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
     kinds = (replace(CARD.options, deep_supervision=heads) for heads in (False, True))
     cards = [replace(CARD, options=kind) for kind in kinds]
     network = cards[saved].build().eval()
-    loaded, card = load_segmenter(save(tmp_path / "a.ckpt", cards[not saved], network))
+    loaded, card = restore_segmenter(save(tmp_path / "a.ckpt", cards[not saved], network))
     assert card == cards[not saved]
     assert (len(loaded.deep_heads) > 0) == (not saved)
     image = torch.rand(1, 1, 64, 64)
@@ -138,7 +138,7 @@ def test_heads_of_deep_supervision_may_be_there_or_not(tmp_path, saved):
 def test_a_checkpoint_that_this_version_cannot_read_is_refused(tmp_path, changes, message):
     path = save(tmp_path / "a.ckpt", CARD.to_dict() | changes, CARD.build())
     with refuses(message):
-        load_segmenter(path)
+        restore_segmenter(path)
 
 
 @pytest.mark.parametrize(

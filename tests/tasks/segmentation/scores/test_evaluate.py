@@ -8,6 +8,7 @@ import pytest
 
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.evaluate import evaluate, evaluate_masks, print_summary, read_cases
+from tasks.segmentation.scores.trained import TrainedSegmenter
 from tests.tasks.segmentation.conftest import refuses, save, save_all
 from tests.tasks.segmentation.scores.conftest import Made, made_card
 
@@ -39,7 +40,7 @@ def folders(tmp_path):
 def scored(masks, images, classes=TABLE, **options):
     card = made_card(classes, **options)
     split, unit = read_cases(masks, images, card)
-    return *evaluate(LIGHT, card, split, tolerance=1), unit
+    return *evaluate(TrainedSegmenter(network=LIGHT, card=card), split, tolerance=1), unit
 
 
 def test_cases_and_their_summary_are_scored_as_by_hand(folders):

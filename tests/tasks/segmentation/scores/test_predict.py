@@ -9,6 +9,7 @@ from PIL import Image
 
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
+from tasks.segmentation.scores.trained import TrainedSegmenter
 from tests.tasks.segmentation.conftest import misses, refuses, save, save_all
 from tests.tasks.segmentation.data.conftest import noise
 from tests.tasks.segmentation.scores.conftest import Made, made_card
@@ -42,7 +43,8 @@ def predict(tmp_path):
     def run(source=tmp_path, segmenter=None, *, classes=TABLE, **options):
         card, output = made_card(classes, **options), tmp_path / "out"
         cases = find_cases([source], channels=card.channels, output=output)
-        return list(predict_cases(segmenter or levels(0), card, cases, output=output))
+        model = TrainedSegmenter(network=segmenter or levels(0), card=card)
+        return list(predict_cases(model, cases, output=output))
 
     return run
 
@@ -222,7 +224,8 @@ def test_the_picture_of_a_split_has_cases_from_all_of_it(write_set, tmp_path, mo
     image[1, :4], truth[1, :2] = 255, 1
     split = write_set([(image[None], truth)] * 5)
     made = Made(lambda x: [0.5 - x[:, 0], x[:, 0] - 0.5])
-    draw_predictions(made, made_card(split.classes), split, tmp_path / "p.png", count=2)
+    model = TrainedSegmenter(network=made, card=made_card(split.classes))
+    draw_predictions(model, split, tmp_path / "p.png", count=2)
     (samples,) = drawn.call_args.args
     assert [sample.name for sample in samples] == ["case0, slice 1", "case2, slice 1"]
     assert samples[0].dice == pytest.approx(2 * 16 / (16 + 32))
