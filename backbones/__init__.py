@@ -13,6 +13,7 @@ from backbones.registry import build_backbone, list_backbones, register_backbone
 
 if TYPE_CHECKING:
     from backbones.fpn import FPN, BackboneWithFPN
+    from backbones.fusion import fuse
     from backbones.interface import Backbone
     from backbones.layers.norm import NORMS, norm_factory
     from backbones.weights.load import LoadReport, load_weights
@@ -23,6 +24,7 @@ else:
         "Backbone": "backbones.interface",
         "BackboneWithFPN": "backbones.fpn",
         "LoadReport": "backbones.weights.load",
+        "fuse": "backbones.fusion",
         "load_weights": "backbones.weights.load",
         "norm_factory": "backbones.layers.norm",
     }
@@ -46,6 +48,7 @@ __all__ = [
     "LoadReport",
     "UserError",
     "build_backbone",
+    "fuse",
     "list_backbones",
     "load_weights",
     "norm_factory",

@@ -11,9 +11,10 @@ OURS = {"backbones", "tasks", "benchmarks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.errors"],
     ["backbones.choose", "backbones.names", "backbones.options", "backbones.plugins"],
+    ["backbones.dataflow"],
     ["backbones.layers"],
     ["backbones.interface"],
-    ["backbones.fpn", "backbones.resnet"],
+    ["backbones.fpn", "backbones.fusion", "backbones.resnet"],
     ["backbones.weights.formats", "backbones.weights.numpy_pickle", "backbones.weights.unwrap"],
     ["backbones.weights.download", "backbones.weights.renames"],
     ["backbones.weights.read", "backbones.weights.conventions", "backbones.weights.architecture"],

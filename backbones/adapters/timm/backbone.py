@@ -133,7 +133,8 @@ class TimmBackbone(Backbone):
         """
         for name in self._with_activation:
             kind = type(self.net.get_submodule(name))
-            if not kind.__module__.startswith("timm."):
+            fused = kind is nn.Sequential  # what `backbones.fuse` leaves of it
+            if not (fused or kind.__module__.startswith("timm.")):
                 raise UserError(
                     f"timm/{self.name} has batch norms that also apply the activation, and {name} "
                     f"is a {kind.__name__} now, which does not: "
