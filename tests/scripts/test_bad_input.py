@@ -43,6 +43,10 @@ UNDONE = {  # by task: options, message
         ("data.classes={0:background,80:gland}", "no class: 160 .* expected 0, 8"),
         ("loss.class_weights=[1,2,3]", "class_weights .*3.*4"),
         ("model.norm=instance input.patch=[32,32]", r"sides from 64 .*\[32, 32\]: .*norm=group"),
+        (
+            "feature_cache.views=1 input.patches=1 recipe.batch_size=1 backbone.freeze=3",
+            r"feature_cache\.views=1 of input\.patches=1 show 1 of \d+ slices",
+        ),
         ("data.val=[] data.test=[] data.folds=9 data.fold=0", "folds is 9, but .* 8 patients"),
     ],
 }

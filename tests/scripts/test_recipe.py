@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.common.run.trainer import build_trainer
 from tests.scripts.conftest import finished, read_json, rows
 
 SLOW_TOO = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
@@ -111,3 +112,10 @@ def test_a_feature_cache_found_again_changes_no_loss(segmentation, tmp_path, cap
     losses = [train_losses(tmp_path / run) for run in "abc"]
     assert len(losses[0]) == 3
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_the_trainer_clips_gradients_as_the_recipe_says(segmentation, tmp_path):
+    for clip, expected in ((0.25, 0.25), (0, None)):
+        setup = segmentation.parts(tmp_path / "run", f"recipe.clip={clip}").setup
+        trainer, *_ = build_trainer(setup, folder=tmp_path, monitor="val/dice", shown=())
+        assert trainer.gradient_clip_val == expected

@@ -67,6 +67,12 @@ def test_the_configuration_and_the_machine_are_kept(task, first):
     assert environment["versions"]["torch"] == version("torch")
 
 
+def test_a_checkpoint_says_how_many_stages_were_frozen(task, first):
+    run, _ = first
+    kept = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["keel_run"]
+    assert kept["backbone"]["freeze"] == (task.training.task == "segmentation")
+
+
 def test_the_terminal_says_what_is_run_and_what_came_out(task, first):
     run, printed = first
     said = " ".join(printed.replace("│", " ").split())

@@ -217,7 +217,11 @@ def test_a_first_convolution_is_summed_for_one_channel_and_cycled_for_more(in_ch
 
 @pytest.mark.parametrize(
     ("in_channels", "mean", "std"),
-    [(1, (0.4,), (0.2,)), (4, (0.5, 0.4, 0.3, 0.5), (0.3, 0.2, 0.1, 0.3))],
+    [
+        (1, (0.4,), (0.2,)),
+        (3, (0.5, 0.4, 0.3), (0.3, 0.2, 0.1)),
+        (4, (0.5, 0.4, 0.3, 0.5), (0.3, 0.2, 0.1, 0.3)),
+    ],
 )
 def test_mean_and_std_follow_the_channels(shallow, save, in_channels, mean, std):
     card = {"mean": (0.5, 0.4, 0.3), "std": (0.3, 0.2, 0.1), "epsilon": 0.1}

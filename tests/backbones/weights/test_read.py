@@ -166,10 +166,11 @@ def test_arguments_and_scores_beside_the_weights_do_no_harm(save):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "x.pth"])
-def test_metadata_are_the_files_own_and_the_json_beside(tmp_path, name):
+@pytest.mark.parametrize("other", ["[broken", '["no table"]'])
+def test_metadata_are_the_files_own_and_the_json_beside(tmp_path, name, other):
     path = tmp_path / name
     save_file({"x": torch.ones(1)}, path, metadata={"keel": '{"mean": [0.5]}', "format": "pt"})
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
-    (tmp_path / "preprocessor_config.json").write_text("[broken")
+    (tmp_path / "preprocessor_config.json").write_text(other)
     notes = {"keel": {"mean": [0.5]}, "config.json": {"architecture": "resnet18"}}
     assert read_metadata(path) == notes

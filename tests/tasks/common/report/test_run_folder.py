@@ -1,9 +1,11 @@
 """What a run leaves behind, and where."""
 
+import importlib.metadata
 import json
 import math
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +106,17 @@ def test_the_environment_is_the_command_the_versions_and_the_machine(tmp_path, m
     import torch
 
     monkeypatch.setattr("sys.argv", ["scripts/train_det.py", "data.root=/my data"])
-    monkeypatch.setattr("tasks.common.report.run_folder._PACKAGES", ("torch", "no-such-package"))
+
+    def version(package):
+        if package == "lightning":
+            raise PackageNotFoundError
+        return importlib.metadata.version(package)
+
+    monkeypatch.setattr("tasks.common.report.run_folder.version", version)
     write_environment(tmp_path)
     read = json.loads((tmp_path / "environment.json").read_text())
     assert read["command"].endswith(" scripts/train_det.py 'data.root=/my data'")
     assert read["python"] == ".".join(map(str, sys.version_info[:3]))
     assert read["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert read["versions"]["no-such-package"] == "not installed"
+    assert read["versions"]["lightning"] == "not installed"
     assert {"started", "git", "machine", "gpu"} < set(read)

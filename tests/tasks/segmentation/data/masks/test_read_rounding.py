@@ -86,6 +86,7 @@ def test_probabilities_are_told(tmp_path):
         (np.inf, np.float32, "not finite, such as inf "),
         (1e300, np.float64, r"not finite, such as inf \(1 pixels\)"),
         (1e20, np.float32, r"values such as 1e\+20 \(1 pixels\); expected 32 bits"),
+        (2.0**31, np.float32, r"values such as 2\.1.*e\+09 \(1 pixels\); expected 32 bits"),
         (-3e9, np.float32, r"values such as -3e\+09 \(1 pixels\); expected 32 bits"),
     ],
 )
@@ -107,9 +108,10 @@ def test_whole_numbers_beyond_32_bits_are_refused(tmp_path, value, dtype, said):
 
 
 def test_what_is_whole_or_minus_0_is_not_counted(tmp_path):
-    values = np.array([0.0, -0.0, 2.0, 65535.0, 65534.996], np.float32)
+    values = np.array([0.0, -0.0, 2.0, 65535.0, 65534.996, 2.0**31 - 1], np.float64)
     whole, count = whole_numbers(values, tmp_path / "a.nii")
-    assert (whole.dtype, whole.tolist(), count) == (np.int64, [0, 0, 2, 65535, 65535], 1)
+    expected = [0, 0, 2, 65535, 65535, 2**31 - 1]
+    assert (whole.dtype, whole.tolist(), count) == (np.int64, expected, 1)
     assert not np.signbit(whole.astype(float)).any()
 
 
