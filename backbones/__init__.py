@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backbones.fusion import fuse
     from backbones.interface import Backbone
     from backbones.layers.norm import NORMS, norm_factory
+    from backbones.pretrained import from_pretrained, save_pretrained
     from backbones.weights.load import LoadReport, load_weights
 else:
     _NEEDS_TORCH = {
@@ -23,6 +24,8 @@ else:
         "NORMS": "backbones.layers.norm",
         "Backbone": "backbones.interface",
         "BackboneWithFPN": "backbones.fpn",
+        "from_pretrained": "backbones.pretrained",
+        "save_pretrained": "backbones.pretrained",
         "LoadReport": "backbones.weights.load",
         "fuse": "backbones.fusion",
         "load_weights": "backbones.weights.load",
@@ -48,9 +51,11 @@ __all__ = [
     "LoadReport",
     "UserError",
     "build_backbone",
+    "from_pretrained",
     "fuse",
     "list_backbones",
     "load_weights",
     "norm_factory",
     "register_backbone",
+    "save_pretrained",
 ]

@@ -10,7 +10,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from backbones.errors import UserError
 from backbones.layers.torchscript import NoTorchScript
-from backbones.options import Conventions
+from backbones.lineage import Lineage
+from backbones.options import BackboneOptions, Conventions
 
 
 class Backbone(NoTorchScript, nn.Module, ABC):
@@ -23,6 +24,9 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         strides: Stride of each returned feature map, by name, finest first.
         conventions: What the loaded weights expect of an image.
         provenance: Where the weights come from, and which of them were loaded.
+        lineage: The files and runs that the weights went through, the oldest first.
+        registered_name: The name that `build_backbone` built it by; empty if it did not.
+        options: What `build_backbone` built it with.
         first_conv: State-dict key of the convolution that sees the image.
         key_prefix: Prefix of every key of the state dict, which names in weight files do not have:
             the path to a wrapped model.
@@ -41,6 +45,9 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     strides: dict[str, int]
     conventions: Conventions = Conventions()
     provenance: str = "random initialisation"
+    lineage: Lineage = ()
+    registered_name: str = ""
+    options: BackboneOptions = BackboneOptions()
     first_conv: str = "conv1.weight"
     key_prefix: ClassVar[str] = ""
     unbuilt: frozenset[str] = frozenset()

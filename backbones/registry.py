@@ -160,6 +160,7 @@ def build_backbone(  # noqa: PLR0913 (the one door to every option)
         deformable_version=deformable_version,
     )
     backbone = builder(options)
+    backbone.registered_name, backbone.options = name, options
     backbone.conventions = backbone.conventions.for_channels(in_channels)
     if weights is None or weights == "random":
         return backbone.freeze(freeze)

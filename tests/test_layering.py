@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[1]
 OURS = {"backbones", "tasks", "benchmarks", "scripts"}
 LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.errors"],
-    ["backbones.choose", "backbones.names", "backbones.options", "backbones.plugins"],
+    [
+        *("backbones.choose", "backbones.lineage", "backbones.names", "backbones.options"),
+        "backbones.plugins",
+    ],
     ["backbones.dataflow"],
     ["backbones.layers"],
     ["backbones.interface"],
@@ -18,13 +21,17 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.weights.formats", "backbones.weights.numpy_pickle", "backbones.weights.unwrap"],
     ["backbones.weights.download", "backbones.weights.renames"],
     ["backbones.weights.read", "backbones.weights.conventions", "backbones.weights.architecture"],
-    ["backbones.weights.metadata", "backbones.weights.origins", "backbones.weights.hub"],
+    [
+        *("backbones.weights.hub", "backbones.weights.metadata", "backbones.weights.origins"),
+        "backbones.weights.write",
+    ],
     ["backbones.weights.locate"],
     ["backbones.weights.identify"],
     ["backbones.weights.check"],
     ["backbones.weights.load"],
     ["backbones.weights"],
     ["backbones.registry"],
+    ["backbones.pretrained"],
     ["backbones"],  # the facade
     ["backbones.adapters"],  # leaves: no source imports them, who needs one names it
     ["tasks"],  # imports nothing; here so that every module has a place
@@ -35,6 +42,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks.common.report"],
     ["tasks.common.images", "tasks.common.recipe"],
     ["tasks.common.resume"],
+    ["tasks.common.share"],
     ["tasks.common.audit", "tasks.common.data"],
     ["tasks.common.run"],
     ["tasks.detection.options", "tasks.segmentation.options"],

@@ -13,8 +13,8 @@ import backbones
 
 PROMISED = {  # released names; taking one away breaks somebody's code
     *("FPN", "NORMS", "Backbone", "BackboneOptions", "BackboneWithFPN", "Conventions"),
-    *("LoadReport", "UserError", "build_backbone", "fuse", "list_backbones"),
-    *("load_weights", "norm_factory", "register_backbone"),
+    *("LoadReport", "UserError", "build_backbone", "from_pretrained", "fuse", "list_backbones"),
+    *("load_weights", "norm_factory", "register_backbone", "save_pretrained"),
 }
 TOO_HEAVY = {
     *("albumentations", "cv2", "huggingface_hub", "hydra", "lightning", "matplotlib", "omegaconf"),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backbones.errors import UserError
 from backbones.interface import Backbone
+from backbones.lineage import read_from
 from backbones.options import Conventions
 from backbones.weights.architecture import STATISTICS, Known, describe, stage_of
 from backbones.weights.check import (
@@ -121,6 +122,8 @@ def load_weights(
     backbone.load_file_state({**backbone.file_state(), **given})
     backbone.adopt(report.conventions)
     backbone.provenance = str(report)
+    source = file.source
+    backbone.lineage = read_from(file.statement.lineage, source.path, label=source.label)
     return report
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from backbones.lineage import Lineage, lineage_of
 from backbones.weights.conventions import ImageFormat
 
 
@@ -20,6 +21,7 @@ class Statement:
     stride_in_1x1: bool | None = None  # whether bottlenecks stride in the first 1x1 convolution
     architecture: str | None = None  # the network's name
     project: str = ""  # who wrote the file
+    lineage: Lineage = ()  # what the weights went through
 
 
 def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool) -> Statement:
@@ -41,9 +43,13 @@ def _card(card: Mapping[str, Any]) -> Statement:
     images = _images(card.get("mean"), card.get("std"))
     if images is not None and isinstance(epsilon := card.get("epsilon"), float):
         images = replace(images, epsilon=epsilon)
-    name = card.get("backbone")
+    name, stride = card.get("backbone"), card.get("stride_in_1x1")
     return Statement(
-        by="its card", images=images, architecture=name if isinstance(name, str) else None
+        by="its card",
+        images=images,
+        stride_in_1x1=stride if isinstance(stride, bool) else None,
+        architecture=name if isinstance(name, str) else None,
+        lineage=lineage_of(card.get("lineage")),
     )
 
 

@@ -48,6 +48,7 @@ def assemble(cfg: DictConfig) -> Parts:
     network, card = new_detector(
         choice, options, data=splits.train, norm=norm.value, freeze=frozen, start=start
     )
+    card = setup.with_run(card)
     module = DetectionModule(
         network.to(memory_format=torch.channels_last),
         recipe=recipe,

@@ -1,5 +1,6 @@
 """What the banner says before the first step: what will be trained on what."""
 
+from backbones.lineage import lineage_text
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.stages import stages_text
 from tasks.common.run.banner import run_facts
@@ -42,6 +43,7 @@ def _model_facts(card: DetectorCard, norm: Decision, freeze: Decision) -> dict[s
     return {
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
+        "lineage": f"{lineage_text(card.lineage)} (this run)",
         "norm": str(norm),
         "frozen": f"{stages_text(int(freeze.value))} ({freeze.reason})",
         "detector": f"head {options.head} on {', '.join(options.features)}; "

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from backbones.lineage import lineage_text
 from tasks.common.recipe.stages import stages_text
 from tasks.common.run.banner import run_facts
 from tasks.segmentation.assemble import Parts
@@ -69,6 +70,7 @@ def _model_facts(parts: Parts) -> dict[str, str]:
     return {
         "backbone": f"{card.backbone}, {card.in_channels} channels in",
         "weights": card.provenance,
+        "lineage": f"{lineage_text(card.lineage)} (this run)",
         "norm": str(choices.norm),
         "frozen": f"{stages_text(int(choices.freeze.value))} ({choices.freeze.reason})",
         "decoder": ", ".join(extras),

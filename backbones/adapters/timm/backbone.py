@@ -14,6 +14,7 @@ from backbones.adapters.timm.build import any_size, create
 from backbones.adapters.timm.norms import epsilon_of, norms_of, with_activation, with_norm
 from backbones.adapters.timm.stages import Plan, plan_stages, prune
 from backbones.choose import choose, nearest
+from backbones.lineage import read_from
 from backbones.weights.hub import timm_file
 
 
@@ -175,6 +176,7 @@ class TimmBackbone(Backbone):
             raise UserError(f"{path} does not hold weights of timm/{full}: {error}") from error
         self.adopt(Conventions(mean=mean, std=std).for_channels(in_channels))
         self.provenance = f"timm's {full}, from {path}"
+        self.lineage = read_from((), path, label=f"timm:{full}")
         return True
 
 

@@ -47,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON completely or not at all; NaN and infinity become null."""
-    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+    write_text(path, json.dumps(finite(values), indent=2) + "\n")
 
 
 def write_environment(folder: Path) -> None:
@@ -95,9 +95,10 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON values)
+def finite(value: Any) -> Any:  # noqa: ANN401 (JSON values)
+    """Return a value with None for NaN and infinity, at every depth, and keys as texts."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

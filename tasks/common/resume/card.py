@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from backbones import Backbone, BackboneOptions, Conventions, build_backbone
 from backbones.errors import UserError
-from backbones.weights.read import read_checkpoint
+from backbones.lineage import Lineage, lineage_of
+from backbones.weights.locate import locate
+from backbones.weights.write import WEIGHTS
 from tasks.common.files.paths import contents, listed
 from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
+from tasks.common.resume.trained_file import read_trained
 
 _FORMAT: Final = 1
 _ONLY_IN_TRAINING: Final = ("out_features", "drop_path", "init")
@@ -77,6 +80,7 @@ class NetworkCard:
     # the preprocessing of the network's input, and the epsilon of the batch norms
     conventions: Conventions
     provenance: str  # where the backbone's first weights came from
+    lineage: Lineage = ()  # what the backbone's weights went through, this run included
 
     @property
     def in_channels(self) -> int:
@@ -92,7 +96,7 @@ class NetworkCard:
         """Return the plain values that ``weights_only`` admits, nested fields beside others."""
         fields = asdict(self)
         del fields["backbone_options"]
-        inner = self._structure() | fields.pop("conventions")
+        inner = self.structure() | fields.pop("conventions")
         return {"task": self.NAMES.task, "format": _FORMAT, **plain(fields | inner)}
 
     @classmethod
@@ -102,7 +106,7 @@ class NetworkCard:
 
     def architecture(self) -> dict[str, Any]:
         """Return what decides how the network is built, by option of the configuration."""
-        structure = {f"backbone.{name}": value for name, value in self._structure().items()}
+        structure = {f"backbone.{name}": value for name, value in self.structure().items()}
         return {"backbone": self.backbone, **structure}
 
     def classes_of(self, trained: Self) -> Classes:
@@ -111,7 +115,7 @@ class NetworkCard:
 
     def new_backbone(self, out_features: Sequence[str] | None = None) -> Backbone:
         """Return the backbone with random weights, which returns ``out_features``."""
-        structure = self._structure()
+        structure = self.structure()
         backbone = build_backbone(
             self.backbone, weights="random", out_features=out_features, **structure
         )
@@ -121,7 +125,8 @@ class NetworkCard:
         """Return the network with random weights."""
         raise NotImplementedError
 
-    def _structure(self) -> dict[str, Any]:
+    def structure(self) -> dict[str, Any]:
+        """Return the backbone's options that decide the shape and the meaning of its tensors."""
         options = asdict(self.backbone_options).items()
         return {name: value for name, value in options if name not in _ONLY_IN_TRAINING}
 
@@ -140,6 +145,7 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
     conventions = {name: values.pop(name) for name in asdict(Conventions())}
     return {
         **values,
+        "lineage": lineage_of(values.get("lineage", ())),
         "backbone_options": BackboneOptions(
             **options | {"norm": options["norm"], "in_channels": in_channels}
         ),
@@ -148,7 +154,13 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
 
 
 def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
-    """Return a checkpoint's path, or the first of ``names`` in the checkpoints of a run folder."""
+    """Return a checkpoint's path, or the first of ``names`` in the checkpoints of a run folder.
+
+    For a folder of ``save_pretrained`` it is its weight file; so for ``hf:owner/name``, a
+    repository of the hub with such files, which are downloaded.
+    """
+    if (text := str(wanted)).startswith("hf:"):
+        return locate(text, name="").path
     if not wanted.exists():
         raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
     if not wanted.is_dir():
@@ -157,6 +169,8 @@ def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
+    if (wanted / WEIGHTS).is_file():
+        return wanted / WEIGHTS
     runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{BEST}"))
     others = sorted(wanted.glob("**/*.ckpt")) if not runs else []
     more = f"; it holds the runs {listed(runs)}" if runs else ""
@@ -169,7 +183,7 @@ def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
 
 def task_of(path: Path) -> str:
     """Return the name of the task that a checkpoint is of."""
-    return _task_in(read_checkpoint(path), path, noun="run", example="a training script writes")
+    return _task_in(read_trained(path), path, noun="run", example="a training script writes")
 
 
 def _task_in(checkpoint: Mapping[str, Any], path: Path, *, noun: str, example: str) -> str:
@@ -184,7 +198,7 @@ def _task_in(checkpoint: Mapping[str, Any], path: Path, *, noun: str, example: s
 
 def read_card(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
     """Return a checkpoint and its card."""
-    checkpoint, names = read_checkpoint(path), kind.NAMES
+    checkpoint, names = read_trained(path), kind.NAMES
     found = _task_in(checkpoint, path, noun=names.noun, example=names.example)
     if found != names.task:
         raise UserError(

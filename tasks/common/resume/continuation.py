@@ -10,7 +10,7 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import NetworkCard, plain, read_card
 
 # The data's digests depend on how it was read.
-_NOT_COMPARED: Final = ("provenance", "one_based", "exif", "reading")
+_NOT_COMPARED: Final = ("provenance", "lineage", "one_based", "exif", "reading")
 
 
 def check_resume(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones import Backbone
 from backbones.errors import UserError
+from backbones.lineage import read_from
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen
@@ -114,6 +115,7 @@ def begin_backbone(
         backbone.adopt(start.card.conventions)
         first = start.card.provenance
         backbone.provenance = f"init_from {start.path}; its backbone began with {first}"
+        backbone.lineage = read_from(start.card.lineage, start.path, label=str(start.path))
     return backbone
 
 

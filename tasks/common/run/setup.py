@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 from omegaconf import DictConfig
 
+from backbones.lineage import Step
+from backbones.weights.write import keel_version
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.feature_cache.cache import Encoder, FeatureCache
 from tasks.common.data.feature_cache.check import check_feature_cache
@@ -36,6 +40,7 @@ class Setup(Generic[CardT, AugmentT]):
     choice: BackboneChoice  # the backbone; with ``start``, that is its weights
     init_from: str | None  # the path of ``start`` as it was given
     start: Start[CardT] | None  # that network; None if the run begins with a backbone alone
+    data: str = ""  # the name of the data set
 
     @classmethod
     def read(cls, cfg: DictConfig, card: type[CardT], augment: type[AugmentT]) -> Self:
@@ -53,7 +58,14 @@ class Setup(Generic[CardT, AugmentT]):
             choice=choice if start is None else replace(choice, weights=str(start.path)),
             init_from=cfg.init_from,
             start=start,
+            data=_data_name(cfg.data),
         )
+
+    def with_run(self, card: CardT) -> CardT:
+        """Return the card with this run as the last step of its lineage."""
+        today = datetime.now().astimezone().date().isoformat()
+        step = Step(task=card.NAMES.task, data=self.data, date=today, keel=keel_version())
+        return replace(card, lineage=(*card.lineage, step))
 
     def settings(self, *, frozen: int, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the losses depend on beside the network, but for the device, by option."""
@@ -83,3 +95,11 @@ class Setup(Generic[CardT, AugmentT]):
             data.cache = FeatureCache(
                 self.cache, encoder, data.training_set(), precision=precision, device=device
             )
+
+
+def _data_name(data: DictConfig) -> str:
+    """Return the name of a data set: that of its folder, without the path to it."""
+    if ".sample." in str(data.get("_target_")):
+        return "the sample set"
+    root = Path(str(data.get("root") or "")).absolute()
+    return (root.parent if root.suffix in (".yaml", ".yml") else root).name

@@ -71,13 +71,14 @@ def eight_bits(
     """Return pixels in any numbers as a detector sees them; ``path`` names them in messages."""
     (pixels,) = oriented([pixels], orientation, exif=reading.exif, path=path)
     if pixels.dtype == np.uint8:
-        return pixels.view(np.uint8)
+        return pixels
     ends = extremes(pixels)
     if fault := depth_fault(str(pixels.dtype), ends, reading):
         raise UserError(f"{path} {fault}{range_advice([ends])}.")
     low, high = reading.range
     scaled = (pixels - np.float64(low)) * (255 / (high - low))
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    whole: NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return whole
 
 
 def stored_image(path: Path, *, in_channels: int) -> tuple[NDArray[Any], int]:

@@ -39,6 +39,7 @@ def new_detector(
         backbone_options=structure_of(choice, in_channels=in_channels, norm=norm),
         conventions=backbone.conventions,
         provenance=backbone.provenance,
+        lineage=backbone.lineage,
         options=options,
         classes=tuple(data.classes),
         category_ids=tuple(data.category_ids),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Self, overload
+from typing import Any, ClassVar, Final, Self, overload
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from tasks.common.machine.precision import autocast
 from tasks.common.machine.precision import precision as checked_precision
 from tasks.common.report.advice import in_python
 from tasks.common.resume.card import find_checkpoint
+from tasks.common.share.trained import TrainedNetwork
 from tasks.detection.data.images import eight_bits, open_image
 from tasks.detection.model.card import DetectorCard, restore_detector
-from tasks.detection.model.detector import Detector
 
 _CHANNELS: Final = (1, 2, 3, 4)  # gray and RGB, each with and without alpha
 
@@ -70,28 +70,25 @@ class Detections:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedDetector:
+class TrainedDetector(TrainedNetwork[DetectorCard]):
     """A detector with what its checkpoint says of it; `load_detector` makes one.
 
-    Attributes:
-        network: The detector in eval mode, on its device.
-        card: Its classes, category ids, architecture, and how it reads images.
-        precision: What it computes with: ``auto``, ``32``, ``bf16`` or ``fp16``.
+    ``precision`` is what it computes with: ``auto``, ``32``, ``bf16`` or ``fp16``. `network` is a
+    `tasks.detection.model.detector.Detector`; see `TrainedNetwork`.
     """
 
-    network: Detector
-    card: DetectorCard
+    BACKBONE: ClassVar = "backbone.body"
+    USAGE: ClassVar = """from tasks.detection import load_detector
+
+model = load_detector("this folder, or hf:owner/name")
+found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.scores"""
+
     precision: str = "auto"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; the label of the first one is 1."""
         return self.card.classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where the detector computes."""
-        return next(self.network.parameters()).device
 
     @overload
     def __call__(
@@ -221,7 +218,9 @@ def load_detector(
         network, card = restore_detector(
             checkpoint, detections_per_image=detections_per_image, exif=exif, range_=range_
         )
-    return TrainedDetector(network=network.to(where), card=card, precision=precision)
+    return TrainedDetector(
+        network=network.to(where), card=card, precision=precision, checkpoint=checkpoint
+    )
 
 
 def _unit_range(image: Seen, device: torch.device) -> Tensor:

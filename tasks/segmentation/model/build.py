@@ -68,6 +68,7 @@ def new_segmenter(
         backbone_options=structure_of(choice, in_channels=in_channels, norm=norm),
         conventions=seen,
         provenance=backbone.provenance,
+        lineage=backbone.lineage,
         channels=channels,
         options=options,
         classes=data.classes,

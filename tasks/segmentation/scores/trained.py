@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, ClassVar, Final, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from torch import nn
 
 from backbones.errors import UserError
 from tasks.common.images.held import ImageLike, held_pixels, path_of, without_alpha
@@ -18,6 +17,7 @@ from tasks.common.images.orientation import oriented
 from tasks.common.machine.machine import device_of
 from tasks.common.report.advice import in_python
 from tasks.common.resume.card import find_checkpoint
+from tasks.common.share.trained import TrainedNetwork
 from tasks.segmentation.data.cases import Geometry, Image, Labels
 from tasks.segmentation.data.channels import fitted, is_coloured
 from tasks.segmentation.data.dataset import whole_input
@@ -66,26 +66,22 @@ class Segmentation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedSegmenter:
+class TrainedSegmenter(TrainedNetwork[SegmenterCard]):
     """A segmenter with what its checkpoint says of it; `load_segmenter` makes one.
 
-    Attributes:
-        network: The segmenter in eval mode, on its device.
-        card: Its classes, architecture, windows, and how it reads images.
+    See `TrainedNetwork`. It computes in float32.
     """
 
-    network: nn.Module
-    card: SegmenterCard
+    BACKBONE: ClassVar = "backbone"
+    USAGE: ClassVar = """from tasks.segmentation import load_segmenter
+
+model = load_segmenter("this folder, or hf:owner/name")
+found = model("image.png")  # found.mask, found.classes"""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, by index."""
         return self.card.classes.names
-
-    @property
-    def device(self) -> torch.device:
-        """Where the segmenter computes."""
-        return next(self.network.parameters()).device
 
     @overload
     def __call__(
@@ -229,5 +225,6 @@ def load_segmenter(
         ConnectionError: If a repository of the hub has to be downloaded and cannot be.
     """
     where = device_of(device)
-    network, card = restore_segmenter(find_checkpoint(Path(path)), exif=exif)
-    return TrainedSegmenter(network=network.to(where), card=card)
+    checkpoint = find_checkpoint(Path(path))
+    network, card = restore_segmenter(checkpoint, exif=exif)
+    return TrainedSegmenter(network=network.to(where), card=card, checkpoint=checkpoint)

@@ -43,7 +43,7 @@ def test_every_line_of_a_run_on_pictures(pictures):
     found = banner(pictures, *SPLIT, *options)
     assert list(found) == [
         *("data", "classes", "train", "val", "test", "images"),
-        *("backbone", "weights", "norm", "frozen", "decoder", "input", "patch", "loss"),
+        *("backbone", "weights", "lineage", "norm", "frozen", "decoder", "input", "patch", "loss"),
         *("recipe", "batch", "lr", "precision", "device", "cpu", "workers", "decoded images"),
         "warning",
     ]

@@ -29,6 +29,7 @@ FLAT = {
     "std": [0.229, 0.224, 0.225],
     "epsilon": 1e-3,
     "provenance": "made",
+    "lineage": [],
     "sizes": [1, 2],
 }
 

@@ -1,0 +1,1 @@
+"""Networks and backbones as files for others."""
