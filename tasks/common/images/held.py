@@ -51,7 +51,7 @@ def held_pixels(
         array = array[..., None]
     elif isinstance(image, Tensor):
         array = np.moveaxis(array, 0, -1)
-    return np.ascontiguousarray(array), UPRIGHT
+    return np.require(array, requirements=["C", "W"]), UPRIGHT  # torch takes no others
 
 
 def without_alpha(pixels: NDArray[Any], *, channels: int) -> NDArray[Any]:
@@ -65,7 +65,9 @@ def _from_pillow(image: Pillow.Image, name: str) -> tuple[NDArray[Any], int]:
     if frames != 1:
         raise UserError(f"{name} has {frames} pages; expected one. Give them one by one.")
     pixels = pillow_pixels(image)
-    return np.atleast_3d(pixels), valid(image.getexif().get(TAG, UPRIGHT))
+    return np.require(np.atleast_3d(pixels), requirements=["C", "W"]), valid(
+        image.getexif().get(TAG, UPRIGHT)
+    )
 
 
 def _check(

@@ -38,6 +38,7 @@ class ReadCase:
     scaling: Scaling
     geometry: Geometry  # how it lies on disk
     note: str  # what was done to its channels; empty if nothing was
+    flat: bool  # whether it is an image, not a volume or a file of several pages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,7 +186,8 @@ found = model("image.png")  # found.mask, found.classes"""
             raise UserError(f"{paths[0]} has numbers that are NaN or infinite; repair it.")
         note = "" if len(image) == len(stored) else _AS_OTHERS[len(image)]
         scaling = scaling_of(image, card.input, source=geometry.source)
-        return ReadCase(image=image, scaling=scaling, geometry=geometry, note=note)
+        flat = not volume and geometry.axis is None and image.shape[1] == 1
+        return ReadCase(image=image, scaling=scaling, geometry=geometry, note=note, flat=flat)
 
     def _segmented(self, case: ReadCase, batch_size: int, *, probabilities: bool) -> Segmentation:
         classes, options = self.card.classes, self.card.input
@@ -199,7 +201,7 @@ found = model("image.png")  # found.mask, found.classes"""
             labels = segment(
                 self.network, seen, options, exclusive=exclusive, batch_size=batch_size
             )
-        if case.geometry.axis is None and case.image.shape[1] == 1:  # one flat image
+        if case.flat:
             labels = labels[..., 0, :, :]
             shares = None if shares is None else shares[..., 0, :, :]
         return Segmentation(
