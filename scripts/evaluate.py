@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.common.run.command_line import exit_on_error
 from tasks.common.run.commands import Flags, add_flags, commands, refuse_others
+from tasks.common.run.imports import no_garbage
 
 
 def _parser(flags: Mapping[str, Flags]) -> ArgumentParser:
@@ -45,10 +46,11 @@ def main() -> None:
     expected = ["TRUTH"] if options.results else ["CHECKPOINT", "TRUTH", "IMAGES"]
     if len(options.paths) != len(expected):
         parser.error(f"expected {' '.join(expected)}, got {len(options.paths)} paths")
-    from tasks.common.machine.machine import accelerator
-    from tasks.common.machine.threads import prepare_cpu
-    from tasks.common.report.run_folder import write_json
-    from tasks.common.resume.card import find_checkpoint, task_of
+    with no_garbage():
+        from tasks.common.machine.machine import accelerator
+        from tasks.common.machine.threads import prepare_cpu
+        from tasks.common.report.run_folder import write_json
+        from tasks.common.resume.card import find_checkpoint, task_of
 
     options.device = accelerator(options.device, option="--device").value
     prepare_cpu(0)

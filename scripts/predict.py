@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.common.run.command_line import exit_on_error
 from tasks.common.run.commands import add_flags, commands, refuse_others
+from tasks.common.run.imports import no_garbage
 
 
 def main() -> None:
@@ -26,10 +27,11 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace earlier predictions")
     add_flags(parser, flags)
     options = parser.parse_args()
-    from tasks.common.files.paths import check_output
-    from tasks.common.machine.machine import accelerator
-    from tasks.common.machine.threads import prepare_cpu
-    from tasks.common.resume.card import find_checkpoint, task_of
+    with no_garbage():
+        from tasks.common.files.paths import check_output
+        from tasks.common.machine.machine import accelerator
+        from tasks.common.machine.threads import prepare_cpu
+        from tasks.common.resume.card import find_checkpoint, task_of
 
     check_output(options.output, overwrite=options.overwrite)
     options.device = accelerator(options.device, option="--device").value

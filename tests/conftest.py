@@ -1,5 +1,7 @@
 """One thread, no network, a fixed seed: every test starts from the same state."""
 
+import atexit
+import gc
 import os
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -12,6 +14,13 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # two threads are far slower as soon as anything else runs
+gc.disable()  # what is collected stays: looking through it for garbage takes a fifth of the time
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # as in tasks.common.run.imports.no_garbage
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -69,8 +69,8 @@ FACADES = {"backbones", "backbones.weights", "tasks", "tasks.common"}
 
 FRAMEWORKS = {
     *("PIL", "albumentations", "cv2", "hydra", "lightning", "matplotlib", "nibabel", "numpy"),
-    *("omegaconf", "pycocotools", "rich", "safetensors", "scipy", "segmentation_models_pytorch"),
-    *("tifffile", "torch", "torchvision"),
+    *("omegaconf", "pycocotools", "rich", "safetensors", "scipy", "tifffile"),
+    *("torch", "torchvision"),
 }
 CORE = {"torch", "torchvision", "safetensors"}
 MAY_IMPORT = {  # besides the standard library and ours; the longest that fits counts
@@ -80,8 +80,9 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "backbones.adapters.smp": CORE | {"segmentation_models_pytorch"},
     "backbones.adapters.timm": CORE | {"timm"},
     "tasks": FRAMEWORKS,
+    "tasks.common.run.imports": FRAMEWORKS | {"lightning_utilities"},
     "tasks.segmentation.data.formats.itk": FRAMEWORKS | {"SimpleITK"},
-    "benchmarks": FRAMEWORKS,
+    "benchmarks": FRAMEWORKS | {"segmentation_models_pytorch"},
     "scripts": FRAMEWORKS,
 }
 

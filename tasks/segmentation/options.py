@@ -24,7 +24,7 @@ ATTENTION: Final = ("none", "scse")
 UPSAMPLING: Final = ("nearest", "bilinear", "transposed")
 NORMALISATIONS: Final = ("auto", "imagenet", "percentile", "window", "zscore")
 LOSSES: Final = ("ce", "dice", "dice_ce", "focal", "focal_tversky", "tversky")
-_REDUCTION: Final = 16  # of smp's scSE
+REDUCTION: Final = 16  # of the channels of scSE, as in smp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,10 @@ class UNetOptions(Options, group="model"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attention == "scse" and min(self.channels) < _REDUCTION:
+        if self.attention == "scse" and min(self.channels) < REDUCTION:
             raise UserError(
-                f"model.attention=scse takes model.channels of at least {_REDUCTION}, since it "
-                f"squeezes them {_REDUCTION} times, got {list(self.channels)}."
+                f"model.attention=scse takes model.channels of at least {REDUCTION}, since it "
+                f"squeezes them {REDUCTION} times, got {list(self.channels)}."
             )
 
 

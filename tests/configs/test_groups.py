@@ -10,8 +10,9 @@ from backbones import list_backbones
 from tasks.common.run.config import plain_values
 from tasks.detection.model.faster_rcnn import HEADS
 from tasks.detection.options import DetectorOptions
+from tasks.segmentation.model.attention import ATTENTION
 from tasks.segmentation.model.losses import LOSSES
-from tasks.segmentation.model.unet import ATTENTION, UPSAMPLING
+from tasks.segmentation.model.unet import UPSAMPLING
 from tasks.segmentation.options import LossOptions, UNetOptions
 from tests.configs.conftest import TRAININGS, composed, options
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from backbones.registry import BUILDERS
-from tasks.common.run.config import Training
 from tasks.detection.assemble import assemble as detection_parts
 from tasks.detection.config import DETECTION
 from tasks.detection.data.layouts.sample import write_sample
@@ -86,23 +85,9 @@ def seg_command(root, run_dir, *overrides):
     ]
 
 
-def _composing_once(patch):
-    """Let a training script run what it has checked; ``hydra.main`` composes it twice more."""
-    checked, check = [], Training.check
-
-    def spy(self, cfg):
-        checked.append(cfg)
-        check(self, cfg)
-
-    patch.setattr(Training, "check", spy)
-    patch.setattr("hydra.main", lambda **_: lambda run: lambda: run(checked[-1]))
-
-
-def in_process(script, arguments, folder, *, with_hydra=False):
+def in_process(script, arguments, folder):
     """Run a script as ``__main__`` in ``folder``; what it changes in the process is restored."""
     with pytest.MonkeyPatch.context() as patch:
-        if not with_hydra:
-            _composing_once(patch)
         patch.chdir(folder)
         patch.setattr("sys.argv", [str(SCRIPTS / script), *map(str, arguments)])
         patch.setenv("KEEL_RUN_DIR", "")
@@ -167,9 +152,9 @@ class Task:
         """The command of a short run."""
         return self.command(self.root, run_dir, *self.usual, *overrides)
 
-    def train(self, run_dir, *overrides, **options):
+    def train(self, run_dir, *overrides):
         """Train in this process, beside the run's folder, and return that folder."""
-        in_process(self.script, self.line(run_dir, *overrides), run_dir.parent, **options)
+        in_process(self.script, self.line(run_dir, *overrides), run_dir.parent)
         return run_dir
 
     def parts(self, run_dir, *overrides):
@@ -180,7 +165,7 @@ class Task:
         """A finished run, and what it printed."""
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
             patch.setenv("COLUMNS", "300")  # no line is broken
-            run = self.train(tmp_path_factory.mktemp("runs") / "first", with_hydra=True)
+            run = self.train(tmp_path_factory.mktemp("runs") / "first")
         return run, printed.getvalue()
 
 
@@ -228,7 +213,7 @@ def first(task, request):
 @pytest.fixture
 def _no_pictures(monkeypatch):
     """Leave out the pictures of a run: they take longer than its training does here."""
-    for name in ("common.run.run.curves_figure", "common.run.run.write_figure"):
+    for name in ("common.report.curves.curves_figure", "common.report.curves.write_figure"):
         monkeypatch.setattr(f"tasks.{name}", lambda *_, **__: None)
     for task in ("detection", "segmentation"):
         monkeypatch.setattr(f"tasks.{task}.run.draw_predictions", lambda *_: None)

@@ -93,7 +93,7 @@ def test_a_file_that_vanishes_before_the_test_is_named(ended, patch, run, segmen
 def test_steps_that_fail_take_no_other_along(ended, run, monkeypatch):
     moved = "audit of the best checkpoint: 1 of 12 frozen tensors moved"
     monkeypatch.setattr(Audit, "check_kept", failing(AuditError(moved)))
-    monkeypatch.setattr(whole, "curves_figure", full)
+    monkeypatch.setattr("tasks.common.report.curves.curves_figure", full)
     for name in ("draw_predictions", "print_summary"):
         monkeypatch.setattr(f"tasks.segmentation.run.{name}", full)
     code, printed = ended()

@@ -189,7 +189,7 @@ def begin(trained, detection, tmp_path, monkeypatch):
     def begins(*options):
         line = detection.line(tmp_path / "x", f"init_from={trained[0]}", *options)
         line.remove("backbone.weights=random")
-        in_process("train_det.py", line, tmp_path, with_hydra=True)  # which knows what was given
+        in_process("train_det.py", line, tmp_path)
 
     return begins
 

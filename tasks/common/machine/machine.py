@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Final
 
-import lightning
 import torch
 
 from backbones.choose import choose
@@ -42,7 +41,9 @@ def prepare(options: TrainerOptions, *, seed: int) -> Machine:
     """Decide device, precision and threads, and set up the process: warnings, random seed."""
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UserError(f"seed takes an integer from 0 to 2**32 - 1, got {seed!r}.")
-    lightning.seed_everything(seed, workers=True, verbose=False)
+    from lightning import seed_everything  # what predicts has no need of it
+
+    seed_everything(seed, workers=True, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in _IRRELEVANT:
         warnings.filterwarnings("ignore", message)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -70,7 +69,9 @@ def resized(image: Image8, scale: float) -> Image8:
 @lru_cache(maxsize=32)
 def font(size: int) -> Font:
     """Return the font of all pictures, which has most scripts' letters."""
-    path = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    from matplotlib import get_data_path
+
+    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(str(path), size)
 
 

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import hydra
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -19,12 +20,13 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from backbones.choose import nearest
 from backbones.errors import UserError
 from tasks.common.run.config import Training, members
 from tasks.common.run.help import help_text
+from tasks.common.run.imports import no_garbage, no_unused_metrics
 
 T = TypeVar("T")
 
@@ -34,6 +36,9 @@ _TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")
 """Variables of the environment; any value but 0 shows the trace of every error."""
 
 _QUOTED_KEY: Final = re.compile(r"[{,]\s*(['\"])[^'\"]*\1\s*:")
+
+# An override of the configuration alone: neither an option of Hydra's nor a setting of its own.
+_PLAIN: Final = re.compile(r"[+~]{0,2}(?!hydra[./])\w[^=]*=")
 
 # With these options Hydra prints something and runs nothing.
 _SHOWS: Final = re.compile(r"-[ic]|--(hydra-help|version|(info|cfg)(=.*)?)")
@@ -46,30 +51,45 @@ def train(training: Training) -> None:
     if any(argument in ("-h", "--help") for argument in arguments):
         sys.stdout.write(training_help(training, arguments) + "\n")
         return
-    check_overrides(training, arguments)
+    cfg = check_overrides(training, arguments)
+    run = partial(_run, training)
+    if cfg is None or not all(map(_PLAIN.match, arguments)):
+        configs = str(training.configs)
+        hydra.main(version_base="1.3", config_path=configs, config_name=training.task)(run)()
+        return
+    HydraConfig.instance().set_config(cfg)  # as Hydra does, which would compose it twice more
+    with open_dict(cfg):
+        del cfg.hydra
+    try:
+        run(cfg)
+    finally:
+        HydraConfig.instance().cfg = None
 
-    def run(cfg: DictConfig) -> float:
-        score: float = exit_on_error(partial(resolve_name(training.run), cfg))
-        return score
 
-    configs = str(training.configs)
-    hydra.main(version_base="1.3", config_path=configs, config_name=training.task)(run)()
+def _run(training: Training, cfg: DictConfig) -> float:
+    with no_garbage(), no_unused_metrics():
+        task = resolve_name(training.run)
+    score: float = exit_on_error(partial(task, cfg))
+    return score
 
 
-def check_overrides(training: Training, arguments: Sequence[str]) -> None:
-    """Compose the configuration once, to answer a typo with the nearest name, which Hydra does not.
+def check_overrides(training: Training, arguments: Sequence[str]) -> DictConfig | None:
+    """Return the configuration, with Hydra's own in it; answer a typo with the nearest name.
 
-    A sweep (``--multirun``) is left to Hydra. A value that is not given is an error only of a run.
+    A sweep (``--multirun``) is left to Hydra: None. A value that is not given is an error only of a
+    run.
     """
     if any(argument in ("-m", "--multirun") for argument in arguments):
-        return
-    cfg = _composed(training, arguments)
+        return None
+    cfg = _composed(training, arguments, hydra=True)
     if any(_SHOWS.fullmatch(argument) for argument in arguments):
-        return
+        return None
     empty = {"data.root"} if cfg.data.get("root") == "" else set()  # an unset shell variable
-    if missing := sorted(OmegaConf.missing_keys(cfg) | empty):
-        raise UserError(f"{missing[0]} is not given; add {missing[0]}=... to the command.")
+    missing = {key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra.")}
+    if names := sorted(missing | empty):
+        raise UserError(f"{names[0]} is not given; add {names[0]}=... to the command.")
     training.check(cfg)
+    return cfg
 
 
 def training_help(training: Training, arguments: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ from tasks.common.audit.audit import Audit
 from tasks.common.data.feature_cache.cache import FillFeatureCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
-from tasks.common.report.curves import curves_figure, write_figure
 from tasks.common.report.run_folder import new_folder, write_environment, write_json, write_text
 from tasks.common.report.terminal import print_facts, print_line
 from tasks.common.resume.checkpoints import BEST, LAST, find_start
@@ -169,6 +168,8 @@ def _report(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending)
 
 def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
     """Write ``curves.png`` of what was logged so far; ``epoch`` is the best one, if it is known."""
+    from tasks.common.report.curves import curves_figure, write_figure
+
     figure = curves_figure(
         folder / "metrics.csv", monitor=task.monitor, best_epoch=epoch, scores=task.shown
     )

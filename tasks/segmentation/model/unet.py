@@ -1,12 +1,11 @@
 """A U-Net on any of our backbones, with deep supervision and any norm in its decoder."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
-from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
-from segmentation_models_pytorch.base.modules import Attention
 from torch import Tensor, nn
 
 from backbones import Backbone
@@ -15,9 +14,9 @@ from backbones.layers.conv import ConvNorm
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
 from backbones.layers.torchscript import NoTorchScript
+from tasks.segmentation.model.attention import ATTENTION
 from tasks.segmentation.options import WIDTHS, UNetOptions
 
-ATTENTION: Final[dict[str, str | None]] = {"none": None, "scse": "scse"}
 _HEADS: Final = "deep_heads."
 
 
@@ -48,10 +47,10 @@ class DecoderBlock(NoTorchScript, nn.Module):
         attention = ATTENTION[options.attention]
         joined = in_channels + skip_channels
         self.upsample = UPSAMPLING[options.upsampling](in_channels, factor)
-        self.attention1 = Attention(attention if skip_channels else None, in_channels=joined)
+        self.attention1 = attention(joined) if skip_channels else nn.Identity()
         self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
         self.conv2 = ConvNorm(out_channels, out_channels, 3, norm=norm)
-        self.attention2 = Attention(attention, in_channels=out_channels)
+        self.attention2 = attention(out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Return the finer map."""
@@ -112,13 +111,9 @@ class ResNetUNet(NoTorchScript, nn.Module):
         # Instance norm has nothing to normalise in a map of one pixel: its result is a constant.
         instance = any(isinstance(module, nn.InstanceNorm2d) for module in self.modules())
         self.smallest = self.multiple * (2 if instance else 1)
-        initialize_decoder(self.decoder)
-        for module in self.decoder.modules():
-            if isinstance(module, nn.ConvTranspose2d):  # which smp has none of
-                nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
-                nn.init.zeros_(cast("Tensor", module.bias))
-        initialize_head(self.segmentation_head)
-        initialize_head(self.deep_heads)
+        _initialise(self.decoder, partial(nn.init.kaiming_uniform_, nonlinearity="relu"))
+        _initialise(self.segmentation_head, nn.init.xavier_uniform_)
+        _initialise(self.deep_heads, nn.init.xavier_uniform_)
         self.register_load_state_dict_pre_hook(_any_heads)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -154,6 +149,15 @@ class ResNetUNet(NoTorchScript, nn.Module):
             step = full // level.shape[-2]
             cropped.append(level[..., : -(-height // step), : -(-width // step)])
         return logits, *cropped
+
+
+def _initialise(part: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
+    """Draw the weights of all convolutions, as smp does: He's in a decoder, Glorot's in a head."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            draw(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Mask = NDArray[np.bool_]  # (H, W) or (D, H, W)
 
@@ -33,6 +32,8 @@ def surface_distances(
             f"got masks of {prediction.sum()} and {truth.sum()} pixels; an empty one has no "
             "surface. Decide what it scores before."
         )
+    from scipy import ndimage
+
     # Nothing lies outside this box, so the result is the same, in less time.
     (box,) = ndimage.find_objects((prediction | truth).astype(np.uint8))
     surfaces = [mask ^ ndimage.binary_erosion(mask) for mask in (prediction[box], truth[box])]

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import albumentations
 import cv2
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from backbones import Backbone
 _FORMAT: Final = 1
 VERSIONS: Final = {  # whose code decides an entry: it reads, augments, resizes, computes
     "keel": version("keel-backbones"),
-    "albumentations": albumentations.__version__,
+    "albumentations": version("albumentations"),
     "numpy": np.__version__,
     "opencv": cv2.__version__,
     "torch": torch.__version__,
