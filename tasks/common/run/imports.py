@@ -39,6 +39,8 @@ def no_unused_metrics() -> Iterator[None]:
     `lightning_utilities` what there is. Only that answer is changed: all three can be imported, and
     only such plots and metrics are missing afterwards.
     """
+    from unittest.mock import patch
+
     from lightning_utilities.core import imports
 
     has_package, is_met = imports.package_available, imports.RequirementCache.__bool__
@@ -51,10 +53,8 @@ def no_unused_metrics() -> Iterator[None]:
             self.available, self.message = False, f"{self.requirement} is left out by Keel"
         return bool(is_met(self))
 
-    imports.package_available = has_used_package
-    imports.RequirementCache.__bool__ = is_met_and_used
-    try:
+    with (
+        patch.object(imports, "package_available", has_used_package),
+        patch.object(imports.RequirementCache, "__bool__", is_met_and_used),
+    ):
         yield
-    finally:
-        imports.package_available = has_package
-        imports.RequirementCache.__bool__ = is_met
