@@ -40,20 +40,32 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     all of them through the product, which is made in float32. Modules that do more are called as
     they are: with hooks, a forward of their own, others in their place; and all under torch.fx.
     """
-    convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
     seen = watched(norm)
-    as_they_are = seen or not convolves or watched(conv) or isinstance(x, fx.Proxy)
-    fixed = None if as_they_are else fixed_affine(norm)
-    if fixed is None:
+    folded = None if seen or not is_plain(conv, x) else folded_weights(conv, norm)
+    if folded is None:
         plain: Tensor = norm(conv(x))
         # The caller rectifies in place; a hook may keep what it saw.
         return plain.clone() if seen or (isinstance(norm, nn.Identity) and watched(conv)) else plain
+    # What Conv2d.forward calls with its own weight and bias; a deformable one has another.
+    out: Tensor = conv._conv_forward(x, *folded)
+    return out
+
+
+def is_plain(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Return whether a call of ``conv`` with ``x`` is a convolution and nothing else."""
+    convolves = type(conv).forward is nn.Conv2d.forward and "forward" not in vars(conv)
+    return convolves and not watched(conv) and not isinstance(x, fx.Proxy)
+
+
+def folded_weights(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Return the weight and bias of both as one convolution; None if the norm is not fixed."""
+    fixed = fixed_affine(norm)
+    if fixed is None:
+        return None
     scale, shift = fixed
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    # What Conv2d.forward calls with its own weight and bias; a deformable one has another.
-    out: Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
-    return out
+    return conv.weight * scale[:, None, None, None], shift
 
 
 class ConvNorm(NoTorchScript, nn.Sequential):

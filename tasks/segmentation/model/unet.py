@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from backbones import Backbone
 from backbones.errors import UserError
-from backbones.layers.conv import ConvNorm
+from backbones.layers.conv import ConvNorm, folded_weights, is_plain
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
 from backbones.layers.torchscript import NoTorchScript
 from tasks.segmentation.model.attention import ATTENTION
+from tasks.segmentation.model.upsampled import convolve_upsampled
 from tasks.segmentation.options import WIDTHS, UNetOptions
 
 _HEADS: Final = "deep_heads."
@@ -54,13 +55,37 @@ class DecoderBlock(NoTorchScript, nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Return the finer map."""
-        x = self.upsample(x)
-        if skip is not None:
-            x = self.attention1(torch.cat([x, skip], dim=1))
-        for conv in (self.conv1, self.conv2):
-            x = F.relu(conv(x), inplace=not watched(conv))
+        convolution, norm = cast("nn.Conv2d", self.conv1[0]), self.conv1[1]
+        if self._is_plain() and is_plain(convolution, x) and _is_run_on_cpu(x):
+            folded = folded_weights(convolution, norm)
+            x = convolve_upsampled(x, skip, *(folded or (convolution.weight, convolution.bias)))
+            x = norm(x) if folded is None else x
+        else:
+            x = self.upsample(x)
+            if skip is not None:
+                x = self.attention1(torch.cat([x, skip], dim=1))
+            x = self.conv1(x)
+        x = F.relu(x, inplace=not watched(self.conv1))
+        x = F.relu(self.conv2(x), inplace=not watched(self.conv2))
         out: Tensor = self.attention2(x)
         return out
+
+    def _is_plain(self) -> bool:
+        """Return whether upsampling and joining do no more than repeat and join."""
+        repeats = isinstance(self.upsample, nn.Upsample) and self.upsample.mode == "nearest"
+        own = self.upsample, self.attention1, self.conv1, self.conv1[1]
+        return (
+            repeats
+            and self.upsample.scale_factor == 2
+            and isinstance(self.attention1, nn.Identity)
+            and not any(watched(module) or "forward" in vars(module) for module in own)
+        )
+
+
+def _is_run_on_cpu(x: Tensor) -> bool:
+    """Return whether operators run now on a CPU, rather than being captured as a graph."""
+    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return x.device.type == "cpu" and not captured
 
 
 class ResNetUNet(NoTorchScript, nn.Module):

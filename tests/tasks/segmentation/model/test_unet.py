@@ -231,7 +231,8 @@ def test_a_trace_takes_other_sizes_and_batches(traced_at, backbone_norm):
     traced = torch.jit.trace(network, torch.rand(count, 3, *sides), check_trace=False)
     for other, *size in ((3, 96, 128), (2, 70, 50), (1, 20, 20)):
         image = torch.rand(other, 3, *size)
-        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-5)
+        # A trace convolves after the upsampling: other sums, in another order.
+        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
