@@ -1,11 +1,17 @@
 """What the documents name is there, what they show runs, and nothing names a machine."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backbones import registry
+from tasks.segmentation.data.cases import class_table
+from tests.backbones.networks import tiny
+from tests.tasks.common.fakes import save as save_checkpoint
+from tests.tasks.detection.conftest import CARD as DETECTOR
+from tests.tasks.segmentation.scores.conftest import made_card
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -84,6 +90,29 @@ def test_every_program_of_the_plug_in_document_runs(program, tmp_path, monkeypat
 def test_the_plug_in_document_has_a_program_for_every_adapter():
     imported = set(re.findall(r"backbones\.adapters\.(\w+)", "\n".join(PLUG_IN)))
     assert imported == {"huggingface", "smp", "timm", "torchvision"}
+
+
+IN_PYTHON = PYTHON.findall((ROOT / "docs" / "use_in_python.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with the runs that docs/use_in_python.md names, of small networks."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.BUILDERS, "resnet18", tiny)
+        classes = class_table({0: "background", 7: "cell"})
+        for task, card in (("detection", DETECTOR), ("segmentation", made_card(classes))):
+            card = replace(card, backbone_options=replace(card.backbone_options, norm="batch"))
+            path = folder / "runs" / task / "first" / "checkpoints" / "best.ckpt"
+            save_checkpoint(path, card, card.build())
+        yield folder
+
+
+@pytest.mark.parametrize("program", IN_PYTHON, ids=range(1, len(IN_PYTHON) + 1))
+def test_every_program_of_the_document_on_python_runs(program, runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    exec(compile(program, "use_in_python.md", "exec"), {"__name__": "downstream"})  # noqa: S102
 
 
 def test_links_paths_anchors_and_commands_are_found():
