@@ -23,7 +23,8 @@ def test_a_backbone_goes_through_three_runs(tasks, trained, tmp_path, monkeypatc
     assert "random initialisation -> detection on data (" in printed
 
     cells = load_detector(first).save_backbone(tmp_path / "cells.safetensors")
-    second = segmentation.train(tmp_path / "second", f"backbone.weights={cells}")
+    options = f"backbone.weights={cells}", "backbone.norm=batch"
+    second = segmentation.train(tmp_path / "second", *options)
     printed = capsys.readouterr().out
     counts = loaded(printed)
     assert len(counts) == 5
