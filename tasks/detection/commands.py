@@ -9,6 +9,7 @@ from tasks.common.machine.options import PRECISIONS
 from tasks.common.run.commands import Commands, Flags, count, refuse
 
 if TYPE_CHECKING:
+    from tasks.detection.export import ExportedDetector
     from tasks.detection.scores.trained import TrainedDetector
 
 _FLAGS: Final[Flags] = {
@@ -86,6 +87,16 @@ def _score_results(options: Namespace) -> Mapping[str, Any]:
     return scores
 
 
+def _export(checkpoint: Path) -> "ExportedDetector":
+    from tasks.common.report.advice import without_training
+    from tasks.detection.export import ExportedDetector
+    from tasks.detection.scores.trained import load_detector
+
+    with without_training():
+        model = load_detector(checkpoint, device="cpu", precision="32")
+    return ExportedDetector(model, checkpoint=checkpoint)
+
+
 COMMANDS: Final = Commands(
     noun="detector",
     predict_flags={
@@ -104,4 +115,5 @@ COMMANDS: Final = Commands(
     score=_score,
     score_results=_score_results,
     takes=lambda path: not path.is_dir(),
+    export=_export,
 )

@@ -3,9 +3,12 @@
 from argparse import Namespace
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.common.run.commands import Commands
+
+if TYPE_CHECKING:
+    from tasks.segmentation.export import ExportedSegmenter
 
 
 def _predict(options: Namespace) -> Generator[str, None, None]:
@@ -68,6 +71,13 @@ def _tolerance(options: Namespace) -> float:
     return 2.0 if options.tolerance is None else float(options.tolerance)
 
 
+def _export(checkpoint: Path) -> "ExportedSegmenter":
+    from tasks.segmentation.export import ExportedSegmenter
+    from tasks.segmentation.scores.trained import load_segmenter
+
+    return ExportedSegmenter(load_segmenter(checkpoint, device="cpu"), checkpoint=checkpoint)
+
+
 COMMANDS: Final = Commands(
     noun="segmenter",
     predict_flags={},
@@ -80,4 +90,5 @@ COMMANDS: Final = Commands(
     score=_score,
     score_results=_score_results,
     takes=Path.is_dir,
+    export=_export,
 )

@@ -1,4 +1,4 @@
-"""What each task adds to ``scripts/predict.py`` and ``scripts/evaluate.py``."""
+"""What each task adds to the scripts ``predict.py``, ``evaluate.py`` and ``export.py``."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Generator, Mapping
@@ -26,6 +26,7 @@ class Commands:
     score: Callable[[Namespace], Mapping[str, Any]]  # of a checkpoint, by truth and images
     score_results: Callable[[Namespace], Mapping[str, Any]]  # of results, by the truth
     takes: Callable[[Path], bool]  # whether results at a path are this task's
+    export: Callable[[Path], Any]  # a checkpoint as `tasks.common.export.subject.Subject`
 
 
 def commands() -> dict[str, Commands]:

@@ -17,7 +17,7 @@ from tasks.segmentation.options import InputOptions
 
 _LARGEST_PATCH: Final = 256
 _FEWEST_PATCHES: Final = 200
-_PERCENTILES: Final = (0.5, 99.5)  # nnU-Net's for CT
+PERCENTILES: Final = (0.5, 99.5)  # nnU-Net's for CT
 
 
 def choose_normalisation(options: InputOptions, dtypes: Sequence[str]) -> Decision:
@@ -91,7 +91,7 @@ def scaling_of(image: Image, options: InputOptions, *, source: Path) -> Scaling:
             clipped=False,
         )
     if options.normalisation == "percentile":
-        low, high = np.percentile(flat, _PERCENTILES, axis=1).astype(np.float32)
+        low, high = np.percentile(flat, PERCENTILES, axis=1).astype(np.float32)
     else:
         window = options.normalisation == "window"
         ends = options.window if window else (0, _largest(image, source))

@@ -206,7 +206,7 @@ def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
 
 
 def _more(side: int | Tensor, *, multiple: int, smallest: int) -> int:
-    wanted = -(-side // multiple) * multiple
+    wanted = (side + multiple - 1) // multiple * multiple  # ONNX rounds a negative quotient up
     if isinstance(wanted, Tensor):  # what a size is while torch.jit.trace runs
         return cast("int", wanted.clamp(min=smallest) - side)
     return max(wanted, smallest) - cast("int", side)

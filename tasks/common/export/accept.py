@@ -1,0 +1,58 @@
+"""The images that an exported file is tried on, and whether it is accepted."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from backbones.errors import UserError
+from tasks.common.export.comparing import Agreement, generated
+from tasks.common.export.subject import Image, Request, Subject
+
+# Sizes that no data set shares: an axis that was traced as a constant shows.
+_SIZES: Final = ((97, 131), (160, 90), (75, 75))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Images, and where they come from."""
+
+    arrays: list[Image]
+    source: str
+
+
+def compared_on(subject: Subject, request: Request) -> Compared:
+    """Return images of the run's validation split and parts of them, which have other sizes.
+
+    Where the run's data cannot be reached they are generated.
+    """
+    channels = int(subject.facts(place="inside")["image_channels"])
+    real = subject.images("val", request.images, seed=request.seed)
+    empty = 1 if subject.tries_empty else 0
+    if real:
+        parts = [
+            _part(image, share) for image, share in zip(real, (0.71, 0.53, 0.87), strict=False)
+        ]
+        source = f"{len(real)} of the run's validation split, {len(parts)} parts of them"
+        source += ", 1 empty" * empty
+        return Compared(arrays=[*real, *parts, *[np.zeros_like(real[0])] * empty], source=source)
+    made = generated(_SIZES, channels=channels, seed=request.seed)
+    source = f"generated, because {subject.data_note}"
+    return Compared(arrays=[*made, *[np.zeros_like(made[0])] * empty], source=source)
+
+
+def _part(image: Image, share: float) -> Image:
+    """Return the upper left part of an image, of another size and shape."""
+    height, width = image.shape[-3:-1]
+    rows, columns = max(1, int(height * share)), max(1, int(width * share**2))
+    return np.ascontiguousarray(image[..., :rows, :columns, :])
+
+
+def accepted(agreement: Agreement, images: Compared, *, name: str) -> str:
+    """Return a line of the figures; raise UserError if the file and the network differ."""
+    if agreement.faults:
+        raise UserError(
+            f"{name} does not find what the network finds and was not kept: "
+            f"{'; '.join(agreement.faults)}. Compared on images ({images.source}): {agreement}."
+        )
+    return f"{name} agrees with the network on images ({images.source}): {agreement}"

@@ -1,0 +1,172 @@
+"""ONNX with 8-bit arithmetic: what it costs in score beside what it gains in speed."""
+
+import re
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.errors import UserError
+from tasks.common.export.fused import fused
+from tasks.common.export.keel_runtime import Model, Run
+from tasks.common.export.metadata import describe, write_metadata
+from tasks.common.export.onnx_file import OPSET, embed, session, trace
+from tasks.common.export.subject import Graph, Image, Request, Subject
+from tasks.common.machine.machine import describe as describe_machine
+
+FORGIVEN: Final = 0.005  # of the score; where more is lost, the ends of the network stay in float32
+_TYPES: Final = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "Add",
+    "Relu",
+    "MaxPool",
+    "Concat",
+    "Resize",
+)
+_ROUNDS: Final = 5
+_TIMED: Final = 4  # images
+_VNNI: Final = ("avx512_vnni", "avx_vnni", "amx_int8")
+
+Batch = NDArray[Any]
+
+
+def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
+    """Write ``<noun>_int8.onnx`` and its metadata to a folder; yield scores and speed.
+
+    Weights have 8 bits per output channel, activations 8 bits per tensor, their ranges taken from
+    images of the training split (``QDQ``). Boxes and what is done to images stay in float32. Where
+    that costs score, so do the first and the last layers.
+    """
+    place = subject.place(request.preprocessing)
+    images = subject.images("train", request.calibration, seed=request.seed)
+    if not images:
+        raise UserError(
+            f"--format onnx_int8 is calibrated on images of the training data, but "
+            f"{subject.data_note}. Run it where the run's data lie, from the folder it was "
+            "trained in."
+        )
+    graph = subject.graph(fused(subject.network), place=place)
+    whole = folder / "float32.onnx"
+    trace(graph, whole)
+    metadata = describe(subject, request, graph, place=place, opset=OPSET)
+    plain = session(whole, threads=1)
+    path = folder / f"{subject.noun}_int8.onnx"
+    batches = _batches(metadata, plain, images)
+    before = subject.score(Model.of(metadata, plain))
+    yield f"{subject.metric} {before:.4f} in float32 on the run's validation split"
+    after = -1.0
+    for ends in ("int8", "float32"):
+        quantise(whole, path, batches=batches, chosen=_nodes(whole, graph, ends=ends))
+        after = subject.score(Model.of(metadata, session(path, threads=1)))
+        yield f"{subject.metric} {after:.4f} in int8, first and last layers in {ends}"
+        if before - after <= FORGIVEN:
+            break
+    shown = subject.images("val", _TIMED, seed=request.seed) or images[:_TIMED]
+    faster = speed_up(metadata, plain, session(path, threads=1), shown)
+    whole.unlink()
+    figures = {
+        "calibration": {"images": len(images), "seed": request.seed, "of": "the training split"},
+        "first and last layers": ends,
+        "metric": f"{subject.metric} on the run's validation split",
+        "score in float32": before,
+        "score in int8": after,
+        "score lost": before - after,
+        "times faster than float32 ONNX": faster,
+        "timed on": {**describe_machine(), "threads": 1, "8-bit instructions": _instructions()},
+    }
+    metadata = {**metadata, "int8": figures}
+    embed(path, metadata)
+    write_metadata(folder, metadata)
+    yield (
+        f"{path.name}: {before - after:+.4f} {subject.metric} lost, {faster:.2f} times as fast as "
+        f"float32 ONNX on one thread ({_instructions()})"
+    )
+
+
+def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequence[str]) -> None:
+    """Write an ONNX file whose ``chosen`` nodes have 8-bit weights and inputs."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    quantize_static(
+        str(source),
+        str(path),
+        _reader(batches),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=list(_TYPES),
+        nodes_to_quantize=list(chosen),
+    )
+
+
+def _reader(batches: Sequence[Batch]) -> Any:  # noqa: ANN401 (of a package that may be missing)
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        rest = iter(batches)
+
+        def get_next(self) -> dict[str, Batch] | None:
+            batch = next(self.rest, None)
+            return None if batch is None else {"images": batch}
+
+    return Reader()
+
+
+def _batches(metadata: dict[str, Any], plain: Run, images: Sequence[Image]) -> list[Batch]:
+    """Return what the file is given for images: windows of them, or what is prepared outside."""
+    seen: list[Batch] = []
+
+    def spy(batch: Batch) -> Sequence[Batch]:
+        seen.append(batch)
+        return plain(batch)
+
+    model = Model.of(metadata, spy)
+    for image in images:
+        model(image)
+    singles = [batch[k : k + 1] for batch in seen for k in range(len(batch))]
+    # Windows of one image are alike; of many, as many as there are images are enough.
+    wanted = np.linspace(0, len(singles) - 1, min(len(singles), 2 * len(images))).round()
+    return [singles[int(k)] for k in wanted]
+
+
+def _nodes(path: Path, graph: Graph, *, ends: str) -> list[str]:
+    """Return the names of the nodes that get 8 bits: the network's own, its ends if they do."""
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    own = [n for n in nodes if n.op_type in _TYPES and re.search(graph.network, n.name)]
+    if ends == "int8":
+        return [node.name for node in own]
+    first = next((n.name for n in own if n.op_type == "Conv"), "")
+    return [n.name for n in own if n.name != first and not re.search(graph.last, n.name)]
+
+
+def speed_up(metadata: dict[str, Any], plain: Run, fast: Run, images: Sequence[Image]) -> float:
+    """Return how many times faster one file is than another: the median over rounds in turn."""
+    models = [Model.of(metadata, run) for run in (plain, fast)]
+    ratios = []
+    for turn in range(_ROUNDS + 1):
+        taken = []
+        for model in models:
+            started = time.perf_counter()
+            for image in images:
+                model(image)
+            taken.append(time.perf_counter() - started)
+        if turn:  # the first round is not counted
+            ratios.append(taken[0] / taken[1])
+    return statistics.median(ratios)
+
+
+def _instructions() -> str:
+    """Return what the CPU has for 8-bit products."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="ascii", errors="ignore") if path.exists() else ""
+    return ", ".join(name for name in _VNNI if re.search(rf"\b{name}\b", text)) or "no VNNI or AMX"

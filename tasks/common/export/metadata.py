@@ -1,0 +1,66 @@
+"""What a file says of itself, inside it where it has room, and in ``metadata.json`` beside it."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.common.export.keel_runtime import FORMAT
+from tasks.common.export.subject import Graph, Request, Subject
+from tasks.common.report.run_folder import write_json
+
+NAME: Final = "metadata.json"
+_PACKAGES: Final = (
+    *("keel-backbones", "torch", "torchvision", "numpy"),
+    *("onnx", "onnxruntime", "openvino", "tensorrt"),
+)
+
+
+def describe(
+    subject: Subject, request: Request, graph: Graph, *, place: str, **own: object
+) -> dict[str, Any]:
+    """Return the metadata of a file, without the comparison; ``own`` are the format's."""
+    card = subject.card
+    size = dict.fromkeys(graph.free, "any")
+    shape = [size.get(axis, length) for axis, length in enumerate(graph.example.shape)]
+    return {
+        "metadata_format": FORMAT,
+        "format": request.format,
+        "task": card.NAMES.task,
+        "backbone": card.backbone,
+        "classes": list(card.class_names),
+        "input": {
+            "name": "images",
+            "layout": graph.layout,
+            "type": str(graph.example.dtype).removeprefix("torch."),
+            "shape": shape,
+        },
+        "outputs": list(graph.outputs),
+        **subject.facts(place=place),
+        "checkpoint": {"file": request.checkpoint.name, "sha256": sha256(request.checkpoint)},
+        "weights": card.provenance,
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "written": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **own,
+    }
+
+
+def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Write ``metadata.json``, with the hash of every file beside it."""
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    write_json(folder / NAME, {**metadata, "files": files})
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

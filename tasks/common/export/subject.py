@@ -1,0 +1,87 @@
+"""What an export asks of a task: the graph of its network, its images, and how results compare."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tasks.common.export.comparing import Agreement
+from tasks.common.export.keel_runtime import Model
+from tasks.common.resume.card import NetworkCard
+
+Image = NDArray[Any]  # (H, W, C), or a volume (D, H, W, C), as stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A module that maps images to results, and how a file names what goes in and out."""
+
+    module: nn.Module  # in eval mode
+    example: Tensor  # its input
+    layout: str  # of the input: NHWC or NCHW
+    outputs: tuple[str, ...]
+    free: tuple[int, ...]  # the axes of the input that may have any length
+    # Patterns of names of nodes: the network's own, and among them those nearest to its outputs.
+    network: str
+    last: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for; None leaves it to the format."""
+
+    checkpoint: Path
+    format: str
+    output: Path
+    preprocessing: str | None = None  # a place, `INSIDE` or `OUTSIDE`
+    images: int = 20  # most images that results are compared on
+    calibration: int = 32  # images
+    seed: int = 0  # of the choice of images
+    precision: str = "fp16"  # of TensorRT
+
+
+class Subject(ABC):
+    """A trained network that is exported; ``network`` is in eval mode, on the CPU, in float32."""
+
+    card: NetworkCard
+    network: nn.Module
+    tries_empty: bool  # whether an image without anything is tried: a detector must find nothing
+    metric: str  # the name of what `score` returns, from 0 to 1
+    data_note: str  # why the run's images cannot be reached; empty where they can
+
+    @property
+    def noun(self) -> str:
+        """What the network is called: the stem of the file's name."""
+        return self.card.NAMES.noun
+
+    @abstractmethod
+    def place(self, wanted: str | None) -> str:
+        """Return where images are prepared; raise UserError if it cannot be where it is wanted."""
+
+    @abstractmethod
+    def graph(self, network: nn.Module, *, place: str) -> Graph:
+        """Return the graph of the network, or of one that is equal to it but for its modules."""
+
+    @abstractmethod
+    def facts(self, *, place: str) -> dict[str, Any]:
+        """Return what only this task's metadata hold, which `keel_runtime.Model` reads."""
+
+    @abstractmethod
+    def images(self, split: str, count: int, *, seed: int) -> list[Image]:
+        """Return images of the run's ``train`` or ``val``, drawn at random; fewer if there are."""
+
+    @abstractmethod
+    def compare(self, model: Model, images: Sequence[Image]) -> Agreement:
+        """Return how the results of a file and of the network in eager mode agree."""
+
+    @abstractmethod
+    def score(self, model: Model) -> float:
+        """Return the score of a file on the run's validation split, by the task's own scorer."""
+
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the smallest, usual and largest input, as ``min``, ``opt`` and ``max``."""

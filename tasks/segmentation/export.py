@@ -1,0 +1,197 @@
+"""What is particular to the export of a segmenter: batches of any size, windows, intensities."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from backbones.errors import UserError
+from tasks.common.export.comparing import Agreement, Masks, compare_masks
+from tasks.common.export.formats import INSIDE, OUTSIDE
+from tasks.common.export.keel_runtime import Model
+from tasks.common.export.run_data import drawn, read_run_data
+from tasks.common.export.subject import Graph, Image, Subject
+from tasks.segmentation.data.input import PERCENTILES
+from tasks.segmentation.data.load import Splits, read_splits
+from tasks.segmentation.data.store import load_case
+from tasks.segmentation.model.card import SegmenterCard
+from tasks.segmentation.scores.metrics import case_scores, summarise
+from tasks.segmentation.scores.trained import TrainedSegmenter
+from tasks.segmentation.scores.windows import LEAST_WEIGHT, SIGMA
+
+_EXAMPLE: Final = (2, 96, 128)  # images, height and width
+_SLICES: Final = 3  # of a volume, that results are compared on
+
+
+class ExportedSegmenter(Subject):
+    """A trained segmenter, with the splits of its run where they can be read."""
+
+    metric = "Dice"
+    tries_empty = False  # group norms make much of the rounding where nothing varies
+
+    def __init__(self, model: TrainedSegmenter, *, checkpoint: Path) -> None:
+        self.model = model
+        self.network: Any = model.network
+        self.card: SegmenterCard = model.card
+        self.checkpoint = checkpoint
+
+    @cached_property
+    def _data(self) -> tuple[Splits | None, str]:
+        return read_run_data(self.checkpoint, _read)
+
+    @property
+    def data_note(self) -> str:
+        """See `Subject`."""
+        return self._data[1]
+
+    def place(self, wanted: str | None) -> str:
+        """See `Subject`: inside for flat images of 8 bits, which are all scaled alike."""
+        why = self._outside()
+        if wanted == INSIDE and why:
+            raise UserError(
+                f"--preprocessing inside: {why}, which is no part of the network's graph; leave "
+                "it out, or take outside."
+            )
+        return wanted or (OUTSIDE if why else INSIDE)
+
+    def _outside(self) -> str:
+        """Return why images are prepared outside of the file; empty if they need not be."""
+        inputs, splits = self.card.input, self._data[0]
+        if inputs.normalisation != "imagenet":
+            return f"input.normalisation={inputs.normalisation} scales the numbers of each image"
+        if inputs.neighbours:
+            return f"input.neighbours={inputs.neighbours} joins slices of a volume"
+        kinds = {facts.dtype for facts in splits.val.facts} if splits else {"uint8"}
+        return (
+            "" if kinds == {"uint8"} else f"images have numbers of type {', '.join(sorted(kinds))}"
+        )
+
+    def graph(self, network: nn.Module, *, place: str) -> Graph:
+        """See `Subject`."""
+        card, inside = self.card, place == INSIDE
+        made = torch.Generator().manual_seed(0)
+        count, height, width = _EXAMPLE
+        shape = (count, height, width, card.channels)
+        images = torch.randint(0, 256, shape, generator=made, dtype=torch.uint8)
+        if not inside:
+            images = torch.randn(count, card.in_channels, height, width, generator=made)
+        return Graph(
+            module=_Logits(network, card, inside=inside).eval(),
+            example=images,
+            layout="NHWC" if inside else "NCHW",
+            outputs=("logits",),
+            free=(0, 1, 2) if inside else (0, 2, 3),
+            network=r"^/network/(backbone|decoder|segmentation_head)",
+            last=r"/segmentation_head/",
+        )
+
+    def facts(self, *, place: str) -> dict[str, Any]:
+        """See `Subject`."""
+        card, inputs = self.card, self.card.input
+        return {
+            "exclusive": card.classes.exclusive,
+            "mask_values": [list(values) for values in card.classes.values],
+            "image_channels": card.channels,
+            "preprocessing": {
+                "where": place,
+                "steps": "numbers scaled as of normalisation; neighbouring slices as further "
+                "channels; minus mean, divided by std",
+                "normalisation": inputs.normalisation,
+                "window": list(inputs.window),
+                "percentiles": list(PERCENTILES),
+                "neighbours": inputs.neighbours,
+                "mean": list(card.conventions.mean),
+                "std": list(card.conventions.std),
+            },
+            "reading": {"exif": card.exif, "colours": "equal" if card.gray_or_rgb else ""},
+            "windows": {
+                "size": list(inputs.patch),
+                "overlap": inputs.overlap,
+                "flips": inputs.flips,
+                "sigma": SIGMA,
+                "least_weight": LEAST_WEIGHT,
+            },
+            "thresholds": {"probability": "largest" if card.classes.exclusive else 0.5},
+        }
+
+    def images(self, split: str, count: int, *, seed: int) -> list[Image]:
+        """See `Subject`; of volumes some slices."""
+        splits = self._data[0]
+        if splits is None:
+            return []
+        cases = splits.by_name()[split].cases
+        chosen = drawn(len(cases.cases), count, seed=seed)
+        return [_shown(load_case(cases.cases[k], cases, self.card.input).image) for k in chosen]
+
+    def eager(self, image: Image) -> Masks:
+        """Return the mask and the probabilities of an image (H, W, C) or a volume (D, H, W, C)."""
+        found = self.model(image, probabilities=True)
+        return found.mask, cast("NDArray[np.float32]", found.probabilities)
+
+    def compare(self, model: Model, images: Sequence[Image]) -> Agreement:
+        """See `Subject`."""
+        pairs = ((self.eager(i), (model.segment(i), model.probabilities(i))) for i in images)
+        return compare_masks(pairs)
+
+    def score(self, model: Model) -> float:
+        """See `Subject`; the mean Dice of the classes."""
+        splits = self._data[0]
+        if splits is None:
+            raise UserError(f"{self.data_note}, so no score can be measured.")
+        cases, split, classes = {}, splits.val.cases, self.card.classes
+        for case in split.cases:
+            loaded = load_case(case, split, self.card.input)
+            found = model.segment(np.moveaxis(loaded.image, 0, -1))
+            cases[case.name] = case_scores(
+                found, loaded.labels, classes, loaded.geometry, tolerance=1, surfaces=False
+            )
+        return float(summarise(cases, classes)["mean"]["dice"])
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """See `Subject`; of the graph with images prepared outside."""
+        channels, (height, width) = self.card.in_channels, self.card.input.patch
+        low = self.network.multiple
+        return {
+            "min": (1, channels, low, low),
+            "opt": (1, channels, height, width),
+            "max": (4, channels, max(height, 1024), max(width, 1024)),
+        }
+
+
+def _read(cfg: DictConfig) -> Splits:
+    return read_splits(cfg.data, policy="skip")[0]
+
+
+def _shown(image: NDArray[Any]) -> Image:
+    """Return a flat image as (H, W, C), of a volume (C, D, H, W) the middle as (D, H, W, C)."""
+    depth = image.shape[1]
+    if depth == 1:
+        return np.ascontiguousarray(np.moveaxis(image[:, 0], 0, -1))
+    first = max(0, (depth - _SLICES) // 2)
+    return np.ascontiguousarray(np.moveaxis(image[:, first : first + _SLICES], 0, -1))
+
+
+class _Logits(nn.Module):
+    """Images in, (N, H, W, C) of 8 bits or (N, C, H, W) prepared; logits (N, K, H, W) out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, card: SegmenterCard, *, inside: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.inside = inside
+        known = card.conventions
+        self.register_buffer("mean", torch.tensor(known.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(known.std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.inside:
+            images = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return cast("Tensor", self.network(images))

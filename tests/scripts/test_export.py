@@ -1,0 +1,217 @@
+"""``scripts/export.py`` on finished runs, and the files in a process that has no torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.common.export import onnx_file
+from tasks.common.export.comparing import compare_detections, compare_masks
+from tasks.common.export.formats import check_format
+from tasks.common.export.keel_runtime import Detections, Model
+from tasks.detection.scores.trained import load_detector
+from tasks.segmentation.scores.trained import load_segmenter
+from tests.backbones.errors import refuses
+from tests.scripts.conftest import in_process, read_json
+
+SIZES = ((64, 64), (51, 90), (33, 33))
+
+WITHOUT_TORCH = """
+import json, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "backbones", "tasks"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+from keel_runtime import Model
+model = Model(sys.argv[1])
+found = model(sys.argv[2])
+parts = found if isinstance(found, tuple) else [found]
+print(json.dumps([part.tolist() for part in parts]))
+assert not {"torch", "tasks", "backbones"} & sys.modules.keys()
+"""
+
+
+def exported(run, folder, *more, kind="onnx"):
+    in_process("export.py", [run, f"--format={kind}", "--output=out", *more], folder)
+    return folder / "out"
+
+
+def images(channels, sizes=SIZES):
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (*size, channels), dtype=np.uint8) for size in sizes]
+
+
+def alone(folder, name, picture):
+    """What the runtime beside a file finds, in a process that cannot import torch."""
+    line = [sys.executable, "-c", WITHOUT_TORCH, name, str(picture)]
+    done = subprocess.run(
+        line, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def det_file(trained, tmp_path_factory):
+    return exported(trained[0], tmp_path_factory.mktemp("det"), "--images=3")
+
+
+@pytest.fixture(scope="session")
+def seg_file(segmented, tmp_path_factory):
+    return exported(segmented[0], tmp_path_factory.mktemp("seg"), "--images=2")
+
+
+def test_a_detector_finds_the_same_in_any_size_and_without_torch(trained, det_file, root):
+    model, eager = (
+        Model(det_file / "detector.onnx", threads=1),
+        load_detector(trained[0], device="cpu", precision="32"),
+    )
+    pictures = [np.array(Image.open(p)) for p in sorted((root / "images").glob("val*.png"))[:2]]
+    pairs = []
+    for image in [*pictures, *images(3), np.zeros((40, 50, 3), np.uint8)]:
+        found = eager(image)
+        pairs.append((Detections(found.boxes, found.labels, found.scores), model.detect(image)))
+    assert sum(len(found.scores) for found, _ in pairs) > 100
+    options = eager.card.options
+    agreement = compare_detections(
+        pairs, threshold=options.score_threshold, most=options.detections_per_image
+    )
+    assert agreement.faults == ()
+    picture = root / "images" / "test_0000.png"
+    boxes, _, scores = alone(det_file, "detector.onnx", picture)
+    found = eager(picture)
+    assert np.allclose(scores, found.scores, atol=1e-4)
+    assert len(boxes) == len(found.boxes)
+    assert len(model.detect(picture, threshold=0.9).scores) == (found.scores >= 0.9).sum()
+
+
+def test_a_segmenter_finds_the_same_in_any_size_and_without_torch(segmented, seg_file, seg_root):
+    model, eager = (
+        Model(seg_file / "segmenter.onnx", threads=1),
+        load_segmenter(segmented[0], device="cpu"),
+    )
+    pairs = []
+    for image in images(eager.card.channels, ((64, 64), (51, 90), (70, 40), (130, 33))):
+        found = eager(image, probabilities=True)
+        pairs.append(
+            ((found.mask, found.probabilities), (model.segment(image), model.probabilities(image)))
+        )
+    agreement = compare_masks(pairs)
+    assert agreement.faults == ()
+    assert agreement.figures["largest difference of probabilities"] < 1e-4
+    picture = seg_root / "images" / "test_0000.png"
+    (mask,) = alone(seg_file, "segmenter.onnx", picture)
+    assert np.mean(np.array(mask) == eager(picture).mask) > 0.999
+
+
+def test_metadata_are_beside_the_file_and_in_it(trained, det_file):
+    beside = read_json(det_file / "metadata.json")
+    inside = onnx.load(str(det_file / "detector.onnx")).metadata_props
+    assert {**json.loads(inside[0].value), "files": beside["files"]} == beside
+    assert beside["category_ids"] == list(load_detector(trained[0]).card.category_ids)
+    assert beside["opset"] == 17
+    assert beside["comparison"]["unmatched"] == 0
+    assert "3 of the run's validation split" in beside["comparison"]["images of"]
+    assert sorted(beside["files"]) == ["detector.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\); expected \(H, W, 3\)"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8, 1\); expected"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.float32), "numbers of type float32, 0 to 0; expected uint8"),
+        (np.full((8, 8, 3), np.nan), "NaN or infinite"),
+        (np.zeros((8, 8, 3), np.complex64), "type complex64"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "expected one image"),
+    ],
+)
+def test_an_image_of_another_kind_is_refused(det_file, image, said):
+    with pytest.raises(ValueError, match=said):
+        Model(det_file / "detector.onnx")(image)
+
+
+def test_what_is_no_image_and_what_is_no_file_of_keel_are_refused(det_file, tmp_path):
+    model = Model(det_file / "detector.onnx")
+    with pytest.raises(TypeError, match="of type list; expected a path"):
+        model([1])
+    with pytest.raises(ValueError, match="is of the task detection, not segmentation"):
+        model.segment(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(FileNotFoundError, match="expected an ONNX file of Keel"):
+        Model(tmp_path / "x.onnx")
+    stripped = onnx.load(str(det_file / "detector.onnx"))
+    del stripped.metadata_props[:]
+    onnx.save(stripped, str(tmp_path / "x.onnx"))
+    with pytest.raises(ValueError, match="it is no export of Keel"):
+        Model(tmp_path / "x.onnx")
+
+
+def test_a_file_that_differs_is_not_left_behind(segmented, tmp_path, monkeypatch):
+    def other(_network):
+        changed = load_segmenter(segmented[0], device="cpu").network
+        with torch.no_grad():
+            changed.segmentation_head[0].bias += torch.arange(4.0)[
+                : changed.segmentation_head[0].out_channels
+            ]
+        return changed
+
+    monkeypatch.setattr(onnx_file, "fused", other)
+    with pytest.raises(SystemExit, match=r"segmenter.onnx does not find .*probabilities differ by"):
+        exported(segmented[0], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_without_its_data_is_compared_on_generated_images(segmented, tmp_path, capsys):
+    shutil.copy(segmented[0] / "checkpoints" / "best.ckpt", tmp_path / "best.ckpt")
+    exported(tmp_path / "best.ckpt", tmp_path)
+    assert "lies in no run folder" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="calibrated on images of the training data, but"):
+        exported(tmp_path / "best.ckpt", tmp_path, "--overwrite", kind="onnx_int8")
+
+
+def test_wrong_options_are_answered_at_once(monkeypatch):
+    given = dict.fromkeys(("preprocessing", "images", "calibration", "seed", "precision"))
+    with refuses("unknown format 'onxx'; did you mean 'onnx'"):
+        check_format("onxx", Namespace(**given))
+    with refuses("--calibration is for the formats onnx_int8; leave it out"):
+        check_format("onnx", Namespace(**given | {"calibration": 3}))
+    monkeypatch.setattr("tasks.common.export.formats.find_spec", lambda _: None)
+    with refuses(
+        r'needs onnx and onnxruntime; install with: pip install "keel-backbones\[export\]"'
+    ):
+        check_format("onnx", Namespace(**given))
+    with refuses(r"\[openvino\]"):
+        check_format("openvino", Namespace(**given))
+
+
+def test_tensorrt_is_not_pretended(trained, tmp_path):
+    with pytest.raises(
+        SystemExit, match=r"TensorRT is not installed here.* trtexec --onnx=.*--fp16"
+    ):
+        exported(trained[0], tmp_path, kind="tensorrt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_sigmoids_keep_their_order(tmp_path):
+    """ONNX Runtime's own are equal below -18, and proposals are sorted by them."""
+    x = torch.linspace(-40, 5, 50)[None]
+    graph = onnx_file.Graph(
+        module=nn.Sigmoid(), example=x, layout="NC", outputs=("y",), free=(), network="", last=""
+    )
+    onnx_file.trace(graph, tmp_path / "x.onnx")
+    (found,) = onnx_file.session(tmp_path / "x.onnx", threads=1)(x.numpy())
+    assert (np.diff(found) > 0).all()
+    assert np.allclose(found, x.double().sigmoid(), rtol=1e-5, atol=0)
