@@ -7,6 +7,7 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.report.clock import Clock
 from tasks.common.report.metric import monitored, shown
 from tasks.common.report.terminal import print_line
 from tasks.common.run.run import run_task
@@ -21,9 +22,9 @@ from tasks.detection.scores.predict import draw_predictions
 from tasks.detection.scores.trained import load_detector
 
 
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig, clock: Clock | None = None) -> float:
     """Train, validate and test a detector; return the best validation AP."""
-    return run_task(cfg, _TASK)
+    return run_task(cfg, _TASK, clock)
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:

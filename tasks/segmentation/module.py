@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from backbones import Backbone
 from tasks.common.audit.gather import score_together
 from tasks.common.recipe.recipe import Recipe
+from tasks.common.report.clock import Part
 from tasks.common.run.module import NetworkModule
 from tasks.segmentation.data.dataset import CaseSample
 from tasks.segmentation.model.card import SegmenterCard
@@ -71,9 +72,10 @@ class SegmentationModule(NetworkModule):
     def _scored(self, case: CaseSample, *, surfaces: bool) -> Scores:
         classes = self.card.classes
         found = segment(self.network, case.image, self.card.input, exclusive=classes.exclusive)
-        return case_scores(
-            found, case.labels, classes, case, tolerance=self.tolerance, surfaces=surfaces
-        )
+        with self.trainer.profiler.profile(Part.SCORING):
+            return case_scores(
+                found, case.labels, classes, case, tolerance=self.tolerance, surfaces=surfaces
+            )
 
     def score(self, split: str) -> dict[str, float]:
         """Summarise the cases of all processes; return the scores of each class."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from omegaconf import DictConfig
 
+from tasks.common.report.clock import Clock
 from tasks.common.report.metric import monitored, shown
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
@@ -18,9 +19,9 @@ from tasks.segmentation.scores.predict import draw_predictions
 from tasks.segmentation.scores.trained import load_segmenter
 
 
-def run(cfg: DictConfig) -> float:
+def run(cfg: DictConfig, clock: Clock | None = None) -> float:
     """Train, validate and test a segmenter; return the best validation Dice."""
-    return run_task(cfg, _TASK)
+    return run_task(cfg, _TASK, clock)
 
 
 def _write_cases(parts: Parts, outcome: Outcome) -> None:

@@ -160,7 +160,9 @@ def test_a_validation_after_max_steps_that_fails_leaves_the_rest(ended, fail_at,
     assert read_json(run / "metrics.json")["scores"]
 
 
-def test_a_last_epoch_is_not_lost(ended, fail_at, run, best, segmented, segmentation, monkeypatch):
+def test_a_last_epoch_is_not_lost(
+    ended, fail_at, run, best, segmented, segmentation, monkeypatch, capsys
+):
     """All of it is saved before its validation fails; the resumed run only validates and tests."""
     fail_at("on_validation_epoch_start", 2, unreadable)
     code, printed = ended()
@@ -170,6 +172,10 @@ def test_a_last_epoch_is_not_lost(ended, fail_at, run, best, segmented, segmenta
     assert (run / "curves.png").is_file()
     monkeypatch.undo()
     resumed = segmentation.train(run.with_name("b"), f"resume={best.with_name('last.ckpt')}")
+    assert "Where the time went since the run was resumed" in capsys.readouterr().out
+    found = read_json(resumed / "metrics.json")
+    assert (found["images trained on"], found["images a second"]) == (0, None)
+    assert found["seconds by part"]["training steps"] == 0 < found["seconds by part"]["validation"]
     assert differences(segmented[0] / "checkpoints", resumed / "checkpoints") == []
 
 

@@ -117,6 +117,21 @@ def test_the_report_is_the_mean_of_the_test_cases(segmented):
     assert report["audit"] == "stem: 3 tensors, none moved; 89 of 89 trained tensors moved"
 
 
+def test_the_times_of_a_run_add_up_and_are_printed(first):
+    run, printed = first
+    report = read_json(run / "metrics.json")
+    parts = report["seconds by part"]
+    assert sum(parts.values()) == pytest.approx(report["seconds"])
+    took = {"set-up", "loading", "training steps", "validation", "scoring", "checkpoints", "test"}
+    assert min(parts[name] for name in took) > 0
+    assert parts["imports"] < 5  # torch is imported: not those of this process
+    assert report["images trained on"] == 8  # 8 images, and 4 patches in each of 2 epochs
+    rate = 8 / (parts["loading"] + parts["training steps"])
+    assert report["images a second"] == pytest.approx(rate, abs=0.01)
+    assert f"pictures and curves │ {parts['pictures and curves']:>7.1f} │" in printed
+    assert f"{report['seconds']:.0f} s in all; everything is in {run}" in printed
+
+
 @pytest.mark.parametrize(
     ("task", "overrides", "message"),
     [
@@ -234,3 +249,5 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(detection, ro
     scores, report = read_json(tmp_path / "scores.json"), read_json(run / "metrics.json")
     assert scores == pytest.approx(report["scores"], abs=1e-6, nan_ok=True)
     assert scores["ap"] > 0
+    assert report["images trained on"] == 4 * 8  # of both processes
+    assert 1 < report["seconds by part"]["imports"] < report["seconds"]

@@ -24,6 +24,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from backbones.choose import nearest
 from backbones.errors import UserError
+from tasks.common.machine.process import process_start
+from tasks.common.report.clock import Clock
 from tasks.common.run.config import Training, members
 from tasks.common.run.help import help_text
 from tasks.common.run.imports import no_garbage, no_unused_metrics
@@ -67,9 +69,11 @@ def train(training: Training) -> None:
 
 
 def _run(training: Training, cfg: DictConfig) -> float:
+    # With torch this process has done something else before, such as a sweep's earlier run.
+    clock = Clock(started=None if "torch" in sys.modules else process_start())
     with no_garbage(), no_unused_metrics():
         task = resolve_name(training.run)
-    score: float = exit_on_error(partial(task, cfg))
+    score: float = exit_on_error(partial(task, cfg, clock))
     return score
 
 

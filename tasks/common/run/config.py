@@ -47,7 +47,7 @@ class Training:
     script: str  # its path in the project
     task: str  # the folder below ``configs`` and the root configuration in it
     title: str  # what it trains, for ``--help``
-    run: str  # the dotted name of what trains, `tasks.common.run.run.run_task` of the task
+    run: str  # the dotted name of what trains: `tasks.common.run.run.run_task`, but for the task
     own: Mapping[str, type[Options]]  # the dataclasses of the groups that only this task has
     data: type[Options]  # the options of every layout of a data set; each layout adds its own
     options: type[RunOptions] = RunOptions  # the options that belong to no group

@@ -13,6 +13,7 @@ from backbones.layers.gate import record_gates
 from tasks.common.recipe.gates import check_gates, gate_losses, mean_share
 from tasks.common.recipe.optim import scheduled_optimizer
 from tasks.common.recipe.recipe import Recipe
+from tasks.common.report.clock import Part
 from tasks.common.resume.card import NetworkCard
 
 
@@ -21,6 +22,7 @@ class NetworkModule(lightning.LightningModule):
 
     ``card`` and ``settings``, what the losses depend on beside the network, go into checkpoints.
     `results`, by image or case, are of the split scored last; `scores` of every split so far.
+    `trained` is how many images this process has trained on.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class NetworkModule(lightning.LightningModule):
         self.devices = devices
         self.results: dict[Any, Any] = {}
         self.scores: dict[str, dict[str, Any]] = {}
+        self.trained = 0
 
     @property
     def backbone(self) -> Backbone:
@@ -74,6 +77,7 @@ class NetworkModule(lightning.LightningModule):
                 "recipe.lr, set recipe.clip, or use trainer.precision=32."
             )
         count = len(batch[1])
+        self.trained += count
         self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=count)
         parts = {f"train/{name}": loss.detach() for name, loss in losses.items() if len(losses) > 1}
@@ -96,7 +100,9 @@ class NetworkModule(lightning.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.score(split).items()})
+        with self.trainer.profiler.profile(Part.SCORING):
+            scores = self.score(split)
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card, the settings and the last validation's scores beside the weights."""

@@ -1,7 +1,6 @@
 """Every run, whatever its task: check, say what will be done, train, test, report."""
 
 import shlex
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,8 +17,9 @@ from tasks.common.audit.audit import Audit
 from tasks.common.data.feature_cache.cache import FillFeatureCache
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
+from tasks.common.report.clock import Clock, Part, Times
 from tasks.common.report.run_folder import new_folder, write_environment, write_json, write_text
-from tasks.common.report.terminal import print_facts, print_line
+from tasks.common.report.terminal import print_facts, print_line, print_scores
 from tasks.common.resume.checkpoints import BEST, LAST, find_start
 from tasks.common.resume.continuation import check_resume
 from tasks.common.run.audit_only import audit_only, is_audit_only
@@ -27,19 +27,22 @@ from tasks.common.run.batch_size import settle_batch_size
 from tasks.common.run.callbacks import BestCheckpoint
 from tasks.common.run.ending import Ending
 from tasks.common.run.fit import fit, validate_rest
+from tasks.common.run.stopwatch import Stopwatch
 from tasks.common.run.task import Outcome, PartsT, RunParts, Task
 from tasks.common.run.trainer import build_trainer
 
 
-def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
+def run_task(cfg: DictConfig, task: Task[PartsT], clock: Clock | None = None) -> float:
     """Train, validate and test as ``cfg`` says; return the best validation score.
 
     With ``audit=only`` nothing is trained and NaN is returned. What is wrong with configuration,
     data or weights is raised before the first step, and before anything is written. Checkpoints are
     kept on an AuditError (what trains is not what the configuration says), on a FloatingPointError
     (a loss is not finite), if something fails after the training (UserError), and on SystemExit.
+    ``clock`` has been running since the process was started; by default a new one.
     """
-    started = time.monotonic()
+    clock = clock or Clock()
+    clock.begin(Part.SETUP)
     only = is_audit_only(cfg.audit)
     if only and cfg.resume is not None:
         raise UserError(
@@ -54,9 +57,9 @@ def run_task(cfg: DictConfig, task: Task[PartsT]) -> float:
     if only:
         return audit_only(parts, title=task.title, facts=facts, folder=folder)
     ending = Ending()
-    outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, started=started)
+    outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, clock=clock)
     if outcome.is_first:
-        _report(outcome, parts, task, ending)
+        _report(outcome, parts, task, ending, clock)
     if ending.faults:
         _fail(outcome, parts, task, ending)
     return outcome.score
@@ -70,14 +73,19 @@ def _carry_out(
     *,
     facts: Mapping[str, str],
     folder: Path,
-    started: float,
+    clock: Clock,
 ) -> Outcome:
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     resume, resumed = _resumed(cfg, parts, task)
     audit, callbacks = _callbacks(parts, folder)
     setup = parts.setup
     trainer, best, last = build_trainer(
-        setup, folder=folder, monitor=task.monitor, shown=task.shown[:2], callbacks=callbacks
+        setup,
+        folder=folder,
+        monitor=task.monitor,
+        shown=task.shown[:2],
+        callbacks=callbacks,
+        profiler=Stopwatch(clock),
     )
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -87,7 +95,7 @@ def _carry_out(
         parts.backbone.compile()
     with _curves_on_error(folder, task, is_first=trainer.is_global_zero):
         fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
-    chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit)
+    chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit, clock=clock)
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
     return Outcome(
         folder=folder,
@@ -96,7 +104,8 @@ def _carry_out(
         epoch=-(-checkpoint["global_step"] // steps) if checkpoint else None,
         val=checkpoint.get("keel_scores", {}),
         audit=audit.report,
-        seconds=time.monotonic() - started,
+        images=parts.module.trained * trainer.world_size,
+        resumed=resume is not None,
         is_first=trainer.is_global_zero,
     )
 
@@ -125,7 +134,13 @@ def _resumed(
 
 
 def _conclude(
-    ending: Ending, trainer: Trainer, parts: RunParts, *, best: BestCheckpoint, audit: Audit
+    ending: Ending,
+    trainer: Trainer,
+    parts: RunParts,
+    *,
+    best: BestCheckpoint,
+    audit: Audit,
+    clock: Clock,
 ) -> tuple[Path | None, dict[str, Any]]:
     """Validate what is left, test and audit the best checkpoint; return its path and content."""
     module, data = parts.module, parts.data
@@ -134,7 +149,8 @@ def _conclude(
         return None, {}
     chosen = Path(best.best_model_path)
     score = partial(trainer.test, ckpt_path=str(chosen), verbose=False, weights_only=True)
-    ending.do("the test", partial(score, module, data))
+    with clock.during(Part.TEST):
+        ending.do("the test", partial(score, module, data))
     ending.do("the audit", partial(audit.check_kept, module), brief=True)
     read = partial(read_checkpoint, chosen)
     return chosen, ending.do(f"reading {chosen}", read, brief=True) or {}
@@ -152,18 +168,19 @@ def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     return audit, [Unfreezing(backbone, frozen, epochs=recipe.epochs), audit, *averages, *fill]
 
 
-def _report(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> None:
+def _report(
+    outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending, clock: Clock
+) -> None:
     """Write ``metrics.json`` and ``curves.png``, and show what the task shows, each by itself."""
-    write = partial(_write_metrics, outcome, parts, ending)
-    ending.do("metrics.json", write, brief=True)
-    before = dict(ending.faults)
-    ending.do("curves.png", partial(_draw, outcome.folder, task, epoch=outcome.epoch), brief=True)
-    for show in task.shows if outcome.best is not None else ():
-        if parts.scores or not show.scores:
-            ending.do(show.what, partial(show.do, parts, outcome))
-    if ending.faults != before:
-        ending.do("metrics.json", write, brief=True)
-    ending.do("the last lines", partial(_print_end, outcome), brief=True)
+    _write_metrics(outcome, parts, ending, clock)  # for now: what follows may be cut off
+    with clock.during(Part.PICTURES):
+        draw = partial(_draw, outcome.folder, task, epoch=outcome.epoch)
+        ending.do("curves.png", draw, brief=True)
+        for show in task.shows if outcome.best is not None else ():
+            if parts.scores or not show.scores:
+                ending.do(show.what, partial(show.do, parts, outcome))
+    times = _write_metrics(outcome, parts, ending, clock)
+    ending.do("the last lines", partial(_print_end, outcome, times), brief=True)
 
 
 def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
@@ -176,22 +193,30 @@ def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
     write_figure(figure, folder / "curves.png")
 
 
-def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending) -> None:
+def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending, clock: Clock) -> Times:
+    """Write ``metrics.json``; return the times so far."""
+    times = clock.times(images=outcome.images)
     metrics = {
         "scored split": parts.scored,
         "scores": parts.scores or None,
         "val": outcome.val,
         "best epoch": outcome.epoch,
         "audit": outcome.audit,
-        "seconds": round(outcome.seconds, 1),
+        **times.record(),
     }
     failed = {"failed": ending.faults} if ending.faults else {}
-    write_json(outcome.folder / "metrics.json", metrics | failed)
+    write = partial(write_json, outcome.folder / "metrics.json", metrics | failed)
+    ending.do("metrics.json", write, brief=True)
+    return times
 
 
-def _print_end(outcome: Outcome) -> None:
+def _print_end(outcome: Outcome, times: Times) -> None:
+    since = " since the run was resumed" if outcome.resumed else ""
+    print_scores(f"Where the time went{since}", ("seconds", "share"), times.rows())
+    if times.rate is not None:
+        print_line(f"trained on {times.images} images, {times.rate:.3g} a second")
     print_line(f"audit: {outcome.audit}")
-    print_line(f"{outcome.seconds:.0f} s in all; everything is in {outcome.folder}")
+    print_line(f"{times.total:.0f} s in all; everything is in {outcome.folder}")
 
 
 def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:
@@ -210,7 +235,9 @@ def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -
         command = f"python scripts/evaluate.py {shlex.quote(str(checkpoint))} {task.truth(parts)}"
         text += f"Mend the cause, then score it on {parts.scored} with: {command}"
     else:
-        scores = "metrics.json" if "metrics.json" not in ending.faults else "the table above"
+        scores = (
+            "metrics.json" if "metrics.json" not in ending.faults else "the table of scores above"
+        )
         text += f"Its scores on {parts.scored} are in {scores}; all else is in {outcome.folder}."
     if ending.stopped:
         print_line(f"\n{text}")

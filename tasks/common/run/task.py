@@ -86,7 +86,8 @@ class Outcome:
     epoch: int | None  # of the checkpoint, from 1; None if it cannot be read
     val: Mapping[str, Any]  # its validation scores
     audit: str  # what was seen of the frozen and the trained tensors
-    seconds: float
+    images: int  # trained on, by this process and those beside it, each as often as it was seen
+    resumed: bool  # whether it went on with an earlier run
     is_first: bool  # whether this process is the one that writes and prints
 
     @property

@@ -9,6 +9,7 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import Profiler
 
 from backbones.errors import UserError
 from tasks.common.machine.machine import Machine
@@ -49,6 +50,7 @@ def build_trainer(
     monitor: str,
     shown: tuple[str, ...],
     callbacks: Sequence[Callback] = (),
+    profiler: Profiler | None = None,
 ) -> tuple[lightning.Trainer, BestCheckpoint, LastCheckpoint]:
     """Return the trainer, and the callbacks that keep the best checkpoint and the last one."""
     options, recipe = setup.options, setup.recipe
@@ -63,14 +65,21 @@ def build_trainer(
     ours = [*callbacks, EpochLine(shown), ExactState(), best, last]
     strategy = choose_strategy(options, recipe)
     try:
-        trainer = _trainer(setup, folder=folder, callbacks=ours, strategy=strategy)
+        trainer = _trainer(
+            setup, folder=folder, callbacks=ours, strategy=strategy, profiler=profiler
+        )
     except (MisconfigurationException, ValueError) as error:
         raise UserError(f"trainer.devices or trainer.strategy does not fit: {error}") from error
     return trainer, best, last
 
 
 def _trainer(
-    setup: Setup[Any, Any], *, folder: Path, callbacks: list[Callback], strategy: str
+    setup: Setup[Any, Any],
+    *,
+    folder: Path,
+    callbacks: list[Callback],
+    strategy: str,
+    profiler: Profiler | None,
 ) -> lightning.Trainer:
     options, recipe, shows_progress = setup.options, setup.recipe, sys.stdout.isatty()
     return lightning.Trainer(
@@ -89,6 +98,7 @@ def _trainer(
             TensorBoardLogger(folder, name="", version="tensorboard"),
         ],
         plugins=[AtomicCheckpointIO()],
+        profiler=profiler,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         use_distributed_sampler=False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,6 +20,7 @@ from tasks.common.data.feature_cache.options import CacheOptions
 from tasks.common.data.feature_cache.store import DiskStore, MemoryStore, NoStore, Store
 from tasks.common.data.loading import prepare_worker
 from tasks.common.machine.memory import size_text
+from tasks.common.report.clock import Part
 from tasks.common.report.terminal import print_line
 
 AUTOCAST: Final = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -242,9 +244,10 @@ class FillFeatureCache(Callback):
         self.cache = cache
         self.workers = workers
 
-    def on_fit_start(self, *_: object) -> None:
+    def on_fit_start(self, trainer: Trainer, *_: object) -> None:
         """Fill the cache."""
-        self.cache.fill(workers=self.workers)
+        with trainer.profiler.profile(Part.CACHE):
+            self.cache.fill(workers=self.workers)
 
     def on_train_epoch_start(self, *_: object) -> None:
         """Raise if the prefix is no longer frozen."""

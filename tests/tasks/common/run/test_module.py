@@ -68,6 +68,7 @@ def test_the_groups_reach_the_optimiser_with_the_schedule(tmp_path, devices):
     """Peak lr 0.16 * 2 / 16 = 0.02 per process; a step of warmup, a cosine over the rest to 0."""
     module, watch = Module(devices=devices), Watch()
     quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(module)
+    assert module.trained == 2 * 4
     factors = [devices * factor for factor in (0.5, 1.0, 0.75, 0.25)]
     assert [lr["head/decay"] for lr in watch.rates] == pytest.approx([0.02 * f for f in factors])
     assert [lr["c2/decay"] for lr in watch.rates] == pytest.approx([0.01 * f for f in factors])
