@@ -211,12 +211,12 @@ def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending, clock: Clo
 
 
 def _print_end(outcome: Outcome, times: Times) -> None:
-    since = " since the run was resumed" if outcome.resumed else ""
-    print_scores(f"Where the time went{since}", ("seconds", "share"), times.rows())
+    print_scores("Where the time went", ("seconds", "share"), times.rows())
     if times.rate is not None:
         print_line(f"trained on {times.images} images, {times.rate:.3g} a second")
     print_line(f"audit: {outcome.audit}")
-    print_line(f"{times.total:.0f} s in all; everything is in {outcome.folder}")
+    since = " since the run was resumed" if outcome.resumed else ""
+    print_line(f"{times.total:.0f} s in all{since}; everything is in {outcome.folder}")
 
 
 def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:
