@@ -39,6 +39,8 @@ class Backbone(NoTorchScript, nn.Module, ABC):
         possible_inits: Names that ``init`` can have; None for all of `backbones.resnet.init.INITS`.
         stride_in_1x1: Whether its bottlenecks stride in their first convolution, as Caffe's do;
             None where there are no bottlenecks.
+        grad_checkpointing: Whether stages are computed again in the backward pass; see
+            `set_grad_checkpointing`.
     """
 
     channels: dict[str, int]
@@ -56,6 +58,7 @@ class Backbone(NoTorchScript, nn.Module, ABC):
     possible_norms: tuple[str, ...] | None = None
     possible_inits: tuple[str, ...] | None = None
     stride_in_1x1: bool | None = None
+    grad_checkpointing = False
     _frozen = 0
 
     @abstractmethod
@@ -87,6 +90,20 @@ class Backbone(NoTorchScript, nn.Module, ABC):
             f"a {type(self).__name__} cannot be divided after its frozen stages; take one of the "
             "registry's own (python scripts/inspect_backbone.py lists them)."
         )
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:  # noqa: FBT001, FBT002 (timm's)
+        """Keep the outputs of the stages alone in training, and compute the rest of them twice.
+
+        The backward pass then begins each stage that is not frozen with its forward pass. Losses,
+        gradients, running statistics and random numbers stay what they are, bit for bit; see
+        `backbones.layers.checkpoint.recomputed`. A kind of backbone that cannot do it raises
+        ValueError.
+        """
+        if enable:
+            raise UserError(
+                f"a {type(self).__name__} has no gradient checkpointing: leave it out (in a run "
+                "trainer.grad_checkpointing), or take one of the registry's own backbones."
+            )
 
     def adopt(self, conventions: Conventions) -> Self:
         """Take over the conventions of weights, the epsilon of every batch norm included.

@@ -1,6 +1,7 @@
 """The residual network, and its pre-activation form."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from backbones.choose import choose, choose_features
 from backbones.errors import UserError
 from backbones.interface import Backbone
 from backbones.layers.attention import ATTENTIONS
+from backbones.layers.checkpoint import recomputed
 from backbones.layers.conv import conv_norm
 from backbones.layers.deform import CONVS
 from backbones.layers.gate import GATES
@@ -77,6 +79,10 @@ class ResNet(Backbone):
         """Return the stem and the residual stages that were built."""
         return [[self.conv1, self.bn1], *([layer] for layer in self._layers())]
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:  # noqa: FBT001, FBT002 (timm's)
+        """Compute trained stages twice in place of keeping their activations; see `Backbone`."""
+        self.grad_checkpointing = enable
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the requested feature maps."""
         return self.forward_from({"c0": x})
@@ -97,11 +103,17 @@ class ResNet(Backbone):
         outputs = dict(outputs)
         last = max(outputs)  # the coarsest
         x = outputs[last]
-        stages: list[Callable[[Tensor], Tensor]] = [self._enter, *self._layers()]
-        for k, layer in enumerate(stages, start=1):
+        once = self.frozen if self.grad_checkpointing and self.training else until
+        layers: list[Callable[[Tensor], Tensor]] = [self._enter, *self._layers()]
+        for k, (layer, modules) in enumerate(zip(layers, self.stages(), strict=True), start=1):
             if int(last[1:]) < k <= until:
-                x = outputs[f"c{k}"] = layer(self.maxpool(x) if k == 2 else x)
+                stage = partial(self._pooled, layer) if k == 2 else layer
+                x = recomputed(stage, x, modules=modules) if k > once else stage(x)
+                outputs[f"c{k}"] = x
         return outputs
+
+    def _pooled(self, layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return layer(self.maxpool(x))
 
     def _enter(self, x: Tensor) -> Tensor:
         stem, norm = self.conv1, self.bn1

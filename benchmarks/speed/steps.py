@@ -40,10 +40,10 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(device().type, enabled=half)
 
     def __call__(self) -> None:
-        """Do it once."""
+        """Do it once; a run frees the gradients of the last step first, too."""
+        self.optimizer.zero_grad()
         with self.autocast:
             loss = self.loss(self.network)
-        self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()

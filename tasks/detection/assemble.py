@@ -57,6 +57,8 @@ def assemble(cfg: DictConfig) -> Parts:
         truths={"val": splits.val.truth, "test": splits.tested.truth},
         devices=setup.options.devices,
     )
+    if setup.options.grad_checkpointing:
+        module.set_grad_checkpointing()
     size = _decoded_size(splits, cached=bool(setup.cache.views)) * card.in_channels
     loading = choose_loading(setup.options, setup.where, size=size, once="image")
     data = _data(setup, splits, card, loading)

@@ -82,6 +82,8 @@ def assemble(cfg: DictConfig) -> Parts:
         tolerance=cfg.tolerance,
         devices=setup.options.devices,
     )
+    if setup.options.grad_checkpointing:
+        module.set_grad_checkpointing()
     loading = choose_loading(setup.options, setup.where, size=splits.decoded_size(), once="volume")
     return Parts(
         setup=setup,

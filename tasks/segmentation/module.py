@@ -53,6 +53,10 @@ class SegmentationModule(NetworkModule):
         """The part of the segmenter that has stages."""
         return self.network.backbone
 
+    def set_grad_checkpointing(self) -> None:
+        """Compute activations twice, those of the decoder too."""
+        self.network.set_grad_checkpointing()
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the one loss."""
         if isinstance(batch, FrozenPatches):

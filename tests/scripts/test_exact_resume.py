@@ -18,6 +18,7 @@ from tests.training import differences
 OPTIONS = (
     *("recipe.epochs=2", "recipe.accumulate=2", "recipe.ema=0.9", "augment=strong"),
     *("backbone.drop_path=0.2", "backbone.freeze=5", "recipe.unfreeze={c5: 1, c4: 1}"),
+    "trainer.grad_checkpointing=true",
 )
 OWN = {"detection": "recipe.optimizer=sgd", "segmentation": "recipe.batch_size=1"}
 

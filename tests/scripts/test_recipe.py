@@ -5,6 +5,7 @@ import torch
 
 from tasks.common.run.trainer import build_trainer
 from tests.scripts.conftest import finished, read_json, rows
+from tests.training import differences
 
 SLOW_TOO = ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
 THAW = (
@@ -73,6 +74,23 @@ def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path):
     message = "audit before the first step of epoch 1: to be trained at a learning rate of 0"
     with pytest.raises(SystemExit, match=f"^error: {message}"):
         task.train(tmp_path / "r", "recipe.backbone_lr_factor=0", "audit=only")
+
+
+@pytest.mark.parametrize(
+    "task", ["segmentation", pytest.param("detection", marks=pytest.mark.slow)], indirect=True
+)
+def test_activations_that_are_computed_twice_change_no_run(task, tmp_path):
+    """Stages thaw, paths are dropped, and the averaged weights and the statistics are kept."""
+    options = *THAW, "backbone.norm=batch", "backbone.drop_path=0.3", "recipe.accumulate=2"
+    runs = [
+        task.train(
+            tmp_path / on, *options, f"trainer.grad_checkpointing={on}", "trainer.max_steps=3"
+        )
+        for on in ("false", "true")
+    ]
+    assert differences(*(run / "checkpoints" for run in runs)) == []
+    parts = [task.parts(tmp_path / "p", f"trainer.grad_checkpointing={on}") for on in (0, 1)]
+    assert [p.backbone.grad_checkpointing for p in parts] == [False, True]
 
 
 @pytest.mark.slow

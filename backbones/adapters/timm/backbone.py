@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import timm
 import torch
@@ -147,6 +147,28 @@ class TimmBackbone(Backbone):
         """Take over mean and std; the norms keep their architecture's epsilon."""
         self.conventions = replace(conventions, epsilon=self.conventions.epsilon)
         return self
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:  # noqa: FBT001, FBT002 (timm's)
+        """Let timm compute its blocks twice in place of keeping their activations.
+
+        Batch norms are a UserError: timm would update their running statistics twice.
+        """
+        if enable and any(
+            isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net.modules()
+        ):
+            raise UserError(
+                f"timm/{self.name} has batch norms, whose running statistics timm updates twice "
+                "with gradient checkpointing: leave it out (in a run trainer.grad_checkpointing), "
+                "or build it with norm='frozen_batch'."
+            )
+        try:
+            cast("Any", self.net).set_grad_checkpointing(enable)
+        except (AssertionError, AttributeError) as error:  # how timm's models refuse
+            raise UserError(
+                f"timm/{self.name} has no gradient checkpointing in timm {timm.__version__} "
+                f"({error}); leave it out (in a run trainer.grad_checkpointing)."
+            ) from error
+        self.grad_checkpointing = enable
 
     def freeze(self, count: int) -> Self:
         """Freeze as in `Backbone.freeze`; parameters that timm never trains stay fixed."""

@@ -30,6 +30,9 @@ class TrainerOptions(Options, group="trainer"):
             `tasks.common.data.loading.choose_cache`. It changes no sample.
         compile: Whether torch.compile makes kernels of the backbone first. On a CPU that takes
             minutes and saves 2 to 4 % of a step (benchmarks/RESULTS.md).
+        grad_checkpointing: Whether activations are computed again in the backward pass in place of
+            being kept: those of the stages that train, and of a U-Net's decoder. It changes no loss
+            and no gradient.
         validate_every: Epochs from one validation, and choice of the best checkpoint, to the next.
         max_steps: Steps after which training stops; -1 for none. The schedule follows it.
         save_minutes: Minutes of training that may be lost if the process is killed: a checkpoint is
@@ -45,6 +48,7 @@ class TrainerOptions(Options, group="trainer"):
     workers: int | str = integer("auto", least=0, also={"auto": "auto"})
     cache: str = choice("auto", CACHES)
     compile: bool = False
+    grad_checkpointing: bool = False
     validate_every: int = integer(1, least=1)
     max_steps: int = integer(-1, least=1, also={-1: "-1 for no limit"})
     save_minutes: float = number(10.0, least=0, also={math.inf: "inf"})

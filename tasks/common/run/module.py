@@ -50,6 +50,10 @@ class NetworkModule(lightning.LightningModule):
         """The part of the network that has stages."""
         raise NotImplementedError
 
+    def set_grad_checkpointing(self) -> None:
+        """Compute activations twice in place of keeping them, as ``trainer.grad_checkpointing``."""
+        self.backbone.set_grad_checkpointing()
+
     def losses(self, batch: Any) -> dict[str, Tensor]:  # noqa: ANN401 (the task's)
         """Return the losses of a training batch by name; their sum is minimised."""
         raise NotImplementedError
@@ -61,6 +65,11 @@ class NetworkModule(lightning.LightningModule):
     def image_names(self, batch: Any) -> Sequence[Any]:  # noqa: ANN401, ARG002 (the task's)
         """Return the names of a batch's images, for messages; none if they have none."""
         return ()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
+        """Free the gradients of the last step; Lightning keeps them during the forward pass."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.trainer.optimizers[0].zero_grad()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401, ARG002
         """Return the sum of the losses, and of what gates are to do."""

@@ -75,19 +75,23 @@ def _pyramid_roi_align(
 ) -> Tensor:
     rois = torch.cat(boxes)  # (R, 4)
     rois = rois.to(torch.promote_types(rois.dtype, torch.float32))
-    images = torch.cat(
-        [torch.full_like(b[:, 0], k, dtype=torch.int64) for k, b in enumerate(boxes)]
-    )
     size = (rois[:, 2:] - rois[:, :2]).clamp(min=0).prod(dim=1).sqrt()
     wanted = (_CANONICAL_LEVEL + (size / _CANONICAL_SIZE).log2() + 1e-6).floor()
     chosen = wanted.clamp(exponents[0], exponents[-1]).long() - exponents[0]  # (R,), of levels
     captured = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
     with torch.autocast(levels[0].device.type, enabled=False):
         if captured or levels[0].device.type != "cpu":
-            rois = torch.cat([images[:, None].to(rois.dtype), rois], dim=1)
+            images = [torch.full_like(b[:, :1], k, dtype=rois.dtype) for k, b in enumerate(boxes)]
+            rois = torch.cat([torch.cat(images), rois], dim=1)
             return _operator(levels, rois, chosen, exponents, grid)
         scale = torch.tensor([0.5**exponent for exponent in exponents], dtype=rois.dtype)
-        return _pool(levels, rois * scale[chosen][:, None], images, chosen, grid)
+        counts = [len(b) for b in boxes]
+        scaled = (rois * scale[chosen][:, None]).split(counts)
+        maps = zip(*(level.permute(0, 2, 3, 1).unbind() for level in levels), strict=True)
+        each = zip(maps, scaled, chosen.split(counts), strict=True)
+        # One image at a time: its float32 copies go before the next one's are made. In the layout
+        # in which linear layers take them: channels_last would be copied, and kept meanwhile.
+        return torch.cat([_pool(*image, grid).contiguous() for image in each])
 
 
 def _operator(
@@ -111,25 +115,22 @@ def _operator(
     return restored.to(levels[0].dtype)
 
 
-def _pool(
-    levels: list[Tensor], rois: Tensor, images: Tensor, chosen: Tensor, grid: _Grid
-) -> Tensor:
-    """Pool RoIs (R, 4), xyxy in pixels of their level, of images (R,), from levels (R,) chosen."""
-    channels, bins = levels[0].shape[1], grid[0]
+def _pool(levels: Sequence[Tensor], rois: Tensor, chosen: Tensor, grid: _Grid) -> Tensor:
+    """Pool RoIs (R, 4), xyxy in pixels of their level, from levels (H, W, C), those (R,) chosen."""
+    channels, bins = levels[0].shape[-1], grid[0]
     full = torch.promote_types(levels[0].dtype, torch.float32)
     # Rounded features go through memory as they are, and become float32 once.
-    table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, channels) for f in levels]).to(full)
-    heights = torch.tensor([level.shape[2] for level in levels])[chosen]
-    widths = torch.tensor([level.shape[3] for level in levels])[chosen]
-    starts = torch.tensor([0] + [f.numel() // channels for f in levels]).cumsum(0)[chosen]
+    table = torch.cat([level.reshape(-1, channels) for level in levels]).to(full)
+    heights = torch.tensor([level.shape[0] for level in levels])[chosen]
+    widths = torch.tensor([level.shape[1] for level in levels])[chosen]
+    starts = torch.tensor([0] + [level.numel() // channels for level in levels]).cumsum(0)[chosen]
     rows, row_weights = _taps(rois[:, 1], rois[:, 3], heights, grid)
     columns, column_weights = _taps(rois[:, 0], rois[:, 2], widths, grid)
-    first = (starts + images * heights * widths)[:, None, None, None, None]
     cells = rows[:, :, None, :, None] * widths[:, None, None, None, None]
-    index = first + cells + columns[:, None, :, None, :]  # (R, bins, bins, taps, taps)
+    index = starts[:, None, None, None, None] + cells + columns[:, None, :, None, :]
     weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
     pooled = F.embedding_bag(
-        index.flatten(0, 2).flatten(1),
+        index.flatten(0, 2).flatten(1),  # (R, bins, bins, taps, taps) until here
         table,
         mode="sum",
         per_sample_weights=weight.flatten(0, 2).flatten(1).to(full),

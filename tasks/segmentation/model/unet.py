@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from backbones import Backbone
 from backbones.errors import UserError
+from backbones.layers.checkpoint import recomputed
 from backbones.layers.conv import ConvNorm, folded_weights, is_plain
 from backbones.layers.hooks import watched
 from backbones.layers.norm import NormFactory, norm_factory
@@ -128,6 +129,7 @@ class ResNetUNet(NoTorchScript, nn.Module):
             for i in range(len(channels))
         ]
         self.image_skip = options.image_skip
+        self.grad_checkpointing = False
         self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
         # smp's head is a Sequential too, whose first entry is the convolution.
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths[-1], num_classes, 3, padding=1))
@@ -147,6 +149,11 @@ class ResNetUNet(NoTorchScript, nn.Module):
         x = self.padded(x)
         return self.decode({"c0": x, **self.backbone(x)}, size=(height, width))
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:  # noqa: FBT001, FBT002 (timm's)
+        """Compute trained stages and the decoder's blocks twice; see `Backbone`."""
+        self.backbone.set_grad_checkpointing(enable)
+        self.grad_checkpointing = enable
+
     def padded(self, x: Tensor) -> Tensor:
         """Return an image with its lower and right edge repeated up to a multiple of the stride."""
         return _padded(x, multiple=self.multiple, smallest=self.smallest)
@@ -164,7 +171,9 @@ class ResNetUNet(NoTorchScript, nn.Module):
         levels = [cast("Tensor", skips.pop())]
         full = self.multiple * levels[0].shape[-2]
         for block in cast("nn.ModuleList", self.decoder["blocks"]):
-            levels.append(block(levels[-1], skips.pop()))
+            inputs = levels[-1], skips.pop()
+            twice = self.grad_checkpointing and self.training
+            levels.append(recomputed(block, *inputs, modules=[block]) if twice else block(*inputs))
         logits: Tensor = self.segmentation_head(levels[-1])[..., :height, :width]
         if not (self.training and len(self.deep_heads)):
             return logits

@@ -64,6 +64,7 @@ NO_LOSS = {"workers": 3, "threads": 2, "save_minutes": 1.0, "cache": "none"}
         ({"precision": "16-mixed"}, False),
         ({"cache": CacheOptions(views=2)}, False),
         ({"options": replace(OPTIONS, **NO_LOSS)}, True),
+        ({"options": replace(OPTIONS, grad_checkpointing=True)}, True),
         ({"cache": CacheOptions(where="disk", folder="elsewhere")}, True),
     ],
 )

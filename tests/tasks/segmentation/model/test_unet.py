@@ -247,3 +247,23 @@ def test_torch_fx_follows_for_images_of_any_size():
     for sides in ((64, 64), (50, 70)):
         image = torch.rand(2, 3, *sides)
         torch.testing.assert_close(graph(image), network(image))
+
+
+@pytest.mark.parametrize("options", [{"norm": "batch"}, {"deep_supervision": True}])
+def test_a_decoder_that_is_computed_twice_has_the_same_gradients_and_statistics(options):
+    once = shaken(unet(backbone_norm="batch", **options)).train()
+    twice = copy.deepcopy(once)
+    twice.set_grad_checkpointing()
+    seen = []
+    for block in twice.decoder["blocks"]:
+        block.register_forward_pre_hook(lambda *_: seen.append(1))
+    found = []
+    for network in (once, twice):
+        logits = network(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+        logits = logits if isinstance(logits, tuple) else (logits,)
+        sum(x.square().sum() for x in logits).backward()
+        gradients = {name: p.grad for name, p in network.named_parameters()}
+        found.append((logits, gradients, dict(network.named_buffers())))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    assert len(seen) == 2 * 5
+    assert twice.backbone.grad_checkpointing
