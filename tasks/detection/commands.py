@@ -10,6 +10,7 @@ from tasks.common.run.commands import Commands, Flags, count, refuse
 
 if TYPE_CHECKING:
     from tasks.detection.export import ExportedDetector
+    from tasks.detection.scores.regions import RegionOptions
     from tasks.detection.scores.trained import TrainedDetector
 
 _FLAGS: Final[Flags] = {
@@ -43,10 +44,29 @@ def _load(options: Namespace) -> "TrainedDetector":
         )
 
 
+def _regions(options: Namespace) -> "RegionOptions | None":
+    from tasks.detection.scores.regions import RegionOptions
+
+    given = {
+        "least": options.min_regions,
+        "most": options.max_regions,
+        "threshold": options.region_threshold,
+    }
+    if not options.regions:
+        refuse(
+            options,
+            *("min_regions", "max_regions", "region_threshold"),
+            what="--regions, which is not given",
+        )
+        return None
+    return RegionOptions(**{name: value for name, value in given.items() if value is not None})
+
+
 def _predict(options: Namespace) -> Generator[str, None, None]:
     from tasks.detection.scores.image_ids import match_ids, read_image_ids
     from tasks.detection.scores.predict import find_images, predict_files
 
+    regions = _regions(options)
     files, ids = find_images(options.sources, output=options.output), None
     if options.annotations:
         ids, note = match_ids(files, read_image_ids(options.annotations))
@@ -57,8 +77,10 @@ def _predict(options: Namespace) -> Generator[str, None, None]:
         output=options.output,
         threshold=0.5 if options.threshold is None else options.threshold,
         image_ids=ids,
+        regions=regions,
     )
-    yield f"predictions.json, images.json and overlays are in {options.output}"
+    more = ", regions" if regions else ""
+    yield f"predictions.json, images.json{more} and overlays are in {options.output}"
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
@@ -103,6 +125,17 @@ COMMANDS: Final = Commands(
         **_FLAGS,
         "--threshold": {"type": float, "help": "lowest score drawn in the overlays (0.5)"},
         "--annotations": {"type": Path, "help": "COCO file that gives the images their ids"},
+        "--regions": {
+            "action": "store_true",
+            "default": None,
+            "help": "write region features for vision-language models (docs/regions.md)",
+        },
+        "--min-regions": {
+            "type": count,
+            "help": "of an image, below the threshold if need be (10)",
+        },
+        "--max-regions": {"type": count, "help": "of an image, the best (100)"},
+        "--region-threshold": {"type": float, "help": "lowest score of further regions (0.2)"},
     },
     evaluate_flags={
         **_FLAGS,

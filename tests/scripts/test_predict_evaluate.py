@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
+from tasks.detection import read_regions
 from tasks.detection.scores.metrics import coco_ap
 from tests.scripts.conftest import finished, in_process, read_json, rows, started
 from tests.tasks.detection.conftest import voc_document, voc_object
@@ -83,8 +84,9 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, ca
     (tmp_path / "ids.json").write_text(json.dumps({"images": entries}), encoding="utf-16")
     line = [run, "a", "b/*.png", "--annotations=ids.json", "--output=out", *CPU]
     message = r"^error: 1 of 3 images were skipped: 'b/cut.png'; the res"
+    line += ["--max-detections=3", "--regions", "--min-regions=4", "--max-regions=4"]
     with pytest.raises(SystemExit, match=message):
-        in_process("predict.py", [*line, "--max-detections=3"], tmp_path)
+        in_process("predict.py", line, tmp_path)
     printed = capsys.readouterr().out
     assert printed.startswith(f"checkpoint {run / 'checkpoints' / 'best.ckpt'}")
     assert "b/cut.png: skipped, " in printed
@@ -94,6 +96,22 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, ca
     assert [result["image_id"] for result in results] == [11] * 3 + [22] * 3
     overlays = tmp_path / "out" / "overlays"
     assert sorted(overlays.glob("*/*.png")) == [overlays / "a/1.png", overlays / "b/1.png"]
+    for name in ("a/1", "b/1"):
+        regions = read_regions(tmp_path / "out" / "regions" / f"{name}.npz")
+        assert (regions.image, regions.features.shape) == (f"{name}.png", (4, 32))
+
+
+@pytest.mark.parametrize(
+    ("run", "option", "message"),
+    [
+        ("trained", "--min-regions=3", "--min-regions is for --regions, which is not given; leave"),
+        ("segmented", "--regions", "--regions is for detection only, and .* is a segmenter; leave"),
+    ],
+)
+def test_options_of_regions_alone_are_refused(run, option, message, request, tmp_path):
+    folder, _ = request.getfixturevalue(run)
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        in_process("predict.py", [folder, ".", option, "--device=cpu"], tmp_path)
 
 
 def test_results_of_predict_have_the_scores_of_evaluate(trained, root, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,16 @@ from torchvision.models.detection.image_list import ImageList
 from backbones import BackboneWithFPN
 
 Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """The R boxes of one image that a detector classifies, and what it makes of each."""
+
+    boxes: Tensor  # (R, 4): x1, y1, x2, y2 in pixels of the resized image
+    size: tuple[int, int]  # height and width of the resized image
+    features: Tensor  # (R, D): what the classifier takes
+    logits: Tensor  # (R, K + 1): of the background and the K classes
 
 
 class Detector(nn.Module):
@@ -40,4 +51,8 @@ class Detector(nn.Module):
 
         ``smoothing`` is the share of the label that is spread over all classes, 0 to below 1.
         """
+        raise NotImplementedError
+
+    def recorded_proposals(self) -> AbstractContextManager[list[Proposals]]:
+        """Give a list that gets the proposals of each image of the forward passes within."""
         raise NotImplementedError

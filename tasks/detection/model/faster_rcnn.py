@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -21,7 +22,7 @@ from torchvision.ops import nms
 from backbones import FPN, Backbone, BackboneWithFPN
 from backbones.choose import choose
 from backbones.errors import UserError
-from tasks.detection.model.detector import Detector, Losses
+from tasks.detection.model.detector import Detector, Losses, Proposals
 from tasks.detection.model.roi_align import PyramidRoIAlign
 from tasks.detection.model.rpn import FullRPNHead, SampledRPN, in_full
 from tasks.detection.options import DetectorOptions
@@ -96,6 +97,31 @@ class _Detector(FasterRCNN, Detector):  # type: ignore[misc]
             yield smooth
         finally:
             handle.remove()
+
+    @contextmanager
+    def recorded_proposals(self) -> Iterator[list[Proposals]]:
+        """See `Detector`."""
+        found: list[Proposals] = []
+        pooled: list[tuple[list[Tensor], list[tuple[int, int]]]] = []
+
+        def classified(_: nn.Module, inputs: tuple[Tensor], outputs: tuple[Tensor, Tensor]) -> None:
+            boxes, sizes = pooled.pop()
+            counts = [len(of_image) for of_image in boxes]
+            parts = zip(*(torch.split(x, counts) for x in (inputs[0], outputs[0])), strict=True)
+            for of_image, size, (features, logits) in zip(boxes, sizes, parts, strict=True):
+                found.append(Proposals(boxes=of_image, size=size, features=features, logits=logits))
+
+        handles = [
+            self.roi_heads.box_roi_pool.register_forward_pre_hook(
+                lambda _module, inputs: pooled.append(inputs[1:])
+            ),
+            self.roi_heads.box_predictor.register_forward_hook(classified),
+        ]
+        try:
+            yield found
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def _v1_heads(options: DetectorOptions) -> tuple[int, nn.Module]:

@@ -19,9 +19,11 @@ from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.scores.metrics import Result, to_results
 from tasks.detection.scores.pictures import PredictionSample, draw_boxes, prediction_grid
+from tasks.detection.scores.regions import RegionOptions, detect_regions, write_regions
 from tasks.detection.scores.trained import Detections, TrainedDetector
 
 OVERLAYS: Final = "overlays"
+REGIONS: Final = "regions"
 
 
 def find_images(sources: Sequence[str | Path], *, output: Path) -> list[NamedFile]:
@@ -36,13 +38,15 @@ def predict_files(
     output: Path,
     threshold: float,
     image_ids: Sequence[int] | None = None,
+    regions: RegionOptions | None = None,
 ) -> Iterator[str]:
     """Detect in every file; write overlays and ``predictions.json``; yield a line per file.
 
     ``predictions.json`` is in COCO's results format, every detection in it, with the training
     data's category ids; only overlays leave out scores below ``threshold``. ``images.json`` has the
     files' ids (1, 2, ... unless given) and the categories. Both are written however the loop ends.
-    A file that cannot be read is skipped, and an error after the last one.
+    With ``regions`` the region features of each file are written too, see `Regions`. A file that
+    cannot be read is skipped, and an error after the last one.
     """
     if not 0 <= threshold <= 1:
         raise UserError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
@@ -60,7 +64,7 @@ def predict_files(
                 faults[file.name] = error
                 yield f"{file.name}: skipped, {error}"
                 continue
-            (found,) = model.detect([image])
+            found = _detect(model, image, regions, output / REGIONS / f"{overlay}.npz", file.name)
             size = {"height": found.height, "width": found.width}
             entry = {"id": number, "file_name": file.name, **size}
             results = to_results(found.tensors(), image_id=number, category_ids=card.category_ids)
@@ -74,6 +78,21 @@ def predict_files(
             _write(done, card, output=output)
     if faults:
         raise skipped_error(faults, total=len(files), output=output)
+
+
+def _detect(
+    model: TrainedDetector,
+    image: NDArray[np.uint8],
+    options: RegionOptions | None,
+    path: Path,
+    name: str,
+) -> Detections:
+    """Return the detections of an image, and write its regions if they are wanted."""
+    if options is None:
+        return model.detect([image])[0]
+    found, regions = detect_regions(model, image, options=options, image_name=name)
+    write_regions(path, regions)
+    return found
 
 
 def _overlay(image: NDArray[np.uint8], found: Detections, card: DetectorCard) -> NDArray[np.uint8]:
