@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
@@ -15,6 +16,7 @@ from backbones.errors import UserError
 from tasks.common.run.command_line import (
     check_overrides,
     exit_on_error,
+    train,
     training_help,
     with_text_tables,
 )
@@ -174,6 +176,26 @@ def test_an_error_for_the_user_is_one_line_and_its_trace_can_be_had(monkeypatch,
     monkeypatch.setenv(variable, "1")
     with pytest.raises(type(error)):
         exit_on_error(failing(error))
+
+
+def test_hydra_is_asked_for_what_only_it_can_do_and_a_run_gets_the_same(monkeypatch, tmp_path):
+    seen = []
+
+    def run(cfg, _clock):
+        seen.append((OmegaConf.to_container(cfg), list(HydraConfig.get().overrides.task)))
+        return 0.5
+
+    monkeypatch.setattr("tasks.common.run.command_line.resolve_name", lambda _: run)
+    monkeypatch.chdir(tmp_path)
+    for last in (["seed=3"], ["seed=3", "hydra.run.dir=."], ["seed=3,4", "--multirun"]):
+        monkeypatch.setattr("sys.argv", ["train_seg.py", "backbone=resnet18", *last])
+        train(SEGMENTATION)
+        assert not HydraConfig.initialized()
+    plain, by_hydra, *swept = seen
+    assert plain == by_hydra
+    assert plain[0].keys() >= {"seed", "backbone", "data"}
+    assert plain[1] == ["backbone=resnet18", "seed=3"]
+    assert [cfg["seed"] for cfg, _ in swept] == [3, 4]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), ValueError("too many"), KeyError("x")])

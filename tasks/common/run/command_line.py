@@ -54,7 +54,15 @@ def train(training: Training) -> None:
         sys.stdout.write(training_help(training, arguments) + "\n")
         return
     cfg = check_overrides(training, arguments)
-    run = partial(_run, training)
+
+    def run(cfg: DictConfig) -> float:
+        # With torch this process has done something else before, such as a sweep's earlier run.
+        clock = Clock(started=None if "torch" in sys.modules else process_start())
+        with no_garbage(), no_unused_metrics():
+            task = resolve_name(training.run)
+        score: float = exit_on_error(partial(task, cfg, clock))
+        return score
+
     if cfg is None or not all(map(_PLAIN.match, arguments)):
         configs = str(training.configs)
         hydra.main(version_base="1.3", config_path=configs, config_name=training.task)(run)()
@@ -66,15 +74,6 @@ def train(training: Training) -> None:
         run(cfg)
     finally:
         HydraConfig.instance().cfg = None
-
-
-def _run(training: Training, cfg: DictConfig) -> float:
-    # With torch this process has done something else before, such as a sweep's earlier run.
-    clock = Clock(started=None if "torch" in sys.modules else process_start())
-    with no_garbage(), no_unused_metrics():
-        task = resolve_name(training.run)
-    score: float = exit_on_error(partial(task, cfg, clock))
-    return score
 
 
 def check_overrides(training: Training, arguments: Sequence[str]) -> DictConfig | None:
