@@ -34,6 +34,11 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     claims.add_argument("--seeds", type=int, default=1, help="how many seeds (default: 1)")
     claims.add_argument("--steps", type=int, help="training steps of each network (default: 300)")
     claims.set_defaults(run=measure_claims)
+    freezing = commands.add_parser(
+        "freezing", help="GFLOPs of a training step that freezing leaves"
+    )
+    freezing.add_argument("name", nargs="?", metavar="NAME", default="resnet50")
+    freezing.set_defaults(run=show_freezing)
     docs = commands.add_parser("docs", help="write docs/backbones.md from the registry")
     docs.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
     docs.add_argument("--path", type=Path, default=PAGE, help="another file")
@@ -99,6 +104,14 @@ def show_weights(options: argparse.Namespace) -> None:
     for name, loaded in found.items():
         expected = ", ".join(f"{key} {value}" for key, value in vars(loaded.conventions).items())
         print(f"{name}: {loaded}\n  expects: {expected}")
+
+
+def show_freezing(options: argparse.Namespace) -> None:
+    """Print the arithmetic of training steps by part and frozen stages."""
+    check_known([options.name])
+    from benchmarks.study.freezing import report
+
+    print(report(options.name))
 
 
 def measure_claims(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from benchmarks.study import claims, page
+from benchmarks.study import claims, freezing, page
 from tests.scripts.conftest import in_process
 
 
@@ -78,3 +78,8 @@ def test_the_help_names_every_command(call, capsys):
         call("--help")
     printed = capsys.readouterr().out
     assert all(f"  {command}" in printed for command in ("list", "weights", "gradients", "docs"))
+
+
+def test_the_arithmetic_that_freezing_leaves_is_that_of_the_named_backbone(call, monkeypatch):
+    monkeypatch.setattr(freezing, "report", lambda name: f"a table of {name}")
+    assert call("freezing", "resnet18") == "a table of resnet18\n"
