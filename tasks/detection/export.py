@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from backbones import Backbone
 from backbones.errors import UserError
 from tasks.common.export.comparing import Agreement, compare_detections
 from tasks.common.export.formats import INSIDE
@@ -50,6 +51,11 @@ class ExportedDetector(Subject):
     def data_note(self) -> str:
         """See `Subject`."""
         return self._data[1]
+
+    @property
+    def backbone(self) -> Backbone:
+        """See `Subject`."""
+        return cast("Backbone", self.network.backbone.body)
 
     def place(self, wanted: str | None) -> str:
         """See `Subject`."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from backbones import Backbone
 from backbones.errors import UserError
 from tasks.common.export.comparing import Agreement, Masks, compare_masks
 from tasks.common.export.formats import INSIDE, OUTSIDE
@@ -49,6 +50,11 @@ class ExportedSegmenter(Subject):
     def data_note(self) -> str:
         """See `Subject`."""
         return self._data[1]
+
+    @property
+    def backbone(self) -> Backbone:
+        """See `Subject`."""
+        return cast("Backbone", self.network.backbone)
 
     def place(self, wanted: str | None) -> str:
         """See `Subject`: inside for flat images of 8 bits, which are all scaled alike."""

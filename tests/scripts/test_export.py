@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from tasks.common.export import onnx_file
@@ -159,7 +160,7 @@ def test_what_is_no_image_and_what_is_no_file_of_keel_are_refused(det_file, tmp_
 
 
 def test_a_file_that_differs_is_not_left_behind(segmented, tmp_path, monkeypatch):
-    def other(_network):
+    def other(_network, **_options):
         changed = load_segmenter(segmented[0], device="cpu").network
         with torch.no_grad():
             changed.segmentation_head[0].bias += torch.arange(4.0)[
@@ -167,7 +168,7 @@ def test_a_file_that_differs_is_not_left_behind(segmented, tmp_path, monkeypatch
             ]
         return changed
 
-    monkeypatch.setattr(onnx_file, "fused", other)
+    monkeypatch.setattr(onnx_file, "fuse", other)
     with pytest.raises(SystemExit, match=r"segmenter.onnx does not find .*probabilities differ by"):
         exported(segmented[0], tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -215,3 +216,63 @@ def test_small_sigmoids_keep_their_order(tmp_path):
     (found,) = onnx_file.session(tmp_path / "x.onnx", threads=1)(x.numpy())
     assert (np.diff(found) > 0).all()
     assert np.allclose(found, x.double().sigmoid(), rtol=1e-5, atol=0)
+
+
+def test_a_fused_checkpoint_is_used_as_any_other(segmented, seg_root, tmp_path, capsys):
+    folder = exported(segmented[0], tmp_path, "--images=2", kind="fused")
+    assert "segmenter.ckpt agrees with the network" in capsys.readouterr().out
+    picture = seg_root / "images" / "test_0000.png"
+    both = [load_segmenter(p, device="cpu") for p in (folder / "segmenter.ckpt", segmented[0])]
+    one, other = (model(picture, probabilities=True).probabilities for model in both)
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def test_a_fused_detector_has_no_norm_and_finds_the_same(trained, root, tmp_path):
+    folder = exported(trained[0], tmp_path, "--images=2", kind="fused")
+    fused = load_detector(folder / "detector.ckpt", device="cpu", precision="32")
+    assert not [m for m in fused.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    picture = root / "images" / "test_0000.png"
+    found = load_detector(trained[0], device="cpu", precision="32")(picture)
+    assert np.allclose(fused(picture).scores, found.scores, atol=1e-4)
+
+
+def test_a_detectors_backbone_is_taken_by_name(trained, tmp_path, capsys):
+    folder = exported(trained[0], tmp_path, kind="backbone")
+    capsys.readouterr()
+    weights = load_file(folder / "backbone.safetensors")
+    own = load_detector(trained[0], device="cpu").network.backbone.body.file_state()
+    assert weights.keys() == own.keys()
+    assert all(torch.equal(weights[k], v.detach()) for k, v in own.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["detection", "segmentation"])
+def test_int8_states_what_it_costs_and_gains(kind, trained, segmented, tmp_path, capsys):
+    run = trained[0] if kind == "detection" else segmented[0]
+    folder = exported(run, tmp_path, "--calibration=3", "--seed=1", kind="onnx_int8")
+    figures = read_json(folder / "metadata.json")["int8"]
+    lost = figures["score in float32"] - figures["score in int8"]
+    assert figures["score lost"] == pytest.approx(lost)
+    assert figures["calibration"] == {"images": 3, "seed": 1, "of": "the training split"}
+    assert abs(lost) < 0.2
+    assert figures["times faster than float32 ONNX"] > 0
+    assert f"{figures['metric'][:2]}" in capsys.readouterr().out
+    name = next(folder.glob("*_int8.onnx"))
+    types = [node.op_type for node in onnx.load(str(name)).graph.node]
+    assert types.count("QuantizeLinear") > 10
+
+
+@pytest.mark.slow
+def test_a_segmenter_for_torch_export(segmented, tmp_path):
+    folder = exported(segmented[0], tmp_path, kind="torch_export")
+    program = torch.export.load(folder / "segmenter.pt2").module()
+    image = images(load_segmenter(segmented[0]).card.channels, ((51, 90),))[0]
+    logits = program(torch.from_numpy(image[None]))
+    assert logits.shape[2:] == (51, 90)
+
+
+@pytest.mark.slow
+def test_a_segmenter_for_openvino(segmented, tmp_path):
+    pytest.importorskip("openvino")
+    folder = exported(segmented[0], tmp_path, kind="openvino")
+    assert {p.name for p in folder.iterdir()} >= {"segmenter.xml", "segmenter.bin"}

@@ -1,5 +1,6 @@
 """ONNX with 8-bit arithmetic: what it costs in score beside what it gains in speed."""
 
+import logging
 import re
 import statistics
 import time
@@ -10,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones import fuse
 from backbones.errors import UserError
-from tasks.common.export.fused import fused
 from tasks.common.export.keel_runtime import Model, Run
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.onnx_file import OPSET, embed, session, trace
@@ -52,7 +53,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
             f"{subject.data_note}. Run it where the run's data lie, from the folder it was "
             "trained in."
         )
-    graph = subject.graph(fused(subject.network), place=place)
+    graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     whole = folder / "float32.onnx"
     trace(graph, whole)
     metadata = describe(subject, request, graph, place=place, opset=OPSET)
@@ -94,6 +95,7 @@ def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequ
     """Write an ONNX file whose ``chosen`` nodes have 8-bit weights and inputs."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    logging.disable(logging.WARNING)  # it advises a pre-processing that fuse() has done
     quantize_static(
         str(source),
         str(path),
@@ -105,6 +107,7 @@ def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequ
         op_types_to_quantize=list(_TYPES),
         nodes_to_quantize=list(chosen),
     )
+    logging.disable(logging.NOTSET)
 
 
 def _reader(batches: Sequence[Batch]) -> Any:  # noqa: ANN401 (of a package that may be missing)

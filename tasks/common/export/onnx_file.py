@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import torch
 
+from backbones import fuse
 from backbones.errors import UserError
 from tasks.common.export.accept import accepted, compared_on
-from tasks.common.export.fused import fused
 from tasks.common.export.keel_runtime import KEY, Model, Run
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.subject import Graph, Request, Subject
@@ -35,7 +35,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
 
 def write_graph(subject: Subject, request: Request, path: Path, *, place: str) -> dict[str, Any]:
     """Write the file, which says how it is used, and return what it says."""
-    graph = subject.graph(fused(subject.network), place=place)
+    graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     trace(graph, path)
     metadata = describe(subject, request, graph, place=place, opset=OPSET)
     embed(path, metadata)

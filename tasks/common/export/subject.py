@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from backbones import Backbone
 from tasks.common.export.comparing import Agreement
 from tasks.common.export.keel_runtime import Model
 from tasks.common.resume.card import NetworkCard
@@ -57,6 +58,11 @@ class Subject(ABC):
     def noun(self) -> str:
         """What the network is called: the stem of the file's name."""
         return self.card.NAMES.noun
+
+    @property
+    @abstractmethod
+    def backbone(self) -> Backbone:
+        """The part of the network whose stages can be frozen."""
 
     @abstractmethod
     def place(self, wanted: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 
 from torch import Tensor, nn
 
-from backbones import Backbone, BackboneOptions, Conventions, build_backbone
+from backbones import Backbone, BackboneOptions, Conventions, build_backbone, fuse
 from backbones.errors import UserError
 from backbones.lineage import Lineage, lineage_of
 from backbones.weights.locate import locate
@@ -17,6 +17,8 @@ from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.resume.trained_file import read_trained
+
+FUSED: Final = "keel_fused"  # in a checkpoint whose network `backbones.fuse` has returned
 
 _FORMAT: Final = 1
 _ONLY_IN_TRAINING: Final = ("out_features", "drop_path", "init")
@@ -224,6 +226,12 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a Lightning checkpoint's ``network``, by the network's own names."""
     state = checkpoint.get("state_dict", {})
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+
+
+def built(card: NetworkCard, checkpoint: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a task's own)
+    """Return the network of a card with random weights, fused if the checkpoint's is."""
+    network = card.build()
+    return fuse(network, other_norms="keep") if checkpoint.get(FUSED) else network
 
 
 def load_network(

@@ -8,7 +8,14 @@ from typing import Any, Final, Self
 import torch
 
 from tasks.common.options.limits import with_tuples
-from tasks.common.resume.card import NetworkCard, TaskNames, card_values, load_network, read_card
+from tasks.common.resume.card import (
+    NetworkCard,
+    TaskNames,
+    built,
+    card_values,
+    load_network,
+    read_card,
+)
 from tasks.detection.data.images import Reading
 from tasks.detection.model.detector import Detector
 from tasks.detection.model.faster_rcnn import build_detector
@@ -85,6 +92,6 @@ def restore_detector(
         card = replace(card, reading=replace(card.reading, exif=exif))
     if range_ is not None:
         card = replace(card, reading=replace(card.reading, range=range_, clipped=True))
-    detector = card.build()
+    detector: Detector = built(card, checkpoint)
     load_network(detector, checkpoint, card, path=path)
     return detector.eval().to(memory_format=torch.channels_last), card

@@ -12,6 +12,7 @@ from tasks.common.resume.card import (
     Classes,
     NetworkCard,
     TaskNames,
+    built,
     card_values,
     load_network,
     matched,
@@ -118,6 +119,6 @@ def restore_segmenter(path: Path, *, exif: str | None = None) -> tuple[ResNetUNe
     if exif is not None:
         check_exif(exif)
         card = replace(card, exif=exif)
-    segmenter = card.build()
+    segmenter: ResNetUNet = built(card, checkpoint)
     load_network(segmenter, checkpoint, card, path=path)
     return segmenter.eval(), card
