@@ -210,7 +210,7 @@ def _decoder_widths(options: UNetOptions, backbone: Backbone) -> tuple[int, ...]
 @torch.fx.wrap  # one node in a graph of torch.fx, which cannot follow what depends on a size
 def _padded(x: Tensor, *, multiple: int, smallest: int) -> Tensor:
     down, right = (_more(side, multiple=multiple, smallest=smallest) for side in x.shape[-2:])
-    traced = isinstance(down, Tensor) or torch.compiler.is_exporting()  # for every size
+    traced = isinstance(down, Tensor)  # a trace is for every size
     return F.pad(x, (0, right, 0, down), mode="replicate") if traced or down or right else x
 
 
