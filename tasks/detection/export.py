@@ -76,6 +76,7 @@ class ExportedDetector(Subject):
             layout="NHWC" if inside else "NCHW",
             outputs=("boxes", "labels", "scores"),
             free=(1, 2) if inside else (2, 3),
+            multiple=32,
             network=r"^/detector/(backbone|rpn/head|roi_heads/box_(head|predictor))/",
             last=r"/(cls_logits|bbox_pred|cls_score)/",
         )

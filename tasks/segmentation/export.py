@@ -93,6 +93,7 @@ class ExportedSegmenter(Subject):
             layout="NHWC" if inside else "NCHW",
             outputs=("logits",),
             free=(0, 1, 2) if inside else (0, 2, 3),
+            multiple=self.network.multiple,
             network=r"^/network/(backbone|decoder|segmentation_head)",
             last=r"/segmentation_head/",
         )

@@ -210,7 +210,14 @@ def test_small_sigmoids_keep_their_order(tmp_path):
     """ONNX Runtime's own are equal below -18, and proposals are sorted by them."""
     x = torch.linspace(-40, 5, 50)[None]
     graph = onnx_file.Graph(
-        module=nn.Sigmoid(), example=x, layout="NC", outputs=("y",), free=(), network="", last=""
+        module=nn.Sigmoid(),
+        example=x,
+        layout="NC",
+        outputs=("y",),
+        free=(),
+        multiple=1,
+        network="",
+        last="",
     )
     onnx_file.trace(graph, tmp_path / "x.onnx")
     (found,) = onnx_file.session(tmp_path / "x.onnx", threads=1)(x.numpy())
@@ -266,9 +273,17 @@ def test_int8_states_what_it_costs_and_gains(kind, trained, segmented, tmp_path,
 def test_a_segmenter_for_torch_export(segmented, tmp_path):
     folder = exported(segmented[0], tmp_path, kind="torch_export")
     program = torch.export.load(folder / "segmenter.pt2").module()
-    image = images(load_segmenter(segmented[0]).card.channels, ((51, 90),))[0]
-    logits = program(torch.from_numpy(image[None]))
-    assert logits.shape[2:] == (51, 90)
+    image = images(load_segmenter(segmented[0]).card.channels, ((96, 160),))[0]
+    logits = program(torch.from_numpy(image[None]))[0].detach().numpy()
+    assert logits.shape[1:] == (96, 160)
+    assert "multiples of 32" in read_json(folder / "metadata.json")["sides"]
+
+
+@pytest.mark.slow
+def test_a_detector_is_refused_by_torch_export(trained, tmp_path):
+    with pytest.raises(SystemExit, match=r"torch.export cannot follow this detector .*format onnx"):
+        exported(trained[0], tmp_path, kind="torch_export")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

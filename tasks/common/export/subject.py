@@ -26,6 +26,7 @@ class Graph:
     layout: str  # of the input: NHWC or NCHW
     outputs: tuple[str, ...]
     free: tuple[int, ...]  # the axes of the input that may have any length
+    multiple: int  # that sides have inside the network, which pads to it
     # Patterns of names of nodes: the network's own, and among them those nearest to its outputs.
     network: str
     last: str

@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 
 from backbones import fuse
@@ -17,6 +18,8 @@ from tasks.common.export.subject import Graph, Request, Subject
 from tasks.common.resume.card import FUSED
 from tasks.common.share.backbone import lineage_from
 from tasks.common.share.backbone import write_backbone as write_safetensors
+
+_LARGEST: Final = 4096  # side of an image that torch.export's program takes
 
 
 def write_fused(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
@@ -50,16 +53,23 @@ def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator
         warnings.simplefilter("ignore")
         torch.export.save(_exported(graph, subject.noun), path)
         program = torch.export.load(path).module()
-    metadata = describe(subject, request, graph, place=place)
+    metadata = describe(subject, request, graph, place=place, sides=_sides(graph))
     images = compared_on(subject, request)
-    agreement = subject.compare(Model.of(metadata, module_run(program)), images.arrays)
+    # Smaller ones are padded further than the network does, which group norms see.
+    large = [image for image in images.arrays if min(image.shape[-3:-1]) > graph.multiple]
+    agreement = subject.compare(Model.of(metadata, _padded_run(program, graph)), large)
     yield accepted(agreement, images, name=path.name)
     comparison = {"images of": images.source, **agreement.figures}
     write_metadata(folder, {**metadata, "comparison": comparison})
 
 
 def _exported(graph: Graph, noun: str) -> torch.export.ExportedProgram:
-    sizes = dict.fromkeys(graph.free, torch.export.Dim.DYNAMIC)
+    most = _LARGEST // graph.multiple
+    sizes: dict[int, Any] = {}
+    for axis in graph.free:
+        letter = graph.layout[axis]
+        side = torch.export.Dim(letter, min=2, max=most)  # a map of one pixel is another program
+        sizes[axis] = torch.export.Dim.DYNAMIC if letter == "N" else graph.multiple * side
     try:
         return torch.export.export(
             graph.module, (graph.example,), dynamic_shapes=(sizes,), strict=False
@@ -70,6 +80,29 @@ def _exported(graph: Graph, noun: str) -> torch.export.ExportedProgram:
             f"torch.export cannot follow this {noun} ({type(error).__name__}: {said}); take "
             "--format onnx."
         ) from error
+
+
+def _sides(graph: Graph) -> str:
+    """Return what sides the program takes: it cannot prove that padding makes maps fit."""
+    return (
+        f"multiples of {graph.multiple} from {2 * graph.multiple} to {_LARGEST}; repeat the last "
+        "row and column of others, and cut the logits to the image"
+    )
+
+
+def _padded_run(program: Any, graph: Graph) -> Run:  # noqa: ANN401 (torch.export's callable)
+    run = module_run(program)
+    rows, columns = (graph.layout.index(letter) for letter in "HW")
+
+    def padded(batch: Any) -> Sequence[Any]:  # noqa: ANN401 (arrays of any type)
+        more = [(0, 0)] * batch.ndim
+        for axis in (rows, columns):
+            wanted = -(-batch.shape[axis] // graph.multiple) * graph.multiple
+            more[axis] = (0, max(wanted, 2 * graph.multiple) - batch.shape[axis])
+        (logits,) = run(np.pad(batch, more, mode="edge"))
+        return [logits[..., : batch.shape[rows], : batch.shape[columns]]]
+
+    return padded
 
 
 def module_run(module: Any) -> Run:  # noqa: ANN401 (a module, or torch.export's callable)
