@@ -1,6 +1,7 @@
 """``scripts/export.py`` on finished runs, and the files in a process that has no torch."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tasks.common.export.keel_runtime import Detections, Model
 from tasks.detection.scores.trained import load_detector
 from tasks.segmentation.scores.trained import load_segmenter
 from tests.backbones.errors import refuses
-from tests.scripts.conftest import in_process, read_json
+from tests.scripts.conftest import ROOT, in_process, read_json
 
 SIZES = ((64, 64), (51, 90), (33, 33))
 
@@ -291,3 +292,29 @@ def test_a_segmenter_for_openvino(segmented, tmp_path):
     pytest.importorskip("openvino")
     folder = exported(segmented[0], tmp_path, kind="openvino")
     assert {p.name for p in folder.iterdir()} >= {"segmenter.xml", "segmenter.bin"}
+
+
+def documented():
+    """The commands of docs/export.md."""
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    return re.findall(r"^python scripts/(export\.py .*)$", text, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", documented())
+def test_every_command_of_the_document_runs(command, trained, tmp_path):
+    script, *line = command.replace("RUN", str(trained[0])).split()
+    in_process(script, line, tmp_path)
+    assert (tmp_path / "exports" / line[2] / "keel_runtime.py").is_file()
+
+
+def test_the_program_of_the_document_runs(det_file, root, tmp_path):
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.DOTALL
+    )
+    for path in det_file.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    Image.open(root / "images" / "test_0000.png").save(tmp_path / "photo.jpg")
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
