@@ -64,10 +64,8 @@ def _from_pillow(image: Pillow.Image, name: str) -> tuple[NDArray[Any], int]:
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise UserError(f"{name} has {frames} pages; expected one. Give them one by one.")
-    pixels = pillow_pixels(image)
-    return np.require(np.atleast_3d(pixels), requirements=["C", "W"]), valid(
-        image.getexif().get(TAG, UPRIGHT)
-    )
+    pixels = np.require(np.atleast_3d(pillow_pixels(image)), requirements=["C", "W"])
+    return pixels, valid(image.getexif().get(TAG, UPRIGHT))
 
 
 def _check(

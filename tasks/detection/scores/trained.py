@@ -53,7 +53,7 @@ class Detections:
         """Return those with a score of at least ``threshold``, from 0 to 1."""
         if not 0 <= threshold <= 1:
             raise UserError(f"threshold takes a score from 0 to 1, got {threshold!r}.")
-        kept = self.scores >= np.float32(threshold)
+        kept = self.scores >= threshold  # compared in float32
         return type(self)(
             boxes=self.boxes[kept],
             labels=self.labels[kept],
