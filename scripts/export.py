@@ -30,7 +30,7 @@ def _arguments() -> Namespace:
     parser.add_argument("--images", type=count, help="most images to compare results on (20)")
     parser.add_argument("--calibration", type=count, help="images that set 8-bit ranges (32)")
     parser.add_argument("--seed", type=int, help="of the choice of images (0)")
-    parser.add_argument("--precision", choices=("fp16", "int8"), help="of TensorRT (fp16)")
+    parser.add_argument("--precision", choices=("fp16", "bf16"), help="of TensorRT (fp16)")
     return parser.parse_args()
 
 
