@@ -84,3 +84,8 @@ def test_everything_public_takes_only_torch_torchvision_and_safetensors():
     added = imported("from backbones import *", after="import torch, torchvision")
     assert packages(added) == {"backbones", "safetensors"}
     assert not [name for name in added if name.startswith("backbones.adapters")]
+
+
+def test_the_tasks_are_imported_without_torch():
+    modules = imported("import tasks.detection as d, tasks.segmentation as s; dir(d), dir(s)")
+    assert packages(modules) & {"torch", "torchvision", "lightning"} == set()
