@@ -331,7 +331,9 @@ def test_a_pyramid_and_deformable_stages_are_fused():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-@pytest.mark.parametrize("name", ["resnet18d", "dynamic_resnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet18d", pytest.param("dynamic_resnet18", marks=pytest.mark.slow)]
+)
 def test_autocast_export_and_trace(name):
     network, image = trained(short(name)), torch.rand(2, 3, 64, 64)
     fused = fuse(network)

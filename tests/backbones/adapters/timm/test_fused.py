@@ -8,7 +8,7 @@ from tests.backbones.adapters.timm_models import FAMILIES
 from tests.backbones.errors import refuses
 from tests.backbones.test_fusion import difference, norms_in, trained
 
-QUICK = ["test_byobnet", "test_coatnet", "test_efficientnet", "test_resnet"]
+QUICK = ["test_efficientnet", "test_resnet"]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK]
 
 
