@@ -17,6 +17,7 @@ class Entry:
     place: str  # the function that builds its `Comparison`, or prints scores
     options: Mapping[str, Any] = field(default_factory=dict)  # what the function is called with
     gpu: bool = False  # whether it takes a GPU, or minutes a step
+    takes_data: bool = False  # whether ``--data`` is for it
 
     def load(self) -> Callable[..., Any]:
         """Return the function."""
@@ -59,7 +60,36 @@ SPEED: Final[dict[str, Entry]] = {
     ),
     "optimizer": Entry("fused SGD and AdamW beside torch's default", "speed.optimizers:comparison"),
     "evaluation": Entry("COCO evaluation beside pycocotools", "speed.evaluation:comparison"),
-    "loading": Entry("loading an epoch beside torchvision's reference", "speed.loading:comparison"),
+    "loading": Entry(
+        "loading an epoch beside torchvision's reference",
+        "speed.loading:comparison",
+        takes_data=True,
+    ),
+    **{
+        f"epoch-detection-{name}": Entry(
+            f"a whole epoch, Faster R-CNN {name}-FPN, beside torchvision's reference",
+            "speed.epoch_detection:comparison",
+            {"name": name},
+            gpu=True,
+            takes_data=True,
+        )
+        for name in ("resnet18", "resnet50")
+    },
+    "epoch-segmentation": Entry(
+        "a whole epoch, U-Net resnet34, beside smp's documented loop",
+        "speed.epoch_segmentation:comparison",
+        gpu=True,
+        takes_data=True,
+    ),
+    "inference-batches": Entry(
+        "detector and U-Net by batch size", "speed.batches:comparison", gpu=True
+    ),
+    "inference-batches-compiled": Entry(
+        "the same with the backbone compiled",
+        "speed.batches:comparison",
+        {"compiled": True},
+        gpu=True,
+    ),
     "gates": Entry("what skipping blocks saves, dynamic_resnet50", "speed.gates:comparison"),
     **{
         f"feature-cache-{key}": Entry(

@@ -34,7 +34,7 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: one per core")
     parser.add_argument("--small", action="store_true", help="tiny images, to see that it runs")
-    parser.add_argument("--data", type=Path, help="COCO-format data for loading; else the sample")
+    parser.add_argument("--data", type=Path, help="for loading and epoch-*; else the sample")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder")
     options = parser.parse_args(line)
     if options.repeats < 1:
@@ -61,8 +61,8 @@ def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> Non
     threads = int(cpu.value.split()[0])
     results: report.Results = []
     started = time.monotonic()
-    for position, (name, entry) in enumerate(entries.items()):
-        data = {"data": options.data} if name == "loading" else {}
+    for position, entry in enumerate(entries.values()):
+        data = {"data": options.data} if entry.takes_data else {}
         comparison = entry.load()(small=options.small, **entry.options, **data)
         print(f"\n{comparison.title}", flush=True)
         left = max(options.minutes - (time.monotonic() - started) / 60, 0)

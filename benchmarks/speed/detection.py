@@ -40,7 +40,9 @@ def calibrated(name: str) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not k.startswith("fc.") and "num_batches" not in k}
 
 
-def torchvision_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
+def torchvision_detector(
+    name: str, *, size: Size, freeze: int, classes: int = CLASSES
+) -> FasterRCNN:
     """Return torchvision's detector with frozen batch norms."""
     body = resnet_fpn_backbone(
         backbone_name=name,
@@ -49,7 +51,7 @@ def torchvision_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
         trainable_layers=5 - freeze,
     )
     body.body.load_state_dict(calibrated(name))
-    return FasterRCNN(body, num_classes=CLASSES + 1, min_size=min(size), max_size=max(size))
+    return FasterRCNN(body, num_classes=classes + 1, min_size=min(size), max_size=max(size))
 
 
 def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:

@@ -18,13 +18,18 @@ CLASSES: Final = 3
 SYSTEMS: Final = ("smp.Unet, as documented", "smp.Unet, with Keel's precision and layout", "Keel")
 
 
+def keel_unet(*, freeze: int = 0) -> ResNetUNet:
+    """Return Keel's U-Net with random weights."""
+    backbone = build_backbone(NAME, weights="random", freeze=freeze)
+    options = UNetOptions(norm="batch")
+    return ResNetUNet(backbone, num_classes=CLASSES, in_channels=3, options=options)
+
+
 def _network(system: str, *, freeze: int) -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module
     if system == "Keel":
-        backbone = build_backbone(NAME, weights="random", freeze=freeze)
-        options = UNetOptions(norm="batch")
-        network = ResNetUNet(backbone, num_classes=CLASSES, in_channels=3, options=options)
+        network = keel_unet(freeze=freeze)
     else:
         network = smp.Unet(NAME, encoder_weights=None, classes=CLASSES)
     network = network.to(device())

@@ -77,7 +77,7 @@ def _carry_out(
 ) -> Outcome:
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
     resume, resumed = _resumed(cfg, parts, task)
-    audit, callbacks = _callbacks(parts, folder)
+    audit, callbacks = run_callbacks(parts, folder)
     setup = parts.setup
     trainer, best, last = build_trainer(
         setup,
@@ -156,7 +156,7 @@ def _conclude(
     return chosen, ending.do(f"reading {chosen}", read, brief=True) or {}
 
 
-def _callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
+def run_callbacks(parts: RunParts, folder: Path) -> tuple[Audit, list[Callback]]:
     """Return the audit, and all callbacks in order: the audit sees weights before their average."""
     recipe, backbone, cache = parts.setup.recipe, parts.backbone, parts.data.cache
     count = {"base": backbone.frozen, "stages": len(backbone.stages())}
