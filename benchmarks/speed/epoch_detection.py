@@ -57,7 +57,7 @@ class CocoImages(CocoDetection):
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
         image, found = super().__getitem__(index)
         found = [one for one in found if not one.get("iscrowd")]
-        boxes = torch.tensor([one["bbox"] for one in found]).reshape(-1, 4)
+        boxes = torch.tensor([one["bbox"] for one in found], dtype=torch.float32).reshape(-1, 4)
         labels = [self.categories.index(one["category_id"]) + 1 for one in found]
         boxes = BoundingBoxes(  # type: ignore[call-overload]
             boxes, format=BoundingBoxFormat.XYWH, canvas_size=(image.height, image.width)

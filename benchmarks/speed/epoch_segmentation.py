@@ -33,6 +33,8 @@ from tasks.segmentation.data.layouts.sample import write_sample
 NAME: Final = "resnet34"
 BATCH: Final = 8
 _STRIDE: Final = 32
+# As smp.encoders.get_preprocessing_params says, which asks the network.
+_IMAGENET: Final = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def overrides(root: Path, *, patch: int, patches: int) -> list[str]:
@@ -72,36 +74,35 @@ class SmpModule(lightning.LightningModule):
         super().__init__()
         self.network = smp.Unet(NAME, encoder_weights=None, in_channels=3, classes=classes)
         self.classes, self.steps, self.trained = classes, steps, 0
-        parameters = smp.encoders.get_preprocessing_params(NAME)
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(parameters[name]).view(1, 3, 1, 1))
+        for name, values in _IMAGENET.items():
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
         self.loss = smp.losses.DiceLoss(smp.losses.MULTICLASS_MODE, from_logits=True)
-        self.outputs: list[tuple[Tensor, ...]] = []
+        self.outputs: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "valid": []}
 
-    def _step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
         images, labels = batch[0].float() / 255, batch[1].long()
         logits = self.network((images - self.mean) / self.std)
         found = logits.softmax(dim=1).argmax(dim=1)
-        self.outputs.append(
+        self.outputs[stage].append(
             smp.metrics.get_stats(found, labels, mode="multiclass", num_classes=self.classes)
         )
         loss: Tensor = self.loss(logits, labels)
         return loss
 
     def _end(self, stage: str) -> None:
-        stats = [torch.cat(parts) for parts in zip(*self.outputs, strict=True)]
+        stats = [torch.cat(parts) for parts in zip(*self.outputs[stage], strict=True)]
         for name, how in (("per_image_iou", "micro-imagewise"), ("dataset_iou", "micro")):
             self.log(f"{stage}_{name}", smp.metrics.iou_score(*stats, reduction=how))
-        self.outputs.clear()
+        self.outputs[stage].clear()
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss."""
         self.trained += len(batch[0])
-        return self._step(batch)
+        return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss."""
-        return self._step(batch)
+        return self._step(batch, "valid")
 
     def on_train_epoch_end(self) -> None:
         """Log the scores of the training images."""
@@ -144,6 +145,7 @@ class SmpEpoch:
             default_root_dir=self.folder,
             enable_progress_bar=False,
             enable_model_summary=False,
+            num_sanity_val_steps=0,
         )
 
     def __call__(self) -> int:

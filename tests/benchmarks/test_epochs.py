@@ -34,7 +34,8 @@ def test_both_detectors_see_the_same_images_boxes_and_labels(root, flip):
         expected, boxes = pixels.float() / 255, truth["boxes"]
         if flip:
             expected = expected.flip(-1)
-            boxes = torch.stack([64 - boxes[:, 2], boxes[:, 1], 64 - boxes[:, 0], boxes[:, 3]], 1)
+            left, right = (pixels.shape[-1] - boxes[:, column] for column in (2, 0))
+            boxes = torch.stack([left, boxes[:, 1], right, boxes[:, 3]], dim=1)
         torch.testing.assert_close(image, expected)
         torch.testing.assert_close(target["boxes"], boxes)
         assert target["labels"].tolist() == truth["labels"].tolist()
@@ -43,10 +44,11 @@ def test_both_detectors_see_the_same_images_boxes_and_labels(root, flip):
     assert empty == 1
 
 
-def test_an_epoch_of_torchvisions_batches_has_every_image_but_the_rest_of_a_batch(root):
-    batches = list(GroupedBatches(CocoImages(root, "train", flip=0)))
+def test_a_batch_of_torchvisions_has_one_aspect_ratio_and_the_rest_of_the_images_is_left_out(root):
+    sampler = GroupedBatches(CocoImages(root, "train", flip=0))
+    batches = list(sampler)
     assert [len(batch) for batch in batches] == [BATCH] * 4
-    assert len({index for batch in batches for index in batch}) == 16
+    assert all(len({sampler.groups[index] for index in batch}) == 1 for batch in batches)
 
 
 def test_both_segmenters_see_the_same_images_and_masks(tmp_path):
