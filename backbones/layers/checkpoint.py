@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,9 @@ def recomputed(
     if not torch.is_grad_enabled():
         return function(*inputs)
     # torch.compile takes no context, and needs none: its graph updates the statistics once.
-    own = {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, modules)}
+    own: dict[str, Any] = (
+        {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, modules)}
+    )
     out: Tensor = checkpoint(function, *inputs, use_reentrant=False, **own)
     return out
 

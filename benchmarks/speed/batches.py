@@ -4,7 +4,7 @@ The U-Net computes windows in float32, as a run's validation and ``predict.py`` 
 """
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ class Batches:
     """Inference of `IMAGES` random images in batches; ``compiled`` compiles the backbone."""
 
     def __init__(self, kind: str, batch: int, *, small: bool, compiled: bool) -> None:
+        self.network: Any
         self.network, self.images = (_detector if kind == DETECTOR else _unet)(small=small)
         self.listed = kind == DETECTOR
         self.batch = batch
@@ -35,7 +36,7 @@ class Batches:
     def __call__(self) -> None:
         """Do it once."""
         with self.autocast:
-            for some in self.images.split(self.batch):
+            for some in torch.split(self.images, self.batch):
                 self.network(list(some) if self.listed else some)
 
 
@@ -51,7 +52,7 @@ def _detector(*, small: bool) -> tuple[nn.Module, torch.Tensor]:
 
 def _unet(*, small: bool) -> tuple[nn.Module, torch.Tensor]:
     side = 64 if small else 256
-    network = segmentation.keel_unet().to(device(), memory_format=torch.channels_last)
+    network = segmentation.keel_unet().to(device()).to(memory_format=torch.channels_last)
     return network.eval(), _random((side, side)).contiguous(memory_format=torch.channels_last)
 
 

@@ -42,7 +42,7 @@ LR: Final = 0.02 / 16 * BATCH  # 0.02 is the script's, for 8 GPUs with 2 images 
 _BINS: Final = [2 ** (k / 3) for k in range(-3, 4)]  # of height over width
 
 
-class CocoImages(CocoDetection):
+class CocoImages(CocoDetection):  # type: ignore[misc]
     """A split of a data set, with the labels 1..K and without crowds."""
 
     def __init__(self, root: Path, split: str, *, flip: float) -> None:
@@ -59,7 +59,7 @@ class CocoImages(CocoDetection):
         found = [one for one in found if not one.get("iscrowd")]
         boxes = torch.tensor([one["bbox"] for one in found], dtype=torch.float32).reshape(-1, 4)
         labels = [self.categories.index(one["category_id"]) + 1 for one in found]
-        boxes = BoundingBoxes(  # type: ignore[call-overload]
+        boxes = BoundingBoxes(
             boxes, format=BoundingBoxFormat.XYWH, canvas_size=(image.height, image.width)
         )
         target = {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
@@ -127,7 +127,7 @@ class ReferenceEpoch:
     def train_one_epoch(self) -> int:
         """Train on all batches; return how many images there were."""
         batches = GroupedBatches(self.train)
-        loader = DataLoader(self.train, batch_sampler=batches, collate_fn=collate)
+        loader: DataLoader[Any] = DataLoader(self.train, batch_sampler=batches, collate_fn=collate)
         warmup = LinearLR(
             self.optimizer, start_factor=1e-3, total_iters=max(1, min(1000, len(loader) - 1))
         )
@@ -143,7 +143,7 @@ class ReferenceEpoch:
             if not torch.isfinite(loss).item():
                 raise FloatingPointError(f"the loss of torchvision's network is {loss.item()}.")
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             warmup.step()
             seen += len(images)
@@ -200,8 +200,8 @@ def keel_epoch(root: Path, name: str, size: Size) -> KeelEpoch:
 def _make(system: str, root: Path | None, name: str, *, small: bool) -> Step:
     folder = root or Path("sample") / ("detection-small" if small else "detection")
     if root is None:
-        images = {"images": {"train": 8, "val": 4, "test": 1}} if small else {}
-        write_sample(folder, **images)
+        few = {"train": 8, "val": 4, "test": 1}
+        write_sample(folder, images=few) if small else write_sample(folder)
     size = (96, 128) if small else (320, 448)
     make = keel_epoch if system == "Keel" else ReferenceEpoch
     return make(folder, name, size)

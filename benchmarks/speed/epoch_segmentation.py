@@ -58,8 +58,9 @@ class SmpImages(Dataset[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         case = self.split.cases[index]
-        image = cv2.cvtColor(cv2.imread(str(case.images[0])), cv2.COLOR_BGR2RGB)
-        mask = cv2.imread(str(case.masks[0]), cv2.IMREAD_GRAYSCALE)
+        image: Any = cv2.imread(str(case.images[0]))
+        mask: Any = cv2.imread(str(case.masks[0]), cv2.IMREAD_GRAYSCALE)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         labels = np.zeros_like(mask)
         for label, values in enumerate(self.split.classes.values):
             labels[np.isin(mask, values)] = label
@@ -69,6 +70,9 @@ class SmpImages(Dataset[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]):
 
 class SmpModule(lightning.LightningModule):
     """The notebook's module."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, *, classes: int, steps: int) -> None:
         super().__init__()

@@ -26,14 +26,14 @@ CLASSES: Final = 3
 BOXES: Final = 14  # of an image, as in BCCD
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts multiply-adds of convolutions and matrix products, by torch's own formulas.
 
     ``FlopCounterMode`` hooks every module, and an RPN with hooks is not trained on windows alone.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401

@@ -195,7 +195,9 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
             (transform.min_size, transform.max_size),
             (transform.image_mean, transform.image_std),
         )
-        return cls(*sizes, *statistics, size_divisible=transform.size_divisible).eval()
+        made = cls(*sizes, *statistics, size_divisible=transform.size_divisible)
+        made.eval()
+        return made
 
     def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
         """Return an image (C, H, W) in the size that torchvision gives it."""

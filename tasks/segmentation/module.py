@@ -76,7 +76,7 @@ class SegmentationModule(NetworkModule):
     def _scored(self, case: CaseSample, *, surfaces: bool) -> Scores:
         classes = self.card.classes
         found = segment(self.network, case.image, self.card.input, exclusive=classes.exclusive)
-        with self.trainer.profiler.profile(Part.SCORING):
+        with self.trainer.profiler.profile(Part.SCORING):  # type: ignore[attr-defined]
             return case_scores(
                 found, case.labels, classes, case, tolerance=self.tolerance, surfaces=surfaces
             )

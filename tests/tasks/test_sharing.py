@@ -64,7 +64,7 @@ def run(tmp_path):
     network, card = detector()
     for tensor in network.backbone.body.buffers():
         tensor.uniform_(0.5, 1.5)
-    card = replace(card, lineage=(FIRST, ON_CELLS), provenance="weights from /home/x/a.pth")
+    card = replace(card, lineage=(FIRST, ON_CELLS), provenance="weights from /secret/x/a.pth")
     card = replace(card, conventions=replace(card.conventions, mean=(0.1, 0.2, 0.3), epsilon=1e-3))
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     save(path, card, network, settings=SETTINGS)
@@ -162,7 +162,7 @@ def test_the_model_card_tells_the_run_and_nothing_of_the_machine(run, tmp_path):
     assert "license: " not in readme.partition("# A detector")[0]
     for file in folder.iterdir():
         content = file.read_bytes()
-        assert b"/home/x" not in content
+        assert b"/secret/x" not in content
         assert b"/x/run" not in content
         assert str(tmp_path).encode() not in content
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from backbones import fuse
 from backbones.errors import UserError
@@ -81,11 +82,11 @@ def _exact_sigmoid() -> Iterator[None]:
         one = graph.op("Constant", value_t=torch.tensor(1.0))
         return graph.op("Div", one, graph.op("Add", one, graph.op("Exp", graph.op("Neg", x))))
 
-    torch.onnx.register_custom_op_symbolic("aten::sigmoid", symbolic, OPSET)
+    register_custom_op_symbolic("aten::sigmoid", symbolic, OPSET)
     try:
         yield
     finally:
-        torch.onnx.unregister_custom_op_symbolic("aten::sigmoid", OPSET)
+        unregister_custom_op_symbolic("aten::sigmoid", OPSET)
 
 
 def embed(path: Path, metadata: Mapping[str, Any]) -> None:

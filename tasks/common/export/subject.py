@@ -53,12 +53,16 @@ class Subject(ABC):
     network: nn.Module
     tries_empty: bool  # whether an image without anything is tried: a detector must find nothing
     metric: str  # the name of what `score` returns, from 0 to 1
-    data_note: str  # why the run's images cannot be reached; empty where they can
 
     @property
     def noun(self) -> str:
         """What the network is called: the stem of the file's name."""
         return self.card.NAMES.noun
+
+    @property
+    @abstractmethod
+    def data_note(self) -> str:
+        """Why the run's images cannot be reached; empty where they can."""
 
     @property
     @abstractmethod

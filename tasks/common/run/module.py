@@ -109,7 +109,7 @@ class NetworkModule(lightning.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, split: str) -> None:
-        with self.trainer.profiler.profile(Part.SCORING):
+        with self.trainer.profiler.profile(Part.SCORING):  # type: ignore[attr-defined]
             scores = self.score(split)
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 

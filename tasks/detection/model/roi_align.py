@@ -86,9 +86,9 @@ def _pyramid_roi_align(
             return _operator(levels, rois, chosen, exponents, grid)
         scale = torch.tensor([0.5**exponent for exponent in exponents], dtype=rois.dtype)
         counts = [len(b) for b in boxes]
-        scaled = (rois * scale[chosen][:, None]).split(counts)
+        scaled = torch.split(rois * scale[chosen][:, None], counts)
         maps = zip(*(level.permute(0, 2, 3, 1).unbind() for level in levels), strict=True)
-        each = zip(maps, scaled, chosen.split(counts), strict=True)
+        each = zip(maps, scaled, torch.split(chosen, counts), strict=True)
         # One image at a time: its float32 copies go before the next one's are made. In the layout
         # in which linear layers take them: channels_last would be copied, and kept meanwhile.
         return torch.cat([_pool(*image, grid).contiguous() for image in each])

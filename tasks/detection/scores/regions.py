@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
 from tasks.common.files.paths import existing_file
 from tasks.detection.scores.trained import Detections, Seen, TrainedDetector
+
+if TYPE_CHECKING:
+    from tasks.detection.model.detector import Detector
 
 _LAYOUT: Final = 1  # number of the file's layout
 _ROWS: Final = ("boxes", "features", "probabilities", "scores", "labels", "spatial")
@@ -87,7 +90,7 @@ def detect_regions(
     model: TrainedDetector, image: Seen, *, options: RegionOptions, image_name: str = ""
 ) -> tuple[Detections, Regions]:
     """Return the detections and the regions of one image, of one forward pass, on the CPU."""
-    with model.network.recorded_proposals() as recorded:
+    with cast("Detector", model.network).recorded_proposals() as recorded:
         (found,) = model.detect([image])
     (proposals,) = recorded
     probabilities = proposals.logits.float().softmax(dim=1).cpu()

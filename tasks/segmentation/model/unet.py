@@ -73,11 +73,11 @@ class DecoderBlock(NoTorchScript, nn.Module):
 
     def _is_plain(self) -> bool:
         """Return whether upsampling and joining do no more than repeat and join."""
-        repeats = isinstance(self.upsample, nn.Upsample) and self.upsample.mode == "nearest"
-        own = self.upsample, self.attention1, self.conv1, self.conv1[1]
+        up = self.upsample
+        repeats = isinstance(up, nn.Upsample) and (up.mode, up.scale_factor) == ("nearest", 2)
+        own = up, self.attention1, self.conv1, self.conv1[1]
         return (
             repeats
-            and self.upsample.scale_factor == 2
             and isinstance(self.attention1, nn.Identity)
             and not any(watched(module) or "forward" in vars(module) for module in own)
         )
@@ -85,7 +85,7 @@ class DecoderBlock(NoTorchScript, nn.Module):
 
 def _is_run_on_cpu(x: Tensor) -> bool:
     """Return whether operators run now on a CPU, rather than being captured as a graph."""
-    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
     return x.device.type == "cpu" and not captured
 
 

@@ -24,7 +24,7 @@ def convolve_upsampled(
     kernels = _pairs(_pairs(weight[:, :channels], dim=2), dim=3)  # (right, down, O, C, 2, 2)
     kernels = kernels.flatten(0, 2).contiguous(memory_format=torch.channels_last)
     every = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1)
-    every = every.unflatten(3, (2, 2, len(weight)))  # (N, H + 1, W + 1, right, down, O)
+    every = every.view(*every.shape[:3], 2, 2, -1)  # (N, H + 1, W + 1, right, down, O)
     rows = [
         [every[:, down : down + height, right : right + width, right, down] for right in range(2)]
         for down in range(2)

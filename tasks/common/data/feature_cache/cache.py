@@ -246,7 +246,7 @@ class FillFeatureCache(Callback):
 
     def on_fit_start(self, trainer: Trainer, *_: object) -> None:
         """Fill the cache."""
-        with trainer.profiler.profile(Part.CACHE):
+        with trainer.profiler.profile(Part.CACHE):  # type: ignore[attr-defined]
             self.cache.fill(workers=self.workers)
 
     def on_train_epoch_start(self, *_: object) -> None:
