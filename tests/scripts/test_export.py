@@ -160,6 +160,7 @@ def test_what_is_no_image_and_what_is_no_file_of_keel_are_refused(det_file, tmp_
         Model(tmp_path / "x.onnx")
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_left_behind(segmented, tmp_path, monkeypatch):
     def other(_network, **_options):
         changed = load_segmenter(segmented[0], device="cpu").network
@@ -235,6 +236,7 @@ def test_a_fused_checkpoint_is_used_as_any_other(segmented, seg_root, tmp_path, 
     assert np.allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_fused_detector_has_no_norm_and_finds_the_same(trained, root, tmp_path):
     folder = exported(trained[0], tmp_path, "--images=2", kind="fused")
     fused = load_detector(folder / "detector.ckpt", device="cpu", precision="32")

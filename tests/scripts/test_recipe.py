@@ -76,9 +76,7 @@ def test_audit_only_ends_with_a_message_when_something_is_wrong(task, tmp_path):
         task.train(tmp_path / "r", "recipe.backbone_lr_factor=0", "audit=only")
 
 
-@pytest.mark.parametrize(
-    "task", ["segmentation", pytest.param("detection", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow
 def test_activations_that_are_computed_twice_change_no_run(task, tmp_path):
     """Stages thaw, paths are dropped, and the averaged weights and the statistics are kept."""
     options = *THAW, "backbone.norm=batch", "backbone.drop_path=0.3", "recipe.accumulate=2"

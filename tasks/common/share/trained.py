@@ -24,7 +24,7 @@ class TrainedNetwork(Generic[CardT]):
         checkpoint: The file that it was loaded from; None if there is none.
     """
 
-    BACKBONE: ClassVar[str]  # the path from the network to its backbone
+    BACKBONE: ClassVar[tuple[str, ...]]  # the path from the network to its backbone
     USAGE: ClassVar[str]  # the Python that loads and calls it, for the model card
 
     network: nn.Module
@@ -53,5 +53,5 @@ class TrainedNetwork(Generic[CardT]):
         The file states how the backbone is built, what it expects of an image, and its lineage.
         ``backbone.weights=<path>`` takes it in a run of either task.
         """
-        body = cast("Backbone", self.network.get_submodule(self.BACKBONE))
+        body = cast("Backbone", self.network.get_submodule(".".join(self.BACKBONE)))
         return write_backbone(body, self.card, Path(path), checkpoint=self.checkpoint)

@@ -77,7 +77,7 @@ class TrainedDetector(TrainedNetwork[DetectorCard]):
     `tasks.detection.model.detector.Detector`; see `TrainedNetwork`.
     """
 
-    BACKBONE: ClassVar = "backbone.body"
+    BACKBONE: ClassVar = ("backbone", "body")
     USAGE: ClassVar = """from tasks.detection import load_detector
 
 model = load_detector("this folder, or hf:owner/name")

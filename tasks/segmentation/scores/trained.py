@@ -73,7 +73,7 @@ class TrainedSegmenter(TrainedNetwork[SegmenterCard]):
     See `TrainedNetwork`. It computes in float32.
     """
 
-    BACKBONE: ClassVar = "backbone"
+    BACKBONE: ClassVar = ("backbone",)
     USAGE: ClassVar = """from tasks.segmentation import load_segmenter
 
 model = load_segmenter("this folder, or hf:owner/name")

@@ -101,7 +101,8 @@ def test_copies_are_made_where_the_benchmark_says_they_gain(x, weight, expected)
     assert gains(x, torch.empty(weight)) is expected
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.usefixtures("replaced")
 def test_a_compiled_network_has_the_same_gradients(backend):
     torch.manual_seed(0)
