@@ -117,7 +117,7 @@ def test_every_option_that_a_message_or_a_docstring_names_exists():
     for folder, there in {**known, "common": everything}.items():
         for name, tree in modules(folder):
             named = {f"{g}.{k}" for text in texts(tree) for g, k in NAMED.findall(text)}
-            assert named - there == set(), name
+            assert named - there - {"backbone.safetensors"} == set(), name  # a file
     for page in (SOURCES / "README.md", *sorted((SOURCES / "docs").glob("*.md"))):
         named = {f"{g}.{k}" for g, k in SET.findall(page.read_text())}
         assert named - everything == set(), page.name
