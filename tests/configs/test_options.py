@@ -117,7 +117,8 @@ def test_every_option_that_a_message_or_a_docstring_names_exists():
     for folder, there in {**known, "common": everything}.items():
         for name, tree in modules(folder):
             named = {f"{g}.{k}" for text in texts(tree) for g, k in NAMED.findall(text)}
-            assert named - there - {"backbone.safetensors"} == set(), name  # a file
+            files = {"backbone.safetensors", "model.safetensors"}
+            assert named - there - files == set(), name
     for page in (SOURCES / "README.md", *sorted((SOURCES / "docs").glob("*.md"))):
         named = {f"{g}.{k}" for g, k in SET.findall(page.read_text())}
         assert named - everything == set(), page.name
