@@ -56,7 +56,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     whole = folder / "float32.onnx"
     trace(graph, whole)
-    metadata = describe(subject, request, graph, place=place, opset=OPSET)
+    metadata = describe(subject, request, graph, place=place, own={"opset": OPSET})
     plain = session(whole, threads=1)
     path = folder / f"{subject.noun}_int8.onnx"
     batches = _batches(metadata, plain, images)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from tasks.common.export.keel_runtime import FORMAT
@@ -19,7 +20,12 @@ _PACKAGES: Final = (
 
 
 def describe(
-    subject: Subject, request: Request, graph: Graph, *, place: str, **own: object
+    subject: Subject,
+    request: Request,
+    graph: Graph,
+    *,
+    place: str,
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the metadata of a file, without the comparison; ``own`` are the format's."""
     card = subject.card

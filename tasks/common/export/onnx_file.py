@@ -38,7 +38,7 @@ def write_graph(subject: Subject, request: Request, path: Path, *, place: str) -
     """Write the file, which says how it is used, and return what it says."""
     graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     trace(graph, path)
-    metadata = describe(subject, request, graph, place=place, opset=OPSET)
+    metadata = describe(subject, request, graph, place=place, own={"opset": OPSET})
     embed(path, metadata)
     return metadata
 

@@ -53,7 +53,7 @@ def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator
         warnings.simplefilter("ignore")
         torch.export.save(_exported(graph, subject.noun), path)
         program = torch.export.load(path).module()
-    metadata = describe(subject, request, graph, place=place, sides=_sides(graph))
+    metadata = describe(subject, request, graph, place=place, own={"sides": _sides(graph)})
     images = compared_on(subject, request)
     # Smaller ones are padded further than the network does, which group norms see.
     large = [image for image in images.arrays if min(image.shape[-3:-1]) > graph.multiple]
