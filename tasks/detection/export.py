@@ -201,9 +201,12 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
     def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
         """Return an image (C, H, W) in the size that torchvision gives it."""
-        sides = torch._shape_as_tensor(image)[1:].double()
-        factor = torch.minimum(self.min_size[-1] / sides.min(), self.max_size / sides.max())
-        height, width = (sides * factor).long()
+        # Every operation is one that the exporter keeps in float64: a number divided by a tensor
+        # becomes a product with its reciprocal, and what follows a minimum float32 if not told.
+        sides = torch._shape_as_tensor(image)[1:]
+        wanted = torch.tensor([self.min_size[-1], self.max_size], dtype=torch.float64)
+        factors = wanted / torch.stack([sides.min(), sides.max()]).double()
+        height, width = (sides.double() * factors.min().double()).long()
         resized = F.interpolate(
             image[None], size=(height, width), mode="bilinear", align_corners=False
         )

@@ -19,6 +19,7 @@ from tasks.common.export import onnx_file
 from tasks.common.export.comparing import compare_detections, compare_masks
 from tasks.common.export.formats import check_format
 from tasks.common.export.keel_runtime import Detections, Model
+from tasks.detection.export import ExportedDetector
 from tasks.detection.scores.trained import load_detector
 from tasks.segmentation.scores.trained import load_segmenter
 from tests.backbones.errors import refuses
@@ -206,6 +207,39 @@ def test_tensorrt_is_not_pretended(trained, tmp_path):
     ):
         exported(trained[0], tmp_path, kind="tensorrt")
     assert list(tmp_path.iterdir()) == []
+
+
+class Resized(nn.Module):
+    """The sides of an image (C, H, W) when a detector has resized it."""
+
+    def __init__(self, transform):
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, image):
+        return torch._shape_as_tensor(self.transform.resize(image)[0])[1:]
+
+
+def test_images_get_the_size_that_torchvision_gives_them(trained, tmp_path):
+    """A pixel less moves every box; in float32, or by a reciprocal, a tenth of the sizes are."""
+    model = load_detector(trained[0], device="cpu")
+    detector = ExportedDetector(model, checkpoint=trained[0]).graph(model.network, place="inside")
+    graph = onnx_file.Graph(
+        module=Resized(detector.module.detector.transform),
+        example=torch.zeros(3, 96, 128),
+        layout="CHW",
+        outputs=("sides",),
+        free=(1, 2),
+        multiple=1,
+        network="",
+        last="",
+    )
+    onnx_file.trace(graph, tmp_path / "x.onnx")
+    run = onnx_file.session(tmp_path / "x.onnx", threads=1)
+    for height, width in np.random.default_rng(0).integers(8, 250, (300, 2)):
+        resized, _ = model.network.transform.resize(torch.zeros(3, height, width))
+        (sides,) = run(np.zeros((3, height, width), np.float32))
+        assert tuple(sides) == resized.shape[1:], (height, width)
 
 
 def test_small_sigmoids_keep_their_order(tmp_path):
