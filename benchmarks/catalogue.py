@@ -114,6 +114,10 @@ SCORES: Final[dict[str, Entry]] = {
         "a detector's AP in Keel and in torchvision: CHECKPOINT ANNOTATIONS IMAGES",
         "scores.inference_ap:main",
     ),
+    "scores-exports": Entry(
+        "an ONNX file beside the network that it is of, results and speed: RUN",
+        "scores.exports:main",
+    ),
 }
 
 

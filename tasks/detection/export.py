@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,12 +13,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from backbones import Backbone
 from backbones.errors import UserError
 from tasks.common.export.comparing import Agreement, compare_detections
 from tasks.common.export.formats import INSIDE
 from tasks.common.export.keel_runtime import Detections, Model
-from tasks.common.export.run_data import drawn, read_run_data
+from tasks.common.export.run_data import drawn
 from tasks.common.export.subject import Graph, Image, Subject
 from tasks.detection.data.images import read_image
 from tasks.detection.data.splits import Splits, read_splits
@@ -34,28 +32,18 @@ _EXAMPLE: Final = (96, 128)  # height and width
 class ExportedDetector(Subject):
     """A trained detector, with the splits of its run where they can be read."""
 
+    card: DetectorCard
+
     metric = "AP"
     tries_empty = True
 
     def __init__(self, model: TrainedDetector, *, checkpoint: Path) -> None:
+        super().__init__(model, checkpoint=checkpoint)
         self.model = model
-        self.network: Any = model.network
-        self.card: DetectorCard = model.card
-        self.checkpoint = checkpoint
 
-    @cached_property
-    def _data(self) -> tuple[Splits | None, str]:
-        return read_run_data(self.checkpoint, _read)
-
-    @property
-    def data_note(self) -> str:
+    def read_splits(self, cfg: DictConfig) -> Splits:
         """See `Subject`."""
-        return self._data[1]
-
-    @property
-    def backbone(self) -> Backbone:
-        """See `Subject`."""
-        return cast("Backbone", self.network.backbone.body)
+        return read_splits(cfg.data, policy="skip")
 
     def place(self, wanted: str | None) -> str:
         """See `Subject`."""
@@ -114,7 +102,7 @@ class ExportedDetector(Subject):
 
     def images(self, split: str, count: int, *, seed: int) -> list[Image]:
         """See `Subject`."""
-        splits = self._data[0]
+        splits: Splits | None = self.splits
         if splits is None:
             return []
         records = splits.by_name()[split].images
@@ -140,7 +128,7 @@ class ExportedDetector(Subject):
 
     def score(self, model: Model) -> float:
         """See `Subject`; COCO's AP."""
-        splits = self._data[0]
+        splits: Splits | None = self.splits
         if splits is None:
             raise UserError(f"{self.data_note}, so no score can be measured.")
         results = []
@@ -160,10 +148,6 @@ class ExportedDetector(Subject):
         usual = min(options.min_size, high)
         sizes = {"min": low, "opt": usual, "max": high}
         return {name: (1, channels, side, side) for name, side in sizes.items()}
-
-
-def _read(cfg: DictConfig) -> Splits:
-    return read_splits(cfg.data, policy="skip")
 
 
 class _OneImage(nn.Module):

@@ -1,7 +1,6 @@
 """What is particular to the export of a segmenter: batches of any size, windows, intensities."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from backbones import Backbone
 from backbones.errors import UserError
 from tasks.common.export.comparing import Agreement, Masks, compare_masks
 from tasks.common.export.formats import INSIDE, OUTSIDE
 from tasks.common.export.keel_runtime import Model
-from tasks.common.export.run_data import drawn, read_run_data
+from tasks.common.export.run_data import drawn
 from tasks.common.export.subject import Graph, Image, Subject
 from tasks.segmentation.data.input import PERCENTILES
 from tasks.segmentation.data.load import Splits, read_splits
@@ -33,28 +31,18 @@ _SLICES: Final = 3  # of a volume, that results are compared on
 class ExportedSegmenter(Subject):
     """A trained segmenter, with the splits of its run where they can be read."""
 
+    card: SegmenterCard
+
     metric = "Dice"
     tries_empty = False  # group norms make much of the rounding where nothing varies
 
     def __init__(self, model: TrainedSegmenter, *, checkpoint: Path) -> None:
+        super().__init__(model, checkpoint=checkpoint)
         self.model = model
-        self.network: Any = model.network
-        self.card: SegmenterCard = model.card
-        self.checkpoint = checkpoint
 
-    @cached_property
-    def _data(self) -> tuple[Splits | None, str]:
-        return read_run_data(self.checkpoint, _read)
-
-    @property
-    def data_note(self) -> str:
+    def read_splits(self, cfg: DictConfig) -> Splits:
         """See `Subject`."""
-        return self._data[1]
-
-    @property
-    def backbone(self) -> Backbone:
-        """See `Subject`."""
-        return cast("Backbone", self.network.backbone)
+        return read_splits(cfg.data, policy="skip")[0]
 
     def place(self, wanted: str | None) -> str:
         """See `Subject`: inside for flat images of 8 bits, which are all scaled alike."""
@@ -68,7 +56,7 @@ class ExportedSegmenter(Subject):
 
     def _outside(self) -> str:
         """Return why images are prepared outside of the file; empty if they need not be."""
-        inputs, splits = self.card.input, self._data[0]
+        inputs, splits = self.card.input, self.splits
         if inputs.normalisation != "imagenet":
             return f"input.normalisation={inputs.normalisation} scales the numbers of each image"
         if inputs.neighbours:
@@ -129,7 +117,7 @@ class ExportedSegmenter(Subject):
 
     def images(self, split: str, count: int, *, seed: int) -> list[Image]:
         """See `Subject`; of volumes some slices."""
-        splits = self._data[0]
+        splits: Splits | None = self.splits
         if splits is None:
             return []
         cases = splits.by_name()[split].cases
@@ -148,7 +136,7 @@ class ExportedSegmenter(Subject):
 
     def score(self, model: Model) -> float:
         """See `Subject`; the mean Dice of the classes."""
-        splits = self._data[0]
+        splits: Splits | None = self.splits
         if splits is None:
             raise UserError(f"{self.data_note}, so no score can be measured.")
         cases, split, classes = {}, splits.val.cases, self.card.classes
@@ -169,10 +157,6 @@ class ExportedSegmenter(Subject):
             "opt": (1, channels, height, width),
             "max": (4, channels, max(height, 1024), max(width, 1024)),
         }
-
-
-def _read(cfg: DictConfig) -> Splits:
-    return read_splits(cfg.data, policy="skip")[0]
 
 
 def _shown(image: NDArray[Any]) -> Image:

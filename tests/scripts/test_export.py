@@ -118,6 +118,31 @@ def test_a_segmenter_finds_the_same_in_any_size_and_without_torch(segmented, seg
     assert np.mean(np.array(mask) == eager(picture).mask) > 0.999
 
 
+def test_a_detectors_pyramid_alone(trained, tmp_path):
+    folder = exported(trained[0], tmp_path, "--images=1", kind="onnx_backbone")
+    network = load_detector(trained[0], device="cpu", precision="32").network
+    model, (image,) = Model(folder / "backbone.onnx", threads=1), images(3, ((51, 90),))
+    known = network.backbone.body.conventions
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (known.mean, known.std))
+    prepared = (torch.from_numpy(image).permute(2, 0, 1) / 255 - mean) / std
+    with torch.no_grad():
+        expected = network.backbone(prepared[None])
+    found = model(image)
+    assert list(found) == list(expected) == ["p3", "p4", "p5", "p6"]
+    for name, maps in expected.items():
+        assert np.allclose(found[name], maps[0], atol=1e-5 * float(maps.abs().max()))
+
+
+@pytest.mark.slow
+def test_a_segmenters_backbone_alone(segmented, tmp_path):
+    folder = exported(segmented[0], tmp_path, kind="onnx_backbone")
+    found = Model(folder / "backbone.onnx", threads=1)(images(1, ((70, 90),))[0])
+    assert [maps.shape[1:] for maps in found.values()] == [
+        (-(-70 // 2**k), -(-90 // 2**k)) for k in range(1, 6)
+    ]
+    assert read_json(folder / "metadata.json")["comparison"]["largest relative difference"] < 1e-3
+
+
 def test_metadata_are_beside_the_file_and_in_it(trained, det_file):
     beside = read_json(det_file / "metadata.json")
     inside = onnx.load(str(det_file / "detector.onnx")).metadata_props
@@ -287,6 +312,9 @@ def test_a_detectors_backbone_is_taken_by_name(trained, tmp_path, capsys):
     own = load_detector(trained[0], device="cpu").network.backbone.body.file_state()
     assert weights.keys() == own.keys()
     assert all(torch.equal(weights[k], v.detach()) for k, v in own.items())
+    beside = read_json(folder / "metadata.json")
+    assert beside["lineage"].startswith("random initialisation -> detection on data")
+    assert list(beside["files"]) == ["backbone.safetensors"]
 
 
 @pytest.mark.slow

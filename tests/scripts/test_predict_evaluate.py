@@ -1,6 +1,7 @@
 """A finished run's checkpoint, scored and used by the other scripts."""
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -13,7 +14,7 @@ from pycocotools.coco import COCO
 
 from tasks.detection import read_regions
 from tasks.detection.scores.metrics import coco_ap
-from tests.scripts.conftest import finished, in_process, read_json, rows, started
+from tests.scripts.conftest import ROOT, finished, in_process, read_json, rows, started
 from tests.tasks.detection.conftest import voc_document, voc_object
 
 CPU = "--device=cpu", "--precision=32"
@@ -99,6 +100,23 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, ca
     for name in ("a/1", "b/1"):
         regions = read_regions(tmp_path / "out" / "regions" / f"{name}.npz")
         assert (regions.image, regions.features.shape) == (f"{name}.png", (4, 32))
+
+
+@pytest.mark.slow
+def test_the_command_and_the_program_of_the_document_on_regions_run(
+    trained, root, tmp_path, monkeypatch
+):
+    text = (ROOT / "docs" / "regions.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python scripts/predict.py (.*)$", text, re.MULTILINE)
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "0001.png").write_bytes((root / "images" / "test_0000.png").read_bytes())
+    given = {"runs/detection/<run>": str(trained[0]), "/path/to/images": str(tmp_path)}
+    in_process("predict.py", [given.get(word, word) for word in line.split()], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(program, "regions.md", "exec"), names)  # noqa: S102
+    assert names["regions"].features.shape[1] == 32
+    assert len(names["regions"].boxes) >= 10
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,12 @@ FORMATS: Final[Mapping[str, Format]] = {
         packages=_ONNX,
         options=(*_GRAPH, "calibration", "seed"),
     ),
+    "onnx_backbone": Format(
+        what="the backbone alone as ONNX: feature maps, a detector's those of its pyramid",
+        write=f"{_ROOM}.maps_file:write",
+        packages=_ONNX,
+        options=("images",),
+    ),
     "openvino": Format(
         what="OpenVINO's .xml and .bin, made of the ONNX file",
         write=f"{_ROOM}.engines:write_openvino",

@@ -45,14 +45,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     images of the training split (``QDQ``). Boxes and what is done to images stay in float32. Where
     that costs score, so do the first and the last layers.
     """
-    place = subject.place(request.preprocessing)
-    images = subject.images("train", request.calibration, seed=request.seed)
-    if not images:
-        raise UserError(
-            f"--format onnx_int8 is calibrated on images of the training data, but "
-            f"{subject.data_note}. Run it where the run's data lie, from the folder it was "
-            "trained in."
-        )
+    place, images = subject.place(request.preprocessing), _calibration(subject, request)
     graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     whole = folder / "float32.onnx"
     trace(graph, whole)
@@ -75,12 +68,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     figures = {
         "calibration": {"images": len(images), "seed": request.seed, "of": "the training split"},
         "first and last layers": ends,
-        "metric": f"{subject.metric} on the run's validation split",
-        "score in float32": before,
-        "score in int8": after,
-        "score lost": before - after,
-        "times faster than float32 ONNX": faster,
-        "timed on": {**describe_machine(), "threads": 1, "8-bit instructions": _instructions()},
+        **_gain(subject.metric, before, after, faster=faster),
     }
     metadata = {**metadata, "int8": figures}
     embed(path, metadata)
@@ -91,23 +79,48 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     )
 
 
+def _calibration(subject: Subject, request: Request) -> list[Image]:
+    images = subject.images("train", request.calibration, seed=request.seed)
+    if not images:
+        raise UserError(
+            f"--format onnx_int8 is calibrated on images of the training data, but "
+            f"{subject.data_note}. Run it where the run's data lie, from the folder it was "
+            "trained in."
+        )
+    return images
+
+
+def _gain(metric: str, before: float, after: float, *, faster: float) -> dict[str, Any]:
+    return {
+        "metric": f"{metric} on the run's validation split",
+        "score in float32": before,
+        "score in int8": after,
+        "score lost": before - after,
+        "times faster than float32 ONNX": faster,
+        "timed on": {**describe_machine(), "threads": 1, "8-bit instructions": _instructions()},
+    }
+
+
 def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequence[str]) -> None:
     """Write an ONNX file whose ``chosen`` nodes have 8-bit weights and inputs."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises a pre-processing that fuse() has done
-    quantize_static(
-        str(source),
-        str(path),
-        _reader(batches),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=list(_TYPES),
-        nodes_to_quantize=list(chosen),
-    )
-    logging.disable(logging.NOTSET)
+    try:
+        quantize_static(
+            str(source),
+            str(path),
+            _reader(batches),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(_TYPES),
+            nodes_to_quantize=list(chosen),
+        )
+    finally:
+        logging.disable(level)
 
 
 def _reader(batches: Sequence[Batch]) -> Any:  # noqa: ANN401 (of a package that may be missing)

@@ -6,6 +6,7 @@
 
     boxes, labels, scores = Model("detector.onnx")("photo.jpg")
     mask = Model("segmenter.onnx")("slide.png")
+    maps = Model("backbone.onnx")("photo.jpg")  # by name
 
 Images are paths, Pillow's images, or arrays (H, W) or (H, W, C) as stored, in RGB; for a segmenter
 also volumes (D, H, W, C).
@@ -41,7 +42,7 @@ class Detections(NamedTuple):
 
 
 class Model:
-    """An exported detector or segmenter; ``metadata`` is what the file says of itself.
+    """An exported network; ``metadata`` is what the file says of itself.
 
     ``threads`` is for ONNX Runtime, 0 for one per core. A file that is none of Keel's, and an image
     of another kind than the network's, are a ValueError.
@@ -91,8 +92,10 @@ class Model:
         """Names of the classes: a detector's label k is the k-th, from 1; a mask counts from 0."""
         return list(self.metadata["classes"])
 
-    def __call__(self, image: str | Path | Pillow.Image | Array) -> Detections | NDArray[np.uint8]:
-        """Return what `detect` or `segment` does, as the file is a detector's or a segmenter's."""
+    def __call__(self, image: str | Path | Pillow.Image | Array) -> Any:  # noqa: ANN401 (by file)
+        """Return what `detect`, `segment` or `features` does, by what the file is."""
+        if self.metadata["task"] == "features":
+            return self.features(image)
         return self.detect(image) if self.metadata["task"] == "detection" else self.segment(image)
 
     def detect(
@@ -133,16 +136,32 @@ class Model:
             shares = 1 / (1 + np.exp(-logits.clip(-80, 80)))
         return shares.swapaxes(0, 1) if is_volume else shares[0]
 
+    def features(self, image: str | Path | Pillow.Image | Array) -> dict[str, NDArray[np.float32]]:
+        """Return the maps (C', H', W') of a backbone by name; of a volume (D, C', H', W')."""
+        self._check_task("features")
+        pixels = self._pixels(image)
+        volume = pixels if pixels.ndim == 4 else pixels[None]
+        maps = self._network(self._prepared(volume))
+        named = zip(self.metadata["outputs"], maps, strict=True)
+        return {name: found if pixels.ndim == 4 else found[0] for name, found in named}
+
     def _logits(self, image: str | Path | Pillow.Image | Array) -> tuple[Array, bool]:
         self._check_task("segmentation")
         pixels = self._pixels(image)
         volume = pixels if pixels.ndim == 4 else pixels[None]  # (D, H, W, C)
-        if self.metadata["preprocessing"]["where"] == "outside":
-            volume = _normalised(volume, self.metadata["preprocessing"])
-        elif volume.dtype != np.uint8:
-            raise ValueError(f"the image has numbers of type {volume.dtype}; expected uint8.")
+        volume = self._prepared(volume)
         parts = [volume[k : k + _AT_ONCE] for k in range(0, len(volume), _AT_ONCE)]
         return np.concatenate([self._flipped(part) for part in parts]), pixels.ndim == 4
+
+    def _prepared(self, volume: Array) -> Array:
+        """Return (D, H, W, n) as the file takes it; what a detector sees has 8 bits."""
+        if self.metadata["preprocessing"]["where"] == "outside":
+            return _normalised(volume, self.metadata["preprocessing"])
+        if "range" in self.metadata["reading"]:
+            return self._eight_bits(volume)
+        if volume.dtype != np.uint8:
+            raise ValueError(f"the image has numbers of type {volume.dtype}; expected uint8.")
+        return volume
 
     def _flipped(self, images: Array) -> Array:
         """Return the mean of the logits over flips, if the segmenter was scored with them."""

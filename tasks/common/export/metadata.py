@@ -22,34 +22,43 @@ _PACKAGES: Final = (
 def describe(
     subject: Subject,
     request: Request,
-    graph: Graph,
+    graph: Graph | None,
     *,
     place: str,
     own: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the metadata of a file, without the comparison; ``own`` are the format's."""
+    """Return the metadata of a file, without the comparison; ``own`` are the format's.
+
+    A file of weights alone has no ``graph``.
+    """
     card = subject.card
-    size = dict.fromkeys(graph.free, "any")
-    shape = [size.get(axis, length) for axis, length in enumerate(graph.example.shape)]
     return {
         "metadata_format": FORMAT,
         "format": request.format,
         "task": card.NAMES.task,
         "backbone": card.backbone,
         "classes": list(card.class_names),
-        "input": {
-            "name": "images",
-            "layout": graph.layout,
-            "type": str(graph.example.dtype).removeprefix("torch."),
-            "shape": shape,
-        },
-        "outputs": list(graph.outputs),
+        **(_ends(graph) if graph else {}),
         **subject.facts(place=place),
         "checkpoint": {"file": request.checkpoint.name, "sha256": sha256(request.checkpoint)},
         "weights": card.provenance,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
         **own,
+    }
+
+
+def _ends(graph: Graph) -> dict[str, Any]:
+    """Return what goes into a graph and what comes out."""
+    size = dict.fromkeys(graph.free, "any")
+    return {
+        "input": {
+            "name": "images",
+            "layout": graph.layout,
+            "type": str(graph.example.dtype).removeprefix("torch."),
+            "shape": [size.get(axis, length) for axis, length in enumerate(graph.example.shape)],
+        },
+        "outputs": list(graph.outputs),
     }
 
 

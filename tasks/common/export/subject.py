@@ -3,16 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from backbones import Backbone
 from tasks.common.export.comparing import Agreement
 from tasks.common.export.keel_runtime import Model
+from tasks.common.export.run_data import read_run_data
 from tasks.common.resume.card import NetworkCard
+from tasks.common.share.trained import TrainedNetwork
 
 Image = NDArray[Any]  # (H, W, C), or a volume (D, H, W, C), as stored
 
@@ -50,9 +53,26 @@ class Subject(ABC):
     """A trained network that is exported; ``network`` is in eval mode, on the CPU, in float32."""
 
     card: NetworkCard
-    network: nn.Module
     tries_empty: bool  # whether an image without anything is tried: a detector must find nothing
     metric: str  # the name of what `score` returns, from 0 to 1
+
+    def __init__(self, model: TrainedNetwork[Any], *, checkpoint: Path) -> None:
+        self.card, self.backbone = model.card, model.backbone
+        self.network: Any = model.network
+        self.checkpoint = checkpoint
+
+    @abstractmethod
+    def read_splits(self, cfg: DictConfig) -> Any:  # noqa: ANN401 (the task's)
+        """Return the splits of a run by its configuration; UserError if they cannot be read."""
+
+    @cached_property
+    def _data(self) -> tuple[Any, str]:
+        return read_run_data(self.checkpoint, self.read_splits)
+
+    @property
+    def splits(self) -> Any:  # noqa: ANN401 (the task's)
+        """What `read_splits` returns for the run that the network is of; None if it cannot."""
+        return self._data[0]
 
     @property
     def noun(self) -> str:
@@ -60,14 +80,9 @@ class Subject(ABC):
         return self.card.NAMES.noun
 
     @property
-    @abstractmethod
     def data_note(self) -> str:
         """Why the run's images cannot be reached; empty where they can."""
-
-    @property
-    @abstractmethod
-    def backbone(self) -> Backbone:
-        """The part of the network whose stages can be frozen."""
+        return self._data[1]
 
     @abstractmethod
     def place(self, wanted: str | None) -> str:

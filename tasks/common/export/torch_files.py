@@ -41,7 +41,10 @@ def write_backbone(subject: Subject, request: Request, folder: Path) -> Iterator
     """Write ``backbone.safetensors`` to a folder, for ``backbone.weights=`` of either task."""
     path = folder / "backbone.safetensors"
     write_safetensors(subject.backbone, subject.card, path, checkpoint=request.checkpoint)
-    yield lineage_text(lineage_from(subject.card, request.checkpoint))
+    lineage = lineage_text(lineage_from(subject.card, request.checkpoint))
+    own = {"lineage": lineage}
+    write_metadata(folder, describe(subject, request, None, place=subject.place(None), own=own))
+    yield lineage
 
 
 def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator[str]:

@@ -36,6 +36,11 @@ class TrainedNetwork(Generic[CardT]):
         """Where the network computes."""
         return next(self.network.parameters()).device
 
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the network whose stages can be frozen."""
+        return cast("Backbone", self.network.get_submodule(".".join(self.BACKBONE)))
+
     def save_pretrained(self, folder: str | PathLike[str]) -> Path:
         """Write the network to a folder in the hub's layout, and return the folder.
 
@@ -53,5 +58,4 @@ class TrainedNetwork(Generic[CardT]):
         The file states how the backbone is built, what it expects of an image, and its lineage.
         ``backbone.weights=<path>`` takes it in a run of either task.
         """
-        body = cast("Backbone", self.network.get_submodule(".".join(self.BACKBONE)))
-        return write_backbone(body, self.card, Path(path), checkpoint=self.checkpoint)
+        return write_backbone(self.backbone, self.card, Path(path), checkpoint=self.checkpoint)
