@@ -116,6 +116,28 @@ def test_a_backbone_divided_after_its_frozen_stages_does_so_too():
     equal(*gradients)
 
 
+def test_less_is_kept_for_the_backward_pass():
+    def kept(network):
+        """Bytes of the activations that autograd keeps, each once."""
+        held = {}
+
+        def pack(tensor):
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+            return tensor
+
+        alive = []
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            features = network(torch.rand(3, 3, 64, 64))
+        own = {tensor.untyped_storage().data_ptr() for tensor in network.parameters()}
+        own |= {tensor.untyped_storage().data_ptr() for tensor in network.buffers()}
+        assert features
+        return sum(size for place, size in held.items() if place not in own)
+
+    once, twice = pair("resnet50")
+    assert kept(twice) < 0.3 * kept(once)
+
+
 @pytest.mark.slow
 def test_a_compiled_backbone_has_the_same_gradients_and_moves_its_statistics_once():
     once, twice = pair("resnet18")
