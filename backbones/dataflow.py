@@ -2,14 +2,30 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any
+from inspect import getattr_static, isfunction, signature
+from typing import Any, Final
 
 from torch import fx, nn
 
 IsModule = Callable[[nn.Module], bool]
+
+_CALLS_CHILDREN_ONLY: Final = {
+    "torch.nn.modules.container.ModuleDict",
+    "torch.nn.modules.container.ModuleList",
+    "torchvision.models.detection.generalized_rcnn.GeneralizedRCNN",
+    "torchvision.models.detection.roi_heads.RoIHeads",
+    "timm.models.cpubone.ConvAttention",
+    "timm.models.efficientvit_mit.LiteMLA",
+    "timm.models.efficientvit_msra.LocalWindowAttention",
+    "timm.models.mobilevit.MobileVitBlock",
+    "timm.models.tiny_vit.TinyVitBlock",
+}
+"""Classes that torch.fx cannot follow and that only call their children, with default arguments.
+
+A child of another class may be called in parts, with other arguments, or not at all.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,19 +39,32 @@ class Call:
 def calls_of(root: nn.Module, *, whole: IsModule) -> dict[nn.Module, list[Call]]:
     """Return the calls of modules in ``root`` with arguments at their defaults.
 
-    Modules for which ``whole`` is true are not looked into. Reading a module's parameters from
-    outside is a call without a giver and a taker. Of a module that torch.fx cannot follow, the
-    children are followed one by one. Parts without a module that is ``whole`` are left out.
+    Modules for which ``whole`` is true are not followed inside. Reading a module's parameters from
+    outside is a call without a giver and a taker. If torch.fx cannot follow a module, its children
+    are followed one by one where its class is known to call them in no other way; otherwise all
+    modules inside it are left out. Parts without a module that is ``whole`` are left out too.
     """
     calls: dict[nn.Module, list[Call]] = defaultdict(list)
-    for module, graph in _graphs(root, whole):
-        for node in graph.nodes:
+    pending, seen, hidden = [root], set(), set()
+    while pending:
+        module = pending.pop()
+        if module in seen or not any(map(whole, module.modules())):
+            continue
+        seen.add(module)
+        tracer = _Tracer(whole)
+        graph = tracer.followed(module)
+        for opaque in tracer.opaque if graph is not None else [module]:
+            if _calls_children_only(opaque):
+                pending += opaque.children()
+            else:
+                hidden |= {*opaque.modules()} - {opaque}
+        for node in graph.nodes if graph is not None else ():
             if node.op == "get_attr":
                 calls[module.get_submodule(node.target.rpartition(".")[0])].append(Call(None, None))
             elif (called := _called(module, [node])) is not None:
                 giver, taker = _called(module, node.all_input_nodes), _called(module, node.users)
                 calls[called].append(Call(giver, taker))
-    return dict(calls)
+    return {module: found for module, found in calls.items() if module not in hidden}
 
 
 def _called(module: nn.Module, nodes: Any) -> nn.Module | None:  # noqa: ANN401 (torch.fx's nodes)
@@ -44,26 +73,13 @@ def _called(module: nn.Module, nodes: Any) -> nn.Module | None:  # noqa: ANN401 
     return module.get_submodule(node.target) if node and node.op == "call_module" else None
 
 
-def _graphs(root: nn.Module, whole: IsModule) -> Iterator[tuple[nn.Module, fx.Graph]]:
-    """Yield the graph of a module, or of the largest parts of it that torch.fx can follow."""
-    pending, seen = [root], set()
-    while pending:
-        module = pending.pop()
-        if module in seen or not any(map(whole, module.modules())):
-            continue
-        seen.add(module)
-        tracer = _Tracer(whole)
-        arguments = signature(module.forward).parameters.values()
-        usual = {a.name: a.default for a in arguments if a.default is not a.empty}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of defaults that a graph does not check
-                graph = tracer.trace(module, concrete_args=usual)
-        except Exception:  # whatever a forward raises that does not get tensors
-            pending += module.children()
-        else:
-            pending += tracer.unfollowed
-            yield module, graph
+def _calls_children_only(module: nn.Module) -> bool:
+    """Return whether a module is of a known class and overrides none of its functions."""
+    for kind in type(module).__mro__:
+        if f"{kind.__module__}.{kind.__qualname__}" in _CALLS_CHILDREN_ONLY:
+            own = {n: f for n, f in vars(kind).items() if isfunction(f) and n != "__init__"}
+            return all(getattr_static(module, name) is own[name] for name in own)
+    return False
 
 
 class _Tracer(fx.Tracer):
@@ -72,7 +88,21 @@ class _Tracer(fx.Tracer):
     def __init__(self, whole: IsModule) -> None:
         super().__init__()
         self.whole = whole
-        self.unfollowed: list[nn.Module] = []
+        self.opaque: list[nn.Module] = []  # parts of which only the call is known
+
+    def followed(self, module: nn.Module) -> fx.Graph | None:
+        """Return the graph of a module with arguments at their defaults; None if it has none."""
+        if "forward" in vars(module):  # torch.fx would follow that of the class
+            return None
+        self.inside = {*module.modules()}
+        arguments = signature(module.forward).parameters.values()
+        usual = {a.name: a.default for a in arguments if a.default is not a.empty}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of defaults that a graph does not check
+                return self.trace(module, concrete_args=usual)
+        except Exception:  # whatever a forward raises that does not get tensors
+            return None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return self.whole(m) or super().is_leaf_module(m, module_qualified_name)
@@ -84,8 +114,12 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:  # noqa: ANN401
+        if m not in self.inside:  # a slice of a Sequential, made for this call
+            return forward(*args, **kwargs)
         last = next(iter(reversed(self.graph.nodes)), None)
-        depth, count = len(self.module_stack), len(self.unfollowed)
+        depth, count = len(self.module_stack), len(self.opaque)
+        if self.is_leaf_module(m, ""):
+            self.opaque.append(m)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:  # whatever a forward raises that does not get tensors
@@ -96,5 +130,5 @@ class _Tracer(fx.Tracer):
                     self.graph.erase_node(node)
             while len(self.module_stack) > depth:
                 self.module_stack.popitem()
-            self.unfollowed[count:] = [m]
+            self.opaque[count:] = [m]
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)

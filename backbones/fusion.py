@@ -18,6 +18,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 _CONVOLUTIONS: Final = (nn.modules.conv._ConvNd, nn.Linear)
 _MOST_NAMED: Final = 4  # norms in a message
+_UNSEEN: Final = "in a module that torch.fx cannot follow"
+_UNUSUAL: Final = "with hooks or a computation of its own"
 
 
 def fuse(module: AnyModule, *, other_norms: Literal["refuse", "keep"] = "refuse") -> AnyModule:
@@ -34,19 +36,26 @@ def fuse(module: AnyModule, *, other_norms: Literal["refuse", "keep"] = "refuse"
     that track statistics. Convolutions are those of any dimension, grouped, dilated, transposed
     and deformable ones, and linear layers on inputs (N, C).
 
-    What follows what is found by torch.fx, with arguments at their defaults; of a module that
-    torch.fx cannot follow, the children are followed one by one. A norm is folded only if it takes
-    the output of one convolution, nothing else takes that output, and the folded pair gives what
-    the two gave on a random input. A norm with fixed statistics that stands elsewhere, such as
-    before the first convolution of a pre-activation block, stays as it is.
+    torch.fx finds which layer follows which, with the arguments of ``module`` at their defaults. A
+    norm is folded only if it takes the output of one convolution, nothing else takes that output,
+    and the folded pair gives what the two gave on a random input. A norm with fixed statistics
+    that stands elsewhere, such as before the first convolution of a pre-activation block, stays.
+
+    A module whose forward depends on values or shapes cannot be followed, and it may call parts of
+    its children in other ways than the children do. Norms inside it are therefore refused, or
+    kept. A few classes are exceptions, because they only call their children: containers,
+    torchvision's R-CNNs, and some blocks of timm. For a module of yours that does the same, fuse
+    the children: ``net.body = fuse(net.body)``. torch.fx does not see that a forward tests the
+    type of its input, nor what hooks on ``module`` itself do.
 
     Args:
         module: Any module: a backbone, an FPN, a detector, a U-Net, a model of timm. It is not
             changed.
         other_norms: What is done about norms that cannot be folded: those that compute statistics
             of their input (instance, group and layer norms, batch norms without running
-            statistics), those with hooks or a computation of their own, and those in a module that
-            torch.fx cannot follow. ``refuse`` raises UserError, ``keep`` leaves them as they are.
+            statistics), those with hooks or a computation of their own, those with a variance and
+            an epsilon of 0, and those in a module that torch.fx cannot follow. ``refuse`` raises
+            UserError, ``keep`` leaves them as they are.
 
     Raises:
         ValueError: If ``other_norms`` is ``refuse`` and there are such norms; it names them.
@@ -73,6 +82,15 @@ def fuse(module: AnyModule, *, other_norms: Literal["refuse", "keep"] = "refuse"
         raise UserError(_refusal(faults))
     _replace(copy, left)
     return copy
+
+
+def is_fused(module: nn.Module) -> bool:
+    """Return whether norms of a module were folded by `fuse`."""
+    return any(isinstance(part, _Folded) for part in module.modules())
+
+
+class _Folded(nn.Sequential):
+    """What is left of a folded norm: the activation that it applied, or nothing."""
 
 
 def _replace(root: nn.Module, by: Mapping[nn.Module, nn.Module]) -> None:
@@ -111,20 +129,22 @@ def _folded(norm: nn.Module, calls: Mapping[nn.Module, list[Call]]) -> nn.Module
     if norm.training or not all(isinstance(each, Tensor) for each in statistics):
         return "which computes statistics of its input"
     if norm not in calls:
-        return "in a module that torch.fx cannot follow"
+        return _UNSEEN
     giver, *others = {call.giver for call in calls[norm]}
     if others or not isinstance(giver, _CONVOLUTIONS):
         return ""
+    if giver not in calls:
+        return _UNSEEN
     if any(call.taker is not norm for call in calls[giver]):
         return ""
-    return _fold(giver, norm) or "with hooks or a computation of its own"
+    return _fold(giver, norm)
 
 
-def _fold(convolution: nn.Module, norm: nn.Module) -> nn.Module | None:
-    """Fold a norm into a convolution and return what is left of the norm; None if it cannot be."""
+def _fold(convolution: nn.Module, norm: nn.Module) -> nn.Module | str:
+    """Fold a norm into a convolution and return what is left of the norm, or why it cannot be."""
     own = convolution._parameters
     if watched(convolution) or watched(norm) or own.get("weight") is None or "bias" not in own:
-        return None
+        return _UNUSUAL
     first, second = (deepcopy(m).to("cpu", torch.float64) for m in (convolution, norm))
     x = _example(first)
     with torch.no_grad():
@@ -133,9 +153,11 @@ def _fold(convolution: nn.Module, norm: nn.Module) -> nn.Module | None:
             first.weight, first.bias = map(nn.Parameter, _product(first, second))
             found = _rest(second)(first(x))
         except (RuntimeError, TypeError, ValueError):  # a class of its own, for other inputs
-            return None
+            return _UNUSUAL
+        if not all(part.isfinite().all() for part in (first.weight, first.bias, expected)):
+            return "whose scale is not finite: a variance of 0, or values that are no numbers"
         if not torch.allclose(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max())):
-            return None
+            return _UNUSUAL
         weight: Any = own["weight"]
         folded = torch.empty_like(weight).copy_(first.weight), first.bias.to(weight)
     for name, tensor in zip(("weight", "bias"), folded, strict=True):
@@ -163,10 +185,7 @@ def _product(convolution: Any, norm: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN
 
 def _rest(norm: nn.Module) -> nn.Module:
     """Return what a norm does after normalising: its children, such as timm's activations."""
-    parts = OrderedDict(norm.named_children())
-    if all(type(part) is nn.Identity for part in parts.values()):
-        return nn.Identity().eval()
-    return nn.Sequential(parts).eval()
+    return _Folded(OrderedDict(norm.named_children())).eval()
 
 
 def _example(convolution: Any) -> Tensor:  # noqa: ANN401 (of any class)

@@ -11,6 +11,7 @@ from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import FPN, BackboneWithFPN, build_backbone, fuse, list_backbones
@@ -192,10 +193,6 @@ def shared(net, x):
     return net.norm(net.first(net.norm(net.first(x))))
 
 
-def by_size(net, x):
-    return net.norm(net.first(x)) if len(x) > 1 else x
-
-
 def test_a_pair_that_is_called_twice_is_folded():
     net, x = trained(Net(shared)), torch.randn(2, 3, 4, 4)
     fused = fuse(net)
@@ -203,27 +200,126 @@ def test_a_pair_that_is_called_twice_is_folded():
     torch.testing.assert_close(fused(x), net(x))
 
 
-class Pieces(nn.Module):
-    """Depends on data, like a detector; its parts do not, but for one."""
+class Block(nn.Module):
+    """A convolution, and its norm if it is asked for."""
 
     def __init__(self):
         super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x, norm=True):
+        y = self.conv(x)
+        return self.norm(y) if norm else y
+
+
+def in_halves(net, x):
+    return net.body(x) + net.body[0](x) + net.block(x)
+
+
+def with_other_arguments(net, x):
+    return net.body(x) + net.block(x, norm=False)
+
+
+def with_a_weight(net, x):
+    return net.body(x) + F.conv2d(x, net.block.conv.weight)
+
+
+def as_they_are(net, x):
+    return net.block(net.body(x))
+
+
+class OfData(nn.Module):
+    """Depends on values, so that torch.fx cannot follow it; its parts do not."""
+
+    def __init__(self, join):
+        super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
-        self.inner = nn.ModuleList([Net(shared), Net(by_size)])
+        self.block, self.join = Block(), join
 
-    def forward(self, x, negative=None):
-        for part in self.inner:
-            x = part(self.body(x))
-        return x if negative is None and bool((x > 0).all()) else -x
+    def forward(self, x):
+        y = self.join(self, x)
+        return y if bool((x > 0).all()) else -y
 
 
-def test_parts_of_what_torch_fx_cannot_follow_are_followed():
-    net, x = trained(Pieces()), torch.randn(2, 3, 4, 4)
-    with refuses(r"norms: inner.1.norm \(BatchNorm2d, in a module that torch.fx cannot follow\);"):
+@pytest.mark.parametrize("join", [in_halves, with_other_arguments, with_a_weight, as_they_are])
+def test_the_norms_inside_what_torch_fx_cannot_follow_are_refused_or_kept(join):
+    net, x = trained(OfData(join)), torch.randn(2, 3, 4, 4)
+    why = r"\(BatchNorm2d, in a module that torch.fx cannot follow\)"
+    for whole in (net, nn.Sequential(nn.ReLU(), net)):
+        with refuses(rf"norms: [1.]*body.1 {why}, [1.]*block.norm {why}; give"):
+            fuse(whole)
+        fused = fuse(whole, other_norms="keep")
+        assert norms_in(fused) == norms_in(whole)
+        torch.testing.assert_close(fused(x), whole(x), rtol=0, atol=0)
+
+
+def test_a_part_that_is_called_from_two_sides_is_kept():
+    """The root, which torch.fx follows, takes the convolution of a block that it cannot follow."""
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = OfData(as_they_are)
+
+        def forward(self, x):
+            return self.inner.body(x) + self.inner(x)
+
+    net, x = trained(Around()), torch.randn(2, 3, 4, 4)
+    with refuses(r"inner.body.1 \(.*cannot follow\), inner.block.norm \("):
         fuse(net)
-    fused = fuse(net, other_norms="keep")
-    assert norms_in(fused) == ["inner.1.norm"]
+    torch.testing.assert_close(fuse(net, other_norms="keep")(x), net(x), rtol=0, atol=0)
+
+
+def test_a_forward_of_the_instance_is_not_that_of_the_class():
+    net, x = trained(Block()), torch.randn(2, 3, 4, 4)
+    net.forward = lambda x: net.conv(x)
+    with refuses("norms: norm .BatchNorm2d, in a module that torch.fx cannot follow"):
+        fuse(net)
+    torch.testing.assert_close(fuse(net, other_norms="keep")(x), net.conv(x))
+
+
+@pytest.mark.parametrize(("ends", "norms"), [((2, 2), []), ((2, 1), ["layers.1"])])
+def test_slices_of_a_sequence_are_followed(ends, norms):
+    """As in timm's VoVNet: a slice is a module of its own, which no other module holds."""
+
+    class Slices(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU())
+
+        def forward(self, x):
+            first, second = (self.layers[:end](x) for end in ends)
+            return self.layers[2:](first) + second
+
+    net, x = trained(Slices()), torch.randn(2, 3, 4, 4)
+    fused = fuse(net)
+    assert norms_in(fused) == norms
     torch.testing.assert_close(fused(x), net(x))
+
+
+class OwnRCNN(GeneralizedRCNN):
+    """Does more than torchvision's with a part of its backbone."""
+
+    def eager_outputs(self, losses, detections):
+        return self.backbone[0](losses), detections
+
+
+@pytest.mark.parametrize(("kind", "norms"), [(GeneralizedRCNN, []), (OwnRCNN, ["backbone.1"])])
+def test_the_children_of_a_known_class_are_followed_but_not_those_of_a_changed_one(kind, norms):
+    body = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    net = kind(body, nn.Identity(), nn.Identity(), nn.Identity()).eval()
+    assert norms_in(fuse(net, other_norms="keep")) == norms
+
+
+def test_a_scale_that_is_not_finite_is_refused_or_kept():
+    net = trained(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, eps=0)))
+    net[1].running_var[1] = 0
+    with refuses(
+        r"1 \(BatchNorm2d, whose scale is not finite: a variance of 0, or values that are"
+    ):
+        fuse(net)
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(fuse(net, other_norms="keep")(x), net(x), equal_nan=True)
 
 
 def hooked(_):

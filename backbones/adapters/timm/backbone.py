@@ -134,7 +134,7 @@ class TimmBackbone(Backbone):
         """
         for name in self._with_activation:
             kind = type(self.net.get_submodule(name))
-            fused = kind is nn.Sequential  # what `backbones.fuse` leaves of it
+            fused = issubclass(kind, nn.Sequential)  # what `backbones.fuse` leaves of it
             if not (fused or kind.__module__.startswith("timm.")):
                 raise UserError(
                     f"timm/{self.name} has batch norms that also apply the activation, and {name} "
