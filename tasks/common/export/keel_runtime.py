@@ -9,15 +9,17 @@
     maps = Model("backbone.onnx")("photo.jpg")  # by name
 
 Images are paths, Pillow's images, or arrays (H, W) or (H, W, C) as stored, in RGB; for a segmenter
-also volumes (D, H, W, C).
+also volumes (D, H, W, C). Python 3.9 or later.
 """
+
+from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from itertools import count, product
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,14 @@ Run = Callable[[Array], Sequence[Array]]  # a batch in, the outputs of the file 
 
 FORMAT: Final = 1  # of the metadata
 KEY: Final = "keel"  # of the metadata in an ONNX file
+_FORMATS: Final = ("PNG", "BMP", "DIB", "JPEG", "WEBP", "TIFF")
 _ORIENTATION: Final = 274  # the EXIF tag
+_BITS, _PHOTOMETRIC, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 338, 339  # tags of TIFF
+_COLOURS: Final = (0, 1, 2, 3, 5, 6)  # photometric interpretations: gray, RGB, palette, CMYK, YCbCr
+_DEEP: Final = ((1, 12), (1, 16), (2, 16), (2, 32), (3, 32))  # sample formats and bits
+# Shares of red, green and blue in gray, and what is added, in 1 / 2**15: libpng's and OpenCV's.
+_GRAY: Final = {"PNG": (9797, 19234, 3737, 0), "BMP": (9798, 19234, 3736, 16384)}
+_GRAY_ELSE: Final = (9798, 19235, 3735, 16384)
 _AT_ONCE: Final = 4  # windows, and slices
 
 
@@ -44,8 +53,8 @@ class Detections(NamedTuple):
 class Model:
     """An exported network; ``metadata`` is what the file says of itself.
 
-    ``threads`` is for ONNX Runtime, 0 for one per core. A file that is none of Keel's, and an image
-    of another kind than the network's, are a ValueError.
+    ``threads`` is for ONNX Runtime, 0 for one per core. ValueError if the file is no export of
+    Keel, or an image cannot be read or has another shape, type or range than the network takes.
     """
 
     metadata: Mapping[str, Any]
@@ -58,8 +67,12 @@ class Model:
         threads: int = 0,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                "keel_runtime.py needs ONNX Runtime; install it with: pip install onnxruntime"
+            ) from error
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file {str(path)!r}; expected an ONNX file of Keel.")
         options = onnxruntime.SessionOptions()
@@ -73,7 +86,7 @@ class Model:
         self._set(json.loads(stated), lambda batch: session.run(None, {name: batch}))
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any], run: Run) -> Self:
+    def of(cls, metadata: Mapping[str, Any], run: Run) -> Model:
         """Return a model that another engine runs, with the same work before and after it."""
         model = cls.__new__(cls)
         model._set(metadata, run)
@@ -107,8 +120,9 @@ class Model:
         if pixels.ndim != 3:
             raise ValueError(f"the image has the shape {pixels.shape}; expected one image.")
         seen, scale = self._eight_bits(pixels), np.ones(4, np.float32)
+        size = self._size(seen.shape[0], seen.shape[1])
         if self.metadata["preprocessing"]["where"] == "outside":
-            seen, scale = self._resized(seen)
+            seen, scale = self._resized(seen, size)
         boxes, labels, scores = self._network(seen[None])
         kept = scores >= threshold
         return Detections(boxes[kept] * scale, labels[kept], scores[kept])
@@ -142,7 +156,7 @@ class Model:
         pixels = self._pixels(image)
         volume = pixels if pixels.ndim == 4 else pixels[None]
         maps = self._network(self._prepared(volume))
-        named = zip(self.metadata["outputs"], maps, strict=True)
+        named = zip(self.metadata["outputs"], maps)
         return {name: found if pixels.ndim == 4 else found[0] for name, found in named}
 
     def _logits(self, image: str | Path | Pillow.Image | Array) -> tuple[Array, bool]:
@@ -182,7 +196,7 @@ class Model:
         tile = min(how["size"][0], sides[0]), min(how["size"][1], sides[1])
         if tile == sides:
             return self._network(images)[0]
-        rows, columns = (_spans(s, t, how["overlap"]) for s, t in zip(sides, tile, strict=True))
+        rows, columns = (_spans(s, t, how["overlap"]) for s, t in zip(sides, tile))
         weight, shares = _gaussian(*tile, how), np.zeros(sides, np.float32)
         for y, x in product(rows, columns):
             shares[y, x] += weight
@@ -191,7 +205,7 @@ class Model:
         for first in range(0, len(places), _AT_ONCE):
             batch = places[first : first + _AT_ONCE]
             (logits,) = self._network(np.stack([images[n, y, x] for n, y, x in batch]))
-            for (n, y, x), one in zip(batch, logits, strict=True):
+            for (n, y, x), one in zip(batch, logits):
                 total[n, :, y, x] += one * (weight / shares[y, x])
         return total
 
@@ -207,11 +221,10 @@ class Model:
 
     def _pixels(self, image: str | Path | Pillow.Image | Array) -> Array:
         """Return (H, W, C) or (D, H, W, C) with the channels that the network takes."""
-        if isinstance(image, str | Path):
-            with Pillow.open(image) as source:
-                pixels = self._channels(self._upright(source, str(image)))
+        if isinstance(image, (str, Path)):
+            pixels = self._read(image)
         elif isinstance(image, Pillow.Image):
-            pixels = self._channels(self._upright(image, "the image"))
+            pixels = self._channels(self._upright(image, "the image"), "", image.info)
         elif isinstance(image, np.ndarray):
             pixels = image[..., None] if image.ndim == 2 else image
         else:
@@ -232,14 +245,37 @@ class Model:
             )
         return pixels
 
+    def _read(self, path: str | Path) -> Array:
+        """Return the pixels of a file, of the libraries' conversions the ones that Keel uses."""
+        try:
+            with Pillow.open(path, formats=_FORMATS) as source:
+                kind, info = "JPEG" if source.format == "MPO" else source.format or "", source.info
+                wanted = self.metadata["image_channels"], self.metadata["reading"]["colours"]
+                if (kind, source.mode, wanted) == ("JPEG", "RGB", (1, "convert")):
+                    source.draft("L", source.size)
+                pixels = self._upright(source, str(path))
+        except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError):
+            raise
+        except Exception as error:  # damage raises anything
+            raise ValueError(
+                f"{path} cannot be decoded ({error}); expected a whole PNG, JPEG, TIFF, BMP or "
+                "WebP file. Pass the array of another one."
+            ) from error
+        return self._channels(pixels, kind, info)
+
     def _upright(self, source: Pillow.Image, name: str) -> Array:
         """Return (H, W) or (H, W, C) as stored, turned as the network's images were."""
-        exif = self.metadata["reading"]["exif"]
-        if exif == "refuse" and source.getexif().get(_ORIENTATION, 1) not in (1, None):
+        fault = _fault(source)  # before Pillow decodes it, as for the EXIF of a PNG file
+        exif, rotated = self.metadata["reading"]["exif"], source.getexif().get(_ORIENTATION)
+        if exif == "refuse" and rotated in range(2, 9):
             raise ValueError(
                 f"{name} is rotated by its EXIF orientation, and images of training were not; save "
                 "it upright."
             )
+        if exif == "ignore" and source.format == "TIFF" and rotated in range(2, 9):
+            fault = "is turned by Pillow, and images of training were not"
+        if fault:
+            raise ValueError(f"{name} {fault}; read it with another library and pass its array.")
         if exif == "apply":
             source = ImageOps.exif_transpose(source)
         if source.mode in ("LA", "La"):
@@ -249,7 +285,7 @@ class Model:
         is_number = source.mode in ("L", "RGB", "I", "F") or source.mode.startswith("I;16")
         return np.asarray(source if is_number else source.convert("RGB"))
 
-    def _channels(self, pixels: Array) -> Array:
+    def _channels(self, pixels: Array, kind: str, info: Mapping[Any, Any]) -> Array:
         """Return gray as RGB or RGB as gray, where images of training were converted so."""
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         wanted, how = self.metadata["image_channels"], self.metadata["reading"]["colours"]
@@ -259,9 +295,13 @@ class Model:
             return np.repeat(pixels, 3, axis=-1)
         if how == "equal":  # RGB becomes gray only if its channels are equal
             return pixels if (pixels != pixels[..., :1]).any() else pixels[..., :1]
-        gray = pixels.astype(np.int64) @ np.array([4899, 9617, 1868])  # OpenCV's, in 1 / 2**14
-        rounded: Array = ((gray + 8192) >> 14).astype(pixels.dtype)
-        return rounded[..., None]
+        if kind == "PNG" and not {"gamma", "srgb"}.isdisjoint(info):
+            raise ValueError(
+                "the PNG file states a gamma, by which training made it gray; save it in gray."
+            )
+        *shares, more = _GRAY.get(kind, _GRAY_ELSE)
+        gray: Array = ((pixels.astype(np.int64) @ np.array(shares) + more) >> 15).astype(np.uint8)
+        return gray[..., None]
 
     def _eight_bits(self, pixels: Array) -> NDArray[np.uint8]:
         """Return the 8 bits that a detector sees."""
@@ -278,18 +318,48 @@ class Model:
         rounded: NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
         return rounded
 
-    def _resized(self, pixels: Array) -> tuple[Array, NDArray[np.float32]]:
-        """Return a normalised image of the detector's size, and what its boxes are multiplied by.
-
-        As torchvision's ``GeneralizedRCNNTransform``.
-        """
-        how, sides = self.metadata["preprocessing"], pixels.shape[:2]
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size that torchvision's ``GeneralizedRCNNTransform`` gives an image."""
+        how, sides = self.metadata["preprocessing"], (height, width)
         factor = min(how["min_size"] / min(sides), how["max_size"] / max(sides))
-        size = int(sides[0] * factor), int(sides[1] * factor)
+        size = int(height * factor), int(width * factor)
+        if 0 in size:
+            least = next(side for side in count(1) if int(side * factor))
+            raise ValueError(
+                f"the image is {width}x{height} pixels; with a longer side of {max(sides)}, the "
+                f"shorter one has to be at least {least}, as the detector resizes images to at "
+                f"most {how['max_size']}. Cut it into parts."
+            )
+        return size
+
+    def _resized(self, pixels: Array, size: tuple[int, int]) -> tuple[Array, NDArray[np.float32]]:
+        """Return a normalised image of a size, and what its boxes are multiplied by."""
+        how, sides = self.metadata["preprocessing"], pixels.shape[:2]
         mean, std = (np.array(how[key], np.float32) for key in ("mean", "std"))
         small = _bilinear((pixels.astype(np.float32) / np.float32(255) - mean) / std, size)
         ratios: Array = np.array(sides, np.float32) / np.array(size, np.float32)
         return small, ratios[[1, 0, 1, 0]]
+
+
+def _fault(source: Pillow.Image) -> str:
+    """Return why Pillow would read a file in another way than Keel, or an empty string."""
+    pages = 1 if source.format == "MPO" else getattr(source, "n_frames", 1)
+    if pages != 1:
+        return f"has {pages} pages; expected one"
+    deep = "has colours of 16 bits, which Pillow cuts to 8"
+    if len(source.getbands()) > 1 and ";16" in str(getattr(source, "tile", "")):
+        return deep
+    if source.format != "TIFF":
+        return ""
+    tags = source.tag_v2  # type: ignore[attr-defined]
+    kind = max(tags.get(_SAMPLE_FORMAT, (1,))), max(tags.get(_BITS, (1,)))
+    if kind > (1, 8) and len(source.getbands()) > 1:
+        return deep
+    plain = kind <= (1, 8) and tags.get(_PHOTOMETRIC, 1) in _COLOURS
+    known = plain or (kind in _DEEP and tags.get(_PHOTOMETRIC, 1) == 1)
+    if known and set(tags.get(_EXTRA_SAMPLES, ())) <= {2}:  # alpha that is not multiplied
+        return ""
+    return "is a kind of TIFF file that Pillow reads in another way than Keel"
 
 
 def _bilinear(image: Array, size: tuple[int, int]) -> Array:
