@@ -1,6 +1,5 @@
 """Regions of an image with their features, as vision-language models read them."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -160,11 +159,29 @@ def read_regions(path: str | PathLike[str]) -> Regions:
             arrays = {name: content[name] for name in content.files}
         if (layout := int(arrays["layout"])) != _LAYOUT:
             fault = f"{file} has layout {layout}, and this version of Keel reads {_LAYOUT}."
-        regions = Regions.from_arrays(arrays)
-        rows = (getattr(regions, name) for name in _ROWS)
-        shapes = {(array.shape[0], array.ndim) for array in rows}
-    except (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile):
+        whole = layout == _LAYOUT and _is_whole(arrays)
+    except Exception:  # zipfile, zlib and NumPy raise a dozen kinds of errors on damaged files
         raise UserError(fault) from None
-    if layout != _LAYOUT or shapes != {(len(regions), 1), (len(regions), 2)}:
+    if not whole:
         raise UserError(fault)
-    return regions
+    return Regions.from_arrays(arrays)
+
+
+def _is_whole(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Return whether the arrays have the types and shapes of docs/regions.md."""
+    labels, (count,), (classes,) = arrays["labels"], arrays["scores"].shape, arrays["classes"].shape
+    expected: dict[str, tuple[type, tuple[int, ...]]] = {
+        "boxes": (np.float32, (count, 4)),
+        "features": (np.float32, (count, arrays["features"].shape[-1])),
+        "probabilities": (np.float32, (count, classes + 1)),
+        "scores": (np.float32, (count,)),
+        "labels": (np.int64, (count,)),
+        "spatial": (np.float32, (count, 5)),
+        "classes": (np.str_, (classes,)),
+        "image": (np.str_, ()),
+        "image_size": (np.int64, (2,)),
+    }
+    return bool(((labels >= 1) & (labels <= classes)).all()) and all(
+        np.issubdtype(arrays[name].dtype, type_) and arrays[name].shape == shape
+        for name, (type_, shape) in expected.items()
+    )

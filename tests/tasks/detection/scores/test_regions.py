@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import box_iou
 
+from backbones.errors import UserError
 from tasks.detection import Regions, read_regions
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.faster_rcnn import build_detector
@@ -227,6 +228,63 @@ def test_another_file_is_refused(tmp_path, write, message):
         read_regions(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="file of regions"):
         read_regions(tmp_path / "b.npz")
+
+
+def two_regions():
+    """The arrays of a file."""
+    random = np.random.default_rng(0)
+    width = {"boxes": 4, "features": 8, "probabilities": 3, "spatial": 5}
+    rows = {name: random.random((2, columns), np.float32) for name, columns in width.items()}
+    rows |= {"scores": np.array([0.9, 0.5], np.float32), "labels": np.array([2, 1])}
+    regions = Regions(**rows, classes=("cat", "dog"), image="a.png", height=40, width=60)
+    return regions.to_arrays()
+
+
+def test_damage_anywhere_is_found(tmp_path):
+    path, arrays = tmp_path / "a.npz", two_regions()
+    np.savez_compressed(path, **arrays)
+    whole, refused = path.read_bytes(), 0
+    places = range(0, len(whole), 19)
+    for place in places:
+        for change in (0xFF, 0x09):  # 9 turns deflated members into a kind that is not supported
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ change]) + whole[place + 1 :])
+            try:
+                found = read_regions(path).to_arrays()
+            except UserError:
+                refused += 1
+            else:  # a byte that nobody needs, such as a date
+                assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    assert refused > len(places)
+
+
+OTHER = {
+    "boxes": lambda boxes: boxes[:, :3],
+    "spatial": lambda spatial: spatial[:, :4],
+    "probabilities": lambda probabilities: probabilities[:, :2],
+    "features": lambda features: features[..., None],
+    "scores": lambda scores: scores.astype(np.float64),
+    "labels": lambda labels: labels.astype(str),
+    "classes": lambda classes: classes[0],
+    "image_size": lambda size: np.append(size, 3),
+    "image": lambda _: np.array(3),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_an_array_of_another_width_or_type_is_refused(tmp_path, name):
+    path, arrays = tmp_path / "a.npz", two_regions()
+    np.savez(path, **arrays)
+    assert len(read_regions(path)) == 2
+    np.savez(path, **arrays | {name: OTHER[name](arrays[name])})
+    with refuses("is damaged, or no file of regions"):
+        read_regions(path)
+
+
+def test_a_label_without_a_class_is_refused(tmp_path):
+    for label in (0, 3):
+        np.savez(tmp_path / "a.npz", **two_regions() | {"labels": np.array([1, label])})
+        with refuses("is damaged, or no file of regions"):
+            read_regions(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
