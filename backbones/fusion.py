@@ -16,6 +16,9 @@ from backbones.layers.hooks import watched
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
+FUSED: Final = "keel_fused"
+"""The key by which a checkpoint says that `fuse` has returned its network."""
+
 _CONVOLUTIONS: Final = (nn.modules.conv._ConvNd, nn.Linear)
 _MOST_NAMED: Final = 4  # norms in a message
 _UNSEEN: Final = "in a module that torch.fx cannot follow"
@@ -87,6 +90,14 @@ def fuse(module: AnyModule, *, other_norms: Literal["refuse", "keep"] = "refuse"
 def is_fused(module: nn.Module) -> bool:
     """Return whether norms of a module were folded by `fuse`."""
     return any(isinstance(part, _Folded) for part in module.modules())
+
+
+def fused_error(what: str) -> UserError:
+    """Return the error for a fused network or file, ``what``, that is to be trained or shared."""
+    return UserError(
+        f"{what} is fused: its norms are part of its convolutions, so that it can only be run. Use "
+        "the checkpoint that it was made of."
+    )
 
 
 class _Folded(nn.Sequential):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backbones.errors import UserError
+from backbones.fusion import fused_error, is_fused
 from backbones.interface import Backbone
 from backbones.lineage import lineage_text
 from backbones.options import BackboneOptions
@@ -49,8 +50,11 @@ def save_pretrained(backbone: Backbone, folder: str | PathLike[str]) -> Path:
     `build_backbone`, read it; so does ``backbone.weights=<folder>`` of a run.
 
     Raises:
-        UserError: If ``build_backbone`` did not make the backbone, or the folder holds other files.
+        UserError: If ``build_backbone`` did not make the backbone, if `fuse` has changed it, or if
+            the folder holds other files.
     """
+    if is_fused(backbone):
+        raise fused_error(f"this {type(backbone).__name__}")
     if not backbone.registered_name:
         raise UserError(
             f"this {type(backbone).__name__} does not know the name it was built by; expected a "

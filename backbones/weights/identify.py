@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backbones.choose import choose
 from backbones.errors import UserError
+from backbones.fusion import FUSED, fused_error
 from backbones.options import Conventions
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.locate import HUB_NAMES, Source, locate
@@ -68,6 +69,8 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
     source = locate(weights, name=name)
     _refuse_part(source.path)
     checkpoint = read_checkpoint(source.path)
+    if checkpoint.get(FUSED):
+        raise fused_error(str(source.path))
     others: dict[str, Any] = {**checkpoint, **read_metadata(source.path)}
     try:
         wrapper, tensors = unwrap(checkpoint)

@@ -4,12 +4,14 @@ Where it may be stopped is tested with ``tasks.common``; here, that nothing of a
 """
 
 import os
+import re
 import signal
 import time
 from dataclasses import replace
 
 import pytest
 
+from backbones import build_backbone, save_pretrained
 from tests.scripts.conftest import finished, rows, started, stop_at
 from tests.training import differences
 
@@ -48,7 +50,10 @@ def check_same(whole, first, second):
     ("name", "batch", "damaged"), [("detection", 10, False), ("segmentation", 4, True)]
 )
 def test_a_stopped_run_goes_on(drawing, name, batch, damaged, tmp_path, monkeypatch, capsys):
-    """Exactly, after SIGTERM in the second epoch, in the middle of an accumulation."""
+    """Exactly, after SIGTERM in the second epoch, in the middle of an accumulation.
+
+    The lineage is that of the checkpoint, whatever weights the second command names.
+    """
     task, first = drawing[name], tmp_path / "a"
     whole = task.train(tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -62,9 +67,15 @@ def test_a_stopped_run_goes_on(drawing, name, batch, damaged, tmp_path, monkeypa
     if damaged:  # then from the end of the first epoch
         last.write_bytes(last.read_bytes()[:-100])
     monkeypatch.setenv("COLUMNS", "300")  # no line is broken
-    second = task.train(tmp_path / "b", f"resume={first}")
+    weights = save_pretrained(build_backbone("tiny"), tmp_path / "weights")
+    more = [f"backbone.weights={weights}"] * (name == "detection")
+    second = task.train(tmp_path / "b", f"resume={first}", *more)
     start = last.with_name("previous.ckpt, because last.ckpt is damaged") if damaged else last
-    assert f"{start} " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{start} " in printed
+    assert re.search(
+        rf"lineage +random initialisation -> {name} on data \(.*\) \(this run\)", printed
+    )
     assert check_same(whole, first, second) == damaged  # a row per step
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbones import BackboneOptions, from_pretrained
+from backbones import BackboneOptions, from_pretrained, fuse, save_pretrained
+from backbones.fusion import FUSED
 from backbones.lineage import Step
 from backbones.registry import BUILDERS
 from backbones.weights import hub
@@ -201,6 +202,29 @@ def test_a_folder_whose_config_was_changed_is_refused(run, tmp_path):
         load_detector(folder)
     (folder / "config.json").unlink()
     assert load_detector(folder, device="cpu").classes == ("cat", "dog")
+
+
+def test_fused_networks_are_neither_shared_nor_trained(run, tmp_path):
+    model = load_detector(run, device="cpu")
+    state = fuse(model.network).state_dict()
+    path = tmp_path / "fused.ckpt"
+    content = {"keel": model.card.to_dict(), FUSED: True}
+    torch.save(content | {"state_dict": {f"network.{k}": v for k, v in state.items()}}, path)
+    fused = load_detector(path, device="cpu", precision="32")
+    assert len(fused(picture())) == len(model(picture()))
+    message = (
+        r"fused\.ckpt is fused: its norms are part of its convolutions, so that it can only be"
+    )
+    for share in (fused.save_pretrained, fused.save_backbone):
+        with refuses(message):
+            share(tmp_path / "shared")
+    with refuses(r"this ResNet is fused: .* Use the checkpoint that it was made of"):
+        save_pretrained(fused.backbone, tmp_path / "shared")
+    with refuses(message):
+        read_start(str(path), DetectorCard, BackboneChoice(name="tiny"))
+    with refuses(message):
+        segmenter(path)
+    assert not (tmp_path / "shared").exists()
 
 
 def test_a_detector_without_c5_hands_on_what_it_has(tmp_path):

@@ -10,12 +10,12 @@ import torch
 
 from backbones import fuse
 from backbones.errors import UserError
+from backbones.fusion import FUSED
 from backbones.lineage import lineage_text
 from tasks.common.export.accept import accepted, compared_on
 from tasks.common.export.keel_runtime import Model, Run
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.subject import Graph, Request, Subject
-from tasks.common.resume.card import FUSED
 from tasks.common.share.backbone import lineage_from
 from tasks.common.share.backbone import write_backbone as write_safetensors
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from backbones import Backbone, BackboneOptions, Conventions, build_backbone, fuse
 from backbones.errors import UserError
+from backbones.fusion import FUSED, fused_error
 from backbones.lineage import Lineage, lineage_of
 from backbones.weights.locate import locate
 from backbones.weights.write import WEIGHTS
@@ -17,8 +18,6 @@ from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.resume.trained_file import read_trained
-
-FUSED: Final = "keel_fused"  # in a checkpoint whose network `backbones.fuse` has returned
 
 _FORMAT: Final = 1
 _ONLY_IN_TRAINING: Final = ("out_features", "drop_path", "init")
@@ -220,6 +219,14 @@ def read_card(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
             f"{path} describes its {names.noun} in a way that this version of Keel does not know "
             f"({error}); use the version that wrote it."
         ) from error
+
+
+def read_trainable(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
+    """Return a checkpoint that training can begin with or go on from, and its card."""
+    checkpoint, card = read_card(path, kind)
+    if checkpoint.get(FUSED):
+        raise fused_error(str(path))
+    return checkpoint, card
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,13 +1,13 @@
 """When a run may go on from a checkpoint: if nothing has changed that its losses depend on."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from backbones.errors import UserError
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.resume.card import NetworkCard, plain, read_card
+from tasks.common.resume.card import CardT, plain, read_trainable
 
 # The data's digests depend on how it was read.
 _NOT_COMPARED: Final = ("provenance", "lineage", "one_based", "exif", "reading")
@@ -15,18 +15,19 @@ _NOT_COMPARED: Final = ("provenance", "lineage", "one_based", "exif", "reading")
 
 def check_resume(
     path: Path,
-    card: NetworkCard,
+    card: CardT,
     *,
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
-) -> None:
-    """Raise unless a checkpoint is of the same run as the one that is to go on from it.
+) -> CardT:
+    """Return the card of a run that goes on from a checkpoint; raise if that is of another run.
 
-    Where the first weights came from may differ, what they expect of an image may not. ``defaults``
-    are for the task's options that a checkpoint of an earlier version does not name.
+    Where the first weights came from may differ: provenance and lineage are those of the checkpoint
+    then. What the weights expect of an image may not. ``defaults`` are for the task's options that
+    a checkpoint of an earlier version does not name.
     """
     now = card.to_dict()
-    checkpoint, trained = read_card(path, type(card))
+    checkpoint, trained = read_trainable(path, type(card))
     saved = trained.to_dict()
     before = plain(checkpoint.get("keel_run", {}))
     pairs = [(key, now[key], saved[key]) for key in now if key not in _NOT_COMPARED]
@@ -52,6 +53,7 @@ def check_resume(
             f"{f' of {most}' if steps == most else ''}: nothing is left to train. "
             "Score it with scripts/evaluate.py, or start a new run with init_from set to it."
         )
+    return replace(card, provenance=trained.provenance, lineage=trained.lineage)
 
 
 def _completed(saved: Any, now: Any, defaults: Mapping[str, Any]) -> Any:  # noqa: ANN401 (JSON values)

@@ -16,7 +16,7 @@ from backbones.lineage import read_from
 from tasks.common.options.decision import Decision
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.recipe.build import build_chosen
-from tasks.common.resume.card import CardT, find_checkpoint, network_state, read_card, task_of
+from tasks.common.resume.card import CardT, find_checkpoint, network_state, read_trainable, task_of
 from tasks.common.resume.checkpoints import BEST, LAST
 
 _BATCH_NORMS: Final = {"batch", "frozen_batch", "sync_batch"}  # of one scale, shift and statistics
@@ -92,7 +92,7 @@ def read_start(
             f"init_from={wanted} brings the weights of the whole network and what they expect of "
             f"an image, and so does {' and '.join(given)}; leave one of them out."
         )
-    checkpoint, card = read_card(path, kind)
+    checkpoint, card = read_trainable(path, kind)
     return Start(path=path, card=card, state=network_state(checkpoint))
 
 

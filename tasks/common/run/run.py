@@ -53,11 +53,12 @@ def run_task(cfg: DictConfig, task: Task[PartsT], clock: Clock | None = None) ->
     is_auto = cfg.recipe.batch_size == "auto"
     batch_size = settle_batch_size(cfg, task.assemble)
     parts = task.assemble(cfg)
-    facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {})}
+    resume, resumed = _resumed(cfg, parts, task)
+    facts = {**task.facts(parts), **({"batch size": str(batch_size)} if is_auto else {}), **resumed}
     if only:
         return audit_only(parts, title=task.title, facts=facts, folder=folder)
     ending = Ending()
-    outcome = _carry_out(cfg, parts, task, ending, facts=facts, folder=folder, clock=clock)
+    outcome = _carry_out(cfg, parts, task, ending, resume, facts=facts, folder=folder, clock=clock)
     if outcome.is_first:
         _report(outcome, parts, task, ending, clock)
     if ending.faults:
@@ -70,13 +71,13 @@ def _carry_out(
     parts: PartsT,
     task: Task[PartsT],
     ending: Ending,
+    resume: Path | None,
     *,
     facts: Mapping[str, str],
     folder: Path,
     clock: Clock,
 ) -> Outcome:
     """Train, choose the best checkpoint, test it, and write what every run folder holds."""
-    resume, resumed = _resumed(cfg, parts, task)
     audit, callbacks = run_callbacks(parts, folder)
     setup = parts.setup
     trainer, best, last = build_trainer(
@@ -90,7 +91,7 @@ def _carry_out(
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
-        print_facts(task.title, {**facts, **resumed, "run folder": str(folder)})
+        print_facts(task.title, {**facts, "run folder": str(folder)})
     if setup.options.compile:
         parts.backbone.compile()
     with _curves_on_error(folder, task, is_first=trainer.is_global_zero):
@@ -124,12 +125,17 @@ def _curves_on_error(folder: Path, task: Task[PartsT], *, is_first: bool) -> Ite
 def _resumed(
     cfg: DictConfig, parts: PartsT, task: Task[PartsT]
 ) -> tuple[Path | None, dict[str, str]]:
-    """Return the checkpoint to go on from, which must fit the run, and the banner's line on it."""
+    """Return the checkpoint to go on from, which must fit the run, and the banner's line on it.
+
+    The run takes over what the checkpoint says of the backbone's first weights.
+    """
     if cfg.resume is None:
         return None, {}
     checkpoint, fact = find_start(Path(cfg.resume), runs=task.card.NAMES.runs)
     module = parts.module
-    check_resume(checkpoint, module.card, settings=module.settings, defaults=task.defaults)
+    module.card = check_resume(
+        checkpoint, module.card, settings=module.settings, defaults=task.defaults
+    )
     return checkpoint, {"resumed from": fact}
 
 

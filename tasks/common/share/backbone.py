@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from backbones import Backbone
+from backbones.fusion import fused_error, is_fused
 from backbones.lineage import Lineage, lineage_text, read_from
 from backbones.weights.write import backbone_card, write_weights
 from tasks.common.files.atomic import replacing
@@ -23,8 +24,10 @@ def write_backbone(
 
     Its metadata state how it is built, what it expects of an image and its lineage, to which the
     hash of ``checkpoint``, the file of the network, belongs. ``backbone.weights=<path>`` of either
-    task and ``build_backbone(name, weights=path)`` take it.
+    task and ``build_backbone(name, weights=path)`` take it. A fused backbone is a UserError.
     """
+    if is_fused(backbone):
+        raise fused_error(f"the backbone of {checkpoint or 'this network'}")
     lineage = lineage_from(card, checkpoint)
     stated = backbone_card(
         card.backbone,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from torch import nn
 
+from backbones.fusion import fused_error, is_fused
 from backbones.lineage import lineage_text
 from backbones.weights.write import write_folder
 from tasks.common.files.text import read_json
@@ -29,9 +30,11 @@ def save_network(
 
     Recipe, scores and audit come from ``checkpoint``, the file of the network, and from
     ``metrics.json`` of its run where that is beside it. Paths of the machine are left out. The
-    folder appears whole or not at all; one that holds anything else is a UserError.
-    ``usage`` is the Python that loads it, for the model card.
+    folder appears whole or not at all; one that holds anything else is a UserError, and so is a
+    fused network. ``usage`` is the Python that loads it, for the model card.
     """
+    if is_fused(network):
+        raise fused_error(str(checkpoint or f"this {card.NAMES.noun}"))
     lineage = lineage_from(card, checkpoint)
     shared = replace(card, lineage=lineage, provenance=lineage_text(lineage))
     known = _known(checkpoint)

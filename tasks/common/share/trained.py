@@ -47,7 +47,8 @@ class TrainedNetwork(Generic[CardT]):
         That is ``model.safetensors`` with everything that loading needs, ``config.json`` with the
         same to read, and ``README.md`` with data, lineage, recipe, scores and audit, in which you
         add the licence. Nothing is pickled, paths of this machine are left out, and the folder
-        appears whole or not at all. A folder with other files, or an edited README, is a UserError.
+        appears whole or not at all. A fused network, a folder with other files and an edited README
+        are UserErrors.
         """
         network, card, place = self.network, self.card, Path(folder)
         return save_network(network, card, place, checkpoint=self.checkpoint, usage=self.USAGE)

@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from backbones import BackboneOptions, Conventions
+from backbones.fusion import FUSED
+from backbones.lineage import Step
 from tasks.common.resume.continuation import check_resume
+from tests.backbones.errors import refuses
 from tests.tasks.common.fakes import CARD, save
 
 
@@ -23,7 +27,21 @@ def test_the_same_run_may_go_on(path):
     """Where the first weights came from may differ; lists and tuples are the same."""
     for card in (CARD, replace(CARD, provenance="weights from x.pth")):
         for split in (("2*",), ["2*"]):
-            check_resume(path, card, settings=settings(split={"val": split}))
+            found = check_resume(path, card, settings=settings(split={"val": split}))
+            assert found == CARD
+
+
+def test_the_lineage_is_that_of_the_checkpoint(tmp_path):
+    before = replace(CARD, provenance="weights from a.pth", lineage=(Step(source="a.pth"),))
+    now = replace(CARD, provenance="weights from b.pth", lineage=(Step(source="b.pth"),))
+    path = save(tmp_path / "last.ckpt", before, settings=settings())
+    assert check_resume(path, now, settings=settings()) == before
+
+
+def test_a_fused_network_is_not_trained(path):
+    torch.save(torch.load(path, weights_only=True) | {FUSED: True}, path)
+    with refuses(r"last\.ckpt is fused: its norms are part .* Use the checkpoint that it was made"):
+        check_resume(path, CARD, settings=settings())
 
 
 @pytest.mark.parametrize(
