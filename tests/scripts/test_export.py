@@ -151,7 +151,7 @@ def test_metadata_are_beside_the_file_and_in_it(trained, det_file):
     assert beside["opset"] == 17
     assert beside["comparison"]["unmatched"] == 0
     assert "3 of the run's validation split" in beside["comparison"]["images of"]
-    assert sorted(beside["files"]) == ["detector.onnx"]
+    assert sorted(beside["files"]) == ["detector.onnx", "keel_runtime.py"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,9 @@ def test_a_file_that_differs_is_not_left_behind(segmented, tmp_path, monkeypatch
         return changed
 
     monkeypatch.setattr(onnx_file, "fuse", other)
-    with pytest.raises(SystemExit, match=r"segmenter.onnx does not find .*probabilities differ by"):
+    with pytest.raises(
+        SystemExit, match=r"segmenter.onnx was not shown to find .*probabilities differ by"
+    ):
         exported(segmented[0], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -211,7 +213,21 @@ def test_a_run_without_its_data_is_compared_on_generated_images(segmented, tmp_p
         exported(tmp_path / "best.ckpt", tmp_path, "--overwrite", kind="onnx_int8")
 
 
-def test_wrong_options_are_answered_at_once(monkeypatch):
+@pytest.mark.slow
+def test_an_export_takes_the_place_of_an_earlier_one_whole(segmented, tmp_path):
+    """A file of a format that metadata.json no longer describes would be taken for it."""
+    folder = exported(segmented[0], tmp_path, "--images=1", kind="onnx")
+    (folder / "own.txt").write_text("kept")
+    exported(segmented[0], tmp_path, "--overwrite", kind="backbone")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"backbone.safetensors", "metadata.json", "own.txt"}
+    (tmp_path / "here").mkdir()
+    line = [segmented[0], "--format=backbone", "--output=."]
+    in_process("export.py", line, tmp_path / "here")
+    assert (tmp_path / "here" / "metadata.json").is_file()
+
+
+def test_wrong_options_are_refused_before_torch_is_imported(monkeypatch):
     given = dict.fromkeys(("preprocessing", "images", "calibration", "seed", "precision"))
     with refuses("unknown format 'onxx'; did you mean 'onnx'"):
         check_format("onxx", Namespace(**given))

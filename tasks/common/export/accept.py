@@ -21,24 +21,33 @@ class Compared:
     source: str
 
 
-def compared_on(subject: Subject, request: Request) -> Compared:
+def compared_on(subject: Subject, request: Request, *, least: int = 1) -> Compared:
     """Return images of the run's validation split and parts of them, which have other sizes.
 
-    Where the run's data cannot be reached they are generated.
+    Where the run's data cannot be reached, or no side has ``least`` pixels, they are generated.
     """
     channels = int(subject.facts(place="inside")["image_channels"])
-    real = subject.images("val", request.images, seed=request.seed)
+    held = subject.images("val", request.images, seed=request.seed)
+    real = [image for image in held if _least_side(image) >= least]
     empty = 1 if subject.tries_empty else 0
     if real:
         parts = [
-            _part(image, share) for image, share in zip(real, (0.71, 0.53, 0.87), strict=False)
+            part
+            for image, share in zip(real, (0.71, 0.53, 0.87), strict=False)
+            if _least_side(part := _part(image, share)) >= least
         ]
         source = f"{len(real)} of the run's validation split, {len(parts)} parts of them"
         source += ", 1 empty" * empty
         return Compared(arrays=[*real, *parts, *[np.zeros_like(real[0])] * empty], source=source)
     made = generated(_SIZES, channels=channels, seed=request.seed)
-    source = f"generated, because {subject.data_note}"
-    return Compared(arrays=[*made, *[np.zeros_like(made[0])] * empty], source=source)
+    why = f"the run's are below {least} pixels" if held else subject.data_note
+    return Compared(
+        arrays=[*made, *[np.zeros_like(made[0])] * empty], source=f"generated, because {why}"
+    )
+
+
+def _least_side(image: Image) -> int:
+    return min(image.shape[-3:-1])
 
 
 def _part(image: Image, share: float) -> Image:
@@ -52,7 +61,7 @@ def accepted(agreement: Agreement, images: Compared, *, name: str) -> str:
     """Return a line of the figures; raise UserError if the file and the network differ."""
     if agreement.faults:
         raise UserError(
-            f"{name} does not find what the network finds and was not kept: "
+            f"{name} was not shown to find what the network finds, and was not kept: "
             f"{'; '.join(agreement.faults)}. Compared on images ({images.source}): {agreement}."
         )
     return f"{name} agrees with the network on images ({images.source}): {agreement}"

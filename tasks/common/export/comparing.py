@@ -1,6 +1,6 @@
 """Whether two runs of one network find the same: detections matched, masks pixel by pixel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from tasks.common.export.keel_runtime import Detections
 LEAST_IOU: Final = 0.99
 MOST_SCORE: Final = 1e-3  # difference of scores, and of probabilities
 MOST_ALONE: Final = 0.002  # share of detections without an equal: rounding decides a suppression
+MOST_AT_LIMIT: Final = 0.05  # share of detections that may be left out at the lowest score kept
 LEAST_PIXELS: Final = 0.999  # share of equal pixels
 
 _Boxes = NDArray[np.float32]
@@ -40,11 +41,14 @@ def compare_detections(
     Two match if their label is the same, their IoU at least `LEAST_IOU` and their scores at most
     `MOST_SCORE` apart. Where one side alone has a detection whose score is that near to the lowest
     that is kept (the ``threshold``, or the last of ``most``), rounding decides whether it is there:
-    it is counted, and no fault; nor are `MOST_ALONE` of all of them, of both sides.
+    it is counted, and no fault up to `MOST_AT_LIMIT` of all, or one of each side; nor are
+    `MOST_ALONE` of all, of both sides. Images in which nothing is found compare nothing.
     """
     names = ("detections", "matched", "at the limit", "unmatched")
     total = dict.fromkeys(names, 0)
-    lowest, largest, images = 1.0, 0.0, 0
+    overlaps: list[float] = []
+    scores: list[float] = []
+    images = 0
     for eager, exported in pairs:
         images += 1
         found = match(eager, exported)
@@ -58,18 +62,39 @@ def compare_detections(
             total["at the limit"] += near
             total["unmatched"] += len(alone) - near
         for i, j in found:
-            overlap = box_iou(eager.boxes[i : i + 1], exported.boxes[j : j + 1])
-            lowest = min(lowest, float(overlap[0, 0]))
-            largest = max(largest, float(abs(eager.scores[i] - exported.scores[j])))
+            overlaps.append(float(box_iou(eager.boxes[i : i + 1], exported.boxes[j : j + 1])[0, 0]))
+            scores.append(float(abs(eager.scores[i] - exported.scores[j])))
     figures = {
         "images": images,
         **total,
-        "lowest IoU": lowest,
-        "largest difference of scores": largest,
+        "lowest IoU": min(overlaps, default=None),
+        "largest difference of scores": max(scores, default=None),
     }
-    fault = f"{total['unmatched']} detections have no equal (IoU {LEAST_IOU}, scores {MOST_SCORE})"
-    few = total["unmatched"] <= 2 * MOST_ALONE * total["detections"]
-    return Agreement(figures=figures, faults=() if few else (fault,))
+    return Agreement(
+        figures=figures,
+        faults=tuple(
+            _faults(
+                detections=total["detections"],
+                at_the_limit=total["at the limit"],
+                unmatched=total["unmatched"],
+            )
+        ),
+    )
+
+
+def _faults(*, detections: int, at_the_limit: int, unmatched: int) -> Iterator[str]:
+    if not detections:
+        yield (
+            "the network finds nothing in these images, so that nothing was compared; train it "
+            "longer, or with a lower model.score_threshold"
+        )
+    if unmatched > 2 * MOST_ALONE * detections:
+        yield f"{unmatched} detections have no equal (IoU {LEAST_IOU}, scores {MOST_SCORE})"
+    if at_the_limit > max(2, 2 * MOST_AT_LIMIT * detections):
+        yield (
+            f"{at_the_limit} of the detections of both sides, more than {MOST_AT_LIMIT:.0%}, have "
+            f"no equal and a score at the lowest that is kept"
+        )
 
 
 def match(one: Detections, other: Detections) -> list[tuple[int, int]]:

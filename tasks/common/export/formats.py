@@ -23,6 +23,7 @@ class Format:
     packages: tuple[str, ...] = ()  # that it needs, beside Keel's own
     extra: str = "export"  # of ``pip install "keel-backbones[...]"``, which brings them
     options: tuple[str, ...] = ()  # of the command line that not all formats have
+    runtime: bool = False  # whether keel_runtime.py, which runs it, lies beside it
 
 
 _GRAPH: Final = ("preprocessing", "images")
@@ -44,18 +45,21 @@ FORMATS: Final[Mapping[str, Format]] = {
         write=f"{_ROOM}.onnx_file:write",
         packages=_ONNX,
         options=_GRAPH,
+        runtime=True,
     ),
     "onnx_int8": Format(
         what="ONNX with 8-bit convolutions, calibrated on images of the training data",
         write=f"{_ROOM}.int8:write",
         packages=_ONNX,
         options=(*_GRAPH, "calibration", "seed"),
+        runtime=True,
     ),
     "onnx_backbone": Format(
         what="the backbone alone as ONNX: feature maps, a detector's those of its pyramid",
         write=f"{_ROOM}.maps_file:write",
         packages=_ONNX,
         options=("images",),
+        runtime=True,
     ),
     "openvino": Format(
         what="OpenVINO's .xml and .bin, made of the ONNX file",
@@ -69,6 +73,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         write=f"{_ROOM}.engines:write_tensorrt",
         packages=_ONNX,
         options=(*_GRAPH, "precision"),
+        runtime=True,
     ),
     "backbone": Format(
         what="the backbone's weights alone, for the other task or another program",

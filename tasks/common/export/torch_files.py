@@ -57,10 +57,9 @@ def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator
         torch.export.save(_exported(graph, subject.noun), path)
         program = torch.export.load(path).module()
     metadata = describe(subject, request, graph, place=place, own={"sides": _sides(graph)})
-    images = compared_on(subject, request)
     # Smaller ones are padded further than the network does, which group norms see.
-    large = [image for image in images.arrays if min(image.shape[-3:-1]) > graph.multiple]
-    agreement = subject.compare(Model.of(metadata, _padded_run(program, graph)), large)
+    images = compared_on(subject, request, least=graph.multiple + 1)
+    agreement = subject.compare(Model.of(metadata, _padded_run(program, graph)), images.arrays)
     yield accepted(agreement, images, name=path.name)
     comparison = {"images of": images.source, **agreement.figures}
     write_metadata(folder, {**metadata, "comparison": comparison})

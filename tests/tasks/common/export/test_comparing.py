@@ -53,8 +53,28 @@ def test_alone_at_the_lowest_score_that_is_kept_is_no_fault(score, most, limit, 
     assert (figures["at the limit"], figures["unmatched"]) == (limit, unmatched)
 
 
-def test_nothing_found_on_either_side_agrees():
-    assert compare_detections([(found(), found())], threshold=0.05, most=100).faults == ()
+def many(count, *, left, score=0.999):
+    """Detections in a row, far apart, of nearly one score."""
+    return found(*((left + 20 * k, 0, left + 20 * k + 10, 10, 1, score) for k in range(count)))
+
+
+def test_images_in_which_nothing_is_found_compare_nothing():
+    agreement = compare_detections([(found(), found())], threshold=0.05, most=100)
+    assert "nothing was compared" in agreement.faults[0]
+    assert agreement.figures["lowest IoU"] is None
+    pairs = [(found(ONE), found(ONE)), (found(), found())]
+    assert compare_detections(pairs, threshold=0.05, most=100).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("exported", "threshold"),
+    [(many(100, left=10), 0.05), (found(), 0.9985), (many(100, left=0, score=0.2), 0.05)],
+)
+def test_not_all_are_left_out_at_the_limit(exported, threshold):
+    """Every score is at the lowest that is kept, and no box has an equal."""
+    pair = many(100, left=0), exported
+    assert compare_detections([pair], threshold=threshold, most=100).faults
+    assert compare_detections([pair[:1] * 2], threshold=threshold, most=100).faults == ()
 
 
 def test_masks_by_hand():
