@@ -61,7 +61,9 @@ class ExportedSegmenter(Subject):
             return f"input.normalisation={inputs.normalisation} scales the numbers of each image"
         if inputs.neighbours:
             return f"input.neighbours={inputs.neighbours} joins slices of a volume"
-        kinds = {facts.dtype for facts in splits.val.facts} if splits else {"uint8"}
+        # Unknown without the run's data; the file then refuses images of other types.
+        parts = splits.by_name().values() if splits else ()
+        kinds = {facts.dtype for part in parts for facts in part.facts} or {"uint8"}
         return (
             "" if kinds == {"uint8"} else f"images have numbers of type {', '.join(sorted(kinds))}"
         )

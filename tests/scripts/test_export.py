@@ -15,12 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from tasks.common.export import onnx_file
+from backbones import build_backbone
+from tasks.common.export import int8, onnx_file
 from tasks.common.export.comparing import compare_detections, compare_masks
 from tasks.common.export.formats import check_format
 from tasks.common.export.keel_runtime import Detections, Model
 from tasks.detection.export import ExportedDetector
 from tasks.detection.scores.trained import load_detector
+from tasks.segmentation.export import ExportedSegmenter
 from tasks.segmentation.scores.trained import load_segmenter
 from tests.backbones.errors import refuses
 from tests.scripts.conftest import ROOT, in_process, read_json
@@ -283,6 +285,21 @@ def test_images_get_the_size_that_torchvision_gives_them(trained, tmp_path):
         assert tuple(sides) == resized.shape[1:], (height, width)
 
 
+def test_deformable_convolutions_are_refused_by_name(tmp_path):
+    graph = onnx_file.Graph(
+        module=build_backbone("resnet18", deformable=["c4"]),
+        example=torch.zeros(1, 3, 8, 8),
+        layout="NCHW",
+        outputs=("y",),
+        free=(),
+        multiple=1,
+        network="",
+        last="",
+    )
+    with refuses("deformable convolutions, and ONNX has none"):
+        onnx_file.trace(graph, tmp_path / "x.onnx")
+
+
 def test_small_sigmoids_keep_their_order(tmp_path):
     """ONNX Runtime's own are equal below -18, and proposals are sorted by them."""
     x = torch.linspace(-40, 5, 50)[None]
@@ -335,19 +352,52 @@ def test_a_detectors_backbone_is_taken_by_name(trained, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["detection", "segmentation"])
-def test_int8_states_what_it_costs_and_gains(kind, trained, segmented, tmp_path, capsys):
+def test_int8_states_what_it_costs_and_gains(
+    kind, trained, segmented, tmp_path, capsys, monkeypatch
+):
     run = trained[0] if kind == "detection" else segmented[0]
+    asked, real = [], int8.quantise
+    monkeypatch.setattr(
+        int8,
+        "quantise",
+        lambda *a, batches, chosen: asked.append(batches)
+        or real(*a, batches=batches, chosen=chosen),
+    )
     folder = exported(run, tmp_path, "--calibration=3", "--seed=1", kind="onnx_int8")
     figures = read_json(folder / "metadata.json")["int8"]
     lost = figures["score in float32"] - figures["score in int8"]
     assert figures["score lost"] == pytest.approx(lost)
     assert figures["calibration"] == {"images": 3, "seed": 1, "of": "the training split"}
-    assert abs(lost) < 0.2
-    assert figures["times faster than float32 ONNX"] > 0
+    subject = (load_detector if kind == "detection" else load_segmenter)(run, device="cpu")
+    task = ExportedDetector if kind == "detection" else ExportedSegmenter
+    images = task(subject, checkpoint=run / "checkpoints" / "best.ckpt").images("train", 3, seed=1)
+    for (window,) in asked[0]:  # the whole image, or a corner of it
+        height, width = window.shape[:2]
+        corners = [(image[:height, :width], image[-height:, -width:]) for image in images]
+        assert any(np.array_equal(window, corner) for pair in corners for corner in pair)
+    assert len(images) == 3
+    assert lost <= int8.MOST_LOST
     assert f"{figures['metric'][:2]}" in capsys.readouterr().out
     name = next(folder.glob("*_int8.onnx"))
     types = [node.op_type for node in onnx.load(str(name)).graph.node]
     assert types.count("QuantizeLinear") > 10
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [name.name, "keel_runtime.py", "metadata.json"]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("second", "kept"), [(0.88, "float32"), (0.1, "int8"), (0.2, "")])
+def test_int8_keeps_the_better_file_or_none(second, kept, segmented, tmp_path, monkeypatch):
+    first = 0.86 if kept else float("nan")
+    scores = iter([0.9, first, second])
+    monkeypatch.setattr(ExportedSegmenter, "score", lambda *_: next(scores))
+    if not kept:
+        with pytest.raises(SystemExit, match=r"expected at most 0\.05; nothing was kept"):
+            exported(segmented[0], tmp_path, "--calibration=1", kind="onnx_int8")
+        return
+    folder = exported(segmented[0], tmp_path, "--calibration=1", kind="onnx_int8")
+    assert read_json(folder / "metadata.json")["int8"]["first and last layers"] == kept
 
 
 @pytest.mark.slow

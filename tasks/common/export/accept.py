@@ -47,7 +47,7 @@ def compared_on(subject: Subject, request: Request, *, least: int = 1) -> Compar
 
 
 def _least_side(image: Image) -> int:
-    return min(image.shape[-3:-1])
+    return int(min(image.shape[-3:-1]))
 
 
 def _part(image: Image, share: float) -> Image:

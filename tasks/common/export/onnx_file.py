@@ -12,6 +12,7 @@ from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_s
 
 from backbones import fuse
 from backbones.errors import UserError
+from backbones.layers.deform import DeformConv2d
 from tasks.common.export.accept import accepted, compared_on
 from tasks.common.export.keel_runtime import KEY, Model, Run
 from tasks.common.export.metadata import describe, write_metadata
@@ -49,6 +50,11 @@ def trace(graph: Graph, path: Path) -> None:
     Its warnings are about torchvision's code and the exporter itself. UserError if an operation of
     the network has no counterpart in ONNX.
     """
+    if any(isinstance(module, DeformConv2d) for module in graph.module.modules()):
+        raise UserError(
+            f"the backbone has deformable convolutions, and ONNX has none in opset {OPSET}; take "
+            "--format fused, or train it without backbone.deformable."
+        )
     letters = {"N": "batch", "H": "height", "W": "width"}
     axes = {"images": {axis: letters[graph.layout[axis]] for axis in graph.free}}
     try:
