@@ -1,5 +1,6 @@
 """Between Lightning, which tells a profiler of everything it does, and the clock of a run."""
 
+from collections import defaultdict
 from typing import Final
 
 from lightning.pytorch.profilers import Profiler
@@ -38,7 +39,7 @@ class Stopwatch(Profiler):
         super().__init__()
         self.clock = clock
         self._words: dict[str, str] = {}  # the last word of each action
-        self._entered: dict[str, int] = {}
+        self._entered: defaultdict[str, list[int]] = defaultdict(list)  # innermost last
 
     def start(self, action_name: str) -> None:
         """Enter the part of an action, if it has one."""
@@ -46,9 +47,9 @@ class Stopwatch(Profiler):
         if word is None:
             word = self._words[action_name] = action_name.rpartition(".")[2]
         if word in _PARTS:
-            self._entered[word] = self.clock.enter(_PARTS[word])
+            self._entered[word].append(self.clock.enter(_PARTS[word]))
         elif word == _VALIDATION_BEGINS:
-            self._entered[_VALIDATION_ENDS] = self.clock.enter(Part.VALIDATION)
+            self._entered[_VALIDATION_ENDS].append(self.clock.enter(Part.VALIDATION))
         elif word == _EPOCH:
             self.clock.begin(Part.REST)
 
@@ -57,5 +58,5 @@ class Stopwatch(Profiler):
         word = self._words[action_name]
         if word == _VALIDATION_ENDS and not action_name.startswith("[Strategy]"):
             return
-        if word in self._entered:
-            self.clock.leave(self._entered.pop(word))
+        if self._entered[word]:
+            self.clock.leave(self._entered[word].pop())

@@ -37,9 +37,11 @@ class FullRPNHead(RPNHead):  # type: ignore[misc]
 
     def is_plain(self) -> bool:
         """Return whether `at` does what the modules do: none is hooked, changed or replaced."""
-        kinds = [[type(m) for m in block.children()] for block in self.conv]
-        return all(kind == [nn.Conv2d, nn.ReLU] for kind in kinds) and not any(
-            watched(m) or "forward" in vars(m) for m in self.modules()
+        blocks = [list(block.children()) for block in self.conv]
+        return (
+            all(len(b) == 2 and _keeps_size(b[0], 3) and type(b[1]) is nn.ReLU for b in blocks)
+            and all(_keeps_size(m, 1) for m in (self.cls_logits, self.bbox_pred))
+            and not any(watched(m) or "forward" in vars(m) for m in self.modules())
         )
 
     def at(self, level: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,6 +57,18 @@ class FullRPNHead(RPNHead):  # type: ignore[misc]
             windows = windows * inside  # the padding of the next convolution is zero
         scores, offsets = self.cls_logits(windows), self.bbox_pred(windows)
         return in_full(scores.flatten(1)), in_full(offsets.reshape(*scores.shape[:2], 4))
+
+
+def _keeps_size(module: nn.Module, kernel: int) -> bool:
+    """Return whether a module is a plain convolution of a square kernel, padded with zeros."""
+    return type(module) is nn.Conv2d and (
+        module.kernel_size,
+        module.stride,
+        module.dilation,
+        module.padding,
+        module.groups,
+        module.padding_mode,
+    ) == ((kernel,) * 2, (1, 1), (1, 1), (kernel // 2,) * 2, 1, "zeros")
 
 
 def _windows(level: Tensor, cells: Tensor, *, radius: int) -> tuple[Tensor, Tensor]:

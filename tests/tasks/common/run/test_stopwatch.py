@@ -175,3 +175,19 @@ def test_what_stops_within_a_validation_leaves_a_clock_that_is_right(tmp_path, h
         runner.test(module, verbose=False)
     change = {Part.TEST: 2200, Part.SCORING: before.get(Part.SCORING, 0) + 20_000}
     assert taken(clock) == before | change | {Part.REST: before.get(Part.REST, 0) + 7}
+
+
+def test_actions_of_one_name_within_each_other():
+    hand = Hand()
+    clock = Clock(started=0, now=hand)
+    watch = Stopwatch(clock)
+    watch.start("run_training_epoch")
+    for name in ("[A]save_checkpoint", "[B].save_checkpoint"):
+        watch.start(name.replace("]s", "].s"))
+        hand.move(1)
+    for name in ("[B].save_checkpoint", "[A].save_checkpoint"):
+        watch.stop(name)
+        hand.move(10)
+    times = clock.times(images=0)
+    assert times.seconds[Part.CHECKPOINTS] == 12
+    assert times.seconds[Part.REST] == 10

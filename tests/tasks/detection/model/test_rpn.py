@@ -88,7 +88,30 @@ def adapter(head):
     head.conv[0][0] = Adapted().double()
 
 
-@pytest.mark.parametrize("change", [hook, spectral, adapter])
+def geometry(**options):
+    """Another convolution of the same parameters' shapes, in the place of the first."""
+
+    def change(head):
+        head.conv[0][0] = torch.nn.Conv2d(6, 6, 3, **options).double()
+
+    return change
+
+
+def wide_predictor(head):
+    head.cls_logits = torch.nn.Conv2d(6, 3, 3, padding=1).double()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        hook,
+        spectral,
+        adapter,
+        geometry(padding=2, dilation=2),
+        geometry(padding=1, padding_mode="reflect"),
+        wide_predictor,
+    ],
+)
 def test_a_head_that_is_not_plain_is_called_as_torchvisions_is(change):
     theirs, ours = networks(1)
     change(theirs.head)
