@@ -59,7 +59,7 @@ def read_from(lineage: Lineage, path: Path, *, label: str) -> Lineage:
     The hash of the file goes to the run that wrote it, if it is the last step and has none; any
     other file becomes a step of its own, called by its name, or by ``label`` (``hf:``, ``timm:``).
     """
-    sha256 = _digest(path)
+    sha256 = sha256_of(path)
     if lineage and not lineage[-1].sha256:
         return (*lineage[:-1], replace(lineage[-1], sha256=sha256))
     name = label if label.startswith(("hf:", "timm:")) else path.name
@@ -78,6 +78,7 @@ def lineage_of(values: Any) -> Lineage:  # noqa: ANN401 (whatever a file holds)
     return tuple(steps)
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -99,11 +99,12 @@ def from_pretrained(
         ConnectionError: If a repository has to be downloaded and cannot be.
     """
     text = os.fspath(source)
-    if not text.startswith("hf:") and not Path(text).expanduser().exists():
+    weights = text if text.startswith("hf:") else Path(text).expanduser()
+    if isinstance(weights, Path) and not weights.exists():
         raise FileNotFoundError(
             f"no folder or weight file {text!r}; expected one, or hf:<owner/name>."
         )
-    path = locate(text if text.startswith("hf:") else Path(text), name="").path
+    path = locate(weights, name="").path
     card = read_metadata(path).get("keel", {})
     if card.get("task") != "backbone":
         what = f"a network of the task {card['task']}" if "task" in card else "no backbone of Keel"
@@ -115,4 +116,4 @@ def from_pretrained(
     options: dict[str, Any] = {k: v for k, v in card.items() if k in names}
     if out_features is not None:
         options["out_features"] = out_features
-    return build_backbone(card["backbone"], weights=source, freeze=freeze, **options)
+    return build_backbone(card["backbone"], weights=weights, freeze=freeze, **options)

@@ -4,7 +4,6 @@
 """
 
 import errno
-import hashlib
 import os
 import re
 import time
@@ -20,6 +19,7 @@ from uuid import uuid4
 from torch.hub import get_dir, tqdm  # type: ignore[attr-defined] # torch's stand-in without tqdm
 
 from backbones.errors import UserError
+from backbones.lineage import sha256_of
 
 _CHUNK: Final = 1 << 18
 _TIMEOUT: Final = 60.0
@@ -50,7 +50,7 @@ def fetch(url: str, *, sha256: str, name: str) -> Path:
     """
     path = Path(get_dir()) / "checkpoints" / name
     if path.exists():
-        digest = _digest(path)
+        digest = sha256_of(path)
         if not digest.startswith(sha256):
             raise UserError(
                 f"{path} has the sha256 {digest[: len(sha256)]}..., expected {sha256}...; delete "
@@ -91,7 +91,7 @@ def _download(url: str, *, sha256: str, path: Path) -> None:
     try:
         with part.open("xb") as file:
             _receive(url, file)
-        digest = _digest(part)
+        digest = sha256_of(part)
         if not digest.startswith(sha256):
             raise RuntimeError(f'invalid hash value (expected "{sha256}", got "{digest}")')
         part.replace(path)
@@ -131,8 +131,3 @@ def _append(url: str, file: BinaryIO, *, bar: Any) -> None:  # noqa: ANN401 (tqd
             bar.update(len(chunk))
     if total is not None and file.tell() < total:
         raise ConnectionError(f"the connection broke after {file.tell()} of {total} bytes")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from torchvision.models import get_model_weights
@@ -50,7 +50,7 @@ def locate(weights: str | PathLike[str], *, name: str) -> Source:
             return _SCHEMES[scheme](text, name)
         if "://" in text:
             return _address(text)
-        if not (Path(text).suffix or os.sep in text or Path(text).is_file()):
+        if _is_tag(text, name):
             return _tag(text, name)
     path = Path(text).expanduser()
     return Source(path=_in_folder(path) if path.is_dir() else path, label=text)
@@ -60,7 +60,7 @@ def published_images(weights: str, *, name: str) -> ImageFormat | None:
     """Return the image format that a publisher states; None if only the file states it."""
     if weights.startswith("timm:"):
         return _timms_images(weights.removeprefix("timm:"), weights, name)
-    if ":" in weights or Path(weights).suffix or os.sep in weights or Path(weights).exists():
+    if not _is_tag(weights, name):
         return None
     if name.startswith("timm/"):
         whole = name.removeprefix("timm/")
@@ -68,6 +68,13 @@ def published_images(weights: str, *, name: str) -> ImageFormat | None:
         return _timms_images(model, weights, name)
     _entry(weights, name)
     return CONVENTIONS["imagenet"]
+
+
+def _is_tag(text: str, name: str) -> bool:
+    """Return whether a text names published weights; a folder of that name needs a slash."""
+    if ":" in text or Path(text).suffix or os.sep in text:
+        return False
+    return text in _published(name) or not Path(text).exists()
 
 
 def _timms_images(model: str, text: str, name: str) -> ImageFormat:
@@ -100,17 +107,24 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _entry(tag: str, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 (torchvision's)
+def _published(name: str) -> dict[str, Any]:
+    """Return torchvision's weights of a backbone by our tags and by torchvision's names."""
     try:
-        published = {entry.name: entry for entry in get_model_weights(name)}
-    except ValueError:
+        entries = {entry.name: entry for entry in get_model_weights(name)}
+    except ValueError:  # torchvision does not have the model
+        return {}
+    ours = {tag: entries[full] for tag, full in WEIGHT_TAGS.items() if full in entries}
+    return ours | entries
+
+
+def _entry(tag: str, name: str) -> Any:  # noqa: ANN401 (torchvision's)
+    published = _published(name)
+    if not published:
         raise UserError(
             f"no weights are published for {name!r}, got {tag!r}; give a file, such as "
             f"/path/to/file.pth, or timm:{timms_name(name)} where timm has it."
-        ) from None
-    known = {ours: full for ours, full in WEIGHT_TAGS.items() if full in published}
-    known |= {full: full for full in published}
-    return published[choose(known, tag, what=f"weights of {name}")]
+        )
+    return choose(published, tag, what=f"weights of {name}")
 
 
 def _tag(tag: str, name: str) -> Source:

@@ -133,7 +133,7 @@ def _is_unchanged(folder: Path) -> bool:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a folder beside ``folder`` that takes its place on success."""
-    folder = folder.absolute()
+    folder = folder.resolve()  # a link to a folder stays a link
     new, old = (folder.with_name(f".{folder.name}.{uuid4().hex}") for _ in range(2))
     new.mkdir(parents=True)
     try:

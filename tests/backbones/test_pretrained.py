@@ -71,6 +71,17 @@ def test_the_file_states_everything_and_the_readme_leaves_the_licence_to_the_use
     assert "detection on bccd" in readme
 
 
+@pytest.mark.parametrize("name", ["mybackbone", ".", "imagenet", "resnet18"])
+def test_a_folder_needs_no_slash(tmp_path, monkeypatch, name):
+    """Not even one that is called as published weights are, if a path was given."""
+    backbone = made()
+    save_pretrained(backbone, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    options = {"norm": "batch", "in_channels": 1, "out_features": ["c2", "c3"]}
+    for found in (from_pretrained(name), build_backbone("tiny", weights=name, **options)):
+        assert torch.equal(found.conv1.weight, backbone.conv1.weight)
+
+
 def test_a_folder_is_loaded_from_the_hub(tmp_path, monkeypatch):
     save_pretrained(made(), tmp_path / "a")
     asked = []
@@ -108,6 +119,19 @@ def test_only_an_own_unchanged_folder_is_replaced(tmp_path):
     with refuses("README.md is a file; expected a folder"):
         save_pretrained(made(), folder / "README.md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    for target in ("real", "new"):
+        link = tmp_path / f"to_{target}"
+        link.symlink_to(tmp_path / "disk" / target)
+        for _ in range(2):
+            assert save_pretrained(made(), link) == link
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / target / "model.safetensors").is_file()
+    assert {p.name for p in tmp_path.iterdir()} == {"disk", "to_real", "to_new"}
+    assert {p.name for p in (tmp_path / "disk").iterdir()} == {"real", "new"}
 
 
 @pytest.mark.parametrize("before", [False, True])

@@ -1,6 +1,5 @@
 """What a file says of itself, inside it where it has room, and in ``metadata.json`` beside it."""
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from backbones.lineage import sha256_of
 from tasks.common.export.keel_runtime import FORMAT
 from tasks.common.export.subject import Graph, Request, Subject
 from tasks.common.report.run_folder import write_json
@@ -40,7 +40,7 @@ def describe(
         "classes": list(card.class_names),
         **(_ends(graph) if graph else {}),
         **subject.facts(place=place),
-        "checkpoint": {"file": request.checkpoint.name, "sha256": sha256(request.checkpoint)},
+        "checkpoint": {"file": request.checkpoint.name, "sha256": sha256_of(request.checkpoint)},
         "weights": card.provenance,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -64,14 +64,8 @@ def _ends(graph: Graph) -> dict[str, Any]:
 
 def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
     """Write ``metadata.json``, with the hash of every file beside it."""
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
     write_json(folder / NAME, {**metadata, "files": files})
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(package: str) -> str:

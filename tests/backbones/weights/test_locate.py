@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from backbones import UserError, build_backbone, load_weights
 from backbones.weights import hub
-from backbones.weights.locate import locate
+from backbones.weights.conventions import CONVENTIONS
+from backbones.weights.locate import locate, published_images
 from tests.backbones.errors import refuses
 from tests.backbones.networks import on_meta
 from tests.backbones.weights.small import build, holds
@@ -221,8 +222,7 @@ def test_tags_are_torchvisions_official_files(name, tmp_path, monkeypatch):
 
 def test_a_tag_whose_file_is_there_is_loaded_without_the_network(shallow, tmp_path, monkeypatch):
     monkeypatch.setenv("KEEL_OFFLINE", "1")
-    digest = SimpleNamespace(hexdigest=lambda: "f37072fd")
-    monkeypatch.setattr("backbones.weights.download.hashlib.file_digest", lambda *_: digest)
+    monkeypatch.setattr("backbones.weights.download.sha256_of", lambda _: "f37072fd" + "0" * 56)
     folder = tmp_path / "torch/hub/checkpoints"
     folder.mkdir(parents=True)
     torch.save(shallow, folder / "resnet18-f37072fd.pth")
@@ -253,3 +253,15 @@ def test_a_path_is_a_path_and_not_a_tag(shallow, save, tmp_path, monkeypatch):
     for gone in ("gone.pth", "folder/gone", Path("gone"), tmp_path / "gone"):
         with pytest.raises(FileNotFoundError, match=r"^no weight file '.*gone"):
             build(weights=gone)
+
+
+def test_published_weights_come_before_a_folder_of_their_name(tmp_path, monkeypatch):
+    """A folder of images is often called imagenet."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "IMAGENET1K_V1"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("backbones.weights.locate.fetch_published", lambda url: Path(url))
+        assert locate(name, name="resnet18").publisher == "torchvision"
+        assert published_images(name, name="resnet18") == CONVENTIONS["imagenet"]
+        with refuses(rf"{name} is a folder without model.safetensors"):
+            locate(f"./{name}", name="resnet18")
