@@ -83,6 +83,7 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "tasks.common.run.imports": FRAMEWORKS | {"lightning_utilities"},
     "tasks.common.export": FRAMEWORKS | {"onnx", "onnxruntime", "openvino", "tensorrt"},
     "tasks.common.export.keel_runtime": {"PIL", "numpy", "onnxruntime"},
+    "tasks.common.export.run_data": FRAMEWORKS | {"yaml"},  # the errors of omegaconf's parser
     "tasks.segmentation.data.formats.itk": FRAMEWORKS | {"SimpleITK"},
     "benchmarks": FRAMEWORKS | {"segmentation_models_pytorch"},
     "scripts": FRAMEWORKS,
