@@ -40,11 +40,11 @@ def assemble(cfg: DictConfig) -> Parts:
     """Build every part of a run, so that errors are found first; set seed and threads."""
     setup = Setup.read(cfg, DetectorCard, AugmentOptions)
     choice, start, recipe = setup.choice, setup.start, setup.recipe
-    splits = read_splits(cfg.data, policy=cfg.on_bad_image)
+    options = DetectorOptions(**plain_values(cfg.model))
+    splits = read_splits(cfg.data, policy=cfg.on_bad_image, detector=options)
     norm = start.norm(choice) if start else choose_norm(choice, batch_size=recipe.batch_size)
     freeze = choose_freeze(choice, usual=_FROZEN, recipe=recipe)
     frozen = int(freeze.value)
-    options = DetectorOptions(**plain_values(cfg.model))
     network, card = new_detector(
         choice, options, data=splits.train, norm=norm.value, freeze=frozen, start=start
     )

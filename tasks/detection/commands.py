@@ -91,7 +91,12 @@ def _score(options: Namespace) -> Mapping[str, Any]:
     card = model.card
     one_based = card.one_based if options.one_based is None else options.one_based
     split = read_annotations(
-        truth, images, classes=card.classes, one_based=one_based, reading=card.reading
+        truth,
+        images,
+        classes=card.classes,
+        one_based=one_based,
+        reading=card.reading,
+        options=card.options,
     )
     scores = evaluate(model, split)
     print_evaluation(split, scores, card)

@@ -326,9 +326,9 @@ class Model:
         if 0 in size:
             least = next(side for side in count(1) if int(side * factor))
             raise ValueError(
-                f"the image is {width}x{height} pixels; with a longer side of {max(sides)}, the "
-                f"shorter one has to be at least {least}, as the detector resizes images to at "
-                f"most {how['max_size']}. Cut it into parts."
+                f"the image is {width}x{height} pixels, too narrow to be resized to at most "
+                f"{how['max_size']}; expected a shorter side of at least {least}. Cut it into "
+                "parts."
             )
         return size
 

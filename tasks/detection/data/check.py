@@ -26,6 +26,8 @@ from tasks.detection.data.images import (
     range_advice,
     stored_image,
 )
+from tasks.detection.data.sides import narrow_fault
+from tasks.detection.options import DetectorOptions
 
 SKIPPED: Final = "on an image that was skipped"
 SKIPPED_IMAGES: Final = "images skipped"
@@ -87,8 +89,11 @@ def check_images(
     *,
     policy: Literal["error", "skip"],
     reading: Reading | None = None,
+    options: DetectorOptions | None = None,
 ) -> Annotations:
     """Return the annotations with ``reading``, if each file exists, is whole and has its size.
+
+    With a detector's ``options``, images that are too narrow for it are faults too.
 
     ``"error"`` raises with the first five faults; ``"skip"`` leaves these images out, of the truth
     too, but never all. Images with an EXIF rotation that ``reading`` refuses always raise.
@@ -102,7 +107,7 @@ def check_images(
     faults = {
         record.image_id: f"{record.name} {fault}"
         for record in annotations.images
-        if (fault := _fault(record, facts[record.path], reading))
+        if (fault := _fault(record, facts[record.path], reading, options))
     }
     annotations = replace(annotations, reading=reading)
     if not faults:
@@ -167,13 +172,16 @@ def _facts(path: Path) -> ImageFacts:
     )
 
 
-def _fault(record: ImageRecord, facts: ImageFacts, reading: Reading) -> str:
+def _fault(
+    record: ImageRecord, facts: ImageFacts, reading: Reading, options: DetectorOptions | None
+) -> str:
     if facts.fault:
         return facts.fault
     size = facts.upright_size if reading.exif == "apply" else facts.size
     if size != (record.width, record.height):
         return size_fault(size, record, orientation=facts.orientation)
-    return depth_fault(facts.dtype, facts.extremes, reading) if facts.is_deep else ""
+    fault = depth_fault(facts.dtype, facts.extremes, reading) if facts.is_deep else ""
+    return fault or (narrow_fault(record.height, record.width, options) if options else "")
 
 
 def _missing(annotations: Annotations) -> str:

@@ -17,7 +17,7 @@ from tasks.detection.data.check import check_images, choose_reading, images_fact
 from tasks.detection.data.findings import findings
 from tasks.detection.data.images import checked_range
 from tasks.detection.data.raw_annotations import LabelledSet, Parts
-from tasks.detection.options import DataOptions
+from tasks.detection.options import DataOptions, DetectorOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Splits(splits.Splits[Annotations]):
         *,
         exif: str = "refuse",
         range_: Sequence[float] = (),
+        detector: DetectorOptions | None = None,
     ) -> "Splits":
         """Return the splits after every image file was decoded; see `check_images`."""
         started = time.monotonic()
@@ -45,7 +46,7 @@ class Splits(splits.Splits[Annotations]):
         seconds = time.monotonic() - started
         reading = choose_reading(facts.values(), exif=exif, range_=range_)
         found = {
-            name: check_images(side, facts, policy=policy, reading=reading)
+            name: check_images(side, facts, policy=policy, reading=reading, options=detector)
             for name, side in sides.items()
         }
         digests = {path: one.digest for path, one in facts.items()}
@@ -59,11 +60,17 @@ class Splits(splits.Splits[Annotations]):
         )
 
 
-def read_splits(node: DictConfig, *, policy: Literal["error", "skip"]) -> Splits:
-    """Return the data set that the ``data`` group of the configuration names, checked."""
+def read_splits(
+    node: DictConfig,
+    *,
+    policy: Literal["error", "skip"],
+    detector: DetectorOptions | None = None,
+) -> Splits:
+    """Return the data set that the ``data`` group names, checked; see `check_images`."""
     options, parts = splits.read_data(node, DataOptions)
     given = checked_range(options.range)
-    return divide(parts, options).checked(policy, exif=options.exif, range_=given)
+    divided = divide(parts, options)
+    return divided.checked(policy, exif=options.exif, range_=given, detector=detector)
 
 
 def divide(parts: Parts, options: DataOptions) -> Splits:

@@ -13,6 +13,7 @@ from tasks.detection.data.images import Reading
 from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc
 from tasks.detection.model.card import DetectorCard
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.metrics import coco_ap, crowded, needed, score_table, to_results
 from tasks.detection.scores.trained import TrainedDetector
 
@@ -24,16 +25,17 @@ def read_annotations(
     classes: Sequence[str],
     one_based: bool = True,
     reading: Reading | None = None,
+    options: DetectorOptions | None = None,
 ) -> Annotations:
     """Read a COCO file or a folder of VOC files with a checkpoint's classes, and check its images.
 
-    ``one_based`` is as of `read_voc`, ``reading`` as the checkpoint says.
+    ``one_based`` is as of `read_voc`, ``reading`` and ``options`` are as the checkpoint says.
     """
     read = partial(read_voc, one_based=one_based) if annotations.is_dir() else read_coco
     with without_training():
         split = read(annotations, images, classes=classes)
         facts = scan(split.images)
-        split = check_images(split, facts, policy="error", reading=reading)
+        split = check_images(split, facts, policy="error", reading=reading, options=options)
     return with_repetitions(split, {path: one.digest for path, one in facts.items()})
 
 

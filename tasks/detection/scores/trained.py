@@ -22,6 +22,7 @@ from tasks.common.report.advice import in_python
 from tasks.common.resume.card import find_checkpoint
 from tasks.common.share.trained import TrainedNetwork
 from tasks.detection.data.images import eight_bits, open_image
+from tasks.detection.data.sides import narrow_fault
 from tasks.detection.model.card import DetectorCard, restore_detector
 
 _CHANNELS: Final = (1, 2, 3, 4)  # gray and RGB, each with and without alpha
@@ -127,7 +128,8 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
                 sizes are padded to the largest, which changes scores and boxes slightly.
 
         Raises:
-            UserError: If an image has another type, shape or range, or a file is damaged.
+            UserError: If an image has another type, shape or range or is too narrow to be resized,
+                or a file is damaged.
             FileNotFoundError: If a file does not exist.
         """
         if batch_size < 1:
@@ -158,7 +160,13 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
     def read_file(self, path: Path) -> tuple[NDArray[np.uint8], int]:
         """Return the pixels of a file as the detector sees them, and its EXIF orientation."""
         with in_python():
-            return open_image(path, in_channels=self.card.in_channels, reading=self.card.reading)
+            found = open_image(path, in_channels=self.card.in_channels, reading=self.card.reading)
+        self._refuse_narrow(found[0], name=str(path))
+        return found
+
+    def _refuse_narrow(self, pixels: NDArray[Any], *, name: str) -> None:
+        if fault := narrow_fault(pixels.shape[0], pixels.shape[1], self.card.options):
+            raise UserError(f"{name} {fault}. Cut it into parts.")
 
     def _read(self, image: ImageLike, *, name: str) -> Seen:
         path = path_of(image)
@@ -167,6 +175,7 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
         pixels, orientation = held_pixels(image, channels=_CHANNELS, name=name)
         wanted = self.card.in_channels
         pixels = with_channels(without_alpha(pixels, channels=wanted), wanted)
+        self._refuse_narrow(pixels, name=name)
         if isinstance(image, Tensor) and image.is_floating_point():
             return _checked(torch.from_numpy(np.atleast_3d(pixels)), name).permute(2, 0, 1)
         with in_python():

@@ -1,11 +1,14 @@
 """What the banner shows of the data set."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from tasks.detection.banner import facts
 from tasks.detection.data.layouts.sample import write_sample
+from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import assembled
 
 
@@ -28,6 +31,20 @@ def test_a_split_that_is_drawn_is_shown_with_its_seed(parts):
     assert split.startswith("train, val are drawn from 8 images by data.seed=0")
     assert split.endswith(r", by groups (data.group=(t\w+_\d+))")
     assert "split" not in facts(parts())  # the data set's own splits
+
+
+def test_an_image_too_narrow_for_the_detector_is_refused(parts, tmp_path):
+    file = tmp_path / "data" / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    content["images"][0] |= {"width": 300, "height": 2}
+    others = [
+        one for one in content["annotations"] if one["image_id"] != content["images"][0]["id"]
+    ]
+    content["annotations"] = others
+    Image.new("RGB", (300, 2)).save(tmp_path / "data/images" / content["images"][0]["file_name"])
+    file.write_text(json.dumps(content))
+    with refuses(r"1 of 2 images cannot be used: val_0000\.png is 300x2 pixels, too narrow to be"):
+        parts()
 
 
 def test_images_with_more_boxes_than_the_detector_returns_are_warned_of(parts):

@@ -8,9 +8,12 @@ from PIL import Image, ImageOps
 from tasks.detection.data.check import check_images, choose_reading, images_facts, scan
 from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.data.images import Reading, read_image
+from tasks.detection.options import DetectorOptions
 from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 from tests.tasks.detection.data.test_dataset import split_of
+
+NARROW = {"b.png": (300, 2)}
 
 
 def rotated_files(save, *ways):
@@ -107,6 +110,19 @@ def test_what_passes_the_check_is_read_by_the_run(tmp_path, dtype, compression):
     reading = choose_reading(facts.values(), exif="refuse", range_=range_)
     kept = check_images(split, facts, policy="error", reading=reading)
     np.testing.assert_array_equal(DetectionDataset(kept)[0][0][0], noise()[..., 0])
+
+
+def test_images_too_narrow_for_the_detector_are_named_or_skipped(save):
+    split = split_of([save("a.png", picture()), save("b.png", picture(300, 2))], sizes=NARROW)
+    options = DetectorOptions(min_size=64, max_size=96)
+    with refuses(
+        r"1 of 2 images cannot be used: b\.png is 300x2 pixels, too narrow to be resized to at "
+        r"most 96 \(model\.max_size\); expected a shorter side of at least 4\. Repair or remove"
+    ):
+        check_images(split, policy="error", options=options)
+    kept = check_images(split, policy="skip", options=options)
+    assert [record.path.name for record in kept.images] == ["a.png"]
+    assert len(check_images(split, policy="error").images) == 2
 
 
 def test_images_that_fail_are_named_or_skipped_in_images_and_truth(save, tmp_path):

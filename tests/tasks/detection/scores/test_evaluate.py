@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from tasks.detection.options import DetectorOptions
 from tasks.detection.scores.evaluate import evaluate, print_ap, print_evaluation, read_annotations
 from tasks.detection.scores.trained import TrainedDetector
 from tests.backbones.errors import refuses
@@ -71,6 +72,12 @@ def test_other_classes_and_missing_images_are_refused(tmp_path, read, write_coco
     with refuses(r"1 of 3 images .*val1.png does not exist. .* holds") as e:
         read()
     assert str(e.value).endswith("Repair or remove them.")  # on_bad_image is an option of training
+
+
+def test_images_too_narrow_for_the_detector_are_refused_before_any_is_scored(read, write_coco):
+    write_coco("val", count=2)
+    with refuses("2 of 2 images cannot be used: val0.png is 40x30 pixels, too narrow"):
+        read(options=DetectorOptions(min_size=1, max_size=1))
 
 
 def test_a_folder_is_read_as_pascal_voc(tmp_path, read, write_coco):

@@ -124,6 +124,15 @@ def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
     assert lines[-1] == "y/1.jpg: 1 of 2 detections shown"
 
 
+def test_an_image_too_narrow_for_the_detector_is_skipped(folder, tmp_path):
+    Image.new("RGB", (300, 2)).save(folder / "b.png")
+    lines = []
+    with refuses("1 of 3 images were skipped: 'b.png'"):
+        lines.extend(iter(predict(folder, tmp_path / "out")))
+    images, _ = written(tmp_path / "out")
+    assert [entry["file_name"] for entry in images] == ["a.JPG", "c.png"]
+
+
 def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, tmp_path):
     (folder / "b.png").write_bytes(b"GIF89a no image")
     (folder / "0.jpg").touch()

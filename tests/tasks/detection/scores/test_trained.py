@@ -157,6 +157,11 @@ def test_a_list_gives_a_list_in_batches():
         (torch.full((3, 4, 4), torch.nan), "from nan to nan; expected 0 to 1"),
         (np.full((4, 4), np.nan, np.float32), "NaN or infinite"),
         (None, "is of the type NoneType; expected a path, a NumPy array"),
+        (
+            picture(300, 2),
+            r"the image is 300x2 pixels, too narrow .* at least 4\. Cut it into parts",
+        ),
+        (torch.zeros(3, 300, 2), "the image is 2x300 pixels, too narrow"),
         ([picture(), 7], "image 1 is of the type int"),
     ],
 )
@@ -168,6 +173,9 @@ def test_what_is_no_image_is_refused_with_what_is_expected(image, message):
 def test_wrong_options_and_missing_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"image '.*gone\.png' does not exist"):
         made()(tmp_path / "gone.png")
+    Image.fromarray(picture(300, 2)).save(tmp_path / "narrow.png")
+    with refuses(r"narrow\.png is 300x2 pixels, too narrow"):
+        made()(tmp_path / "narrow.png")
     with refuses("threshold takes a score from 0 to 1, got 50"):
         made()(picture(), threshold=50)
     with refuses("batch_size takes an integer of at least 1, got 0"):
