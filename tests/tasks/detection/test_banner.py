@@ -36,14 +36,14 @@ def test_a_split_that_is_drawn_is_shown_with_its_seed(parts):
 def test_an_image_too_narrow_for_the_detector_is_refused(parts, tmp_path):
     file = tmp_path / "data" / "annotations" / "instances_val.json"
     content = json.loads(file.read_text())
-    content["images"][0] |= {"width": 300, "height": 2}
+    content["images"][0] |= {"width": 900, "height": 2}
     others = [
         one for one in content["annotations"] if one["image_id"] != content["images"][0]["id"]
     ]
     content["annotations"] = others
-    Image.new("RGB", (300, 2)).save(tmp_path / "data/images" / content["images"][0]["file_name"])
+    Image.new("RGB", (900, 2)).save(tmp_path / "data/images" / content["images"][0]["file_name"])
     file.write_text(json.dumps(content))
-    with refuses(r"1 of 2 images cannot be used: val_0000\.png is 300x2 pixels, too narrow to be"):
+    with refuses(r"1 of 2 images cannot be used: val_0000\.png is 900x2 pixels, too narrow to be"):
         parts()
 
 
