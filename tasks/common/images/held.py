@@ -85,8 +85,9 @@ def _check(
         return
     counts = ", ".join(map(str, sorted(channels)))
     text = f"{name} has the shape {array.shape}; expected {' or '.join(layouts)} with C of {counts}"
-    if array.ndim == 4 and not deep:
-        text += "; give a batch as a list of images: list(images)"
+    if array.ndim == 4:
+        volume = "; four axes are one volume" if deep else ""
+        text += f"{volume}; give a batch as a list of images: list(images)"
     elif array.ndim > 2 and array.size and array.shape[other] in channels:
         kind = "array" if is_tensor else "tensor"
         text += f"; its channels lie as in {'an' if is_tensor else 'a'} {kind}: move that axis"

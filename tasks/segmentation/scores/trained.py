@@ -53,8 +53,8 @@ class Segmentation:
     mask: NDArray[np.uint8]
     classes: tuple[str, ...]  # names of the K classes, by index
     exclusive: bool  # whether each pixel has one class
-    # (K, H, W) or (K, D, H, W), from 0 to 1, if they were asked for: their sum over the classes is
-    # 1, unless classes overlap
+    # (K, H, W) or (K, D, H, W), from 0 to 1, or None unless the call had probabilities=True; their
+    # sum over the classes is 1, unless classes overlap
     probabilities: NDArray[np.float32] | None = None
 
     def of(self, name: str) -> NDArray[np.bool_]:
@@ -104,14 +104,16 @@ found = model("image.png")  # found.mask, found.classes"""
         """Return the mask of an image or a volume, or of each of a list.
 
         A file is read as in training; an image of Pillow's as such a file. Arrays are (H, W), (H,
-        W, C) or, as volumes, (D, H, W, C); tensors (H, W), (C, H, W) or (C, D, H, W); both are
-        treated as the numbers of a file: where the segmenter was trained on images of 8 bits,
-        whole numbers are scaled by the largest of their type, and floating-point numbers must be in
-        [0, 1]. Large images are predicted window by window, as in training.
+        W, C) or, as volumes of D slices, (D, H, W, C); tensors (H, W), (C, H, W) or (C, D, H, W).
+        So (1, 3, H, W) is a volume of three gray slices. Arrays and tensors are treated as the
+        numbers of a file: where the segmenter was trained on images of 8 bits, whole numbers are
+        scaled by the largest of their type, and floating-point numbers must be in [0, 1]. Large
+        images are predicted window by window, as in training.
 
         Args:
             images: One image or a list: paths, arrays, tensors, images of Pillow's. Instead of a
-                path a tuple of paths, one per group of channels, where training had such files.
+                path a tuple of paths, one per group of channels, where training had such files. A
+                tuple is one image here, and several images for a detector.
             probabilities: Whether to return the probabilities of the classes too.
             batch_size: Slices, and windows, that go through the network at once.
 
@@ -155,10 +157,11 @@ found = model("image.png")  # found.mask, found.classes"""
 
     def _read(self, image: ImageLike | tuple[Any, ...], *, name: str) -> ReadCase:
         if isinstance(image, tuple):
-            return self.read_files([Path(path) for path in image])
+            return self.read_files(_paths(image, name))
         if (path := path_of(image)) is not None:
             return self.read_files([path])
-        counts = (*_CHANNELS, self.card.channels)
+        usual = () if getattr(image, "ndim", 0) == 4 else _CHANNELS  # volumes have no alpha
+        counts = (*usual, self.card.channels)
         pixels, way = held_pixels(image, channels=counts, name=name, volumes=True)
         pixels, place = without_alpha(pixels, channels=self.card.channels), Path(name)
         if isinstance(image, Pillow.Image):
@@ -207,6 +210,18 @@ found = model("image.png")  # found.mask, found.classes"""
         return Segmentation(
             mask=labels, classes=classes.names, exclusive=exclusive, probabilities=shares
         )
+
+
+def _paths(files: tuple[Any, ...], name: str) -> list[Path]:
+    """Return the paths of one image in several files."""
+    other = next((file for file in files if not isinstance(file, str | PathLike)), None)
+    if other is not None or not files:
+        what = "an empty tuple" if other is None else f"a tuple with a {type(other).__name__}"
+        raise UserError(
+            f"{name} is {what}; expected the paths of one image whose channels are in several "
+            "files. Give several images as a list."
+        )
+    return [Path(file) for file in files]
 
 
 def load_segmenter(

@@ -134,12 +134,32 @@ def test_exif_is_as_in_training(tmp_path):
         (np.full((4, 4), np.nan, np.float32), "the image has numbers that are NaN or infinite"),
         (np.zeros((4, 4), bool), "numbers of the type bool"),
         ([np.zeros((4, 4), np.uint8), "notes.txt"], "notes.txt is no image by its name"),
+        (
+            torch.zeros(2, 1, 8, 8),
+            r"\(C, D, H, W\) with C of 1; four axes are one volume; give a b",
+        ),
+        (torch.zeros(3, 1, 8, 8), r"four axes are one volume; give a batch as a list of images"),
+        (np.zeros((4, 8, 8, 2), np.uint8), r"\(D, H, W, C\) with C of 1; four axes are one"),
+        (
+            (np.zeros((4, 4)),) * 2,
+            "image is a tuple with a ndarray; expected the paths of one image",
+        ),
+        ((), "is an empty tuple; .* Give several images as a list"),
         ([np.zeros((4, 4), np.uint8), None], "image 1 is of the type NoneType"),
     ],
 )
 def test_what_the_segmenter_cannot_take_is_refused(image, message):
     with refuses(message):
         made()(image)
+
+
+def test_a_batch_is_not_taken_for_a_volume_of_gray_slices():
+    batch = torch.from_numpy(noise(8, 8, 3)).permute(2, 0, 1)[None]
+    with refuses(r"shape \(1, 3, 8, 8\).* with C of 3; four axes are one volume; give a batch"):
+        made(channels=3, gray_or_rgb=True)(batch)
+    (found,) = made(channels=3, gray_or_rgb=True)(list(batch))
+    np.testing.assert_array_equal(found.mask, expected(batch[0, 2].numpy()))
+    assert made()(batch).mask.shape == (3, 8, 8)  # where gray is what it takes
 
 
 def test_a_list_gives_a_list_and_wrong_options_are_refused(tmp_path):
