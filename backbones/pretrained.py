@@ -13,8 +13,8 @@ from backbones.interface import Backbone
 from backbones.lineage import lineage_text
 from backbones.options import BackboneOptions
 from backbones.registry import build_backbone
+from backbones.weights.card import check_card, read_notes
 from backbones.weights.locate import locate
-from backbones.weights.read import read_metadata
 from backbones.weights.write import backbone_card, write_folder
 
 _README: Final = """---
@@ -68,6 +68,7 @@ def save_pretrained(backbone: Backbone, folder: str | PathLike[str]) -> Path:
         provenance=lineage_text(backbone.lineage),
         stride_in_1x1=backbone.stride_in_1x1,
     )
+    check_card(card, of=f"this {type(backbone).__name__}")
     mean, std = (" ".join(f"{value:.4g}" for value in card[name]) for name in ("mean", "std"))
     readme = _README.format(
         name=card["backbone"],
@@ -94,7 +95,8 @@ def from_pretrained(
         out_features: Which feature maps to return; None for those it was saved with.
 
     Raises:
-        UserError: If the file does not state a backbone, or does not fit it.
+        UserError: If the file does not state a backbone, states a value that no backbone has, or
+            does not fit it, or if ``config.json`` was edited.
         FileNotFoundError: If there is no such file or folder.
         ConnectionError: If a repository has to be downloaded and cannot be.
     """
@@ -105,13 +107,14 @@ def from_pretrained(
             f"no folder or weight file {text!r}; expected one, or hf:<owner/name>."
         )
     path = locate(weights, name="").path
-    card = read_metadata(path).get("keel", {})
+    card = read_notes(path).get("keel", {})
     if card.get("task") != "backbone":
         what = f"a network of the task {card['task']}" if "task" in card else "no backbone of Keel"
         raise UserError(
             f"{path} holds {what}; expected what save_pretrained wrote of a backbone. Use "
             "build_backbone(name, weights=...) for the backbone in any other file."
         )
+    check_card(card, of=str(path), needed=("backbone", "norm", "in_channels", "mean", "std"))
     names = {field.name for field in fields(BackboneOptions)}
     options: dict[str, Any] = {k: v for k, v in card.items() if k in names}
     if out_features is not None:

@@ -21,6 +21,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.weights.formats", "backbones.weights.numpy_pickle", "backbones.weights.unwrap"],
     ["backbones.weights.download", "backbones.weights.renames"],
     ["backbones.weights.read", "backbones.weights.conventions", "backbones.weights.architecture"],
+    ["backbones.weights.card"],
     [
         *("backbones.weights.hub", "backbones.weights.metadata", "backbones.weights.origins"),
         "backbones.weights.write",

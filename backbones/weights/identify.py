@@ -13,11 +13,12 @@ from backbones.choose import choose
 from backbones.errors import UserError
 from backbones.fusion import FUSED, fused_error
 from backbones.options import Conventions
+from backbones.weights.card import check_card, read_notes
 from backbones.weights.conventions import CONVENTIONS, ImageFormat
 from backbones.weights.locate import HUB_NAMES, Source, locate
 from backbones.weights.metadata import Statement, stated
 from backbones.weights.origins import Contents, Origin, recognise
-from backbones.weights.read import read_checkpoint, read_metadata
+from backbones.weights.read import read_checkpoint
 from backbones.weights.unwrap import bare_names, unwrap
 
 _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(\w+)")  # the hub's name of one of several
@@ -71,7 +72,9 @@ def open_weights(weights: str | PathLike[str], *, name: str) -> WeightFile:
     checkpoint = read_checkpoint(source.path)
     if checkpoint.get(FUSED):
         raise fused_error(str(source.path))
-    others: dict[str, Any] = {**checkpoint, **read_metadata(source.path)}
+    others: dict[str, Any] = {**checkpoint, **read_notes(source.path)}
+    if isinstance(card := others.get("keel"), Mapping):
+        check_card(card, of=str(source.path))
     try:
         wrapper, tensors = unwrap(checkpoint)
     except ValueError as error:

@@ -41,7 +41,7 @@ def stated(content: Mapping[str, Any], state: Mapping[str, Tensor], *, hub: bool
 
 def _card(card: Mapping[str, Any]) -> Statement:
     images = _images(card.get("mean"), card.get("std"))
-    if images is not None and isinstance(epsilon := card.get("epsilon"), float):
+    if images is not None and isinstance(epsilon := card.get("epsilon"), int | float):
         images = replace(images, epsilon=epsilon)
     name, stride = card.get("backbone"), card.get("stride_in_1x1")
     return Statement(

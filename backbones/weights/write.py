@@ -18,11 +18,10 @@ from torch import Tensor
 from backbones.errors import UserError
 from backbones.lineage import Lineage
 from backbones.options import BackboneOptions, Conventions
+from backbones.weights.card import CONFIG, FORMAT, WEIGHTS
 
-FORMAT: Final = 1
-WEIGHTS: Final = "model.safetensors"
-_CONFIG, _README = "config.json", "README.md"
-_OWN: Final = {WEIGHTS, _CONFIG, _README}
+_README: Final = "README.md"
+_OWN: Final = {WEIGHTS, CONFIG, _README}
 _ONLY_IN_TRAINING: Final = ("drop_path", "init")
 
 
@@ -99,7 +98,7 @@ def write_folder(
             "readme_sha256": hashlib.sha256(readme.encode()).hexdigest(),
             "keel": metadata["keel"],
         }
-        (new / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -123,7 +122,7 @@ def _check_free(folder: Path) -> None:
 
 def _is_unchanged(folder: Path) -> bool:
     try:
-        config = json.loads((folder / _CONFIG).read_text("utf-8"))
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
         digest = hashlib.sha256((folder / _README).read_bytes()).hexdigest()
     except (OSError, ValueError):
         return False

@@ -3,12 +3,14 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from backbones import Backbone, build_backbone, from_pretrained, save_pretrained
+from backbones import Backbone, Conventions, build_backbone, from_pretrained, save_pretrained
 from backbones.lineage import Step
 from backbones.registry import BUILDERS
 from backbones.weights import hub, write
@@ -145,6 +147,85 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, before):
         save_pretrained(made(), folder)
     assert {path.name: path.read_bytes() for path in folder.glob("*")} == there
     assert [path.name for path in tmp_path.iterdir()] == ["a"] * before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "has the format 99, this version of Keel reads 1; use the version that"),
+        (
+            {"backbone": None},
+            "has backbone=None in its card; expected the name of a backbone",
+        ),
+        ({"backbone": 3}, "has backbone=3 in its card; expected the name of a backbone"),
+        ({"norm": ["batch"]}, r"has norm=\['batch'\] in its card; expected the name of a norm"),
+        (
+            {"in_channels": True},
+            "has in_channels=True in its card; expected an integer of",
+        ),
+        ({"out_features": "c2"}, "has out_features='c2' in its card; expected names of features"),
+        ({"output_stride": 7}, "has output_stride=7 in its card; expected 8, 16 or 32"),
+        ({"deformable": 3}, "has deformable=3 in its card; expected names of stages"),
+        ({"deformable_version": "2"}, "has deformable_version='2' in its card; expected 1 or 2"),
+        ({"std": [0.0]}, r"has std=\[0.0\] in its card; expected finite numbers above 0"),
+        ({"mean": [1e999]}, r"has mean=\[inf\] in its card; expected finite numbers, one per"),
+        ({"mean": []}, r"has mean=\[\] in its card; expected finite numbers"),
+        (
+            {"mean": [0.1, 0.1]},
+            "has mean for 2, std for 1, in_channels for 1 in its card",
+        ),
+        ({"epsilon": -1}, "has epsilon=-1 in its card; expected a number of at least 0"),
+        ({"epsilon": float("nan")}, "has epsilon=nan in its card; expected a number of at least 0"),
+        ({"stride_in_1x1": "no"}, "has stride_in_1x1='no' in its card; expected true, false or"),
+        ({"lineage": [3]}, r"has lineage=\[3\] in its card; expected a list of files and runs"),
+    ],
+)
+def test_a_card_with_other_values_is_refused(tmp_path, changes, message):
+    """By the file and the field, wherever the file goes."""
+    path = save_pretrained(made(), tmp_path / "a") / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        card = json.loads(file.metadata()["keel"])
+    other = tmp_path / "b.safetensors"
+    save_file(load_file(path), other, metadata={"keel": json.dumps(card | changes)})
+    for read in (from_pretrained, partial(build_backbone, "tiny", norm="batch", in_channels=1)):
+        with refuses(rf"b\.safetensors {message}"):
+            read(other) if read is from_pretrained else read(weights=other)
+    del card["backbone"]
+    save_file(load_file(path), other, metadata={"keel": json.dumps(card)})
+    with refuses(r"b\.safetensors has no backbone in its card; expected the name of a backbone"):
+        from_pretrained(other)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    backbone = made().adopt(Conventions(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0)))
+    with refuses("this ResNet has mean for 3, std for 3, in_channels for 1 in its card"):
+        save_pretrained(backbone, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_edited_config_is_refused(tmp_path):
+    folder = save_pretrained(made(), tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    config["keel"]["mean"] = [0.9]
+    (folder / "config.json").write_text(json.dumps(config))
+    message = r"a.config\.json differs from what model\.safetensors states of itself in mean"
+    with refuses(message):
+        from_pretrained(folder)
+    with refuses(message):
+        build_backbone("tiny", weights=folder, norm="batch", in_channels=1)
+    (folder / "config.json").write_text('{"keel"')
+    with refuses(
+        r"config\.json differs from what model\.safetensors states of itself in everything"
+    ):
+        from_pretrained(folder)
+    (folder / "config.json").unlink()
+    assert from_pretrained(folder).conventions.mean == (0.1,)
+
+
+def test_an_epsilon_may_be_a_whole_number(tmp_path):
+    backbone = made()
+    backbone.adopt(replace(backbone.conventions, epsilon=0))
+    assert from_pretrained(save_pretrained(backbone, tmp_path / "a")).bn1.eps == 0
 
 
 def test_what_is_no_backbone_is_refused(tmp_path):

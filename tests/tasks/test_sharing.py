@@ -200,6 +200,10 @@ def test_a_folder_whose_config_was_changed_is_refused(run, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with refuses(r"config\.json differs from what model\.safetensors states of itself in classes;"):
         load_detector(folder)
+    for other in ("x", 3, ["cat"]):
+        (folder / "config.json").write_text(json.dumps(config | {"keel": other}))
+        with refuses(r"config\.json differs from what model\.safetensors states of itself in ever"):
+            load_detector(folder)
     (folder / "config.json").unlink()
     assert load_detector(folder, device="cpu").classes == ("cat", "dog")
 
@@ -225,6 +229,32 @@ def test_fused_networks_are_neither_shared_nor_trained(run, tmp_path):
     with refuses(message):
         segmenter(path)
     assert not (tmp_path / "shared").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (detector, {"format": 99}, "has the format 99, this version of Keel reads 1"),
+        (detector, {"backbone": 3}, "has backbone=3 in its card; expected the name of a backbone"),
+        (detector, {"std": [0.0] * 3}, r"has std=\[0.0, 0.0, 0.0\] .* expected finite numbers"),
+        (detector, {"mean": [0.1, 0.2]}, "has mean for 2, std for 3, in_channels for 3 in its"),
+        (detector, {"options": 3}, r"\(options is 3, expected fields and their values\)"),
+        (detector, {"reading": [1]}, r"\(reading is \[1\], expected fields and their values\)"),
+        (detector, {"category_ids": [1]}, r"\(category_ids is \(1,\), expected 2 integers, one"),
+        (detector, {"classes": ["cat", 2]}, r"\(classes is \('cat', 2\), expected names"),
+        (segmenter, {"input": "x"}, r"\(input is 'x', expected fields and their values\)"),
+        (segmenter, {"channels": 0}, r"\(channels is 0, expected an integer of at least 1\)"),
+        (segmenter, {"channels": "3"}, r"\(channels is '3', expected an integer of at least 1\)"),
+        (segmenter, {"mean": [0.1], "std": [1.0]}, r"\(mean is \(0.1,\), expected 3 numbers"),
+        (segmenter, {"classes": {"names": ["a"], "values": []}}, r"\(classes.values is \(\), exp"),
+        (segmenter, {"classes": {"names": [], "values": []}}, r"\(classes.names is \(\), exp"),
+    ],
+)
+def test_a_card_with_other_values_is_refused_by_file_and_field(tmp_path, make, changes, message):
+    network, card = make()
+    path = save(tmp_path / "a.ckpt", card.to_dict() | changes, network)
+    with refuses(rf"a\.ckpt .*{message}"):
+        (load_detector if make is detector else load_segmenter)(path, device="cpu")
 
 
 def test_a_detector_without_c5_hands_on_what_it_has(tmp_path):

@@ -11,15 +11,17 @@ from backbones import Backbone, BackboneOptions, Conventions, build_backbone, fu
 from backbones.errors import UserError
 from backbones.fusion import FUSED, fused_error
 from backbones.lineage import Lineage, lineage_of
+from backbones.weights.card import FORMAT, WEIGHTS, check_card
 from backbones.weights.locate import locate
-from backbones.weights.write import WEIGHTS
 from tasks.common.files.paths import contents, listed
 from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
 from tasks.common.resume.trained_file import read_trained
 
-_FORMAT: Final = 1
+_NEEDED: Final = ("format", "backbone", "norm", "mean", "std", "epsilon")
+"""The fields that cards of all versions have."""
+
 _ONLY_IN_TRAINING: Final = ("out_features", "drop_path", "init")
 """Options of a backbone that change no tensor's shape or meaning: a card leaves them out."""
 
@@ -98,7 +100,7 @@ class NetworkCard:
         fields = asdict(self)
         del fields["backbone_options"]
         inner = self.structure() | fields.pop("conventions")
-        return {"task": self.NAMES.task, "format": _FORMAT, **plain(fields | inner)}
+        return {"task": self.NAMES.task, "format": FORMAT, **plain(fields | inner)}
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
@@ -144,6 +146,8 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
     values = with_tuples({k: v for k, v in card.items() if k not in ("task", "format")})
     options = {name: values.pop(name) for name in asdict(BackboneOptions()) if name in values}
     conventions = {name: values.pop(name) for name in asdict(Conventions())}
+    if len(conventions["mean"]) != in_channels:
+        raise UserError(f"mean is {conventions['mean']}, expected {in_channels} numbers")
     return {
         **values,
         "lineage": lineage_of(values.get("lineage", ())),
@@ -152,6 +156,13 @@ def card_values(card: Mapping[str, Any], *, in_channels: int) -> dict[str, Any]:
         ),
         "conventions": Conventions(**conventions),
     }
+
+
+def nested(card: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a card's field that has fields of its own, with tuples for lists."""
+    if not isinstance(card[name], Mapping):
+        raise UserError(f"{name} is {card[name]!r}, expected fields and their values")
+    return with_tuples(card[name])
 
 
 def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
@@ -207,14 +218,10 @@ def read_card(path: Path, kind: type[CardT]) -> tuple[dict[str, Any], CardT]:
             f"{names.example}."
         )
     card = checkpoint["keel"]
-    if card.get("format") != _FORMAT:
-        raise UserError(
-            f"{path} has the format {card.get('format')!r}, this version of Keel reads {_FORMAT}; "
-            "use the version that wrote it."
-        )
+    check_card(card, of=str(path), needed=_NEEDED)
     try:
         return checkpoint, kind.from_dict(card)
-    except (TypeError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} describes its {names.noun} in a way that this version of Keel does not know "
             f"({error}); use the version that wrote it."

@@ -1,14 +1,10 @@
 """A trained network's file: a checkpoint of a run, or the weights in a folder to share."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from backbones.errors import UserError
-from backbones.weights.read import read_checkpoint, read_metadata
-
-_CONFIG: Final = "config.json"
+from backbones.weights.card import CONFIG, read_notes
+from backbones.weights.read import read_checkpoint
 
 
 def read_trained(path: Path) -> dict[str, Any]:
@@ -20,17 +16,6 @@ def read_trained(path: Path) -> dict[str, Any]:
     content = read_checkpoint(path)
     if "keel" in content or path.suffix != ".safetensors":
         return content
-    notes: Mapping[str, Any] = read_metadata(path)
-    beside = notes.get(_CONFIG, {}).get("keel")
-    if "keel" in notes and beside is not None and beside != notes["keel"]:
-        differ = sorted(
-            key
-            for key in beside.keys() | notes["keel"].keys()
-            if json.dumps(beside.get(key)) != json.dumps(notes["keel"].get(key))
-        )
-        raise UserError(
-            f"{path.with_name(_CONFIG)} differs from what {path.name} states of itself in "
-            f"{', '.join(differ)}; expected the same. Restore it: changes are not read from there."
-        )
+    notes = read_notes(path)
     state = {f"network.{key}": tensor for key, tensor in content.items()}
-    return {"state_dict": state} | {k: v for k, v in notes.items() if k != _CONFIG}
+    return {"state_dict": state} | {k: v for k, v in notes.items() if k != CONFIG}

@@ -18,8 +18,8 @@ from tasks.common.resume.trained_file import read_trained
 from tasks.common.share.backbone import lineage_from
 from tasks.common.share.model_card import model_card
 
-_TOLD: Final = ("recipe", "seed", "backbone", "trainer", "augment", "loss")
-"""What is told of a run's settings: nothing that names files or machines."""
+_SHARED: Final = ("recipe", "seed", "backbone", "trainer", "augment", "loss")
+"""The groups of a run's settings that are shared: they name no files and no machines."""
 _METRICS: Final = ("scored split", "scores", "best epoch", "audit", "seconds")
 
 
@@ -50,7 +50,7 @@ def _known(checkpoint: Path | None) -> dict[str, dict[str, Any]]:
     content = read_trained(checkpoint)
     settings: Mapping[str, Any] = content.get("keel_run") or {}
     found = {
-        "keel_run": {name: settings[name] for name in _TOLD if name in settings},
+        "keel_run": {name: settings[name] for name in _SHARED if name in settings},
         "keel_scores": dict(content.get("keel_scores") or {}),
         "keel_metrics": dict(content.get("keel_metrics") or _metrics(checkpoint)),
     }

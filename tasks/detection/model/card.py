@@ -7,13 +7,15 @@ from typing import Any, Final, Self
 
 import torch
 
-from tasks.common.options.limits import with_tuples
+from backbones.errors import UserError
+from tasks.common.options.limits import is_integer
 from tasks.common.resume.card import (
     NetworkCard,
     TaskNames,
     built,
     card_values,
     load_network,
+    nested,
     read_card,
 )
 from tasks.detection.data.images import Reading
@@ -47,6 +49,16 @@ class DetectorCard(NetworkCard):
     one_based: bool = True
     reading: Reading = field(default_factory=Reading)
 
+    def __post_init__(self) -> None:
+        """Refuse classes without names, and other ids than one per class."""
+        ids = self.category_ids
+        if not self.classes or not all(name and isinstance(name, str) for name in self.classes):
+            raise UserError(f"classes is {self.classes!r}, expected names")
+        if len(ids) != len(self.classes) or not all(map(is_integer, ids)):
+            raise UserError(
+                f"category_ids is {ids!r}, expected {len(self.classes)} integers, one per class"
+            )
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, label 1 first."""
@@ -56,8 +68,8 @@ class DetectorCard(NetworkCard):
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card of which `to_dict` made these values."""
         parts = {
-            "options": DetectorOptions(**with_tuples(card["options"])),
-            "reading": Reading.from_dict(card.get("reading")),
+            "options": DetectorOptions(**nested(card, "options")),
+            "reading": Reading.from_dict(nested(card, "reading") if "reading" in card else None),
         }
         return cls(**card_values(card, in_channels=card["in_channels"]) | parts)
 

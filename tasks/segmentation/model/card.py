@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from backbones import Backbone
+from backbones.errors import UserError
 from tasks.common.images.orientation import check_exif
-from tasks.common.options.limits import with_tuples
+from tasks.common.options.limits import is_integer
 from tasks.common.resume.card import (
     Classes,
     NetworkCard,
@@ -16,6 +17,7 @@ from tasks.common.resume.card import (
     card_values,
     load_network,
     matched,
+    nested,
     read_card,
 )
 from tasks.segmentation.data.cases import ClassTable
@@ -52,6 +54,16 @@ class SegmenterCard(NetworkCard):
     exif: str = "ignore"  # as of `CaseSet`
     gray_or_rgb: bool = False  # whether flat images of either kind become like those of training
 
+    def __post_init__(self) -> None:
+        """Refuse classes without names, and other values than one group per class."""
+        names, values = self.classes.names, self.classes.values
+        if not names or not all(name and isinstance(name, str) for name in names):
+            raise UserError(f"classes.names is {names!r}, expected names")
+        if len(values) != len(names):
+            raise UserError(
+                f"classes.values is {values!r}, expected the values of {len(names)} classes"
+            )
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the network's outputs."""
@@ -75,15 +87,18 @@ class SegmenterCard(NetworkCard):
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Return the card of which `to_dict` made these values."""
-        classes = with_tuples(card["classes"])
+        classes = nested(card, "classes")
         classes["values"] = tuple(map(tuple, classes["values"]))
-        inputs = InputOptions(**with_tuples(card["input"]))
+        inputs = InputOptions(**nested(card, "input"))
         parts = {
-            "options": UNetOptions(**with_tuples(card["options"])),
+            "options": UNetOptions(**nested(card, "options")),
             "input": inputs,
             "classes": ClassTable(**classes),
         }
-        in_channels = input_channels(card["channels"], inputs)
+        channels = card["channels"]
+        if not is_integer(channels) or channels < 1:
+            raise UserError(f"channels is {channels!r}, expected an integer of at least 1")
+        in_channels = input_channels(channels, inputs)
         return cls(**card_values(card, in_channels=in_channels) | parts)
 
     def architecture(self) -> dict[str, Any]:

@@ -92,7 +92,9 @@ def test_what_is_no_checkpoint_is_refused_by_its_name(path, tmp_path):
     [
         ({"format": 2}, "has the format 2, this version of Keel reads 1"),
         ({"depth": 3}, "describes its poser in a way .*depth"),
-        ({"in_channels": 0}, "describes its poser in a way .*in_channels takes .* got 0"),
+        ({"in_channels": 0}, "has in_channels=0 in its card; expected an integer of at least 1"),
+        ({"backbone": 3}, "has backbone=3 in its card; expected the name of a backbone"),
+        ({"std": [0.1, 0.2]}, "has mean for 3, std for 2, in_channels for 3 in its card"),
         (
             {"task": "depth"},
             "is a checkpoint of the task depth; expected that of a poser, which train_pose.py "
