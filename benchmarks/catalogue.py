@@ -46,6 +46,11 @@ SPEED: Final[dict[str, Entry]] = {
         for name in ("resnet18", "resnet50")
         for kind in ("training", "inference", "freezing")
     },
+    "detection-cheaper-resnet50": Entry(
+        "a light head, frozen stages and grad_checkpointing, resnet50-FPN",
+        "speed.detection:cheaper",
+        {"name": "resnet50"},
+    ),
     "detection-training-gpu": Entry(
         "Faster R-CNN resnet50-FPN, training at 800x1333, batch 16",
         "speed.detection:training_gpu",

@@ -13,6 +13,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from backbones import build_backbone
 from benchmarks.harness import Comparison, device
 from benchmarks.speed.steps import Inference, TrainingStep, by_freeze, keel_optimizer
+from tasks.common.run.config import plain_values
+from tasks.detection.config import DETECTION
 from tasks.detection.model.faster_rcnn import build_detector
 from tasks.detection.options import DetectorOptions
 
@@ -54,13 +56,17 @@ def torchvision_detector(
     return FasterRCNN(body, num_classes=classes + 1, min_size=min(size), max_size=max(size))
 
 
-def keel_detector(name: str, *, size: Size, freeze: int) -> FasterRCNN:
-    """Return Keel's, of the same architecture and with the weights of torchvision's."""
+def keel_detector(name: str, *, size: Size, freeze: int, model: str = "faster_rcnn") -> FasterRCNN:
+    """Return Keel's of a preset, with the weights of torchvision's; if it differs, the backbone's."""
     theirs = torchvision_detector(name, size=size, freeze=freeze)
     backbone = build_backbone(name, weights="random", norm="frozen_batch", freeze=freeze)
-    options = DetectorOptions(min_size=min(size), max_size=max(size))
+    preset = plain_values(DETECTION.compose([f"model={model}"]).model)
+    options = DetectorOptions(**preset | {"min_size": min(size), "max_size": max(size)})
     detector = build_detector(backbone, num_classes=CLASSES, options=options)
-    detector.load_state_dict(theirs.state_dict())
+    if model != "faster_rcnn":
+        backbone.load_state_dict(calibrated(name), strict=False)
+    else:
+        detector.load_state_dict(theirs.state_dict())
     return detector.to(memory_format=torch.channels_last)
 
 
@@ -122,6 +128,35 @@ def freezing(name: str, *, small: bool) -> Comparison:
     size = _size(small=small)
     title = f"Freezing, Faster R-CNN {name}-FPN, training step, 2 x {size[0]}x{size[1]}"
     return by_freeze(title, partial(make_training, name=name, batch=2, size=size), ["Keel"])
+
+
+def make_cheaper(key: str, *, name: str, size: Size) -> TrainingStep:
+    """Return a training step of Keel's, by a key of `CHEAPER`."""
+    model, freeze, checkpointing = CHEAPER[key]
+    network = keel_detector(name, size=size, freeze=freeze, model=model).to(device())
+    network.backbone.body.set_grad_checkpointing(checkpointing)
+    optimizer = keel_optimizer(network, network.backbone.body, "sgd")
+    return TrainingStep(network, loss=partial(_losses, 2, size), optimizer=optimizer, tuned=True)
+
+
+# The preset, the frozen stages, and whether activations are computed twice.
+CHEAPER: Final = {
+    "standard head, freeze 0": ("faster_rcnn", 0, False),
+    "standard head, freeze 4": ("faster_rcnn", 4, False),
+    "light head, freeze 0": ("light", 0, False),
+    "light head, freeze 4": ("light", 4, False),
+    "standard head, freeze 0, grad_checkpointing": ("faster_rcnn", 0, True),
+}
+
+
+def cheaper(name: str, *, small: bool) -> Comparison:
+    """Compare what makes a training step cheaper: a lighter head, frozen stages, less memory."""
+    size = _size(small=small)
+    return Comparison(
+        title=f"Cheaper steps, Faster R-CNN {name}-FPN, training step, 2 x {size[0]}x{size[1]}",
+        systems={key: partial(make_cheaper, key, name=name, size=size) for key in CHEAPER},
+        base={key: key.replace("freeze 4", "freeze 0") for key in CHEAPER if "freeze 4" in key},
+    )
 
 
 def inference(name: str, *, small: bool) -> Comparison:
