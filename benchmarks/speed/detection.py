@@ -57,7 +57,7 @@ def torchvision_detector(
 
 
 def keel_detector(name: str, *, size: Size, freeze: int, model: str = "faster_rcnn") -> FasterRCNN:
-    """Return Keel's of a preset, with the weights of torchvision's; if it differs, the backbone's."""
+    """Return Keel's with the weights of torchvision's; of a preset that differs, the backbone's."""
     theirs = torchvision_detector(name, size=size, freeze=freeze)
     backbone = build_backbone(name, weights="random", norm="frozen_batch", freeze=freeze)
     preset = plain_values(DETECTION.compose([f"model={model}"]).model)
