@@ -246,7 +246,7 @@ class Model:
         return pixels
 
     def _read(self, path: str | Path) -> Array:
-        """Return the pixels of a file, of the libraries' conversions the ones that Keel uses."""
+        """Return the pixels of a file; RGB becomes gray as in the libraries that Keel uses."""
         try:
             with Pillow.open(path, formats=_FORMATS) as source:
                 kind, info = "JPEG" if source.format == "MPO" else source.format or "", source.info

@@ -15,6 +15,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from tasks.common.export import keel_runtime
 from tasks.common.export.keel_runtime import FORMAT, Model
+from tasks.common.images.flat import pillow_pixels, with_channels
 from tasks.detection.data.images import Reading, open_image
 
 RANDOM = np.random.default_rng(0)
@@ -24,8 +25,11 @@ DEEP, DEEP_RGB = (pixels.astype(np.uint16) * 257 for pixels in (GRAY, RGB))
 PLANES, TRIPLET = np.moveaxis(RGB, -1, 0), np.moveaxis(DEEP_RGB, -1, 0)
 
 
-def shown(image, *, channels=3, exif="refuse", range_=(0.0, 65535.0), **sizes):
-    """What a detector that prepares images in its file is shown."""
+NO_CHANGE = {"mean": [0.0], "std": [1.0]}
+
+
+def shown(image, *, channels=3, exif="refuse", where="inside"):
+    """What a detector is shown, of an image that its file prepares unless ``where`` is outside."""
     batches = []
 
     def run(batch):
@@ -37,8 +41,8 @@ def shown(image, *, channels=3, exif="refuse", range_=(0.0, 65535.0), **sizes):
         "task": "detection",
         "image_channels": channels,
         "input": {"layout": "NHWC"},
-        "preprocessing": {"where": "inside", "min_size": 64, "max_size": 96, **sizes},
-        "reading": {"exif": exif, "range": list(range_), "clipped": False, "colours": "convert"},
+        "preprocessing": {"where": where, "min_size": 64, "max_size": 96, **NO_CHANGE},
+        "reading": {"exif": exif, "range": [0, 65535], "clipped": False, "colours": "convert"},
     }
     Model.of(metadata, run).detect(image)
     return batches[0][0]
@@ -59,6 +63,10 @@ def by_tifffile(pixels, **options):
     return lambda path: tifffile.imwrite(path, pixels, **options)
 
 
+def two_pages():
+    return {"save_all": True, "append_images": [Image.fromarray(GRAY)]}
+
+
 READ = {
     "rgb.png": by_pillow(RGB),
     "rgba.png": by_pillow(RGBA),
@@ -72,6 +80,7 @@ READ = {
     "rgba.webp": by_pillow(RGBA, lossless=True, exact=True),
     "rgb.jpg": by_pillow(RGB),
     "gray.jpg": by_pillow(GRAY),
+    "pictures.jpg": by_pillow(RGB, format="MPO", **two_pages()),  # as telephones save a preview
     "rgb.tif": by_pillow(RGB),
     "rgba.tif": by_tifffile(RGBA, photometric="rgb", extrasamples=["unassalpha"]),
     "cmyk.tif": by_tifffile(RGBA, photometric="separated"),
@@ -94,16 +103,30 @@ def test_a_file_is_read_as_in_training(tmp_path, name, channels):
     assert np.array_equal(shown(tmp_path / name, channels=channels), expected)
 
 
+@pytest.mark.parametrize("name", ["rgb.png", "rgb.jpg", "la.png", "deep.png"])
+def test_an_image_of_pillows_is_shown_as_by_keels_own_detector(tmp_path, name):
+    READ[name](tmp_path / name)
+    for channels in (1, 3):
+        with Image.open(tmp_path / name) as image:
+            found = shown(image, channels=channels)
+        with Image.open(tmp_path / name) as image:
+            held = with_channels(pillow_pixels(image), channels)
+        expected = np.rint(held / 257) if held.dtype == np.uint16 else held
+        assert np.array_equal(found, np.atleast_3d(expected))
+
+
 def stated_gamma():
     info = PngImagePlugin.PngInfo()
     info.add(b"gAMA", (45455).to_bytes(4, "big"))
     return info
 
 
-PAGES = {"save_all": True, "append_images": [Image.fromarray(GRAY)]}
 REFUSED = {
-    "pages.tif": (by_pillow(RGB, **PAGES), "pages.tif has 2 pages; expected one; read it with"),
-    "frames.webp": (by_pillow(RGB, **PAGES), "has 2 pages"),
+    "pages.tif": (
+        by_pillow(RGB, **two_pages()),
+        "pages.tif has 2 pages; expected one; read it with",
+    ),
+    "frames.webp": (by_pillow(RGB, **two_pages()), "has 2 pages"),
     "frames.gif": (by_pillow(RGB), "frames.gif cannot be decoded .*expected a whole PNG, JPEG"),
     "deep_rgb.png": (
         lambda path: cv2.imwrite(str(path), DEEP_RGB),  # Pillow does not write them
@@ -187,10 +210,9 @@ def test_too_narrow_images_are_those_that_torchvision_makes_less_than_a_pixel():
                 transform.resize(torch.zeros(3, short, long))
             except RuntimeError:
                 refused += 1
-                with pytest.raises(
-                    ValueError, match="too narrow to be resized to at most 96"
-                ) as error:
-                    shown(image, channels=1)
+                for where in ("outside", "inside"):
+                    with pytest.raises(ValueError, match=r"too narrow .* at most 96;") as error:
+                        shown(image, channels=1, where=where)
                 least = int(str(error.value).partition("at least ")[2].partition(".")[0])
                 assert least > short
                 shown(np.zeros((least, long, 1), np.uint8), channels=1)
