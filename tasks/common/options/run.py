@@ -18,8 +18,9 @@ class RunOptions(Options, group=""):
         seed: Seed of all random numbers: the same seed gives the same run on the same machine.
         audit: Whether to train, or only to see what would be trained: ``only`` takes one step of
             each phase on copies, says what would train, and ends.
-        on_bad_image: What to do about files that are missing or damaged: ``error`` ends the run
-            before it begins, ``skip`` leaves them out.
+        on_bad_image: What to do about files that are missing or damaged, or images that are too
+            narrow for the detector: ``error`` ends the run before it begins, ``skip`` leaves them
+            out.
     """
 
     resume: str | None = None
