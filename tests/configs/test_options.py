@@ -92,7 +92,7 @@ def test_no_options_class_is_left_out():
     assert {made.__name__ for made in found - reached} == {"Recipe"}  # `RecipeOptions` without auto
 
 
-NO_FILE = r"(?!(?:csv|py|json|yaml)\b)"
+NO_FILE = r"(?!(?:csv|onnx|py|json|yaml)\b)"
 SET = re.compile(rf"(?<![\w./])({'|'.join(GROUPS)})\.([a-z][a-z0-9_]*)=(?![= ])")  # on a page
 NAMED = re.compile(rf"(?<![\w./])({'|'.join(GROUPS)})\.{NO_FILE}([a-z][a-z0-9_]*)(?![\w(/])")
 
