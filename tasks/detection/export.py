@@ -43,7 +43,7 @@ class ExportedDetector(Subject):
 
     def read_splits(self, cfg: DictConfig) -> Splits:
         """See `Subject`."""
-        return read_splits(cfg.data, policy="skip")
+        return read_splits(cfg.data, policy="skip", detector=self.card.options)
 
     def place(self, wanted: str | None) -> str:
         """See `Subject`."""
