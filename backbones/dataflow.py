@@ -3,6 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from inspect import getattr_static, isfunction, signature
 from typing import Any, Final
@@ -14,8 +15,12 @@ IsModule = Callable[[nn.Module], bool]
 _CALLS_CHILDREN_ONLY: Final = {
     "torch.nn.modules.container.ModuleDict",
     "torch.nn.modules.container.ModuleList",
+    "torchvision.models.detection.fcos.FCOS",
     "torchvision.models.detection.generalized_rcnn.GeneralizedRCNN",
+    "torchvision.models.detection.retinanet.RetinaNet",
     "torchvision.models.detection.roi_heads.RoIHeads",
+    "torchvision.models.detection.ssd.SSD",
+    "torchvision.models.detection.ssd.SSDScoringHead",
     "timm.models.cpubone.ConvAttention",
     "timm.models.efficientvit_mit.LiteMLA",
     "timm.models.efficientvit_msra.LocalWindowAttention",
@@ -44,6 +49,19 @@ def calls_of(root: nn.Module, *, whole: IsModule) -> dict[nn.Module, list[Call]]
     are followed one by one where its class is known to call them in no other way; otherwise all
     modules inside it are left out. Parts without a module that is ``whole`` are left out too.
     """
+    # A forward may keep what it computes, as torchvision's MultiScaleRoIAlign does.
+    scratch = deepcopy(root, {id(t): t for t in (*root.parameters(), *root.buffers())})
+    own = dict(zip(scratch.modules(), root.modules(), strict=True))
+    return {
+        own[module]: [
+            Call(own.get(call.giver), own.get(call.taker))  # type: ignore[arg-type] # None for None
+            for call in found
+        ]
+        for module, found in _calls(scratch, whole).items()
+    }
+
+
+def _calls(root: nn.Module, whole: IsModule) -> dict[nn.Module, list[Call]]:
     calls: dict[nn.Module, list[Call]] = defaultdict(list)
     pending, seen, hidden = [root], set(), set()
     while pending:

@@ -47,7 +47,7 @@ def fuse(module: AnyModule, *, other_norms: Literal["refuse", "keep"] = "refuse"
     A module whose forward depends on values or shapes cannot be followed, and it may call parts of
     its children in other ways than the children do. Norms inside it are therefore refused, or
     kept. A few classes are exceptions, because they only call their children: containers,
-    torchvision's R-CNNs, and some blocks of timm. For a module of yours that does the same, fuse
+    torchvision's detectors, and some blocks of timm. For a module of yours that does the same, fuse
     the children: ``net.body = fuse(net.body)``. torch.fx does not see that a forward tests the
     type of its input, nor what hooks on ``module`` itself do.
 

@@ -11,6 +11,11 @@ from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torchvision.models.detection import (
+    fcos_resnet50_fpn,
+    retinanet_resnet50_fpn,
+    ssdlite320_mobilenet_v3_large,
+)
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -296,6 +301,36 @@ def test_slices_of_a_sequence_are_followed(ends, norms):
     fused = fuse(net)
     assert norms_in(fused) == norms
     torch.testing.assert_close(fused(x), net(x))
+
+
+def test_what_a_forward_keeps_is_not_kept_of_the_search():
+    """As torchvision's MultiScaleRoIAlign keeps its scales."""
+
+    class Keeps(OfData):
+        kept = None
+
+        def forward(self, x):
+            if self.kept is None:
+                self.kept = x * 2
+            return super().forward(x) + self.kept
+
+    net, x = trained(Keeps(as_they_are)), torch.randn(2, 3, 4, 4)
+    fused = fuse(net, other_norms="keep")
+    torch.testing.assert_close(fused(x), net(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make", [ssdlite320_mobilenet_v3_large, retinanet_resnet50_fpn, fcos_resnet50_fpn]
+)
+def test_torchvisions_one_stage_detectors_are_fused(make):
+    net = trained(make(weights=None, weights_backbone=None)).double()
+    fused, x = fuse(net, other_norms="keep"), torch.rand(1, 3, 128, 128).double()
+    assert not norms_in(fused)
+    with torch.no_grad():
+        features = list(net.backbone(x).values())
+    for part, given in (("backbone", x), ("head", features)):
+        assert difference(net.get_submodule(part), fused.get_submodule(part), given) < 1e-12
 
 
 class OwnRCNN(GeneralizedRCNN):
