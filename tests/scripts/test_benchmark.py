@@ -109,6 +109,7 @@ def test_a_detector_is_scored_in_both_systems(tmp_path, trained, root, capsys):
     saved = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)["keel"]
     card = replace(
         DetectorCard.from_dict(saved),
+        backbone="resnet18",
         options=DetectorOptions(min_size=64, max_size=96),  # torchvision's architecture
         backbone_options=BackboneOptions(norm="frozen_batch"),
     )

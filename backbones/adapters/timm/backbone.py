@@ -119,9 +119,15 @@ class TimmBackbone(Backbone):
         height, width = self.net.pretrained_cfg["input_size"][1:]  # type: ignore[index]
         if x.shape[-2:] == (height, width) or isinstance(error, torch.OutOfMemoryError):
             return
+        what = f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
+        if height % self.strides[-1]:
+            raise UserError(
+                f"{what}{x.shape[-2]} x {x.shape[-1]} ({error}). A U-Net pads images to multiples "
+                f"of its coarsest stride, here {self.strides[-1]}, so that none can be built on "
+                "it; a detector takes it at its size. Take another backbone."
+            ) from error
         raise UserError(
-            f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
-            f"{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
+            f"{what}{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
             f"input.patch=[{height},{width}], or model.min_size={height} and model.max_size="
             f"{height} for square ones), or take a backbone for any size."
         ) from error

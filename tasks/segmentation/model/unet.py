@@ -48,6 +48,7 @@ class DecoderBlock(NoTorchScript, nn.Module):
         super().__init__()
         attention = ATTENTION[options.attention]
         joined = in_channels + skip_channels
+        self.factor = factor
         self.upsample = UPSAMPLING[options.upsampling](in_channels, factor)
         self.attention1 = attention(joined) if skip_channels else nn.Identity()
         self.conv1 = ConvNorm(joined, out_channels, 3, norm=norm)
@@ -173,7 +174,12 @@ class ResNetUNet(NoTorchScript, nn.Module):
         for block in cast("nn.ModuleList", self.decoder["blocks"]):
             inputs = levels[-1], skips.pop()
             twice = self.grad_checkpointing and self.training
-            levels.append(recomputed(block, *inputs, modules=[block]) if twice else block(*inputs))
+            try:
+                level = recomputed(block, *inputs, modules=[block]) if twice else block(*inputs)
+            except RuntimeError as error:
+                _refuse_maps(block, *inputs, error)
+                raise
+            levels.append(level)
         logits: Tensor = self.segmentation_head(levels[-1])[..., :height, :width]
         if not (self.training and len(self.deep_heads)):
             return logits
@@ -183,6 +189,18 @@ class ResNetUNet(NoTorchScript, nn.Module):
             step = full // level.shape[-2]
             cropped.append(level[..., : -(-height // step), : -(-width // step)])
         return logits, *cropped
+
+
+def _refuse_maps(block: Any, x: Tensor, skip: Tensor | None, error: Exception) -> None:  # noqa: ANN401
+    """Raise an error that names the backbone's fault if a map has not the size of its stride."""
+    if skip is None or [block.factor * s for s in x.shape[-2:]] == [*skip.shape[-2:]]:
+        return
+    rows, columns = (block.factor * side for side in x.shape[-2:])
+    raise UserError(
+        f"the backbone gives a map of {skip.shape[-2]} x {skip.shape[-1]} where the U-Net joins "
+        f"one of {rows} x {columns}: its convolutions are not padded to keep the size. Take "
+        "another backbone; a detector takes this one."
+    ) from error
 
 
 def _initialise(part: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:

@@ -49,7 +49,8 @@ def test_keys_are_paths(name, norm):
     for key, tensor in state.items():
         owner, _, last = key.rpartition(".")
         assert getattr(nested.get_submodule(owner), last) is tensor
-    assert f"a.backbone.{backbone.first_conv}" in state
+    if name != "timm/csatv2":  # it begins with a fixed transform, and timm states no convolution
+        assert f"a.backbone.{backbone.first_conv}" in state
     names = set(backbone.file_state())
     assert {f"{backbone.key_prefix}{key}" for key in names} == set(backbone.state_dict())
 
