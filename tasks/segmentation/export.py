@@ -84,7 +84,7 @@ class ExportedSegmenter(Subject):
             outputs=("logits",),
             free=(0, 1, 2) if inside else (0, 2, 3),
             multiple=self.network.multiple,
-            network=r"^/network/(backbone|decoder|segmentation_head)",
+            network=r"^/network/(backbone|blocks|segmentation_head)[./]",  # blocks: the decoder's
             last=r"/segmentation_head/",
         )
 

@@ -120,10 +120,11 @@ class TimmBackbone(Backbone):
         if x.shape[-2:] == (height, width) or isinstance(error, torch.OutOfMemoryError):
             return
         what = f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
-        if height % self.strides[-1]:
+        coarsest = max(self.strides.values())
+        if height % coarsest:
             raise UserError(
                 f"{what}{x.shape[-2]} x {x.shape[-1]} ({error}). A U-Net pads images to multiples "
-                f"of its coarsest stride, here {self.strides[-1]}, so that none can be built on "
+                f"of its coarsest stride, here {coarsest}, so that none can be built on "
                 "it; a detector takes it at its size. Take another backbone."
             ) from error
         raise UserError(
