@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from backbones.errors import UserError
 from tasks.common.export.comparing import Agreement, Masks, compare_masks
 from tasks.common.export.formats import INSIDE, OUTSIDE
 from tasks.common.export.keel_runtime import Model
+from tasks.common.export.prepared import Prepared
 from tasks.common.export.run_data import drawn
 from tasks.common.export.subject import Graph, Image, Subject
 from tasks.segmentation.data.input import PERCENTILES
@@ -78,7 +79,7 @@ class ExportedSegmenter(Subject):
         if not inside:
             images = torch.randn(count, card.in_channels, height, width, generator=made)
         return Graph(
-            module=_Logits(network, card, inside=inside).eval(),
+            module=Prepared(network, card.conventions, inside=inside).eval(),
             example=images,
             layout="NHWC" if inside else "NCHW",
             outputs=("logits",),
@@ -168,23 +169,3 @@ def _shown(image: NDArray[Any]) -> Image:
         return np.ascontiguousarray(np.moveaxis(image[:, 0], 0, -1))
     first = max(0, (depth - _SLICES) // 2)
     return np.ascontiguousarray(np.moveaxis(image[:, first : first + _SLICES], 0, -1))
-
-
-class _Logits(nn.Module):
-    """Images in, (N, H, W, C) of 8 bits or (N, C, H, W) prepared; logits (N, K, H, W) out."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, card: SegmenterCard, *, inside: bool) -> None:
-        super().__init__()
-        self.network = network
-        self.inside = inside
-        known = card.conventions
-        self.register_buffer("mean", torch.tensor(known.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(known.std).view(-1, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.inside:
-            images = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        return cast("Tensor", self.network(images))

@@ -269,6 +269,14 @@ def test_tensorrt_is_not_pretended(trained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def graph_of(module, example, *, layout, outputs, free=()):
+    """A graph of which only what the exporter reads is stated."""
+    names = {"multiple": 1, "network": "", "last": ""}
+    return onnx_file.Graph(
+        module=module, example=example, layout=layout, outputs=outputs, free=free, **names
+    )
+
+
 class Resized(nn.Module):
     """The sides of an image (C, H, W) when a detector has resized it."""
 
@@ -284,15 +292,12 @@ def test_images_get_the_size_that_torchvision_gives_them(trained, tmp_path):
     """A pixel less moves every box; in float32, or by a reciprocal, a tenth of the sizes are."""
     model = load_detector(trained[0], device="cpu")
     detector = ExportedDetector(model, checkpoint=trained[0]).graph(model.network, place="inside")
-    graph = onnx_file.Graph(
-        module=Resized(detector.module.detector.transform),
-        example=torch.zeros(3, 96, 128),
+    graph = graph_of(
+        Resized(detector.module.detector.transform),
+        torch.zeros(3, 96, 128),
         layout="CHW",
         outputs=("sides",),
         free=(1, 2),
-        multiple=1,
-        network="",
-        last="",
     )
     onnx_file.trace(graph, tmp_path / "x.onnx")
     run = onnx_file.session(tmp_path / "x.onnx", threads=1)
@@ -303,15 +308,12 @@ def test_images_get_the_size_that_torchvision_gives_them(trained, tmp_path):
 
 
 def test_deformable_convolutions_are_refused_by_name(tmp_path):
-    graph = onnx_file.Graph(
-        module=build_backbone("resnet18", deformable=["c4"]),
-        example=torch.zeros(1, 3, 8, 8),
+    graph = graph_of(
+        build_backbone("resnet18", deformable=["c4"]),
+        torch.zeros(1, 3, 8, 8),
         layout="NCHW",
         outputs=("y",),
         free=(),
-        multiple=1,
-        network="",
-        last="",
     )
     with refuses("deformable convolutions, and ONNX has none"):
         onnx_file.trace(graph, tmp_path / "x.onnx")
@@ -320,16 +322,7 @@ def test_deformable_convolutions_are_refused_by_name(tmp_path):
 def test_small_sigmoids_keep_their_order(tmp_path):
     """ONNX Runtime's own are equal below -18, and proposals are sorted by them."""
     x = torch.linspace(-40, 5, 50)[None]
-    graph = onnx_file.Graph(
-        module=nn.Sigmoid(),
-        example=x,
-        layout="NC",
-        outputs=("y",),
-        free=(),
-        multiple=1,
-        network="",
-        last="",
-    )
+    graph = graph_of(nn.Sigmoid(), x, layout="NC", outputs=("y",), free=())
     onnx_file.trace(graph, tmp_path / "x.onnx")
     (found,) = onnx_file.session(tmp_path / "x.onnx", threads=1)(x.numpy())
     assert (np.diff(found) > 0).all()

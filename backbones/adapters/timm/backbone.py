@@ -119,18 +119,16 @@ class TimmBackbone(Backbone):
         height, width = self.net.pretrained_cfg["input_size"][1:]  # type: ignore[index]
         if x.shape[-2:] == (height, width) or isinstance(error, torch.OutOfMemoryError):
             return
-        what = f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
         coarsest = max(self.strides.values())
+        where = f"model.min_size={height} and model.max_size={height} for square ones"
         if height % coarsest:
-            raise UserError(
-                f"{what}{x.shape[-2]} x {x.shape[-1]} ({error}). A U-Net pads images to multiples "
-                f"of its coarsest stride, here {coarsest}, so that none can be built on "
-                "it; a detector takes it at its size. Take another backbone."
-            ) from error
+            where += f"; a U-Net, which pads images to multiples of {coarsest}, cannot have it"
+        else:
+            where = f"input.patch=[{height},{width}], or {where}"
         raise UserError(
-            f"{what}{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
-            f"input.patch=[{height},{width}], or model.min_size={height} and model.max_size="
-            f"{height} for square ones), or take a backbone for any size."
+            f"timm/{self.name} is made for images of {height} x {width} and failed on images of "
+            f"{x.shape[-2]} x {x.shape[-1]} ({error}): give it images of its size (in a run "
+            f"{where}), or take a backbone for any size."
         ) from error
 
     def _check_activations(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from backbones import fuse
 from tasks.common.export.accept import accepted, compared_on
@@ -16,6 +16,7 @@ from tasks.common.export.formats import INSIDE
 from tasks.common.export.keel_runtime import Model
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.onnx_file import OPSET, embed, session, trace
+from tasks.common.export.prepared import Prepared
 from tasks.common.export.subject import Graph, Request, Subject
 from tasks.common.export.torch_files import module_run
 
@@ -52,7 +53,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
 
 def maps_graph(subject: Subject, network: nn.Module, *, place: str) -> Graph:
     """Return the graph of a network's ``backbone``, which is a detector's with its pyramid."""
-    inside, known = place == INSIDE, subject.card.conventions
+    inside = place == INSIDE
     made = torch.Generator().manual_seed(0)
     prepared = torch.randn(_EXAMPLE[0], subject.card.in_channels, *_EXAMPLE[1:], generator=made)
     backbone = network.get_submodule("backbone")
@@ -60,7 +61,7 @@ def maps_graph(subject: Subject, network: nn.Module, *, place: str) -> Graph:
         names = tuple(backbone(prepared))
     bytes_ = torch.randint(0, 256, prepared.permute(0, 2, 3, 1).shape, dtype=torch.uint8)
     return Graph(
-        module=_Maps(backbone, known.mean, known.std, inside=inside).eval(),
+        module=Prepared(backbone, subject.card.conventions, inside=inside).eval(),
         example=bytes_ if inside else prepared,
         layout="NHWC" if inside else "NCHW",
         outputs=names,
@@ -92,25 +93,3 @@ def compare_maps(pairs: Iterable[Sequence[Maps]]) -> Agreement:
         figures={"images": images, "largest relative difference": largest},
         faults=() if largest <= MOST else (fault,),
     )
-
-
-class _Maps(nn.Module):
-    """Images in, (N, H, W, C) of 8 bits or (N, C, H, W) prepared; maps (N, C', H', W') out."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, backbone: nn.Module, mean: Iterable[float], std: Iterable[float], *, inside: bool
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.inside = inside
-        for name, numbers in (("mean", mean), ("std", std)):
-            tensor = torch.tensor(tuple(numbers)).view(-1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        if self.inside:
-            images = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        return tuple(self.backbone(images).values())
