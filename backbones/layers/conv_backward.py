@@ -31,9 +31,26 @@ def speed_up_weight_gradients() -> Library | None:
     return install() if torch.backends.cpu.get_cpu_capability() == "AVX2" else None
 
 
+@cache  # of before the replacement
+def _torchs_kernel() -> Any:  # noqa: ANN401 (torch names no type)
+    return get_kernel(OPERATOR, "CPU")
+
+
+def torchs_backward(grad: Tensor, *arguments: Any) -> list[Tensor | None]:  # noqa: ANN401
+    """Return what ``aten::convolution_backward`` does without the replacement.
+
+    ``grad`` (N, O, H, W) and the operator's further arguments in its order.
+    """
+    if grad.device.type != "cpu":
+        return list(torch.ops.aten.convolution_backward(grad, *arguments))
+    keys = torch._C._dispatch_keys(grad)  # torch has no public name for it
+    found: list[Tensor | None] = _torchs_kernel().call_boxed(keys, grad, *arguments)
+    return found
+
+
 def install() -> Library:
     """Replace torch's kernel on any CPU, until ``_destroy`` of what is returned is called."""
-    torchs = get_kernel(OPERATOR, "CPU")
+    torchs = _torchs_kernel()
 
     def backward(keys: Any, grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> list[Any]:  # noqa: ANN401
         *how, (wants_x, wants_weight, wants_bias) = rest

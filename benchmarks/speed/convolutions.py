@@ -1,8 +1,8 @@
 """The parts of a convolution's training step in both layouts, and the most that the CPU can do.
 
 The parts are those that training of an R50-FPN at 2 x 480x640 and of a U-Net R34 at 8 x 256x256
-takes most time for. The gradient of the weight from contiguous copies is what
-`backbones.layers.conv_backward` does; it includes the copies.
+takes most time for, by torch's own kernels. The gradient of the weight from contiguous copies is
+what `backbones.layers.conv_backward` does; it includes the copies.
 """
 
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 
+from backbones.layers.conv_backward import torchs_backward
 from benchmarks.harness import Comparison, Make, device
 
 # Images, channels in and out, kernel, stride, height and width of the input.
@@ -62,7 +63,7 @@ class Part:
         if self.copies:
             tensors = [t.contiguous() for t in tensors]
         how = [self.stride] * 2, [self.padding] * 2, [1, 1], False, [0, 0], 1
-        torch.ops.aten.convolution_backward(*tensors, None, *how, self.mask)
+        torchs_backward(*tensors, None, *how, self.mask)
 
     def _forward(self) -> torch.Tensor:
         return F.conv2d(self.x, self.weight, stride=self.stride, padding=self.padding)

@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from backbones.layers import conv_backward
-from backbones.layers.conv_backward import gains, install, speed_up_weight_gradients
+from backbones.layers.conv_backward import (
+    gains,
+    install,
+    speed_up_weight_gradients,
+    torchs_backward,
+)
 
 
 @pytest.fixture
@@ -83,6 +88,15 @@ def test_the_copies_are_what_reaches_torchs_kernel(replaced, monkeypatch):  # no
     gradients(x, weight, None)
     copied = [shape for shape, layout in seen if layout == torch.contiguous_format]
     assert copied.count((1, 64, 4, 4)) == 2  # the input, and the gradient of the output
+
+
+def test_torchs_own_kernel_is_at_hand_when_it_is_replaced(replaced, monkeypatch):  # noqa: ARG001
+    x, weight, grad = (t.detach() for t in (draw(1, 64, 4, 4), draw(64, 64, 3, 3), draw(1, 64, 4, 4)))
+    arguments = grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    copying = torch.ops.aten.convolution_backward(*arguments)
+    monkeypatch.setattr(conv_backward, "gains", lambda *_: pytest.fail("it is the replacement"))
+    for one, other in zip(torchs_backward(*arguments)[:2], copying[:2], strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(
