@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import resource
 import signal
 import statistics
 import time
@@ -13,7 +12,7 @@ from typing import Final
 
 import torch
 
-from tasks.common.machine.memory import own_memory
+from tasks.common.machine.memory import own_peak
 from tasks.common.machine.threads import prepare_cpu
 
 Step = Callable[[], object]
@@ -136,7 +135,7 @@ def _peak(make: Make, threads: int) -> float:
 def _peak_here(make: Make, threads: int) -> float:
     prepare_cpu(threads)
     cuda, reset = torch.cuda.is_available(), Path("/proc/self/clear_refs")
-    before = 0.0 if cuda else _resident()
+    before = 0.0 if cuda else own_peak() / MEBI
     step = make()
     if cuda:  # what building took for a moment does not count
         torch.cuda.reset_peak_memory_stats()
@@ -144,11 +143,4 @@ def _peak_here(make: Make, threads: int) -> float:
         reset.write_text("5")
     for _ in range(2):
         step()
-    return (torch.cuda.max_memory_allocated() / MEBI if cuda else _resident()) - before
-
-
-def _resident() -> float:
-    """Return the most memory that this process has had, in MiB."""
-    if Path("/proc/self/status").exists():  # getrusage includes the parent process's peak there
-        return own_memory()[1] / MEBI
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBI  # macOS counts bytes
+    return (torch.cuda.max_memory_allocated() / MEBI if cuda else own_peak() / MEBI) - before

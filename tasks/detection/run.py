@@ -36,7 +36,7 @@ def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the othe
     tested, card = parts.splits.tested, parts.module.card
     print_ap(parts.heading, parts.scores, card.classes, limit=card.options.scored_detections)
     if text := crowded(tested.truth, found=card.options.detections_per_image):
-        print_line(f"warning: {text}")
+        print_line(f"warning: {text}", always=True)
 
 
 def _truth(parts: Parts) -> str:

@@ -1,6 +1,7 @@
-"""How much memory is free and used, as Linux says."""
+"""How much memory is free and used."""
 
 import re
+import resource
 from pathlib import Path
 
 
@@ -32,6 +33,13 @@ def own_memory() -> tuple[int, int]:
     status = Path("/proc/self/status").read_text("ascii", errors="ignore")
     found = dict(re.findall(r"Vm(RSS|HWM):\s+(\d+) kB", status))
     return int(found["RSS"]) * 1024, int(found["HWM"]) * 1024
+
+
+def own_peak() -> int:
+    """Return the most bytes of memory that this process has used."""
+    if Path("/proc/self/status").exists():  # getrusage includes the parent process's peak there
+        return own_memory()[1]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
 
 
 def size_text(size: float) -> str:

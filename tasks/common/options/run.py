@@ -21,6 +21,10 @@ class RunOptions(Options, group=""):
         on_bad_image: What to do about files that are missing or damaged, or images that are too
             narrow for the detector: ``error`` ends the run before it begins, ``skip`` leaves them
             out.
+        logger: Where losses, scores and pictures are logged beside the run folder's own files:
+            ``tensorboard`` in the run folder; ``mlflow`` at the server in MLFLOW_TRACKING_URI, or
+            in the folder mlruns; ``wandb`` as WANDB_MODE says, such as offline; ``none``.
+        quiet: Whether to print warnings and the result only.
     """
 
     resume: str | None = None
@@ -31,3 +35,5 @@ class RunOptions(Options, group=""):
     )
     audit: str = choice("run", ("run", "only"))
     on_bad_image: str = choice("error", ("error", "skip"))
+    logger: str = choice("tensorboard", ("tensorboard", "mlflow", "wandb", "none"))
+    quiet: bool = False

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, TypeVar
 
 from rich.console import Console
@@ -12,10 +14,28 @@ from rich.table import Table
 Item = TypeVar("Item")
 
 _SILENT: Final = 5.0  # seconds between two lines of progress
+_QUIET: Final = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet(*, on: bool = True) -> Iterator[None]:
+    """Print nothing in a block, if ``on``, but lines that are printed with ``always``."""
+    before = _QUIET.set(on)
+    try:
+        yield
+    finally:
+        _QUIET.reset(before)
+
+
+def is_quiet() -> bool:
+    """Return whether this is in a block of `quiet`."""
+    return _QUIET.get()
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
     """Print a box with a line per fact."""
+    if is_quiet():
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -24,9 +44,22 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     _console().print(Panel(table, title=title, title_align="left", expand=False))
 
 
-def print_line(text: str) -> None:
-    """Print a line, however long."""
-    _console().print(text, soft_wrap=True)
+def print_line(text: str, *, always: bool = False) -> None:
+    """Print a line, however long; ``always``: warnings, and what a run has come to."""
+    if always or not is_quiet():
+        _console().print(text, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, rounded.
+
+    >>> duration(42.4), duration(150), duration(11_000)
+    ('42 s', '2 min 30 s', '3 h 03 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def with_progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
@@ -46,6 +79,8 @@ def print_scores(
 
     Columns for which the terminal is too narrow are printed as a table below: no number is cut.
     """
+    if is_quiet():
+        return
     console = _console()
     cells = [[_cell(value) for value in values] for values in rows.values()]
     lengths = [

@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
 from tasks.common.files.atomic import replacing
-from tasks.common.report.terminal import print_line
 from tasks.common.resume.checkpoints import BEST, LAST, PREVIOUS
 from tasks.common.resume.stop import StopRequest, StopSignals
 
@@ -44,7 +42,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint with the highest ``monitor`` as best.ckpt in ``folder``.
 
     A resumed run takes over that of the run it goes on from; Lightning's own forgets the best score
-    when the folder is another. `validated_step` is the step of the last validation.
+    when the folder is another. `validated_step` is the step of the last validation, `improved`
+    whether that was the best so far.
     """
 
     def __init__(self, folder: Path, *, monitor: str) -> None:
@@ -57,13 +56,17 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.validated_step = -1
+        self.improved = False
         self._resumed: Path | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if it is the best, and remember when that was."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.validated_step = trainer.global_step
+        before = self.best_model_score
         super().on_validation_end(trainer, pl_module)
+        score = self.best_model_score
+        self.improved = score is not None and (before is None or bool(score > before))
 
     def offer(self, trainer: Trainer, path: Path) -> None:
         """Save what was validated after training if it is the best."""
@@ -175,55 +178,3 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
         self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self.has_saved = True
-
-
-class EpochLine(Callback):
-    """Prints one line per epoch: mean loss, the given scores (such as ``val/ap``), seconds."""
-
-    def __init__(self, scores: tuple[str, ...]) -> None:
-        self.scores = scores
-        self._started = 0.0
-        self._losses: list[Tensor] = []
-        self._validated = False
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the losses of the epoch so far: the mean of a resumed one is that of all."""
-        return {"losses": torch.stack(self._losses) if self._losses else torch.zeros(0)}
-
-    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Take over the losses; an epoch that begins forgets them."""
-        self._losses = list(state_dict["losses"])
-
-    def on_validation_end(self, *_: object) -> None:
-        """Remember that this epoch has scores."""
-        self._validated = True
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Start the clock; an epoch that is resumed in its middle does not start again."""
-        self._started = time.monotonic()
-        self._losses = [loss.to(pl_module.device) for loss in self._losses]
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
-        self._losses = []
-        self._validated = False
-
-    def on_train_batch_end(self, trainer: Trainer, _: object, outputs: Any, *__: object) -> None:  # noqa: ANN401
-        """Keep the loss, without waiting for the device."""
-        # Lightning has divided it, for the sum of the accumulated gradients.
-        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
-
-    def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
-        """Print the line; Lightning validates before this."""
-        if not trainer.is_global_zero:
-            return
-        logged = trainer.callback_metrics
-        parts = [f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}"]
-        if self._losses:
-            parts.append(f"train/loss {torch.stack(self._losses).mean().item():.3f}")
-        if self._validated:
-            known = [name for name in self.scores if name in logged]
-            parts += [f"{name} {logged[name].item():.3f}" for name in known]
-        parts.append(f"{time.monotonic() - self._started:.0f} s")
-        print_line("  ".join(parts))

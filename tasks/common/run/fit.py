@@ -71,7 +71,7 @@ def _tell(
     if chosen is not None and chosen.is_file():
         score = float("nan") if best.best_model_score is None else float(best.best_model_score)
         how += f"\nthe best checkpoint so far is {chosen} ({best.monitor} {score:.3f})"
-    print_line(f"\n{what}; {how}")
+    print_line(f"\n{what}; {how}", always=True)
 
 
 def _after_loss(folder: Path, chosen: Path | None, again: str) -> str:

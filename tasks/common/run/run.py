@@ -19,7 +19,7 @@ from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.clock import Clock, Part, Times
 from tasks.common.report.run_folder import new_folder, write_environment, write_json, write_text
-from tasks.common.report.terminal import print_facts, print_line, print_scores
+from tasks.common.report.terminal import is_quiet, print_facts, print_line, print_scores, quiet
 from tasks.common.resume.checkpoints import BEST, LAST, find_start
 from tasks.common.resume.continuation import check_resume
 from tasks.common.run.audit_only import audit_only, is_audit_only
@@ -27,6 +27,7 @@ from tasks.common.run.batch_size import settle_batch_size
 from tasks.common.run.callbacks import BestCheckpoint
 from tasks.common.run.ending import Ending
 from tasks.common.run.fit import fit, validate_rest
+from tasks.common.run.loggers import begin, log_pictures
 from tasks.common.run.stopwatch import Stopwatch
 from tasks.common.run.task import Outcome, PartsT, RunParts, Task
 from tasks.common.run.trainer import build_trainer
@@ -35,13 +36,19 @@ from tasks.common.run.trainer import build_trainer
 def run_task(cfg: DictConfig, task: Task[PartsT], clock: Clock | None = None) -> float:
     """Train, validate and test as ``cfg`` says; return the best validation score.
 
+    With ``quiet`` only warnings and the result are printed.
+
     With ``audit=only`` nothing is trained and NaN is returned. What is wrong with configuration,
     data or weights is raised before the first step, and before anything is written. Checkpoints are
     kept on an AuditError (what trains is not what the configuration says), on a FloatingPointError
     (a loss is not finite), if something fails after the training (UserError), and on SystemExit.
     ``clock`` has been running since the process was started; by default a new one.
     """
-    clock = clock or Clock()
+    with quiet(on=cfg.quiet):
+        return _run(cfg, task, clock or Clock())
+
+
+def _run(cfg: DictConfig, task: Task[PartsT], clock: Clock) -> float:
     clock.begin(Part.SETUP)
     only = is_audit_only(cfg.audit)
     if only and cfg.resume is not None:
@@ -88,6 +95,7 @@ def _carry_out(
         callbacks=callbacks,
         profiler=Stopwatch(clock),
     )
+    begin(trainer.loggers, config=OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_environment(folder)
@@ -108,6 +116,7 @@ def _carry_out(
         images=parts.module.trained * trainer.world_size,
         resumed=resume is not None,
         is_first=trainer.is_global_zero,
+        loggers=trainer.loggers,
     )
 
 
@@ -185,8 +194,12 @@ def _report(
         for show in task.shows if outcome.best is not None else ():
             if parts.scores or not show.scores:
                 ending.do(show.what, partial(show.do, parts, outcome))
+        pictures = sorted(outcome.folder.glob("*.png"))
+        log = partial(log_pictures, outcome.loggers, pictures, epoch=outcome.epoch or 0)
+        ending.do("logging the pictures", log)
     times = _write_metrics(outcome, parts, ending, clock)
-    ending.do("the last lines", partial(_print_end, outcome, times), brief=True)
+    end = partial(_print_end, outcome, times, monitor=task.monitor)
+    ending.do("the last lines", end, brief=True)
 
 
 def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
@@ -216,13 +229,16 @@ def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending, clock: Clo
     return times
 
 
-def _print_end(outcome: Outcome, times: Times) -> None:
+def _print_end(outcome: Outcome, times: Times, *, monitor: str) -> None:
     print_scores("Where the time went", ("seconds", "share"), times.rows())
     if times.rate is not None:
         print_line(f"trained on {times.images} images, {times.rate:.3g} a second")
     print_line(f"audit: {outcome.audit}")
     since = " since the run was resumed" if outcome.resumed else ""
     print_line(f"{times.total:.0f} s in all{since}; everything is in {outcome.folder}")
+    if is_quiet():
+        best = f"{monitor} {outcome.score:.3f}, " if outcome.best else ""
+        print_line(f"{best}{times.total:.0f} s{since}; {outcome.folder}", always=True)
 
 
 def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:
@@ -246,6 +262,6 @@ def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -
         )
         text += f"Its scores on {parts.scored} are in {scores}; all else is in {outcome.folder}."
     if ending.stopped:
-        print_line(f"\n{text}")
+        print_line(f"\n{text}", always=True)
         raise SystemExit(128 + ending.stopped) from ending.cause
     raise UserError(text) from ending.cause

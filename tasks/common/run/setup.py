@@ -21,6 +21,7 @@ from tasks.common.recipe.recipe import Recipe
 from tasks.common.resume.card import CardT
 from tasks.common.resume.start import Start, read_start
 from tasks.common.run.config import plain_values
+from tasks.common.run.loggers import check_logger
 
 _OUR_NAMES: Final = {lightnings: ours for ours, lightnings in PRECISIONS.items()}
 
@@ -41,11 +42,13 @@ class Setup(Generic[CardT, AugmentT]):
     init_from: str | None  # the path of ``start`` as it was given
     start: Start[CardT] | None  # that network; None if the run begins with a backbone alone
     data: str = ""  # the name of the data set
+    logger: str = "tensorboard"  # of `tasks.common.run.loggers.LOGGERS`
 
     @classmethod
     def read(cls, cfg: DictConfig, card: type[CardT], augment: type[AugmentT]) -> Self:
         """Read a composed configuration, and set seed, threads and warnings of this process."""
         options = TrainerOptions(**cfg.trainer)
+        check_logger(cfg.logger)
         choice = BackboneChoice(**plain_values(cfg.backbone))
         start = read_start(cfg.init_from, card, choice)
         return cls(
@@ -59,6 +62,7 @@ class Setup(Generic[CardT, AugmentT]):
             init_from=cfg.init_from,
             start=start,
             data=_data_name(cfg.data),
+            logger=cfg.logger,
         )
 
     def with_run(self, card: CardT) -> CardT:

@@ -1,10 +1,11 @@
 """What a task adds to a run, what it assembles for one, and what the run comes to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from backbones import Backbone
@@ -89,6 +90,7 @@ class Outcome:
     images: int  # trained on, by this process and those beside it, each as often as it was seen
     resumed: bool  # whether it went on with an earlier run
     is_first: bool  # whether this process is the one that writes and prints
+    loggers: Sequence[Logger] = ()  # to which the pictures go as well
 
     @property
     def best_file(self) -> Path:

@@ -7,18 +7,19 @@ from typing import Any, Final
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 
 from backbones.errors import UserError
 from tasks.common.machine.machine import Machine
 from tasks.common.machine.options import TrainerOptions
 from tasks.common.recipe.recipe import Recipe
-from tasks.common.report.metrics_csv import TableLogger
+from tasks.common.report.terminal import is_quiet
 from tasks.common.resume.checkpoints import LAST
 from tasks.common.resume.random_state import ExactState
-from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
+from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from tasks.common.run.loggers import loggers
+from tasks.common.run.progress import EpochLine, RunBar
 from tasks.common.run.setup import Setup
 
 _LOOKS: Final = "_find_unused_parameters_true"
@@ -62,7 +63,7 @@ def build_trainer(
     best = BestCheckpoint(folder / "checkpoints", monitor=monitor)
     last = LastCheckpoint(folder / "checkpoints" / LAST, minutes=options.save_minutes)
     # Lightning puts the last two last: what they save has what the others make of a step.
-    ours = [*callbacks, EpochLine(shown), ExactState(), best, last]
+    ours = [*callbacks, EpochLine(shown, best=best), ExactState(), best, last]
     strategy = choose_strategy(options, recipe)
     try:
         trainer = _trainer(
@@ -81,7 +82,7 @@ def _trainer(
     strategy: str,
     profiler: Profiler | None,
 ) -> lightning.Trainer:
-    options, recipe, shows_progress = setup.options, setup.recipe, sys.stdout.isatty()
+    options, recipe, shows_progress = setup.options, setup.recipe, sys.stdout.isatty() and not is_quiet()
     return lightning.Trainer(
         accelerator=setup.where.accelerator.value,
         devices=options.devices,
@@ -92,11 +93,8 @@ def _trainer(
         check_val_every_n_epoch=options.validate_every,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip or None,
-        callbacks=[*callbacks, *([RichProgressBar()] if shows_progress else [])],
-        logger=[
-            TableLogger(folder, name="", version=""),
-            TensorBoardLogger(folder, name="", version="tensorboard"),
-        ],
+        callbacks=[*callbacks, *([RunBar()] if shows_progress else [])],
+        logger=loggers(setup.logger, folder),
         plugins=[AtomicCheckpointIO()],
         profiler=profiler,
         num_sanity_val_steps=0,

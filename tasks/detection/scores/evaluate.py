@@ -89,7 +89,7 @@ def print_results(
 
 def _warn(texts: Sequence[str]) -> None:
     for text in filter(None, texts):
-        print_line(f"warning: {text}")
+        print_line(f"warning: {text}", always=True)
 
 
 def _counts(split: Annotations) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from tasks.common.resume.checkpoints import find_start
 from tasks.common.resume.random_state import ExactState
-from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, EpochLine, LastCheckpoint
+from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from tasks.common.run.fit import fit, validate_rest
 from tests.training import OneWeight, quiet_trainer
 
@@ -160,34 +160,6 @@ def test_a_resumed_run_has_the_best_of_all_that_is_there(tmp_path, scores, chang
         assert names == [["best.ckpt", "last.ckpt"]] * 2
 
 
-def test_the_line_of_an_epoch_has_the_mean_loss_and_the_scores(tmp_path, capsys):
-    module = Slope(scores=[0.25, 0.5], losses=[1.0, 4.0])
-    trainer(tmp_path, EpochLine(("val/ap", "val/ap50"))).fit(module)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
-        "epoch   1/2  train/loss 2.500  val/ap 0.250  0 s",
-        "epoch   2/2  train/loss 2.500  val/ap 0.500  0 s",
-    ]
-
-
-def test_accumulation_does_not_change_the_loss_that_is_printed(tmp_path, capsys):
-    module = Slope(losses=[1.0, 4.0])
-    trainer(tmp_path, EpochLine(()), epochs=1, accumulate_grad_batches=2).fit(module)
-    assert "train/loss 2.500" in capsys.readouterr().out
-
-
-@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
-@pytest.mark.parametrize("stop_at", [1, 2])
-def test_an_epoch_resumed_in_its_middle_is_timed_from_there(tmp_path, last, capsys, stop_at):
-    with pytest.raises(SystemExit):
-        trainer(tmp_path, LastCheckpoint(last, minutes=0), ExactState()).fit(Slope(stop_at=stop_at))
-    again = trainer(tmp_path, EpochLine(()), ExactState())
-    again.fit(Slope(), ckpt_path=str(last), weights_only=True)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "epoch   2/2  train/loss 1.000  0 s"
-    assert all(line.endswith("  0 s") for line in lines)
-
-
 @pytest.mark.parametrize(("score", "best"), [(0.9, 0.9), (0.1, 0.5)])
 def test_steps_after_the_last_validation_are_validated_too(tmp_path, last, score, best):
     """Three steps of two-step epochs: the last one belongs to no whole epoch."""
@@ -199,10 +171,3 @@ def test_steps_after_the_last_validation_are_validated_too(tmp_path, last, score
     assert keeper.validated_step == 2
     assert float(keeper.best_model_score) == pytest.approx(best)
     assert read(keeper.best_model_path)["global_step"] == (3 if score == best else 2)
-
-
-def test_a_line_has_scores_only_where_an_epoch_was_validated(tmp_path, capsys):
-    options = {"epochs": 3, "max_steps": 5, "check_val_every_n_epoch": 2}
-    trainer(tmp_path, EpochLine(("val/ap",)), **options).fit(Slope(scores=[0.25, 0.5, 0.75]))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-    assert ["val/ap" in line for line in lines] == [False, True, False]
