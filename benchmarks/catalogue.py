@@ -16,7 +16,7 @@ class Entry:
     what: str  # what it compares, for the list of names
     place: str  # the function that builds its `Comparison`, or prints scores
     options: Mapping[str, Any] = field(default_factory=dict)  # what the function is called with
-    gpu: bool = False  # whether it takes a GPU, or minutes a step
+    is_long: bool = False  # whether a step takes minutes on a CPU: only by name there
     takes_data: bool = False  # whether ``--data`` is for it
 
     def load(self) -> Callable[..., Any]:
@@ -54,7 +54,7 @@ SPEED: Final[dict[str, Entry]] = {
     "detection-training-gpu": Entry(
         "Faster R-CNN resnet50-FPN, training at 800x1333, batch 16",
         "speed.detection:training_gpu",
-        gpu=True,
+        is_long=True,
     ),
     **{
         f"segmentation-{kind}": Entry(f"U-Net resnet34, {kind}", f"speed.segmentation:{kind}")
@@ -75,7 +75,7 @@ SPEED: Final[dict[str, Entry]] = {
             f"a whole epoch, Faster R-CNN {name}-FPN, beside torchvision's reference",
             "speed.epoch_detection:comparison",
             {"name": name},
-            gpu=True,
+            is_long=True,
             takes_data=True,
         )
         for name in ("resnet18", "resnet50")
@@ -83,17 +83,17 @@ SPEED: Final[dict[str, Entry]] = {
     "epoch-segmentation": Entry(
         "a whole epoch, U-Net resnet34, beside smp's documented loop",
         "speed.epoch_segmentation:comparison",
-        gpu=True,
+        is_long=True,
         takes_data=True,
     ),
     "inference-batches": Entry(
-        "detector and U-Net by batch size", "speed.batches:comparison", gpu=True
+        "detector and U-Net by batch size", "speed.batches:comparison", is_long=True
     ),
     "inference-batches-compiled": Entry(
-        "the same with the backbone compiled",
+        "the same, with the backbone compiled and without",
         "speed.batches:comparison",
         {"compiled": True},
-        gpu=True,
+        is_long=True,
     ),
     "gates": Entry("what skipping blocks saves, dynamic_resnet50", "speed.gates:comparison"),
     **{
@@ -126,9 +126,9 @@ SCORES: Final[dict[str, Entry]] = {
 }
 
 
-def chosen(names: Sequence[str], *, gpu: bool) -> dict[str, Entry]:
-    """Return the speed benchmarks of names or patterns; for none all, a GPU's only with ``gpu``."""
+def chosen(names: Sequence[str], *, long: bool) -> dict[str, Entry]:
+    """Return the speed benchmarks of names or patterns; of none all, long ones with ``long``."""
     if not names:
-        return {name: entry for name, entry in SPEED.items() if gpu or not entry.gpu}
+        return {name: entry for name, entry in SPEED.items() if long or not entry.is_long}
     found = [known for name in names for known in matching(SPEED, name) or [name]]
     return {name: choose(SPEED, name, what="benchmark") for name in found}

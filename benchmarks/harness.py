@@ -1,5 +1,6 @@
 """Measures systems in turn in one process, and the memory of each in a process of its own."""
 
+import gc
 import math
 import multiprocessing
 import signal
@@ -35,6 +36,7 @@ class Comparison:
     base: Mapping[str, str] = field(default_factory=dict)
     check: Callable[..., None] | None = None  # raises unless the last results are equal
     memory: bool = True  # whether to measure the peak memory
+    warm_up: bool = True  # whether a first round does not count
 
     def base_of(self, name: str) -> str:
         """Return the system that one is compared with."""
@@ -68,41 +70,76 @@ class Progress:
     round: int  # the one that does not count is 0
     name: str  # of the system measured last
     seconds: float  # that it took
-    left: float  # seconds that the rest takes, if it goes on like that
+    left: float  # seconds that the rest takes, without the memory, if it goes on like that
+    done: bool  # whether everything is measured, the memory too
     measured: dict[str, Measured]  # what counts so far; a system appears with its first such round
+
+
+class UnequalResultsError(RuntimeError):
+    """The systems of a comparison do not do the same, so that their times mean nothing."""
 
 
 def measure(
     comparison: Comparison, *, repeats: int, threads: int, minutes: float = math.inf
 ) -> Iterator[Progress]:
-    """Measure the systems in turn, ``repeats`` times after once that does not count.
+    """Measure the systems in turn, ``repeats`` times, usually after once that does not count.
 
     Yields after every step, so that what was measured is not lost when the caller stops. No round
     begins, after the first one that counts, that would not end within ``minutes``. The peak memory
-    comes last.
+    comes last, and is left out if the time is over by then. Results that the comparison's check
+    refuses are an UnequalResultsError.
     """
     steps: dict[str, Step] = {}
     results: dict[str, object] = {}
     seconds: dict[str, list[float]] = {name: [] for name in comparison.systems}
-    started, count = time.monotonic(), len(comparison.systems)
-    for turn in range((repeats + 1) * count):
-        at, name = turn // count, list(comparison.systems)[turn % count]
+    started, count, skipped = time.monotonic(), len(comparison.systems), int(comparison.warm_up)
+    turns = (repeats + skipped) * count
+    for turn in range(turns):
+        done, name = turn // count, list(comparison.systems)[turn % count]
         spent = time.monotonic() - started
-        if turn % count == 0 and at > 1 and spent * (at + 1) / at > 60 * minutes:
+        if turn % count == 0 and done > skipped and spent * (done + 1) / done > 60 * minutes:
             break
         if name not in steps:
             steps[name] = comparison.systems[name]()
         taken, results[name] = _timed(steps[name])
         seconds[name].append(taken)
         spent = time.monotonic() - started
-        left = min(spent / (turn + 1) * ((repeats + 1) * count - turn - 1), 60 * minutes)
-        measured = {n: _measured(steps[n], s[1:]) for n, s in seconds.items() if s[1:]}
-        yield Progress(round=at, name=name, seconds=taken, left=left, measured=measured)
+        rest = spent / (turn + 1) * (turns - turn - 1)
+        left = max(0.0, min(rest, 60 * minutes - spent))
+        counted = {n: s[skipped:] for n, s in seconds.items()}
+        measured = {n: _measured(steps[n], s) for n, s in counted.items() if s}
+        at = done + 1 - skipped
+        step = Progress(
+            round=at, name=name, seconds=taken, left=left, done=False, measured=measured
+        )
+        yield step
+    _check(comparison, results)
+    steps.clear()  # a GPU's memory is for the systems that are measured now
+    if comparison.memory:
+        measured = _with_memory(comparison, measured, threads, until=started + 60 * minutes)
+    yield replace(step, left=0, done=True, measured=measured)
+
+
+def _with_memory(
+    comparison: Comparison, measured: Mapping[str, Measured], threads: int, *, until: float
+) -> dict[str, Measured]:
+    """Return what was measured with the peak memory, as far as there is time."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    found = dict(measured)
+    for name, make in comparison.systems.items():
+        if time.monotonic() < until:
+            found[name] = replace(found[name], memory=_peak(make, threads))
+    return found
+
+
+def _check(comparison: Comparison, results: Mapping[str, object]) -> None:
     if comparison.check is not None:
-        comparison.check(*results.values())
-    for name, make in comparison.systems.items() if comparison.memory else ():
-        measured[name] = replace(measured[name], memory=_peak(make, threads))
-    yield Progress(round=at, name=name, seconds=taken, left=0, measured=measured)
+        try:
+            comparison.check(*results.values())
+        except RuntimeError as error:
+            raise UnequalResultsError(str(error)) from error
 
 
 def _measured(step: Step, seconds: list[float]) -> Measured:
@@ -113,11 +150,16 @@ def _measured(step: Step, seconds: list[float]) -> Measured:
 
 def _timed(step: Step) -> tuple[float, object]:
     getattr(step, "prepare", lambda: None)()
+    _wait()
     started = time.perf_counter()
     result = step()
+    _wait()
+    return time.perf_counter() - started, result
+
+
+def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started, result
 
 
 def _parameters(step: Step) -> int | None:

@@ -32,7 +32,7 @@ def speed_ups(comparison: Comparison, measured: Mapping[str, Measured]) -> dict[
 
 def line(comparison: Comparison, step: Progress) -> str:
     """Return what a terminal shows of a step that was just measured."""
-    if not step.left:
+    if step.done:
         return "all is measured"
     up = speed_ups(comparison, step.measured).get(step.name, math.nan)
     compared = "" if math.isnan(up) else f"{up:.2f} x"

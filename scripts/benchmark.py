@@ -24,17 +24,27 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
         epilog=f"names:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all that measure speed")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="default: all that measure speed and take seconds a step",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count (default: 5)")
     parser.add_argument(
         "--minutes",
         type=float,
         default=math.inf,
-        help="for all of it: fewer rounds where they would not fit, but one (default: no limit)",
+        help="for all of it: later rounds that would not fit are left out, and then the memory",
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: one per core")
     parser.add_argument("--small", action="store_true", help="tiny images, to see that it runs")
-    parser.add_argument("--data", type=Path, help="for loading and epoch-*; else the sample")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="a set in COCO format for loading and epoch-detection-*, a folder of images and masks "
+        "for epoch-segmentation; else the sample",
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder")
     options = parser.parse_args(line)
     if options.repeats < 1:
@@ -46,6 +56,8 @@ def arguments(line: Sequence[str]) -> argparse.Namespace:
 
 def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> None:
     """Measure one comparison after the other; print each table when it is there."""
+    import torch
+
     from benchmarks import harness, report
     from tasks.common.machine.machine import describe
     from tasks.common.machine.threads import prepare_cpu
@@ -58,13 +70,14 @@ def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> Non
         "date": datetime.now().astimezone().date().isoformat(),
     }
     print("\n".join(f"- {key}: {value}" for key, value in facts.items()), flush=True)
-    threads = int(cpu.value.split()[0])
+    threads = torch.get_num_threads()
     results: report.Results = []
     started = time.monotonic()
     for position, entry in enumerate(entries.values()):
         data = {"data": options.data} if entry.takes_data else {}
         comparison = entry.load()(small=options.small, **entry.options, **data)
-        print(f"\n{comparison.title}", flush=True)
+        count, rounds = len(comparison.systems), options.repeats + comparison.warm_up
+        print(f"\n{comparison.title}: {count} systems, up to {rounds} rounds", flush=True)
         left = max(options.minutes - (time.monotonic() - started) / 60, 0)
         share = left / (len(entries) - position)
         measured: dict[str, harness.Measured] = {}
@@ -74,7 +87,10 @@ def measure_speed(entries: dict[str, Entry], options: argparse.Namespace) -> Non
             ):
                 measured = step.measured
                 print(report.line(comparison, step), flush=True)
-        finally:  # Ctrl-C and errors too
+        except harness.UnequalResultsError:
+            measured = {}
+            raise
+        finally:  # Ctrl-C and other errors too
             if measured:
                 results.append((comparison, measured))
                 print(f"\n{report.table(comparison, measured)}", flush=True)
@@ -89,12 +105,15 @@ def main() -> None:
         SCORES[name].load()(rest[:-1])
         return
     options = arguments(sys.argv[1:])
-    if options.names or options.small:
-        measure_speed(chosen(options.names, gpu=True), options)
-        return
-    import torch
+    everything = bool(options.names or options.small)
+    if not everything:
+        import torch
 
-    measure_speed(chosen([], gpu=torch.cuda.is_available()), options)
+        everything = torch.cuda.is_available()
+    entries = chosen(options.names, long=everything)
+    if options.data and not any(entry.takes_data for entry in entries.values()):
+        raise UserError(f"--data={options.data} is for loading and epoch-*; leave it out.")
+    measure_speed(entries, options)
 
 
 if __name__ == "__main__":

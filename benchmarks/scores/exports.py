@@ -1,10 +1,10 @@
-"""What an exported file finds beside the network, and how fast it is beside it.
+"""Results and speed of an exported file beside the network that it is made of.
 
     python scripts/benchmark.py scores-exports RUN --images 20 --sizes 100
 
 The ONNX file in float32 and the network in eager mode, in float32, whole and fused: results on
 images of the run's validation split and on generated ones of random sizes, and seconds for each of
-the former, measured in turn.
+the former, measured in turn and printed in milliseconds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from backbones import fuse
+from backbones import UserError, fuse
 from tasks.common.export import onnx_file
 from tasks.common.export.accept import compared_on
 from tasks.common.export.comparing import generated
@@ -43,6 +43,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds that count")
     parser.add_argument("--threads", type=int, default=0, help="of torch and ONNX Runtime")
     options = parser.parse_args(arguments)
+    if min(options.images, options.repeats) < 1:
+        raise UserError(
+            f"--images and --repeats take integers of at least 1, got {options.images} and "
+            f"{options.repeats}."
+        )
     prepare_cpu(options.threads)
     checkpoint = find_checkpoint(options.run)
     subject = commands()[task_of(checkpoint)].export(checkpoint)

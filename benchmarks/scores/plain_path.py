@@ -5,16 +5,19 @@
     python scripts/benchmark.py scores-plain-path seg experiment=wbc_r18 data.root=...
         backbone.weights=...
 
-Takes the options of the training scripts. Float32 throughout, torchvision's RoIAlign, every
-convolution and its batch norm as two operators; data, augmentation and recipe are the same.
+Takes the options of the training scripts. Float32 throughout; torchvision's RoIAlign and RPN;
+torch's own convolution gradients; every convolution and its batch norm as two operators; a U-Net's
+maps are upsampled before they are convolved. Data, augmentation and recipe are the same.
 """
 
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
+from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import MultiScaleRoIAlign
 
 from backbones.choose import choose
@@ -27,9 +30,14 @@ def main(arguments: Sequence[str]) -> None:
     name = choose(SCRIPTS, arguments[0] if arguments else "", what="task")
     script = str(Path(__file__).resolve().parents[2] / "scripts" / name)
     sys.argv = [script, *arguments[1:], "trainer.precision=32"]
-    roi_align = "tasks.detection.model.roi_align.PyramidRoIAlign.forward"
-    with (
-        patch("backbones.layers.conv.fixed_affine", lambda _norm: None),
-        patch(roi_align, MultiScaleRoIAlign.forward),
-    ):
+    plain = {
+        "backbones.layers.conv.fixed_affine": lambda _norm: None,
+        "tasks.detection.model.roi_align.PyramidRoIAlign.forward": MultiScaleRoIAlign.forward,
+        "tasks.detection.model.rpn.SampledRPN.forward": RegionProposalNetwork.forward,
+        "tasks.segmentation.model.unet._is_run_on_cpu": lambda _x: False,
+        "tasks.common.machine.threads.speed_up_weight_gradients": lambda: None,
+    }
+    with ExitStack() as stack:
+        for name, replacement in plain.items():
+            stack.enter_context(patch(name, replacement))
         runpy.run_path(script, run_name="__main__")

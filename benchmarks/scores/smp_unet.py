@@ -5,7 +5,7 @@
 
 Takes the options of ``scripts/train_seg.py``. Data, patches, loss, recipe, choice of the checkpoint
 and scores are Keel's; network and initialisation are smp's. ``backbone.weights`` is ``random`` or a
-file with torchvision's names.
+file with torchvision's names. Nothing is frozen, whatever ``backbone.freeze`` says.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from backbones import Backbone
+from backbones import Backbone, UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.report.run_folder import new_folder, write_json
 from tasks.common.run.fit import fit
@@ -66,6 +66,12 @@ class SmpUNet(nn.Module):
 def main(arguments: Sequence[str]) -> None:
     """Train, test, and print the table of scores."""
     cfg = SEGMENTATION.compose(arguments)
+    if cfg.recipe.ema or cfg.recipe.unfreeze or cfg.resume or cfg.init_from:
+        raise UserError(
+            "scores-smp-unet trains smp's network, which has no moving average, no frozen stages "
+            "and no checkpoint to go on from; leave out recipe.ema, recipe.unfreeze, resume and "
+            "init_from."
+        )
     folder = new_folder(cfg.run_dir, parent=Path("runs/smp"), name=cfg.backbone.name)
     # Keel's network is replaced, so its weights are not loaded.
     weights, cfg.backbone.weights, cfg.backbone.freeze = cfg.backbone.weights, "random", 0

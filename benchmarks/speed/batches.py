@@ -19,7 +19,7 @@ DETECTOR, UNET = "Faster R-CNN resnet50-FPN", "U-Net resnet34"
 
 
 class Batches:
-    """Inference of `IMAGES` random images in batches; ``compiled`` compiles the backbone."""
+    """Inference of `IMAGES` random images in batches; ``compiled``: with the backbone compiled."""
 
     def __init__(self, kind: str, batch: int, *, small: bool, compiled: bool) -> None:
         self.network: Any
@@ -62,13 +62,15 @@ def _random(size: tuple[int, int]) -> torch.Tensor:
 
 
 def comparison(*, small: bool, compiled: bool = False) -> Comparison:
-    """Compare batches with single images, for a detector and a U-Net."""
+    """Compare batches with single images, for a detector and a U-Net, or compiled with eager."""
     systems, base = {}, {}
     for kind in (DETECTOR, UNET):
-        for batch in BATCHES:
+        for batch in (1, IMAGES) if compiled else BATCHES:
             key = f"Keel, {kind}, batch {batch}"
-            systems[key] = partial(Batches, kind, batch, small=small, compiled=compiled)
-            base[key] = f"Keel, {kind}, batch 1"
-    how = ", the backbone compiled" if compiled else ""
-    title = f"Inference of {IMAGES} images in batches{how}"
+            systems[key] = partial(Batches, kind, batch, small=small, compiled=False)
+            base[key] = key if compiled else f"Keel, {kind}, batch 1"
+            if compiled:
+                make = partial(Batches, kind, batch, small=small, compiled=True)
+                systems[f"{key}, compiled"], base[f"{key}, compiled"] = make, key
+    title = f"Inference of {IMAGES} images in batches{', eager and compiled' * compiled}"
     return Comparison(title=title, systems=systems, base=base, memory=False)

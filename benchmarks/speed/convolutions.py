@@ -1,4 +1,4 @@
-"""The parts of a convolution's training step in both layouts, and the most that the CPU can do.
+"""The parts of a convolution's training step in both layouts, and the most the machine can do.
 
 The parts are those that training of an R50-FPN at 2 x 480x640 and of a U-Net R34 at 8 x 256x256
 takes most time for, by torch's own kernels. The gradient of the weight from contiguous copies is
@@ -46,7 +46,7 @@ class Part:
     def __init__(self, part: str, how: str, shape: tuple[int, ...]) -> None:
         images, channels, out, kernel, stride, height, width = shape
         self.mask, self.stride, self.padding = PARTS[part], stride, kernel // 2
-        self.copies = how == "contiguous copies"
+        self.copies, self.as_forward = how == "contiguous copies", how == "as a forward pass"
         layout = torch.contiguous_format if how == "contiguous" else torch.channels_last
         x = torch.randn(images, channels, height, width, device=device())
         weight = torch.randn(out, channels, kernel, kernel, device=device())
@@ -59,32 +59,41 @@ class Part:
         if self.mask is None:
             self._forward()
             return
+        if self.as_forward:
+            self._gradient_as_forward()
+            return
         tensors = [self.grad, self.x, self.weight]
         if self.copies:
             tensors = [t.contiguous() for t in tensors]
         how = [self.stride] * 2, [self.padding] * 2, [1, 1], False, [0, 0], 1
-        torchs_backward(*tensors, None, *how, self.mask)
+        _, gradient, _ = torchs_backward(*tensors, None, *how, self.mask)
+        if self.copies and gradient is not None:
+            gradient.contiguous(memory_format=torch.channels_last)
+
+    def _gradient_as_forward(self) -> torch.Tensor:
+        flipped = self.weight.flip(2, 3).transpose(0, 1)
+        return F.conv2d(self.grad, flipped, padding=self.padding)
 
     def _forward(self) -> torch.Tensor:
         return F.conv2d(self.x, self.weight, stride=self.stride, padding=self.padding)
 
     def note(self, seconds: float) -> str:
-        """Return the speed in words."""
+        """Return the speed in GFLOP/s, in words."""
         return f"{self.operations / seconds / 1e9:.0f} GFLOP/s"
 
 
 class Product:
-    """The product of two square matrices: what the CPU can do with numbers at hand."""
+    """The product of two square matrices: the most arithmetic that the machine can do."""
 
-    def __init__(self, side: int) -> None:
-        self.a, self.b = torch.randn(2, side, side, device=device())
+    def __init__(self, side: int, dtype: torch.dtype) -> None:
+        self.a, self.b = torch.randn(2, side, side, device=device()).to(dtype)
 
     def __call__(self) -> None:
         """Do it once."""
         torch.mm(self.a, self.b)
 
     def note(self, seconds: float) -> str:
-        """Return the speed in words."""
+        """Return the speed in GFLOP/s, in words."""
         return f"{2 * len(self.a) ** 3 / seconds / 1e9:.0f} GFLOP/s"
 
 
@@ -100,14 +109,22 @@ class Copy:
         self.target.copy_(self.source)
 
     def note(self, seconds: float) -> str:
-        """Return the speed in words, of reading and writing."""
+        """Return the GB/s of reading and writing, in words."""
         return f"{8 * len(self.source) / seconds / 1e9:.1f} GB/s"
+
+
+def _ways(part: str, stride: int) -> list[str]:
+    ways = ["channels_last", "contiguous"]
+    if part.endswith("weight"):
+        return [*ways, "contiguous copies"]
+    return [*ways, "as a forward pass"] if part.endswith("input") and stride == 1 else ways
 
 
 def comparison(*, small: bool) -> Comparison:
     """Compare the layouts part by part, each with ``channels_last``."""
     systems: dict[str, Make] = {
-        "matrix product": partial(Product, 256 if small else 2048),
+        "matrix product, float32": partial(Product, 256 if small else 2048, torch.float32),
+        "matrix product, bfloat16": partial(Product, 256 if small else 2048, torch.bfloat16),
         "copy of memory": partial(Copy, 1 if small else 256),
     }
     base = {name: name for name in systems}
@@ -116,8 +133,9 @@ def comparison(*, small: bool) -> Comparison:
         name = f"{images}x{channels}x{height}x{width} to {out}, {kernel}x{kernel}"
         name += f" / {stride}" if stride > 1 else ""
         for part in PARTS:
-            hows = ["channels_last", "contiguous"]
-            for how in [*hows, "contiguous copies"] if part.endswith("weight") else hows:
+            for how in _ways(part, stride):
                 systems[f"{name}, {part}, {how}"] = partial(Part, part, how, shape)
                 base[f"{name}, {part}, {how}"] = f"{name}, {part}, channels_last"
-    return Comparison(title="Convolutions in float32", systems=systems, base=base, memory=False)
+    return Comparison(
+        title=f"Convolutions in float32 ({device().type})", systems=systems, base=base, memory=False
+    )

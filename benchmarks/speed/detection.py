@@ -78,14 +78,22 @@ def _network(system: str, name: str, *, size: Size, freeze: int) -> FasterRCNN:
     return network.to(memory_format=torch.channels_last) if system == SYSTEMS[1] else network
 
 
-def _losses(batch: int, size: Size, network: nn.Module) -> Tensor:
-    height, width = size
-    corners = torch.rand(batch, BOXES, 2) * torch.tensor([width * 0.8, height * 0.8])
-    boxes = torch.cat([corners, corners + height * 0.15], dim=2).to(device())
-    labels = torch.ones(BOXES, dtype=torch.int64, device=device())
-    images = list(torch.rand(batch, 3, height, width, device=device()))
-    losses: dict[str, Tensor] = network(images, [{"boxes": b, "labels": labels} for b in boxes])
-    return torch.stack(list(losses.values())).sum()
+class Losses:
+    """The summed losses of a detector on one batch of random images and boxes."""
+
+    def __init__(self, batch: int, size: Size) -> None:
+        height, width = size
+        torch.manual_seed(1)
+        corners = torch.rand(batch, BOXES, 2) * torch.tensor([width * 0.8, height * 0.8])
+        boxes = torch.cat([corners, corners + height * 0.15], dim=2).to(device())
+        labels = torch.ones(BOXES, dtype=torch.int64, device=device())
+        self.targets = [{"boxes": one, "labels": labels} for one in boxes]
+        self.images = list(torch.rand(batch, 3, height, width).to(device()))
+
+    def __call__(self, network: nn.Module) -> Tensor:
+        """Return them."""
+        losses: dict[str, Tensor] = network(self.images, self.targets)
+        return torch.stack(list(losses.values())).sum()
 
 
 def make_training(system: str, *, name: str, batch: int, size: Size, freeze: int) -> TrainingStep:
@@ -96,7 +104,7 @@ def make_training(system: str, *, name: str, batch: int, size: Size, freeze: int
     else:
         trained = [p for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, weight_decay=1e-4)
-    loss = partial(_losses, batch, size)
+    loss = Losses(batch, size)
     return TrainingStep(network, loss=loss, optimizer=optimizer, tuned=system != SYSTEMS[0])
 
 
@@ -136,7 +144,7 @@ def make_cheaper(key: str, *, name: str, size: Size) -> TrainingStep:
     network = keel_detector(name, size=size, freeze=freeze, model=model).to(device())
     network.backbone.body.set_grad_checkpointing(checkpointing)
     optimizer = keel_optimizer(network, network.backbone.body, "sgd")
-    return TrainingStep(network, loss=partial(_losses, 2, size), optimizer=optimizer, tuned=True)
+    return TrainingStep(network, loss=Losses(2, size), optimizer=optimizer, tuned=True)
 
 
 # The preset, the frozen stages, and whether activations are computed twice.

@@ -5,8 +5,8 @@ documentation, with its defaults: SGD with a linear warm-up, batches of one aspe
 flips, batch 1 in validation, pycocotools, two checkpoints an epoch, float32. Both sides begin with
 the same weights, frozen batch norms and stages, images and sizes. What differs: the script's last,
 incomplete batch is left out, its validation lowers torch to one thread (not here, to its
-advantage) and scores image by image (here at the end), and it loads with 4 processes (here with
-none, as Keel does on a CPU).
+advantage) and scores image by image (here at the end), and it loads with 4 processes (here both
+with none).
 """
 
 from bisect import bisect
@@ -202,18 +202,25 @@ def _make(system: str, root: Path | None, name: str, *, small: bool) -> Step:
     if root is None:
         few = {"train": 8, "val": 4, "test": 1}
         write_sample(folder, images=few) if small else write_sample(folder)
-    size = (96, 128) if small else (320, 448)
+    size = _size(small=small)
     make = keel_epoch if system == "Keel" else ReferenceEpoch
     return make(folder, name, size)
+
+
+def _size(*, small: bool) -> Size:
+    return (96, 128) if small else (320, 448)
 
 
 def comparison(name: str, *, small: bool, data: Path | None = None) -> Comparison:
     """Compare an epoch of ``images`` and ``annotations/instances_*.json``, or of the sample."""
     systems = ("torchvision's reference", "Keel")
     what = "the generated sample" if data is None else data.name
+    least, most = _size(small=small)
+    how = f"{least}x{most}, batch {BATCH}, freeze {FREEZE}"
     return Comparison(
-        title=f"A whole epoch, Faster R-CNN {name}-FPN, {what}, batch {BATCH}, freeze {FREEZE}",
+        title=f"A whole epoch, Faster R-CNN {name}-FPN, {what}, {how}",
         systems={s: partial(_make, s, data, name, small=small) for s in systems},
         check=partial(check_counts, BATCH),
         memory=False,
+        warm_up=False,  # an epoch is long
     )

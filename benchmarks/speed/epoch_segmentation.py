@@ -145,6 +145,7 @@ class SmpEpoch:
         self.network = self.module.network
         self.trainer = lightning.Trainer(
             max_epochs=1,
+            devices=1,
             log_every_n_steps=1,
             default_root_dir=self.folder,
             enable_progress_bar=False,
@@ -183,4 +184,5 @@ def comparison(*, small: bool, data: Path | None = None) -> Comparison:
         systems={s: partial(make, s, root, patch=patch) for s in ("smp's documented loop", "Keel")},
         check=partial(check_counts, BATCH),
         memory=False,
+        warm_up=False,  # an epoch is long
     )

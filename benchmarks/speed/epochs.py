@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from benchmarks.speed.steps import arithmetic
+from tasks.common.report.clock import Clock
 from tasks.common.run.config import Training
 from tasks.common.run.fit import fit
 from tasks.common.run.run import run_callbacks
+from tasks.common.run.stopwatch import Stopwatch
 from tasks.common.run.trainer import build_trainer
 
 
@@ -48,7 +50,8 @@ class KeelEpoch:
         monitor: str,
         change: Callable[[Any], None] = lambda _: None,
     ) -> None:
-        fixed = ["recipe.epochs=1", f"trainer.threads={torch.get_num_threads()}"]
+        threads = f"trainer.threads={torch.get_num_threads()}"
+        fixed = ["recipe.epochs=1", threads, "trainer.workers=0"]  # as the others load
         self.cfg = training.compose([*overrides, *fixed])
         self.assemble, self.change, self.monitor = assemble, change, monitor
         self.network: nn.Module | None = None
@@ -60,13 +63,15 @@ class KeelEpoch:
         self.change(self.parts)
         self.network = self.parts.module.network
         _, callbacks = run_callbacks(self.parts, self.folder)
-        self.trainer = build_trainer(
-            self.parts.setup,
-            folder=self.folder,
-            monitor=self.monitor,
-            shown=(self.monitor,),
-            callbacks=callbacks,
-        )
+        with redirect_stdout(StringIO()):  # no bar on a terminal: the others have none
+            self.trainer = build_trainer(
+                self.parts.setup,
+                folder=self.folder,
+                monitor=self.monitor,
+                shown=(self.monitor,),
+                callbacks=callbacks,
+                profiler=Stopwatch(Clock()),
+            )
 
     def __call__(self) -> int:
         """Train its epoch; return how many images it trained on."""

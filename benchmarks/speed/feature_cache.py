@@ -4,18 +4,15 @@ Without the cache, images are decoded, augmented, resized and run through the fr
 batch. Generated images, random weights, stem to c4 frozen, no worker processes.
 """
 
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
-from weakref import finalize
 
 import torch
 
-from benchmarks.harness import Comparison
+from benchmarks.harness import Comparison, device
+from benchmarks.speed.epochs import scratch
 from benchmarks.speed.steps import TrainingStep
 from tasks.detection import assemble as detection
 from tasks.detection.config import DETECTION
@@ -33,8 +30,7 @@ class Epoch:
     """An epoch of training on generated images, at 480 pixels or in patches of 256x256."""
 
     def __init__(self, given: Sequence[str], *, detector: bool, small: bool) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="keel-"))
-        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = scratch(self)
         folders = f"data.root={folder / 'data'}", f"feature_cache.folder={folder / 'cache'}"
         overrides = [*given, *FIXED, *folders]
         if small:
@@ -48,7 +44,9 @@ class Epoch:
             overrides += ["data=folder", "input.patch=[256,256]", f"input.patches={IMAGES}"]
             overrides += ["model.norm=batch", "recipe.batch_size=4"]
             parts = segmentation.assemble(SEGMENTATION.compose(overrides))
-        network, trained = parts.module.network, parts.module.parameters()
+        self.data = parts.data
+        network = parts.module.to(device()).network
+        trained = parts.module.parameters()
         optimizer = torch.optim.SGD([p for p in trained if p.requires_grad], lr=1e-6, momentum=0.9)
         self.batch: Any = None
         self.step = TrainingStep(
@@ -57,12 +55,12 @@ class Epoch:
             optimizer=optimizer,
             tuned=True,
         )
-        self.epoch, self.note = 0, ""
+        self.epoch, self.note = 0, self.step.note
         if parts.data.cache is not None:
             started = time.perf_counter()
             parts.data.cache.fill(workers=0)
             seconds, size = time.perf_counter() - started, parts.data.cache.bytes / IMAGES / 1e6
-            self.note = f"{size:.1f} MB per image and view, filled in {seconds:.1f} s"
+            self.note += f", {size:.1f} MB per image and view, filled in {seconds:.1f} s"
         self.loader = parts.data.train_dataloader()
 
     def prepare(self) -> None:
@@ -73,7 +71,7 @@ class Epoch:
     def __call__(self) -> None:
         """Train it."""
         for batch in self.loader:
-            self.batch = batch
+            self.batch = self.data.transfer_batch_to_device(batch, device(), 0)
             self.step()
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from backbones import build_backbone
 from backbones.layers.gate import Gate
-from benchmarks.harness import Comparison
+from benchmarks.harness import Comparison, device
 from benchmarks.speed.steps import Inference
 
 
@@ -24,7 +24,8 @@ def forward(name: str, *, size: int, skipped: float = 0.0) -> Inference:
         if isinstance(last, nn.Linear):
             nn.init.zeros_(last.weight)
             nn.init.constant_(last.bias, -9.0 if skips else 9.0)
-    return Inference(network, torch.rand(1, 3, size, size), tuned=False)
+    image = torch.rand(1, 3, size, size).to(device())
+    return Inference(network.to(device()), image, tuned=False)
 
 
 def comparison(*, small: bool) -> Comparison:

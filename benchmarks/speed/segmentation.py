@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from backbones import build_backbone
 from benchmarks.harness import Comparison, device
 from benchmarks.speed.steps import Inference, TrainingStep, by_freeze, keel_optimizer
+from tasks.common.machine.precision import precision
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.options import UNetOptions
 
@@ -61,10 +62,10 @@ def make_training(system: str, *, batch: int, side: int, freeze: int = 0) -> Tra
     return TrainingStep(network, loss=loss, optimizer=optimizer, tuned=system != SYSTEMS[0])
 
 
-def make_inference(system: str, *, batch: int, side: int) -> Inference:
-    """Return the forward pass of random images."""
+def make_inference(system: str, *, batch: int, side: int, tuned: bool) -> Inference:
+    """Return the forward pass of random images; Keel's runs and scripts do it in float32."""
     network = _network(system, freeze=0)
-    return Inference(network, _images(system, batch, side), tuned=system != SYSTEMS[0])
+    return Inference(network, _images(system, batch, side), tuned=tuned)
 
 
 def training(*, small: bool) -> Comparison:
@@ -87,10 +88,16 @@ def freezing(*, small: bool) -> Comparison:
 def inference(*, small: bool) -> Comparison:
     """Compare the forward pass."""
     batch, side = _shape(small=small)
-    return Comparison(
-        title=f"U-Net {NAME}, inference, {batch} x {side}x{side}",
-        systems={s: partial(make_inference, s, batch=batch, side=side) for s in SYSTEMS},
-    )
+    make = partial(make_inference, batch=batch, side=side)
+    systems = {
+        SYSTEMS[0]: partial(make, SYSTEMS[0], tuned=False),
+        "smp.Unet, channels_last": partial(make, SYSTEMS[1], tuned=False),
+        "Keel": partial(make, "Keel", tuned=False),
+    }
+    if precision("auto", device=device().type).value != "32-true":
+        systems[f"{SYSTEMS[1]} of training"] = partial(make, SYSTEMS[1], tuned=True)
+        systems["Keel, in the precision of training"] = partial(make, "Keel", tuned=True)
+    return Comparison(title=f"U-Net {NAME}, inference, {batch} x {side}x{side}", systems=systems)
 
 
 def _shape(*, small: bool) -> tuple[int, int]:

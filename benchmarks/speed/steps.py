@@ -36,8 +36,14 @@ class TrainingStep:
         self.network = network.train()
         self.loss, self.optimizer = loss, optimizer
         self.autocast, self.note = arithmetic(network, tuned=tuned)
+        self.round = 0
         half = self.autocast._enabled and self.autocast.fast_dtype == torch.float16
         self.scaler = torch.amp.GradScaler(device().type, enabled=half)
+
+    def prepare(self) -> None:
+        """Let every system draw the same random numbers in the same round."""
+        torch.manual_seed(self.round)
+        self.round += 1
 
     def __call__(self) -> None:
         """Do it once; a run frees the gradients of the last step first, too."""

@@ -40,7 +40,7 @@ def test_systems_take_turns_and_the_first_round_does_not_count():
     assert [len(one.seconds) for one in found.values()] == [2, 2]
 
 
-def test_every_step_is_told_at_once_with_what_counts_so_far():
+def test_every_step_is_reported_at_once_with_what_counts_so_far():
     turns = []
     steps = [
         (s.round, s.name, list(s.measured)) for s in measure(compared(turns), repeats=1, threads=1)
@@ -49,6 +49,13 @@ def test_every_step_is_told_at_once_with_what_counts_so_far():
     steps = measure(compared(turns := []), repeats=9, threads=1)
     next(steps)
     assert turns == ["a"]  # nothing is built or measured ahead
+
+
+def test_without_a_warm_up_every_round_counts():
+    turns = []
+    found = last(compared(turns, warm_up=False), repeats=2)
+    assert turns == ["a", "b"] * 2
+    assert [len(one.seconds) for one in found.values()] == [2, 2]
 
 
 class Clock:
@@ -77,16 +84,28 @@ def test_rounds_end_where_the_next_would_not_fit(monkeypatch, minutes, rounds):
 def test_what_is_left_is_what_the_steps_so_far_foretell(monkeypatch):
     clock = Clock(monkeypatch)
     systems = {name: partial(clock.step, 60) for name in ("a", "b")}
-    steps = measure(Comparison(title="", systems=systems, memory=False), repeats=1, threads=1)
+    comparison = Comparison(title="", systems=systems, memory=False)
+    steps = list(measure(comparison, repeats=1, threads=1))
     assert [step.left for step in steps] == [180, 120, 60, 0, 0]
+    shown = [line(comparison, step) for step in steps]
+    assert [text == "all is measured" for text in shown] == [False] * 4 + [True]
+    assert shown[3].startswith("  round 1   b ")
+
+
+def test_what_is_left_ends_with_the_minutes(monkeypatch):
+    clock = Clock(monkeypatch)
+    systems = {name: partial(clock.step, 60) for name in ("a", "b")}
+    comparison = Comparison(title="", systems=systems, memory=False)
+    steps = measure(comparison, repeats=9, threads=1, minutes=5)
+    assert [step.left for step in steps] == [240, 180, 120, 60, 0]
 
 
 def test_a_line_compares_with_the_base_and_says_what_is_left():
     comparison = compared([])
     measured = {"a": Measured(seconds=[3.0]), "b": Measured(seconds=[1.5])}
-    step = Progress(round=1, name="b", seconds=1.5, left=90, measured=measured)
+    step = Progress(round=1, name="b", seconds=1.5, left=90, done=False, measured=measured)
     assert " ".join(line(comparison, step).split()) == "round 1 b 1.500 s 2.00 x about 1.5 min left"
-    early = Progress(round=0, name="b", seconds=1.5, left=90, measured={})
+    early = Progress(round=0, name="b", seconds=1.5, left=90, done=False, measured={})
     assert " ".join(line(comparison, early).split()) == "warm-up b 1.500 s about 1.5 min left"
 
 

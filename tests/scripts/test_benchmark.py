@@ -52,6 +52,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     [
         (["--repeats=0"], "--repeats takes an integer of at least 1, got 0"),
         (["--minutes=0"], "--minutes takes a number above 0, got 0"),
+        (["evaluation", "--data=x"], "--data=x is for loading and epoch"),
         (["evaluatoin"], "unknown benchmark 'evaluatoin'; did you mean"),
         (["scores-plain-path", "dte"], "unknown task 'dte'; did you mean 'det'"),  # after the name
     ],
@@ -68,10 +69,10 @@ def test_the_help_lists_every_name(tmp_path, capsys):
     assert all(f"\n  {name} " in printed for name in (*SPEED, *SCORES))
 
 
-def test_names_are_patterns_and_what_needs_a_gpu_is_left_out_without_one():
-    assert list(chosen(["opt*", "gates"], gpu=False)) == ["optimizer", "gates"]
-    assert set(chosen([], gpu=True)) == set(SPEED)
-    left_out = set(SPEED) - set(chosen([], gpu=False))
+def test_names_are_patterns_and_what_takes_minutes_a_step_is_measured_by_name():
+    assert list(chosen(["opt*", "gates"], long=False)) == ["optimizer", "gates"]
+    assert set(chosen([], long=True)) == set(SPEED)
+    left_out = set(SPEED) - set(chosen([], long=False))
     assert left_out == {
         *("detection-training-gpu", "epoch-detection-resnet18", "epoch-detection-resnet50"),
         *("epoch-segmentation", "inference-batches", "inference-batches-compiled"),

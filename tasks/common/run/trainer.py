@@ -82,7 +82,11 @@ def _trainer(
     strategy: str,
     profiler: Profiler | None,
 ) -> lightning.Trainer:
-    options, recipe, shows_progress = setup.options, setup.recipe, sys.stdout.isatty() and not is_quiet()
+    options, recipe, shows_progress = (
+        setup.options,
+        setup.recipe,
+        sys.stdout.isatty() and not is_quiet(),
+    )
     return lightning.Trainer(
         accelerator=setup.where.accelerator.value,
         devices=options.devices,

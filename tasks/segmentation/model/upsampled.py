@@ -23,7 +23,9 @@ def convolve_upsampled(
     images, channels, height, width = x.shape
     kernels = _pairs(_pairs(weight[:, :channels], dim=2), dim=3)  # (right, down, O, C, 2, 2)
     kernels = kernels.flatten(0, 2).contiguous(memory_format=torch.channels_last)
-    every = F.conv2d(x, kernels, padding=1).permute(0, 2, 3, 1)
+    alone = bias is not None and skip is None
+    biases = bias.repeat(4) if alone else None  # type: ignore[union-attr]
+    every = F.conv2d(x, kernels, biases, padding=1).permute(0, 2, 3, 1)
     every = every.view(*every.shape[:3], 2, 2, -1)  # (N, H + 1, W + 1, right, down, O)
     rows = [
         [every[:, down : down + height, right : right + width, right, down] for right in range(2)]
@@ -31,9 +33,9 @@ def convolve_upsampled(
     ]
     out = torch.stack([torch.stack(row, dim=3) for row in rows], dim=2)  # (N, H, 2, W, 2, O)
     out = out.reshape(images, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
-    if skip is not None:
-        return out + F.conv2d(skip, weight[:, channels:], bias, padding=1)
-    return out if bias is None else out + bias[:, None, None]
+    if skip is None:
+        return out
+    return out + F.conv2d(skip, weight[:, channels:], bias, padding=1)
 
 
 def _pairs(weight: Tensor, *, dim: int) -> Tensor:

@@ -91,7 +91,9 @@ def test_the_copies_are_what_reaches_torchs_kernel(replaced, monkeypatch):  # no
 
 
 def test_torchs_own_kernel_is_at_hand_when_it_is_replaced(replaced, monkeypatch):  # noqa: ARG001
-    x, weight, grad = (t.detach() for t in (draw(1, 64, 4, 4), draw(64, 64, 3, 3), draw(1, 64, 4, 4)))
+    x, weight, grad = (
+        t.detach() for t in (draw(1, 64, 4, 4), draw(64, 64, 3, 3), draw(1, 64, 4, 4))
+    )
     arguments = grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
     copying = torch.ops.aten.convolution_backward(*arguments)
     monkeypatch.setattr(conv_backward, "gains", lambda *_: pytest.fail("it is the replacement"))

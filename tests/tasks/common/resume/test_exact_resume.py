@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.resume.random_state import ExactState
 from tasks.common.run.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
-from tasks.common.run.progress import EpochLine
 from tasks.common.run.fit import fit
+from tasks.common.run.progress import EpochLine
 from tests.training import differences, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings(

@@ -23,7 +23,7 @@ def picture(tmp_path):
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch, name):
     monkeypatch.setattr(module, "find_spec", lambda _: None)
-    with refuses(f"pip install 'keel-backbones[{name}]'"):
+    with refuses(rf"pip install 'keel-backbones\[{name}\]'"):
         check_logger(name)
     check_logger("tensorboard")
     check_logger("none")

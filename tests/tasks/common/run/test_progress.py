@@ -27,7 +27,8 @@ def test_accumulation_does_not_change_the_loss_that_is_printed(tmp_path, capsys)
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 @pytest.mark.parametrize("stop_at", [1, 2])
-def test_an_epoch_resumed_in_its_middle_is_timed_from_there(tmp_path, last, capsys, stop_at):
+def test_an_epoch_resumed_in_its_middle_is_timed_from_there(tmp_path, capsys, stop_at):
+    last = tmp_path / "last.ckpt"
     with pytest.raises(SystemExit):
         trainer(tmp_path, LastCheckpoint(last, minutes=0), ExactState()).fit(Slope(stop_at=stop_at))
     again = trainer(tmp_path, EpochLine(()), ExactState())
