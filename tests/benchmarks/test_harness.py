@@ -168,6 +168,47 @@ def test_a_single_system_is_compared_with_its_first_count_of_frozen_stages():
     assert comparison.base_of("Keel, freeze 2") == "Keel, freeze 0"
 
 
+@pytest.mark.parametrize(
+    ("cpu_bf16", "tuned", "expected"),
+    [(True, True, "bf16-mixed"), (False, True, "32-true"), (True, False, "32-true")],
+)
+def test_a_system_takes_the_precision_of_a_run_and_says_so(monkeypatch, cpu_bf16, tuned, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: cpu_bf16)
+    network = torch.nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last)
+    seen = []
+
+    def loss(network):
+        out = network(torch.ones(1, 2, 3, 3))
+        seen.append(out.dtype)
+        return out.float().sum()
+
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    step = TrainingStep(network, loss=loss, optimizer=optimizer, tuned=tuned)
+    step()
+    assert step.note == f"{expected}, channels_last"
+    assert seen == [torch.bfloat16 if expected == "bf16-mixed" else torch.float32]
+
+
+def test_systems_draw_the_same_numbers_in_the_same_round():
+    drawn = {}
+    for name in ("a", "b"):
+        network = torch.nn.Linear(1, 1)
+
+        def loss(network, name=name):
+            drawn.setdefault(name, []).append(torch.rand(1).item())
+            return network(torch.ones(1, 1)).sum()
+
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+        drawn[f"{name} step"] = TrainingStep(network, loss=loss, optimizer=optimizer, tuned=False)
+    for _ in range(2):
+        for name in ("a", "b"):
+            drawn[f"{name} step"].prepare()
+            drawn[f"{name} step"]()
+    assert drawn["a"] == drawn["b"]
+    assert drawn["a"][0] != drawn["a"][1]
+
+
 def test_a_training_step_moves_the_weights_by_the_gradient():
     network = torch.nn.Linear(1, 1, bias=False)
     before = network.weight.item()

@@ -113,7 +113,7 @@ def test_torchs_own_kernel_is_at_hand_when_it_is_replaced(replaced, monkeypatch)
         (draw(1, 64, 4, 4), (64, 64, 1, 1), False),
     ],
 )
-def test_copies_are_made_where_the_benchmark_says_they_gain(x, weight, expected):
+def test_copies_are_made_by_channels_kernel_type_and_layout(x, weight, expected):
     assert gains(x, torch.empty(weight)) is expected
 
 

@@ -40,6 +40,19 @@ def test_result_and_gradients_are_those_after_upsampling(size, skips, with_bias)
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("skips", [0, 2])
+def test_autocast_computes_in_its_type_all_of_it(skips):
+    torch.manual_seed(0)
+    skip = torch.randn(2, skips, 6, 8) if skips else None
+    given = torch.randn(2, 3, 3, 4), skip, torch.randn(5, 3 + skips, 3, 3), torch.randn(5)
+    exact = upsampled_first(*given)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, theirs = convolve_upsampled(*given), upsampled_first(*given)
+    assert found.dtype == theirs.dtype == torch.bfloat16
+    errors = [(out.float() - exact).abs().max().item() for out in (found, theirs)]
+    assert errors[0] < 2 * errors[1]
+
+
 def block(*, norm="batch", channels=3, **options):
     torch.manual_seed(0)
     options = UNetOptions(norm=norm, **options)
