@@ -35,3 +35,6 @@ WEIGHT_TAGS: Final = {
     "imagenet_v2": "IMAGENET1K_V2",
 }
 """Our tags of weights, and torchvision's names for the same weights."""
+
+WEIGHTS: Final = "model.safetensors"
+"""The file of a folder in the hub's layout that holds a network or a backbone."""

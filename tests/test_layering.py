@@ -45,7 +45,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks.common.resume"],
     ["tasks.common.share"],
     ["tasks.common.audit", "tasks.common.data"],
-    ["tasks.common.export", "tasks.common.run"],
+    ["tasks.common.export", "tasks.common.predict", "tasks.common.run"],
     ["tasks.detection.options", "tasks.segmentation.options"],
     ["tasks.detection.data", "tasks.segmentation.data"],
     ["tasks.detection.model", "tasks.segmentation.model"],

@@ -8,10 +8,10 @@ from reprlib import repr as shortened
 from typing import Any, Final
 
 from backbones.errors import UserError
+from backbones.names import WEIGHTS
 from backbones.weights.read import read_metadata
 
 FORMAT: Final = 1
-WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from backbones.errors import UserError
 from backbones.lineage import Lineage
+from backbones.names import WEIGHTS
 from backbones.options import BackboneOptions, Conventions
-from backbones.weights.card import CONFIG, FORMAT, WEIGHTS
+from backbones.weights.card import CONFIG, FORMAT
 
 _README: Final = "README.md"
 _OWN: Final = {WEIGHTS, CONFIG, _README}

@@ -1,17 +1,24 @@
 """What ``scripts/predict.py`` and ``scripts/evaluate.py`` do with a detector; torch comes late."""
 
-from argparse import BooleanOptionalAction, Namespace
-from collections.abc import Generator, Mapping
+from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from backbones.choose import choose
+from backbones.errors import UserError
 from tasks.common.machine.options import PRECISIONS
 from tasks.common.run.commands import Commands, Flags, count, refuse
 
 if TYPE_CHECKING:
+    from tasks.common.files.input_files import NamedFile
+    from tasks.common.report.progress import Step
     from tasks.detection.export import ExportedDetector
     from tasks.detection.scores.regions import RegionOptions
     from tasks.detection.scores.trained import TrainedDetector
+
+FORMATS: Final = ("coco", "csv", "yolo", "yolo-labels", "voc")
+"""The keys of `tasks.detection.scores.result_files.RESULT_FILES`."""
 
 _FLAGS: Final[Flags] = {
     "--precision": {"choices": list(PRECISIONS), "help": "bf16 by itself if the machine has it"},
@@ -62,25 +69,54 @@ def _regions(options: Namespace) -> "RegionOptions | None":
     return RegionOptions(**{name: value for name, value in given.items() if value is not None})
 
 
-def _predict(options: Namespace) -> Generator[str, None, None]:
+def _formats(text: str) -> tuple[str, ...]:
+    """Return the formats in a list with commas, for a type of argparse."""
+    names = tuple(dict.fromkeys(text.split(",")))
+    try:
+        for name in names:
+            choose(dict.fromkeys(FORMATS), name, what="format")
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from error
+    if {"yolo", "yolo-labels"} <= {*names}:
+        raise ArgumentTypeError("yolo and yolo-labels write the same files; give one of them")
+    return names
+
+
+def _image_ids(options: Namespace, files: "Sequence[NamedFile]") -> "tuple[list[int] | None, str]":
+    """Return the ids of ``--annotations`` for the files, and a note about them."""
+    from tasks.common.images.videos import is_video
     from tasks.detection.scores.image_ids import match_ids, read_image_ids
+
+    if not options.annotations:
+        return None, ""
+    if "coco" not in (options.format or ["coco"]):
+        raise UserError("--annotations is for --format coco, which has ids; leave it out.")
+    if videos := [file.name for file in files if is_video(file.path)]:
+        raise UserError(
+            f"--annotations gives ids to images, and {videos[0]!r} is a video; predict videos in a "
+            "call without it."
+        )
+    return match_ids(files, read_image_ids(options.annotations))
+
+
+def _predict(options: Namespace) -> "Generator[Step, None, None]":
+    from tasks.common.predict.predict import PredictOptions
+    from tasks.common.report.progress import Step
     from tasks.detection.scores.predict import find_images, predict_files
 
     regions = _regions(options)
-    files, ids = find_images(options.sources, output=options.output), None
-    if options.annotations:
-        ids, note = match_ids(files, read_image_ids(options.annotations))
-        yield from [note] * bool(note)
+    files = find_images(options.sources, output=options.output)
+    ids, note = _image_ids(options, files)
+    yield from [Step(text=note)] * bool(note)
     yield from predict_files(
         _load(options),
         files,
-        output=options.output,
+        PredictOptions.of(options),
         threshold=0.5 if options.threshold is None else options.threshold,
+        formats=options.format or ("coco",),
         image_ids=ids,
         regions=regions,
     )
-    more = ", regions" if regions else ""
-    yield f"predictions.json, images.json{more} and overlays are in {options.output}"
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
@@ -128,7 +164,15 @@ COMMANDS: Final = Commands(
     noun="detector",
     predict_flags={
         **_FLAGS,
-        "--threshold": {"type": float, "help": "lowest score drawn in the overlays (0.5)"},
+        "--threshold": {
+            "type": float,
+            "help": "lowest score in overlays, and in labels of YOLO and VOC (0.5)",
+        },
+        "--format": {
+            "type": _formats,
+            "metavar": "LIST",
+            "help": f"one or more of {', '.join(FORMATS)}, with commas (coco); docs/predict.md",
+        },
         "--annotations": {"type": Path, "help": "COCO file that gives the images their ids"},
         "--regions": {
             "action": "store_true",
@@ -149,6 +193,7 @@ COMMANDS: Final = Commands(
             "help": "whether Pascal-VOC coordinates count from 1; as in training where not given",
         },
     },
+    overlays="boxes",
     predict=_predict,
     score=_score,
     score_results=_score_results,

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 from tasks.common.run.commands import Commands
 
 if TYPE_CHECKING:
+    from tasks.common.report.progress import Step
     from tasks.segmentation.export import ExportedSegmenter
 
 
-def _predict(options: Namespace) -> Generator[str, None, None]:
+def _predict(options: Namespace) -> "Generator[Step, None, None]":
+    from tasks.common.predict.predict import PredictOptions
     from tasks.segmentation.scores.predict import find_cases, predict_cases
     from tasks.segmentation.scores.trained import load_segmenter
+    from tasks.segmentation.scores.windows import TILES
 
     model = load_segmenter(options.checkpoint, device=options.device, exif=options.exif)
     cases = find_cases(options.sources, channels=model.card.channels, output=options.output)
-    yield from predict_cases(model, cases, output=options.output)
-    yield f"masks and overlays are in {options.output}"
+    wanted = PredictOptions.of(options)
+    tiles = options.batch_size or max(TILES, wanted.batch_size)
+    yield from predict_cases(model, cases, wanted, tiles=tiles)
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
@@ -86,6 +90,7 @@ COMMANDS: Final = Commands(
         "--mask-suffix": {"help": "what true masks have behind the image's name, such as _drawn"},
         "--tolerance": {"type": float, "help": "of NSD, in mm for volumes, else pixels (2)"},
     },
+    overlays="masks",
     predict=_predict,
     score=_score,
     score_results=_score_results,

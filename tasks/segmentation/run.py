@@ -25,8 +25,7 @@ def run(cfg: DictConfig, clock: Clock | None = None) -> float:
 
 
 def _write_cases(parts: Parts, outcome: Outcome) -> None:
-    scores, patients = parts.module.results, parts.splits.tested.cases.patients
-    write_case_scores(outcome.folder / "cases.csv", scores, patients=patients)
+    write_case_scores(outcome.folder / "cases.csv", parts.module.results)
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:

@@ -140,7 +140,10 @@ def test_help_shows_the_values_and_the_layout_that_were_chosen():
 AT_ONCE = {
     "train_det.py": [["--help"], ["backbone=resnet51"], ["augment.flip=7"], ["data=coco"]],
     "train_seg.py": [["--help"], ["loss.name=dise"], ["input.pach=1"], ["data=folder"]],
-    "predict.py": [["--help"], ["a"], ["a", "b", "--precision=bf61"], ["a", "b", "--thresh=x"]],
+    "predict.py": [
+        *(["--help"], ["a"], ["a", "b", "--precision=bf61"], ["a", "b", "--thresh=x"]),
+        *(["gone", "b"], ["tests", "b"]),  # no such run; a folder that is none
+    ],
     "evaluate.py": [["--help"], ["a", "b"], ["a", "b", "c", "--device=gpu"]],
     "benchmark.py": [["--help"], ["--repeats=0"], ["evaluatoin"]],
     "inspect_backbone.py": [["--help"], ["resnet5O"], ["gradeints"]],

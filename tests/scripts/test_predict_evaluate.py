@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from tasks.detection import read_regions
 from tasks.detection.scores.metrics import coco_ap
 from tests.scripts.conftest import ROOT, finished, in_process, read_json, rows, started
+from tests.tasks.common.fakes import write_video
 from tests.tasks.detection.conftest import voc_document, voc_object
 
 CPU = "--device=cpu", "--precision=32"
@@ -74,7 +75,7 @@ def test_predict_writes_results_that_pycocotools_scores_as_the_run_did(trained, 
 
 
 def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, capsys):
-    """The others' results are written, and the exit code is not 0."""
+    """The others' results are written, and the exit code is 3."""
     run, _ = trained
     content = (root / "images" / "test_0000.png").read_bytes()
     for name in ("a/1.png", "b/1.png", "b/cut.png"):
@@ -84,13 +85,15 @@ def test_a_run_folder_two_sources_and_a_damaged_file(trained, root, tmp_path, ca
     entries = [{"file_name": name, "id": number} for name, number in names.items()]
     (tmp_path / "ids.json").write_text(json.dumps({"images": entries}), encoding="utf-16")
     line = [run, "a", "b/*.png", "--annotations=ids.json", "--output=out", *CPU]
-    message = r"^error: 1 of 3 images were skipped: 'b/cut.png'; the res"
+    message = r"^error: 1 of 3 files were skipped: 'b/cut.png'; everything else is in out"
     line += ["--max-detections=3", "--regions", "--min-regions=4", "--max-regions=4"]
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit, match=r"^3$"):
         in_process("predict.py", line, tmp_path)
-    printed = capsys.readouterr().out
+    printed, error = capsys.readouterr()
+    assert re.match(message, error)
     assert printed.startswith(f"checkpoint {run / 'checkpoints' / 'best.ckpt'}")
-    assert "b/cut.png: skipped, " in printed
+    assert "3 of 3 b/cut.png: skipped, " in printed
+    assert "2 of 3 files predicted, 1 skipped; results are in out" in printed
     images = read_json(tmp_path / "out" / "images.json")["images"]
     assert {entry["file_name"]: entry["id"] for entry in images} == {"a/1.png": 11, "b/1.png": 22}
     results = read_json(tmp_path / "out" / "predictions.json")
@@ -186,6 +189,15 @@ def test_coordinates_count_as_in_training(trained, root, tmp_path, monkeypatch, 
         ("predict.py", ["RUN"], "required: source"),
         ("predict.py", ["RUN", "x", "--device=gpu"], "--device: invalid choice: 'gpu'"),
         ("predict.py", ["RUN", "x", "--precision=bf61"], "--precision: invalid choice: 'bf61'"),
+        (
+            "predict.py",
+            ["RUN", "x", "--treshold=0"],
+            "option '--treshold'; did you mean '--threshold'?",
+        ),
+        ("predict.py", ["RUN", "x", "--wholly-else"], "unknown option '--wholly-else'."),
+        ("predict.py", ["RUN", "x", "--format=cocco"], "format 'cocco'; did you mean 'coco'?"),
+        ("predict.py", ["RUN", "x", "--format=yolo,yolo-labels"], "write the same files; give one"),
+        ("predict.py", ["RUN", "x", "--every=0"], "--every: expected a whole number of at least 1"),
     ],
 )
 def test_a_wrong_command_line_is_refused(trained, tmp_path, capsys, script, line, message):
@@ -233,3 +245,61 @@ def test_ctrl_c_keeps_what_was_done(trained, root, tmp_path):
     results = read_json(tmp_path / "out" / "predictions.json")
     assert 1 <= len(done) < 400
     assert {result["image_id"] for result in results} == {entry["id"] for entry in done}
+
+
+@pytest.mark.parametrize(
+    ("run", "option", "message"),
+    [
+        (
+            "trained",
+            ["--overlays=masks"],
+            "--overlays masks does not fit, as .* detector; give box",
+        ),
+        ("segmented", ["--overlays=boxes"], "--overlays boxes .* a segmenter; give masks or none"),
+        ("trained", ["--format=csv", "--annotations=a"], "--annotations is for --format coco, whi"),
+        ("segmented", ["--format=csv"], "--format is for detection only, and .* is a segmenter"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(run, option, message, request, root, tmp_path):
+    folder, _ = request.getfixturevalue(run)
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        in_process("predict.py", [folder, root / "images", *option, "--device=cpu"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_run_is_told_before_a_full_output_folder(tmp_path):
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "kept.png").touch()
+    with pytest.raises(SystemExit, match=r"^error: no checkpoint or run folder 'gone'"):
+        in_process("predict.py", ["gone", "x"], tmp_path)
+
+
+def test_annotations_for_a_video_are_refused(trained, root, tmp_path):
+    (tmp_path / "v.mp4").touch()
+    line = [trained[0], "v.mp4", f"--annotations={root / 'annotations/instances_test.json'}", *CPU]
+    with pytest.raises(SystemExit, match=r"gives ids to images, and 'v.mp4' is a video; predict v"):
+        in_process("predict.py", line, tmp_path)
+
+
+def test_several_formats_of_batches_and_a_video_that_is_cut_off(trained, root, tmp_path, capsys):
+    """The exit code is 3, the rest is done, and the table has what the JSON file has."""
+    copied(root / "images", "test_*.png", tmp_path / "in")
+    levels = np.random.default_rng(0).integers(0, 255, 40)
+    cut = write_video(tmp_path / "in" / "clip.avi", levels)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    line = [trained[0], "in", "--output=out", "--overlays=none", "--batch-size=4", "--every=5"]
+    with pytest.raises(SystemExit, match=r"^3$"):
+        in_process("predict.py", [*line, "--format=coco,csv,voc,yolo-labels", *CPU], tmp_path)
+    printed, error = capsys.readouterr()
+    assert "error: 1 of 5 files are cut short: 'clip.avi' ends after " in error
+    assert "5 of 5 files predicted, 1 cut short; results are in out" in printed
+    results = read_json(tmp_path / "out" / "predictions.json")
+    images = read_json(tmp_path / "out" / "images.json")["images"]
+    assert images[1]["file_name"] == "clip.avi#000005"
+    table = rows(tmp_path / "out" / "predictions.csv")
+    names = {entry["id"]: entry["file_name"] for entry in images}
+    assert [row["file"] for row in table] == [names[result["image_id"]] for result in results]
+    assert [float(row["score"]) for row in table] == [result["score"] for result in results]
+    assert len(list((tmp_path / "out" / "labels").iterdir())) == len(images)
+    assert len(list((tmp_path / "out" / "Annotations").iterdir())) == len(images)
+    assert not (tmp_path / "out" / "overlays").exists()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tasks.common.predict.predict import PredictOptions
 from tasks.segmentation.module import SegmentationModule
 from tasks.segmentation.scores.predict import find_cases, predict_cases
 from tasks.segmentation.scores.trained import load_segmenter
@@ -156,8 +157,8 @@ def test_a_layout_is_trained_resumed_and_predicted(write, tmp_path, monkeypatch,
     model = load_segmenter(second / "checkpoints" / "best.ckpt")
     assert model.card.channels == layout.channels
     cases = find_cases([new], channels=model.card.channels, output=out)
-    (said,) = predict_cases(model, cases, output=out)
-    assert said.startswith("p4: ")
+    said, _ = predict_cases(model, cases, PredictOptions(output=out))
+    assert said.text.startswith("p4: ")
     told = {row["class"]: row for row in rows(second / "cases.csv")}
     for name, (truth, predicted, value) in layout.truths.items():
         _check(layout.images[0], truth, out / "masks" / predicted)

@@ -92,14 +92,29 @@ def refuse_same(outputs: Mapping[str, Sequence[str]]) -> None:
             owners[output.casefold()] = name
 
 
-def skipped_error(faults: Mapping[str, Exception], *, total: int, output: Path) -> UserError:
-    """Return the error for a prediction that skipped files, each with its error by name."""
-    others = f"the results of the others are in {output}"
-    rest = others if len(faults) < total else "nothing is written"
-    return UserError(
-        f"{len(faults)} of {total} images were skipped: {listed(list(faults))}; {rest}. "
-        f"The first: {next(iter(faults.values()))}"
-    )
+class SkippedError(UserError):
+    """Some files of a prediction could not be used, or not to their end; the others are done.
+
+    Args:
+        faults: Why files were skipped, by their names.
+        cut: What is missing of videos that end early, by their names.
+        total: How many files there are.
+        output: Folder of the results.
+    """
+
+    def __init__(
+        self, faults: Mapping[str, Exception], cut: Mapping[str, str], *, total: int, output: Path
+    ) -> None:
+        parts = []
+        if faults:
+            parts.append(f"{len(faults)} of {total} files were skipped: {listed(list(faults))}")
+        if cut:
+            ends = ", ".join(f"{name!r} {text}" for name, text in list(cut.items())[:5])
+            parts.append(f"{len(cut)} of {total} files are cut short: {ends}")
+        others = f"everything else is in {output}"
+        parts.append(others if len(faults) < total else "nothing is written")
+        first = f" The first: {next(iter(faults.values()))}" if faults else ""
+        super().__init__(f"{'; '.join(parts)}.{first}")
 
 
 def _places(source: str | Path, suffixes: Sequence[str]) -> list[Path]:

@@ -12,6 +12,7 @@ from backbones.choose import nearest
 from backbones.errors import UserError
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _SEARCHED: Final = 20_000  # files below a folder, when a named one is missing
 # Left behind by file managers and archive tools, beside names with a leading dot.
 _LITTER: Final = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")

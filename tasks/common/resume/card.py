@@ -11,12 +11,11 @@ from backbones import Backbone, BackboneOptions, Conventions, build_backbone, fu
 from backbones.errors import UserError
 from backbones.fusion import FUSED, fused_error
 from backbones.lineage import Lineage, lineage_of
-from backbones.weights.card import FORMAT, WEIGHTS, check_card
-from backbones.weights.locate import locate
-from tasks.common.files.paths import contents, listed
+from backbones.weights.card import FORMAT, check_card
 from tasks.common.options.limits import with_tuples
 from tasks.common.recipe.backbone import BackboneChoice
 from tasks.common.resume.checkpoints import BEST
+from tasks.common.resume.checkpoints import find_checkpoint as find_checkpoint  # offered here too
 from tasks.common.resume.trained_file import read_trained
 
 _NEEDED: Final = ("format", "backbone", "norm", "mean", "std", "epsilon")
@@ -163,34 +162,6 @@ def nested(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(card[name], Mapping):
         raise UserError(f"{name} is {card[name]!r}, expected fields and their values")
     return with_tuples(card[name])
-
-
-def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
-    """Return a checkpoint's path, or the first of ``names`` in the checkpoints of a run folder.
-
-    For a folder of ``save_pretrained`` it is its weight file; so for ``hf:owner/name``, a
-    repository of the hub with such files, which are downloaded.
-    """
-    if (text := str(wanted)).startswith("hf:"):
-        return locate(text, name="").path
-    if not wanted.exists():
-        raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
-    if not wanted.is_dir():
-        return wanted
-    for folder in (wanted / "checkpoints", wanted):
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-    if (wanted / WEIGHTS).is_file():
-        return wanted / WEIGHTS
-    runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{BEST}"))
-    others = sorted(wanted.glob("**/*.ckpt")) if not runs else []
-    more = f"; it holds the runs {listed(runs)}" if runs else ""
-    more += f"; there is {listed([str(other) for other in others])}" if others else ""
-    raise FileNotFoundError(
-        f"{wanted} is no run folder with checkpoints/{' or '.join(names)}{more}. Give a checkpoint "
-        f"or the folder of one run. {contents(wanted)}"
-    )
 
 
 def task_of(path: Path) -> str:

@@ -1,10 +1,12 @@
-"""The checkpoint that a run goes on from: the last one that is whole."""
+"""The checkpoints of a run: the best one, and the last one that is whole, to go on from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from zipfile import ZipFile
 
 from backbones.errors import UserError
+from backbones.names import WEIGHTS
 from tasks.common.files.paths import contents, listed
 
 BEST: Final = "best.ckpt"
@@ -39,6 +41,36 @@ def find_start(wanted: Path, *, runs: str = "runs/<task>") -> tuple[Path, str]:
     if best.is_file():
         raise FileNotFoundError(f"resume={wanted}: there is no {LAST} in {folder}; {advice}.")
     raise FileNotFoundError(f"resume={wanted}: {_instead(wanted, folder)}")
+
+
+def find_checkpoint(wanted: Path, *, names: Sequence[str] = (BEST,)) -> Path:
+    """Return a checkpoint's path, or the first of ``names`` in the checkpoints of a run folder.
+
+    For a folder of ``save_pretrained`` it is its weight file; so for ``hf:owner/name``, a
+    repository of the hub with such files, which are downloaded.
+    """
+    if (text := str(wanted)).startswith("hf:"):
+        from backbones.weights.locate import locate  # which imports torch
+
+        return locate(text, name="").path
+    if not wanted.exists():
+        raise FileNotFoundError(f"no checkpoint or run folder {str(wanted)!r}. {contents(wanted)}")
+    if not wanted.is_dir():
+        return wanted
+    for folder in (wanted / "checkpoints", wanted):
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    if (wanted / WEIGHTS).is_file():
+        return wanted / WEIGHTS
+    runs = sorted(best.parents[1].name for best in wanted.glob(f"*/checkpoints/{BEST}"))
+    others = sorted(wanted.glob("**/*.ckpt")) if not runs else []
+    more = f"; it holds the runs {listed(runs)}" if runs else ""
+    more += f"; there is {listed([str(other) for other in others])}" if others else ""
+    raise FileNotFoundError(
+        f"{wanted} is no run folder with checkpoints/{' or '.join(names)}{more}. Give a checkpoint "
+        f"or the folder of one run. {contents(wanted)}"
+    )
 
 
 def saved_in(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from backbones.choose import nearest
 from backbones.errors import UserError
+from tasks.common.files.input_files import SkippedError
 from tasks.common.machine.process import process_start
 from tasks.common.report.clock import Clock
 from tasks.common.run.config import Training, members
@@ -33,6 +34,9 @@ from tasks.common.run.imports import no_garbage, no_unused_metrics
 T = TypeVar("T")
 
 _FOR_USERS: Final = (UserError, OSError, FloatingPointError)  # whose text says what to do
+
+SKIPPED: Final = 3
+"""The exit code of a prediction that skipped files; that of other errors is 1."""
 
 _TRACES: Final = ("KEEL_TRACE", "HYDRA_FULL_ERROR")
 """Variables of the environment; any value but 0 shows the trace of every error."""
@@ -144,6 +148,9 @@ def exit_on_error(main: Callable[[], T]) -> T:
         traced = any(os.environ.get(name, "0") != "0" for name in _TRACES)
         if traced or not isinstance(cause, _FOR_USERS):
             raise
+        if isinstance(cause, SkippedError):
+            sys.stderr.write(f"error: {cause}\n")
+            sys.exit(SKIPPED)
         sys.exit(f"error: {cause} ({_TRACES[0]}=1 shows where it comes from)")
 
 

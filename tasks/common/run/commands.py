@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules, resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tasks
+from backbones.choose import nearest
 from backbones.errors import UserError
 from tasks.common.machine.options import ACCELERATORS
+
+if TYPE_CHECKING:
+    from tasks.common.report.progress import Step
 
 Flags = Mapping[str, Mapping[str, Any]]  # options by name, with the arguments of `add_argument`
 
@@ -22,7 +26,8 @@ class Commands:
     noun: str  # what the task trains, such as detector
     predict_flags: Flags  # options of predict.py that only this task has; by default None
     evaluate_flags: Flags  # options of evaluate.py that only this task has; by default None
-    predict: Callable[[Namespace], Generator[str, None, None]]  # yields a line per image
+    overlays: str  # what the pictures of predict.py show, such as boxes
+    predict: Callable[[Namespace], "Generator[Step, None, None]"]
     score: Callable[[Namespace], Mapping[str, Any]]  # of a checkpoint, by truth and images
     score_results: Callable[[Namespace], Mapping[str, Any]]  # of results, by the truth
     takes: Callable[[Path], bool]  # whether results at a path are this task's
@@ -71,3 +76,22 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def parsed(parser: ArgumentParser) -> Namespace:
+    """Return what the command line gives; an unknown option is answered with the nearest."""
+    options, unknown = parser.parse_known_intermixed_args()  # sources around options too
+    if unknown:
+        wrong = next((text for text in unknown if text.startswith("-")), unknown[0])
+        name = wrong.partition("=")[0]
+        close = nearest(name, [known for known in parser._option_string_actions if len(known) > 2])
+        parser.error(f"unknown option {name!r}" + (f"; did you mean {close!r}?" if close else "."))
+    return options
+
+
+def check_overlays(wanted: str | None, *, task: Commands, what: str) -> None:
+    """Raise UserError unless a task has such overlays; ``what`` is as of `refuse_others`."""
+    if wanted not in (None, "none", task.overlays):
+        raise UserError(
+            f"--overlays {wanted} does not fit, as {what}; give {task.overlays} or none."
+        )

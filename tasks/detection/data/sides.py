@@ -1,8 +1,11 @@
-"""Images much longer than wide, of whose shorter side resizing leaves less than a pixel."""
+"""The sides of an image after resizing: less than a pixel, or padded to whole strides."""
 
 from itertools import count
+from typing import Final
 
 from tasks.detection.options import DetectorOptions
+
+_STRIDE: Final = 32  # of the coarsest feature
 
 
 def narrow_fault(height: int, width: int, options: DetectorOptions) -> str:
@@ -19,3 +22,15 @@ def narrow_fault(height: int, width: int, options: DetectorOptions) -> str:
         f"is {width}x{height} pixels, too narrow to be resized to at most {options.max_size} "
         f"(model.max_size); expected a shorter side of at least {least}"
     )
+
+
+def padded_size(height: int, width: int, options: DetectorOptions) -> tuple[int, int]:
+    """Return height and width of an image that was resized, and padded to whole strides of 32.
+
+    As torchvision's ``GeneralizedRCNNTransform``, for an image alone. Images of one such size can
+    share a batch that pads none of them further.
+    """
+    short, long = sorted((height, width))
+    factor = min(options.min_size / short, options.max_size / long)
+    rows, columns = (-(-int(side * factor) // _STRIDE) * _STRIDE for side in (height, width))
+    return rows, columns

@@ -1,7 +1,7 @@
 """Regions of an image with their features, as vision-language models read them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -18,7 +18,7 @@ from tasks.common.files.paths import existing_file
 from tasks.detection.scores.trained import Detections, Seen, TrainedDetector
 
 if TYPE_CHECKING:
-    from tasks.detection.model.detector import Detector
+    from tasks.detection.model.detector import Detector, Proposals
 
 _LAYOUT: Final = 1  # number of the file's layout
 _ROWS: Final = ("boxes", "features", "probabilities", "scores", "labels", "spatial")
@@ -89,14 +89,28 @@ def detect_regions(
     model: TrainedDetector, image: Seen, *, options: RegionOptions, image_name: str = ""
 ) -> tuple[Detections, Regions]:
     """Return the detections and the regions of one image, of one forward pass, on the CPU."""
+    ((found, regions),) = detect_all_regions(model, [image], options=options)
+    return found, replace(regions, image=image_name)
+
+
+def detect_all_regions(
+    model: TrainedDetector, images: Sequence[Seen], *, options: RegionOptions
+) -> list[tuple[Detections, Regions]]:
+    """Return what `detect_regions` does of each of some images, in one batch; none has a name."""
     with cast("Detector", model.network).recorded_proposals() as recorded:
-        (found,) = model.detect([image])
-    (proposals,) = recorded
+        found = model.detect(images)
+    pairs = zip(found, recorded, strict=True)
+    return [(one, _regions(model, one, proposals, options)) for one, proposals in pairs]
+
+
+def _regions(
+    model: TrainedDetector, found: Detections, proposals: "Proposals", options: RegionOptions
+) -> Regions:
     probabilities = proposals.logits.float().softmax(dim=1).cpu()
     boxes = proposals.boxes.float().cpu()
     kept, scores, labels = _best(boxes, probabilities, options)
     boxes = _in_image(boxes[kept], proposals.size, found)
-    regions = Regions(
+    return Regions(
         boxes=boxes.numpy(),
         features=proposals.features.float().cpu()[kept].numpy(),
         probabilities=probabilities[kept].numpy(),
@@ -104,11 +118,10 @@ def detect_regions(
         labels=labels.numpy(),
         spatial=_spatial(boxes, found).numpy(),
         classes=model.classes,
-        image=image_name,
+        image="",
         height=found.height,
         width=found.width,
     )
-    return found, regions
 
 
 def _best(

@@ -164,6 +164,11 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
         self._refuse_narrow(found[0], name=str(path))
         return found
 
+    def seen(self, frame: NDArray[np.uint8], *, name: str) -> NDArray[np.uint8]:
+        """Return an RGB image (H, W, 3) of 8 bits as the detector sees it; `name` is for errors."""
+        self._refuse_narrow(frame, name=name)
+        return np.asarray(with_channels(frame, self.card.in_channels), np.uint8)
+
     def _refuse_narrow(self, pixels: NDArray[Any], *, name: str) -> None:
         if fault := narrow_fault(pixels.shape[0], pixels.shape[1], self.card.options):
             raise UserError(f"{name} {fault}. Cut it into parts.")

@@ -65,6 +65,17 @@ def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTab
     save_picture(sheet(rows, side=picture.shape[1], legend=legend(layers, classes)), path)
 
 
+def draw_labels(image: Pixels, labels: Labels, *, classes: ClassTable) -> Image8:
+    """Return a frame of a video with a fill and a contour of each class, without a legend.
+
+    The image is (C, H, W) of 8 bits, RGB or gray, and shown as it is; else as of `save_overlay`.
+    """
+    channels = image if len(image) == 3 else np.repeat(image, 3, axis=0)
+    shown = np.moveaxis(channels, 0, -1).astype(np.uint8)
+    layers = _layers(labels, classes, size=shown.shape[:2])
+    return draw_layers(shown, layers, scale=enlargement(*shown.shape[:2]))
+
+
 def prediction_grid(
     samples: Sequence[SegmentationSample], *, classes: ClassTable, path: Path
 ) -> None:

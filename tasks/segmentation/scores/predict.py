@@ -1,8 +1,9 @@
-"""Run a trained segmenter on image files, and show what it finds."""
+"""Run a trained segmenter on image files and videos, and show what it finds."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -10,15 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.files.input_files import (
-    NamedFile,
-    find_files,
-    output_names,
-    refuse_same,
-    skipped_error,
-)
+from tasks.common.files.input_files import NamedFile, find_files, output_names, refuse_same
+from tasks.common.files.paths import VIDEO_SUFFIXES
 from tasks.common.images.orientation import orientation_note
-from tasks.common.report.advice import without_training
+from tasks.common.images.videos import Frame
+from tasks.common.predict.predict import OVERLAYS, PredictOptions, predict
+from tasks.common.predict.predictor import Picture, Predictor, Source
+from tasks.common.report.progress import Step
 from tasks.segmentation.data.cases import Case, CaseSet, ClassTable, Geometry, Labels
 from tasks.segmentation.data.formats.files import (
     SUFFIXES,
@@ -31,11 +30,16 @@ from tasks.segmentation.data.formats.files import (
 )
 from tasks.segmentation.data.store import load_case
 from tasks.segmentation.scores.metrics import case_scores
-from tasks.segmentation.scores.pictures import SegmentationSample, prediction_grid, save_overlay
-from tasks.segmentation.scores.trained import TrainedSegmenter
+from tasks.segmentation.scores.pictures import (
+    SegmentationSample,
+    draw_labels,
+    prediction_grid,
+    save_overlay,
+)
+from tasks.segmentation.scores.trained import ReadCase, TrainedSegmenter
+from tasks.segmentation.scores.windows import TILES
 
 MASKS: Final = "masks"
-OVERLAYS: Final = "overlays"
 
 
 def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) -> list[Case]:
@@ -43,11 +47,12 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
 
     Files called ``CASE_0000.ext``, ``CASE_0001.ext``, ... in one folder are the channels of one
     case, as in nnU-Net's ``imagesTs``, where there are as many as the segmenter takes and the first
-    has not all of them. Names that differ in large and small letters only are refused.
+    has not all of them. A video is a case that keeps its suffix. Names that differ in large and
+    small letters only are refused.
     """
     written = [output / MASKS, output / OVERLAYS]
     numbered: dict[str, list[NamedFile]] = defaultdict(list)
-    for file in find_files(sources, suffixes=SUFFIXES, written=written):
+    for file in find_files(sources, suffixes=(*SUFFIXES, *VIDEO_SUFFIXES), written=written):
         numbered[re.sub(r"_\d{4}$", "", stem_of(file.name))].append(file)
     groups: dict[str, list[Path]] = {}  # by a name with the suffix
     for name, group in numbered.items():
@@ -63,34 +68,70 @@ def find_cases(sources: Sequence[str | Path], *, channels: int, output: Path) ->
     ]
 
 
-def predict_cases(model: TrainedSegmenter, cases: Sequence[Case], *, output: Path) -> Iterator[str]:
-    """Segment every case; write masks in the images' own geometry, and overlays; yield lines.
+def predict_cases(
+    model: TrainedSegmenter, cases: Sequence[Case], options: PredictOptions, *, tiles: int = TILES
+) -> Iterator[Step]:
+    """Segment every case; write masks in the images' own geometry, and overlays.
 
-    ``masks/`` holds a file per case (per class where classes overlap) with the training data's mask
-    values, ``overlays/`` a picture of each, of a volume the slice with most in it. A case that the
-    segmenter cannot take is skipped, and an error after the last one.
+    ``masks/`` holds a file per case or frame (per class where classes overlap) with the training
+    data's mask values, ``overlays/`` a picture of each case, of a volume the slice with most in it.
+    ``tiles`` slices of a volume, or windows, go through the network at once. Yields what `predict`
+    does.
     """
     classes = model.card.classes
     refuse_same({case.name: mask_names(case.name, classes) for case in cases})
-    faults: dict[str, Exception] = {}
-    for case in cases:
-        try:
-            with without_training():
-                read = model.read_files(case.images)
-        except (OSError, ValueError) as error:
-            faults[case.name] = error
-            yield f"{case.name}: skipped, {error}"
-            continue
-        labels, geometry = model.segment(read.image, read.scaling), read.geometry
-        write_mask(labels, classes, geometry, folder=output / MASKS, name=case.name)
-        z = _fullest(labels, classes)
-        picture, shown = (_upright(a, geometry) for a in (read.image[:, z], labels[..., z, :, :]))
-        save_overlay(output / OVERLAYS / f"{case.name}.png", picture, shown, classes=classes)
-        where = f"; the overlay is of slice {z}" if read.image.shape[1] > 1 else ""
-        where += read.note + orientation_note(geometry.orientation, exif=model.card.exif)
-        yield f"{case.name}: {_shares(labels, classes)}{where}"
-    if faults:
-        raise skipped_error(faults, total=len(cases), output=output)
+    sources = [Source(name=case.name, output=case.name, paths=case.images) for case in cases]
+    predictor = _SegmenterPredictor(model=model, options=options, tiles=tiles)
+    yield from predict(predictor, sources, options)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _SegmenterPredictor(Predictor[ReadCase, Labels]):
+    model: TrainedSegmenter
+    options: PredictOptions
+    tiles: int
+
+    def read(self, paths: Sequence[Path]) -> ReadCase:
+        """Return the image in the files of a case."""
+        return self.model.read_files(paths)
+
+    def read_frame(self, frame: Frame, name: str) -> ReadCase:
+        """Return a frame as an image."""
+        return self.model.read_frame(frame, name=name)
+
+    def kind(self, read: ReadCase) -> Hashable:
+        """Return the size; None for slices of a volume and for windows, which are batches alone."""
+        _, depth, *sides = read.image.shape
+        patch = self.model.card.input.patch
+        fits = all(side <= most for side, most in zip(sides, patch, strict=True))
+        return tuple(sides) if depth == 1 and fits else None
+
+    def find(self, reads: Sequence[ReadCase]) -> list[Labels]:
+        """Return the labels of each image."""
+        return self.model.segment_together(reads, batch_size=max(self.tiles, len(reads)))
+
+    def write(self, picture: Picture[ReadCase], found: Labels) -> str:
+        """Write the masks."""
+        read, classes = picture.read, self.model.card.classes
+        folder = self.options.output / MASKS
+        write_mask(found, classes, read.geometry, folder=folder, name=picture.output)
+        volume = read.image.shape[1] > 1 and self.options.overlays
+        where = f"; the overlay is of slice {_fullest(found, classes)}" if volume else ""
+        turned = orientation_note(read.geometry.orientation, exif=self.model.card.exif)
+        return f"{_shares(found, classes)}{where}{read.note}{turned}"
+
+    def draw(self, picture: Picture[ReadCase], found: Labels, path: Path) -> None:
+        """Write an image, or a slice of a volume, under its labels."""
+        read, classes = picture.read, self.model.card.classes
+        z = _fullest(found, classes)
+        planes = read.image[:, z], found[..., z, :, :]
+        image, labels = (_upright(plane, read.geometry) for plane in planes)
+        save_overlay(path, image, labels, classes=classes)
+
+    def draw_frame(self, picture: Picture[ReadCase], found: Labels) -> Frame:
+        """Return a frame under its labels."""
+        image, labels = picture.read.image[:, 0], found[..., 0, :, :]
+        return draw_labels(image, labels, classes=self.model.card.classes)
 
 
 def draw_predictions(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from backbones.errors import UserError
+from tasks.common.images.flat import with_channels
 from tasks.common.images.held import ImageLike, held_pixels, path_of, without_alpha
 from tasks.common.images.orientation import oriented
 from tasks.common.machine.machine import device_of
@@ -154,6 +155,27 @@ found = model("image.png")  # found.mask, found.classes"""
         else:
             seen = torch.from_numpy(prepare(image, index, scaling=scaling)[None])
         return segment(self.network, seen, self.card.input, exclusive=self.card.classes.exclusive)
+
+    def segment_together(self, cases: Sequence[ReadCase], *, batch_size: int) -> list[Labels]:
+        """Return what `segment` does of each of some images of one size.
+
+        ``batch_size`` of their slices, or of the windows of these, go through the network at once.
+        """
+        prepare, options = self.card.preprocessing, self.card.input
+        parts = [whole_input(case.image, case.scaling, preprocessing=prepare) for case in cases]
+        labels = segment(
+            self.network,
+            torch.cat(parts),
+            options,
+            exclusive=self.card.classes.exclusive,
+            batch_size=batch_size,
+        )
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        return list(np.split(labels, ends, axis=-3))
+
+    def read_frame(self, frame: NDArray[np.uint8], *, name: str) -> ReadCase:
+        """Return a frame of a video, (H, W, 3) in RGB, as an image; as gray where one is wanted."""
+        return self._read(with_channels(frame, 1 if self.card.channels == 1 else 3), name=name)
 
     def _read(self, image: ImageLike | tuple[Any, ...], *, name: str) -> ReadCase:
         if isinstance(image, tuple):

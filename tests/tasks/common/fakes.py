@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import cv2
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -93,3 +96,15 @@ def machine(device="cpu", precision="32-true"):
     """What was decided about a machine."""
     choices = {"accelerator": device, "precision": precision, "cpu": "1 threads"}
     return Machine(**{name: Decision(value, "") for name, value in choices.items()})
+
+
+def write_video(path, levels, *, code="MJPG", size=(48, 32)):
+    """Write a video of 10 frames a second, each of one gray level; skip a test if that fails."""
+    form = cv2.VideoWriter.fourcc(*code)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, form, 10.0, size)
+    if not writer.isOpened():
+        pytest.skip(f"OpenCV cannot write {path.suffix} with {code} here")
+    for level in levels:
+        writer.write(np.full((size[1], size[0], 3), level, np.uint8))
+    writer.release()
+    return path

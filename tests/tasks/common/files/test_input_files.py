@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.common.files.input_files import find_files, output_names, refuse_same, skipped_error
+from tasks.common.files.input_files import SkippedError, find_files, output_names, refuse_same
 
 SUFFIXES = (".jpg", ".png", ".nii.gz", ".nii")
 EVERYTHING = ["a/1.jpg", "b/1.jpg", "b/2.JPG", "b/deep/er/3.png", "set[1]/x[1].png"]
@@ -114,10 +114,13 @@ def test_outputs_of_one_file_may_not_replace_each_other():
 
 
 def test_the_error_of_skipped_files_says_where_the_others_are():
-    faults = {"b/2.jpg": ValueError("it is truncated")}
-    said = str(skipped_error(faults, total=3, output=Path("out")))
-    assert said == (
-        "1 of 3 images were skipped: 'b/2.jpg'; the results of the others are in out. The first: "
-        "it is truncated"
+    faults, cut = {"b/2.jpg": ValueError("it is truncated")}, {"c.avi": "ends after 3 of 9 frames"}
+    assert str(SkippedError(faults, {}, total=3, output=Path("out"))) == (
+        "1 of 3 files were skipped: 'b/2.jpg'; everything else is in out. The first: it is "
+        "truncated"
     )
-    assert "nothing is written" in str(skipped_error(faults, total=1, output=Path("out")))
+    assert "nothing is written" in str(SkippedError(faults, {}, total=1, output=Path("out")))
+    said = str(SkippedError({}, cut, total=1, output=Path("out")))
+    assert said == (
+        "1 of 1 files are cut short: 'c.avi' ends after 3 of 9 frames; everything else is in out."
+    )

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tasks.common.predict.predict import PredictOptions
 from tasks.detection.scores.predict import draw_predictions, find_images, predict_files
 from tasks.detection.scores.trained import TrainedDetector
 from tests.backbones.errors import refuses
@@ -46,10 +47,15 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
-def predict(folder, output, *, detector=None, threshold=0.5, **options):
-    files, options = find_images([folder], output=output), options | {"threshold": threshold}
+def predict(folder, output, *, detector=None, threshold=0.5, settings=None, **options):
+    files = find_images([folder], output=output)
     model = TrainedDetector(network=detector or Answers(), card=CARD)
-    return predict_files(model, files, output=output, **options)
+    chosen = PredictOptions(output=output, **settings or {})
+    return predict_files(model, files, chosen, threshold=threshold, **options)
+
+
+def texts(steps):
+    return [step.text for step in steps if step.text]
 
 
 def written(output):
@@ -95,12 +101,13 @@ def test_an_overlay_shows_what_is_above_the_threshold(folder, tmp_path, monkeypa
         return np.full((3, 4, 3), 200, np.uint8)
 
     monkeypatch.setattr("tasks.detection.scores.predict.draw_boxes", draw)
-    lines = list(predict(folder / "b.png", tmp_path / "out"))
+    lines = texts(predict(folder / "b.png", tmp_path / "out"))
     assert drawn == [((20, 30, 3), [[2, 3, 12, 8]], ["dog"])]
     (overlay,) = (tmp_path / "out" / "overlays").iterdir()
     assert overlay.name == "b.png"
     assert (np.asarray(Image.open(overlay)) == 200).all()
-    assert lines == ["b.png: 1 of 2 detections shown"]
+    end = f"1 of 1 files predicted; results are in {tmp_path}/out"
+    assert lines == ["b.png: 1 of 2 detections shown", end]
 
 
 def test_every_image_has_an_overlay_of_its_own_and_of_its_shape(folder, tmp_path):
@@ -115,19 +122,19 @@ def test_every_image_has_an_overlay_of_its_own_and_of_its_shape(folder, tmp_path
 def test_files_of_one_name_in_two_folders_stay_two(folder, tmp_path):
     for name in ("x", "y"):
         blank(folder / name / "1.jpg")
-    lines = list(predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22]))
+    lines = texts(predict(folder, tmp_path / "out", image_ids=[5, 6, 7, 11, 22]))
     images, results = written(tmp_path / "out")
     ids = {entry["file_name"]: entry["id"] for entry in images}
     assert ids == {"a.JPG": 5, "b.png": 6, "c.png": 7, "x/1.jpg": 11, "y/1.jpg": 22}
     assert [result["image_id"] for result in results] == [5, 5, 6, 6, 7, 7, 11, 11, 22, 22]
     assert overlays(tmp_path / "out")[-2:] == ["x/1.png", "y/1.png"]
-    assert lines[-1] == "y/1.jpg: 1 of 2 detections shown"
+    assert lines[-2] == "y/1.jpg: 1 of 2 detections shown"
 
 
 def test_an_image_too_narrow_for_the_detector_is_skipped(folder, tmp_path):
     Image.new("RGB", (300, 2)).save(folder / "b.png")
     lines = []
-    with refuses("1 of 3 images were skipped: 'b.png'"):
+    with refuses("1 of 3 files were skipped: 'b.png'"):
         lines.extend(iter(predict(folder, tmp_path / "out")))
     images, _ = written(tmp_path / "out")
     assert [entry["file_name"] for entry in images] == ["a.JPG", "c.png"]
@@ -137,14 +144,14 @@ def test_damaged_files_are_skipped_and_named_and_the_others_are_written(folder, 
     (folder / "b.png").write_bytes(b"GIF89a no image")
     (folder / "0.jpg").touch()
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    lines, message = [], r"3 of 5 images were skipped: '0.jpg', 'b.png', 'gone.jpg'; the results of"
+    lines, message = [], r"3 of 5 files were skipped: '0.jpg', 'b.png', 'gone.jpg'; everything else"
     with refuses(message):
         lines.extend(iter(predict(folder, tmp_path / "out")))
     images, _ = written(tmp_path / "out")
     assert [(entry["id"], entry["file_name"]) for entry in images] == [(2, "a.JPG"), (4, "c.png")]
     assert len(overlays(tmp_path / "out")) == 2
     lines = predict(folder, tmp_path / "again")
-    assert [next(lines).partition(",")[0] for _ in range(3)][2] == "b.png: skipped"
+    assert [next(lines).text.partition(",")[0] for _ in range(3)][2] == "b.png: skipped"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])
@@ -179,7 +186,7 @@ def damage(folder):
     [
         (damage, 7, "threshold takes a score from 0 to 1, got 7"),
         (lambda folder: blank(folder / "B.png"), 0.5, "of 'B.png' and 'b.png', would be called"),
-        (damage, 0.5, "3 of 3 images were skipped: 'a.JPG', 'b.png', 'c.png'; nothing is written"),
+        (damage, 0.5, "3 of 3 files were skipped: 'a.JPG', 'b.png', 'c.png'; nothing is written"),
     ],
     ids=["threshold", "one overlay for two", "every file damaged"],
 )

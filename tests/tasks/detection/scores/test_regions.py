@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from backbones.errors import UserError
+from tasks.common.predict.predict import PredictOptions
 from tasks.detection import Regions, read_regions
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.model.faster_rcnn import build_detector
@@ -188,7 +189,8 @@ def test_rotated_and_flat_files_have_the_regions_of_the_upright_image(image, tmp
         network=model.network, card=DetectorCard(**{**vars(model.card), "reading": reading})
     )
     files, out = find_images([tmp_path], output=tmp_path / "out"), tmp_path / "out"
-    list(predict_files(model, files, output=out, threshold=0.5, regions=RegionOptions()))
+    options = PredictOptions(output=out)
+    list(predict_files(model, files, options, threshold=0.5, regions=RegionOptions()))
     turned, upright = (read_regions(out / "regions" / f"{n}.npz") for n in ("turned", "upright"))
     assert (turned.image, turned.height, turned.width) == ("turned.png", 60, 40)
     for name in ("boxes", "features", "probabilities", "spatial"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.common.predict.predict import PredictOptions
 from tasks.segmentation.data.cases import ClassTable, class_table
 from tasks.segmentation.scores.predict import draw_predictions, find_cases, predict_cases
 from tasks.segmentation.scores.trained import TrainedSegmenter
@@ -40,11 +41,12 @@ def filled(value):
 def predict(tmp_path):
     """Segment the files of a folder, or one file, and write to ``out``; return the lines."""
 
-    def run(source=tmp_path, segmenter=None, *, classes=TABLE, **options):
+    def run(source=tmp_path, segmenter=None, *, classes=TABLE, settings=None, **options):
         card, output = made_card(classes, **options), tmp_path / "out"
         cases = find_cases([source], channels=card.channels, output=output)
         model = TrainedSegmenter(network=segmenter or levels(0), card=card)
-        return list(predict_cases(model, cases, output=output))
+        steps = predict_cases(model, cases, PredictOptions(output=output, **settings or {}))
+        return [step.text for step in steps if step.text and ": " in step.text]
 
     return run
 
@@ -144,7 +146,7 @@ def test_a_bad_image_is_named_and_the_others_are_written(tmp_path, predict, name
     path = save(tmp_path / name, noise(64, 64) if pixels is None else pixels)
     if pixels is None:
         path.write_bytes(path.read_bytes()[:700])
-    start = r"^1 of 3 images were skipped: 'z'; the results of the others .*\. The first: .*"
+    start = r"^1 of 3 files were skipped: 'z'; everything else .*\. The first: .*"
     with refuses(start + message):
         predict()
     for folder in ("masks", "overlays"):
