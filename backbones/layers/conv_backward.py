@@ -1,11 +1,12 @@
 """The gradient of a convolution's weight on a CPU with AVX2 only, where torch's is slow.
 
-In ``channels_last`` and float32, oneDNN computes it there with a fifth of the arithmetic that the
-rest of a step reaches, and up to 3.4 times as fast in the contiguous layout, copies included. The
-forward pass and the gradient of the input are faster in ``channels_last``. With AVX-512 the copies
-gain nothing. ``python scripts/benchmark.py convolutions`` measures all of it by shape; the rule
-here is drawn from that, rather than measured anew by every process, so that two runs of one seed
-have the same bits.
+In ``channels_last`` and float32, oneDNN computes it there at a fifth to two thirds of the speed of
+the forward pass, and 1.1 to 2.8 times as fast from contiguous copies, for 3x3 kernels with 64
+channels or more on both sides. The forward pass and the gradient of the input are no slower in
+``channels_last``. With fewer channels, 1x1 kernels, or AVX-512 the copies lose or gain little.
+``python scripts/benchmark.py convolutions`` measures all of it by shape; the rule here is drawn
+from that, rather than measured anew by every process, so that two runs of one seed have the same
+bits. What it rests on is one CPU kept from AVX-512, see ``benchmarks/RESULTS.md``.
 """
 
 from functools import cache
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.library import Library, get_kernel
 
 OPERATOR: Final = "aten::convolution_backward"
-LEAST_CHANNELS: Final = 64  # with fewer, the copies cost as much as they gain, or more
+LEAST_CHANNELS: Final = 64  # with fewer, the copies cost about as much as they gain, or more
 
 
 @cache  # keeps the library too, with which torch would drop the kernel

@@ -21,7 +21,8 @@ Batch = tuple[list[Tensor], list[dict[str, Any]]]
 class DetectionModule(NetworkModule):
     """Train a detector, and score it by COCO AP.
 
-    ``truths`` are the evaluator's COCO dictionaries of ``val`` and ``test``.
+    ``truths`` are the evaluator's COCO dictionaries of ``val`` and ``test``. `results` are the
+    detections of each image by its id; once scored, the first process has those of all processes.
     """
 
     network: Detector
@@ -72,6 +73,7 @@ class DetectionModule(NetworkModule):
         """Score the detections of all processes by COCO AP."""
 
         def score(results: dict[int, list[Result]]) -> dict[str, float]:
+            self.results = results
             found = [r for i in sorted(results) for r in results[i]]
             return coco_ap(self.truths[split], found, limit=self.card.options.scored_detections)
 

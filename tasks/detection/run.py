@@ -17,6 +17,7 @@ from tasks.detection.banner import facts
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
+from tasks.detection.scores.kept import KEPT, write_kept
 from tasks.detection.scores.metrics import METRICS, crowded
 from tasks.detection.scores.predict import draw_predictions
 from tasks.detection.scores.trained import load_detector
@@ -25,6 +26,11 @@ from tasks.detection.scores.trained import load_detector
 def run(cfg: DictConfig, clock: Clock | None = None) -> float:
     """Train, validate and test a detector; return the best validation AP."""
     return run_task(cfg, _TASK, clock)
+
+
+def _keep(parts: Parts, outcome: Outcome) -> None:
+    splits, results = parts.splits, parts.module.results
+    write_kept(outcome.folder / KEPT, splits.tested.truth, results, group=splits.group)
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:
@@ -57,6 +63,7 @@ _TASK: Final = Task(
     facts=facts,
     defaults={"augment": asdict(AugmentOptions())},
     shows=(
+        Show(what=KEPT, do=_keep, scores=True),
         Show(what="predictions.png", do=_draw),
         Show(what="the table of scores", do=_print, scores=True),
     ),

@@ -25,7 +25,8 @@ def run(cfg: DictConfig, clock: Clock | None = None) -> float:
 
 
 def _write_cases(parts: Parts, outcome: Outcome) -> None:
-    write_case_scores(outcome.folder / "cases.csv", parts.module.results)
+    scores, patients = parts.module.results, parts.splits.tested.cases.patients
+    write_case_scores(outcome.folder / "cases.csv", scores, patients=patients)
 
 
 def _draw(parts: Parts, outcome: Outcome) -> None:

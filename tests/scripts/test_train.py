@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tasks.detection.scores.results import evaluate_results, read_truth
 from tests.scripts.conftest import finished, in_process, read_json, rows
 
 CLASSES = "data.classes={0:background,80:a,160:b,255:c}"
@@ -15,6 +16,10 @@ FILES = {
     *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "audit.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "curves.png", "predictions.png"),
     "tensorboard/hparams.yaml",
+}
+OWN = {
+    "detection": {"scored/truth.json", "scored/predictions.json"},
+    "segmentation": {"cases.csv"},
 }
 SAID = {
     "detection": (
@@ -47,7 +52,7 @@ def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(task, first):
     run, _ = first
     names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
     events = {name for name in names if name.startswith("tensorboard/events.out.tfevents")}
-    own = {"cases.csv"} if task.training.task == "segmentation" else set()
+    own = OWN[task.training.task]
     assert events
     assert names - events == FILES | own
     assert list(run.parent.iterdir()) == [run]
@@ -90,6 +95,14 @@ def test_every_step_and_epoch_is_logged(trained):
     (tested,) = [row for row in table if row["test/ap"]]
     scores = read_json(run / "metrics.json")["scores"]
     assert float(tested["test/ar_100"]) == pytest.approx(scores["ar_100"])
+
+
+def test_the_detections_that_are_kept_give_the_scores_of_the_run_again(trained):
+    run, _ = trained
+    truth, found = (run / "scored" / name for name in ("truth.json", "predictions.json"))
+    scores = evaluate_results(found, read_truth(truth), limit=None)[0]
+    kept = read_json(run / "metrics.json")["scores"]
+    assert {k: None if v != v else v for k, v in scores.items()} == kept
 
 
 def test_the_best_epoch_is_that_of_the_highest_validation_dice(segmented):

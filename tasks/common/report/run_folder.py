@@ -45,9 +45,14 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON completely or not at all; NaN and infinity become null."""
-    write_text(path, json.dumps(finite(values), indent=2) + "\n")
+def write_json(
+    path: Path, values: Mapping[str, Any] | list[Any], *, indent: int | None = 2
+) -> None:
+    """Write JSON completely or not at all; NaN and infinity become null.
+
+    Without an ``indent`` it is one line, written many times as fast.
+    """
+    write_text(path, json.dumps(finite(values), indent=indent) + "\n")
 
 
 def write_environment(folder: Path) -> None:

@@ -26,6 +26,7 @@ class Splits(splits.Splits[Annotations]):
 
     notes: tuple[str, ...] = ()
     drawn: str = ""
+    group: str | None = None  # the expression that finds an image's group in its name, if given
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the images' names and boxes that a resumed run must find again."""
@@ -100,7 +101,12 @@ def divide(parts: Parts, options: DataOptions) -> Splits:
         )
     clean = {side: cleaned(part) for side, part in parts.items()}
     return Splits(
-        train=clean["train"], val=clean["val"], test=clean.get("test"), notes=notes, drawn=drawn
+        train=clean["train"],
+        val=clean["val"],
+        test=clean.get("test"),
+        notes=notes,
+        drawn=drawn,
+        group=group,
     )
 
 

@@ -113,6 +113,12 @@ class CaseSet:
                 "-1 for the one with the largest spacing."
             )
 
+    @property
+    def patients(self) -> dict[str, str] | None:
+        """The patient of each case by its name; None where cases name no other patient."""
+        found = {case.name: case.patient for case in self.cases}
+        return None if all(name == patient for name, patient in found.items()) else found
+
 
 def colour_text(colour: int) -> str:
     """Return a colour 0xRRGGBB as text.

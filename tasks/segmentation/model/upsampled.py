@@ -20,19 +20,14 @@ def convolve_upsampled(
         - ``x``: (N, C, H, W); ``skip``: (N, S, 2 * H, 2 * W) or None; ``weight``: (O, C + S, 3, 3).
         - Output: (N, O, 2 * H, 2 * W), in ``channels_last`` memory.
     """
-    images, channels, height, width = x.shape
+    channels = x.shape[1]
     kernels = _pairs(_pairs(weight[:, :channels], dim=2), dim=3)  # (right, down, O, C, 2, 2)
-    kernels = kernels.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+    # The first pixel of x gives the second one of a pair: there the pairs begin a pixel earlier.
+    kernels = kernels.flip(0, 1).permute(2, 1, 0, 3, 4, 5).flatten(0, 2)
     alone = bias is not None and skip is None
-    biases = bias.repeat(4) if alone else None  # type: ignore[union-attr]
-    every = F.conv2d(x, kernels, biases, padding=1).permute(0, 2, 3, 1)
-    every = every.view(*every.shape[:3], 2, 2, -1)  # (N, H + 1, W + 1, right, down, O)
-    rows = [
-        [every[:, down : down + height, right : right + width, right, down] for right in range(2)]
-        for down in range(2)
-    ]
-    out = torch.stack([torch.stack(row, dim=3) for row in rows], dim=2)  # (N, H, 2, W, 2, O)
-    out = out.reshape(images, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+    biases = bias.repeat_interleave(4) if alone else None  # type: ignore[union-attr]
+    pairs = F.conv2d(x, kernels.contiguous(memory_format=torch.channels_last), biases, padding=1)
+    out = F.pad(F.pixel_shuffle(pairs, 2), (-1, -1, -1, -1))
     if skip is None:
         return out
     return out + F.conv2d(skip, weight[:, channels:], bias, padding=1)

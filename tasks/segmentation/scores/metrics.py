@@ -215,14 +215,21 @@ def headings(unit: str) -> list[str]:
     return [metric.heading.format(length=unit, volume=volume) for metric in METRICS]
 
 
-def write_case_scores(path: Path, scores: Mapping[str, Scores]) -> None:
-    """Write a CSV with a row for each case and class; an empty cell for NaN or not scored."""
+def write_case_scores(
+    path: Path, scores: Mapping[str, Scores], *, patients: Mapping[str, str] | None = None
+) -> None:
+    """Write a CSV with a row for each case and class; an empty cell for NaN or not scored.
+
+    With ``patients``, by the case's name, it has a column of them.
+    """
     text = io.StringIO()
-    columns = ("case", "class", *(metric.name for metric in METRICS), *PIXELS)
+    about = ("case", "class") if patients is None else ("case", "patient", "class")
+    columns = (*about, *(metric.name for metric in METRICS), *PIXELS)
     table = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     table.writeheader()
     for case, rows in scores.items():
+        whose = {} if patients is None else {"patient": patients[case]}
         for name, row in rows.items():
             known = {key: value for key, value in row.items() if not math.isnan(value)}
-            table.writerow({"case": case, "class": name, **known})
+            table.writerow({"case": case, **whose, "class": name, **known})
     write_text(path, text.getvalue())

@@ -7,6 +7,8 @@ import pytest
 
 from tasks.segmentation.data.cases import (
     IGNORE,
+    Case,
+    CaseSet,
     ClassTable,
     class_table,
     decode,
@@ -111,3 +113,12 @@ def test_decoding_gives_the_first_value_of_each_class():
     mask = decode(np.array([[[0, 1, 2]]], np.uint8), table)
     assert mask.ravel().tolist() == [0, 300, 2]
     np.testing.assert_array_equal(decode(encode(mask, table, source=FILE), table), mask)
+
+
+def test_patients_are_known_where_a_case_names_another_than_itself():
+    def cases(*patients):
+        made = (Case(name=f"c{n}", images=(), masks=(), patient=p) for n, p in enumerate(patients))
+        return CaseSet(source="x", cases=tuple(made), classes=class_table({0: "a", 1: "b"}))
+
+    assert cases("p", "p", "c2").patients == {"c0": "p", "c1": "p", "c2": "c2"}
+    assert cases("c0", "c1").patients is None

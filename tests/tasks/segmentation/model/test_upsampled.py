@@ -49,8 +49,8 @@ def test_autocast_computes_in_its_type_all_of_it(skips):
     with torch.autocast("cpu", torch.bfloat16):
         found, theirs = convolve_upsampled(*given), upsampled_first(*given)
     assert found.dtype == theirs.dtype == torch.bfloat16
-    errors = [(out.float() - exact).abs().max().item() for out in (found, theirs)]
-    assert errors[0] < 2 * errors[1]
+    errors = [(out.float() - exact).square().mean().sqrt().item() for out in (found, theirs)]
+    assert errors[0] < 1.5 * errors[1]  # the parts of x and of the skip are each rounded
 
 
 def block(*, norm="batch", channels=3, **options):

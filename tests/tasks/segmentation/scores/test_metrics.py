@@ -231,6 +231,16 @@ def test_the_table_has_a_row_for_each_case_and_class_and_empty_cells_for_nan(tmp
     assert [entry.name for entry in path.parent.iterdir()] == ["cases.csv"]
 
 
+def test_the_table_names_the_patients_where_cases_have_others_than_themselves(tmp_path):
+    patients = dict(zip(SCORES, ("p7", "p7", "p8", "p9"), strict=True))
+    write_case_scores(tmp_path / "cases.csv", SCORES, patients=patients)
+    with (tmp_path / "cases.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["case"], r["patient"], r["class"]) for r in rows] == [
+        (case, patients[case], name) for case in SCORES for name in SCORES[case]
+    ]
+
+
 @pytest.mark.parametrize("tolerance", [0, -1, "a", float("nan"), float("inf")])
 def test_a_tolerance_is_a_distance(tolerance):
     with refuses("tolerance takes a distance above 0, got"):
