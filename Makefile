@@ -1,6 +1,6 @@
 # Keel's commands. `make demo` and `make test` set everything up by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-seg test test-all check format lock clean
+.PHONY: help demo demo-seg test test-all check docs format lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,6 +27,9 @@ check: .venv/dev ## Formatting, lint and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+docs: .venv/dev ## Build the documentation in site/, which opens from disk; warnings are errors
+	$(BIN)/mkdocs build --strict --quiet -f docs/mkdocs/mkdocs.yml
+
 format: .venv/dev ## Format, and mend what lint can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -35,7 +38,7 @@ lock: .venv/ready ## Pin the newest versions that fit, in requirements.lock
 	scripts/lock.sh
 
 clean: ## Remove the environment, all caches and the sample set; runs stay
-	rm -rf .venv sample cache .*_cache
+	rm -rf .venv sample cache site .*_cache
 
 # uv where it is installed; else pip fetches uv into the environment; else pip alone.
 define install

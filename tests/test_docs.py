@@ -1,6 +1,8 @@
 """What the documents name is there, what they show runs, and nothing names a machine."""
 
+import json
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from tests.tasks.segmentation.scores.conftest import made_card
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = runpy.run_path(str(ROOT / "docs" / "mkdocs" / "pages.py"))
+MADE = [ROOT / "docs" / name for name in PAGES["MADE"]]  # of the site, when it is built
 FOLDERS = (".ci", "backbones", "benchmarks", "configs", "docs", "scripts", "tasks", "tests")
 
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
@@ -41,6 +45,13 @@ def relative(path):
     return str(path.relative_to(ROOT))
 
 
+def found(folder, path):
+    """Whether there is a file in a folder, or will be in the site; ``..`` and patterns may occur."""
+    while path.startswith("../"):
+        folder, path = folder.parent, path.removeprefix("../")
+    return any(folder.glob(path.rstrip("/"))) or folder / path in MADE
+
+
 def test_the_documents_are_there():
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= {p.name for p in DOCUMENTS}
 
@@ -50,7 +61,7 @@ def test_every_file_that_a_document_names_exists(document):
     gone = {
         path
         for path in named(document.read_text(encoding="utf-8"))
-        if not any(any(folder.glob(path.rstrip("/"))) for folder in (document.parent, ROOT))
+        if not any(found(folder, path) for folder in (document.parent, ROOT))
     }
     assert gone == set(), f"{document.name} names what is not there"
 
@@ -97,7 +108,7 @@ IN_PYTHON = PYTHON.findall((ROOT / "docs" / "use_in_python.md").read_text(encodi
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with the runs that docs/use_in_python.md names, of small networks."""
+    """A folder with the runs that the documents name, of small networks, with some scores."""
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.BUILDERS, "resnet18", tiny)
@@ -106,6 +117,9 @@ def runs(tmp_path_factory):
             card = replace(card, backbone_options=replace(card.backbone_options, norm="batch"))
             path = folder / "runs" / task / "first" / "checkpoints" / "best.ckpt"
             save_checkpoint(path, card, card.build())
+        run = folder / "runs" / "segmentation" / "first"
+        (run / "metrics.json").write_text(json.dumps({"scores": {"mean": {"dice": 0.5}}}))
+        (run / "cases.csv").write_text("case,class,dice\na,cell,0.25\nb,cell,\n")
         yield folder
 
 
@@ -113,6 +127,29 @@ def runs(tmp_path_factory):
 def test_every_program_of_the_document_on_python_runs(program, runs, monkeypatch):
     monkeypatch.chdir(runs)
     exec(compile(program, "use_in_python.md", "exec"), {"__name__": "downstream"})  # noqa: S102
+
+
+HOW_TO = [
+    pytest.param(program, id=f"{path.stem} {number}")
+    for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))
+    for number, program in enumerate(PYTHON.findall(path.read_text(encoding="utf-8")), start=1)
+]
+
+
+@pytest.mark.parametrize("program", HOW_TO)
+def test_every_program_of_the_how_to_pages_runs(program, runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    exec(compile(program, "how-to", "exec"), {"__name__": "downstream"})  # noqa: S102
+
+
+def test_every_program_of_the_documents_is_run():
+    elsewhere = {
+        "README.md", "plug-in.md", "use_in_python.md",  # above
+        "export.md",  # tests/scripts/test_export.py
+        "regions.md",  # tests/tasks/detection/scores/test_regions.py reads such a file
+    }
+    with_programs = {p for p in DOCUMENTS if PYTHON.search(p.read_text(encoding="utf-8"))}
+    assert {p.name for p in with_programs if p.parent.name != "how-to"} == elsewhere
 
 
 def test_links_paths_anchors_and_commands_are_found():

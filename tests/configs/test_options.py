@@ -119,6 +119,6 @@ def test_every_option_that_a_message_or_a_docstring_names_exists():
             named = {f"{g}.{k}" for text in texts(tree) for g, k in NAMED.findall(text)}
             files = {"backbone.safetensors", "model.safetensors"}
             assert named - there - files == set(), name
-    for page in (SOURCES / "README.md", *sorted((SOURCES / "docs").glob("*.md"))):
+    for page in (SOURCES / "README.md", *sorted((SOURCES / "docs").rglob("*.md"))):
         named = {f"{g}.{k}" for g, k in SET.findall(page.read_text())}
         assert named - everything == set(), page.name

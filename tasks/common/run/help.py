@@ -4,7 +4,7 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.util import find_spec
 from inspect import cleandoc
 from pathlib import Path
@@ -23,7 +23,7 @@ FIRST: Final = (
 
 _WIDTH: Final = 100
 _COLUMN: Final = 34
-_GROUPS: Final = {
+GROUPS: Final = {
     "data": "how the data are laid out",
     "backbone": "the network under the task, or timm/<name> (docs/backbones.md)",
     "model": "what stands on the backbone",
@@ -39,13 +39,25 @@ _GROUPS: Final = {
 """What is chosen by each group of files."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """An option as people read it."""
+
+    value: str  # as it is written on the command line
+    text: str  # what its docstring says
+    takes: str  # its limits in words; may be empty
+
+
 def help_text(
     training: Training, cfg: DictConfig, choices: Mapping[str, tuple[str, Sequence[str]]]
 ) -> str:
     """Return the text; ``choices`` are each group's chosen file and all there are."""
-    groups = [group for group in _GROUPS if group in choices]
-    chosen = {group: (choices[group][0], _GROUPS[group]) for group in groups}
-    options = _options(training, cfg)
+    groups = [group for group in GROUPS if group in choices]
+    chosen = {group: (choices[group][0], GROUPS[group]) for group in groups}
+    options = {
+        name: (option.value, _line(option.text, option.takes))
+        for name, option in described(training, cfg).items()
+    }
     sections = {
         "What most people need": {name: (chosen | options)[name] for name in FIRST},
         "Groups, and what there is to choose": {
@@ -53,7 +65,7 @@ def help_text(
         },
         "The run": {name: said for name, said in options.items() if "." not in name},
         **{
-            f"{group}: {_GROUPS[group]}": {
+            f"{group}: {GROUPS[group]}": {
                 name: said for name, said in options.items() if name.startswith(f"{group}.")
             }
             for group in groups
@@ -92,19 +104,22 @@ def explained(text: str) -> dict[str, str]:
     return {name: re.sub(r"\s+", " ", said) for name, said in entries}
 
 
-def _options(training: Training, cfg: DictConfig) -> dict[str, tuple[str, str]]:
-    """Return the value and the explanation of every option of the groups and of the run."""
+def described(training: Training, cfg: DictConfig) -> dict[str, Described]:
+    """Return every option of the groups and of the run, by name, with the values of ``cfg``."""
     values: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     found = {}
     for group in ("data", *training.groups):
         said, limits = _said(training, group, values[group])
         for key, value in values[group].items():
             if key != "_target_" and (group, key) != ("backbone", "name"):
-                text = _line(said.get(key, ""), limits.get(key, ""))
-                found[f"{group}.{key}"] = _written(value), text
+                found[f"{group}.{key}"] = Described(
+                    value=written(value), text=said.get(key, ""), takes=limits.get(key, "")
+                )
     said, limits = _explained(training.options), limits_of(training.options)
     for key in said:
-        found[key] = _written(values[key]), _line(said[key], limits.get(key, ""))
+        found[key] = Described(
+            value=written(values[key]), text=said[key], takes=limits.get(key, "")
+        )
     return found
 
 
@@ -132,12 +147,12 @@ def _line(text: str, limit: str) -> str:
     return f"{clause} ({short})" if short and short not in clause else clause
 
 
-def _written(value: Any) -> str:  # noqa: ANN401 (plain values)
+def written(value: Any) -> str:  # noqa: ANN401 (plain values)
     """Return a value as it is written on the command line."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_written(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     words = {None: "null", True: "true", False: "false", "???": "<required>"}
     is_word = value is None or isinstance(value, bool | str)
     return words.get(value, str(value)) if is_word else str(value)
