@@ -46,7 +46,7 @@ def relative(path):
 
 
 def found(folder, path):
-    """Whether there is a file in a folder, or will be in the site; ``..`` and patterns may occur."""
+    """Whether a path with ``..`` and patterns is a file of a folder, or of the site."""
     while path.startswith("../"):
         folder, path = folder.parent, path.removeprefix("../")
     return any(folder.glob(path.rstrip("/"))) or folder / path in MADE
@@ -144,7 +144,9 @@ def test_every_program_of_the_how_to_pages_runs(program, runs, monkeypatch):
 
 def test_every_program_of_the_documents_is_run():
     elsewhere = {
-        "README.md", "plug-in.md", "use_in_python.md",  # above
+        "README.md",
+        "plug-in.md",
+        "use_in_python.md",  # above
         "export.md",  # tests/scripts/test_export.py
         "regions.md",  # tests/tasks/detection/scores/test_regions.py reads such a file
     }

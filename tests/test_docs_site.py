@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tasks.common.run.options_page import options_page
-from tests.configs.conftest import TRAININGS
+from tests.configs.conftest import TRAININGS, composed
 
 MKDOCS = Path(__file__).parents[1] / "docs" / "mkdocs"
 PAGES = runpy.run_path(str(MKDOCS / "pages.py"))
@@ -52,22 +52,29 @@ def test_what_a_page_loads_from_the_network_is_found(html, found):
     assert PAGES["loaded"](html) == found
 
 
+@pytest.fixture(scope="module")
+def pages():
+    return {name: options_page(training) for name, training in TRAININGS.items()}
+
+
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
-def test_the_page_of_options_has_every_option_with_its_meaning(training):
-    page = options_page(training)
+def test_the_page_of_options_has_every_option_with_its_meaning(training, pages):
+    page = pages[training.task]
     entries = dict(re.findall(r"^\| `([\w.]+)` \| `[^`]+` \| (.+) \|$", page, re.MULTILINE))
-    layouts = [path.stem for path in (training.configs / "data").glob("*.yaml")]
-    for layout in layouts:
-        cfg = OmegaConf.to_container(training.compose([f"data={layout}"]))
-        groups = {k: v for k, v in cfg.items() if isinstance(v, dict)}
-        options = {f"{group}.{key}" for group, keys in groups.items() for key in keys}
-        assert {*entries} >= options | cfg.keys() - groups - {"backbone.name", "data._target_"}
+    cfg = OmegaConf.to_container(composed(training.task, "data=sample"))
+    groups = {k: v for k, v in cfg.items() if isinstance(v, dict)}
+    options = {f"{group}.{key}" for group, keys in groups.items() for key in keys}
+    for path in (training.configs / "data").glob("*.yaml"):
+        content = OmegaConf.load(path)
+        options |= {f"data.{key}" for key in content.get("data", content) if key != "defaults"}
+    wanted = options | (cfg.keys() - groups.keys())
+    assert wanted - {*entries} <= {"backbone.name", "data._target_"}
     assert all(len(text) > 10 for text in entries.values())
     assert "``" not in page
 
 
-def test_the_page_of_options_says_defaults_limits_and_what_a_choice_sets():
-    page = options_page(TRAININGS["detection"])
+def test_the_page_of_options_says_defaults_limits_and_what_a_choice_sets(pages):
+    page = pages["detection"]
     assert "| `recipe.epochs` | `12` | How often each image is seen. Takes an integer of" in page
     assert "| `recipe=ema` | `recipe.ema=0.998` | A moving average" in page
     assert "| `data.root` | `<required>` | The folder" in page

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: doctests and the tables of reStructuredText are written otherwise there."""
+"""Docstrings as Markdown, which writes doctests and tables otherwise."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from griffe import Extension
 
 _EXAMPLE: Final = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
 _TABLE: Final = re.compile(
-    r"^(?P<rule>=+(?: +=+)+)\n(?P<head>(?:.*\n)+?)(?P=rule)\n(?P<body>(?:.*\n)+?)(?P=rule)$", re.MULTILINE
+    r"^(?P<rule>=+(?: +=+)+)\n(?P<head>(?:.*\n)+?)(?P=rule)\n(?P<body>(?:.*\n)+?)(?P=rule)$",
+    re.MULTILINE,
 )
 
 
@@ -22,13 +23,7 @@ class Markdown(Extension):
 
 
 def as_markdown(text: str) -> str:
-    """Return a docstring with its doctests as blocks of code, and its tables as Markdown's.
-
-    >>> print(as_markdown("=== ===\\na   b\\n=== ===\\n1   2\\n    3\\n=== ==="))
-    | a | b |
-    |---|---|
-    | 1 | 2 3 |
-    """
+    """Return a docstring with its doctests as blocks of code, and its tables as Markdown's."""
     fenced = _EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", text)
     return _TABLE.sub(_table, fenced)
 
@@ -45,7 +40,10 @@ def _rows(text: str, starts: list[int], *, whole: bool = False) -> Iterator[list
     """Yield the cells of each row; a line without a first cell goes on with the row before."""
     rows: list[list[str]] = []
     for line in text.splitlines():
-        cells = [line[a:b].strip().replace("|", r"\|") for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        cells = [
+            line[a:b].strip().replace("|", r"\|")
+            for a, b in zip(starts, [*starts[1:], None], strict=True)
+        ]
         if rows and (whole or not cells[0]):
             rows[-1] = [f"{old} {new}".strip() for old, new in zip(rows[-1], cells, strict=True)]
         else:

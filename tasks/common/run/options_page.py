@@ -9,7 +9,7 @@ from typing import Any, Final
 from omegaconf import OmegaConf
 
 from tasks.common.run.config import CONFIGS, Training
-from tasks.common.run.help import GROUPS, Described, described, written
+from tasks.common.run.help import GROUPS, Described, described, docstring, explained, written
 
 _GENERATED: Final = "sample"  # the layout of the generated set, which sets options of other groups
 _CODE: Final = re.compile(r"`+([^`]+)`+")
@@ -19,10 +19,10 @@ _INTRODUCTION: Final = """\
 
 `python {script}` trains {title}.
 
-`OPTION=VALUE` on the command line sets an option, `GROUP=CHOICE` several at once, wherever it stands
-in the line. The defaults below are those of a run on your own data. Without `data=` the generated
-set is trained on, with other defaults: `--help` shows those of any command that it is added to.
-`debug=one_step` takes one step and one validation. This page is made from the code.
+`OPTION=VALUE` on the command line sets an option, `GROUP=CHOICE` several at once, wherever it
+stands in the line. The defaults below are those of a run on your own data. Without `data=` the
+generated set is trained on, with other defaults: `--help` shows those of any command that it is
+added to. `debug=one_step` takes one step and one validation. This page is made from the code.
 """
 
 
@@ -44,15 +44,21 @@ def options_page(training: Training) -> str:
             lines += [f"## `{group}`", "", _sentence(meaning), ""]
         lines += [*_table(inside), *_choices(files, group, usual=usual.get(group))]
         if group == "data":
-            lines += _layouts(training, layouts, shared)
+            lines += _layouts(layouts)
     return "\n".join(lines)
 
 
-def _layouts(training: Training, files: Mapping[str, Path], shared: set[str]) -> Iterator[str]:
+def _layouts(files: Mapping[str, Path]) -> Iterator[str]:
     """Yield a section for each layout of a data set, with the options that it alone has."""
     for name, path in files.items():
-        options = described(training, training.compose([f"data={name}"]))
-        own = {k: v for k, v in options.items() if k.startswith("data.") and k not in shared}
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        values = content.get("data", content)  # of a file that sets other groups as well
+        said = explained(docstring(values["_target_"])) if "_target_" in values else {}
+        own = {
+            f"data.{key}": Described(value=written(value), text=said[key], takes="")
+            for key, value in values.items()
+            if key in said
+        }
         yield from (f"### `data={name}`", "", _header(path), "", *_table(own))
 
 
