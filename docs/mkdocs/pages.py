@@ -26,6 +26,8 @@ MADE: Final = (
 )
 """Pages that are made from the code."""
 
+ASSETS: Final = ("iframe-worker.js", "tables.css")
+
 SCRIPTS: Final = ("predict", "evaluate", "export", "inspect_backbone", "benchmark")
 
 _CODE: Final = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
@@ -41,15 +43,16 @@ _log = logging.getLogger("mkdocs.hooks.pages")  # its warnings are errors with -
 
 
 def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401 (of MkDocs, which tests may lack)
-    """Add the pages that are made or lie elsewhere, and the script of the search."""
+    """Add the pages that are made or lie elsewhere, and what lies in this folder."""
     from mkdocs.structure.files import File
 
     for name in ELSEWHERE:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     for name, text in made().items():
         files.append(File.generated(config, name, content=text))
-    script = Path(__file__).with_name("iframe-worker.js")
-    files.append(File.generated(config, f"assets/{script.name}", abs_src_path=str(script)))
+    for name in ASSETS:
+        path = Path(__file__).with_name(name)
+        files.append(File.generated(config, f"assets/{name}", abs_src_path=str(path)))
     return files
 
 

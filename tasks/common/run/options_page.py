@@ -33,7 +33,11 @@ def options_page(training: Training) -> str:
     options = described(training, training.compose([f"data={own}"]))
     usual = _usual(training)
     name, shared = Path(training.script).name, {f"data.{f.name}" for f in fields(training.data)}
-    lines = [_INTRODUCTION.format(name=name, script=training.script, title=training.title)]
+    lines = [
+        _INTRODUCTION.format(
+            name=name, script=training.script, title=training.title.partition(";")[0]
+        )
+    ]
     lines += ["## The run", "", *_table({k: v for k, v in options.items() if "." not in k})]
     for group, meaning in GROUPS.items():
         files = {} if group in ("backbone", "data") else _files(training, group)
