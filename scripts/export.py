@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from tasks.common.export.formats import FORMATS, INSIDE, OUTSIDE, check_format
+from tasks.common.export.formats import FORMATS, INSIDE, OUTSIDE, PRECISIONS, check_format
 from tasks.common.run.command_line import exit_on_error
 from tasks.common.run.commands import commands, count
 
@@ -30,7 +30,13 @@ def _arguments() -> Namespace:
     parser.add_argument("--images", type=count, help="most images to compare results on (20)")
     parser.add_argument("--calibration", type=count, help="images that set 8-bit ranges (32)")
     parser.add_argument("--seed", type=int, help="of the choice of images (0)")
-    parser.add_argument("--precision", choices=("fp16", "bf16"), help="of TensorRT (fp16)")
+    parser.add_argument(
+        "--symmetric",
+        action="store_const",
+        const=True,
+        help="8-bit ranges symmetric about 0, as TensorRT takes them",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, help="of TensorRT (fp16)")
     return parser.parse_args()
 
 
@@ -50,7 +56,7 @@ def main() -> None:
 
     prepare_cpu(0)
     checkpoint = find_checkpoint(options.checkpoint)
-    names = "preprocessing", "images", "calibration", "seed", "precision"
+    names = "preprocessing", "images", "calibration", "seed", "symmetric", "precision"
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     request = Request(checkpoint=checkpoint, format=options.format, output=output, **given)
     subject = tasks[task_of(checkpoint)].export(checkpoint)

@@ -11,24 +11,26 @@ from typing import Any, Final
 
 import segmentation_models_pytorch.encoders as smp_encoders
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones import Backbone, Conventions, UserError, build_backbone, list_backbones
 from backbones.layers.torchscript import NoTorchScript
+from backbones.lineage import lineage_of
 from backbones.weights.load import adapt_first_conv
 from backbones.weights.locate import published_images
 
-_CARD_BYTES: Final = 1024
+_CARD_BYTES: Final = 4096
 
 
 class SmpEncoder(NoTorchScript, nn.Module):
     """A backbone under smp's contract for encoders.
 
-    smp builds it by name; ``encoder.body`` is the backbone, with its `freeze` and its conventions.
-    The state dict has both in the buffer ``card``, as JSON in UTF-8, and loading it restores them:
-    a model is saved and restored by smp's ``save_pretrained`` and ``from_pretrained`` or by its
-    state dict. State dicts without a card load too. A backbone that is frozen already keeps its
-    count of frozen stages.
+    smp builds it by name; ``encoder.body`` is the backbone, with its `freeze`, its conventions and
+    its lineage. The state dict has them in the buffer ``card``, as JSON in UTF-8, and loading it
+    restores them: a model is saved and restored by smp's ``save_pretrained`` and
+    ``from_pretrained`` or by its state dict. State dicts without a card load too. A backbone that
+    is frozen already keeps its count of frozen stages.
     If the backbone has no feature of stride 2 (ConvNeXt), that map has no channels, as in smp's own
     ``tu-`` encoders. ``depth`` is how many features there are, from stride 2 on: 1 to 5; the other
     arguments are those of `backbones.build_backbone`. One that is out of range is a UserError, as
@@ -152,6 +154,7 @@ class SmpEncoder(NoTorchScript, nn.Module):
             self.body.load_state_dict(state)
             self.body.adopt(old.conventions.for_channels(channels))
             self.body.provenance = old.provenance
+            self.body.lineage = old.lineage
             self.body.freeze(old.frozen).train(old.training)
 
     def _check(self, body: Backbone) -> None:
@@ -167,13 +170,16 @@ class SmpEncoder(NoTorchScript, nn.Module):
 
 
 def _write_card(encoder: SmpEncoder, _prefix: str, _keep: bool) -> None:  # noqa: FBT001
-    """Write the backbone's conventions, frozen stages and provenance into the buffer."""
+    """Write the backbone's conventions, frozen stages, provenance and lineage into the buffer."""
     body = encoder.body
+    steps = [{k: v for k, v in asdict(step).items() if v} for step in body.lineage]
+    content = {**asdict(body.conventions), "frozen": body.frozen, "lineage": steps}
     source = body.provenance.partition("\n")[0].removeprefix("weights from ")
-    content = {**asdict(body.conventions), "frozen": body.frozen, "provenance": source}
-    text = json.dumps(content).encode()
-    if len(text) > _CARD_BYTES:  # a long path
-        text = json.dumps({**content, "provenance": "a file"}).encode()
+    unknown = {"provenance": "a file"}
+    for more in ({"provenance": source}, unknown, {**unknown, "lineage": []}):  # till it fits
+        text = json.dumps({**content, **more}).encode()
+        if len(text) <= _CARD_BYTES:
+            break
     if len(text) <= _CARD_BYTES and not encoder.card.is_meta:  # more: dozens of channels
         encoder.card.copy_(torch.tensor(list(text.ljust(_CARD_BYTES)), dtype=torch.uint8))
 
@@ -183,16 +189,19 @@ def _read_card(encoder: SmpEncoder, state: dict[str, Any], prefix: str, *_: obje
     body = encoder.body
     if all(f"{prefix}body.{key}" in state for key in body.state_dict()):
         encoder._untrained = False
+    # Those of earlier versions were shorter.
     card = state.setdefault(f"{prefix}card", torch.zeros(_CARD_BYTES, dtype=torch.uint8))
+    state[f"{prefix}card"] = F.pad(card, (0, max(0, _CARD_BYTES - len(card))))
     if not card.any():
         return
-    content = json.loads(bytes(card.tolist()))
+    content = json.loads(bytes(card.tolist()).rstrip(b"\0"))
     mean, std = tuple(content["mean"]), tuple(content["std"])
     saved = Conventions(mean=mean, std=std, epsilon=content["epsilon"])
     body.adopt(saved.for_channels(encoder._in_channels))
     if not body.frozen:
         body.freeze(min(content["frozen"], len(body.stages())))
     body.provenance = f"a state dict, whose weights were from {content['provenance']}"
+    body.lineage = lineage_of(content.get("lineage"))
 
 
 @dataclass(frozen=True)

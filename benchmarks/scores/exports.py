@@ -2,9 +2,10 @@
 
     python scripts/benchmark.py scores-exports RUN --images 20 --sizes 100
 
-The ONNX file in float32 and the network in eager mode, in float32, whole and fused: results on
-images of the run's validation split and on generated ones of random sizes, and seconds for each of
-the former, measured in turn and printed in milliseconds.
+The ONNX file in float32, run by ONNX Runtime and with ``--openvino`` by OpenVINO as well, and the
+network in eager mode, in float32, whole and fused: results on images of the run's validation split
+and on generated ones of random sizes, and milliseconds for each of the former, measured in
+turn.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from tasks.common.export import onnx_file
 from tasks.common.export.accept import compared_on
 from tasks.common.export.comparing import generated
 from tasks.common.export.keel_runtime import Model
+from tasks.common.export.openvino_file import openvino_run
 from tasks.common.export.subject import Image, Request, Subject
 from tasks.common.export.torch_files import module_run
 from tasks.common.machine.threads import prepare_cpu
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--sizes", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3, help="rounds that count")
-    parser.add_argument("--threads", type=int, default=0, help="of torch and ONNX Runtime")
+    parser.add_argument("--threads", type=int, default=0, help="of torch and the others")
+    parser.add_argument("--openvino", action="store_true", help="OpenVINO as well")
     options = parser.parse_args(arguments)
     if min(options.images, options.repeats) < 1:
         raise UserError(
@@ -58,19 +61,30 @@ def main(arguments: Sequence[str]) -> None:
         )
         place = subject.place(None)
         metadata = onnx_file.write_graph(subject, request, path, place=place)
-        model = Model(path, threads=torch.get_num_threads())
+        files = _files(path, metadata, openvino=options.openvino)
         real, channels = compared_on(subject, request), metadata["image_channels"]
         sizes = _sizes(options.sizes)
         made = generated(sizes, channels=channels)
-        print(f"{real.source}: {_agreement(subject, model, real.arrays)}", flush=True)
-        print(f"{len(sizes)} random sizes: {_agreement(subject, model, made)}", flush=True)
+        for name, model in files.items():
+            found = _agreement(subject, model, real.arrays)
+            print(f"{name}, {real.source}: {found}", flush=True)
+            found = _agreement(subject, model, made)
+            print(f"{name}, {len(sizes)} random sizes: {found}", flush=True)
         plain, fused = (
             Model.of(metadata, module_run(subject.graph(network, place=place).module))
             for network in (subject.network, fuse(subject.network, other_norms="keep"))
         )
-        systems = {"eager": plain, "eager, fused": fused, "ONNX Runtime": model}
+        systems = {"eager": plain, "eager, fused": fused, **files}
         for line in timed(systems, real.arrays[: options.images], repeats=options.repeats):
             print(line, flush=True)
+
+
+def _files(path: Path, metadata: Mapping[str, Any], *, openvino: bool) -> dict[str, Model]:
+    threads = torch.get_num_threads()
+    files = {"ONNX Runtime": Model(path, threads=threads)}
+    if openvino:
+        files["OpenVINO"] = Model.of(metadata, openvino_run(path, threads=threads))
+    return files
 
 
 def _sizes(count: int) -> list[tuple[int, int]]:

@@ -73,7 +73,6 @@ class ExportedDetector(Subject):
         """See `Subject`."""
         card, options = self.card, self.card.options
         return {
-            "category_ids": list(card.category_ids),
             "image_channels": card.in_channels,
             "preprocessing": {
                 "where": place,
@@ -91,6 +90,13 @@ class ExportedDetector(Subject):
                 "clipped": card.reading.clipped,
                 "colours": "convert",
             },
+        }
+
+    def results(self) -> dict[str, Any]:
+        """See `Subject`."""
+        options = self.card.options
+        return {
+            "category_ids": list(self.card.category_ids),
             "thresholds": {
                 "score": options.score_threshold,
                 "nms_iou": self.network.roi_heads.nms_thresh,

@@ -70,7 +70,7 @@ def assemble(cfg: DictConfig) -> Parts:
         freeze=int(choices.freeze.value),
         start=setup.start,
     )
-    card = setup.with_run(card)
+    card = replace(setup.with_run(card), dtypes=splits.train.dtypes())
     own = {"loss": asdict(loss), "split": asdict(split_options), "cases": splits.digests()}
     labelled = build_loss(loss, card.classes, label_smoothing=setup.recipe.label_smoothing)
     module = SegmentationModule(

@@ -62,9 +62,10 @@ class ExportedSegmenter(Subject):
             return f"input.normalisation={inputs.normalisation} scales the numbers of each image"
         if inputs.neighbours:
             return f"input.neighbours={inputs.neighbours} joins slices of a volume"
-        # Unknown without the run's data; the file then refuses images of other types.
         parts = splits.by_name().values() if splits else ()
-        kinds = {facts.dtype for part in parts for facts in part.facts} or {"uint8"}
+        kinds = {*self.card.dtypes, *(kind for part in parts for kind in part.dtypes())}
+        # Older checkpoints do not say it; the file then refuses images of other types.
+        kinds = kinds or {"uint8"}
         return (
             "" if kinds == {"uint8"} else f"images have numbers of type {', '.join(sorted(kinds))}"
         )
@@ -93,8 +94,6 @@ class ExportedSegmenter(Subject):
         """See `Subject`."""
         card, inputs = self.card, self.card.input
         return {
-            "exclusive": card.classes.exclusive,
-            "mask_values": [list(values) for values in card.classes.values],
             "image_channels": card.channels,
             "preprocessing": {
                 "where": place,
@@ -108,6 +107,14 @@ class ExportedSegmenter(Subject):
                 "std": list(card.conventions.std),
             },
             "reading": {"exif": card.exif, "colours": "equal" if card.gray_or_rgb else ""},
+        }
+
+    def results(self) -> dict[str, Any]:
+        """See `Subject`."""
+        classes, inputs = self.card.classes, self.card.input
+        return {
+            "exclusive": classes.exclusive,
+            "mask_values": [list(values) for values in classes.values],
             "windows": {
                 "size": list(inputs.patch),
                 "overlap": inputs.overlap,
@@ -115,7 +122,7 @@ class ExportedSegmenter(Subject):
                 "sigma": SIGMA,
                 "least_weight": LEAST_WEIGHT,
             },
-            "thresholds": {"probability": "largest" if card.classes.exclusive else 0.5},
+            "thresholds": {"probability": "largest" if classes.exclusive else 0.5},
         }
 
     def images(self, split: str, count: int, *, seed: int) -> list[Image]:

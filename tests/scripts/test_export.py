@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,10 +46,22 @@ parts = found if isinstance(found, tuple) else [found]
 print(json.dumps([part.tolist() for part in parts]))
 """
 
+PROGRAMS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.DOTALL
+)
+
 
 def exported(run, folder, *more, kind="onnx"):
     in_process("export.py", [run, f"--format={kind}", "--output=out", *more], folder)
     return folder / "out"
+
+
+def beside(folder, inside):
+    """The metadata beside a file, which are those inside it and the hashes of files."""
+    found = read_json(folder / "metadata.json")
+    assert {**inside, "files": found["files"]} == found
+    assert found["comparison"]
+    return found
 
 
 def images(channels, sizes=SIZES):
@@ -132,6 +145,7 @@ def test_a_segmenter_finds_the_same_in_any_size_and_without_torch(
     assert agreement.figures["largest difference of probabilities"] < 1e-4
     picture = tiled(seg_root / "images" / "test_0000.png", tmp_path / "a.png")
     assert model.metadata["windows"]["size"] == [64, 64]
+    assert eager.card.dtypes == ("uint8",)
     (mask,) = alone(seg_file, "segmenter.onnx", picture)
     assert np.unique(mask).size > 1
     assert np.mean(mask == eager(picture).mask) > 0.999
@@ -148,6 +162,7 @@ def test_a_detectors_pyramid_alone(trained, tmp_path):
         expected = network.backbone(prepared[None])
     found = model(image)
     assert list(found) == list(expected) == ["p3", "p4", "p5", "p6"]
+    assert not {"thresholds", "windows", "category_ids"} & model.metadata.keys()
     for name, maps in expected.items():
         assert np.allclose(found[name], maps[0], atol=1e-5 * float(maps.abs().max()))
 
@@ -159,18 +174,18 @@ def test_a_segmenters_backbone_alone(segmented, tmp_path):
     assert [maps.shape[1:] for maps in found.values()] == [
         (-(-70 // 2**k), -(-90 // 2**k)) for k in range(1, 6)
     ]
-    assert read_json(folder / "metadata.json")["comparison"]["largest relative difference"] < 1e-3
+    metadata = read_json(folder / "metadata.json")
+    assert metadata["comparison"]["largest relative difference"] < 1e-3
 
 
 def test_metadata_are_beside_the_file_and_in_it(trained, det_file):
-    beside = read_json(det_file / "metadata.json")
     inside = onnx.load(str(det_file / "detector.onnx")).metadata_props
-    assert {**json.loads(inside[0].value), "files": beside["files"]} == beside
-    assert beside["category_ids"] == list(load_detector(trained[0]).card.category_ids)
-    assert beside["opset"] == 17
-    assert beside["comparison"]["unmatched"] == 0
-    assert "3 of the run's validation split" in beside["comparison"]["images of"]
-    assert sorted(beside["files"]) == ["detector.onnx", "keel_runtime.py"]
+    metadata = beside(det_file, json.loads(inside[0].value))
+    assert metadata["category_ids"] == list(load_detector(trained[0]).card.category_ids)
+    assert metadata["opset"] == 17
+    assert metadata["comparison"]["unmatched"] == 0
+    assert "3 of the run's validation split" in metadata["comparison"]["images of"]
+    assert sorted(metadata["files"]) == ["detector.onnx", "keel_runtime.py"]
 
 
 @pytest.mark.parametrize(
@@ -247,11 +262,15 @@ def test_an_export_takes_the_place_of_an_earlier_one_whole(segmented, tmp_path):
 
 
 def test_wrong_options_are_refused_before_torch_is_imported(monkeypatch):
-    given = dict.fromkeys(("preprocessing", "images", "calibration", "seed", "precision"))
+    names = "preprocessing", "images", "calibration", "seed", "symmetric", "precision"
+    given = dict.fromkeys(names)
     with refuses("unknown format 'onxx'; did you mean 'onnx'"):
         check_format("onxx", Namespace(**given))
-    with refuses("--calibration is for the formats onnx_int8; leave it out"):
+    with refuses("--calibration is for the formats onnx_int8, tensorrt; leave it out"):
         check_format("onnx", Namespace(**given | {"calibration": 3}))
+    with refuses("--calibration of --format tensorrt takes --precision int8; leave it out"):
+        check_format("tensorrt", Namespace(**given | {"calibration": 3, "precision": "fp16"}))
+    check_format("tensorrt", Namespace(**given | {"calibration": 3, "precision": "int8"}))
     monkeypatch.setattr("tasks.common.export.formats.find_spec", lambda _: None)
     with refuses(
         r'needs onnx and onnxruntime; install with: pip install "keel-backbones\[export\]"'
@@ -267,6 +286,43 @@ def test_tensorrt_is_not_pretended(trained, tmp_path):
     ):
         exported(trained[0], tmp_path, kind="tensorrt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["detection", "segmentation"])
+def test_the_command_for_8_bits_in_tensorrt_writes_what_it_takes(
+    kind, trained, segmented, tmp_path
+):
+    """Zero points of 0, signed bytes, biases in float32, and a pair before each input."""
+    run = trained[0] if kind == "detection" else segmented[0]
+    more = "--precision=int8", "--calibration=3"
+    with pytest.raises(SystemExit, match="TensorRT is not installed here") as told:
+        exported(run, tmp_path, *more, kind="tensorrt")
+    export, build = str(told.value).partition("Where it is: ")[2].split(" && ")
+    _, script, *line = shlex.split(export)
+    in_process(Path(script).name, line, tmp_path)
+    (path,) = re.findall(r"--onnx=(\S+)", build)
+    figures = read_json(tmp_path / "out" / "metadata.json")["int8"]
+    assert figures["symmetric"] is True
+    assert figures["score lost"] <= int8.MOST_LOST
+    graph = onnx.load(str(tmp_path / path)).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    both = {"QuantizeLinear", "DequantizeLinear"}
+    nodes = [node for node in graph.node if node.op_type in both]
+    assert len(nodes) > 40
+    for node in nodes:
+        zero = stored[node.input[2]]
+        assert zero.dtype == np.int8
+        assert not zero.any()
+    for node in nodes:
+        if node.op_type == "DequantizeLinear":
+            assert makers[node.input[0]].op_type == "QuantizeLinear"
+    weighted = [n for n in graph.node if n.op_type in int8.WEIGHTED and n.input[1] in makers]
+    layers = [n for n in weighted if makers[n.input[1]].op_type == "DequantizeLinear"]
+    assert len(layers) > 20
+    assert {makers[node.input[0]].op_type for node in layers} == {"DequantizeLinear"}
+    assert all(stored[node.input[2]].dtype == np.float32 for node in layers if len(node.input) > 2)
 
 
 def graph_of(module, example, *, layout, outputs, free=()):
@@ -332,6 +388,7 @@ def test_small_sigmoids_keep_their_order(tmp_path):
 def test_a_fused_checkpoint_is_used_as_any_other(segmented, seg_root, tmp_path, capsys):
     folder = exported(segmented[0], tmp_path, "--images=2", kind="fused")
     assert "segmenter.ckpt agrees with the network" in capsys.readouterr().out
+    beside(folder, torch.load(folder / "segmenter.ckpt", weights_only=True)["keel_export"])
     picture = seg_root / "images" / "test_0000.png"
     both = [load_segmenter(p, device="cpu") for p in (folder / "segmenter.ckpt", segmented[0])]
     one, other = (model(picture, probabilities=True).probabilities for model in both)
@@ -355,9 +412,10 @@ def test_a_detectors_backbone_is_taken_by_name(trained, tmp_path, capsys):
     own = load_detector(trained[0], device="cpu").network.backbone.body.file_state()
     assert weights.keys() == own.keys()
     assert all(torch.equal(weights[k], v.detach()) for k, v in own.items())
-    beside = read_json(folder / "metadata.json")
-    assert beside["lineage"].startswith("random initialisation -> detection on data")
-    assert list(beside["files"]) == ["backbone.safetensors"]
+    metadata = read_json(folder / "metadata.json")
+    assert metadata["lineage"].startswith("random initialisation -> detection on data")
+    assert not {"thresholds", "windows"} & metadata.keys()
+    assert list(metadata["files"]) == ["backbone.safetensors"]
 
 
 @pytest.mark.slow
@@ -417,11 +475,12 @@ def test_int8_keeps_the_better_file_or_none(second, kept, segmented, tmp_path, m
 @pytest.mark.slow
 def test_a_segmenter_for_torch_export(segmented, tmp_path):
     folder = exported(segmented[0], tmp_path, kind="torch_export")
-    program = torch.export.load(folder / "segmenter.pt2").module()
+    found = {"keel": ""}
+    program = torch.export.load(folder / "segmenter.pt2", extra_files=found).module()
     image = images(load_segmenter(segmented[0]).card.channels, ((96, 160),))[0]
     logits = program(torch.from_numpy(image[None]))[0].detach().numpy()
     assert logits.shape[1:] == (96, 160)
-    assert "multiples of 32" in read_json(folder / "metadata.json")["sides"]
+    assert "multiples of 32" in beside(folder, json.loads(found["keel"]))["sides"]
 
 
 @pytest.mark.slow
@@ -432,10 +491,24 @@ def test_a_detector_is_refused_by_torch_export(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_segmenter_for_openvino(segmented, tmp_path):
-    pytest.importorskip("openvino")
-    folder = exported(segmented[0], tmp_path, kind="openvino")
-    assert {p.name for p in folder.iterdir()} >= {"segmenter.xml", "segmenter.bin"}
+@pytest.mark.parametrize("kind", ["detection", "segmentation"])
+def test_a_network_for_openvino(kind, trained, segmented, root, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    run = trained[0] if kind == "detection" else segmented[0]
+    folder = exported(run, tmp_path, kind="openvino")
+    (path,) = folder.glob("*.xml")
+    names = {path.name, path.with_suffix(".bin").name, "keel_runtime.py", "metadata.json"}
+    assert {file.name for file in folder.iterdir()} == names
+    held = openvino.Core().read_model(path).get_rt_info(["keel"]).value
+    metadata = beside(folder, json.loads(held))
+    assert metadata["comparison"]["precision"] == "f32"
+    assert metadata["format"] == "openvino"
+    if kind == "segmentation":
+        return
+    Image.open(root / "images" / "test_0000.png").save(folder / "photo.jpg")
+    line = [sys.executable, "-c", f"{PROGRAMS[1]}\nassert len(scores)"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def documented():
@@ -448,14 +521,16 @@ def documented():
 @pytest.mark.parametrize("command", documented())
 def test_every_command_of_the_document_runs(command, trained, tmp_path):
     script, *line = command.replace("RUN", str(trained[0])).split()
+    if "tensorrt" in line:  # which no test has
+        with pytest.raises(SystemExit, match="Where it is: python .* && trtexec "):
+            in_process(script, line, tmp_path)
+        return
     in_process(script, line, tmp_path)
     assert (tmp_path / "exports" / line[2] / "keel_runtime.py").is_file()
 
 
 def test_the_program_of_the_document_runs(det_file, root, tmp_path):
-    (program,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.DOTALL
-    )
+    program = PROGRAMS[0]
     for path in det_file.iterdir():
         (tmp_path / path.name).symlink_to(path)
     Image.open(root / "images" / "test_0000.png").save(tmp_path / "photo.jpg")

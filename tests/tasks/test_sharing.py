@@ -150,7 +150,7 @@ def test_the_model_card_tells_the_run_and_nothing_of_the_machine(run, tmp_path):
     readme = (folder / "README.md").read_text()
     for text in (
         "pipeline_tag: object-detection",
-        "Trained on cells. 2 classes: cat, dog.",
+        "Trained on cells. 2 classes: cat, dog. Images of 3 channels.",
         f"| imagenet.pth |  |  |  | {'0' * 64} |",
         "| detection | cells | 2026-11-28 | 0.1.0 | ",
         "- `recipe.epochs`: 2",
@@ -170,9 +170,13 @@ def test_the_model_card_tells_the_run_and_nothing_of_the_machine(run, tmp_path):
 
 def test_a_segmenter_is_the_same_in_a_folder(tmp_path):
     network, card = segmenter()
+    card = replace(card, dtypes=("uint16", "uint8"))
     model = load_segmenter(save(tmp_path / "a.ckpt", card, network), device="cpu")
     folder = model.save_pretrained(tmp_path / "shared")
+    readme = (folder / "README.md").read_text()
+    assert "background, vessel. Images of 3 channels of type uint16, uint8.\n" in readme
     loaded = load_segmenter(folder, device="cpu")
+    assert loaded.card.dtypes == ("uint16", "uint8")
     expected = model(picture(), probabilities=True)
     found = loaded(picture(), probabilities=True)
     np.testing.assert_array_equal(found.mask, expected.mask)
@@ -245,6 +249,7 @@ def test_fused_networks_are_neither_shared_nor_trained(run, tmp_path):
         (segmenter, {"input": "x"}, r"\(input is 'x', expected fields and their values\)"),
         (segmenter, {"channels": 0}, r"\(channels is 0, expected an integer of at least 1\)"),
         (segmenter, {"channels": "3"}, r"\(channels is '3', expected an integer of at least 1\)"),
+        (segmenter, {"dtypes": "uint8"}, r"\(dtypes is 'uint8', expected names such as uint8\)"),
         (segmenter, {"mean": [0.1], "std": [1.0]}, r"\(mean is \(0.1,\), expected 3 numbers"),
         (segmenter, {"classes": {"names": ["a"], "values": []}}, r"\(classes.values is \(\), exp"),
         (segmenter, {"classes": {"names": [], "values": []}}, r"\(classes.names is \(\), exp"),

@@ -12,6 +12,8 @@ from backbones.errors import UserError
 _ROOM: Final = "tasks.common.export"
 INSIDE, OUTSIDE = "inside", "outside"
 """Where an image is prepared: in the graph, or by who calls it, as the metadata say."""
+INT8: Final = "int8"
+PRECISIONS: Final = ("fp16", "bf16", INT8)  # of TensorRT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Format:
 
 
 _GRAPH: Final = ("preprocessing", "images")
+_DRAWN: Final = ("calibration", "seed")
 _ONNX: Final = ("onnx", "onnxruntime")
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -51,7 +54,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         what="ONNX with 8-bit convolutions, calibrated on images of the training data",
         write=f"{_ROOM}.int8:write",
         packages=_ONNX,
-        options=(*_GRAPH, "calibration", "seed"),
+        options=(*_GRAPH, *_DRAWN, "symmetric"),
         runtime=True,
     ),
     "onnx_backbone": Format(
@@ -63,16 +66,17 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "openvino": Format(
         what="OpenVINO's .xml and .bin, made of the ONNX file",
-        write=f"{_ROOM}.engines:write_openvino",
+        write=f"{_ROOM}.openvino_file:write",
         packages=(*_ONNX, "openvino"),
         extra="openvino",
         options=_GRAPH,
+        runtime=True,
     ),
     "tensorrt": Format(
         what="a TensorRT engine where TensorRT is installed; else the command that builds it",
-        write=f"{_ROOM}.engines:write_tensorrt",
+        write=f"{_ROOM}.tensorrt_file:write",
         packages=_ONNX,
-        options=(*_GRAPH, "precision"),
+        options=(*_GRAPH, *_DRAWN, "precision"),
         runtime=True,
     ),
     "backbone": Format(
@@ -89,6 +93,9 @@ def check_format(name: str, options: Namespace) -> Format:
         if option not in chosen.options and getattr(options, option) is not None:
             able = ", ".join(key for key, row in FORMATS.items() if option in row.options)
             raise UserError(f"--{option} is for the formats {able}; leave it out.")
+    calibrated = options.precision == INT8 or "precision" not in chosen.options
+    if options.calibration is not None and not calibrated:
+        raise UserError(f"--calibration of --format {name} takes --precision int8; leave it out.")
     check_packages(chosen, name)
     return chosen
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,13 @@ _TYPES: Final = (
     "Concat",
     "Resize",
 )
+WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_SYMMETRIC: Final = {  # options of ONNX Runtime's quantiser
+    "ActivationSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
+    "QuantizeBias": False,
+}
 _ROUNDS: Final = 5
 _TIMED: Final = 4  # images
 _VNNI: Final = ("avx512_vnni", "avx_vnni", "amx_int8")
@@ -52,17 +59,32 @@ class Attempt:
 
 
 def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
-    """Write ``<noun>_int8.onnx`` and its metadata to a folder; yield scores and speed.
+    """Write ``<noun>_int8.onnx`` and its metadata to a folder; see `write_file`."""
+    path, place = folder / name_of(subject), subject.place(request.preprocessing)
+    metadata = yield from write_file(
+        subject, request, path, place=place, symmetric=request.symmetric
+    )
+    write_metadata(folder, metadata)
+
+
+def name_of(subject: Subject) -> str:
+    """Return the name of the file."""
+    return f"{subject.noun}_int8.onnx"
+
+
+def write_file(
+    subject: Subject, request: Request, path: Path, *, place: str, symmetric: bool
+) -> Generator[str, None, dict[str, Any]]:
+    """Write an ONNX file in 8 bits and return its metadata; yield scores and speed.
 
     Weights have 8 bits per output channel, activations 8 bits per tensor, their ranges taken from
-    images of the training split (``QDQ``). Boxes and what is done to images stay in float32. Where
-    that costs score, so do the first and the last layers, if that is better. UserError if the file
-    loses more than `MOST_LOST`.
+    images of the training split (``QDQ``), ``symmetric`` about 0 as `quantise` says. Boxes and what
+    is done to images stay in float32. Where that costs score, so do the first and the last layers,
+    if that is better. UserError if the file loses more than `MOST_LOST`.
     """
-    place, images = subject.place(request.preprocessing), _calibration(subject, request)
+    images = _calibration(subject, request)
     graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     metadata = describe(subject, request, graph, place=place, own={"opset": OPSET})
-    path = folder / f"{subject.noun}_int8.onnx"
     with TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole.onnx"
         trace(graph, whole)
@@ -70,7 +92,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
         before = subject.score(Model.of(metadata, plain))
         yield f"{subject.metric} {before:.4f} in float32 on the run's validation split"
         tried: list[Attempt] = []
-        for attempt in _attempts(subject, graph, whole, metadata, images):
+        for attempt in _attempts(subject, graph, whole, metadata, images, symmetric=symmetric):
             yield (
                 f"{subject.metric} {attempt.score:.4f} in int8, first and last layers in "
                 f"{attempt.ends}"
@@ -86,15 +108,16 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     figures = {
         "calibration": {"images": len(images), "seed": request.seed, "of": "the training split"},
         "first and last layers": best.ends,
+        "symmetric": symmetric,
         **_gain(subject.metric, before, best.score, faster=faster),
     }
     metadata = {**metadata, "int8": figures}
     embed(path, metadata)
-    write_metadata(folder, metadata)
     yield (
         f"{path.name}: {lost:+.4f} {subject.metric} lost, {faster:.2f} times as fast as float32 "
         f"ONNX on one thread ({_instructions()})"
     )
+    return metadata
 
 
 def _attempts(
@@ -103,12 +126,15 @@ def _attempts(
     whole: Path,
     metadata: dict[str, Any],
     images: Sequence[Image],
+    *,
+    symmetric: bool,
 ) -> Iterator[Attempt]:
     """Yield the file with all layers in 8 bits, then that without the first and the last."""
     batches = _batches(metadata, session(whole, threads=1), images)
     for ends in ("int8", "float32"):
         path = whole.with_stem(ends)
-        quantise(whole, path, batches=batches, chosen=_nodes(whole, graph, ends=ends))
+        chosen = _nodes(whole, graph, ends=ends, types=WEIGHTED if symmetric else _TYPES)
+        quantise(whole, path, batches=batches, chosen=chosen, symmetric=symmetric)
         score = subject.score(Model.of(metadata, session(path, threads=1)))
         yield Attempt(ends=ends, path=path, score=score)
 
@@ -127,7 +153,7 @@ def _calibration(subject: Subject, request: Request) -> list[Image]:
     images = subject.images("train", request.calibration, seed=request.seed)
     if not images:
         raise UserError(
-            f"--format onnx_int8 is calibrated on images of the training data, but "
+            f"--format {request.format} is calibrated on images of the training data, but "
             f"{subject.data_note}. Run it where the run's data lie, from the folder it was "
             "trained in."
         )
@@ -145,8 +171,21 @@ def _gain(metric: str, before: float, after: float, *, faster: float) -> dict[st
     }
 
 
-def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequence[str]) -> None:
-    """Write an ONNX file whose ``chosen`` nodes have 8-bit weights and inputs."""
+def quantise(
+    source: Path,
+    path: Path,
+    *,
+    batches: Sequence[Batch],
+    chosen: Sequence[str],
+    symmetric: bool = False,
+) -> None:
+    """Write an ONNX file whose ``chosen`` nodes have 8-bit weights and inputs.
+
+    If ``symmetric``, all zero points are 0, biases stay in float32, and pairs of QuantizeLinear and
+    DequantizeLinear stand before every input and weight of a layer and not after it, as TensorRT
+    takes them and as NVIDIA's Model Optimizer sets ONNX Runtime's quantiser. Otherwise activations
+    are unsigned with any zero point, which ONNX Runtime advises for CPUs.
+    """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     level = logging.root.manager.disable
@@ -158,10 +197,11 @@ def quantise(source: Path, path: Path, *, batches: Sequence[Batch], chosen: Sequ
             _reader(batches),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(_TYPES),
             nodes_to_quantize=list(chosen),
+            extra_options=dict(_SYMMETRIC) if symmetric else {},
         )
     finally:
         logging.disable(level)
@@ -197,12 +237,12 @@ def _batches(metadata: dict[str, Any], plain: Run, images: Sequence[Image]) -> l
     return [singles[int(k)] for k in wanted]
 
 
-def _nodes(path: Path, graph: Graph, *, ends: str) -> list[str]:
+def _nodes(path: Path, graph: Graph, *, ends: str, types: Sequence[str]) -> list[str]:
     """Return the names of the nodes that get 8 bits: the network's own, its ends if they do."""
     import onnx
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
-    own = [n for n in nodes if n.op_type in _TYPES and re.search(graph.network, n.name)]
+    own = [n for n in nodes if n.op_type in types and re.search(graph.network, n.name)]
     if ends == "int8":
         return [node.name for node in own]
     first = next((n.name for n in own if n.op_type == "Conv"), "")

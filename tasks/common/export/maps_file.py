@@ -36,7 +36,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     trace(graph, path)
     eager = maps_graph(subject, subject.network, place=place)
     own = {"task": "features", "opset": OPSET, "preprocessing": _preparation(subject, place)}
-    metadata = describe(subject, request, graph, place=place, own=own)
+    metadata = describe(subject, request, graph, place=place, own=own, backbone_alone=True)
     models = [
         Model.of(metadata, run)
         for run in (module_run(eager.module), session(path, threads=torch.get_num_threads()))

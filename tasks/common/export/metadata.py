@@ -26,10 +26,12 @@ def describe(
     *,
     place: str,
     own: Mapping[str, Any] = MappingProxyType({}),
+    backbone_alone: bool = False,
 ) -> dict[str, Any]:
     """Return the metadata of a file, without the comparison; ``own`` are the format's.
 
-    A file of weights alone has no ``graph``.
+    A file of weights alone has no ``graph``; what a ``backbone_alone`` finds means nothing yet, so
+    that `Subject.results` are left out.
     """
     card = subject.card
     return {
@@ -40,6 +42,7 @@ def describe(
         "classes": list(card.class_names),
         **(_ends(graph) if graph else {}),
         **subject.facts(place=place),
+        **({} if backbone_alone else subject.results()),
         "checkpoint": {"file": request.checkpoint.name, "sha256": sha256_of(request.checkpoint)},
         "weights": card.provenance,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},

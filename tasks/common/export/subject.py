@@ -46,7 +46,8 @@ class Request:
     images: int = 20  # most images that results are compared on
     calibration: int = 32  # images
     seed: int = 0  # of the choice of images
-    precision: str = "fp16"  # of TensorRT
+    symmetric: bool = False  # 8-bit ranges about 0
+    precision: str = "fp16"  # of TensorRT, of `PRECISIONS`
 
 
 class Subject(ABC):
@@ -94,7 +95,11 @@ class Subject(ABC):
 
     @abstractmethod
     def facts(self, *, place: str) -> dict[str, Any]:
-        """Return what only this task's metadata hold, which `keel_runtime.Model` reads."""
+        """Return how images are read and prepared, as `keel_runtime.Model` does it."""
+
+    @abstractmethod
+    def results(self) -> dict[str, Any]:
+        """Return what the outputs of the whole network mean, and the numbers behind them."""
 
     @abstractmethod
     def images(self, split: str, count: int, *, seed: int) -> list[Image]:

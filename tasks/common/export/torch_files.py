@@ -1,5 +1,6 @@
 """Files for programs that have torch: a fused checkpoint, a program of torch.export, a backbone."""
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from backbones.errors import UserError
 from backbones.fusion import FUSED
 from backbones.lineage import lineage_text
 from tasks.common.export.accept import accepted, compared_on
-from tasks.common.export.keel_runtime import Model, Run
+from tasks.common.export.keel_runtime import KEY, Model, Run
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.subject import Graph, Request, Subject
+from tasks.common.report.run_folder import finite
 from tasks.common.share.backbone import lineage_from
 from tasks.common.share.backbone import write_backbone as write_safetensors
 
@@ -23,18 +25,22 @@ _LARGEST: Final = 4096  # side of an image that torch.export's program takes
 
 
 def write_fused(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
-    """Write ``<noun>.ckpt`` to a folder, which Keel's scripts take as any checkpoint."""
+    """Write ``<noun>.ckpt`` to a folder, which Keel's scripts take as any checkpoint.
+
+    The metadata are in it too, as plain values under the key ``keel_export``.
+    """
     network, path = fuse(subject.network, other_norms="keep"), folder / f"{subject.noun}.ckpt"
-    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"keel": subject.card.to_dict(), FUSED: True, "state_dict": state}, path)
     place = subject.place(None)
     graph = subject.graph(network, place=place)
     metadata = describe(subject, request, graph, place=place)
     images = compared_on(subject, request)
     agreement = subject.compare(Model.of(metadata, module_run(graph.module)), images.arrays)
     yield accepted(agreement, images, name=path.name)
-    comparison = {"images of": images.source, **agreement.figures}
-    write_metadata(folder, {**metadata, "comparison": comparison})
+    metadata = {**metadata, "comparison": {"images of": images.source, **agreement.figures}}
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    own = {"keel": subject.card.to_dict(), "keel_export": finite(metadata)}
+    torch.save({**own, FUSED: True, "state_dict": state}, path)
+    write_metadata(folder, metadata)
 
 
 def write_backbone(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
@@ -42,27 +48,35 @@ def write_backbone(subject: Subject, request: Request, folder: Path) -> Iterator
     path = folder / "backbone.safetensors"
     write_safetensors(subject.backbone, subject.card, path, checkpoint=request.checkpoint)
     lineage = lineage_text(lineage_from(subject.card, request.checkpoint))
-    own = {"lineage": lineage}
-    write_metadata(folder, describe(subject, request, None, place=subject.place(None), own=own))
+    place, own = subject.place(None), {"lineage": lineage}
+    metadata = describe(subject, request, None, place=place, own=own, backbone_alone=True)
+    write_metadata(folder, metadata)
     yield lineage
 
 
 def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
-    """Write ``<noun>.pt2`` and its metadata to a folder; yield what was found, line by line."""
+    """Write ``<noun>.pt2`` and its metadata to a folder; yield what was found, line by line.
+
+    The metadata are in it too, as the extra file ``keel``, which `torch.export.load` reads.
+    """
     place = subject.place(request.preprocessing)
     graph = subject.graph(fuse(subject.network, other_norms="keep"), place=place)
     path = folder / f"{subject.noun}.pt2"
+    metadata = describe(subject, request, graph, place=place, own={"sides": _sides(graph)})
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.export.save(_exported(graph, subject.noun), path)
+        exported = _exported(graph, subject.noun)
+        torch.export.save(exported, path)
         program = torch.export.load(path).module()
-    metadata = describe(subject, request, graph, place=place, own={"sides": _sides(graph)})
     # Smaller ones are padded further than the network does, which group norms see.
     images = compared_on(subject, request, least=graph.multiple + 1)
     agreement = subject.compare(Model.of(metadata, _padded_run(program, graph)), images.arrays)
     yield accepted(agreement, images, name=path.name)
-    comparison = {"images of": images.source, **agreement.figures}
-    write_metadata(folder, {**metadata, "comparison": comparison})
+    metadata = {**metadata, "comparison": {"images of": images.source, **agreement.figures}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(exported, path, extra_files={KEY: json.dumps(metadata)})
+    write_metadata(folder, metadata)
 
 
 def _exported(graph: Graph, noun: str) -> torch.export.ExportedProgram:

@@ -94,6 +94,11 @@ class NetworkCard:
         """Names of the classes, in the order of the network's outputs."""
         raise NotImplementedError
 
+    @property
+    def images_text(self) -> str:
+        """A sentence on the images that the network takes, for people."""
+        return f"Images of {self.in_channels} channel{'s' * (self.in_channels > 1)}."
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plain values that ``weights_only`` admits, nested fields beside others."""
         fields = asdict(self)

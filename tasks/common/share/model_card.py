@@ -41,7 +41,8 @@ def model_card(card: NetworkCard, known: Mapping[str, Mapping[str, Any]], *, usa
 def _data(card: NetworkCard) -> str:
     runs = [step for step in card.lineage if step.task]
     data = f"Trained on {runs[-1].data}. " if runs and runs[-1].data else ""
-    return f"{data}{len(card.class_names)} classes: {', '.join(card.class_names)}."
+    classes = f"{len(card.class_names)} classes: {', '.join(card.class_names)}."
+    return f"{data}{classes} {card.images_text}"
 
 
 def _table(lineage: Lineage) -> str:

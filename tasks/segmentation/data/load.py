@@ -43,6 +43,10 @@ class CheckedCases:
             for case in self.facts
         ]
 
+    def dtypes(self) -> tuple[str, ...]:
+        """Return the types of the images' numbers, by NumPy's names, each once and in order."""
+        return tuple(sorted({case.dtype for case in self.facts}))
+
 
 class Splits(splits.Splits[CheckedCases]):
     """A segmentation data set in its parts."""

@@ -34,8 +34,8 @@ _INPUT: Final = ("normalisation", "window", "neighbours")
 class SegmenterCard(NetworkCard):
     """What a checkpoint says of its segmenter, in plain values, with nothing left to ``auto``.
 
-    Checkpoints that do not say so used images as stored (``exif``), and take no gray images in
-    place of RGB, or the other way round (``gray_or_rgb``).
+    Checkpoints that do not say so used images as stored (``exif``), take no gray images in place of
+    RGB, or the other way round (``gray_or_rgb``), and have images of any type (``dtypes``).
     """
 
     NAMES = TaskNames(
@@ -53,6 +53,7 @@ class SegmenterCard(NetworkCard):
     axis: int  # of a volume, along which its slices lie; see `CaseSet`
     exif: str = "ignore"  # as of `CaseSet`
     gray_or_rgb: bool = False  # whether flat images of either kind become like those of training
+    dtypes: tuple[str, ...] = ()  # NumPy's names for the numbers of the training's images
 
     def __post_init__(self) -> None:
         """Refuse classes without names, and other values than one group per class."""
@@ -63,6 +64,8 @@ class SegmenterCard(NetworkCard):
             raise UserError(
                 f"classes.values is {values!r}, expected the values of {len(names)} classes"
             )
+        if not isinstance(self.dtypes, tuple) or not all(isinstance(k, str) for k in self.dtypes):
+            raise UserError(f"dtypes is {self.dtypes!r}, expected names such as uint8")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -73,6 +76,13 @@ class SegmenterCard(NetworkCard):
     def image_channels(self) -> int | None:
         """What gray and RGB images are given; see `tasks.segmentation.data.channels.fitted`."""
         return self.channels if self.gray_or_rgb else None
+
+    @property
+    def images_text(self) -> str:
+        """See `NetworkCard`."""
+        slices = f", {2 * self.input.neighbours + 1} slices at once" * bool(self.input.neighbours)
+        types = f" of type {', '.join(self.dtypes)}" * bool(self.dtypes)
+        return f"Images of {self.channels} channel{'s' * (self.channels > 1)}{types}{slices}."
 
     @property
     def preprocessing(self) -> Preprocessing:

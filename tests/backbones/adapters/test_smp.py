@@ -137,6 +137,7 @@ def test_dilating_keeps_weights_frozen_stages_and_mode(weights, image):
     assert encoder.body.frozen == 2
     assert not encoder.body.training
     assert str(weights) in encoder.body.provenance
+    assert encoder.body.lineage == expected.lineage != ()
     with refuses(r"^output_stride takes 8 or 16, got 4\.$"):
         encoder.make_dilated(4)
 

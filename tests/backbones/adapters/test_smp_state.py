@@ -1,6 +1,7 @@
 """What becomes of an encoder's state: saved, restored, frozen and unfrozen by smp and others."""
 
 import copy
+import json
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -12,6 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from backbones import build_backbone
 from backbones.adapters.smp import register_encoder
+from backbones.lineage import Step
 from tests.backbones.adapters.small import CARD, trained
 from tests.backbones.errors import refuses
 
@@ -55,6 +57,8 @@ def test_a_model_comes_back_without_its_weight_file(weights, tmp_path, restore, 
     assert body.frozen == 2
     assert trained(other.train().encoder.body)[0] == [2, 3, 4]
     assert body.provenance == f"a state dict, whose weights were from {weights}"
+    assert body.lineage == model.encoder.body.lineage
+    assert [step.source for step in body.lineage] == [weights.name]
     norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d)]
     assert {m.eps for m in norms} == {1e-3}
 
@@ -90,6 +94,27 @@ def test_the_card_survives_what_is_done_to_a_model(weights, change, channels):
     assert other.encoder.body.conventions == model.encoder.body.conventions
     expected = CARD["mean"] if channels == 3 else [0.2]
     assert other.encoder.body.conventions.mean == pytest.approx(expected)
+
+
+def test_a_card_of_an_earlier_version_is_read(weights):
+    model, other = unet(encoder_weights=str(weights)), unet()
+    state = model.state_dict()
+    content = json.loads(bytes(state["encoder.card"].tolist()))
+    del content["lineage"]
+    text = json.dumps(content).encode().ljust(1024)
+    other.load_state_dict(state | {"encoder.card": torch.tensor(list(text), dtype=torch.uint8)})
+    assert other.encoder.body.conventions == model.encoder.body.conventions
+    assert other.encoder.body.lineage == ()
+    unet().load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(20, 20), (60, 0)])
+def test_a_lineage_is_kept_whole_or_not_at_all(steps, kept):
+    model, other = unet(), unet()
+    model.encoder.body.lineage = (Step(source="a.pth", sha256="0" * 64),) * steps
+    other.load_state_dict(model.state_dict())
+    assert other.encoder.body.lineage == model.encoder.body.lineage[:kept]
+    assert other.encoder.body.conventions == model.encoder.body.conventions
 
 
 def test_half_a_state_dict_does_not_make_an_encoder_fit(weights):
