@@ -33,8 +33,8 @@ TESTED = {  # by which test of which file
 }
 NOT_RUN = {  # and why
     r"pip install .*": "tests use no network, and change no environment",
-    r"hf upload owner/name shared/detector": "tests use no network; that the folder is read from the "
-    "hub is tested with a hub of its own, in tests/tasks/test_sharing.py",
+    r"hf upload owner/name shared/detector": "tests use no network; that the hub gives "
+    "the folder back is tested with a hub of its own, in tests/tasks/test_sharing.py",
 }
 
 
