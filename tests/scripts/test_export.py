@@ -522,7 +522,7 @@ def documented():
 def test_every_command_of_the_document_runs(command, trained, tmp_path):
     script, *line = command.replace("RUN", str(trained[0])).split()
     if "tensorrt" in line:  # which no test has
-        with pytest.raises(SystemExit, match="Where it is: python .* && trtexec "):
+        with pytest.raises(SystemExit, match=r"Where it is: python .* && trtexec "):
             in_process(script, line, tmp_path)
         return
     in_process(script, line, tmp_path)

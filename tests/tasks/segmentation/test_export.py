@@ -51,7 +51,7 @@ def _tiny(monkeypatch):
 
 def exportable(folder, *, channels=1, classes=TWO, dtypes=(), **inputs):
     """A segmenter with random weights."""
-    inputs = InputOptions(patch=(32, 32), **{"normalisation": "imagenet"} | inputs)
+    inputs = InputOptions(**{"patch": (32, 32), "normalisation": "imagenet"} | inputs)
     seen = channels * (2 * inputs.neighbours + 1)
     card = SegmenterCard(
         backbone="resnet18",

@@ -11,27 +11,21 @@ import pytest
 from backbones.registry import BUILDERS
 from tasks.common.export import int8, tensorrt_file
 from tasks.common.export.subject import Request
-from tasks.segmentation.data.cases import class_table
-from tasks.segmentation.export import ExportedSegmenter
-from tasks.segmentation.scores.trained import load_segmenter
 from tests.backbones.errors import refuses
 from tests.backbones.networks import tiny
-from tests.tasks.common.fakes import save
-from tests.tasks.segmentation.scores.conftest import made_card
+from tests.tasks.segmentation.test_export import exportable
 
 HALVES = {"FP16": "flag of fp16", "BF16": "flag of bf16"}
-SHAPES = (1, 1, 32, 32), (1, 1, 32, 32), (4, 1, 1024, 1024)  # smallest, usual, largest
+SHAPES = (1, 1, 32, 32), (1, 1, 192, 160), (4, 1, 1024, 1024)  # smallest, usual, largest
 SHAPE_OPTIONS = (
-    "--minShapes=images:1x1x32x32 --optShapes=images:1x1x32x32 --maxShapes=images:4x1x1024x1024"
+    "--minShapes=images:1x1x32x32 --optShapes=images:1x1x192x160 --maxShapes=images:4x1x1024x1024"
 )
 
 
 @pytest.fixture
 def subject(tmp_path, monkeypatch):
     monkeypatch.setitem(BUILDERS, "resnet18", tiny)
-    card = made_card(class_table({0: "background", 7: "cell"}))
-    path = save(tmp_path / "a.ckpt", card, card.build())
-    return ExportedSegmenter(load_segmenter(path, device="cpu"), checkpoint=path)
+    return exportable(tmp_path, patch=(192, 160))
 
 
 @pytest.fixture
