@@ -83,7 +83,8 @@ def test_the_backbone_of_the_other_task_is_trained_on(command, tasks, shared, ca
     """As documented, but on a small data set and for an epoch."""
     monkeypatch.setenv("COLUMNS", "1000")
     _, script, *given = command.split()
-    task = tasks["segmentation" if "train_seg" in script else "detection"]
+    name = "segmentation" if "train_seg" in script else "detection"
+    task = tasks[name]
     small = [
         option
         for option in task.line(shared / "run", "backbone.norm=batch", "recipe.epochs=1")
@@ -92,7 +93,8 @@ def test_the_backbone_of_the_other_task_is_trained_on(command, tasks, shared, ca
     in_process(task.script, [*given, *small], shared)
     printed = capsys.readouterr().out
     file = given[1].rpartition("/")[2]
-    assert re.search(rf"random initialisation -> {re.escape(file)} \(sha256 \w{{8}}\) -> ", printed)
+    lineage = rf"\b{re.escape(file)} \(sha256 \w{{8}}\) -> {name} on data \("
+    assert re.search(lineage, printed)
     counts = re.findall(r"(\d+) of +(\d+) tensors", printed)
     assert counts
     assert all(got == there for got, there in counts)

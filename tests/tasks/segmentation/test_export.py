@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
 from backbones import BackboneOptions, Conventions
 from backbones.registry import BUILDERS
@@ -65,7 +66,9 @@ def exportable(folder, *, channels=1, classes=TWO, dtypes=(), **inputs):
         provenance="made",
         dtypes=dtypes,
     )
-    path = save(folder / "a.ckpt", card, trained_looking(card.build()))
+    network = trained_looking(card.build())
+    nn.init.normal_(network.segmentation_head[0].weight)  # every class is somewhere the largest
+    path = save(folder / "a.ckpt", card, network)
     return ExportedSegmenter(load_segmenter(path, device="cpu"), checkpoint=path)
 
 
