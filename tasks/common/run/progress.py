@@ -120,7 +120,7 @@ class RunBar(RichProgressBar):
 
 
 def _peak() -> str:
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return f"{size_text(torch.cuda.max_memory_allocated())} of the GPU"
     return size_text(own_peak())
 
