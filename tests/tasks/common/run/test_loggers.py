@@ -49,6 +49,7 @@ def test_none_logs_to_the_run_folder_alone(tmp_path, picture):
     assert (tmp_path / "run/metrics.csv").read_text().splitlines() == ["loss,step", "0.5,1"]
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_mlflow_has_scores_pictures_and_the_configuration(tmp_path, picture, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -71,7 +72,7 @@ def test_a_server_that_does_not_answer_is_an_error_before_training(tmp_path, mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with refuses("leave logger out"):
-        begin(loggers("mlflow", tmp_path / "detection/run"), config={})
+        begin(loggers("mlflow", tmp_path / "detection/run"), config={"seed": 0})
 
 
 def test_wandb_writes_offline(tmp_path, picture, monkeypatch):
@@ -83,5 +84,5 @@ def test_wandb_writes_offline(tmp_path, picture, monkeypatch):
     log_pictures(made, [picture[0]], epoch=1)
     assert dict(wandb.run.config) == {"recipe": {"lr": 0.25}}
     assert wandb.run.project == "keel-detection"
-    wandb.finish(quiet=True)
+    wandb.finish()
     assert list(folder.glob("wandb/offline-run-*/files/media/images/curves_*.png"))
