@@ -14,6 +14,7 @@ from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.detection.assemble import Parts, assemble
 from tasks.detection.banner import facts
+from tasks.detection.config import DETECTION
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import AugmentOptions
 from tasks.detection.scores.evaluate import print_ap
@@ -55,6 +56,7 @@ def _truth(parts: Parts) -> str:
 
 
 _TASK: Final = Task(
+    training=DETECTION,
     title="Keel: Faster R-CNN",
     monitor=monitored(METRICS),
     shown=shown(METRICS),

@@ -11,6 +11,7 @@ from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
 from tasks.segmentation.banner import facts
+from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import AugmentOptions, DataOptions, LossOptions
 from tasks.segmentation.scores.evaluate import print_summary
@@ -45,6 +46,7 @@ def _truth(parts: Parts) -> str:
 
 
 _TASK: Final = Task(
+    training=SEGMENTATION,
     title="Keel: ResNet-UNet",
     monitor=monitored(LOGGED),
     shown=shown(LOGGED),

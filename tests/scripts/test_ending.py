@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from functools import partial
+from html import unescape
 
 import pytest
 import torch
@@ -53,6 +54,7 @@ def patch(monkeypatch, segmentation):
 def check_all_but(run, *missing):
     """Everything that a run leaves behind is there, but what could not be made."""
     files = {"metrics.csv", "metrics.json", "curves.png", "cases.csv", "predictions.png"}
+    files.add("report.html")
     assert {name for name in files if not (run / name).exists()} == set(missing)
     assert (run / "checkpoints" / "best.ckpt").is_file()
     assert (run / "checkpoints" / "last.ckpt").is_file()
@@ -170,6 +172,9 @@ def test_a_last_epoch_is_not_lost(
     assert "4 steps are saved: go on with the same command and resume=" in printed.out
     assert f"the best checkpoint so far is {best} (val/dice 0." in printed.out
     assert (run / "curves.png").is_file()
+    assert f"stopped by an error (OSError: {UNREADABLE})" in unescape(
+        (run / "report.html").read_text()
+    )
     monkeypatch.undo()
     resumed = segmentation.train(run.with_name("b"), f"resume={best.with_name('last.ckpt')}")
     assert " s in all since the run was resumed; everything is in" in capsys.readouterr().out
@@ -186,6 +191,7 @@ def test_a_run_folder_that_is_gone_does_not_hide_the_error(ended, fail_at, run):
     assert code.startswith(f"error: {UNREADABLE} (KEEL_TRACE=1")
     saved = f"2 steps were saved, and {run / 'checkpoints' / 'last.ckpt'} is not there any more"
     assert f"an error in step 3; {saved}. The run folder {run} is gone" in printed.out
+    assert not run.exists()
     assert "the best checkpoint so far is" not in printed.out
 
 

@@ -62,7 +62,10 @@ def test_a_stopped_run_goes_on(drawing, name, batch, damaged, tmp_path, monkeypa
             task.train(first)
     assert stop.value.code == 143
     done = batch // 2 + 1
-    assert f"interrupted after {done} steps; {done} steps are saved" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"interrupted after {done} steps; {done} steps are saved" in said
+    assert said.rstrip().endswith(f"what there is so far: {first / 'report.html'}")
+    assert "interrupted by SIGTERM" in (first / "report.html").read_text()
     last = first / "checkpoints" / "last.ckpt"
     if damaged:  # then from the end of the first epoch
         last.write_bytes(last.read_bytes()[:-100])

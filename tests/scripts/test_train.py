@@ -13,7 +13,15 @@ from tests.scripts.conftest import finished, in_process, read_json, rows
 
 CLASSES = "data.classes={0:background,80:a,160:b,255:c}"
 FILES = {
-    *("config.yaml", "environment.json", "metrics.csv", "metrics.json", "audit.json"),
+    *(
+        "config.yaml",
+        "environment.json",
+        "run.json",
+        "report.html",
+        "metrics.csv",
+        "metrics.json",
+        "audit.json",
+    ),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "curves.png", "predictions.png"),
     "tensorboard/hparams.yaml",
 }

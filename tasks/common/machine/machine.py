@@ -11,6 +11,7 @@ import torch
 
 from backbones.choose import choose
 from backbones.errors import UserError
+from tasks.common.machine.memory import own_peak
 from tasks.common.machine.options import ACCELERATORS, TrainerOptions
 from tasks.common.machine.precision import precision
 from tasks.common.machine.threads import prepare_cpu
@@ -93,6 +94,14 @@ def describe() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def peak_memory() -> dict[str, int]:
+    """Return the most bytes that this process has used: of the computer, and of a GPU if in use."""
+    used = {"process": own_peak()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        used["GPU"] = torch.cuda.max_memory_allocated()
+    return used
 
 
 def _processor() -> str:

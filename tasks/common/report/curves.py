@@ -1,8 +1,6 @@
 """The curves of a run, from the table that Lightning's CSVLogger writes."""
 
-import csv
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,15 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from backbones.errors import UserError
 from tasks.common.files.atomic import replacing
-
-Series = dict[str, tuple[list[float], list[float]]]  # steps or epochs, and values, by metric
+from tasks.common.report.logged import Series, is_smoothed, logged_panels, read_table, smoothed
 
 MOST_NAMED: Final = 8  # a longer legend helps no one
-SHARE_SMOOTHED: Final = 0.05  # of the points, averaged into one
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -45,8 +40,8 @@ def curves_figure(
     Without it the first score is taken. ``scores`` are the ``val/*`` columns to draw, by default
     all. If there is nothing to draw, a UserError says so.
     """
-    table = _read(metrics_csv)
-    panels = _panels(table, scores)
+    table = read_table(metrics_csv)
+    panels = logged_panels(table, scores)
     if not panels:
         expected = "a column train/*loss*, lr* or val/*; log one, with step and epoch"
         raise UserError(f"{metrics_csv} has values for {sorted(table)}; expected {expected}.")
@@ -63,80 +58,19 @@ def curves_figure(
     return figure
 
 
-def _panels(table: Mapping[str, list[float]], scores: Sequence[str]) -> dict[str, Series]:
-    losses = _series(table, "step", lambda name: "loss" in name and name.startswith("train/"))
-    losses |= _series(table, "step", lambda name: "loss" in name and name.startswith("val/"))
-    checks = _series(table, "epoch", lambda name: "loss" not in name and name.startswith("val/"))
-    # Lightning counts epochs from 0, everything that a user reads counts them from 1.
-    checks = {
-        name: ([epoch + 1 for epoch in epochs], values)
-        for name, (epochs, values) in checks.items()
-        if not scores or name in scores
-    }
-    shares = {name: xy for name, xy in checks.items() if max(map(abs, xy[1])) <= 1}
-    panels = {
-        "loss": losses,
-        "learning rate": _series(table, "step", lambda name: name.startswith("lr")),
-        "validation": shares,
-        "validation, other": {name: xy for name, xy in checks.items() if name not in shares},
-    }
-    return {title: series for title, series in panels.items() if series}
-
-
-def _read(metrics_csv: Path) -> dict[str, list[float]]:
-    """Return the columns with at least one number; other cells are NaN."""
-    if not metrics_csv.is_file():
-        raise FileNotFoundError(
-            f"{metrics_csv} is not there; expected the metrics.csv of a run; "
-            "train with Lightning's CSVLogger, which writes it."
-        )
-    with metrics_csv.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name]
-    columns = {name: [_number(row.get(name)) for row in rows] for name in names}
-    return {name: column for name, column in columns.items() if any(map(math.isfinite, column))}
-
-
-def _number(cell: str | None) -> float:
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return math.nan
-
-
-def _series(table: Mapping[str, list[float]], x: str, wanted: Callable[[str], bool]) -> Series:
-    series: Series = {}
-    for name in filter(wanted, table):
-        at = table.get(x, [math.nan] * len(table[name]))
-        pairs = zip(at, table[name], strict=True)
-        points = [(a, v) for a, v in pairs if math.isfinite(a) and math.isfinite(v)]
-        if points:
-            series[name] = ([a for a, _ in points], [v for _, v in points])
-    return series
-
-
-def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the centred moving average, shorter near the ends."""
-    half = max(1, round(len(values) * SHARE_SMOOTHED / 2))
-    sums = np.cumsum([0.0, *values])
-    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
-    first = np.maximum(np.arange(len(values)) - half, 0)
-    return np.asarray((sums[last] - sums[first]) / (last - first))
-
-
 def _draw_panel(axes: Axes, series: Series, *, title: str) -> None:
     for index, (name, (x, values)) in enumerate(series.items()):
         named = index < MOST_NAMED
         color = f"C{index}" if named else "0.8"
         label = name if named else "_"  # matplotlib leaves it out of the legend
         dots = "o" if name.startswith("val/") or len(x) == 1 else ""
-        smooth = title == "loss" and not dots and len(x) >= 10
+        smooth = title == "loss" and is_smoothed(name, x)
         axes.plot(
             x, values, color=color, marker=dots, markersize=4, gid=name, zorder=2 if named else 1,
             label=label, linewidth=0.7 if smooth else 1.5, alpha=0.35 if smooth else 1,
         )  # fmt: skip
         if smooth:
-            axes.plot(x, _smoothed(values), color=color, linewidth=1.8, label="_", zorder=3)
+            axes.plot(x, smoothed(values), color=color, linewidth=1.8, label="_", zorder=3)
     more = len(series) - MOST_NAMED
     legend = axes.legend(fontsize=8, title=f"and {more} more in gray" if more > 0 else None)
     for handle in legend.get_lines():

@@ -26,6 +26,13 @@ class Ending:
         self.cause: BaseException | None = None
         self.stopped = 0
 
+    @property
+    def text(self) -> str:
+        """How a run has ended: ``finished``, or that a part of what follows training failed."""
+        if self.stopped:
+            return f"trained; interrupted by {signal.Signals(self.stopped).name} after that"
+        return "trained; what follows failed in part" if self.faults else "finished"
+
     def do(self, what: str, action: Callable[[], T], *, brief: bool = False) -> T | None:
         """Carry out the step ``what``; return its result, or None if it failed or was left out."""
         if self.stopped and not brief:

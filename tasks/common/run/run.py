@@ -1,7 +1,7 @@
 """Every run, whatever its task: check, say what will be done, train, test, report."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ from backbones.errors import UserError
 from backbones.weights.read import read_checkpoint
 from tasks.common.audit.audit import Audit
 from tasks.common.data.feature_cache.cache import FillFeatureCache
+from tasks.common.machine.machine import peak_memory
 from tasks.common.recipe.ema import MovingAverage
 from tasks.common.recipe.unfreeze import Unfreezing, check_unfreezing, frozen_stages
 from tasks.common.report.clock import Clock, Part, Times
-from tasks.common.report.run_folder import new_folder, write_environment, write_json, write_text
+from tasks.common.report.page.blocks import Section
+from tasks.common.report.run_folder import new_folder, write_json
 from tasks.common.report.terminal import is_quiet, print_facts, print_line, print_scores, quiet
 from tasks.common.resume.checkpoints import BEST, LAST, find_start
 from tasks.common.resume.continuation import check_resume
@@ -28,6 +30,7 @@ from tasks.common.run.callbacks import BestCheckpoint
 from tasks.common.run.ending import Ending
 from tasks.common.run.fit import fit, validate_rest
 from tasks.common.run.loggers import begin, log_pictures
+from tasks.common.run.page import begin_folder, end_page, how_it_ended
 from tasks.common.run.stopwatch import Stopwatch
 from tasks.common.run.task import Outcome, PartsT, RunParts, Task
 from tasks.common.run.trainer import build_trainer
@@ -97,12 +100,12 @@ def _carry_out(
     )
     begin(trainer.loggers, config=OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if trainer.is_global_zero:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        write_environment(folder)
-        print_facts(task.title, {**facts, "run folder": str(folder)})
+        facts = {**facts, "run folder": str(folder)}
+        begin_folder(folder, task, facts=facts, cfg=cfg)
+        print_facts(task.title, facts)
     if setup.options.compile:
         parts.backbone.compile()
-    with _curves_on_error(folder, task, is_first=trainer.is_global_zero):
+    with _report_on_error(folder, task, is_first=trainer.is_global_zero):
         fit(trainer, parts.module, parts.data, best=best, last=last, resume=resume)
     chosen, checkpoint = _conclude(ending, trainer, parts, best=best, audit=audit, clock=clock)
     steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)  # per epoch
@@ -121,13 +124,18 @@ def _carry_out(
 
 
 @contextmanager
-def _curves_on_error(folder: Path, task: Task[PartsT], *, is_first: bool) -> Iterator[None]:
-    """Draw the curves of what was logged, if training fails."""
+def _report_on_error(folder: Path, task: Task[PartsT], *, is_first: bool) -> Iterator[None]:
+    """Write report.html of what is there if training ends early; after an error, curves as well."""
     try:
         yield
-    except Exception:
+    except BaseException as error:
         if is_first:
-            Ending().do("curves.png", partial(_draw, folder, task, epoch=None))
+            ending = Ending()
+            if isinstance(error, Exception):
+                ending.do("curves.png", partial(_draw, folder, task, epoch=None))
+            end = partial(end_page, folder, ended=how_it_ended(error))
+            if page := ending.do("report.html", end, brief=True):
+                print_line(f"what there is so far: {page}", always=True)
         raise
 
 
@@ -194,12 +202,28 @@ def _report(
         for show in task.shows if outcome.best is not None else ():
             if parts.scores or not show.scores:
                 ending.do(show.what, partial(show.do, parts, outcome))
+        sections = _sections(outcome, parts, task, ending)
         pictures = sorted(outcome.folder.glob("*.png"))
         log = partial(log_pictures, outcome.loggers, pictures, epoch=outcome.epoch or 0)
-        ending.do("logging the pictures", log)
+        if not ending.stopped:
+            ending.do("logging the pictures", log)
+    _write_metrics(outcome, parts, ending, clock)  # for the page
+    with clock.during(Part.PICTURES):
+        write = partial(end_page, outcome.folder, sections, ended=ending.text)
+        page = ending.do("report.html", write, brief=True)
     times = _write_metrics(outcome, parts, ending, clock)
-    end = partial(_print_end, outcome, times, monitor=task.monitor)
+    end = partial(_print_end, outcome, times, page or outcome.folder, monitor=task.monitor)
     ending.do("the last lines", end, brief=True)
+
+
+def _sections(
+    outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending
+) -> Sequence[Section]:
+    """Return what the task shows in report.html; nothing after a signal, as it takes its time."""
+    if outcome.best is None or ending.stopped:
+        return ()
+    show = partial(task.sections, parts, outcome)
+    return ending.do("the task's sections of report.html", show) or ()
 
 
 def _draw(folder: Path, task: Task[PartsT], *, epoch: int | None) -> None:
@@ -222,6 +246,7 @@ def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending, clock: Clo
         "best epoch": outcome.epoch,
         "audit": outcome.audit,
         **times.record(),
+        "peak memory": peak_memory(),
     }
     failed = {"failed": ending.faults} if ending.faults else {}
     write = partial(write_json, outcome.folder / "metrics.json", metrics | failed)
@@ -229,16 +254,17 @@ def _write_metrics(outcome: Outcome, parts: RunParts, ending: Ending, clock: Clo
     return times
 
 
-def _print_end(outcome: Outcome, times: Times, *, monitor: str) -> None:
+def _print_end(outcome: Outcome, times: Times, page: Path, *, monitor: str) -> None:
     print_scores("Where the time went", ("seconds", "share"), times.rows())
     if times.rate is not None:
         print_line(f"trained on {times.images} images, {times.rate:.3g} a second")
     print_line(f"audit: {outcome.audit}")
     since = " since the run was resumed" if outcome.resumed else ""
     print_line(f"{times.total:.0f} s in all{since}; everything is in {outcome.folder}")
+    print_line(f"to look at: {page}")
     if is_quiet():
         best = f"{monitor} {outcome.score:.3f}, " if outcome.best else ""
-        print_line(f"{best}{times.total:.0f} s{since}; {outcome.folder}", always=True)
+        print_line(f"{best}{times.total:.0f} s{since}; {page}", always=True)
 
 
 def _fail(outcome: Outcome, parts: PartsT, task: Task[PartsT], ending: Ending) -> NoReturn:

@@ -12,8 +12,10 @@ from backbones import Backbone
 from tasks.common.data.data_module import ResumableDataModule
 from tasks.common.data.loading import Loading
 from tasks.common.files.paths import existing_file
+from tasks.common.report.page.blocks import Section
 from tasks.common.resume.card import NetworkCard
 from tasks.common.resume.checkpoints import BEST
+from tasks.common.run.config import Training
 from tasks.common.run.module import NetworkModule
 from tasks.common.run.setup import Setup
 
@@ -62,10 +64,15 @@ class Show(Generic[PartsT]):
     scores: bool = False
 
 
+def _no_sections(parts: RunParts, outcome: "Outcome") -> Sequence[Section]:  # noqa: ARG001
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(Generic[PartsT]):
     """What a task adds to a run."""
 
+    training: Training  # its script, with the dataclasses of its options
     card: type[NetworkCard]  # the class of its cards
     title: str  # of the banner
     monitor: str  # the metric that chooses the best checkpoint; higher is better
@@ -75,6 +82,8 @@ class Task(Generic[PartsT]):
     defaults: Mapping[str, Any]  # by group, of its own options that change the losses
     shows: tuple[Show[PartsT], ...]  # scores, and what only this task writes, in order
     truth: Callable[[PartsT], str]  # what evaluate.py takes after a checkpoint
+    # Its own sections of report.html; called if there is a best checkpoint.
+    sections: Callable[[PartsT, "Outcome"], Sequence[Section]] = _no_sections
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,45 @@
+"""What a page says in words: paragraphs, facts, commands and large numbers."""
+
+from tasks.common.report.page.blocks import Code, Facts, Figures, Text
+from tasks.common.report.page.markup import Markup, element
+
+
+def text(block: Text) -> Markup:
+    """Return paragraphs."""
+    return element("div", {"class": "prose"}, *(element("p", {}, p) for p in block.paragraphs))
+
+
+def facts(block: Facts) -> Markup:
+    """Return names with their texts, whose line breaks are kept."""
+    pairs = (
+        element("div", {}, element("dt", {}, name), element("dd", {}, fact))
+        for name, fact in block.facts.items()
+    )
+    title = element("figcaption", {}, element("h3", {}, block.title)) if block.title else ""
+    return element("figure", {"class": "card facts"}, title, element("dl", {}, *pairs))
+
+
+def code(block: Code) -> Markup:
+    """Return a command in letters of one width; ``page.js`` adds a button that copies it."""
+    box = {"tabindex": "0", "role": "region", "aria-label": block.title}
+    return element(
+        "figure",
+        {"class": "card code"},
+        element("figcaption", {}, element("h3", {}, block.title)),
+        element("pre", box, element("code", {}, block.text)),
+    )
+
+
+def figures(block: Figures) -> Markup:
+    """Return numbers in large print."""
+    tiles = (
+        element(
+            "div",
+            {"class": "tile"},
+            element("dt", {}, figure.label),
+            element("dd", {}, figure.value),
+            element("dd", {"class": "note"}, figure.note) if figure.note else "",
+        )
+        for figure in block.figures
+    )
+    return element("dl", {"class": "tiles"}, *tiles)
