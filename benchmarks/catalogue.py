@@ -119,6 +119,10 @@ SCORES: Final[dict[str, Entry]] = {
         "a detector's AP in Keel and in torchvision: CHECKPOINT ANNOTATIONS IMAGES",
         "scores.inference_ap:main",
     ),
+    "scores-intervals": Entry(
+        "how often intervals of scores hold the truth, and equal systems are told apart",
+        "scores.intervals:main",
+    ),
     "scores-exports": Entry(
         "an ONNX file beside the network that it is of, results and speed: RUN",
         "scores.exports:main",

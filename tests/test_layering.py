@@ -37,7 +37,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["backbones.adapters"],  # leaves: no source imports them, who needs one names it
     ["tasks"],  # imports nothing; here so that every module has a place
     ["tasks.common"],
-    ["tasks.common.options"],
+    ["tasks.common.options", "tasks.common.statistics"],
     ["tasks.common.machine"],
     ["tasks.common.files"],
     ["tasks.common.report"],
@@ -84,7 +84,7 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "tasks.common.run.imports": FRAMEWORKS | {"lightning_utilities"},
     "tasks.common.export": FRAMEWORKS | {"onnx", "onnxruntime", "openvino", "tensorrt"},
     "tasks.common.export.keel_runtime": {"PIL", "numpy", "onnxruntime"},
-    "tasks.common.export.run_data": FRAMEWORKS | {"yaml"},  # the errors of omegaconf's parser
+    "tasks.common.export.run_data": FRAMEWORKS | {"yaml"},
     "tasks.segmentation.data.formats.itk": FRAMEWORKS | {"SimpleITK"},
     "benchmarks": FRAMEWORKS | {"segmentation_models_pytorch"},
     "scripts": FRAMEWORKS,

@@ -1,5 +1,6 @@
 """What ``scripts/predict.py`` and ``scripts/evaluate.py`` do with a detector; torch comes late."""
 
+import re
 from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from backbones.choose import choose
 from backbones.errors import UserError
 from tasks.common.machine.options import PRECISIONS
-from tasks.common.run.commands import Commands, Flags, count, refuse
+from tasks.common.run.commands import Commands, Flags, check_classes, count, refuse
 
 if TYPE_CHECKING:
     from tasks.common.files.input_files import NamedFile
     from tasks.common.report.progress import Step
+    from tasks.common.statistics.paired import Scored
     from tasks.detection.export import ExportedDetector
     from tasks.detection.scores.regions import RegionOptions
     from tasks.detection.scores.trained import TrainedDetector
@@ -36,13 +38,13 @@ _FLAGS: Final[Flags] = {
 }
 
 
-def _load(options: Namespace) -> "TrainedDetector":
+def _load(options: Namespace, checkpoint: Path | None = None) -> "TrainedDetector":
     from tasks.common.report.advice import without_training
     from tasks.detection.scores.trained import load_detector
 
     with without_training():
         return load_detector(
-            options.checkpoint,
+            checkpoint or options.checkpoint,
             device=options.device,
             precision=options.precision or "auto",
             detections_per_image=options.max_detections,
@@ -120,11 +122,14 @@ def _predict(options: Namespace) -> "Generator[Step, None, None]":
 
 
 def _score(options: Namespace) -> Mapping[str, Any]:
-    from tasks.detection.scores.evaluate import evaluate, print_evaluation, read_annotations
+    from tasks.common.report.intervals import Named, report_intervals
+    from tasks.detection.scores.ap_score import scored
+    from tasks.detection.scores.evaluate import detect, print_evaluation, read_annotations
+    from tasks.detection.scores.metrics import coco_ap
 
     options.checkpoint, truth, images = options.paths
     model = _load(options)
-    card = model.card
+    card, limit = model.card, model.card.options.scored_detections
     one_based = card.one_based if options.one_based is None else options.one_based
     split = read_annotations(
         truth,
@@ -134,20 +139,47 @@ def _score(options: Namespace) -> Mapping[str, Any]:
         reading=card.reading,
         options=card.options,
     )
-    scores = evaluate(model, split)
+    results = detect(model, split)
+    scores = coco_ap(split.truth, results, limit=limit)
     print_evaluation(split, scores, card)
-    return scores
+    ours = Named(str(options.checkpoint), scored(split.truth, results, limit=limit))
+    against = None
+    if options.against:
+        other = _load(options, options.against)
+        check_classes(other.card.classes, card.classes, of=options.against)
+        limit = other.card.options.scored_detections
+        theirs = scored(split.truth, detect(other, split), limit=limit)
+        against = Named(str(options.against), theirs)
+    return {**scores, **report_intervals(ours, against, resamples=options.resamples)}
 
 
 def _score_results(options: Namespace) -> Mapping[str, Any]:
+    from tasks.common.report.intervals import Named, report_intervals
+    from tasks.detection.scores.ap_score import scored
     from tasks.detection.scores.evaluate import print_results
-    from tasks.detection.scores.results import evaluate_results, read_truth
+    from tasks.detection.scores.results import evaluate_results, read_results, read_truth
 
     refuse(options, "precision", "one_based", "exif", "range", what="checkpoints")
     split = read_truth(options.paths[0])
-    scores, limit, notes = evaluate_results(options.results, split, limit=options.max_detections)
+    found = evaluate_results(options.results, split, limit=options.max_detections)
+    scores, limit, notes, results = found
     print_results(options.results, split, scores, limit=limit, suspicions=notes)
-    return scores
+    ours = Named(str(options.results), scored(split.truth, results, limit=limit))
+    against = None
+    if options.against:
+        others, _ = read_results(options.against, split.truth)
+        against = Named(str(options.against), scored(split.truth, others, limit=limit))
+    return {**scores, **report_intervals(ours, against, resamples=options.resamples)}
+
+
+def _kept(folder: Path) -> "Scored":
+    from tasks.detection.scores.ap_score import read_scored
+
+    return read_scored(folder)
+
+
+def _main_scores(scores: Mapping[str, Any]) -> Mapping[str, float]:
+    return {name: value for name, value in scores.items() if re.fullmatch(r"ap(50)?|ap/.*", name)}
 
 
 def _export(checkpoint: Path) -> "ExportedDetector":
@@ -197,6 +229,8 @@ COMMANDS: Final = Commands(
     predict=_predict,
     score=_score,
     score_results=_score_results,
+    kept=_kept,
+    main_scores=_main_scores,
     takes=lambda path: not path.is_dir(),
     export=_export,
 )

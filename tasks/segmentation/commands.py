@@ -2,13 +2,15 @@
 
 from argparse import Namespace
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.common.run.commands import Commands
+from tasks.common.run.commands import Commands, check_classes
 
 if TYPE_CHECKING:
     from tasks.common.report.progress import Step
+    from tasks.common.statistics.paired import Scored
     from tasks.segmentation.export import ExportedSegmenter
 
 
@@ -33,23 +35,56 @@ def _score(options: Namespace) -> Mapping[str, Any]:
     model = load_segmenter(checkpoint, device=options.device, exif=options.exif)
     split, unit = read_cases(truth, images, model.card, mask_suffix=options.mask_suffix)
     cases, summary = evaluate(model, split, tolerance=_tolerance(options))
-    return _shown(options, cases, summary, source=truth, unit=unit, notes=split.notes)
+    _show(options, cases, summary, source=truth, unit=unit, notes=split.notes)
+    others = None
+    if options.against:
+        other = load_segmenter(options.against, device=options.device, exif=options.exif)
+        check_classes(other.card.classes.names, model.card.classes.names, of=options.against)
+        answered, _ = read_cases(truth, images, other.card, mask_suffix=options.mask_suffix)
+        others, _ = evaluate(other, answered, tolerance=_tolerance(options))
+    return {**summary, **_intervals(options, checkpoint, cases, others)}
 
 
 def _score_results(options: Namespace) -> Mapping[str, Any]:
     from tasks.segmentation.scores.evaluate import evaluate_masks
 
-    cases, summary, unit, notes = evaluate_masks(
-        options.results,
-        options.paths[0],
+    score = partial(
+        evaluate_masks,
+        masks=options.paths[0],
         tolerance=_tolerance(options),
         exif=options.exif or "refuse",
         mask_suffix=options.mask_suffix,
     )
-    return _shown(options, cases, summary, source=options.results, unit=unit, notes=notes)
+    cases, summary, unit, notes = score(options.results)
+    _show(options, cases, summary, source=options.results, unit=unit, notes=notes)
+    others = score(options.against)[0] if options.against else None
+    return {**summary, **_intervals(options, options.results, cases, others)}
 
 
-def _shown(
+def _intervals(
+    options: Namespace, source: Path, cases: Mapping[str, Any], others: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """Print the interval of Dice, and the comparison with ``--against``; return both."""
+    from tasks.common.report.intervals import Named, report_intervals
+    from tasks.segmentation.scores.dice_score import scored
+
+    ours = Named(str(source), scored(cases))
+    against = None if others is None else Named(str(options.against), scored(others))
+    return report_intervals(ours, against, resamples=options.resamples)
+
+
+def _kept(folder: Path) -> "Scored":
+    from tasks.segmentation.scores.dice_score import read_scored
+
+    return read_scored(folder)
+
+
+def _main_scores(scores: Mapping[str, Any]) -> Mapping[str, float]:
+    dice = {name: row["dice"] for name, row in scores.items() if name != "mean"}
+    return {"dice": scores["mean"]["dice"]} | {f"dice/{name}": one for name, one in dice.items()}
+
+
+def _show(
     options: Namespace,
     cases: Mapping[str, Any],
     summary: Mapping[str, Any],
@@ -57,8 +92,8 @@ def _shown(
     source: Path,
     unit: str,
     notes: Sequence[str],
-) -> Mapping[str, Any]:
-    """Print the notes and the table, write the scores of each case, and return the summary."""
+) -> None:
+    """Print the notes and the table, and write the scores of each case."""
     from tasks.common.report.terminal import print_line
     from tasks.segmentation.scores.evaluate import print_summary
     from tasks.segmentation.scores.metrics import write_case_scores
@@ -68,7 +103,6 @@ def _shown(
     print_summary(f"{source}: {len(cases)} cases", summary, unit=unit)
     if options.cases:
         write_case_scores(options.cases, cases)
-    return summary
 
 
 def _tolerance(options: Namespace) -> float:
@@ -94,6 +128,8 @@ COMMANDS: Final = Commands(
     predict=_predict,
     score=_score,
     score_results=_score_results,
+    kept=_kept,
+    main_scores=_main_scores,
     takes=Path.is_dir,
     export=_export,
 )

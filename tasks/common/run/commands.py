@@ -1,7 +1,7 @@
 """What each task adds to the scripts ``predict.py``, ``evaluate.py`` and ``export.py``."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from tasks.common.machine.options import ACCELERATORS
 
 if TYPE_CHECKING:
     from tasks.common.report.progress import Step
+    from tasks.common.statistics.paired import Scored
 
 Flags = Mapping[str, Mapping[str, Any]]  # options by name, with the arguments of `add_argument`
 
@@ -31,6 +32,8 @@ class Commands:
     score: Callable[[Namespace], Mapping[str, Any]]  # of a checkpoint, by truth and images
     score_results: Callable[[Namespace], Mapping[str, Any]]  # of results, by the truth
     takes: Callable[[Path], bool]  # whether results at a path are this task's
+    kept: Callable[[Path], "Scored"]  # what a run's folder keeps of its test, image by image
+    main_scores: Callable[[Mapping[str, Any]], Mapping[str, float]]  # of `kept`, in metrics.json
     export: Callable[[Path], Any]  # a checkpoint as `tasks.common.export.subject.Subject`
 
 
@@ -94,4 +97,13 @@ def check_overlays(wanted: str | None, *, task: Commands, what: str) -> None:
     if wanted not in (None, "none", task.overlays):
         raise UserError(
             f"--overlays {wanted} does not fit, as {what}; give {task.overlays} or none."
+        )
+
+
+def check_classes(theirs: Sequence[str], ours: Sequence[str], *, of: Path) -> None:
+    """Raise UserError if the checkpoint ``of`` has other classes than that it is compared with."""
+    if tuple(theirs) != tuple(ours):
+        raise UserError(
+            f"{of} has the classes {', '.join(theirs)}, and the other checkpoint "
+            f"{', '.join(ours)}; only scores of the same classes can be compared."
         )

@@ -43,6 +43,18 @@ class Evaluation:
     recall: Floats  # (T, K, A, M)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matched:
+    """Detections, the boxes of the truth, and which detections are right or wrong: (A, T, D)."""
+
+    found: Found
+    targets: Targets
+    right: Bools
+    wrong: Bools  # a detection that is neither counts neither way
+    image_ids: Sequence[Any]  # of the I images, ascending; a group is label * I + place of image
+    category_ids: Sequence[Any]  # of the K classes, ascending
+
+
 def evaluate(
     truth: Mapping[str, Any], results: Sequence[Entry], *, limit: int = USUAL_LIMIT
 ) -> Evaluation:
@@ -54,9 +66,19 @@ def evaluate(
 
     Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
     """
+    matched = match(truth, results, limit=limit)
+    limits = (*_LOWER, limit)
+    precision, recall = _curves(matched, limits=limits)
+    ids = matched.category_ids
+    return Evaluation(category_ids=ids, limits=limits, precision=precision, recall=recall)
+
+
+def match(
+    truth: Mapping[str, Any], results: Sequence[Entry], *, limit: int = USUAL_LIMIT
+) -> Matched:
+    """Return what of the detections is right, image by image; arguments as of `evaluate`."""
     if limit < _LOWER[-1]:
         raise UserError(f"limit is {limit}; expected at least {_LOWER[-1]} detections.")
-    limits = (*_LOWER, limit)
     images, classes = _places(truth["images"]), _places(truth["categories"])
     unknown = {result["image_id"] for result in results} - images.keys()
     if unknown:
@@ -66,9 +88,15 @@ def evaluate(
         )
     targets = _read_targets(truth["annotations"], images, classes)
     found = _read_found(results, images, classes, limit=limit)
-    judged = judge(found, targets)
-    precision, recall = _curves(found, targets, judged, num_classes=len(classes), limits=limits)
-    return Evaluation(category_ids=list(classes), limits=limits, precision=precision, recall=recall)
+    right, wrong = judge(found, targets)
+    return Matched(
+        found=found,
+        targets=targets,
+        right=right,
+        wrong=wrong,
+        image_ids=list(images),
+        category_ids=list(classes),
+    )
 
 
 def _places(entries: Sequence[Entry]) -> Places:
@@ -114,18 +142,12 @@ def _boxes(entries: Sequence[Entry]) -> Floats:
     return np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
 
 
-def _curves(
-    found: Found,
-    targets: Targets,
-    judged: tuple[Bools, Bools],
-    *,
-    num_classes: int,
-    limits: Sequence[int],
-) -> tuple[Floats, Floats]:
-    right, wrong = judged
+def _curves(matched: Matched, *, limits: Sequence[int]) -> tuple[Floats, Floats]:
+    found, targets, num_classes = matched.found, matched.targets, len(matched.category_ids)
     # By class and falling score; equal scores stay in the order of the images.
     order = np.lexsort((-found.scores, found.labels))
-    right, wrong, ranks = right[:, :, order], wrong[:, :, order], found.ranks[order]
+    ranks = found.ranks[order]
+    right, wrong = matched.right[:, :, order], matched.wrong[:, :, order]
     ends = np.searchsorted(found.labels[order], np.arange(num_classes + 1))
     precision = np.full((len(IOUS), len(RECALLS), num_classes, len(AREAS)), -1.0)
     recall = np.full((len(IOUS), num_classes, len(AREAS), len(limits)), -1.0)

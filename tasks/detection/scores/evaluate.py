@@ -14,7 +14,14 @@ from tasks.detection.data.layouts.coco import read_coco
 from tasks.detection.data.layouts.voc import read_voc
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import DetectorOptions
-from tasks.detection.scores.metrics import coco_ap, crowded, needed, score_table, to_results
+from tasks.detection.scores.metrics import (
+    Result,
+    coco_ap,
+    crowded,
+    needed,
+    score_table,
+    to_results,
+)
 from tasks.detection.scores.trained import TrainedDetector
 
 
@@ -41,12 +48,18 @@ def read_annotations(
 
 def evaluate(model: TrainedDetector, split: Annotations) -> dict[str, float]:
     """Return `coco_ap` of a detector on a split, whose own category ids are used."""
+    limit = model.card.options.scored_detections
+    return coco_ap(split.truth, detect(model, split), limit=limit)
+
+
+def detect(model: TrainedDetector, split: Annotations) -> list[Result]:
+    """Return what a detector finds in a split, with the category ids of the split."""
     results = []
     with without_training():
         for record in split.images:
             found, ids = model(record.path).tensors(), split.category_ids
             results += to_results(found, image_id=record.image_id, category_ids=ids)
-    return coco_ap(split.truth, results, limit=model.card.options.scored_detections)
+    return results
 
 
 def print_ap(

@@ -61,15 +61,15 @@ def read_results(path: Path, truth: Mapping[str, Any]) -> tuple[list[Result], li
 
 def evaluate_results(
     path: Path, split: Annotations, *, limit: int | None
-) -> tuple[dict[str, float], int, list[str]]:
-    """Return the scores of a results file, how many detections counted, and `read_results`' notes.
+) -> tuple[dict[str, float], int, list[str], list[Result]]:
+    """Return the scores of a results file, how many detections counted, notes, and detections.
 
     ``limit`` detections of a class count in an image; None for 100, or more where the truth has
     more.
     """
     counted = needed(split.truth) if limit is None else max(USUAL_LIMIT, limit)
     results, suspicions = read_results(path, split.truth)
-    return coco_ap(split.truth, results, limit=counted), counted, suspicions
+    return coco_ap(split.truth, results, limit=counted), counted, suspicions, results
 
 
 def _result(entry: object, what: str) -> Result:

@@ -52,7 +52,7 @@ def expected_ap(truth, results, limit=100):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_the_ap_of_a_results_file_is_that_of_pycocotools(write, encoding):
     split, results = write(*made(), encoding=encoding)
-    scores, limit, suspicions = evaluate_results(results, split, limit=None)
+    scores, limit, suspicions, _ = evaluate_results(results, split, limit=None)
     assert (limit, suspicions) == (100, [])
     assert scores["ap"] == expected_ap(*made())
     assert 0.05 < scores["ap"] < 0.95
@@ -68,7 +68,7 @@ def test_as_many_detections_count_as_there_are_boxes_of_a_class(write, capsys, l
     for one in truth["annotations"]:
         one["id"] += 1  # pycocotools takes 0 for "no match"
     split, results = write(truth, found)
-    scores, used, _ = evaluate_results(results, split, limit=limit)
+    scores, used, *_ = evaluate_results(results, split, limit=limit)
     assert used == counted
     assert scores["ap"] == expected_ap(truth, found, counted)
     assert scores["ap"] == pytest.approx(67 / 101 if counted == 100 else 1.0)
@@ -173,7 +173,7 @@ def test_what_is_twice_in_the_truth_is_told_of(write, capsys):
     truth["annotations"] += [{**entry, "id": entry["id"] + 100} for entry in truth["annotations"]]
     truth["images"].append({**truth["images"][0], "id": 1})
     split, results = write(truth, results)
-    scores, limit, suspicions = evaluate_results(results, split, limit=None)
+    scores, limit, suspicions, _ = evaluate_results(results, split, limit=None)
     print_results(results, split, scores, limit=limit, suspicions=suspicions)
     out = " ".join(capsys.readouterr().out.split())
     assert "7 images, 60 boxes" in out

@@ -1,0 +1,1 @@
+"""How sure a score is, and whether two scores differ: resampled images, intervals, paired tests."""
