@@ -34,6 +34,7 @@ OPEN = re.compile(r"\$\{?[A-Z_]+\}?|<\w+>")  # a variable of the shell, or what 
 
 NOT_RUN = {  # how a command begins: why no test runs it
     "export ": "of the shell",
+    "ln -s ": "of the shell",
     "python -m venv ": "of Python",
     "sbatch ": "needs SLURM",
     "source ": "of the shell",
@@ -67,15 +68,23 @@ class Parsed(BaseException):
 @pytest.fixture
 def parse(monkeypatch):
     """Return what runs a script up to the point where its arguments are accepted."""
-    original = ArgumentParser.parse_args
 
-    def stop(self, *arguments):
-        original(self, *arguments)
-        raise Parsed
+    def stopping(original):
+        def parse(self, *arguments):
+            found = original(self, *arguments)
+            if (
+                isinstance(found, tuple) and found[1]
+            ):  # unknown options, about which the script errs
+                return found
+            raise Parsed
+
+        return parse
+
+    for name in ("parse_args", "parse_known_intermixed_args"):
+        monkeypatch.setattr(ArgumentParser, name, stopping(getattr(ArgumentParser, name)))
 
     def run(script, arguments):
         monkeypatch.setattr(sys, "argv", [script, *arguments])
-        monkeypatch.setattr(ArgumentParser, "parse_args", stop)
         code = 0
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")

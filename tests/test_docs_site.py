@@ -52,6 +52,13 @@ def test_what_a_page_loads_from_the_network_is_found(html, found):
     assert PAGES["loaded"](html) == found
 
 
+def test_every_page_has_a_place_in_the_navigation():
+    """`make docs` says so as well, later."""
+    written = {str(p.relative_to(MKDOCS.parent)) for p in MKDOCS.parent.rglob("*.md")}
+    listed = re.findall(r"^ +- (\S+\.md)$", (MKDOCS / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({*written, *PAGES["MADE"], *PAGES["ELSEWHERE"]})
+
+
 @pytest.fixture(scope="module")
 def pages():
     return {name: options_page(training) for name, training in TRAININGS.items()}
