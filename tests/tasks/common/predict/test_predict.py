@@ -1,5 +1,6 @@
 """Files of every kind through a predictor that finds how bright a picture is."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,13 @@ def test_names_that_would_meet_in_the_output_are_refused(names, message, tmp_pat
 def test_numbers_below_one_are_refused(name, tmp_path):
     with refuses(f"{name} takes an integer of at least 1, got 0"):
         PredictOptions(output=tmp_path, **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "expected"), [("cpu", None, 1), ("cuda", None, 8), ("cuda", 3, 3)]
+)
+def test_a_gpu_gets_larger_batches_by_itself(device, given, expected, tmp_path):
+    line = {"output": tmp_path, "every": 2, "batch_size": given, "device": device}
+    options = PredictOptions.of(Namespace(**line, overlays="none"))
+    assert options == PredictOptions(output=tmp_path, every=2, batch_size=expected, overlays=False)
+    assert PredictOptions.of(Namespace(**line, overlays=None)).overlays
