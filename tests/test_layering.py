@@ -50,6 +50,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks.detection.data", "tasks.segmentation.data"],
     ["tasks.detection.model", "tasks.segmentation.model"],
     ["tasks.detection.scores", "tasks.segmentation.scores"],
+    ["tasks.detection.report", "tasks.segmentation.report"],
     ["tasks.detection", "tasks.segmentation"],
     ["benchmarks"],
     ["scripts"],

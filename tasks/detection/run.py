@@ -1,6 +1,7 @@
 """One detection run: data, detector, training, scores, report."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from tasks.common.report.clock import Clock
 from tasks.common.report.metric import monitored, shown
+from tasks.common.report.page.blocks import Section
 from tasks.common.report.terminal import print_line
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
@@ -17,6 +19,7 @@ from tasks.detection.banner import facts
 from tasks.detection.config import DETECTION
 from tasks.detection.model.card import DetectorCard
 from tasks.detection.options import AugmentOptions
+from tasks.detection.report.sections import detector_sections
 from tasks.detection.scores.evaluate import print_ap
 from tasks.detection.scores.kept import KEPT, write_kept
 from tasks.detection.scores.metrics import METRICS, crowded
@@ -46,6 +49,17 @@ def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the othe
         print_line(f"warning: {text}", always=True)
 
 
+def _sections(parts: Parts, outcome: Outcome) -> Sequence[Section]:  # noqa: ARG001 (as the others)
+    card = parts.module.card
+    return detector_sections(
+        parts.splits.tested,
+        parts.module.results if parts.scores else None,
+        name=parts.scored,
+        limit=card.options.scored_detections,
+        in_channels=card.in_channels,
+    )
+
+
 def _truth(parts: Parts) -> str:
     """Return the annotation file and the folder of the images, or what to put there."""
     tested = parts.splits.tested
@@ -70,4 +84,5 @@ _TASK: Final = Task(
         Show(what="the table of scores", do=_print, scores=True),
     ),
     truth=_truth,
+    sections=_sections,
 )

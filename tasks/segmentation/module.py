@@ -11,12 +11,14 @@ from tasks.common.audit.gather import score_together
 from tasks.common.recipe.recipe import Recipe
 from tasks.common.report.clock import Part
 from tasks.common.run.module import NetworkModule
+from tasks.segmentation.data.cases import Labels
 from tasks.segmentation.data.dataset import CaseSample
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.model.frozen_features import FrozenPatches, logits_from
 from tasks.segmentation.model.unet import ResNetUNet
 from tasks.segmentation.scores.metrics import LOGGED, Scores, case_scores, summarise
 from tasks.segmentation.scores.windows import segment
+from tasks.segmentation.scores.worst import Worst, with_case, worst_of
 
 Batch = tuple[Tensor, Tensor] | FrozenPatches
 """Patches and their labels; the patches, or what frozen stages have made of them."""
@@ -26,7 +28,8 @@ class SegmentationModule(NetworkModule):
     """Train a U-Net on patches, and score it on whole cases.
 
     ``scores`` has a row per class and one for their mean, ``results`` the scores of each case.
-    ``tolerance`` is that of the surface Dice, in the unit of the images' spacing.
+    ``tolerance`` is that of the surface Dice, in the unit of the images' spacing. ``worst`` are the
+    worst cases of the test, with what was found in them.
     """
 
     network: ResNetUNet
@@ -47,6 +50,7 @@ class SegmentationModule(NetworkModule):
         super().__init__(network, recipe=recipe, card=card, settings=settings, devices=devices)
         self.loss = loss
         self.tolerance = tolerance
+        self.worst: Worst = {}
 
     @property
     def backbone(self) -> Backbone:
@@ -67,15 +71,25 @@ class SegmentationModule(NetworkModule):
 
     def validation_step(self, batch: CaseSample, batch_idx: int) -> None:  # noqa: ARG002
         """Score a case by the overlap; distances would take longer than the network."""
-        self.results[batch.name] = self._scored(batch, surfaces=False)
+        self.results[batch.name] = self._scored(batch, self._found(batch), surfaces=False)
 
     def test_step(self, batch: CaseSample, batch_idx: int) -> None:  # noqa: ARG002
-        """Score a case by everything."""
-        self.results[batch.name] = self._scored(batch, surfaces=True)
+        """Score a case by everything, and keep what was found if it is one of the worst."""
+        found = self._found(batch)
+        self.results[batch.name] = scores = self._scored(batch, found, surfaces=True)
+        self.worst = with_case(self.worst, batch.name, scores, found, batch.labels)
 
-    def _scored(self, case: CaseSample, *, surfaces: bool) -> Scores:
+    def on_test_epoch_start(self) -> None:
+        """Forget the results of an earlier test."""
+        super().on_test_epoch_start()
+        self.worst = {}
+
+    def _found(self, case: CaseSample) -> Labels:
+        exclusive = self.card.classes.exclusive
+        return segment(self.network, case.image, self.card.input, exclusive=exclusive)
+
+    def _scored(self, case: CaseSample, found: Labels, *, surfaces: bool) -> Scores:
         classes = self.card.classes
-        found = segment(self.network, case.image, self.card.input, exclusive=classes.exclusive)
         with self.trainer.profiler.profile(Part.SCORING):  # type: ignore[attr-defined]
             return case_scores(
                 found, case.labels, classes, case, tolerance=self.tolerance, surfaces=surfaces
@@ -89,6 +103,8 @@ class SegmentationModule(NetworkModule):
 
         together = score_together(self.results, both)
         self.results, self.scores[split] = together["cases"], together["summary"]
+        if split == "test":
+            self.worst = score_together(self.worst, worst_of)
         return {
             metric.name if name == "mean" else f"{metric.name}/{name}": row[metric.name]
             for name, row in self.scores[split].items()

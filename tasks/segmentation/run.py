@@ -1,5 +1,6 @@
 """One segmentation run: data, segmenter, training, scores, report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -7,6 +8,7 @@ from omegaconf import DictConfig
 
 from tasks.common.report.clock import Clock
 from tasks.common.report.metric import monitored, shown
+from tasks.common.report.page.blocks import Section
 from tasks.common.run.run import run_task
 from tasks.common.run.task import Outcome, Show, Task
 from tasks.segmentation.assemble import Parts, assemble
@@ -14,6 +16,7 @@ from tasks.segmentation.banner import facts
 from tasks.segmentation.config import SEGMENTATION
 from tasks.segmentation.model.card import SegmenterCard
 from tasks.segmentation.options import AugmentOptions, DataOptions, LossOptions
+from tasks.segmentation.report.sections import segmenter_sections
 from tasks.segmentation.scores.evaluate import print_summary
 from tasks.segmentation.scores.metrics import LOGGED, write_case_scores
 from tasks.segmentation.scores.predict import draw_predictions
@@ -37,6 +40,19 @@ def _draw(parts: Parts, outcome: Outcome) -> None:
 
 def _print(parts: Parts, outcome: Outcome) -> None:  # noqa: ARG001 (as the others)
     print_summary(parts.heading, parts.scores, unit=parts.splits.train.facts[0].unit)
+
+
+def _sections(parts: Parts, outcome: Outcome) -> Sequence[Section]:  # noqa: ARG001 (as the others)
+    module = parts.module
+    return segmenter_sections(
+        parts.splits.tested.cases,
+        module.results if parts.scores else None,
+        module.worst,
+        name=parts.scored,
+        options=module.card.input,
+        tolerance=module.tolerance,
+        unit=parts.splits.train.facts[0].unit,
+    )
 
 
 def _truth(parts: Parts) -> str:
@@ -64,4 +80,5 @@ _TASK: Final = Task(
         Show(what="the table of scores", do=_print, scores=True),
     ),
     truth=_truth,
+    sections=_sections,
 )

@@ -217,6 +217,8 @@ def _no_pictures(monkeypatch):
         monkeypatch.setattr(f"tasks.{name}", lambda *_, **__: None)
     for task in ("detection", "segmentation"):
         monkeypatch.setattr(f"tasks.{task}.run.draw_predictions", lambda *_: None)
+    for name in ("detection.run.detector_sections", "segmentation.run.segmenter_sections"):
+        monkeypatch.setattr(f"tasks.{name}", lambda *_, **__: ())
 
 
 def at_call(patch, module, name, number, action):

@@ -24,6 +24,7 @@ PAPER: Final[Color] = (255, 255, 255)
 GAP: Final = 16  # pixels between panels
 LINE: Final = 24  # pixels of a line of text
 TITLE: Final = 56  # pixels of the title with its surroundings
+_GRAY: Final = 128  # seen beside light and dark pictures, on light and dark pages
 _PICTURE_SIDE: Final = 640  # least pixels of a picture's longer side
 
 
@@ -112,6 +113,17 @@ def sheet(
         text = shortened(name, width - left - 2 * GAP, font(16))
         draw.text((left + 22, y), text, fill=INK, font=font(16))
     return canvas
+
+
+def beside(pictures: Sequence[Image8]) -> Image8:
+    """Return pictures (H, W, 3) from left to right, with gray between them and below lower ones."""
+    height = max(len(picture) for picture in pictures)
+    parts: list[Image8] = []
+    for picture in pictures:
+        low = np.full((height - len(picture), picture.shape[1], 3), _GRAY, np.uint8)
+        gap = np.full((height, GAP // 2, 3), _GRAY, np.uint8)
+        parts += [gap, np.concatenate([picture, low])]
+    return np.concatenate(parts[1:], axis=1)
 
 
 def save_picture(picture: Image.Image | Image8, path: Path) -> None:

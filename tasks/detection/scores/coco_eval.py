@@ -66,7 +66,11 @@ def evaluate(
 
     Source: Lin et al., arXiv:1405.0312; pycocotools.cocoeval, whose bits the tests compare with.
     """
-    matched = match(truth, results, limit=limit)
+    return accumulate(match(truth, results, limit=limit), limit=limit)
+
+
+def accumulate(matched: Matched, *, limit: int) -> Evaluation:
+    """Return precision and recall of what `match` found with the same limit."""
     limits = (*_LOWER, limit)
     precision, recall = _curves(matched, limits=limits)
     ids = matched.category_ids

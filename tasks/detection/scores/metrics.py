@@ -90,15 +90,15 @@ def coco_ap(
     evaluation = evaluate(truth, results, limit=limit)
     known = {category["id"]: category["name"] for category in truth["categories"]}
     values = {m.name.format(limit=limit): (m, m.compute(evaluation)) for m in METRICS}
-    scores = {name: _mean(of_all) for name, (_, of_all) in values.items()}
+    scores = {name: mean_known(of_all) for name, (_, of_all) in values.items()}
     for index, category_id in enumerate(evaluation.category_ids):
         for name, (metric, of_all) in values.items():
             if metric.per_class:
-                scores[f"{name}/{known[category_id]}"] = _mean(of_all[..., index])
+                scores[f"{name}/{known[category_id]}"] = mean_known(of_all[..., index])
     return scores
 
 
-def _mean(values: Floats) -> float:
+def mean_known(values: Floats) -> float:
     """Return the mean of what could be measured, NaN if nothing could."""
     known = values[values > -1]
     return float(known.mean()) if known.size else math.nan

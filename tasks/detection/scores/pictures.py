@@ -62,7 +62,7 @@ def draw_boxes(
     image.
     """
     scale = enlargement(*_checked(image).shape[:2])
-    return _annotated(image, _marks(boxes, labels, classes, scores), scale)
+    return annotated(image, _marks(boxes, labels, classes, scores), scale)
 
 
 def prediction_grid(
@@ -91,14 +91,16 @@ def sample_panels(
     kept = sample.scores >= threshold
     truth = _marks(sample.truth_boxes, sample.truth_labels, classes)
     found = _marks(sample.boxes[kept], sample.labels[kept], classes, sample.scores[kept])
-    crowd = [_Mark(box, PAPER, "crowd", dashed=True) for box in sample.crowd_boxes.tolist()]
+    crowd = [BoxMark(box, PAPER, "crowd", dashed=True) for box in sample.crowd_boxes.tolist()]
     return (
-        Panel(f"{sample.heading}: truth ({len(truth)})", _annotated(image, truth + crowd, scale)),
-        Panel(f"prediction ({len(found)})", _annotated(image, found + crowd, scale)),
+        Panel(f"{sample.heading}: truth ({len(truth)})", annotated(image, truth + crowd, scale)),
+        Panel(f"prediction ({len(found)})", annotated(image, found + crowd, scale)),
     )
 
 
-class _Mark(NamedTuple):
+class BoxMark(NamedTuple):
+    """A box, xyxy in pixels, as it is drawn: its colour, and a caption if it is not empty."""
+
     box: Sequence[float]
     color: Color
     caption: str
@@ -117,11 +119,11 @@ def _checked(image: Image8) -> Image8:
 
 def _marks(
     boxes: Floats, labels: Labels, classes: Sequence[str], scores: Floats | None = None
-) -> list[_Mark]:
+) -> list[BoxMark]:
     counts = [len(boxes), len(labels)] + ([] if scores is None else [len(scores)])
     if len(set(counts)) > 1:
         raise UserError(f"lengths of boxes, labels, scores: {counts}; expected one; filter alike.")
-    marks: list[_Mark] = []
+    marks: list[BoxMark] = []
     for k, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
         if not 1 <= label <= len(classes):
             raise UserError(
@@ -129,11 +131,15 @@ def _marks(
                 "map the data set's category ids to labels first."
             )
         score = "" if scores is None else f" {scores[k]:.2f}"
-        marks.append(_Mark(box, class_color(label - 1), classes[label - 1] + score))
+        marks.append(BoxMark(box, class_color(label - 1), classes[label - 1] + score))
     return marks
 
 
-def _annotated(image: Image8, marks: Sequence[_Mark], scale: float) -> Image8:
+def annotated(image: Image8, marks: Sequence[BoxMark], scale: float) -> Image8:
+    """Return an image, (H, W, 3) or (H, W), at another scale with boxes in its own pixels.
+
+    Later boxes and captions lie over earlier ones.
+    """
     pixels = resized(image, scale)
     height, width = pixels.shape[:2]
     line, face = max(2, max(height, width) // 320), font(max(12, max(height, width) // 46))
@@ -145,12 +151,13 @@ def _annotated(image: Image8, marks: Sequence[_Mark], scale: float) -> Image8:
         _draw_frame(pixels, places[-1], mark, line=line)
     canvas = Image.fromarray(pixels)
     taken: list[Corners] = []
-    for mark, corners in zip(marks, places, strict=True):
+    named = [pair for pair in zip(marks, places, strict=True) if pair[0].caption]
+    for mark, corners in named:
         taken.append(_draw_caption(canvas, corners, mark, face=face, taken=taken))
     return np.asarray(canvas)
 
 
-def _draw_frame(pixels: Image8, corners: Corners, mark: _Mark, *, line: int) -> None:
+def _draw_frame(pixels: Image8, corners: Corners, mark: BoxMark, *, line: int) -> None:
     x1, y1, x2, y2 = corners
     region = pixels[y1:y2, x1:x2]
     frame = np.ones(region.shape[:2], np.bool_)
@@ -163,7 +170,7 @@ def _draw_frame(pixels: Image8, corners: Corners, mark: _Mark, *, line: int) -> 
 
 
 def _draw_caption(
-    canvas: Image.Image, corners: Corners, mark: _Mark, *, face: Font, taken: Sequence[Corners]
+    canvas: Image.Image, corners: Corners, mark: BoxMark, *, face: Font, taken: Sequence[Corners]
 ) -> Corners:
     """Write the caption where it hides the least of the earlier ones, and return its place."""
     x1, y1, x2, y2 = corners

@@ -201,10 +201,11 @@ def summarise(scores: Mapping[str, Scores], classes: ClassTable) -> Scores:
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = [metric.name for metric in METRICS if any(metric.name in row for row in rows)]
-    return {name: _mean(row[name] for row in rows) for name in names}
+    return {name: mean_known(row[name] for row in rows) for name in names}
 
 
-def _mean(values: Iterable[float]) -> float:
+def mean_known(values: Iterable[float]) -> float:
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 

@@ -58,8 +58,8 @@ def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTab
     striped in gray. Labels are (H, W) of class indices, or (K, H, W) of 0 and 1 where classes
     overlap.
     """
-    shown = _shown(image)
-    layers = _layers(labels, classes, size=shown.shape[:2])
+    shown = as_rgb(image)
+    layers = layers_of(labels, classes, size=shown.shape[:2])
     picture = draw_layers(shown, layers, scale=enlargement(*shown.shape[:2]))
     rows = [[Panel("", picture)]]
     save_picture(sheet(rows, side=picture.shape[1], legend=legend(layers, classes)), path)
@@ -72,7 +72,7 @@ def draw_labels(image: Pixels, labels: Labels, *, classes: ClassTable) -> Image8
     """
     channels = image if len(image) == 3 else np.repeat(image, 3, axis=0)
     shown = np.moveaxis(channels, 0, -1).astype(np.uint8)
-    layers = _layers(labels, classes, size=shown.shape[:2])
+    layers = layers_of(labels, classes, size=shown.shape[:2])
     return draw_layers(shown, layers, scale=enlargement(*shown.shape[:2]))
 
 
@@ -83,9 +83,9 @@ def prediction_grid(
     rows: list[list[Panel]] = []
     drawn: list[Layer] = []
     for sample in samples[:MOST_ROWS]:
-        image = _shown(sample.image)
+        image = as_rgb(sample.image)
         both, size = (sample.truth, sample.prediction), image.shape[:2]
-        truth, found = (_layers(labels, classes, size=size) for labels in both)
+        truth, found = (layers_of(labels, classes, size=size) for labels in both)
         dice = "not defined" if math.isnan(sample.dice) else f"{sample.dice:.3f}"
         titles = (sample.name, "truth", f"prediction, Dice {dice}")
         scale = PANEL_SIDE / max(image.shape[:2])
@@ -120,7 +120,11 @@ def legend(layers: Iterable[Layer], classes: ClassTable) -> dict[str, Color]:
     return {name: colors[name] for name in (*classes.names, IGNORED) if name in colors}
 
 
-def _shown(image: Pixels) -> Image8:
+def as_rgb(image: Pixels) -> Image8:
+    """Return (H, W, 3) of an image (H, W) or (C, H, W), from its 1st to its 99th percentile.
+
+    Three channels are RGB; of others the middle one is shown in gray.
+    """
     if image.ndim not in (2, 3):
         raise UserError(
             f"image has the shape {image.shape}; expected (H, W) or (C, H, W); take one slice of a "
@@ -134,8 +138,11 @@ def _shown(image: Pixels) -> Image8:
     return np.moveaxis((np.clip(scaled, 0, 1) * 255).round().astype(np.uint8), 0, -1)
 
 
-def _layers(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> list[Layer]:
-    """Return what is to be drawn: classes that occur, without the background."""
+def layers_of(labels: Labels, classes: ClassTable, *, size: tuple[int, ...]) -> list[Layer]:
+    """Return what is to be drawn: classes that occur, without the background, and what is ignored.
+
+    Labels are (H, W) of class indices, or (K, H, W) of 0 and 1; ``size`` is (H, W).
+    """
     count = len(classes.names)
     expected = size if classes.exclusive else (count, *size)
     if labels.shape != expected:

@@ -125,7 +125,7 @@ class _SegmenterPredictor(Predictor[ReadCase, Labels]):
         read, classes = picture.read, self.model.card.classes
         z = _fullest(found, classes)
         planes = read.image[:, z], found[..., z, :, :]
-        image, labels = (_upright(plane, read.geometry) for plane in planes)
+        image, labels = (upright(plane, read.geometry) for plane in planes)
         save_overlay(path, image, labels, classes=classes)
 
     def draw_frame(self, picture: Picture[ReadCase], found: Labels) -> Frame:
@@ -150,16 +150,16 @@ def draw_predictions(
         slices = f", slice {z}" if loaded.image.shape[1] > 1 else ""
         sample = SegmentationSample(
             name=case.name + slices,
-            image=_upright(loaded.image[:, z], place),
-            truth=_upright(truth[..., 0, :, :], place),
-            prediction=_upright(found[..., 0, :, :], place),
+            image=upright(loaded.image[:, z], place),
+            truth=upright(truth[..., 0, :, :], place),
+            prediction=upright(found[..., 0, :, :], place),
             dice=fmean(known) if known else float("nan"),
         )
         samples.append(sample)
     prediction_grid(samples, classes=classes, path=path)
 
 
-def _upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+def upright(plane: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Return a slice of a volume with the patient's front or head up; a flat image as it is."""
     # A slice has the RAS axes in their order, so the second one becomes the vertical.
     return plane if geometry.axis is None else np.rot90(plane, axes=(-2, -1))

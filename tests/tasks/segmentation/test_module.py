@@ -159,6 +159,30 @@ def test_the_test_has_distances_in_the_unit_of_the_images(write_set, tmp_path):
     assert trainer.callback_metrics["test/hd95/square"].item() == pytest.approx(0.5)
 
 
+def test_a_test_keeps_what_was_found_in_the_worst_cases(write_set, tmp_path):
+    """A network that finds nothing: the case with more in it is no worse, both lack all."""
+    pairs = [scene(seed, depth=3) for seed in range(2)]
+    pairs[1][1][1] = 0
+    data = write_set(pairs, classes=TWO)
+    module = module_for(data)
+
+    class Nothing(nn.Conv2d):
+        def forward(self, x):
+            none = torch.zeros_like(x[:, 0]).long()
+            return nn.functional.one_hot(none, 3).permute(0, 3, 1, 2).float()
+
+    batches, module.network = data_for(module, data), Nothing(1, 1, 1)
+    trainer_in(tmp_path).test(module, batches, verbose=False)
+    assert list(module.worst) == ["case0", "case1"]
+    for one, (_, mask) in zip(module.worst.values(), pairs, strict=True):
+        assert one.dice == 0
+        np.testing.assert_array_equal(one.truth, mask[one.index])
+        assert one.truth.any()
+        assert not one.prediction.any()
+    trainer_in(tmp_path, limit_val_batches=1.0).validate(module, batches, verbose=False)
+    assert list(module.worst) == ["case0", "case1"]  # of the test
+
+
 def test_a_case_counts_once_and_only_in_its_epoch(squares, tmp_path):
     module = module_for(squares)
     module.results = {"of the epoch before": {}}

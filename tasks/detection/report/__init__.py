@@ -1,0 +1,1 @@
+"""What a run's report shows of a detector: which classes, sizes and images it gets wrong, how."""
