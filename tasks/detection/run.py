@@ -73,6 +73,7 @@ _TASK: Final = Task(
     training=DETECTION,
     title="Keel: Faster R-CNN",
     monitor=monitored(METRICS),
+    score="AP",
     shown=shown(METRICS),
     card=DetectorCard,
     assemble=assemble,

@@ -65,6 +65,7 @@ _TASK: Final = Task(
     training=SEGMENTATION,
     title="Keel: ResNet-UNet",
     monitor=monitored(LOGGED),
+    score="Dice",
     shown=shown(LOGGED),
     card=SegmenterCard,
     assemble=assemble,

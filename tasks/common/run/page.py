@@ -28,6 +28,7 @@ def begin_folder(
         "title": task.title,
         "facts": facts,
         "monitor": task.monitor,
+        "score": task.score,
         "shown": task.shown,
         "options": changed_options(cfg, task.training),
         "ended": None,

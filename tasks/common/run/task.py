@@ -76,6 +76,7 @@ class Task(Generic[PartsT]):
     card: type[NetworkCard]  # the class of its cards
     title: str  # of the banner
     monitor: str  # the metric that chooses the best checkpoint; higher is better
+    score: str  # how that metric is called for people
     shown: tuple[str, ...]  # metrics to print after each epoch and to draw
     assemble: Callable[[DictConfig], PartsT]  # builds the parts of a run of a configuration
     facts: Callable[[PartsT], dict[str, str]]  # of the banner

@@ -109,5 +109,5 @@ def y_ticks(axis: Axis) -> Markup:
             {"class": "yt", "style": f"bottom:{percent(axis.share(value))}"},
             element("b", {}, text),
         )
-        for value, text in axis.ticks(5)
+        for value, text in axis.ticks()
     )

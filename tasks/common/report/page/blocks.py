@@ -181,6 +181,14 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alerts:
+    """What a reader should know before all else, such as warnings."""
+
+    title: str
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Code:
     """A command or a file, as it is."""
 
@@ -189,7 +197,7 @@ class Code:
 
 
 Chart = LineChart | BoxPlot | Bars | Scatter
-Block = Chart | Matrix | Table | Gallery | Text | Figures | Facts | Code
+Block = Chart | Matrix | Table | Gallery | Text | Figures | Facts | Alerts | Code
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ function chart(plot) {
       const style = `left:${100 * share(view.x, value)}%`;
       plot.prepend(make("span", { class: "xt", style }, text));
     }
-    for (const [value, text] of ticks(view.y, 5)) {
+    for (const [value, text] of ticks(view.y, 6)) {
       const style = `bottom:${100 * share(view.y, value)}%`;
       plot.prepend(make("span", { class: "yt", style }, make("b", {}, text)));
     }

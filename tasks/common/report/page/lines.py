@@ -68,7 +68,8 @@ def _figure(
 ) -> Markup:
     view = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "preserveAspectRatio": "none"}
     svg = element("svg", {"class": "shapes", **view, "aria-hidden": "true"}, *shapes)
-    gutter = max((len(text) for _, text in y.ticks(5)), default=1)
+    named = chart.y_label.lower() != chart.title.lower()
+    gutter = max((len(text) for _, text in y.ticks()), default=1)
     plot = element(
         "div",
         {
@@ -86,7 +87,7 @@ def _figure(
         {"class": "card chart"},
         element("figcaption", {}, element("h3", {}, chart.title)),
         legend,
-        element("div", {"class": "y-label"}, chart.y_label),
+        element("div", {"class": "y-label"}, chart.y_label if named else ""),
         element("div", {"class": "frame", "style": f"--gutter:{gutter}ch"}, plot),
         element("div", {"class": "x-label"}, chart.x_label),
     )

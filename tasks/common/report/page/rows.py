@@ -143,5 +143,9 @@ def _count(given: Sequence[object], known: Sequence[object]) -> str:
 
 
 def _value_text(value: float, low: float | None, high: float | None) -> str:
-    text = f"{value:.3g}" if math.isfinite(value) else "-"
-    return text if low is None or high is None else f"{text} ({low:.3g} to {high:.3g})"
+    text = _short(value) if math.isfinite(value) else "-"
+    return text if low is None or high is None else f"{text} ({_short(low)} to {_short(high)})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,7 +1,11 @@
 """What a page says in words: paragraphs, facts, commands and large numbers."""
 
-from tasks.common.report.page.blocks import Code, Facts, Figures, Text
+from typing import Final
+
+from tasks.common.report.page.blocks import Alerts, Code, Facts, Figures, Text
 from tasks.common.report.page.markup import Markup, element
+
+_SHORT: Final = 8  # letters of a number in large print; a longer text is set smaller
 
 
 def text(block: Text) -> Markup:
@@ -17,6 +21,13 @@ def facts(block: Facts) -> Markup:
     )
     title = element("figcaption", {}, element("h3", {}, block.title)) if block.title else ""
     return element("figure", {"class": "card facts"}, title, element("dl", {}, *pairs))
+
+
+def alerts(block: Alerts) -> Markup:
+    """Return a list that stands out."""
+    items = (element("li", {}, text) for text in block.texts)
+    title = element("figcaption", {}, element("h3", {}, block.title))
+    return element("figure", {"class": "card alerts"}, title, element("ul", {}, *items))
 
 
 def code(block: Code) -> Markup:
@@ -37,7 +48,7 @@ def figures(block: Figures) -> Markup:
             "div",
             {"class": "tile"},
             element("dt", {}, figure.label),
-            element("dd", {}, figure.value),
+            element("dd", {"class": "long" if len(figure.value) > _SHORT else None}, figure.value),
             element("dd", {"class": "note"}, figure.note) if figure.note else "",
         )
         for figure in block.figures

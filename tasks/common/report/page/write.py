@@ -11,6 +11,7 @@ from typing import Any, Final
 from tasks.common.files.atomic import replacing
 from tasks.common.report.page import lines, pictures, rows, tables, texts
 from tasks.common.report.page.blocks import (
+    Alerts,
     Bars,
     Block,
     BoxPlot,
@@ -38,11 +39,13 @@ _RENDERERS: Final[Mapping[type, Callable[[Any], Markup]]] = {
     Table: tables.table,
     Text: texts.text,
     Facts: texts.facts,
+    Alerts: texts.alerts,
     Code: texts.code,
     Figures: texts.figures,
 }
 _NARROW: Final = (LineChart, Scatter, Bars, BoxPlot, Matrix)  # two of them fit beside each other
 _FEW: Final = 4  # columns of a table that is narrow as well
+_SHORT: Final = 40  # letters of facts that are
 _SCRIPTS: Final = ("page.js", "chart.js")
 _THEMES: Final = ("auto", "light", "dark")
 
@@ -155,6 +158,8 @@ def _arranged(blocks: Sequence[Block], pixels: int) -> Iterator[Markup]:
 def _is_narrow(block: Block) -> bool:
     if isinstance(block, Table):
         return len(block.headings) <= _FEW
+    if isinstance(block, Facts):
+        return all(len(fact) <= _SHORT for fact in block.facts.values())
     return isinstance(block, _NARROW)
 
 

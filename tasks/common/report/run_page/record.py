@@ -62,6 +62,11 @@ class RunRecord:
         """The name of the score that chose the best checkpoint, without its split."""
         return str(self.run.get("monitor", "")).removeprefix("val/")
 
+    @property
+    def score(self) -> str:
+        """How that score is called, such as ``AP``."""
+        return str(self.run.get("score") or self.monitor)
+
 
 def _object(path: Path) -> Object:
     try:

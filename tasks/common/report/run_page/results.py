@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tasks.common.report.logged import Series, is_smoothed, logged_panels, smoothed
 from tasks.common.report.page.blocks import (
+    Alerts,
     Block,
     Cell,
     Facts,
@@ -38,9 +39,10 @@ def overview(run: RunRecord) -> Section:
     if figures := list(_figures(run)):
         blocks.append(Figures(figures=figures))
     if faults := run.metrics.get("failed", {}):
-        blocks.append(Facts(title="What failed after the training", facts=faults))
+        texts = [f"{what}: {why}" for what, why in faults.items()]
+        blocks.append(Alerts(title="Failed after the training", texts=texts))
     if warnings:
-        blocks.append(Facts(title="Warnings", facts=_numbered(warnings)))
+        blocks.append(Alerts(title="Warnings", texts=warnings))
     if shown:
         blocks.append(Facts(title="What was trained on what", facts=shown))
     intro = "" if run.ended == "finished" else f"This run: {run.ended}."
@@ -132,7 +134,7 @@ def _figures(run: RunRecord) -> Iterator[Figure]:
     for split, content in _scored(run).items():
         value = read_scores(content).get(OVERALL, {}).get(name)
         if isinstance(value, float):
-            yield Figure(value=f"{value:.3f}", label=f"{name} on {split}")
+            yield Figure(value=f"{value:.3f}", label=f"{run.score} on {split}")
     if run.metrics.get("best epoch"):
         yield Figure(value=str(run.metrics["best epoch"]), label="best epoch")
     if frozen := run.facts.get("frozen"):
@@ -173,8 +175,4 @@ def _marks(run: RunRecord, series: Series) -> list[Mark]:
     if epoch not in x:
         return []
     value = y[x.index(epoch)]
-    return [Mark(x=epoch, y=value, text=f"best {run.monitor} {value:.3f}")]
-
-
-def _numbered(texts: Sequence[str]) -> dict[str, str]:
-    return {str(number): text for number, text in enumerate(texts, start=1)}
+    return [Mark(x=epoch, y=value, text=f"best {run.score} {value:.3f}")]

@@ -54,7 +54,6 @@ def time_section(run: RunRecord) -> Section | None:
     if not shown:
         return None
     total = float(run.metrics.get("seconds") or sum(seconds.values()))
-    rows: list[list[Cell]] = [[part, round(s, 1), f"{s / total:.0%}"] for part, s in shown.items()]
     longest = max(shown, key=shown.__getitem__)
     chart = Bars(
         title="Seconds by part",
@@ -62,10 +61,8 @@ def time_section(run: RunRecord) -> Section | None:
         values=shown,
         alt=f"Most of the {duration(total)} went into {longest}: {duration(shown[longest])}.",
     )
-    table = Table(title="Share of the time", headings=["part", "seconds", "share"], rows=rows)
-    blocks: list[Block] = [chart, table]
-    if facts := {**_images(run), **_memory(run)}:
-        blocks.append(Facts(title="Speed and memory", facts=facts))
+    facts = {**_share(longest, shown, total), **_images(run), **_memory(run)}
+    blocks: list[Block] = [chart, Facts(title="Speed and memory", facts=facts)]
     return Section(title="Time and memory", blocks=blocks)
 
 
@@ -133,6 +130,10 @@ def _moved(last: Mapping[str, Any], compared: Mapping[str, Any] | None) -> dict[
         stage, count = row["stage"], row["trainable"]
         moved[stage] = f"{count - stayed.get(stage, 0)} of {count}" if count else "none"
     return moved
+
+
+def _share(longest: str, seconds: Mapping[str, float], total: float) -> dict[str, str]:
+    return {"in all": duration(total), longest: f"{seconds[longest] / total:.0%} of the time"}
 
 
 def _images(run: RunRecord) -> dict[str, str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.common.report.page.blocks import (
+    Alerts,
     Bars,
     BoxPlot,
     Code,
@@ -60,6 +61,7 @@ def blocks(name):
             title=name, headings=[name, *map(str, range(20))], rows=[[name] * 21] * 30, note=name
         ),
         Facts(title=name, facts={name: f"{name}\nsecond line"}),
+        Alerts(title=name, texts=[name, "b"]),
         Code(title=name, text=f"python {name} {'x' * 200}"),
         Gallery(title=name, pictures=[picture] * 3, note=name, legend={name: (230, 159, 0)}),
     ]

@@ -28,6 +28,10 @@ def test_a_bar_is_as_long_as_its_value():
     assert values(tree) == ["0.5", "1", "-"]
 
 
+def test_large_values_have_no_exponent():
+    assert values(made(values={"a": 1200.4, "b": 12.345})) == ["1200", "12.3"]
+
+
 def test_an_interval_has_two_ends():
     tree = made(values={"a": 0.5, "b": 1.0}, low={"a": 0.4}, high={"a": 0.6})
     assert paths(tree, "whisker") == ["M400 16H600M400 12v8M600 12v8"]

@@ -35,6 +35,7 @@ FILES = {
     "run.json": {
         "title": "Keel: Faster R-CNN",
         "monitor": "val/ap",
+        "score": "AP",
         "shown": ["val/ap"],
         "facts": {
             "data": "cells",

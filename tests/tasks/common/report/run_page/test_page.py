@@ -61,8 +61,8 @@ def test_a_run_that_never_ended_says_so(folder):
 
 def test_what_failed_after_the_training_is_there(record):
     page = run_page(record(metrics={"failed": {"the test": "out of memory"}}))
-    facts = {b.title: b.facts for b in page.sections[0].blocks if hasattr(b, "facts")}
-    assert facts["What failed after the training"] == {"the test": "out of memory"}
+    alerts = {b.title: b.texts for b in page.sections[0].blocks if hasattr(b, "texts")}
+    assert alerts["Failed after the training"] == ["the test: out of memory"]
 
 
 def test_damaged_files_are_as_missing_ones(folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.common.report.page.blocks import Facts, Figures, Mark, Table
+from tasks.common.report.page.blocks import Alerts, Facts, Figures, Mark, Table
 from tasks.common.report.run_page.results import (
     curves_section,
     overview,
@@ -20,14 +20,15 @@ def test_the_first_section_has_the_main_numbers_and_what_was_trained_on_what(rec
     section = overview(record())
     (figures,) = (b for b in section.blocks if isinstance(b, Figures))
     assert [(f.label, f.value, f.note) for f in figures.figures] == [
-        ("ap on test", "0.500", ""),
-        ("ap on val", "0.400", ""),
+        ("AP on test", "0.500", ""),
+        ("AP on val", "0.400", ""),
         ("best epoch", "2", ""),
         ("frozen at the start", "stem", "as configured"),
         ("time in all", "2 min 30 s", "2 images a second of training"),
     ]
     facts = {b.title: b.facts for b in section.blocks if isinstance(b, Facts)}
-    assert facts["Warnings"] == {"1": "two images are alike", "2": "a class is rare"}
+    (alerts,) = (b for b in section.blocks if isinstance(b, Alerts))
+    assert alerts.texts == ["two images are alike", "a class is rare"]
     assert list(facts["What was trained on what"]) == ["data", "train", "backbone", "frozen"]
     assert section.intro == ""
 
@@ -46,11 +47,13 @@ def test_scores_are_by_class_and_the_others_by_split(record):
 
 def test_scores_that_a_segmenter_writes_by_class(record):
     scores = {"cell": {"dice": 0.5, "n": 3}, "mean": {"dice": 0.5, "n": 3}}
-    made = record(metrics={"scores": scores, "val": {}}, run={"monitor": "val/dice"})
+    made = record(
+        metrics={"scores": scores, "val": {}}, run={"monitor": "val/dice", "score": "Dice"}
+    )
     rows = [["cell", 0.5, 3], ["all classes", 0.5, 3]]
     assert tables(scores_section(made)) == {"By class, test": (["class", "dice", "n"], rows)}
     (figures,) = (b for b in overview(made).blocks if isinstance(b, Figures))
-    assert figures.figures[0].label == "dice on test"
+    assert figures.figures[0].label == "Dice on test"
 
 
 def test_names_of_classes_may_have_a_slash():
@@ -73,7 +76,7 @@ def test_curves_are_those_that_were_logged_and_the_best_epoch_is_marked(record):
     assert [(line.name, line.x, line.y) for line in score.lines] == [
         ("val/ap", [1, 2], [0.25, 0.4])
     ]
-    assert score.marks == [Mark(x=2, y=0.4, text="best ap 0.400")]
+    assert score.marks == [Mark(x=2, y=0.4, text="best AP 0.400")]
     assert loss.alt == "loss by step: train/loss from 2.5 to 1."
 
 
