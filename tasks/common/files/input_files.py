@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.errors import UserError
 from tasks.common.files.paths import contents, files_below, is_hidden, listed
+from tasks.common.files.text import printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +17,7 @@ class NamedFile:
     """A file."""
 
     path: Path  # as it was given or found
-    name: str  # the unique path below the common folder of all files, with ``/``
+    name: str  # the unique path below the common folder of all files, with ``/`` and `printable`
 
 
 def find_files(
@@ -53,7 +54,7 @@ def find_files(
         raise FileNotFoundError(f"no image among {listed([str(source) for source in sources])}.")
     root = os.path.commonpath(roots)
     return [
-        NamedFile(path=path, name=where.relative_to(root).as_posix())
+        NamedFile(path=path, name=printable(where.relative_to(root).as_posix()))
         for where, path in taken.items()
     ]
 

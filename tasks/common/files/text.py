@@ -17,6 +17,15 @@ _MARKS: Final = (
 )
 
 
+def printable(text: str) -> str:
+    r"""Return a text with ``\udcff`` for a byte 0xff that is no UTF-8, as names of files may have.
+
+    >>> printable("b\udcff.png")
+    'b\\udcff.png'
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, or of a UTF-16 or UTF-32 file with a byte order mark.
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tasks.common.files.text import printable
+
 _SILENT: Final = 5.0  # seconds between two plain lines of progress
 
 
@@ -51,7 +53,7 @@ def _bar(what: str, console: Console) -> Iterator[Show]:
         def show(step: Step) -> None:
             nonlocal task
             if step.text:
-                bar.console.print(step.text, soft_wrap=True)
+                bar.console.print(printable(step.text), soft_wrap=True)
             if step.total and task is None:
                 task = bar.add_task(what, total=step.total)
             if step.total and task is not None:
@@ -74,7 +76,7 @@ def _lines(what: str, console: Console) -> Iterator[Show]:
         nonlocal printed
         counted = f"{step.done} of {step.total} " if step.total else ""
         if step.text or (counted and time.monotonic() - printed > _SILENT):
-            console.print(f"{counted}{step.text or what}", soft_wrap=True)
+            console.print(f"{counted}{printable(step.text) or what}", soft_wrap=True)
             printed = time.monotonic()
 
     yield show

@@ -1,5 +1,6 @@
 """Which files a command line names, and what their outputs are called."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def test_a_pattern_in_the_home_folder_and_absolute_paths_are_found(tmp_path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     assert names("~/src/a/*.jpg") == names("~/src/a/1.jpg") == ["1.jpg"]
     assert names(tmp_path / "src" / "*" / "1.jpg") == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_name_that_is_no_text_can_be_printed():
+    try:
+        Path(os.fsdecode(b"src/a/b\xff.png")).touch()
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    assert names("src/a") == ["1.jpg", "b\\udcff.png"]
 
 
 def test_a_link_keeps_its_own_name(tmp_path):

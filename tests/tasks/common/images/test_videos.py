@@ -57,6 +57,51 @@ def test_a_file_that_was_cut_off_says_what_is_missing(tmp_path):
     assert video.shortfall() == f"ends after {read} of 60 frames"
 
 
+def atoms_of(content):
+    """The parts of an MP4 file by their names, in order."""
+    atoms, place = {}, 0
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        atoms[content[place + 4 : place + 8]] = content[place : place + length]
+        place += length
+    return atoms
+
+
+def with_numbers(content, place, numbers):
+    packed = b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
+    return content[:place] + packed + content[place + len(packed) :]
+
+
+def test_a_streamed_mp4_file_that_was_cut_off_says_what_is_missing(tmp_path):
+    """Its table of frames is at the front, with places that move by its length."""
+    levels = np.random.default_rng(0).integers(0, 255, 60)
+    path = write_video(tmp_path / "a.mp4", levels, code="mp4v")
+    atoms = atoms_of(path.read_bytes())
+    table = atoms.pop(b"moov")
+    at = table.index(b"stco") + 12
+    count = int.from_bytes(table[at - 4 : at], "big")
+    old = [int.from_bytes(table[at + 4 * k : at + 4 * k + 4], "big") for k in range(count)]
+    table = with_numbers(table, at, [place + len(table) for place in old])
+    content = atoms.pop(b"ftyp") + table + b"".join(atoms.values())
+    for part, shortfall in ((1, ""), (2, "ends after {} of 60 frames")):
+        path.write_bytes(content[: len(content) // part])
+        video = Video(path)
+        read = sum(1 for _ in video.frames())
+        assert video.shortfall() == shortfall.format(read)
+
+
+def test_frames_are_turned_by_the_flag_of_the_file(tmp_path):
+    """The matrix maps (x, y) to (height - y, x): the left half comes to the top."""
+    path = write_video(tmp_path / "a.mp4", [np.repeat([[220, 20]], 24, 1).T] * 3, code="mp4v")
+    content = path.read_bytes()
+    matrix = [0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30]
+    path.write_bytes(with_numbers(content, content.index(b"tkhd") + 44, matrix))
+    (_, pixels), *_ = Video(path).frames()
+    assert pixels.shape == (48, 32, 3)
+    assert pixels[:20].mean() == pytest.approx(220, abs=8)
+    assert pixels[28:].mean() == pytest.approx(20, abs=8)
+
+
 @pytest.mark.parametrize("content", [b"", b"no video at all", None])
 def test_what_cannot_be_opened_is_refused_by_name(tmp_path, content, capfd):
     path = tmp_path / "a.mp4"

@@ -27,6 +27,11 @@ def test_without_a_terminal_lines_have_their_numbers(shown):
     assert shown(steps) == "a note\n1 of 2 b.png: 2\n"
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_name_that_is_no_text_is_printed(shown, terminal):
+    assert "b\\udcff.png: skipped" in shown([Step(text="b\udcff.png: skipped")], terminal=terminal)
+
+
 def test_a_long_silence_is_broken(shown, monkeypatch):
     seconds = iter([0, 3, 6, 6, 7, 9, 12, 12])
     monkeypatch.setattr("tasks.common.report.progress.time.monotonic", lambda: next(seconds))
