@@ -8,7 +8,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from torch import Tensor
 
-from tasks.common.machine.memory import own_peak, size_text
+from tasks.common.machine.machine import peak_memory
+from tasks.common.machine.memory import size_text
 from tasks.common.report.terminal import duration, print_line
 from tasks.common.run.callbacks import BestCheckpoint
 
@@ -120,9 +121,8 @@ class RunBar(RichProgressBar):
 
 
 def _peak() -> str:
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return f"{size_text(torch.cuda.max_memory_allocated())} of the GPU"
-    return size_text(own_peak())
+    used = peak_memory()
+    return f"{size_text(used['GPU'])} of the GPU" if "GPU" in used else size_text(used["process"])
 
 
 def _trained(module: LightningModule) -> int:

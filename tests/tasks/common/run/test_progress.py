@@ -86,7 +86,7 @@ class Time:
 def clock(monkeypatch):
     clock = Time()
     monkeypatch.setattr(progress, "time", clock)
-    monkeypatch.setattr(progress, "own_peak", lambda: 2_500_000_000)
+    monkeypatch.setattr(progress, "peak_memory", lambda: {"process": 2_500_000_000})
     return clock
 
 
@@ -104,6 +104,13 @@ def test_the_speed_is_that_of_training_without_the_validation(
     trainer(tmp_path, EpochLine(()), epochs=1).fit(Counting(clock, waits, works))
     (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("epoch"))
     assert line == f"epoch   1/1  train/loss 1.000  {waits + 2 * works + 30:.0f} s  {speed}"
+
+
+def test_with_a_gpu_the_memory_is_that_of_the_gpu(tmp_path, capsys, clock, monkeypatch):
+    used = {"process": 9_000_000_000, "GPU": 700_000_000}
+    monkeypatch.setattr(progress, "peak_memory", lambda: used)
+    trainer(tmp_path, EpochLine(()), epochs=1).fit(Counting(clock, 0, 5))
+    assert "0.8 images/s  700 MB of the GPU" in capsys.readouterr().out
 
 
 def test_the_bar_shows_images_a_second_and_the_time_left(tmp_path, clock):
