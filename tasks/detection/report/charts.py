@@ -75,26 +75,42 @@ def threshold_chart(curve: Thresholds) -> LineChart:
     )
 
 
-def class_table(rows: Sequence[ClassRow], named: Named, *, limit: int) -> Table:
-    """Return a row for each class: COCO's scores, and what became of its boxes."""
-    kinds = (Kind.FOUND, *ERRORS)
-    headings = ["class", "AP", "AP50", "AP75", f"AR{limit}", "true boxes"]
-    cells: list[list[Cell]] = [
-        [row.name, *map(_cell, (row.ap, row.ap50, row.ap75, row.ar)), row.boxes]
-        + [row.counts[kind] for kind in kinds]
-        for row in rows
-    ]
+def score_table(rows: Sequence[ClassRow], *, limit: int) -> Table:
+    """Return a row for each class: COCO's scores, what AP lacks to 1, its own best threshold."""
+    lacks = ("lacks: placing", "lacks: wrong ones", "lacks: not found")
+    cells: list[list[Cell]] = []
+    for row in rows:
+        scores = (row.ap, row.ap50, row.ap75, row.ar, row.misplaced, row.outranked, row.unreached)
+        cells.append([row.name, row.boxes, *map(_cell, scores), row.best])
     return Table(
-        title="Scores and errors of each class",
-        headings=[*headings, *(kind.text for kind in kinds)],
+        title="Scores of each class",
+        headings=[
+            *("class", "true boxes", "AP", "AP50", "AP75", f"AR{limit}", *lacks),
+            "best threshold",
+        ],
         rows=cells,
         note=(
             "AP is the mean over IoU 0.5 to 0.95, AP50 and AP75 at one IoU, AR the highest recall. "
-            f"Counts are at IoU 0.5 and a score of at least {named.threshold:.3f}. Found: a box of "
-            "its class that overlaps a true box by 0.5 or more. Wrong class: so does a box of "
-            "another class. Badly placed: a box of its class overlaps it by 0.1 to 0.5. Duplicate: "
-            "a further box on an object that has one. False: any other box. Missed: a true box "
-            "with none of these. Wrong class counts for the true class."
+            "What AP lacks to 1 adds up: boxes that are right at IoU 0.5, but not placed closely "
+            "enough for more; wrong detections with higher scores than right ones; true boxes "
+            "found at no score. The best threshold is that of the class's own highest F1."
+        ),
+    )
+
+
+def error_table(rows: Sequence[ClassRow], named: Named) -> Table:
+    """Return a row for each class: what became of its boxes and its detections."""
+    kinds = (Kind.FOUND, *ERRORS)
+    return Table(
+        title="Errors of each class",
+        headings=["class", "true boxes", *(kind.text for kind in kinds)],
+        rows=[[row.name, row.boxes, *(row.counts[kind] for kind in kinds)] for row in rows],
+        note=(
+            f"At IoU 0.5, with a score of at least {named.threshold:.3f}. Found: a box of "
+            "its class overlaps the true box by 0.5 or more. Wrong class: so does a box of "
+            "another class. Badly placed: a box of its class overlaps it by 0.1 to 0.5. Missed: "
+            "none of these. Duplicate: a further box on an object that has one. False: any other "
+            "box. Wrong class counts for the true class."
         ),
     )
 

@@ -39,7 +39,7 @@ def find(truth: Mapping[str, Any], results: Sequence[Result], *, limit: int) -> 
         matched=matched,
         thresholds=curve,
         named=named,
-        classes=class_rows(evaluation, named),
+        classes=class_rows(evaluation, matched, named),
         sizes=size_rows(evaluation, matched),
         shares=share_rows(truth, results, limit=limit),
         limit=limit,

@@ -1,4 +1,10 @@
-"""What each class scores, which is worst, and what most of its errors are."""
+"""What each class scores, which is worst, what its AP lacks, and what most of its errors are.
+
+AP is the mean precision over IoU thresholds and recall levels. So it lacks three parts to 1, which
+add up: AP50 - AP, because boxes found at IoU 0.5 are not placed closely enough for higher ones; at
+IoU 0.5 the share of recall levels that are not reached, because boxes are found at no score; and
+what precision lacks to 1 at the others, because wrong detections have higher scores.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +18,7 @@ from tasks.detection.scores.coco_match import Ints
 from tasks.detection.scores.metrics import METRICS, mean_known
 
 _SHOWN: Final = ("ap", "ap50", "ap75", "ar_{limit}")
+_SEEN: Final = 0.0005  # what three digits show
 _MEANING: Final = {
     Kind.WRONG_CLASS: "found, but taken for another class",
     Kind.BADLY_PLACED: "found, but the box overlaps the true one by less than 0.5",
@@ -31,7 +38,16 @@ class ClassRow:
     ap50: float
     ap75: float
     ar: float
+    unreached: float  # what AP50 lacks because boxes are found at no score
+    outranked: float  # what AP50 lacks because wrong detections score higher
+    best: float | None  # the threshold of its own highest F1; None if nothing is right
+    best_recall: float  # with this threshold
     counts: dict[Kind, int]
+
+    @property
+    def misplaced(self) -> float:
+        """What AP lacks because boxes are not placed closely enough."""
+        return self.ap50 - self.ap
 
     @property
     def boxes(self) -> int:
@@ -45,15 +61,29 @@ class ClassRow:
         return sum(self.counts[kind] for kind in ERRORS)
 
 
-def class_rows(evaluation: Evaluation, named: Named) -> list[ClassRow]:
+def class_rows(evaluation: Evaluation, matched: Matched, named: Named) -> list[ClassRow]:
     """Return the classes in the order of their labels."""
     tables = [metric.compute(evaluation) for metric in METRICS if metric.name in _SHOWN]
     counts, rows = named.counts(), []
     for label, name in enumerate(named.classes):
         ap, ap50, ap75, ar = (mean_known(table[..., label]) for table in tables)
-        of_kinds = {kind: int(counts[label, kind]) for kind in Kind}
-        scores = {"ap": ap, "ap50": ap50, "ap75": ap75, "ar": ar}
-        rows.append(ClassRow(name=name, label=label, counts=of_kinds, **scores))
+        levels = evaluation.precision[0, :, label, 0]  # at each recall level, 0 if not reached
+        unreached = float((levels == 0).mean()) if levels[0] >= 0 else math.nan
+        curve = thresholds(matched, label=label)
+        row = ClassRow(
+            name=name,
+            label=label,
+            ap=ap,
+            ap50=ap50,
+            ap75=ap75,
+            ar=ar,
+            unreached=unreached,
+            outranked=1 - ap50 - unreached,
+            best=None if curve.best is None else curve.chosen,
+            best_recall=0.0 if curve.best is None else float(curve.recall[curve.best]),
+            counts={kind: int(counts[label, kind]) for kind in Kind},
+        )
+        rows.append(row)
     return rows
 
 
@@ -63,8 +93,8 @@ def worst_class(rows: Sequence[ClassRow]) -> ClassRow | None:
     return min(known, key=lambda row: (row.ap, -row.boxes)) if known else None
 
 
-def why_worst(rows: Sequence[ClassRow], named: Named, matched: Matched) -> list[str]:
-    """Return sentences on which class is worst, and on its most frequent error."""
+def why_worst(rows: Sequence[ClassRow], named: Named) -> list[str]:
+    """Return sentences on which class is worst, what its AP lacks, and its most frequent error."""
     worst = worst_class(rows)
     if worst is None:
         return ["No class has a box in the truth, so there is no AP."]
@@ -76,19 +106,36 @@ def why_worst(rows: Sequence[ClassRow], named: Named, matched: Matched) -> list[
         lead = f"There is one class, {worst.name!r}, with AP {worst.ap:.3f}."
     else:
         lead += "; no other class has a box in the truth."
-    at = f"with a score of at least {named.threshold:.3f}"
-    if not worst.errors:
-        return [f"{lead} It has no error at IoU 0.5 {at}.", _placing(worst)]
-    kind = max(ERRORS, key=lambda kind: worst.counts[kind])
-    count, share = worst.counts[kind], worst.counts[kind] / worst.errors
-    text = (
-        f"Why: of its {worst.errors} errors at IoU 0.5, {at}, {count} ({share:.0%}) are "
-        f"{kind.text}: {_MEANING[kind]}."
+    return [lead, _lacks(worst), _errors(worst, named)]
+
+
+def _lacks(row: ClassRow) -> str:
+    parts = {
+        f"its boxes are not placed closely enough (AP is {row.ap50:.3f} at IoU 0.5 and "
+        f"{row.ap75:.3f} at IoU 0.75)": row.misplaced,
+        "boxes are found at no score": row.unreached,
+        "wrong detections have higher scores than right ones": row.outranked,
+    }
+    seen = sorted((text for text, part in parts.items() if part >= _SEEN), key=lambda t: -parts[t])
+    if not seen:
+        return "That is as good as it can be."
+    reasons = "; ".join(f"{parts[text]:.3f} because {text}" for text in seen)
+    return f"Why: AP lacks {1 - row.ap:.3f} to 1: {reasons}."
+
+
+def _errors(row: ClassRow, named: Named) -> str:
+    at = f"With a score of at least {named.threshold:.3f}"
+    if not row.errors:
+        return f"{at} it has no error at IoU 0.5."
+    kind = max(ERRORS, key=lambda kind: row.counts[kind])
+    count, share = row.counts[kind], row.counts[kind] / row.errors
+    return (
+        f"{at} it has {row.errors} errors at IoU 0.5; {count} of them ({share:.0%}) are "
+        f"{kind.text}: {_MEANING[kind]}.{_more(kind, row, named)}"
     )
-    return [lead, text + _more(kind, worst, named, matched), _placing(worst)]
 
 
-def _more(kind: Kind, row: ClassRow, named: Named, matched: Matched) -> str:
+def _more(kind: Kind, row: ClassRow, named: Named) -> str:
     """Return what else is known of the most frequent error, if anything is."""
     if kind is Kind.WRONG_CLASS:
         taken: Ints = named.confusion()[row.label, :-1]
@@ -96,15 +143,8 @@ def _more(kind: Kind, row: ClassRow, named: Named, matched: Matched) -> str:
         other = int(taken.argmax())
         return f" Most often it is taken for {named.classes[other]!r} ({taken[other]})."
     if kind is Kind.MISSED:
-        curve = thresholds(matched, label=row.label)
-        most = float(curve.recall[-1]) if len(curve.recall) else 0.0
-        now = row.counts[Kind.FOUND] / row.boxes
-        return f" {now:.0%} of its boxes are found; with every lower score {most:.0%} would be."
+        now = f" {row.counts[Kind.FOUND] / row.boxes:.0%} of its boxes are found"
+        if row.best is None:
+            return f"{now}."
+        return f"{now}; with {row.best:.3f}, its own best threshold, {row.best_recall:.0%} are."
     return ""
-
-
-def _placing(row: ClassRow) -> str:
-    return (
-        f"How well its boxes are placed: AP is {row.ap50:.3f} at IoU 0.5 and {row.ap75:.3f} at "
-        "IoU 0.75."
-    )

@@ -8,9 +8,10 @@ from tasks.common.report.panels import Image8
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DetectionDataset
 from tasks.detection.report.charts import (
-    class_table,
     confusion_matrix,
+    error_table,
     precision_recall,
+    score_table,
     size_table,
     threshold_chart,
 )
@@ -59,11 +60,12 @@ def _boxes(findings: Findings) -> int:
 
 
 def _classes(findings: Findings) -> list[Block]:
-    why = why_worst(findings.classes, findings.named, findings.matched)
-    table = class_table(findings.classes, findings.named, limit=findings.limit)
+    why = why_worst(findings.classes, findings.named)
+    scores = score_table(findings.classes, limit=findings.limit)
+    errors = error_table(findings.classes, findings.named)
     classes = findings.named.classes
     curves = [precision_recall(findings.evaluation, classes, iou=iou) for iou in (0.5, 0.75)]
-    return [Text(paragraphs=why), table, *(curve for curve in curves if curve is not None)]
+    return [Text(paragraphs=why), scores, errors, *(curve for curve in curves if curve is not None)]
 
 
 def _threshold(findings: Findings) -> list[Block]:

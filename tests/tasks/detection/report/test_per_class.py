@@ -7,15 +7,17 @@ import pytest
 
 from tasks.detection.report.charts import (
     MEAN,
-    class_table,
     confusion_matrix,
+    error_table,
     precision_recall,
+    score_table,
     threshold_chart,
 )
 from tasks.detection.report.errors import Kind
 from tasks.detection.report.findings import find
 from tasks.detection.report.per_class import why_worst, worst_class
 from tasks.detection.report.sizes import share_rows
+from tasks.detection.report.thresholds import thresholds
 from tests.tasks.detection.conftest import by_pycocotools
 from tests.tasks.detection.report.conftest import found_of, sized, truth_of
 from tests.tasks.detection.scores.test_coco_eval import awkward
@@ -32,7 +34,7 @@ def many(count, *, found, label=DOG, wrong=(), score=0.9):
 
 def why(truth, found):
     findings = find(truth, found, limit=100)
-    return " ".join(why_worst(findings.classes, findings.named, findings.matched))
+    return " ".join(why_worst(findings.classes, findings.named))
 
 
 def test_the_curves_are_those_of_pycocotools():
@@ -57,6 +59,7 @@ def test_the_curves_are_those_of_pycocotools():
 def test_the_table_has_cocos_numbers_of_each_class():
     truth, results = awkward(5)
     findings = find(sized(truth), results, limit=100)
+    names = findings.named.classes
     assert sum(row.boxes for row in findings.classes) > 10
     for label, row in enumerate(findings.classes):
         oracle = by_pycocotools(truth, results, category=findings.matched.category_ids[label])
@@ -64,9 +67,44 @@ def test_the_table_has_cocos_numbers_of_each_class():
         np.testing.assert_array_equal(ours, oracle.stats[[0, 1, 2, 8]])
         there = [a for a in truth["annotations"] if a["category_id"] == oracle.params.catIds[0]]
         assert row.boxes == sum(not a["iscrowd"] for a in there)
-    table = class_table(findings.classes, findings.named, limit=100)
-    assert [len(cells) for cells in table.rows] == [len(table.headings)] * len(findings.classes)
-    assert table.rows[1][1] is None  # the class that is nowhere in the truth
+    scores = score_table(findings.classes, limit=100)
+    for table in (scores, error_table(findings.classes, findings.named)):
+        assert [len(cells) for cells in table.rows] == [len(table.headings)] * len(names)
+    assert scores.rows[1][2] is None  # the class that is nowhere in the truth
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_what_ap_lacks_adds_up_and_is_that_of_pycocotools(seed):
+    truth, results = awkward(seed)
+    findings = find(sized(truth), results, limit=100)
+    for label, row in enumerate(findings.classes):
+        oracle = by_pycocotools(truth, results, category=findings.matched.category_ids[label])
+        if oracle.stats[0] < 0:
+            assert math.isnan(row.misplaced + row.unreached + row.outranked)
+            continue
+        curve, reached = (
+            oracle.eval["precision"][0, :, 0, 0, -1],
+            oracle.eval["recall"][0, 0, 0, -1],
+        )
+        levels = sum(0 < reached >= level - 1e-12 for level in oracle.params.recThrs)
+        assert row.unreached == pytest.approx(1 - levels / 101)
+        assert row.outranked == pytest.approx((levels - curve[:levels].sum()) / 101)
+        assert row.misplaced + row.unreached + row.outranked == pytest.approx(1 - row.ap)
+        own = thresholds(findings.matched, label=label)
+        assert row.best == (None if own.best is None else own.chosen)
+
+
+def test_each_part_that_ap_lacks_is_named():
+    """Half of the boxes are found, and two wrong ones have higher scores."""
+    dogs, found = many(4, found=2, score=0.5)
+    rows = [*found, *[(0, DOG, 30 * n, 300, 9, 9, 0.9) for n in range(2)]]
+    text = why(truth_of(*dogs), found_of(*rows))
+    # Of 101 levels 51 are reached, with the precision 2/4: AP is 0.252.
+    assert (
+        "AP lacks 0.748 to 1: 0.495 because boxes are found at no score; 0.252 because wrong"
+        in text
+    )
+    assert "as good as it can be" in why(truth_of(*dogs[:1]), found_of((*dogs[0], 0.9)))
 
 
 def test_sizes_have_cocos_numbers_and_the_counts_of_boxes():
@@ -105,18 +143,21 @@ def test_the_worst_class_is_that_of_the_lowest_ap_and_its_most_frequent_error_is
     dogs, found = many(10, found=3, wrong=(0, 1))
     findings = find(truth_of(*cats, *dogs), found_of(*seen, *found), limit=100)
     assert worst_class(findings.classes).name == "dog"
-    text = " ".join(why_worst(findings.classes, findings.named, findings.matched))
+    text = " ".join(why_worst(findings.classes, findings.named))
     assert "'dog' has the lowest AP, 0." in text
     assert "the mean of the others is 1.000" in text
-    assert "of its 9 errors at IoU 0.5, with a score of at least 0.900, 7 (78%) are missed" in text
-    assert "30% of its boxes are found; with every lower score 30% would be" in text
+    assert "With a score of at least 0.900 it has 9 errors at IoU 0.5; 7 of them (78%) are" in text
+    assert "missed: objects that no box lies on. 30% of its boxes are found; with 0.900" in text
 
 
-def test_what_lower_scores_would_find_is_said():
+def test_what_the_own_best_threshold_would_find_is_said():
+    """A class of four with low scores, among many with high ones and as many wrong."""
     dogs, found = many(4, found=2)
-    rows = [*found, (0, DOG, 60, 40, 10, 10, 0.1), *[(0, DOG, 0, 300, 9, 9, 0.2)] * 9]
-    text = why(truth_of(*dogs), found_of(*rows))
-    assert "50% of its boxes are found; with every lower score 75% would be." in text
+    rows = [*found, (0, DOG, 60, 40, 10, 10, 0.3), (0, DOG, 90, 40, 10, 10, 0.3)]
+    cats, seen = many(20, found=20, label=CAT, score=0.8)
+    wrong = [(0, CAT, 30 * n, 300, 9, 9, 0.5) for n in range(30)]
+    text = why(truth_of(*dogs, *cats), found_of(*rows, *seen, *wrong, (0, DOG, 0, 90, 9, 9, 0.95)))
+    assert "50% of its boxes are found; with 0.300, its own best threshold, 100% are." in text
 
 
 def test_a_class_that_is_taken_for_another_says_for_which():
@@ -124,7 +165,7 @@ def test_a_class_that_is_taken_for_another_says_for_which():
     cats, seen = many(3, found=3, label=CAT)
     rows = [*seen, *((0, CAT, *box[2:], 0.9) for box in dogs)]
     text = why(truth_of(*cats, *dogs), found_of(*rows))
-    assert "3 (100%) are wrong class: found, but taken for another class." in text
+    assert "3 of them (100%) are wrong class: found, but taken for another class." in text
     assert "Most often it is taken for 'cat' (3)." in text
 
 
@@ -145,8 +186,11 @@ def test_other_errors_have_their_names(shift, times, kind):
 def test_without_errors_the_placing_of_the_boxes_is_what_is_left():
     text = why(truth_of((0, CAT, 0, 0, 10, 10)), found_of((0, CAT, 2, 0, 10, 10, 0.9)))
     assert "There is one class" not in text  # two are known, one has boxes
-    assert "no other class has a box in the truth. It has no error at IoU 0.5" in text
-    assert "AP is 1.000 at IoU 0.5 and 0.000 at IoU 0.75" in text
+    assert (
+        "no other class has a box in the truth. Why: AP lacks 0.600 to 1: 0.600 because its" in text
+    )
+    assert "(AP is 1.000 at IoU 0.5 and 0.000 at IoU 0.75). With a score of at least 0.9" in text
+    assert "it has no error at IoU 0.5." in text
     one = truth_of((0, CAT, 0, 0, 10, 10), classes=("cat",))
     assert "There is one class, 'cat', with AP 0.000." in why(one, [])
 

@@ -45,7 +45,7 @@ def test_every_section_has_its_tables_charts_and_pictures(split):
     results[split.images[0].image_id] = []
     found = sections_of(split, results)
     assert list(found) == TITLES
-    assert kinds(found["Classes"]) == [Text, Table, LineChart, LineChart]
+    assert kinds(found["Classes"]) == [Text, Table, Table, LineChart, LineChart]
     assert kinds(found["Score threshold"]) == [Text, LineChart]
     assert kinds(found["Confusion"]) == [Text, Matrix]
     assert kinds(found["Sizes"]) == [Table, Table]
@@ -73,7 +73,7 @@ def test_without_true_boxes_it_says_so(tmp_path):
     one = {"category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.8}
     found = sections_of(split, {0: [{"image_id": 0, **one}], 1: []})
     assert "No class has a box in the truth" in texts(found["Classes"])
-    assert kinds(found["Classes"]) == [Text, Table]
+    assert kinds(found["Classes"]) == [Text, Table, Table]
     assert "There is no true box" in texts(found["Score threshold"])
     assert "There is no true box" in texts(found["Sizes"])
     assert found["Worst images"][0].pictures[0].caption.endswith("1 false; 0 found")
@@ -93,7 +93,7 @@ def test_one_class_and_no_errors(tmp_path):
     found = sections_of(split, results_of(split))
     assert "There is one class, 'cat', with AP 1.000." in texts(found["Classes"])
     assert "No image has an error" in texts(found["Worst images"])
-    assert [line.name for line in found["Classes"][2].lines] == ["cat (1.000)"]
+    assert [line.name for line in found["Classes"][3].lines] == ["cat (1.000)"]
 
 
 def test_a_file_that_is_gone_is_named(split, tmp_path):
