@@ -12,6 +12,7 @@ from tasks.segmentation.data.cases import IGNORE, IGNORED, CaseSet, ClassTable, 
 from tasks.segmentation.data.store import Loaded, load_case
 from tasks.segmentation.options import InputOptions
 from tasks.segmentation.scores.pictures import (
+    FILL,
     GRAY,
     Layer,
     as_rgb,
@@ -23,6 +24,7 @@ from tasks.segmentation.scores.predict import upright
 from tasks.segmentation.scores.worst import MOST, Worst, WrongSlice
 
 SIDE: Final = 400  # pixels of the longer side of each of the three pictures
+_ERROR: Final = 0.8  # opacity: few pixels are seen as well
 Mask = NDArray[np.bool_]
 
 
@@ -54,7 +56,10 @@ def error_layers(truth: Labels, found: Labels, classes: ClassTable) -> list[Laye
         missed, false = (there & ~seen).any(0), (seen & ~there).any(0)
         hit = (there & seen).any(0) & ~missed & ~false
         masks = (hit, missed, false & ~missed, np.zeros_like(hit))
-    layers = [Layer(*pair, mask) for pair, mask in zip(ERRORS.items(), masks, strict=True)]
+    layers = [
+        Layer(name, color, mask, opacity=FILL if name == "found" else _ERROR, outlined=False)
+        for (name, color), mask in zip(ERRORS.items(), masks, strict=True)
+    ]
     return [*layers, Layer(IGNORED, GRAY, unknown)]
 
 

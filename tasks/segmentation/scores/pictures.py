@@ -48,6 +48,8 @@ class Layer(NamedTuple):
     name: str
     color: Color
     inside: NDArray[np.bool_]
+    opacity: float = FILL  # of the fill, from 0 to 1
+    outlined: bool = True
 
 
 def save_overlay(path: Path, image: Pixels, labels: Labels, *, classes: ClassTable) -> None:
@@ -104,8 +106,11 @@ def draw_layers(image: Image8, layers: Sequence[Layer], *, scale: float) -> Imag
     for layer in layers:
         mask = cv2.resize(layer.inside.astype(np.uint8), (width, height), interpolation=0)
         inside, color = mask == 1, np.array(layer.color)
-        covered, opacity = (inside & stripes, 2 * FILL) if layer.name == IGNORED else (inside, FILL)
+        striped = layer.name == IGNORED
+        covered, opacity = inside & stripes if striped else inside, layer.opacity * (1 + striped)
         canvas[covered] += opacity * (color - canvas[covered])
+        if not layer.outlined:
+            continue
         # What lies beyond the image is outside: a class that reaches the border has a contour.
         core = cv2.erode(mask, np.ones((3, 3)), iterations=2, borderType=0, borderValue=(0,))
         contours.append((inside & (core == 0), color))
