@@ -45,7 +45,8 @@ def _parser(flags: Mapping[str, Flags]) -> ArgumentParser:
         "--batch-size",
         type=count,
         help="images that go through the network at once, of those with one size; results do not "
-        "depend on it. 1 on a CPU, which one image keeps busy, 8 on a GPU, which it does not",
+        "depend on it but for rounding. 1 on a CPU, which one image keeps busy, 8 on a GPU, which "
+        "it does not",
     )
     parser.add_argument(
         "--every", type=count, default=1, metavar="N", help="take each N-th frame of videos (1)"

@@ -23,7 +23,7 @@ from tests.tasks.segmentation.scores.conftest import Made, made_card
 
 TABLE = class_table({0: "background", 7: "cell", 200: "debris"})
 TWO = ClassTable(names=("dark", "bright"), values=((1,), (1,)), exclusive=False)
-SIZES = [(32, 32), (32, 32), (30, 32), (32, 32), (70, 40), (32, 32), (30, 32), (32, 32)]
+SIZES = [(32, 32), (32, 32), (30, 32), (32, 32), (50, 32), (32, 32), (30, 32), (32, 32)]
 
 
 @pytest.fixture(scope="module", params=[TABLE, TWO], ids=["exclusive", "overlapping"])
@@ -72,7 +72,7 @@ def test_batches_of_any_mixture_of_sizes_give_the_masks_of_single_images(
     sizes = batches_of(model, monkeypatch)
     together = predict(model, folder, tmp_path / "four", batch_size=4)
     # four of one size, one more of it, two of another; windows and slices by fours, each case alone
-    assert sorted(sizes) == sorted([4, 1, 2, *[4, 4], *[4, 1], *[4, 1]])
+    assert sorted(sizes) == sorted([4, 1, 2, 3, *[4, 1], *[4, 1]])
     assert masks(tmp_path / "one") == masks(tmp_path / "four")
     assert len(set(masks(tmp_path / "four").values())) > 8
     assert [step.text for step in single[:-1]] == [step.text for step in together[:-1]]
@@ -80,9 +80,11 @@ def test_batches_of_any_mixture_of_sizes_give_the_masks_of_single_images(
 
 
 def test_a_corrupt_file_in_the_middle_of_a_batch_skips_only_itself(model, folder, tmp_path):
+    for name in ("4.png", "5.png", "6.png", "7.png", "v.nii", "w.nii"):
+        (folder / name).unlink()
     predict(model, folder, tmp_path / "one")
     (folder / "1.png").write_bytes(b"no image")
-    with pytest.raises(SkippedError, match=r"^1 of 10 files were skipped: '1'; everything else"):
+    with pytest.raises(SkippedError, match=r"^1 of 4 files were skipped: '1'; everything else"):
         predict(model, folder, tmp_path / "four", batch_size=4)
     expected = {k: v for k, v in masks(tmp_path / "one").items() if k[:2] not in ("1.", "1_")}
     assert masks(tmp_path / "four") == expected
