@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from backbones import list_backbones
 from backbones.errors import UserError
 from tasks.common.run.command_line import training_help, with_text_tables
 from tests.configs.conftest import TRAININGS
@@ -25,6 +26,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {*PROJECT["optional-dependencies"]}
 SCRIPTS = {path.name for path in (ROOT / "scripts").glob("*.py")}
+BACKBONES = {*list_backbones()}
 TASKS = {training.script: name for name, training in TRAININGS.items()}
 
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -54,11 +56,10 @@ def commands(text):
                 yield OPEN.sub("0", PREFIX.sub("", command))
 
 
-FOUND = [
-    pytest.param(command, id=f"{path.relative_to(ROOT)}: {command}")
-    for path in DOCUMENTS
-    for command in dict.fromkeys(commands(path.read_text(encoding="utf-8")))
-]
+FOUND = {}  # commands, and the document that has each first
+for path in DOCUMENTS:
+    for command in commands(path.read_text(encoding="utf-8")):
+        FOUND.setdefault(command, path.relative_to(ROOT))
 
 
 class Parsed(BaseException):
@@ -114,32 +115,36 @@ def plain(value):
 
 def values(override):
     """The value of an override, or the several values of a sweep."""
-    return override.value().list if override.is_sweep_override() else [override.value()]
+    several = override.value().list if override.is_sweep_override() else [override.value()]
+    return [(override.key_or_group, plain(value)) for value in several]
+
+
+def check_run(task, options):
+    """Refuse options that the script refuses before it reads data."""
+    training = TRAININGS[task]
+    groups = {*training.groups, "data", "experiment", "debug"} - {"backbone"}
+    chosen = {key: value for key, value in options if key in groups}
+    cfg = composed(task, *(f"{key}={value}" for key, value in chosen.items())).copy()
+    for key, value in options:
+        if key == "backbone":
+            assert value in BACKBONES or value.startswith("timm/")
+        elif key not in groups:
+            OmegaConf.update(cfg, key, value)
+    training.check(cfg)
+    assert cfg.data.get("root", "") not in ("", "???")
 
 
 def check_training(task, arguments):
-    """Refuse what the script refuses before it reads data; a choice of files is composed once."""
-    training = TRAININGS[task]
+    """Refuse what the script refuses: for a sweep each of its runs, for --help nothing else."""
     if {"-h", "--help"} & {*arguments}:
-        assert training_help(training, arguments)
+        assert training_help(TRAININGS[task], arguments)
         return
-    is_sweep = bool({"-m", "--multirun"} & {*arguments})
     given = [a for a in with_text_tables(arguments) if not a.startswith("-")]
     overrides = OverridesParser.create().parse_overrides(given)
-    groups = {*training.groups, "data", "experiment", "debug"}
-    files = [o for o in overrides if o.key_or_group in groups]
-    several = [list(o.sweep_string_iterator()) if o.is_sweep_override() else [o] for o in files]
-    others = [o for o in overrides if o not in files]
-    assert is_sweep or not any(o.is_sweep_override() for o in overrides)
-    for chosen in product(*several):
-        pairs = zip(files, chosen, strict=True)
-        names = [c.input_line if c is o else f"{o.key_or_group}={c}" for o, c in pairs]
-        for line in product(*(values(o) for o in others)):
-            cfg = composed(task, *names).copy()
-            for override, value in zip(others, line, strict=True):
-                OmegaConf.update(cfg, override.key_or_group, plain(value))
-            training.check(cfg)
-            assert cfg.data.get("root", "") not in ("", "???")
+    sweeps = any(override.is_sweep_override() for override in overrides)
+    assert not sweeps or {"-m", "--multirun"} & {*arguments}
+    for options in product(*map(values, overrides)):
+        check_run(task, options)
 
 
 def check(command, parse):
@@ -165,15 +170,14 @@ def reason(command):
     return next((why for start, why in NOT_RUN.items() if command.startswith(start)), None)
 
 
-@pytest.mark.parametrize("command", FOUND)
+@pytest.mark.parametrize("command", FOUND, ids=lambda command: f"{FOUND[command]}: {command}")
 def test_every_command_of_the_documents_is_accepted(command, parse):
     if reason(command) is None:
         check(command, parse)
 
 
 def test_every_reason_is_needed():
-    found = [param.values[0] for param in FOUND]
-    assert [s for s in NOT_RUN if not any(command.startswith(s) for command in found)] == []
+    assert [s for s in NOT_RUN if not any(command.startswith(s) for command in FOUND)] == []
 
 
 TEXT = """\
@@ -213,6 +217,7 @@ def test_commands_are_found_with_their_abbreviations():
         ("python scripts/train_det.py data=coco", AssertionError),
         ("python scripts/predict.py RUN images --regons", AssertionError),
         ("python scripts/export.py RUN", AssertionError),
+        ("python scripts/train_det.py data=coco data.root=/d backbone=resnet51", AssertionError),
         ("pip install '.[onnx]'", AssertionError),
         ("make everything", AssertionError),
         ("python scripts/train.py", pytest.fail.Exception),
