@@ -27,9 +27,9 @@ check: .venv/dev ## Formatting, lint and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# Not --quiet: warnings that are not shown do not count as errors.
+# Not --quiet: warnings that are not shown do not count as errors. It calls ruff, hence the PATH.
 docs: .venv/dev ## Build the documentation in site/, which opens from disk; warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/mkdocs/mkdocs.yml
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --strict -f docs/mkdocs/mkdocs.yml
 
 format: .venv/dev ## Format, and mend what lint can mend
 	$(BIN)/ruff check --fix
