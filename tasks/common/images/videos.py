@@ -94,11 +94,12 @@ def _silent() -> Iterator[None]:
 class VideoFile:
     """A video (MPEG-4, mp4v) that is written picture by picture, all of one size.
 
-    It takes its name when it is closed, and then holds what was added until then.
+    It takes its name when it is closed, and then holds what was added until then. It has ``rate``
+    pictures a second, or one: FFmpeg's encoder ends the process at rates near 0.
     """
 
     def __init__(self, path: Path, *, rate: float) -> None:
-        self._path, self._rate = path, rate
+        self._path, self._rate = path, max(rate, 1.0)
         self._stack: ExitStack | None = None
         self._writer: cv2.VideoWriter
 

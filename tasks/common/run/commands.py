@@ -28,7 +28,7 @@ class Commands:
     predict_flags: Flags  # options of predict.py that only this task has; by default None
     evaluate_flags: Flags  # options of evaluate.py that only this task has; by default None
     overlays: str  # what the pictures of predict.py show, such as boxes
-    predict: Callable[[Namespace], "Generator[Step, None, None]"]
+    predict: Callable[[Namespace], "Generator[Step, None, None]"]  # a step for each picture
     score: Callable[[Namespace], Mapping[str, Any]]  # of a checkpoint, by truth and images
     score_results: Callable[[Namespace], Mapping[str, Any]]  # of results, by the truth
     takes: Callable[[Path], bool]  # whether results at a path are this task's

@@ -124,6 +124,18 @@ def test_a_video_is_written_as_it_is_shown(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize(("rate", "size"), [(0.01, (2, 2)), (29.97, (33, 45))])
+def test_odd_sides_and_rates_are_written(tmp_path, rate, size):
+    """FFmpeg's encoder needs even sides, so that a row or a column may be lost."""
+    video = VideoFile(tmp_path / "a.mp4", rate=rate)
+    for _ in range(3):
+        video.add(np.full((*size, 3), 100, np.uint8))
+    video.close()
+    written = Video(tmp_path / "a.mp4")
+    assert written.rate == max(rate, 1)
+    assert [frame.shape[0] for _, frame in written.frames()] == [size[0] // 2 * 2] * 3
+
+
 def test_without_a_picture_no_video_is_written(tmp_path):
     VideoFile(tmp_path / "a.mp4", rate=5).close()
     assert list(tmp_path.iterdir()) == []
