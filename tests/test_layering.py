@@ -43,6 +43,7 @@ LAYERS = [  # lowest first; names on one line do not import each other
     ["tasks.common.report"],
     ["tasks.common.images", "tasks.common.recipe"],
     ["tasks.common.resume"],
+    ["tasks.common.compare"],
     ["tasks.common.share"],
     ["tasks.common.audit", "tasks.common.data"],
     ["tasks.common.export", "tasks.common.predict", "tasks.common.run"],
@@ -83,6 +84,7 @@ MAY_IMPORT = {  # besides the standard library and ours; the longest that fits c
     "backbones.adapters.timm": CORE | {"timm"},
     "tasks": FRAMEWORKS,
     "tasks.common.run.imports": FRAMEWORKS | {"lightning_utilities"},
+    "tasks.common.compare.runs": FRAMEWORKS | {"yaml"},  # the errors of omegaconf's parser
     "tasks.common.export": FRAMEWORKS | {"onnx", "onnxruntime", "openvino", "tensorrt"},
     "tasks.common.export.keel_runtime": {"PIL", "numpy", "onnxruntime"},
     "tasks.common.export.run_data": FRAMEWORKS | {"yaml"},

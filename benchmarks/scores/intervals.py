@@ -31,22 +31,6 @@ _CLASSES: Final = ("a", "b")
 Make = Callable[[np.random.Generator, int], Score]
 
 
-class Plain(Score):
-    """A score without its formula of the standard error, so that its interval is BCa."""
-
-    def __init__(self, score: Score) -> None:
-        self.names, self.units, self.limits = score.names, score.units, score.limits
-        self.score = score
-
-    def values(self, weights: Floats) -> Floats:
-        """Return the numbers of the score."""
-        return self.score.values(weights)
-
-    def beside(self, other: "Plain") -> "Plain":
-        """Return the score of the units of both."""
-        return Plain(self.score.beside(other.score))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Population:
     """A kind of test set: how one of so many units comes about."""
@@ -140,19 +124,17 @@ def ap() -> Population:
 def coverage(
     population: Population, *, units: int, trials: int, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, float]:
-    """Return how often each kind of interval holds the true score: percentile, BCa and ours."""
+    """Return how often percentile intervals and ours hold the true score."""
     generator = np.random.default_rng([seed, units])
-    held: dict[str, int] = dict.fromkeys(("percentile", "BCa", "ours"), 0)
+    held: dict[str, int] = dict.fromkeys(("percentile", "ours"), 0)
     for _ in range(trials):
         score = population.make(generator, units)
         weights = draw(units, resamples=resamples, seed=int(generator.integers(2**31)))
         tails = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-        ends = {"percentile": np.nanquantile(score.values(weights)[:, 0], tails)}
-        for name, one in (("BCa", Plain(score)), ("ours", score)):
-            found = intervals(one, weights)[score.names[0]]
-            ends[name] = np.array([found.low, found.high])
-        for name, (low, high) in ends.items():
-            held[name] += bool(low <= population.true <= high)
+        found = intervals(score, weights)[score.names[0]]
+        low, high = np.nanquantile(score.values(weights)[:, 0], tails)
+        held["percentile"] += bool(low <= population.true <= high)
+        held["ours"] += found.low <= population.true <= found.high
     return {name: count / trials for name, count in held.items()}
 
 
@@ -214,7 +196,7 @@ def main(arguments: Sequence[str]) -> None:
             found = coverage(population, units=units, **how)
             rows.append([population.title, str(units), *(f"{one:.3f}" for one in found.values())])
             print(" ".join(rows[-1]), flush=True)
-    print(markdown_table(["score", "units", "percentile", "BCa", "ours"], rows))
+    print(markdown_table(["score", "units", "percentile", "ours"], rows))
     rows = []
     for title, make in (("Dice, 3% failures", equal_dice), ("AP of detections", equal_ap)):
         for units in SIZES:

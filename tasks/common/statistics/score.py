@@ -35,22 +35,6 @@ class Score(ABC):
     def beside(self, other: Self) -> Self:
         """Return the score of the 2U units of both, this one's first."""
 
-    def errors(self, weights: Floats) -> Floats | None:
-        """Return the standard errors of `values` (R, M), or None if there is no formula."""
-        parts: list[Floats] = []
-        for part in parts_of(weights, self.units * len(self.names)):
-            influences = self.influences(part)
-            if influences is None:
-                return None
-            squares: Floats = np.einsum("ru,rum->rm", part, influences**2)
-            parts.append(np.sqrt(squares * self.units / max(self.units - 1, 1)))
-        return np.concatenate(parts)
-
-    def influences(self, weights: Floats) -> Floats | None:
-        """Return how much `values` rise by one more of each unit (R, U, M), to first order."""
-        del weights
-        return None
-
     def of_all(self) -> Floats:
         """Return the numbers (M,) of the whole set, each unit counted once."""
         values: Floats = self.values(np.ones((1, self.units)))[0]
@@ -89,15 +73,6 @@ class MeanScore(Score):
             of_classes = (weights @ self._sums) / (weights @ self._counts)
         return np.column_stack([mean_of_known(of_classes), of_classes])
 
-    def influences(self, weights: Floats) -> Floats:
-        """Return how much `values` rise by one more of each unit (R, U, M), to first order."""
-        of_classes, counts = self.values(weights)[:, 1:], weights @ self._counts
-        residuals = self._sums - of_classes[:, None] * self._counts  # (R, U, K)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            single = np.nan_to_num(residuals / counts[:, None])
-        known = np.maximum((counts > 0).sum(1), 1)[:, None, None]
-        return np.concatenate([single.sum(2, keepdims=True) / known, single], axis=2)
-
     def beside(self, other: Self) -> Self:
         """Return the score of the 2U units of both, this one's first."""
         joined = object.__new__(type(self))
@@ -120,11 +95,6 @@ class Difference(Score):
     def values(self, weights: Floats) -> Floats:
         """Return the numbers (R, M) if the units count as often as ``weights`` (R, U) says."""
         return self._second.values(weights) - self._first.values(weights)
-
-    def influences(self, weights: Floats) -> Floats | None:
-        """Return how much `values` rise by one more of each unit (R, U, M), to first order."""
-        first, second = self._first.influences(weights), self._second.influences(weights)
-        return None if first is None or second is None else second - first
 
     def beside(self, other: Self) -> Self:
         """Return the score of the 2U units of both, this one's first."""

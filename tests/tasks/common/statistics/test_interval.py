@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.scores.intervals import Plain
 from tasks.common.statistics.interval import as_json, interval_note, intervals
 from tasks.common.statistics.resampling import draw, swaps
 from tasks.common.statistics.score import MeanScore
@@ -40,30 +39,28 @@ def test_draws_are_every_resample_of_three_images_as_often_as_it_should_be():
     assert values.var() == pytest.approx(THREE.var() / 3)
 
 
-def test_the_studentised_interval_of_three_images_by_hand():
-    """Of all 27 resamples, with limits that cut nothing off; three have no spread, one side each.
-
-    t is (mean* - mean) / (s* / sqrt 3), whose quantiles are turned around.
-    """
-    score = mean_of(THREE, limits=(-99.0, 99.0))
-    t = []
-    for drawn in itertools.product(THREE, repeat=3):
-        apart, spread = np.mean(drawn) - THREE.mean(), np.std(drawn) / math.sqrt(2)
-        t.append(apart / spread if spread else math.copysign(math.inf, apart))
-    t, error = sorted(t), THREE.std(ddof=1) / math.sqrt(3)
-    found = intervals(score, all_resamples(3), level=0.6)["dice"]
-    # The places of the quantiles 0.2 and 0.8 are 5.2 and 20.8 from 0 on.
-    assert found.low == pytest.approx(THREE.mean() - t[21] * error)
-    assert found.high == pytest.approx(THREE.mean() - t[5] * error)
-    assert found.score == pytest.approx(THREE.mean())
-    assert found.units == 3
-    wide = intervals(score, all_resamples(3))["dice"]
-    assert (wide.low, wide.high) == (pytest.approx(THREE.mean() - t[25] * error), 99)
+def test_the_interval_of_three_images_by_hand():
+    """Of all 27 resamples, step by step as in Efron and Tibshirani, with the wider quantile."""
+    means = sorted(np.mean(drawn) for drawn in itertools.product(THREE, repeat=3))
+    mean = THREE.mean()
+    assert np.isclose(means, mean).sum() == 6  # which count half
+    bias = stats.norm.ppf((3 + sum(m < mean - 1e-9 for m in means)) / 27)
+    without = [np.mean(np.delete(THREE, place)) for place in range(3)]
+    apart = [np.mean(without) - one for one in without]
+    skew = sum(a**3 for a in apart) / (6 * sum(a**2 for a in apart) ** 1.5)
+    wide = math.sqrt(3 / 2) * stats.t.ppf(0.8, 2)
+    levels = [bias + (bias + z) / (1 - skew * (bias + z)) for z in (-wide, wide)]
+    found = intervals(mean_of(THREE), all_resamples(3), level=0.6)["dice"]
+    assert [found.low, found.high] == pytest.approx(
+        [np.quantile(means, stats.norm.cdf(level)) for level in levels]
+    )
+    assert (found.score, found.units) == (pytest.approx(mean), 3)
+    assert found.low < mean < found.high
 
 
 def test_bca_is_scipys_at_the_level_that_students_t_widens_it_to():
     values = np.random.default_rng(3).beta(5, 1, 25)
-    found = intervals(Plain(mean_of(values)), draw(25, resamples=40_000))["dice"]
+    found = intervals(mean_of(values), draw(25, resamples=40_000))["dice"]
     wide = NormalDist().cdf(math.sqrt(25 / 24) * stats.t.ppf(0.975, 24))
     expected = stats.bootstrap(
         (values,), np.mean, method="BCa", n_resamples=40_000, confidence_level=2 * wide - 1, rng=0
@@ -75,11 +72,10 @@ def test_bca_is_scipys_at_the_level_that_students_t_widens_it_to():
 
 def test_what_never_varies_and_a_single_image_have_no_interval():
     for values in ([0.5] * 4, [0.5]):
-        for score in (mean_of(values), Plain(mean_of(values))):
-            found = intervals(score, draw(len(values)))["dice"]
-            assert (found.score, found.known, found.ends) == (0.5, False, "-")
-            assert not found.excludes_zero
-            assert str(found) == "0.500"
+        found = intervals(mean_of(values), draw(len(values)))["dice"]
+        assert (found.score, found.known, found.ends) == (0.5, False, "-")
+        assert not found.excludes_zero
+        assert str(found) == "0.500"
 
 
 def test_a_class_of_one_case_has_no_interval_and_others_do():

@@ -39,29 +39,6 @@ def test_a_patient_counts_with_all_cases():
     )
 
 
-def test_the_error_of_a_mean_is_the_textbooks():
-    values = np.random.default_rng(0).random((7, 1))
-    score = MeanScore(values, name="dice", classes=["a"])
-    counts = np.array([1, 0, 2, 1, 0, 0, 3])
-    drawn = np.repeat(values[:, 0], counts)
-    expected = [values.std(ddof=1) / np.sqrt(7), drawn.std() / np.sqrt(6)]
-    errors = score.errors(np.stack([np.ones(7), counts]).astype(float))
-    np.testing.assert_allclose(errors[:, 0], expected, rtol=1e-12)
-    np.testing.assert_array_equal(errors[:, 0], errors[:, 1])
-
-
-@pytest.mark.parametrize("clusters", [None, ["x", "y", "x", "z"]])
-def test_influences_are_the_slopes_of_the_values(clusters):
-    first, second = mean_of(CASES, clusters=clusters), mean_of(CASES**2, clusters=clusters)
-    for score in (first, Difference(first, second)):
-        weights = np.arange(1.0, score.units + 1)[None]
-        for unit, influence in enumerate(score.influences(weights)[0]):
-            step = np.zeros_like(weights)
-            step[0, unit] = 1e-6
-            slopes = (score.values(weights + step) - score.values(weights - step))[0] / 2e-6
-            np.testing.assert_allclose(influence, slopes, atol=1e-8)
-
-
 def test_two_sets_beside_each_other_are_one_of_all_cases():
     first, second = mean_of(CASES), mean_of(CASES[::-1] / 2)
     both = first.beside(second)
