@@ -19,7 +19,6 @@ from tasks.common.report.panels import save_picture
 from tasks.common.report.progress import Step
 from tasks.detection.data.annotations import Annotations
 from tasks.detection.data.dataset import DetectionDataset
-from tasks.detection.data.sides import padded_size
 from tasks.detection.scores.pictures import PredictionSample, draw_boxes, prediction_grid
 from tasks.detection.scores.regions import (
     RegionOptions,
@@ -112,9 +111,8 @@ class _DetectorPredictor(Predictor[_Image, _Found]):
         return _Image(pixels=self.model.seen(frame, name=name), orientation=UPRIGHT)
 
     def kind(self, read: _Image) -> Hashable:
-        """Return the size of the padded input: other padding would change the results."""
-        height, width = read.pixels.shape[:2]
-        return padded_size(height, width, self.model.card.options)
+        """Return the size of the padded input."""
+        return self.model.kind(read.pixels)
 
     def find(self, reads: Sequence[_Image]) -> list[_Found]:
         """Return the detections, and the regions if they are wanted, of each image."""

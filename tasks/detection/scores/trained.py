@@ -18,11 +18,12 @@ from tasks.common.images.held import ImageLike, held_pixels, path_of, without_al
 from tasks.common.machine.machine import device_of
 from tasks.common.machine.precision import autocast
 from tasks.common.machine.precision import precision as checked_precision
+from tasks.common.predict.batches import in_batches
 from tasks.common.report.advice import in_python
 from tasks.common.resume.card import find_checkpoint
 from tasks.common.share.trained import TrainedNetwork
 from tasks.detection.data.images import eight_bits, open_image
-from tasks.detection.data.sides import narrow_fault
+from tasks.detection.data.sides import narrow_fault, padded_size
 from tasks.detection.model.card import DetectorCard, restore_detector
 
 _CHANNELS: Final = (1, 2, 3, 4)  # gray and RGB, each with and without alpha
@@ -124,8 +125,8 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
             images: One image or a list: paths, arrays, tensors, images of Pillow's.
             threshold: Lowest score, from 0 to 1; 0 returns all that the detector returns, which
                 are those from ``model.score_threshold`` on.
-            batch_size: Images that go through the network at once. From 2 on, images of different
-                sizes are padded to the largest, which changes scores and boxes slightly.
+            batch_size: Images that go through the network at once, of those that `kind` tells
+                alike; results do not depend on it but for rounding.
 
         Raises:
             UserError: If an image has another type, shape or range or is too narrow to be resized,
@@ -136,15 +137,21 @@ found = model("image.png", threshold=0.5)  # found.boxes, found.names, found.sco
             raise UserError(f"batch_size takes an integer of at least 1, got {batch_size!r}.")
         several = isinstance(images, list | tuple)
         given: Sequence[Any] = images if several else [images]  # type: ignore[assignment]
-        found: list[Detections] = []
-        for first in range(0, len(given), batch_size):
-            batch = [
-                self._read(image, name=f"image {number}" if several else "the image")
-                for number, image in enumerate(given[first : first + batch_size], first)
-            ]
-            found += self.detect(batch)
-        kept = [one.above(threshold) for one in found]
+        read = (
+            self._read(image, name=f"image {number}" if several else "the image")
+            for number, image in enumerate(given)
+        )
+        pairs = in_batches(read, size=batch_size, key=self.kind, compute=self.detect)
+        kept = [found.above(threshold) for _, found in pairs]
         return kept if several else kept[0]
+
+    def kind(self, image: Seen) -> tuple[int, int]:
+        """Return the size of the padded input, which images of one batch need to have in common.
+
+        Further padding would change the results.
+        """
+        height, width = image.shape[1:] if isinstance(image, Tensor) else image.shape[:2]
+        return padded_size(height, width, self.card.options)
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Seen]) -> list[Detections]:

@@ -136,11 +136,12 @@ def test_detections_are_typed_and_frozen():
 
 
 def test_a_list_gives_a_list_in_batches():
-    model, images = made(), [picture(), picture(20, 10), picture()]
+    model, images = made(), [picture(), picture(10, 20), picture()]
     assert [len(one) for one in model(images, threshold=0.5)] == [1, 1, 1]
     assert [len(batch) for batch in model.network.batches] == [1, 1, 1]
     model(images, batch_size=2)
-    assert [len(batch) for batch in model.network.batches[3:]] == [2, 1]
+    shapes = [[tuple(image.shape[1:]) for image in batch] for batch in model.network.batches[3:]]
+    assert shapes == [[images[0].shape[:2]] * 2, [images[1].shape[:2]]]  # none is padded further
     assert model([]) == []
 
 
