@@ -75,6 +75,8 @@ def test_a_test_that_fails_leaves_report_and_best_checkpoint(ended, patch, run, 
     assert (found["scores"], found["failed"]) == (None, {"the test": MEMORY})
     assert found["val"]
     assert found["best epoch"] in (1, 2)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "The best checkpoint was not scored on test, so there are no results to show." in page
 
 
 @pytest.mark.slow

@@ -64,6 +64,8 @@ def test_a_run_leaves_a_complete_folder_and_nothing_beside_it(task, first):
     assert events
     assert names - events == FILES | own
     assert list(run.parent.iterdir()) == [run]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(f">{title}</h" in page for title in ("Classes", "Worst images"))
     for picture in ("curves.png", "predictions.png"):
         assert cv2.imread(str(run / picture)).std() > 1
 

@@ -83,7 +83,7 @@ def _picture(named: Named, place: int, image: Image8, name: str) -> Picture:
     kinds = [*truth.kinds[truth.kinds == Kind.MISSED], *found.kinds]
     counts = {kind: kinds.count(kind) for kind in (Kind.FOUND, *ERRORS)}
     errors = [f"{count} {kind.text}" for kind, count in counts.items() if count and kind in ERRORS]
-    caption = f"{name}: {', '.join(errors)}; {counts[Kind.FOUND]} found"
+    caption = f"{name}: {counts[Kind.FOUND]} found"
     whole = (0, 0, image.shape[1], image.shape[0])
     part = _window(image.shape[:2], truth, found)
     if part != whole:
@@ -93,7 +93,7 @@ def _picture(named: Named, place: int, image: Image8, name: str) -> Picture:
     few = len(truth.kinds) + len(found.kinds) <= 2 * _FEW
     scale = SIDE / max(image.shape[:2])
     panels = [annotated(image, _marks(side, part, few=few), scale) for side in (truth, found)]
-    alt = f"Truth on the left and detections on the right of {caption}"
+    alt = f"Truth on the left and detections on the right of {caption}; {', '.join(errors)}"
     return Picture(image=beside(panels), caption=caption, alt=alt, badges=tuple(errors))
 
 

@@ -143,8 +143,9 @@ def _more(kind: Kind, row: ClassRow, named: Named) -> str:
         other = int(taken.argmax())
         return f" Most often it is taken for {named.classes[other]!r} ({taken[other]})."
     if kind is Kind.MISSED:
-        now = f" {row.counts[Kind.FOUND] / row.boxes:.0%} of its boxes are found"
-        if row.best is None:
+        recall = row.counts[Kind.FOUND] / row.boxes
+        now = f" {recall:.0%} of its boxes are found"
+        if row.best is None or row.best_recall <= recall:
             return f"{now}."
         return f"{now}; with {row.best:.3f}, its own best threshold, {row.best_recall:.0%} are."
     return ""

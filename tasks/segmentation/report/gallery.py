@@ -127,11 +127,11 @@ def _picture(wrong: WrongSlice, loaded: Loaded, classes: ClassTable) -> tuple[Pi
     if (height, width) != wrong.size:
         where += f", the part from row {y} and column {x} of {wrong.size[0]} x {wrong.size[1]}"
     pixels = f"{', '.join(texts) or 'none wrong'}, {counts['found']} found pixels"
-    caption = f"{loaded.case.name}{where}: Dice {wrong.dice:.3f}; {pixels}"
+    caption = f"{loaded.case.name}{where}: {pixels}"
     picture = Picture(
         image=beside(panels),
         caption=caption,
-        alt=f"Image, truth and errors of {caption}",
+        alt=f"Image, truth and errors of {caption}; Dice {wrong.dice:.3f}",
         badges=(f"Dice {wrong.dice:.3f}",),
     )
     return picture, layers

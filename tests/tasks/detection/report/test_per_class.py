@@ -147,7 +147,7 @@ def test_the_worst_class_is_that_of_the_lowest_ap_and_its_most_frequent_error_is
     assert "'dog' has the lowest AP, 0." in text
     assert "the mean of the others is 1.000" in text
     assert "With a score of at least 0.900 it has 9 errors at IoU 0.5; 7 of them (78%) are" in text
-    assert "missed: objects that no box lies on. 30% of its boxes are found; with 0.900" in text
+    assert "missed: objects that no box lies on. 30% of its boxes are found." in text
 
 
 def test_what_the_own_best_threshold_would_find_is_said():

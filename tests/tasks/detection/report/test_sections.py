@@ -52,7 +52,8 @@ def test_every_section_has_its_tables_charts_and_pictures(split):
     assert kinds(found["Worst images"]) == [Gallery]
     assert "with scores of at least 0.900: then 100% of the" in texts(found["Score threshold"])
     (gallery,) = found["Worst images"]
-    assert [picture.caption for picture in gallery.pictures] == ["a0.png: 1 missed; 0 found"]
+    assert [picture.caption for picture in gallery.pictures] == ["a0.png: 0 found"]
+    assert gallery.pictures[0].badges == ("1 missed",)
 
 
 def test_a_split_that_was_not_scored_says_so(split):
@@ -76,7 +77,7 @@ def test_without_true_boxes_it_says_so(tmp_path):
     assert kinds(found["Classes"]) == [Text, Table, Table]
     assert "There is no true box" in texts(found["Score threshold"])
     assert "There is no true box" in texts(found["Sizes"])
-    assert found["Worst images"][0].pictures[0].caption.endswith("1 false; 0 found")
+    assert found["Worst images"][0].pictures[0].badges == ("1 false",)
     nothing = sections_of(split, {0: [], 1: []})
     assert "neither a true box nor a detection" in texts(nothing["Confusion"])
     assert "No image has an error" in texts(nothing["Worst images"])

@@ -83,8 +83,9 @@ def test_a_case_is_shown_with_its_errors_in_colour(write_set, depth):
     (picture,) = gallery.pictures
     where = ", slice 2" if depth > 1 else ""
     assert picture.caption == (
-        f"case0{where}: Dice 0.500; 50 missed, 50 false, 50 wrong class, 100 found pixels"
+        f"case0{where}: 50 missed, 50 false, 50 wrong class, 100 found pixels"
     )
+    assert picture.badges == ("Dice 0.500",)
     truth = np.array_split(picture.image, 3, axis=1)[1]
     assert (truth == class_color(0)).all(-1).any()
     assert (truth == class_color(1)).all(-1).any()
