@@ -28,7 +28,7 @@ MADE: Final = (
 
 ASSETS: Final = ("iframe-worker.js", "tables.css")
 
-SCRIPTS: Final = ("predict", "evaluate", "export", "inspect_backbone", "benchmark")
+SCRIPTS: Final = ("predict", "evaluate", "report", "export", "inspect_backbone", "benchmark")
 
 _CODE: Final = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 _NAMED: Final = re.compile(r"\bdocs/([\w-]+)\.md")

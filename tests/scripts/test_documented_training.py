@@ -35,7 +35,6 @@ NOT_HERE = {  # what a command has: where it is tested, or why not
     "data=volumes": "tests/scripts/test_seg_layouts.py",
     "data=yolo": "tests/tasks/detection/data/layouts/test_yolo.py",
     "experiment": "tests/configs/test_experiments.py",
-    "recipe.gate_target": "needs a backbone with gates: tests/tasks/common/recipe/test_gates.py",
 }
 
 
