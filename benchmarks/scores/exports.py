@@ -23,6 +23,7 @@ from backbones import UserError, fuse
 from tasks.common.export import onnx_file
 from tasks.common.export.accept import compared_on
 from tasks.common.export.comparing import generated
+from tasks.common.export.formats import OUTSIDE
 from tasks.common.export.keel_runtime import Model
 from tasks.common.export.openvino_file import openvino_run
 from tasks.common.export.subject import Image, Request, Subject
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         request = Request(
             checkpoint=checkpoint, format="onnx", output=path.parent, images=options.images
         )
-        place = subject.place(None)
+        apart = options.openvino and subject.resizes  # see `openvino_file`
+        place = OUTSIDE if apart else subject.place(None)
         metadata = onnx_file.write_graph(subject, request, path, place=place)
         files = _files(path, metadata, openvino=options.openvino)
         real, channels = compared_on(subject, request), metadata["image_channels"]

@@ -36,6 +36,7 @@ class ExportedDetector(Subject):
 
     metric = "AP"
     tries_empty = True
+    resizes = True
 
     def __init__(self, model: TrainedDetector, *, checkpoint: Path) -> None:
         super().__init__(model, checkpoint=checkpoint)

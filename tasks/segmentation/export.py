@@ -36,6 +36,7 @@ class ExportedSegmenter(Subject):
 
     metric = "Dice"
     tries_empty = False  # group norms make much of the rounding where nothing varies
+    resizes = False
 
     def __init__(self, model: TrainedSegmenter, *, checkpoint: Path) -> None:
         super().__init__(model, checkpoint=checkpoint)

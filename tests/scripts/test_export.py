@@ -23,6 +23,7 @@ from tasks.common.export import int8, onnx_file
 from tasks.common.export.comparing import compare_detections, compare_masks
 from tasks.common.export.formats import check_format
 from tasks.common.export.keel_runtime import Detections, Model
+from tasks.common.export.openvino_file import openvino_run
 from tasks.detection.export import ExportedDetector
 from tasks.detection.scores.trained import load_detector
 from tasks.segmentation.export import ExportedSegmenter
@@ -504,6 +505,14 @@ def test_a_network_for_openvino(kind, trained, segmented, root, tmp_path):
     assert metadata["format"] == "openvino"
     if kind == "segmentation":
         return
+    with pytest.raises(SystemExit, match="openvino takes --preprocessing outside for a detector"):
+        exported(run, tmp_path, "--preprocessing=inside", "--overwrite", kind="openvino")
+    model = Model.of(metadata, openvino_run(path))
+    eager = ExportedDetector(load_detector(run, device="cpu", precision="32"), checkpoint=run)
+    sizes = np.random.default_rng(1).integers(30, 150, (30, 2)).tolist()  # a fifth are traps
+    agreement = eager.compare(model, images(3, sizes))
+    assert agreement.faults == ()
+    assert agreement.figures["unmatched"] == 0
     Image.open(root / "images" / "test_0000.png").save(folder / "photo.jpg")
     line = [sys.executable, "-c", f"{PROGRAMS[1]}\nassert len(scores)"]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from backbones.errors import UserError
 from tasks.common.export.accept import accepted, compared_on
+from tasks.common.export.formats import INSIDE, OUTSIDE
 from tasks.common.export.keel_runtime import KEY, Model, Run
 from tasks.common.export.metadata import write_metadata
 from tasks.common.export.onnx_file import write_graph
@@ -22,7 +24,7 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     import openvino
 
     source, path = folder / "source.onnx", folder / f"{subject.noun}.xml"
-    place = subject.place(request.preprocessing)
+    place = _place(subject, request.preprocessing)
     metadata = write_graph(subject, request, source, place=place)
     converted = openvino.convert_model(source)
     source.unlink()
@@ -35,6 +37,21 @@ def write(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
     _save(converted, path, metadata)
     write_metadata(folder, metadata)
     yield f"compared with INFERENCE_PRECISION_HINT {_EXACT}; without it CPUs with AMX take bf16"
+
+
+def _place(subject: Subject, wanted: str | None) -> str:
+    """Return where images are prepared: outside where they are resized.
+
+    OpenVINO computes float64 in float32, in which a fifth of the sizes are a pixel off.
+    """
+    if not subject.resizes:
+        return subject.place(wanted)
+    if wanted == INSIDE:
+        raise UserError(
+            f"--format openvino takes --preprocessing outside for a {subject.noun}: it resizes"
+            " images to a size that takes float64, which OpenVINO has not; leave it out."
+        )
+    return OUTSIDE
 
 
 def _save(converted: Any, path: Path, metadata: Mapping[str, Any]) -> None:  # noqa: ANN401 (its)

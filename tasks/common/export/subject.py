@@ -55,6 +55,7 @@ class Subject(ABC):
 
     card: NetworkCard
     tries_empty: bool  # whether an image without anything is tried: a detector must find nothing
+    resizes: bool  # whether the graph resizes images that it prepares, to a size that takes float64
     metric: str  # the name of what `score` returns, from 0 to 1
 
     def __init__(self, model: TrainedNetwork[Any], *, checkpoint: Path) -> None:
