@@ -81,6 +81,17 @@ def test_a_detection_of_its_class_is_found_where_one_of_another_class_lies_bette
     assert named.confusion().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
+def test_of_two_boxes_that_overlap_as_much_the_last_is_taken_as_by_pycocotools():
+    """The second detection lies on the first box alone; it is found only if that is left."""
+    truth = truth_of((0, CAT, 0, 0, 10, 10), (0, CAT, 4, 0, 10, 10))
+    found = found_of((0, CAT, 2, 0, 10, 10, 0.9), (0, CAT, 0, 0, 6, 10, 0.8))
+    matches = by_pycocotools(truth, found).evalImgs[0]["dtMatches"][0]
+    assert matches.tolist() == [2, 1]
+    named = named_of(truth, found)
+    assert named.kinds.tolist() == [Kind.FOUND] * 2
+    assert named.partners.tolist() == [1, 0]
+
+
 def test_nothing_is_found_in_nothing():
     named = named_of(truth_of(images=2), [])
     assert named.confusion().sum() == named.counts().sum() == named.wrongness().sum() == 0

@@ -104,6 +104,9 @@ def test_each_part_that_ap_lacks_is_named():
         "AP lacks 0.748 to 1: 0.495 because boxes are found at no score; 0.252 because wrong"
         in text
     )
+    wrong = [(0, DOG, 30 * n, 300, 9, 9, 0.9) for n in range(15)]
+    buried = why(truth_of(*dogs[:1]), found_of(*found[:1], *wrong))  # found, with precision 1/16
+    assert "AP lacks 0.938 to 1: 0.938 because wrong detections have higher scores" in buried
     assert "as good as it can be" in why(truth_of(*dogs[:1]), found_of((*dogs[0], 0.9)))
 
 
