@@ -113,6 +113,10 @@ def main() -> None:
     entries = chosen(options.names, long=everything)
     if options.data and not any(entry.takes_data for entry in entries.values()):
         raise UserError(f"--data={options.data} is for loading and epoch-*; leave it out.")
+    if not options.names:
+        print(
+            f"{len(entries)} benchmarks, which take hours on a CPU; Ctrl-C keeps what is measured"
+        )
     measure_speed(entries, options)
 
 

@@ -74,7 +74,10 @@ def write_weights(
         for key, tensor in state.items()
     }
     texts = {name: json.dumps(value, allow_nan=False) for name, value in metadata.items()}
+    path.touch()
+    mode = path.stat().st_mode
     save_file(own, path, metadata={"format": "pt", **texts})
+    path.chmod(mode)  # safetensors lets only the owner read
 
 
 def write_folder(

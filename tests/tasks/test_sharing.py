@@ -262,6 +262,21 @@ def test_a_card_with_other_values_is_refused_by_file_and_field(tmp_path, make, c
         (load_detector if make is detector else load_segmenter)(path, device="cpu")
 
 
+def test_shared_files_may_be_read_as_others_that_the_user_writes(run, tmp_path):
+    model = load_detector(run, device="cpu")
+    folder = model.save_pretrained(tmp_path / "shared")
+    file = model.save_backbone(tmp_path / "backbone.safetensors")
+    (tmp_path / "other").touch()
+    modes = {p.stat().st_mode for p in (file, *folder.iterdir(), tmp_path / "other")}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize(("name", "fault"), [("b.pth", "ends in '.pth'"), ("", "is a folder")])
+def test_a_backbone_file_has_its_own_suffix(run, tmp_path, name, fault):
+    with refuses(rf"{fault}; expected a file to write that ends in \.safetensors"):
+        load_detector(run, device="cpu").save_backbone(tmp_path / name)
+
+
 def test_a_detector_without_c5_hands_on_what_it_has(tmp_path):
     options = replace(SMALL, features=("c3", "c4"))
     choice = BackboneChoice(name="tiny", weights="random")

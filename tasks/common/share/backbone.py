@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from backbones import Backbone
+from backbones.errors import UserError
 from backbones.fusion import fused_error, is_fused
 from backbones.lineage import Lineage, lineage_text, read_from
 from backbones.weights.write import backbone_card, write_weights
@@ -24,10 +25,14 @@ def write_backbone(
 
     Its metadata state how it is built, what it expects of an image and its lineage, to which the
     hash of ``checkpoint``, the file of the network, belongs. ``backbone.weights=<path>`` of either
-    task and ``build_backbone(name, weights=path)`` take it. A fused backbone is a UserError.
+    task and ``build_backbone(name, weights=path)`` take it. A fused backbone, a folder and another
+    suffix are UserErrors.
     """
     if is_fused(backbone):
         raise fused_error(f"the backbone of {checkpoint or 'this network'}")
+    if path.suffix != ".safetensors" or path.is_dir():
+        what = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}"
+        raise UserError(f"{path} {what}; expected a file to write that ends in .safetensors.")
     lineage = lineage_from(card, checkpoint)
     stated = backbone_card(
         card.backbone,

@@ -23,7 +23,7 @@ def model_card(card: NetworkCard, known: Mapping[str, Mapping[str, Any]], *, usa
     """
     names = card.NAMES
     sections = {
-        "Use": f"```python\n{usage}\n```",
+        "Use": f"`pip install keel-backbones`, then:\n\n```python\n{usage}\n```",
         "Data": _data(card),
         "Lineage of the backbone": _table(card.lineage),
         "Recipe": _settings(known.get("keel_run", {})),

@@ -119,13 +119,23 @@ def range_advice(images: Sequence[Ends]) -> str:
     finite = [ends for ends in images if np.isfinite(ends).all()]
     if not finite:
         return ""
-    low, high = min(ends[0] for ends in finite), max(ends[1] for ends in finite)
+    low, high = _likely_range(finite)
     return advice(
         f"; give what is to become 0 and 255, such as data.range=[{low:g},{high:g}]",
         otherwise=f"; or say what is to become 0 and 255, such as --range {low:g} {high:g}",
         python="; or say what is to become 0 and 255, such as "
         f"load_detector(..., range_=({low:g}, {high:g}))",
     )
+
+
+def _likely_range(images: Sequence[Ends]) -> Ends:
+    """Return 0 and 1, or 0 and the most that the bits in use can hold, or the numbers' own ends."""
+    low, high = min(ends[0] for ends in images), max(ends[1] for ends in images)
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
+    if low >= 0 and all(end.is_integer() for ends in images for end in ends):
+        return 0.0, float(2 ** max(8, int(high).bit_length()) - 1)
+    return low, high
 
 
 def chosen_range(images: Sequence[tuple[str, Ends]]) -> tuple[float, ...]:

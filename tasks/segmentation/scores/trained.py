@@ -27,6 +27,7 @@ from tasks.segmentation.data.input import Scaling, scaling_of
 from tasks.segmentation.model.card import SegmenterCard, restore_segmenter
 from tasks.segmentation.scores.windows import TILES, segment, segment_with_probabilities
 
+_MOST_OF_8_BITS: Final = 255
 _CHANNELS: Final = (1, 2, 3, 4)  # gray and RGB, each with and without alpha
 _AS_OTHERS: Final = {1: "; RGB, read as gray", 3: "; gray, read as RGB"}
 
@@ -209,6 +210,8 @@ found = model("image.png")  # found.mask, found.classes"""
             )
         if not np.isfinite(image).all():
             raise UserError(f"{paths[0]} has numbers that are NaN or infinite; repair it.")
+        if card.input.normalisation == "imagenet" and image.dtype.itemsize > 1:
+            _check_depth(image, paths[0])
         note = "" if len(image) == len(stored) else _AS_OTHERS[len(image)]
         scaling = scaling_of(image, card.input, source=geometry.source)
         flat = not volume and geometry.axis is None and image.shape[1] == 1
@@ -231,6 +234,16 @@ found = model("image.png")  # found.mask, found.classes"""
             shares = None if shares is None else shares[..., 0, :, :]
         return Segmentation(
             mask=labels, classes=classes.names, exclusive=exclusive, probabilities=shares
+        )
+
+
+def _check_depth(image: Image, path: Path) -> None:
+    """Refuse 8-bit numbers in a longer type, which the type's largest number would make black."""
+    if np.issubdtype(image.dtype, np.unsignedinteger) and image.max() <= _MOST_OF_8_BITS:
+        raise UserError(
+            f"{path} has numbers of type {image.dtype}, none of them above {_MOST_OF_8_BITS}: "
+            f"divided by {np.iinfo(image.dtype.name).max}, the most that the type holds, they "
+            "would all be black. Give numbers of 8 bits as uint8."
         )
 
 

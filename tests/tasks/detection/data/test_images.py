@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from tasks.common.report.advice import without_training
-from tasks.detection.data.images import Reading, read_image
+from tasks.detection.data.images import Reading, range_advice, read_image
 from tests.backbones.errors import refuses
 from tests.tasks.detection.conftest import HEIGHT, WIDTH, noise, picture
 
@@ -48,6 +48,20 @@ def test_the_bits_in_use_become_8(tmp_path, dtype, bits, in_channels):
     assert pixels.dtype == np.uint8
     first = pixels.reshape(HEIGHT, WIDTH, -1)[..., 0]
     np.testing.assert_allclose(first, deep / top * 255, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([(0.42, 0.9)], "0,1"),
+        ([(107.0, 255.0)], "0,255"),
+        ([(3.0, 900.0), (0.0, 3000.0)], "0,4095"),
+        ([(-1000.0, 3000.0)], "-1000,3000"),
+        ([(0.5, 900.0)], "0.5,900"),
+    ],
+)
+def test_the_range_that_is_advised_fits_more_than_one_image(ends, expected):
+    assert range_advice(ends).endswith(f"data.range=[{expected}]")
 
 
 def test_numbers_of_more_than_8_bits_are_refused_without_a_range(tmp_path):

@@ -133,6 +133,7 @@ def test_exif_is_as_in_training(tmp_path):
         (np.full((4, 4), 7.5, np.float32), "the image has values from 7.5 to 7.5, but input.norm"),
         (np.full((4, 4), np.nan, np.float32), "the image has numbers that are NaN or infinite"),
         (np.zeros((4, 4), bool), "numbers of the type bool"),
+        (np.full((4, 4), 255, np.uint16), "type uint16, none of them above 255: divided by 65535"),
         ([np.zeros((4, 4), np.uint8), "notes.txt"], "notes.txt is no image by its name"),
         (
             torch.zeros(2, 1, 8, 8),
