@@ -37,7 +37,8 @@ def group_rows(group: Group) -> dict[str, list[float | str]]:
             rows[entry.run.name] = [entry.main, ends, "-", "-", "-"]
         else:
             found = entry.difference.difference
-            rows[entry.run.name] = [entry.main, ends, f"{found.score:+.3f}", found.ends, entry.p]
+            change, p = f"{found.score:+.3f}", entry.difference.p_text
+            rows[entry.run.name] = [entry.main, ends, change, found.ends, p]
     return rows
 
 

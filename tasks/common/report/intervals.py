@@ -70,7 +70,7 @@ def _print_comparison(
 ) -> None:
     columns = ["this", "against", "difference", "p"]
     rows: dict[str, list[float | int | str]] = {
-        name: [str(found[name]), str(theirs[name]), str(one.difference), one.p]
+        name: [str(found[name]), str(theirs[name]), str(one.difference), one.p_text]
         for name, one in compared.items()
     }
     print_scores(f"{ours.name}, against {against.name}; with {LEVEL:.0%} intervals", columns, rows)

@@ -44,6 +44,11 @@ class Comparison:
     difference: Interval  # the second minus the first
     p: float  # two-sided, of the permutation test
 
+    @property
+    def p_text(self) -> str:
+        """The p-value for a table; 2,000 permutations say no more than that it is below 0.001."""
+        return "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
+
     def differs(self, *, p: float | None = None) -> bool:
         """Return whether there is a difference; ``p`` may be one that counts several tests."""
         return (self.p if p is None else p) < ALPHA and self.difference.excludes_zero

@@ -113,3 +113,25 @@ def test_nothing_found_is_an_ap_of_0():
     truth, _ = smooth(0)
     values = scored(truth, []).score.of_all()
     assert values[:2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_equal_scores_of_two_detectors_stay_in_the_order_of_the_images(seed):
+    truth, first = awkward(seed)
+    second = [one | {"bbox": [1, 1, 30, 30]} if n % 2 else one for n, one in enumerate(first)]
+    both = scored(truth, first).score.beside(scored(truth, second).score)
+    ids = sorted(IMAGES)
+    for way in np.random.default_rng(seed).integers(0, 2, (4, len(ids))):
+        sources = dict(zip(ids, way, strict=True))
+        mixed = [
+            one
+            for s, part in enumerate((first, second))
+            for one in part
+            if sources[one["image_id"]] == s
+        ]
+        expected = coco_ap(truth, mixed)
+        # Units are in the order of the images' names, here their ids as texts.
+        units = [sources[int(name)] for name in sorted(map(str, ids))]
+        weights = np.concatenate([1 - np.array(units), units])[None].astype(float)
+        found = dict(zip(both.names, both.values(weights)[0], strict=True))
+        assert found == pytest.approx({n: expected[n] for n in both.names}, nan_ok=True)
