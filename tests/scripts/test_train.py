@@ -267,10 +267,14 @@ def test_two_processes_score_every_image_once_and_leave_one_folder(detection, ro
     losses = [row for row in rows(run / "metrics.csv") if row["train/loss"]]
     assert len(losses) == 4 * 4  # 8 images, 2 a step
     truth = root / "annotations" / "instances_val.json"
-    options = "--output=scores.json", "--device=cpu", "--precision=32"  # as the run
+    options = ["--output=scores.json", "--device=cpu", "--precision=32"]  # as the run
+    options.append("--no-intervals")
     finished("evaluate.py", [run, truth, root / "images", *options], tmp_path)
     scores, report = read_json(tmp_path / "scores.json"), read_json(run / "metrics.json")
     assert scores == pytest.approx(report["scores"], abs=1e-6, nan_ok=True)
     assert scores["ap"] > 0
+    kept = run / "scored"  # of both processes
+    again = evaluate_results(kept / "predictions.json", read_truth(kept / "truth.json"), limit=None)
+    assert again[0]["ap"] == report["scores"]["ap"]
     assert report["images trained on"] == 4 * 8  # of both processes
     assert 1 < report["seconds by part"]["imports"] < report["seconds"]

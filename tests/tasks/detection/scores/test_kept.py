@@ -58,6 +58,9 @@ def test_the_files_give_the_scores_of_the_run_again_here_and_in_pycocotools(spli
     assert again == pytest.approx(scores, abs=0, nan_ok=True)
     assert by_pycocotools(read(truth), read(found)).stats[0] == scores["ap"]
     assert COCO(str(truth)).loadRes(str(found)).getImgIds() == [1, 2, 3]
+    ids = [one["image_id"] for one in read(found)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 2
     names = {path.name for path in (tmp_path / "scored").iterdir()}
     assert names == {"truth.json", "predictions.json"}
     assert not any("group" in image for image in read(truth)["images"])
