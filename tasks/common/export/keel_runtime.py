@@ -234,15 +234,16 @@ class Model:
             )
         channels = self.metadata["image_channels"]
         if pixels.ndim not in (3, 4) or pixels.shape[-1] != channels or 0 in pixels.shape:
+            shape = image.shape if isinstance(image, np.ndarray) else pixels.shape
             raise ValueError(
-                f"the image has the shape {pixels.shape}; expected (H, W, {channels})"
-                f"{' or (H, W)' if channels == 1 else ''}, with pixels in it."
+                f"the image has the shape {shape}; expected (H, W, {channels})"
+                f"{' or (H, W)' if channels == 1 else ''}, with pixels in it. Channels of files and "
+                "of Pillow's images are converted, those of arrays are not."
             )
-        if pixels.dtype.kind not in "uif" or not np.isfinite(pixels).all():
-            raise ValueError(
-                f"the image has numbers of type {pixels.dtype}, or some that are NaN or infinite; "
-                "expected whole or finite numbers."
-            )
+        if pixels.dtype.kind not in "uif":
+            raise ValueError(f"the image has numbers of type {pixels.dtype}; expected uint8.")
+        if not np.isfinite(pixels).all():
+            raise ValueError("the image has numbers that are NaN or infinite.")
         return pixels
 
     def _read(self, path: str | Path) -> Array:

@@ -7,10 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from backbones.lineage import sha256_of
+from backbones.lineage import lineage_text, sha256_of
 from tasks.common.export.keel_runtime import FORMAT
 from tasks.common.export.subject import Graph, Request, Subject
 from tasks.common.report.run_folder import write_json
+from tasks.common.share.backbone import lineage_from
 
 NAME: Final = "metadata.json"
 _PACKAGES: Final = (
@@ -44,7 +45,7 @@ def describe(
         **subject.facts(place=place),
         **({} if backbone_alone else subject.results()),
         "checkpoint": {"file": request.checkpoint.name, "sha256": sha256_of(request.checkpoint)},
-        "weights": card.provenance,
+        "lineage": lineage_text(lineage_from(card, request.checkpoint)),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
         **own,

@@ -12,13 +12,12 @@ import torch
 from backbones import fuse
 from backbones.errors import UserError
 from backbones.fusion import FUSED
-from backbones.lineage import lineage_text
 from tasks.common.export.accept import accepted, compared_on
+from tasks.common.export.formats import OUTSIDE
 from tasks.common.export.keel_runtime import KEY, Model, Run
 from tasks.common.export.metadata import describe, write_metadata
 from tasks.common.export.subject import Graph, Request, Subject
 from tasks.common.report.run_folder import finite
-from tasks.common.share.backbone import lineage_from
 from tasks.common.share.backbone import write_backbone as write_safetensors
 
 _LARGEST: Final = 4096  # side of an image that torch.export's program takes
@@ -47,11 +46,17 @@ def write_backbone(subject: Subject, request: Request, folder: Path) -> Iterator
     """Write ``backbone.safetensors`` to a folder, for ``backbone.weights=`` of either task."""
     path = folder / "backbone.safetensors"
     write_safetensors(subject.backbone, subject.card, path, checkpoint=request.checkpoint)
-    lineage = lineage_text(lineage_from(subject.card, request.checkpoint))
-    place, own = subject.place(None), {"lineage": lineage}
-    metadata = describe(subject, request, None, place=place, own=own, backbone_alone=True)
+    conventions = subject.card.conventions
+    prepared = {
+        "where": OUTSIDE,
+        "steps": "RGB or gray numbers / 255; minus mean, divided by std; any size",
+        "mean": list(conventions.mean),
+        "std": list(conventions.std),
+    }
+    own = {"preprocessing": prepared}
+    metadata = describe(subject, request, None, place=OUTSIDE, own=own, backbone_alone=True)
     write_metadata(folder, metadata)
-    yield lineage
+    yield metadata["lineage"]
 
 
 def write_exported(subject: Subject, request: Request, folder: Path) -> Iterator[str]:
