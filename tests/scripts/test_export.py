@@ -193,7 +193,7 @@ def test_metadata_are_beside_the_file_and_in_it(trained, det_file):
     ("image", "said"),
     [
         (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\); expected \(H, W, 3\)"),
-        (np.zeros((8, 8), np.uint8), r"shape \(8, 8, 1\); expected"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\); expected"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
         (np.zeros((8, 8, 3), np.float32), "numbers of type float32, 0 to 0; expected uint8"),
         (np.full((8, 8, 3), np.nan), "NaN or infinite"),

@@ -237,8 +237,8 @@ class Model:
             shape = image.shape if isinstance(image, np.ndarray) else pixels.shape
             raise ValueError(
                 f"the image has the shape {shape}; expected (H, W, {channels})"
-                f"{' or (H, W)' if channels == 1 else ''}, with pixels in it. Channels of files and "
-                "of Pillow's images are converted, those of arrays are not."
+                f"{' or (H, W)' if channels == 1 else ''}, with pixels in it. Channels of files "
+                "and of Pillow's images are converted, those of arrays are not."
             )
         if pixels.dtype.kind not in "uif":
             raise ValueError(f"the image has numbers of type {pixels.dtype}; expected uint8.")
