@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tasks.common.compare.comparison import Group, verdict
 from tasks.common.report.terminal import print_line, print_scores
 from tasks.common.statistics.interval import LEVEL, interval_note
+from tasks.common.statistics.paired import p_text
 
 COLUMNS = ("score", "interval", "difference", "its interval", "p")
 
@@ -37,7 +38,7 @@ def group_rows(group: Group) -> dict[str, list[float | str]]:
             rows[entry.run.name] = [entry.main, ends, "-", "-", "-"]
         else:
             found = entry.difference.difference
-            change, p = f"{found.score:+.3f}", entry.difference.p_text
+            change, p = f"{found.score:+.3f}", p_text(entry.p)
             rows[entry.run.name] = [entry.main, ends, change, found.ends, p]
     return rows
 

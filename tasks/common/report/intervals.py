@@ -6,7 +6,13 @@ from typing import Any
 from tasks.common.report.terminal import print_line, print_scores
 from tasks.common.statistics import interval, paired
 from tasks.common.statistics.interval import LEVEL, Interval, interval_note, intervals
-from tasks.common.statistics.paired import Comparison, Scored, check_same_truth, compare
+from tasks.common.statistics.paired import (
+    Comparison,
+    Scored,
+    check_same_truth,
+    compare,
+    p_text,
+)
 from tasks.common.statistics.resampling import SEED, draw
 
 
@@ -70,7 +76,7 @@ def _print_comparison(
 ) -> None:
     columns = ["this", "against", "difference", "p"]
     rows: dict[str, list[float | int | str]] = {
-        name: [str(found[name]), str(theirs[name]), str(one.difference), one.p_text]
+        name: [str(found[name]), str(theirs[name]), str(one.difference), p_text(one.p)]
         for name, one in compared.items()
     }
     print_scores(f"{ours.name}, against {against.name}; with {LEVEL:.0%} intervals", columns, rows)

@@ -44,11 +44,6 @@ class Comparison:
     difference: Interval  # the second minus the first
     p: float  # two-sided, of the permutation test
 
-    @property
-    def p_text(self) -> str:
-        """The p-value for a table; 2,000 permutations say no more than that it is below 0.001."""
-        return "<0.001" if self.p < 0.001 else f"{self.p:.3f}"
-
     def differs(self, *, p: float | None = None) -> bool:
         """Return whether there is a difference; ``p`` may be one that counts several tests."""
         return (self.p if p is None else p) < ALPHA and self.difference.excludes_zero
@@ -129,6 +124,11 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
     steps = found[order] * np.arange(len(order), 0, -1)
     found[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return [float(p) for p in found]
+
+
+def p_text(p: float) -> str:
+    """Return a p-value for a table; 2,000 permutations can only say that it is below 0.001."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def check_same_truth(

@@ -63,6 +63,9 @@ def test_several_tests_count_each_other(tmp_path):
         [min(3 * min(one.p for one in alone), 1)] * 3, abs=0.05
     )
     assert "no detectable" in verdict(group.entries[1], group)
+    assert [row[-1] for row in group_rows(group).values()][1:] == [
+        f"{entry.p:.3f}" for entry in group.entries[1:]
+    ]
 
 
 def test_detectors_keep_their_scores(tmp_path):

@@ -14,6 +14,7 @@ from tasks.common.statistics.paired import (
     as_json,
     check_same_truth,
     compare,
+    p_text,
     permutation_test,
 )
 from tasks.common.statistics.score import MeanScore
@@ -75,7 +76,7 @@ def test_a_difference_is_found_and_named(sign):
     text = f"{kind} by {abs(found.score):.3f} (95% interval {ends[0]:.3f} to {ends[1]:.3f})"
     assert compared["dice"].verdict() == text
     assert compared["dice"].differs()
-    assert compared["dice"].p_text == "<0.001"
+    assert p_text(compared["dice"].p) == "<0.001"
     assert as_json(compared)["dice"]["verdict"] == text
     assert as_json(compared)["dice"]["p"] < 0.05
 
