@@ -46,14 +46,14 @@ def by_hand(truth, results):
     return [p[p > -1].mean() if (p > -1).any() else np.nan for p in parts]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_an_image_of_weight_2_is_that_image_twice_in_the_file(seed):
     """Crowds, small boxes and an image without boxes are among them; no scores are equal."""
     truth, results = smooth(seed)
     truth["annotations"][seed]["iscrowd"] = 1
     score = scored(named(truth), results).score
     assert score.names == ("ap", "ap50", "ap/class 2", "ap/class 5", "ap/class 11", "ap/class 90")
-    rows = np.random.default_rng(seed).integers(0, 4, (4, len(IMAGES)))
+    rows = np.random.default_rng(seed).integers(0, 4, (3, len(IMAGES)))
     rows[0] = 1
     rows[1] = [0, 0, 2, 0, 0, 0]
     values = score.values(rows.astype(float))
@@ -80,19 +80,15 @@ def test_images_of_a_group_are_drawn_together():
 
 
 def test_swapped_images_are_those_of_the_other_detector():
-    """All 2^6 permutations, each scored by swapping detections in the results themselves."""
+    """Every way to swap, scored by swapping detections in the results; the last image has none."""
     truth, first = smooth(2)
     second = [one | {"score": one["score"] ** 2} for one in first[::2]]
     sides = [{i: [r for r in one if r["image_id"] == i] for i in IMAGES} for one in (first, second)]
-    differences = []
-    for ways in itertools.product((0, 1), repeat=len(IMAGES)):
-        ours, theirs = (
-            coco_ap(
-                truth, [r for i, way in zip(IMAGES, ways, strict=True) for r in sides[way ^ s][i]]
-            )
-            for s in (0, 1)
-        )
-        differences.append(theirs["ap"] - ours["ap"])
+    scores = []
+    for ways in itertools.product((0, 1), repeat=len(IMAGES) - 1):
+        mixed = [r for i, way in zip(IMAGES, ways, strict=False) for r in sides[way][i]]
+        scores.append(coco_ap(truth, mixed)["ap"])
+    differences = np.array(scores[::-1]) - scores  # the other way round is as far from the end
     far = np.abs(differences) >= abs(differences[0]) - 1e-12
     both = [scored(truth, results).score for results in (first, second)]
     assert permutation_test(*both)[0] == far.mean()
