@@ -131,7 +131,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image (H, W, 3), RGB, uint8, with short texts on it such as ``("2 missed",)``."""
+    """An image (H, W, 3), RGB, uint8, with short texts beside its caption, as ``("2 missed",)``."""
 
     image: Image8
     caption: str

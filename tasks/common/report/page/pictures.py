@@ -55,7 +55,8 @@ def gallery(block: Gallery, pixels: int) -> Markup:
 def _shot(picture: Picture, pixels: int) -> Markup:
     address, width, height = data_address(picture.image, pixels)
     image: dict[str, str | int] = {"src": address, "width": width, "height": height}
-    badges = joined(element("span", {"class": "badge"}, badge) for badge in picture.badges)
+    more = (badge for badge in picture.badges if badge not in picture.caption)
+    badges = joined(element("span", {"class": "badge"}, badge) for badge in more)
     return element(
         "figure",
         {"class": "shot"},

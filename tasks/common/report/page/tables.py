@@ -7,6 +7,10 @@ from typing import Final
 from tasks.common.report.page.blocks import Cell, Matrix, Table
 from tasks.common.report.page.markup import Markup, element, joined
 
+_ONE_LINE: Final = 16  # letters of a cell that is not broken
+# Shares of a row from which text in the colour of the page is the more readable one: in the light
+# theme, and in the dark one.
+_DEEP, _HALF = 0.85, 0.6
 _TALL: Final = 24  # rows; a longer table scrolls in its own box
 
 
@@ -84,11 +88,13 @@ def _heading(text: str, right: bool) -> Markup:  # noqa: FBT001 (one of two kind
 
 
 def _cell(cell: Cell, right: bool, *, first: bool) -> Markup:  # noqa: FBT001 (as above)
+    text = cell_text(cell)
+    kind = "n" if right else "short" if len(text) <= _ONE_LINE else None
     value = float(cell) if isinstance(cell, int | float) and math.isfinite(cell) else None
-    attributes = {"class": "n" if right else None, "data-v": value}
+    attributes = {"class": kind, "data-v": value}
     if first:
-        return element("th", {"scope": "row", **attributes}, cell_text(cell))
-    return element("td", attributes, cell_text(cell))
+        return element("th", {"scope": "row", **attributes}, text)
+    return element("td", attributes, text)
 
 
 def _is_numeric(column: tuple[Cell, ...]) -> bool:
@@ -103,6 +109,6 @@ def _shaded(values: Sequence[float]) -> Markup:
         share = value / total if total and math.isfinite(value) else 0.0
         text = cell_text(int(value) if float(value).is_integer() else value)
         style = f"--share:{100 * share:.0f}%"
-        kind = "n deep" if share > 0.5 else "n"
+        kind = "n deep" if share > _DEEP else "n half" if share > _HALF else "n"
         cells.append(element("td", {"class": kind, "style": style}, text))
     return joined(cells)

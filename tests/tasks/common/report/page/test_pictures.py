@@ -49,9 +49,9 @@ def test_many_pictures_stay_within_the_budget():
 def test_a_gallery_says_what_it_shows():
     picture = Picture(
         image=np.zeros((8, 8, 3), np.uint8),
-        caption="<one>.png",
+        caption="<one>.png, 3 found",
         alt="A cell & its box",
-        badges=("2 missed", "1 false"),
+        badges=("2 missed", "1 false", "3 found"),
     )
     block = Gallery(
         title="Worst", pictures=[picture], note="Worst first.", legend={"a<b": (1, 2, 3)}
@@ -60,8 +60,8 @@ def test_a_gallery_says_what_it_shows():
     image = tree.one("img")
     assert image.attributes["alt"] == "A cell & its box"
     assert (image.attributes["width"], image.attributes["height"]) == ("8", "8")
-    assert tree.one("figcaption").children[0].text == "<one>.png"
+    assert tree.one("figcaption").children[0].text == "<one>.png, 3 found"
     assert [badge.text for badge in tree.all("span", "badge")] == ["2 missed", "1 false"]
-    assert tree.one("button").attributes["aria-label"] == "Enlarge: <one>.png"
+    assert tree.one("button").attributes["aria-label"] == "Enlarge: <one>.png, 3 found"
     assert tree.one("li").text == "a<b"
     assert tree.one("i").attributes["style"] == "background:rgb(1, 2, 3)"

@@ -28,7 +28,7 @@ def test_numbers_stand_right_and_are_sorted_by_their_whole_value():
     first, second = (row.children[1] for row in tree.one("tbody").all("tr"))
     assert first.attributes == {"class": "n", "data-v": "0.40439"}
     assert second.attributes == {"class": "n"}
-    assert "class" not in tree.one("tbody").all("th")[0].attributes
+    assert tree.one("tbody").all("th")[0].attributes["class"] == "short"
 
 
 def test_a_table_without_rows_has_its_headings():
@@ -50,5 +50,5 @@ def test_a_matrix_is_shaded_by_the_share_of_a_row():
     assert shares[:3] == ["--share:75%", "--share:25%", "--share:0%"]
     assert shares[3:] == ["--share:0%"] * 3
     assert cells(tree) == [["a", "3", "1", "0"], ["b", "0", "0", "0"]]
-    assert [cell.text for cell in tree.all("td", "deep")] == ["3"]
+    assert [cell.text for cell in tree.all("td", "half")] == ["3"]
     assert tree.all("th")[0].text == "truth \\ found"
