@@ -44,8 +44,9 @@ def test_bars_of_either_sign_begin_at_zero():
 
 
 def test_the_five_numbers_of_a_box():
-    box = Box.of([1, 2, 3, 4, 5, 6, 7, 8, 9, 100])
+    box = Box.of([1, 2, 3, 4, 5, 6, 7, 8, 9, 15])  # whiskers reach to 7.75 + 1.5 * 4.5 = 14.5
     assert box == Box(low=1, first=3.25, median=5.5, third=7.75, high=9)
+    assert Box.of([1, 2, 3, 4, 5, 6, 7, 8, 9, 14]).high == 14
     assert Box.of([2.0]) == Box(low=2, first=2, median=2, third=2, high=2)
 
 
