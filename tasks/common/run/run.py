@@ -98,11 +98,7 @@ def _carry_out(
         callbacks=callbacks,
         profiler=Stopwatch(clock),
     )
-    begin(trainer.loggers, config=OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    if trainer.is_global_zero:
-        facts = {**facts, "run folder": str(folder)}
-        begin_folder(folder, task, facts=facts, cfg=cfg)
-        print_facts(task.title, facts)
+    _announce(cfg, task, trainer, facts=facts, folder=folder)
     if setup.options.compile:
         parts.backbone.compile()
     with _report_on_error(folder, task, is_first=trainer.is_global_zero):
@@ -121,6 +117,17 @@ def _carry_out(
         is_first=trainer.is_global_zero,
         loggers=trainer.loggers,
     )
+
+
+def _announce(
+    cfg: DictConfig, task: Task[PartsT], trainer: Trainer, *, facts: Mapping[str, str], folder: Path
+) -> None:
+    """Tell the loggers the configuration, begin the run's folder, and print the banner."""
+    begin(trainer.loggers, config=OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if trainer.is_global_zero:
+        facts = {**facts, "run folder": str(folder)}
+        begin_folder(folder, task, facts=facts, cfg=cfg)
+        print_facts(task.title, facts)
 
 
 @contextmanager
